@@ -1,0 +1,45 @@
+# Every target sets itself up: .venv is made on first use and kept until a requirement changes.
+# What may be given: PYTHON (which interpreter makes .venv), ARGS (passed on: make test ARGS='-k routing').
+
+MAKEFLAGS += --no-print-directory
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.project
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PYTHON
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check bench docs lock clean
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1|\2/p' Makefile | while IFS='|' read -r target words; do \
+		printf '  %-12s %s\n' "$$target" "$$words"; done
+
+demo: $(READY) ## two emulated datacenters, the sidecar, and a stream of scores (ARGS=--keep leaves it running)
+	@$(BIN)/python -m sidecar demo $(ARGS)
+
+test: $(READY) ## all tests (ARGS='-k routing' for some of them)
+	@$(BIN)/python -m pytest -q $(ARGS)
+
+check: $(READY) ## style, types, import contracts, docstrings; changes nothing
+	@scripts/check
+
+docs: $(READY) ## write the generated files anew
+	@scripts/docs
+
+lock: $(READY) ## write requirements*.txt anew (ARGS=--upgrade for the newest versions)
+	@scripts/lock $(ARGS)
+
+clean: ## remove .venv and what the tools left behind
+	@rm -rf $(VENV) build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	@find sidecar tests -type d -name __pycache__ -prune -exec rm -rf {} +
+
+# The environment holds exactly what requirements-dev.txt says, so it is made from nothing whenever that changes.
+$(VENV)/.requirements: requirements-dev.txt scripts/venv
+	@scripts/venv $(VENV)
+	@touch $@
+
+$(READY): pyproject.toml $(VENV)/.requirements
+	@$(BIN)/python -m pip install -qq --no-deps --no-build-isolation --no-index --editable .
+	@touch $@

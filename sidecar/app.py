@@ -1,0 +1,205 @@
+"""The two HTTP faces: the producers' (`POST /v1/events`) and the cluster's (metrics and probes).
+
+Plain ASGI under Starlette's routes: reading a request and writing an answer is all that happens here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+from urllib.parse import parse_qs
+
+from prometheus_client import CONTENT_TYPE_LATEST
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+
+from sidecar.errors import BodyTooLarge, NotFound, Overloaded, RequestError, SlowBody
+from sidecar.intake import MAX_BODY_BYTES, Intake, Post
+from sidecar.listener import headers_of
+from sidecar.results import Answer, of_error
+from sidecar.telemetry import RequestAnswered, RequestRefused, Telemetry, Unexpected
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[dict[str, Any]]]
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+
+BODY_SECONDS = 5.0
+"""Producers are in the same pod and give up after 5 s themselves."""
+MAX_REQUESTS_IN_FLIGHT = 1024
+MAX_BYTES_IN_FLIGHT = 64 * 1024 * 1024
+MAX_DRAINED_BYTES = 8 * MAX_BODY_BYTES
+"""How much of a body that is too large is read and dropped, so that its sender gets to read why."""
+PASSED_ON = ("x-request-id", "traceparent", "tracestate", "user-agent")
+"""Headers of the producer that EventGate sees: it fills `meta.request_id` from the first."""
+
+
+class Disconnected(Exception):
+    """The producer went away before its request was complete."""
+
+
+class EventsEndpoint:
+    """`POST /v1/events`."""
+
+    def __init__(self, intake: Intake, telemetry: Telemetry) -> None:
+        """`intake` takes what is read here."""
+        self.intake = intake
+        self.in_flight = 0
+        self.bytes_in_flight = 0
+        self.last_active = 0.0
+        """Monotonic time of the last request's start or end; `runtime` waits for quiet when it stops."""
+        self._telemetry = telemetry
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request; whatever happens, there is an answer."""
+        clock = time.monotonic
+        self.in_flight += 1
+        self.last_active = clock()
+        taken = _Taken()
+        answer: Answer | None = None
+        try:
+            answer = await self._answer(scope, receive, taken)
+        except Disconnected:
+            pass
+        except RequestError as error:
+            answer = of_error(error, scope["method"], _target(scope))
+            self._telemetry.emit(RequestRefused(answer.status, error.title, error.detail))
+        except Exception as error:
+            answer = _bug(scope)
+            self._telemetry.emit(Unexpected("intake", f"{type(error).__name__}: {error}"))
+        finally:
+            self.in_flight -= 1
+            self.bytes_in_flight -= taken.size
+            self.last_active = clock()
+        if answer is not None:
+            start = taken.complete_at or clock()
+            self._telemetry.emit(RequestAnswered(answer.status, clock() - start))
+            await _send(answer, send, close=not taken.complete_at)
+
+    async def _answer(self, scope: Scope, receive: Receive, taken: _Taken) -> Answer:
+        if scope["method"] != "POST":
+            raise NotFound(f"Cannot {scope['method']} {_target(scope)}; events are POSTed to /v1/events")
+        headers = _first_of_each(scope)
+        body = await self._body(headers.get("content-length", ""), receive, taken)
+        return await self.intake.take(
+            Post(
+                body=body,
+                content_type=headers.get("content-type", ""),
+                content_encoding=headers.get("content-encoding", ""),
+                hasty=any(parse_qs(scope["query_string"].decode("latin-1")).get("hasty", ())),
+                headers=tuple((name, headers[name]) for name in PASSED_ON if name in headers),
+            )
+        )
+
+    async def _body(self, content_length: str, receive: Receive, taken: _Taken) -> bytes:
+        """Read the body, within its time and within what may be in flight."""
+        if self.in_flight > MAX_REQUESTS_IN_FLIGHT:
+            raise Overloaded(f"{MAX_REQUESTS_IN_FLIGHT} requests are being answered already; try again in a second")
+        announced = int(content_length) if content_length.isdigit() else 0
+        if announced <= MAX_BODY_BYTES and self.bytes_in_flight + announced > MAX_BYTES_IN_FLIGHT:
+            raise Overloaded(f"{MAX_BYTES_IN_FLIGHT} bytes are held already; try again in a second")
+        chunks: list[bytes] = []
+        try:
+            async with asyncio.timeout(BODY_SECONDS):
+                more, size = True, 0
+                while more:
+                    message = await receive()
+                    if message["type"] == "http.disconnect":
+                        raise Disconnected
+                    chunk, more = message.get("body", b""), message.get("more_body", False)
+                    size += len(chunk)
+                    self._take(chunk, size, chunks, taken)
+        except TimeoutError:
+            raise SlowBody(f"the body was not complete within {BODY_SECONDS:g} s") from None
+        taken.complete_at = time.monotonic()
+        if size > MAX_BODY_BYTES:
+            raise BodyTooLarge("request entity too large")
+        return b"".join(chunks)
+
+    def _take(self, chunk: bytes, size: int, chunks: list[bytes], taken: _Taken) -> None:
+        if size > MAX_DRAINED_BYTES:
+            raise BodyTooLarge("request entity too large")
+        if size > MAX_BODY_BYTES:
+            chunks.clear()
+            return
+        taken.size += len(chunk)
+        self.bytes_in_flight += len(chunk)
+        if self.bytes_in_flight > MAX_BYTES_IN_FLIGHT:
+            raise Overloaded(f"{MAX_BYTES_IN_FLIGHT} bytes are held already; try again in a second")
+        chunks.append(chunk)
+
+
+class _Taken:
+    """What of a request has been read."""
+
+    size = 0
+    complete_at = 0.0
+    """Monotonic time; 0.0 until the whole body is there."""
+
+
+def make_intake_app(events: EventsEndpoint) -> Starlette:
+    """Return the application of the producers' listener."""
+    return Starlette(
+        routes=[Route("/v1/events", events), Route("/v1/events/", events)],
+        exception_handlers={404: _not_found},
+    )
+
+
+def make_admin_app(telemetry: Telemetry, ready: Callable[[], bool]) -> Starlette:
+    """Return the application of the cluster's listener; `ready` says whether events can be taken."""
+
+    async def metrics(_: Request) -> Response:
+        return Response(telemetry.exposition(), media_type=CONTENT_TYPE_LATEST)
+
+    async def livez(_: Request) -> Response:
+        return PlainTextResponse("the event loop turns\n")
+
+    async def readyz(_: Request) -> Response:
+        return PlainTextResponse("ready\n") if ready() else PlainTextResponse("starting\n", 503)
+
+    return Starlette(routes=[Route("/metrics", metrics), Route("/livez", livez), Route("/readyz", readyz)])
+
+
+async def _not_found(request: Request, _: Exception) -> Response:
+    target = _target(request.scope)
+    error = NotFound(f"Cannot {request.method} {target}; events are POSTed to /v1/events")
+    answer = of_error(error, request.method, target)
+    return Response(answer.body, answer.status, headers=dict(_decoded(headers_of(answer))))
+
+
+def _decoded(headers: list[tuple[bytes, bytes]]) -> list[tuple[str, str]]:
+    return [(name.decode("latin-1"), value.decode("latin-1")) for name, value in headers]
+
+
+async def _send(answer: Answer, send: Send, *, close: bool) -> None:
+    headers = headers_of(answer)
+    if close:
+        headers.append((b"connection", b"close"))
+    await send(
+        {"type": "http.response.start", "status": answer.status, "reason": answer.reason, "headers": headers}
+    )
+    await send({"type": "http.response.body", "body": answer.body})
+
+
+def _bug(scope: Scope) -> Answer:
+    error = RequestError("the sidecar met an error of its own; its log has more")
+    return of_error(error, scope["method"], _target(scope))
+
+
+def _first_of_each(scope: Scope) -> dict[str, str]:
+    """Return the headers, names in lower case; of a repeated one the first, as Node's http does for these."""
+    headers: dict[str, str] = {}
+    for name, value in scope["headers"]:
+        headers.setdefault(name.decode("latin-1"), value.decode("latin-1"))
+    return headers
+
+
+def _target(scope: Scope) -> str:
+    query = scope["query_string"].decode("latin-1")
+    path = scope.get("raw_path", scope["path"].encode()).decode("latin-1")
+    return f"{path}?{query}" if query else str(path)
+
+

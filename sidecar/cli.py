@@ -1,0 +1,252 @@
+"""The command line: thin, and each command imports what it needs, so that `serve` starts fast."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+from sidecar import __version__
+from sidecar.errors import ConfigError, RequestError, SettingError
+
+if TYPE_CHECKING:
+    from sidecar.config import Config
+    from sidecar.event import Event
+
+app = typer.Typer(
+    name="eventgate-sidecar",
+    help="A local proxy for EventGate: model servers POST events to localhost, routes.yaml decides where they go.",
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+RoutesOption = Annotated[
+    Path, typer.Option("--routes", envvar="SIDECAR_ROUTES", help="The configuration to use.", metavar="FILE")
+]
+LabelOption = Annotated[
+    list[str],
+    typer.Option(
+        "--label",
+        help="What the pod is, as k=v; may be repeated. Also SIDECAR_LABELS=k=v,k=v; a flag wins over it.",
+        metavar="K=V",
+    ),
+]
+LabelsVariable = Annotated[str, typer.Option(envvar="SIDECAR_LABELS", hidden=True)]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and end.")] = False,
+) -> None:
+    if version:
+        print(f"eventgate-sidecar {__version__}")
+        raise typer.Exit
+
+
+@app.command()
+def serve(
+    routes: RoutesOption = Path("routes.yaml"),
+    listen: Annotated[
+        str, typer.Option(envvar="SIDECAR_LISTEN", help="Where model servers POST events.", metavar="HOST:PORT")
+    ] = "127.0.0.1:8888",
+    admin: Annotated[
+        str, typer.Option(envvar="SIDECAR_ADMIN", help="/metrics, /livez and /readyz.", metavar="HOST:PORT")
+    ] = "0.0.0.0:9102",
+    label: LabelOption = [],  # noqa: B006  typer reads it and never changes it
+    labels_variable: LabelsVariable = "",
+    drain: Annotated[
+        str,
+        typer.Option(
+            envvar="SIDECAR_DRAIN",
+            help="After SIGTERM, take requests until there was none for 10 s, but no longer than this.",
+            metavar="TIME",
+        ),
+    ] = "25s",
+) -> None:
+    """Run the sidecar until SIGTERM or SIGINT.
+
+    Exit status: 0 after a signal; 2 where routes.yaml or a setting is wrong, with every problem on standard error.
+    """
+    import asyncio
+
+    import uvloop
+
+    from sidecar.runtime import Runtime, Settings
+
+    with _Complaints():
+        settings = Settings(routes, listen, admin, _labels(label, labels_variable), _seconds(drain))
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(Runtime(settings).run())
+
+
+@app.command()
+def check(
+    file: Annotated[Path, typer.Argument(help="The configuration to check.", metavar="FILE")] = Path("routes.yaml"),
+    as_json: JsonOption = False,
+) -> None:
+    """Check a routes.yaml and run the tests in it.
+
+    Exit status: 0 where all is well; 1 with every problem; 2 where the file cannot be read.
+    """
+    from sidecar.routetests import failures
+    from sidecar.runtime import read_config
+
+    try:
+        config = read_config(file)
+    except SettingError as error:
+        _fail(f"eventgate-sidecar: {error}")
+    except ConfigError as error:
+        if as_json:
+            _print_json({"ok": False, "problems": [_problem(each) for each in error.problems]})
+        else:
+            print("\n".join(map(str, error.problems)))
+            print(f"\n{file}: {_count(len(error.problems), 'problem')}")
+        raise typer.Exit(1) from None
+    failed = list(failures(config))
+    if as_json:
+        failed_json = [{"test": each.name, "index": each.index, "differences": each.differences} for each in failed]
+        _print_json({"ok": not failed, "problems": [], "tests": len(config.tests), "failed": failed_json})
+    else:
+        for each in failed:
+            print(f"{file}: tests[{each.index}] failed: {each.name}")
+            print("".join(f"    {difference}\n" for difference in each.differences), end="")
+        parts = (
+            _count(len(config.upstreams), "upstream"),
+            _count(len(config.routes), "route"),
+            _count(len(config.tests), "test"),
+        )
+        print(f"{file}: {', '.join(parts)}; " + (f"{len(failed)} failed" if failed else "all is well"))
+    if failed:
+        raise typer.Exit(1)
+
+
+@app.command()
+def explain(
+    routes: RoutesOption = Path("routes.yaml"),
+    label: LabelOption = [],  # noqa: B006
+    labels_variable: LabelsVariable = "",
+    stream: Annotated[str | None, typer.Option(help="A stream's name stands for an event of it.", metavar="S")] = None,
+    event: Annotated[
+        Path | None, typer.Option(help="A file with one event as JSON; - is standard input.", metavar="FILE")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show which route takes an event, why each earlier one does not, and what becomes of it.
+
+    Exit status: 0 where the event would be sent; 1 where it would be refused; 2 where a file cannot be used.
+    """
+    from sidecar.explain import explanation, in_text
+    from sidecar.routing import Router
+    from sidecar.runtime import read_config
+
+    with _Complaints():
+        config: Config = read_config(routes)
+        router = Router(config, _labels(label, labels_variable))
+        found = explanation(router, _event(stream, event))
+    if as_json:
+        _print_json(found)
+    else:
+        print(in_text(found), end="")
+    if found["refused"]:
+        raise typer.Exit(1)
+
+
+@app.command()
+def demo(
+    keep: Annotated[bool, typer.Option("--keep", help="Leave everything running for curl; Ctrl-C ends it.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Run everything on this machine: emulated EventGates, the sidecar, a model server, and what went where.
+
+    Exit status: 0 where every event arrived where routes.yaml says; 1 otherwise.
+    """
+    from sidecar.demo import main as run_demo
+
+    raise typer.Exit(run_demo(keep=keep, as_json=as_json))
+
+
+def main() -> None:
+    """Run the command line."""
+    app()
+
+
+class _Complaints:
+    """Turns what a user can mend into words on standard error and exit status 2."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, _type: object, error: BaseException | None, _traceback: object) -> None:
+        if isinstance(error, ConfigError):
+            _fail("\n".join(map(str, error.problems)) + f"\n{_count(len(error.problems), 'problem')}")
+        if isinstance(error, (SettingError, RequestError)):
+            _fail(f"eventgate-sidecar: {error}")
+
+
+def _fail(words: str) -> NoReturn:
+    print(words, file=sys.stderr)
+    raise typer.Exit(2)
+
+
+def _labels(flags: list[str], variable: str) -> Mapping[str, str]:
+    labels: dict[str, str] = {}
+    for word in [each for each in variable.split(",") if each.strip()] + flags:
+        name, equals, value = word.strip().partition("=")
+        if not (name and equals and value):
+            raise SettingError(f"{word!r} is no label; write it as env=staging")
+        labels[name] = value
+    return labels
+
+
+def _seconds(text: str) -> float:
+    from sidecar.config import duration
+
+    if text in ("0", "0s"):
+        return 0.0
+    try:
+        return duration(text)
+    except ValueError as error:
+        raise SettingError(f"--drain {error}") from None
+
+
+def _event(stream: str | None, file: Path | None) -> Event:
+    from sidecar.event import parse
+
+    if (stream is None) == (file is None):
+        raise SettingError("explain needs either --stream or --event")
+    if file is None:
+        return parse(json.dumps({"meta": {"stream": stream}}).encode())[0]
+    try:
+        body = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
+    except OSError as error:
+        raise SettingError(f"cannot read {file}: {error.strerror}") from None
+    events = parse(body)
+    if len(events) != 1:
+        raise SettingError(f"{file} holds {len(events)} events; explain takes one")
+    return events[0]
+
+
+def _problem(problem: Any) -> dict[str, object]:
+    return {
+        "file": problem.file,
+        "line": problem.mark.line,
+        "column": problem.mark.column,
+        "path": problem.path,
+        "message": problem.message,
+    }
+
+
+def _print_json(value: object) -> None:
+    print(json.dumps(value, indent=2))
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

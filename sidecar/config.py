@@ -1,0 +1,197 @@
+"""What `routes.yaml` can say: a frozen `Config`, section by section.
+
+Every field says what it is for, its unit and its default. How a text becomes a `Config`, and what is said
+where it does not, is in `loader`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic_core import CoreSchema, core_schema
+
+from sidecar.pattern import Pattern
+from sidecar.template import Template
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+def shown(value: object) -> str:
+    """Return a YAML value the way a message quotes it: short, and in YAML's words."""
+    shown = {True: "true", False: "false", None: "empty"}.get(value) if isinstance(value, bool | None) else None
+    text = shown or repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def duration(value: object) -> float:
+    """Read `500ms`, `1.5s`, `5m` or `1h` as seconds.
+
+    Raises:
+        ValueError: it is none of these, or no time at all.
+
+    """
+    found = _DURATION.fullmatch(value) if isinstance(value, str) else None
+    if found is None:
+        raise ValueError(f"is {shown(value)}; a duration is written 500ms, 1.5s, 5m or 1h")
+    seconds = float(found[1]) * _SECONDS[found[2]]
+    if seconds <= 0:
+        raise ValueError("is no time at all; a duration is longer than 0s")
+    return seconds
+
+
+def _name(value: object) -> str:
+    if not isinstance(value, str) or not NAME.fullmatch(value):
+        raise ValueError(
+            f"is {shown(value)}; a name has up to 63 letters, digits, dots, dashes and underscores, "
+            "and starts with a letter or digit (quote it if it is a number)"
+        )
+    return value
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str) or not value.strip():
+        raise ValueError(f"is {shown(value)}; write a text (quote it if it is a number or yes, no, on, off)")
+    return value
+
+
+def _url(value: object) -> str:
+    text = _text(value)
+    parts = urlsplit(text.replace("{datacenter}", "datacenter"))
+    try:
+        host, _ = parts.hostname, parts.port
+    except ValueError as error:
+        raise ValueError(f"is {text!r}: {error}") from None
+    if parts.scheme not in ("http", "https") or not host:
+        raise ValueError(f"is {text!r}; write it whole, as https://host:4492/v1/events")
+    if not parts.path.strip("/"):
+        raise ValueError(f"is {text!r}, which has no path; EventGate takes events at /v1/events")
+    if parts.query or parts.fragment or parts.username or re.search(r"[{}\s]", text.replace("{datacenter}", "")):
+        raise ValueError(f"is {text!r}; a query, a fragment, a user or spaces have no place here")
+    return text
+
+
+@dataclass(frozen=True)
+class _ReadBy:
+    """Lets a function of ours read a field, so that the words of a refusal are ours too."""
+
+    read: Callable[[object], Any]
+
+    def __get_pydantic_core_schema__(self, _source: Any, _handler: Any) -> CoreSchema:
+        return core_schema.no_info_plain_validator_function(self.read)
+
+
+Duration = Annotated[float, _ReadBy(duration)]
+Name = Annotated[str, _ReadBy(_name)]
+Text = Annotated[str, _ReadBy(_text)]
+Url = Annotated[str, _ReadBy(_url)]
+PatternField = Annotated[Pattern, _ReadBy(Pattern.parse)]
+TemplateField = Annotated[Template, _ReadBy(Template.parse)]
+
+
+class Section(BaseModel):
+    """A mapping in `routes.yaml`: frozen, and an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True, strict=True)
+
+
+class Match(Section):
+    """Which events: every key given must match; no key matches every event."""
+
+    labels: dict[Name, PatternField] = {}
+    """What the pod is, given by `--label` or `SIDECAR_LABELS`; a label the pod does not have never matches."""
+    stream: PatternField | None = None
+    """The event's `meta.stream`."""
+    schema_: PatternField | None = Field(default=None, alias="schema")
+    """The event's `$schema`."""
+    event: dict[Text, PatternField] = {}
+    """Dotted path in the event → the scalar there, as text (`true`, `42`, a string without its quotes)."""
+
+
+class Tls(Section):
+    """How an https endpoint proves who it is."""
+
+    ca_file: Text | None = None
+    """PEM bundle to verify against; default: the system's. On Wikimedia: /etc/ssl/certs/wmf-ca-certificates.crt."""
+    server_name: Text | None = None
+    """Name the certificate must carry and that is sent as SNI; default: the host of the URL."""
+
+
+class Timeouts(Section):
+    """How long to wait; the producer gives up after 5 s, so the deadline stays below that."""
+
+    connect: Duration = 0.5
+    """TCP and TLS together."""
+    attempt: Duration = 1.5
+    """One POST to one endpoint, from the first byte to the last."""
+    deadline: Duration = 4.0
+    """All attempts for one request together; the producer has its answer by then."""
+
+
+class Upstream(Section):
+    """An EventGate service: one URL, or one for each of its datacenters."""
+
+    url: Url
+    """Where it takes events; `{datacenter}` stands for each of `datacenters`."""
+    datacenters: list[Name] = []
+    """In order of preference."""
+    accepts: list[Match] | None = None
+    """Last line of defence, whatever the routes say: what may be sent here, after rewriting. Default: all."""
+    tls: Tls = Tls()
+    timeouts: Timeouts = Timeouts()
+    on_ambiguous: Literal["resend", "fail"] = "resend"
+    """An attempt that broke off after the event was sent may have been taken. `resend`: try the next endpoint,
+    same bytes, same `meta.id` (at least once); `fail`: tell the producer (at most once)."""
+
+    @property
+    def endpoints(self) -> tuple[tuple[str, str], ...]:
+        """Name and URL of each endpoint in order of preference; without datacenters host and port are the name."""
+        if not self.datacenters:
+            return ((urlsplit(self.url).netloc, self.url),)
+        return tuple((name, self.url.replace("{datacenter}", name)) for name in self.datacenters)
+
+
+class Route(Section):
+    """One rule; the first whose `match` fits takes the event."""
+
+    name: Name
+    match: Match = Match()
+    to: Name | None = None
+    """The upstream that gets it."""
+    stream: TemplateField | None = None
+    """New name of its stream; default: the name stays."""
+    reject: Text | None = None
+    """Instead of `to`: refuse it, and tell the producer why."""
+
+
+class Expect(Section):
+    """What a test says must become of its event; only the keys given are compared."""
+
+    upstream: Name | None = None
+    stream: Text | None = None
+    route: Name | None = None
+    refused: bool | None = None
+
+
+class Test(Section):
+    """An example in the file itself; `check` runs it."""
+
+    name: Text
+    labels: dict[Name, Text] = {}
+    event: dict[Text, Any]
+    expect: Expect
+
+
+class Config(Section):
+    """The whole of `routes.yaml`."""
+
+    version: Literal[1]
+    upstreams: dict[Name, Upstream] = Field(min_length=1)
+    routes: list[Route] = Field(min_length=1)
+    tests: list[Test] = []

@@ -1,0 +1,322 @@
+"""A request body becomes events; an event is its bytes.
+
+Events are never parsed and written again: number formats, key order, unknown keys and escapes must reach
+EventGate as the producer wrote them. So an `Event` is a slice of the body and the few words that routing
+needs, and the two changes we may make (`meta.stream` and a missing `meta.id`) are cuts in that slice.
+
+Two readers see each body. msgspec takes what it can, in about a microsecond. What it refuses although
+EventGate (V8's JSON.parse) takes it, lone surrogates above all, and every cut, goes through `_members`,
+which finds the exact place of each key with the standard library's scanner. Where both refuse, it is not JSON.
+Where a key stands twice in an object the last one counts, as in JSON.parse.
+"""
+
+from __future__ import annotations
+
+import codecs
+import json
+import re
+import zlib
+from collections.abc import Iterator
+from typing import Any, NoReturn
+
+import msgspec
+
+from sidecar.errors import BodyTooLarge, EmptyBody, IncompleteBody, MalformedBody, UnsupportedBody
+
+JSON_TYPES = frozenset({"application/json", "text/plain", "application/reports+json"})
+"""Content types whose body EventGate reads (app.js, bodyParser); any other is to it an empty body."""
+
+_SPACE = b" \t\r\n"
+_SPACE_RE = re.compile(r"[ \t\r\n]*")
+_CHARSET = re.compile(r";\s*charset\s*=\s*\"?([^\s;\"]+)", re.IGNORECASE)
+
+
+class _Meta(msgspec.Struct):
+    stream: str | None = None
+    id: str | None | msgspec.UnsetType = msgspec.UNSET
+
+
+class _Head(msgspec.Struct):
+    schema: str | None = msgspec.field(name="$schema", default=None)
+    meta: _Meta | msgspec.UnsetType = msgspec.UNSET
+
+
+class Event(msgspec.Struct, frozen=True):
+    """One event as it came: its bytes, and the words that decide its way.
+
+    `index` is its place in the request. `stream`, `schema` and `id` are None where the event has no such
+    text. `lacks_id` says that `meta` is there and has no key `id`, so one can be given.
+    """
+
+    index: int
+    raw: bytes
+    stream: str | None = None
+    schema: str | None = None
+    id: str | None = None
+    lacks_id: bool = False
+
+    def value_at(self, path: str) -> str | None:
+        """Return the scalar at a dotted path as text: a string's text, else the JSON as written (`42`, `true`).
+
+        None where there is nothing, or an object or an array.
+        """
+        text = self.raw.decode("latin-1")
+        start, end = 0, len(text)
+        for key in path.split("."):
+            span = _last_member(text, start, key)
+            if span is None:
+                return None
+            start, end = span
+        first = text[start]
+        if first in "{[":
+            return None
+        return _string(text, start) if first == '"' else text[start:end]
+
+    def with_stream_and_id(self, stream: str | None, new_id: str | None) -> bytes:
+        """Return the bytes with `meta.stream` replaced and a missing `meta.id` put in; None leaves either alone.
+
+        `stream` and `new_id` are plain ASCII without quotes or backslashes: `template` and uuid4 see to that.
+        """
+        text = self.raw.decode("latin-1")
+        meta = _last_member(text, 0, "meta")
+        if meta is None or text[meta[0]] != "{":
+            return self.raw
+        cuts: list[tuple[int, int, str]] = []
+        if new_id is not None and self.lacks_id:
+            after = meta[0] + 1
+            empty = text[_skip_space(text, after)] == "}"
+            cuts.append((after, after, f'"id":"{new_id}"' if empty else f'"id":"{new_id}",'))
+        span = _last_member(text, meta[0], "stream") if stream is not None else None
+        if span is not None:
+            cuts.append((*span, f'"{stream}"'))
+        for start, end, new in sorted(cuts, reverse=True):
+            text = text[:start] + new + text[end:]
+        return text.encode("latin-1")
+
+
+class Outgoing(msgspec.Struct, frozen=True):
+    """An event on its way out: its bytes after rewriting and the id it is found again by."""
+
+    index: int
+    body: bytes
+    id: str | None
+    """None: it has none, or shares it with another event of its request; see `batching`."""
+    stream: str
+    """The name it is counted under; empty where it has none."""
+
+
+def decoded(body: bytes, content_type: str, content_encoding: str, limit: int) -> bytes:
+    """Return the body as UTF-8 text, inflated, at most `limit` bytes, as EventGate's body parser would.
+
+    Raises:
+        EmptyBody: the content type is none that EventGate reads.
+        UnsupportedBody: unknown content encoding or charset.
+        IncompleteBody: the compressed body ends early or is no such format.
+        BodyTooLarge: over `limit` bytes, before or after inflating.
+
+    """
+    media_type = content_type.partition(";")[0].strip().lower()
+    if media_type not in JSON_TYPES:
+        raise EmptyBody
+    charset = _charset_of(content_type)
+    body = _inflated(body, content_encoding.strip().lower(), limit)
+    if charset != "utf-8":
+        try:
+            body = body.decode(charset, errors="replace").encode("utf-8", errors="replace")
+        except UnicodeError:
+            raise MalformedBody(f"the body is not {charset}, as its content type says") from None
+    return body.removeprefix(codecs.BOM_UTF8)
+
+
+def _charset_of(content_type: str) -> str:
+    found = _CHARSET.search(content_type)
+    if found is None:
+        return "utf-8"
+    charset = found[1].lower()
+    if not re.fullmatch(r"utf-(8|16|16le|16be|32|32le|32be)", charset):
+        raise UnsupportedBody(f'unsupported charset "{charset.upper()}"')
+    return charset
+
+
+def _inflated(body: bytes, encoding: str, limit: int) -> bytes:
+    if len(body) > limit:
+        raise BodyTooLarge("request entity too large")
+    if encoding in ("", "identity"):
+        return body
+    if encoding not in ("gzip", "deflate"):
+        raise UnsupportedBody(f'unsupported content encoding "{encoding}"')
+    inflater = zlib.decompressobj(zlib.MAX_WBITS | 16 if encoding == "gzip" else zlib.MAX_WBITS)
+    try:
+        plain = inflater.decompress(body, limit + 1)
+    except zlib.error:
+        raise IncompleteBody(f"the body is not {encoding}, as its content encoding says") from None
+    if len(plain) > limit:
+        raise BodyTooLarge("request entity too large")
+    if not inflater.eof:
+        raise IncompleteBody(f"the {encoding} body ends before it is complete")
+    return plain
+
+
+_decode_head = msgspec.json.Decoder(_Head).decode
+_decode_members = msgspec.json.Decoder(list[msgspec.Raw]).decode
+
+
+def parse(body: bytes) -> tuple[Event, ...]:
+    """Split a body, a lone object or an array, into its events.
+
+    Raises:
+        EmptyBody: no bytes, `{}` or `[]`, as lodash's isEmpty has it in EventGate's routes/events.js.
+        MalformedBody: not JSON, or neither an object nor an array.
+
+    """
+    body = body.strip(_SPACE)
+    if not body:
+        raise EmptyBody
+    if body[0] not in b"{[":
+        character = body[:4].decode(errors="replace")[0]
+        raise MalformedBody(f"Unexpected token '{character}', \"#\" is not valid JSON")
+    if body[0] == ord("{"):
+        event = _event(0, body)
+        if _skip_space_bytes(body, 1) == len(body) - 1:
+            raise EmptyBody
+        return (event,)
+    members = _split(body)
+    if not members:
+        raise EmptyBody
+    return tuple(_event(index, raw) for index, raw in enumerate(members))
+
+
+def _event(index: int, raw: bytes) -> Event:
+    try:
+        head = _decode_head(raw)
+    except (ValueError, RecursionError):  # a type we did not expect, a lone surrogate, bad UTF-8, or no JSON
+        return _event_slowly(index, raw)
+    meta = head.meta
+    if meta is msgspec.UNSET:
+        return Event(index, raw, None, head.schema)
+    if meta.id is msgspec.UNSET:
+        return Event(index, raw, meta.stream, head.schema, None, True)
+    return Event(index, raw, meta.stream, head.schema, meta.id)
+
+
+def _event_slowly(index: int, raw: bytes) -> Event:
+    """Read what msgspec refused; an array member that is no object is an event without any words."""
+    text = raw.decode("latin-1")
+    _end_of_value(text, 0, whole=True)
+    if text[0] != "{":
+        return Event(index, raw)
+    event = Event(index, raw, schema=_text_member(text, 0, "$schema"))
+    meta = _last_member(text, 0, "meta")
+    if meta is None or text[meta[0]] != "{":
+        return event
+    return Event(
+        index,
+        raw,
+        stream=_text_member(text, meta[0], "stream"),
+        schema=event.schema,
+        id=_text_member(text, meta[0], "id"),
+        lacks_id=_last_member(text, meta[0], "id") is None,
+    )
+
+
+def _split(body: bytes) -> list[bytes]:
+    """Return the exact bytes of each member of an array."""
+    try:
+        return [bytes(raw) for raw in _decode_members(body)]
+    except (ValueError, RecursionError):
+        text = body.decode("latin-1")
+        _end_of_value(text, 0, whole=True)
+        return [text[start:end].encode("latin-1") for start, end in _items(text)]
+
+
+# Exact places. The body is read as Latin-1 here, so that a place in the text is a place in the bytes; all that
+# JSON gives a meaning is ASCII, and the bytes of other characters never look like it.
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not valid JSON")
+
+
+def _nothing(_: str) -> None:
+    return None
+
+
+_scan = json.JSONDecoder(parse_int=_nothing, parse_float=_nothing, parse_constant=_refuse_constant).raw_decode
+
+
+def _end_of_value(text: str, start: int, *, whole: bool = False) -> int:
+    """Return the place behind the value at `start`; with `whole`, nothing but that value may follow."""
+    try:
+        _, end = _scan(text, start)
+    except json.JSONDecodeError as error:
+        if error.pos >= len(text):
+            raise MalformedBody("Unexpected end of JSON input") from None
+        raise MalformedBody(f"{error.msg} at byte {error.pos} is not valid JSON") from None
+    except RecursionError:
+        raise MalformedBody("nested too deeply: an event may have a few hundred levels") from None
+    except ValueError as error:
+        raise MalformedBody(str(error)) from None
+    if whole and end != len(text):
+        raise MalformedBody(f"Unexpected non-whitespace character after JSON at byte {end}")
+    return int(end)
+
+
+def _skip_space(text: str, start: int) -> int:
+    found = _SPACE_RE.match(text, start)
+    return found.end() if found else start
+
+
+def _skip_space_bytes(body: bytes, start: int) -> int:
+    while body[start] in _SPACE:
+        start += 1
+    return start
+
+
+def _string(text: str, start: int) -> str:
+    """Return the string at `start`, its UTF-8 put right; what is not UTF-8 becomes U+FFFD, as in Node."""
+    end = _end_of_value(text, start)
+    value: Any = json.loads(text[start:end].encode("latin-1").decode("utf-8", errors="replace"))
+    return str(value)
+
+
+def _members(text: str, start: int) -> Iterator[tuple[str, int, int]]:
+    """Yield key, start and end of the value for each member of the object at `start`, in order."""
+    place = _skip_space(text, start + 1)
+    while text[place] != "}":
+        key_at, place = place, _end_of_value(text, place)
+        key = text[key_at + 1 : place - 1]
+        if "\\" in key or not key.isascii():
+            key = _string(text, key_at)
+        value = _skip_space(text, _skip_space(text, place) + 1)
+        end = _end_of_value(text, value)
+        yield key, value, end
+        place = _skip_space(text, end)
+        if text[place] == ",":
+            place = _skip_space(text, place + 1)
+
+
+def _items(text: str) -> Iterator[tuple[int, int]]:
+    """Yield start and end of each member of the array that `text` is."""
+    place = _skip_space(text, 1)
+    while text[place] != "]":
+        end = _end_of_value(text, place)
+        yield place, end
+        place = _skip_space(text, end)
+        if text[place] == ",":
+            place = _skip_space(text, place + 1)
+
+
+def _last_member(text: str, start: int, key: str) -> tuple[int, int] | None:
+    """Return start and end of the value of `key` in the object at `start`; None where there is none."""
+    if text[start] != "{":
+        return None
+    last = None
+    for name, value, end in _members(text, start):
+        if name == key:
+            last = (value, end)
+    return last
+
+
+def _text_member(text: str, start: int, key: str) -> str | None:
+    span = _last_member(text, start, key)
+    return _string(text, span[0]) if span is not None and text[span[0]] == '"' else None

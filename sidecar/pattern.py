@@ -1,0 +1,168 @@
+"""Patterns: how `routes.yaml` says which values it means.
+
+A pattern is one of four forms, told apart by how it is written:
+
+    mediawiki.revision-score-test     a literal: equal, letter for letter
+    mediawiki.revision_score_*        a glob: * any run of characters, ? one, [ab] one of these, [!ab] none of these
+    /^mediawiki\\.(.*)_score/          a regular expression, as EventGate's own stream configuration writes it
+                                      (lib/event-util.js, stringMatches): unanchored, case-sensitive
+    [a, "b*", /c/]                    a list of these: any of them
+
+Regular expressions run on RE2, which is linear in the length of the text whatever the expression, so no
+event can make a route slow. RE2 has no look-around and no back-references; those are refused.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import re2
+
+GLOB_CHARACTERS = frozenset("*?[")
+
+
+class Matcher(Protocol):
+    """One compiled form of a pattern; a literal, a glob and a regular expression each have theirs."""
+
+    def groups_in(self, text: str) -> Mapping[str, str] | None:
+        """Return the groups captured in `text` ("1", "2", … and named ones), or None where it does not match."""
+
+    @property
+    def group_names(self) -> frozenset[str]:
+        """Names of all groups, the numbered ones as "1", "2", …."""
+
+
+@dataclass(frozen=True, slots=True)
+class Literal:
+    """Equal, letter for letter."""
+
+    text: str
+
+    def groups_in(self, text: str) -> Mapping[str, str] | None:
+        """Return no groups where the text is equal."""
+        return {} if text == self.text else None
+
+    @property
+    def group_names(self) -> frozenset[str]:
+        """A literal captures nothing."""
+        return frozenset()
+
+
+class Glob:
+    """`*`, `?`, `[ab]`, `[!ab]`; case-sensitive and over the whole text."""
+
+    group_names: frozenset[str] = frozenset()
+
+    def __init__(self, glob: str) -> None:
+        """Compile `glob`; the standard library's translation backtracks atomically, so it stays bounded."""
+        self._regex = re.compile(fnmatch.translate(glob))
+
+    def groups_in(self, text: str) -> Mapping[str, str] | None:
+        """Return no groups where the glob covers the whole text."""
+        return {} if self._regex.match(text) else None
+
+
+class Regex:
+    """A regular expression searched for anywhere in the text."""
+
+    def __init__(self, source: str) -> None:
+        """Compile `source` with RE2.
+
+        Raises:
+            ValueError: RE2 refuses it; the message says why.
+
+        """
+        options = re2.Options()
+        options.log_errors = False
+        try:
+            self._regex = re2.compile(source, options)
+        except re2.error as refusal:
+            reason = refusal.args[0]
+            words = reason.decode(errors="replace") if isinstance(reason, bytes) else str(reason)
+            raise ValueError(f"is not a regular expression RE2 takes: {words}") from None
+        self._names: dict[str, int] = {name: number for name, number in self._regex.groupindex.items()}
+        self._names |= {str(number): number for number in range(1, self._regex.groups + 1)}
+
+    @property
+    def group_names(self) -> frozenset[str]:
+        """Numbered groups as "1", "2", …, and the named ones."""
+        return frozenset(self._names)
+
+    def groups_in(self, text: str) -> Mapping[str, str] | None:
+        """Return the groups of the first place that matches; a group that took no part is an empty text."""
+        found = self._regex.search(text)
+        if found is None:
+            return None
+        return {name: found.group(number) or "" for name, number in self._names.items()}
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """A pattern as written and as compiled; alternatives are tried in the order of the file."""
+
+    source: str | tuple[str, ...]
+    matchers: tuple[Matcher, ...]
+
+    @classmethod
+    def parse(cls, value: object) -> Pattern:
+        """Read a pattern from a YAML value: a text, or a list of texts.
+
+        Raises:
+            ValueError: the value is no pattern; the message says what was found and what is allowed.
+
+        """
+        if isinstance(value, list):
+            if not value:
+                raise ValueError("is an empty list, which matches nothing; leave the key out to match everything")
+            texts = tuple(_text(item) for item in value)
+            return cls(texts, tuple(_matcher(text) for text in texts))
+        text = _text(value)
+        return cls(text, (_matcher(text),))
+
+    def groups_in(self, text: str) -> Mapping[str, str] | None:
+        """Return the groups of the first alternative that matches `text`, or None where none does."""
+        for matcher in self.matchers:
+            groups = matcher.groups_in(text)
+            if groups is not None:
+                return groups
+        return None
+
+    @property
+    def group_names(self) -> frozenset[str]:
+        """Groups that every alternative captures: a template may rely on these alone."""
+        return frozenset.intersection(*(matcher.group_names for matcher in self.matchers))
+
+    @property
+    def literals(self) -> tuple[str, ...]:
+        """Alternatives that are literals: names a person wrote out."""
+        return tuple(matcher.text for matcher in self.matchers if isinstance(matcher, Literal))
+
+    def __str__(self) -> str:
+        """Return the pattern as `routes.yaml` writes it."""
+        return self.source if isinstance(self.source, str) else f"[{', '.join(self.source)}]"
+
+
+def _text(value: object) -> str:
+    if isinstance(value, bool):
+        raise ValueError(
+            f"is {str(value).lower()}: YAML reads bare yes, no, on, off, true, false as a truth value; put it in quotes"
+        )
+    if isinstance(value, (int, float)):
+        raise ValueError(f"is the number {value}; put it in quotes to match it as text")
+    if not isinstance(value, str):
+        raise ValueError("is no pattern; a pattern is a text, a glob, a /regular expression/, or a list of these")
+    if not value:
+        raise ValueError("is an empty text, which no value equals")
+    return value
+
+
+def _matcher(text: str) -> Matcher:
+    if text.startswith("/") and text.endswith("/") and len(text) > 2:
+        return Regex(text[1:-1])
+    if GLOB_CHARACTERS & set(text):
+        return Glob(text)
+    return Literal(text)

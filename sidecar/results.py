@@ -1,0 +1,153 @@
+"""What became of each event, and the one answer made of it, in EventGate's words.
+
+Statuses, bodies and reason phrases follow EventGate's routes/events.js. A failure keeps the bytes in which
+EventGate described it; ours are described in the same shape.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable, Sequence
+from typing import Literal
+
+import msgspec
+
+from sidecar.errors import EmptyBody, Overloaded, RequestError
+
+
+class Outcome(enum.StrEnum):
+    """Where an event ended. For every stream, received = the sum of these."""
+
+    DELIVERED = "delivered"
+    """EventGate accepted it."""
+    INVALID = "invalid"
+    """EventGate called it invalid."""
+    REFUSED = "refused"
+    """The sidecar did: no route, a route that rejects, or an upstream that does not accept it."""
+    FAILED = "failed"
+    """EventGate met an error with it, or no endpoint could be reached."""
+
+
+MIXED = "mixed"
+"""In the header of an answer: not every event of the request ended alike."""
+
+Status = Literal["success", "invalid", "error"]
+
+
+class EventStatus(msgspec.Struct, frozen=True):
+    """What became of one event: EventGate's EventStatus, and where we sent it."""
+
+    index: int
+    status: Status
+    outcome: Outcome
+    described: bytes = b""
+    """JSON object `{status, event, context}`; empty for a success."""
+    unreachable: bool = False
+    """An error because no endpoint could be reached: trying again later may help."""
+    route: str = ""
+    upstream: str = ""
+    endpoint: str = ""
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """An HTTP answer to the producer; an empty body goes without a content type, as EventGate does it."""
+
+    status: int
+    reason: str
+    outcome: str
+    """Value of the header `x-eventgate-sidecar`."""
+    body: bytes = b""
+    retry_after: int | None = None
+    """Seconds."""
+
+
+def refused(index: int, event: bytes, message: str, route: str) -> EventStatus:
+    """Return the status of an event that the sidecar itself does not let through, as a validation error."""
+    context = {
+        "errors": [
+            {
+                "keyword": "route",
+                "dataPath": ".meta.stream",
+                "schemaPath": "routes.yaml",
+                "params": {"route": route},
+                "message": message,
+            }
+        ],
+        "errorsText": f"'.meta.stream' {message}",
+    }
+    return EventStatus(index, "invalid", Outcome.REFUSED, _described("invalid", event, context), route=route)
+
+
+def failed(index: int, event: bytes, message: str, unreachable: bool) -> EventStatus:
+    """Return the status of an event that could not be delivered, as an error of EventGate's."""
+    described = _described("error", event, {"message": message})
+    return EventStatus(index, "error", Outcome.FAILED, described, unreachable)
+
+
+def _described(status: Status, event: bytes, context: object) -> bytes:
+    event = event.decode(errors="replace").encode()  # as Node reads bytes that are not UTF-8
+    return b'{"status":"%b","event":%b,"context":%b}' % (status.encode(), event, msgspec.json.encode(context))
+
+
+def merge(statuses: Iterable[EventStatus], hasty: bool, retry_after: int = 1) -> Answer:
+    """Make one answer of the statuses of all events of a request, in the order of the request.
+
+    `hasty`: the producer asked EventGate not to wait; all accepted is then 202. `retry_after`: seconds to name
+    where nothing was accepted because no endpoint could be reached.
+    """
+    ordered = sorted(statuses, key=lambda each: each.index)
+    invalid = [each.described for each in ordered if each.status == "invalid"]
+    errors = [each.described for each in ordered if each.status == "error"]
+    total, failures = len(ordered), len(invalid) + len(errors)
+    outcome = _header(ordered)
+    if failures == 0:
+        if hasty:
+            return Answer(202, f"{total} events hastily received.", outcome)
+        return Answer(201, f"All {total} out of {total} events were accepted.", outcome)
+    if len(invalid) == total:
+        reason = f"{total} out of {total} events were invalid and not accepted."
+        return Answer(400, reason, outcome, b'{"invalid":[%b]}' % b",".join(invalid))
+    body = b'{"invalid":[%b],"error":[%b]}' % (b",".join(invalid), b",".join(errors))
+    kinds = f"({len(invalid)} invalid and {len(errors)} errored)."
+    if failures != total:
+        reason = f"{total - failures} out of {total} events were accepted, but {failures} failed {kinds}"
+        return Answer(207, reason, outcome, body)
+    reason = f"{failures} out of {total} events had failures and were not accepted. {kinds}"
+    if any(each.unreachable for each in ordered):
+        return Answer(503, reason, outcome, body, retry_after)
+    return Answer(500, reason, outcome, body)
+
+
+def _header(statuses: Sequence[EventStatus]) -> str:
+    outcomes = {each.outcome for each in statuses}
+    words = [outcomes.pop() if len(outcomes) == 1 else MIXED]
+    for name in ("upstream", "endpoint", "route"):
+        values = sorted({value for each in statuses if (value := getattr(each, name))})
+        if values:
+            words.append(f"{name}={','.join(values)}")
+    return "; ".join(words)
+
+
+def of_error(error: RequestError, method: str, uri: str) -> Answer:
+    """Make the answer to a request that could not be taken as a whole, in the shape of EventGate's own errors.
+
+    The shape is lib/util.js, setErrorHandler: `{status, type, title, detail, method, uri}`.
+    """
+    if isinstance(error, EmptyBody):
+        return Answer(error.status, error.detail, Outcome.REFUSED)
+    body = {
+        "status": error.status,
+        "type": error.kind,
+        "title": error.title,
+        "detail": error.detail,
+        "method": method,
+        "uri": uri,
+    }
+    reason = {400: "Bad Request", 404: "Not Found", 408: "Request Timeout", 503: "Service Unavailable"}
+    return Answer(
+        error.status,
+        reason.get(error.status, "Internal Server Error"),
+        Outcome.REFUSED,
+        msgspec.json.encode(body),
+        1 if isinstance(error, Overloaded) else None,
+    )

@@ -1,0 +1,61 @@
+"""The `tests:` of a `routes.yaml`, run: examples that keep an edit from changing what it should not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import msgspec
+
+from sidecar.config import Config, Test
+from sidecar.errors import RequestError
+from sidecar.event import parse
+from sidecar.routing import Decision, Router
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A test whose event went another way than it expects."""
+
+    index: int
+    name: str
+    differences: tuple[str, ...]
+    """Each as `stream: expected a, is b`."""
+
+
+def failures(config: Config) -> Iterator[Failure]:
+    """Run every test of `config` and yield those that fail, in the order of the file."""
+    for index, test in enumerate(config.tests):
+        differences = tuple(_differences(config, test))
+        if differences:
+            yield Failure(index, test.name, differences)
+
+
+def _differences(config: Config, test: Test) -> Iterator[str]:
+    try:
+        event = parse(msgspec.json.encode(test.event))[0]
+    except (RequestError, TypeError) as error:
+        yield f"event: cannot be written as JSON: {error}"
+        return
+    decision = Router(config, test.labels).decide(event)
+    found = _as_expected(decision, event.stream)
+    for key, expected in test.expect.model_dump(exclude_none=True).items():
+        if found[key] != expected:
+            why = f" ({decision.refusal})" if decision.refusal else ""
+            yield f"{key}: expected {_word(expected)}, is {_word(found[key])}{why}"
+
+
+def _as_expected(decision: Decision, stream: str | None) -> dict[str, str | bool | None]:
+    sent = decision.refusal is None
+    return {
+        "upstream": decision.upstream,
+        "stream": (decision.stream or stream) if sent else None,
+        "route": decision.route or None,
+        "refused": not sent,
+    }
+
+
+def _word(value: object) -> str:
+    return {True: "true", False: "false", None: "none"}.get(value, str(value)) if value is None or isinstance(
+        value, bool
+    ) else str(value)

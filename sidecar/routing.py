@@ -1,0 +1,157 @@
+"""Which upstream an event goes to, under which name, and why.
+
+One function, `_first_mismatch`, answers both the request path ("does this route take it?") and `explain`
+("why not?"), so that the two can never disagree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import msgspec
+
+from sidecar.config import Config, Match, Route, Upstream
+from sidecar.event import Event
+from sidecar.pattern import Pattern
+from sidecar.template import STREAM_NAME
+
+
+class Decision(msgspec.Struct, frozen=True):
+    """What becomes of an event: sent to `upstream`, under the name `stream` where that is not None, or refused."""
+
+    route: str
+    """Name of the route that took it; empty where none did."""
+    upstream: str | None = None
+    stream: str | None = None
+    refusal: str | None = None
+    """Why it is refused and what to do, for the producer; None where it is sent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mismatch:
+    """The first key of a `match` that an event does not meet."""
+
+    key: str
+    """As `routes.yaml` writes it: `labels.env`, `stream`, `event.page.page_id`."""
+    wanted: str
+    found: str | None
+    """None: the event or the pod has no such thing."""
+
+    def __str__(self) -> str:
+        """Say it in a line of `explain`."""
+        found = "there is none" if self.found is None else f"it is {self.found}"
+        return f"{self.key} should match {self.wanted}, but {found}"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One route looked at on an event's way."""
+
+    route: Route
+    mismatch: Mismatch | None
+    """None: this route took the event."""
+
+
+class Router:
+    """The routes of one configuration, for one set of labels."""
+
+    def __init__(self, config: Config, labels: Mapping[str, str]) -> None:
+        """`labels` say what the pod is; they cannot change while it runs."""
+        self.config = config
+        self.labels = dict(labels)
+
+    def decide(self, event: Event) -> Decision:
+        """Return what becomes of `event`: the first route that matches decides."""
+        for route in self.config.routes:
+            if _first_mismatch(route.match, event.stream, event, self.labels) is None:
+                return self._decision(route, event)
+        return Decision(
+            "",
+            refusal=f"no route in routes.yaml takes {_of(event.stream)} from {self._pod}; "
+            "post to a stream that has a route, or ask for one",
+        )
+
+    def explain(self, event: Event) -> tuple[tuple[Step, ...], Decision]:
+        """Return every route looked at, in order, each with why it did not match, and the decision."""
+        steps: list[Step] = []
+        for route in self.config.routes:
+            steps.append(Step(route, _first_mismatch(route.match, event.stream, event, self.labels)))
+            if steps[-1].mismatch is None:
+                break
+        return tuple(steps), self.decide(event)
+
+    @property
+    def missing_labels(self) -> Iterator[tuple[Route, str]]:
+        """Routes that take words from a label this pod does not have, each with that label's name."""
+        for route in self.config.routes:
+            for label in sorted(route.stream.labels - self.labels.keys()) if route.stream else ():
+                if _first_label_mismatch(route.match, self.labels) is None:
+                    yield route, label
+
+    @property
+    def _pod(self) -> str:
+        return ", ".join(f"{name}={value}" for name, value in self.labels.items()) or "a pod without labels"
+
+    def _decision(self, route: Route, event: Event) -> Decision:
+        if route.to is None:
+            return Decision(route.name, refusal=f"route {route.name} refuses it: {route.reject}")
+        stream = self._new_name(route, event)
+        if stream is not None and not STREAM_NAME.fullmatch(stream):
+            return Decision(
+                route.name, refusal=f"route {route.name} would call its stream {stream!r}, which no stream can be called"
+            )
+        final = stream or event.stream
+        if not accepts(self.config.upstreams[route.to], final, event, self.labels):
+            return Decision(
+                route.name,
+                refusal=f"route {route.name} sends it to {route.to}, which does not accept {_of(final)} "
+                f"from {self._pod}; see upstreams.{route.to}.accepts in routes.yaml",
+            )
+        return Decision(route.name, route.to, stream)
+
+    def _new_name(self, route: Route, event: Event) -> str | None:
+        """Return the stream's new name, or None where it stays; a stream that is not there is never made up."""
+        if route.stream is None or event.stream is None:
+            return None
+        pattern = route.match.stream
+        groups = pattern.groups_in(event.stream) if pattern and route.stream.groups else {}
+        name = route.stream.expand(event.stream, self.labels, groups or {})
+        return None if name == event.stream else name
+
+
+def accepts(upstream: Upstream, stream: str | None, event: Event, labels: Mapping[str, str]) -> bool:
+    """Whether `upstream` takes `event` under the name `stream`: any entry of its `accepts` will do."""
+    if upstream.accepts is None:
+        return True
+    return any(_first_mismatch(entry, stream, event, labels) is None for entry in upstream.accepts)
+
+
+def _first_mismatch(match: Match, stream: str | None, event: Event, labels: Mapping[str, str]) -> Mismatch | None:
+    mismatch = _first_label_mismatch(match, labels)
+    if mismatch is not None:
+        return mismatch
+    if match.stream is not None and _differs(match.stream, stream):
+        return Mismatch("stream", str(match.stream), stream)
+    if match.schema_ is not None and _differs(match.schema_, event.schema):
+        return Mismatch("schema", str(match.schema_), event.schema)
+    for path, pattern in match.event.items():
+        value = event.value_at(path)
+        if _differs(pattern, value):
+            return Mismatch(f"event.{path}", str(pattern), value)
+    return None
+
+
+def _first_label_mismatch(match: Match, labels: Mapping[str, str]) -> Mismatch | None:
+    for name, pattern in match.labels.items():
+        if _differs(pattern, labels.get(name)):
+            return Mismatch(f"labels.{name}", str(pattern), labels.get(name))
+    return None
+
+
+def _differs(pattern: Pattern, value: str | None) -> bool:
+    return value is None or pattern.groups_in(value) is None
+
+
+def _of(stream: str | None) -> str:
+    return "an event without meta.stream" if stream is None else f"stream {stream}"

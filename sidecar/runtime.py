@@ -1,0 +1,150 @@
+"""Builds every long-lived part once, runs them in one task group, and stops them in order."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import signal
+import socket
+import time
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from sidecar import loader
+from sidecar.app import EventsEndpoint, make_admin_app, make_intake_app
+from sidecar.config import Config
+from sidecar.delivery import Delivery
+from sidecar.errors import SettingError
+from sidecar.intake import Intake
+from sidecar.listener import Server, bind, make_server
+from sidecar.routing import Router
+from sidecar.telemetry import ConfigLoaded, Listening, Stopped, Stopping, Telemetry, make_log
+
+QUIET_SECONDS = 10.0
+"""Told to terminate, the sidecar ends once it took no request for so long: a draining model server still posts."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What `serve` is told by flags and environment."""
+
+    routes: Path
+    listen: str = "127.0.0.1:8888"
+    admin: str = "0.0.0.0:9102"
+    labels: Mapping[str, str] = field(default_factory=dict)
+    drain: float = 25.0
+    """Seconds for which requests are still taken after SIGTERM, at most."""
+
+
+def read_config(path: Path) -> Config:
+    """Read and check a `routes.yaml`.
+
+    Raises:
+        SettingError: the file cannot be read.
+        ConfigError: it is wrong.
+
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise SettingError(f"cannot read {path}: {reason}") from None
+    return loader.read(text, str(path))
+
+
+def streams_named_by(config: Config) -> set[str]:
+    """Return the streams that a configuration writes out: in routes, in `accepts` and in tests."""
+    matches = [route.match for route in config.routes]
+    matches += [entry for upstream in config.upstreams.values() for entry in upstream.accepts or ()]
+    named = {name for match in matches if match.stream for name in match.stream.literals}
+    named |= {route.stream.source for route in config.routes if route.stream and not route.stream.placeholders}
+    metas = [test.event.get("meta") for test in config.tests]
+    return named | {str(meta["stream"]) for meta in metas if isinstance(meta, dict) and "stream" in meta}
+
+
+class Runtime:
+    """A running sidecar."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Read the configuration and listen; nothing is answered yet.
+
+        Raises:
+            SettingError: a flag, an address or a file of them cannot be used.
+            ConfigError: `routes.yaml` is wrong.
+
+        """
+        self._settings = settings
+        config = read_config(settings.routes)
+        router = Router(config, settings.labels)
+        for route, label in router.missing_labels:
+            raise SettingError(
+                f"route {route.name} takes a word from label {label}, which this pod does not have; "
+                f"give it with --label {label}=…"
+            )
+        self.telemetry = Telemetry(streams_named_by(config), make_log())
+        self._delivery = Delivery(config.upstreams, self.telemetry)
+        intake = Intake(router, self._delivery, self.telemetry, lambda: str(uuid.uuid4()))
+        self._events = EventsEndpoint(intake, self.telemetry)
+        longest = max(upstream.timeouts.deadline for upstream in config.upstreams.values())
+        self._servers: list[tuple[Server, socket.socket]] = []
+        for address, app in (
+            (settings.listen, make_intake_app(self._events)),
+            (settings.admin, make_admin_app(self.telemetry, lambda: self._ready)),
+        ):
+            self._servers.append((make_server(app, longest + 0.5), bind(address)))
+        self._ready = False
+        labels = ",".join(f"{name}={value}" for name, value in settings.labels.items())
+        self.telemetry.emit(ConfigLoaded(str(settings.routes), len(config.routes), len(config.upstreams), labels))
+
+    async def run(self) -> None:
+        """Serve until SIGTERM or SIGINT.
+
+        SIGTERM: requests are still taken until there was none for `QUIET_SECONDS`, at most for the drain
+        time. SIGINT, or a second signal: those under way are finished, and that is all.
+        """
+        loop = asyncio.get_running_loop()
+        told: asyncio.Queue[signal.Signals] = asyncio.Queue()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, functools.partial(told.put_nowait, number))
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                for server, listening in self._servers:
+                    tasks.create_task(server.serve(sockets=[listening]))
+                self._ready = True
+                self.telemetry.emit(Listening(*(_address(listening) for _, listening in self._servers)))
+                await self._stop_when(told)
+        finally:
+            await self._delivery.aclose()
+            self.telemetry.emit(Stopped(self._events.in_flight))
+
+    async def _stop_when(self, told: asyncio.Queue[signal.Signals]) -> None:
+        number = await told.get()
+        drain = self._settings.drain if number == signal.SIGTERM else 0.0
+        self.telemetry.emit(Stopping(number.name, drain))
+        if drain:
+            try:
+                async with asyncio.timeout(drain):
+                    await self._quiet_or(told)
+            except TimeoutError:
+                pass
+        for server, _ in self._servers:
+            server.should_exit = True
+
+    async def _quiet_or(self, told: asyncio.Queue[signal.Signals]) -> None:
+        """Wait until nothing came for `QUIET_SECONDS`, or a second signal did."""
+        clock = time.monotonic
+        begun = clock()
+        while (left := max(begun, self._events.last_active) + QUIET_SECONDS - clock()) > 0 or self._events.in_flight:
+            try:
+                async with asyncio.timeout(max(left, 0.1)):
+                    await told.get()
+                    return
+            except TimeoutError:
+                continue
+
+
+def _address(listening: socket.socket) -> str:
+    host, port = listening.getsockname()[:2]
+    return f"{host}:{port}"

@@ -1,0 +1,255 @@
+"""Everything that happens inside, as typed values; this module turns each into a log line and a metric.
+
+Nothing else logs or counts, so log, metric and status page cannot disagree. No event's content is ever
+logged: only streams, names and reasons.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import sys
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TextIO
+
+import ecs_logging
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    disable_created_metrics,
+    generate_latest,
+)
+
+from sidecar import __version__
+
+disable_created_metrics()  # a series more for every counter, which nobody reads
+
+OTHER_STREAM = "_other"
+"""Label for streams that `routes.yaml` does not name, so that a producer cannot grow the metrics."""
+
+LATENCY_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 5.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Listening:
+    """Both listeners accept connections."""
+
+    intake: str
+    admin: str
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigLoaded:
+    """A configuration is in force."""
+
+    file: str
+    routes: int
+    upstreams: int
+    labels: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stopping:
+    """A signal asked to stop; requests are still taken for `seconds` at most."""
+
+    signal: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """Nothing is taken any more."""
+
+    unanswered: int
+
+
+@dataclass(frozen=True, slots=True)
+class RequestAnswered:
+    """A producer got its answer."""
+
+    status: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class RequestRefused:
+    """A request could not be taken as a whole."""
+
+    status: int
+    title: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class EventsEnded:
+    """Events of one stream ended with one outcome."""
+
+    stream: str
+    outcome: str
+    count: int
+    reason: str = ""
+    """Why, where the outcome is no success."""
+
+
+@dataclass(frozen=True, slots=True)
+class PostAnswered:
+    """An endpoint gave its verdict on a POST."""
+
+    upstream: str
+    endpoint: str
+    events: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class PostFailed:
+    """An attempt at an endpoint brought no verdict."""
+
+    upstream: str
+    endpoint: str
+    failure: str
+    reason: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Unexpected:
+    """A bug of ours, caught at the edge."""
+
+    where: str
+    error: str
+
+
+Happening = (
+    Listening
+    | ConfigLoaded
+    | Stopping
+    | Stopped
+    | RequestAnswered
+    | RequestRefused
+    | EventsEnded
+    | PostAnswered
+    | PostFailed
+    | Unexpected
+)
+
+
+class Telemetry:
+    """The one place that logs and counts; `runtime` builds it, every other part receives it."""
+
+    def __init__(self, streams: Iterable[str], log: logging.Logger) -> None:
+        """`streams` are those that get a label of their own."""
+        self.registry = CollectorRegistry()
+        self._streams = frozenset(streams)
+        self._log = log
+        self._sampled: dict[tuple[object, ...], tuple[float, int]] = {}
+        self._events = Counter(
+            "eventgate_sidecar_events",
+            "Events received, by where they ended: delivered, invalid, refused, failed.",
+            ("stream", "outcome"),
+            registry=self.registry,
+        )
+        self._requests = Counter(
+            "eventgate_sidecar_requests",
+            "Answers to producers, by HTTP status.",
+            ("status",),
+            registry=self.registry,
+        )
+        self._request_seconds = Histogram(
+            "eventgate_sidecar_request_seconds",
+            "From the whole request read to its answer.",
+            buckets=LATENCY_BUCKETS,
+            registry=self.registry,
+        )
+        self._posts = Counter(
+            "eventgate_sidecar_posts",
+            "POSTs to endpoints; result is answered or the class of the failure.",
+            ("upstream", "endpoint", "result"),
+            registry=self.registry,
+        )
+        self._post_seconds = Histogram(
+            "eventgate_sidecar_post_seconds",
+            "POSTs to endpoints, to the last byte of the answer or the failure.",
+            ("upstream", "endpoint"),
+            buckets=LATENCY_BUCKETS,
+            registry=self.registry,
+        )
+        info = Gauge("eventgate_sidecar_info", "Always 1.", ("version",), registry=self.registry)
+        info.labels(__version__).set(1)
+
+    def emit(self, happening: Happening) -> None:
+        """Count it and log it, each where it is worth it."""
+        match happening:
+            case RequestAnswered(status, seconds):
+                self._requests.labels(str(status)).inc()
+                self._request_seconds.observe(seconds)
+            case EventsEnded(stream, outcome, count, reason):
+                self._events.labels(stream if stream in self._streams else OTHER_STREAM, outcome).inc(count)
+                if reason:
+                    self._log_sampled(logging.WARNING, happening, (stream if stream in self._streams else "", outcome))
+            case PostAnswered(upstream, endpoint, _, seconds):
+                self._posts.labels(upstream, endpoint, "answered").inc()
+                self._post_seconds.labels(upstream, endpoint).observe(seconds)
+            case PostFailed(upstream, endpoint, failure, _, seconds):
+                self._posts.labels(upstream, endpoint, failure).inc()
+                self._post_seconds.labels(upstream, endpoint).observe(seconds)
+                self._log_sampled(logging.WARNING, happening, (upstream, endpoint, failure))
+            case RequestRefused(status, title, _):
+                self._log_sampled(logging.WARNING, happening, (status, title))
+            case Unexpected():
+                self._log_line(logging.ERROR, happening)
+            case Listening() | ConfigLoaded() | Stopping() | Stopped():
+                self._log_line(logging.INFO, happening)
+
+    def exposition(self) -> bytes:
+        """Return the metrics in Prometheus' text format."""
+        return generate_latest(self.registry)
+
+    def _log_sampled(self, level: int, happening: Happening, kind: tuple[object, ...]) -> None:
+        """Log the first of a kind and then one a second, with the number of those in between."""
+        if len(self._sampled) > 256:
+            self._sampled.clear()
+        key = (type(happening), *kind)
+        now = time.monotonic()
+        last, untold = self._sampled.get(key, (-1.0, 0))
+        if last >= 0 and now - last < 1.0:
+            self._sampled[key] = (last, untold + 1)
+            return
+        self._sampled[key] = (now, 0)
+        self._log_line(level, happening, untold)
+
+    def _log_line(self, level: int, happening: Happening, untold: int = 0) -> None:
+        name = type(happening).__name__
+        fields = {field.name: getattr(happening, field.name) for field in dataclasses.fields(happening)}
+        words = " ".join(f"{key}={_short(value)}" for key, value in fields.items() if value != "")
+        more = f" (and {untold} more like it)" if untold else ""
+        self._log.log(
+            level, "%s: %s%s", _spaced(name), words, more, extra={"event.action": name, "eventgate_sidecar": fields}
+        )
+
+
+def make_log(stream: TextIO | None = None) -> logging.Logger:
+    """Return the log: ECS JSON, or readable lines where `stream` (default: standard output) is a terminal."""
+    stream = stream or sys.stdout
+    handler = logging.StreamHandler(stream)
+    if stream.isatty():
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s", "%H:%M:%S"))
+    else:
+        handler.setFormatter(ecs_logging.StdlibFormatter(exclude_fields=["process", "log.origin", "log.original"]))
+    log = logging.Logger("eventgate-sidecar", logging.INFO)
+    log.addHandler(handler)
+    return log
+
+
+def _short(value: object) -> str:
+    text = f"{value:.3f}" if isinstance(value, float) else str(value)
+    text = text.encode("ascii", "backslashreplace").decode()
+    return text if len(text) <= 300 else text[:297] + "..."
+
+
+def _spaced(name: str) -> str:
+    return "".join(f" {letter.lower()}" if letter.isupper() else letter for letter in name).strip()

@@ -1,0 +1,100 @@
+"""YAML text becomes plain data that remembers where each part stood."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import yaml
+
+Path = tuple[str | int, ...]
+"""Keys and indices from the root: `("routes", 2, "match")`."""
+
+MAX_BYTES = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A place in the file; both count from 1."""
+
+    line: int
+    column: int
+
+
+@dataclass
+class Marked:
+    """What a YAML text holds, with the places of its values and keys, and what YAML lets pass but we do not."""
+
+    data: Any = None
+    values: dict[Path, Mark] = field(default_factory=dict)
+    keys: dict[Path, Mark] = field(default_factory=dict)
+    complaints: list[tuple[Mark, Path, str]] = field(default_factory=list)
+
+    def mark_of(self, path: Path) -> Mark:
+        """Return where `path` stands, or the nearest part above it that is there."""
+        for length in range(len(path), -1, -1):
+            mark = self.keys.get(path[:length]) or self.values.get(path[:length])
+            if mark is not None:
+                return mark
+        return Mark(1, 1)
+
+
+def read(text: str) -> Marked:
+    """Read one YAML document, with the safe types alone.
+
+    Keys that stand twice, keys that are no text, and aliases are complaints: the first hides a line of the
+    file, the last can make a small file huge.
+    """
+    marked = Marked()
+    if len(text.encode(errors="replace")) > MAX_BYTES:
+        marked.complaints.append((Mark(1, 1), (), f"is over {MAX_BYTES} bytes; a configuration is a few kB"))
+        return marked
+    loader = yaml.SafeLoader(text)
+    try:
+        node = loader.get_single_node()
+        if node is not None:
+            _walk(node, (), marked, set())
+        if node is not None and not marked.complaints:
+            marked.data = loader.construct_document(node)
+    except yaml.MarkedYAMLError as error:
+        at = error.problem_mark or error.context_mark
+        mark = Mark(at.line + 1, at.column + 1) if at else Mark(1, 1)
+        context = f"{error.context}, " if error.context else ""
+        marked.complaints.append((mark, (), f"is not YAML: {context}{error.problem}"))
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        marked.complaints.append((Mark(1, 1), (), f"is not YAML: {error}"))
+    finally:
+        loader.dispose()
+    return marked
+
+
+def _mark(node: yaml.Node) -> Mark:
+    return Mark(node.start_mark.line + 1, node.start_mark.column + 1)
+
+
+def _walk(node: yaml.Node, path: Path, marked: Marked, seen: set[int]) -> None:
+    if id(node) in seen:
+        marked.complaints.append((_mark(node), path, "is an alias (*name); write the value out"))
+        return
+    seen.add(id(node))
+    marked.values[path] = _mark(node)
+    if isinstance(node, yaml.SequenceNode):
+        for index, item in enumerate(node.value):
+            _walk(item, (*path, index), marked, seen)
+    elif isinstance(node, yaml.MappingNode):
+        _walk_mapping(node, path, marked, seen)
+
+
+def _walk_mapping(node: yaml.MappingNode, path: Path, marked: Marked, seen: set[int]) -> None:
+    for key, value in node.value:
+        if not isinstance(key, yaml.ScalarNode) or key.tag != "tag:yaml.org,2002:str":
+            found = key.value if isinstance(key, yaml.ScalarNode) else "a list or a mapping"
+            marked.complaints.append((_mark(key), path, f"has the key {found}, which is no text; put it in quotes"))
+            continue
+        inner = (*path, key.value)
+        if inner in marked.keys:
+            first = marked.keys[inner].line
+            marked.complaints.append((_mark(key), inner, f"stands twice, first in line {first}; keep one of them"))
+            continue
+        marked.keys[inner] = _mark(key)
+        _walk(value, inner, marked, seen)

@@ -6,8 +6,10 @@ Plain ASGI under Starlette's routes: reading a request and writing an answer is 
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -27,14 +29,20 @@ Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
-BODY_SECONDS = 5.0
-"""Producers are in the same pod and give up after 5 s themselves."""
-MAX_REQUESTS_IN_FLIGHT = 1024
-MAX_BYTES_IN_FLIGHT = 64 * 1024 * 1024
 MAX_DRAINED_BYTES = 8 * MAX_BODY_BYTES
 """How much of a body that is too large is read and dropped, so that its sender gets to read why."""
 PASSED_ON = ("x-request-id", "traceparent", "tracestate", "user-agent")
 """Headers of the producer that EventGate sees: it fills `meta.request_id` from the first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Capacity:
+    """What is held of requests at once, and how long a body may take."""
+
+    requests: int = 1024
+    bytes: int = 64 * 1024 * 1024
+    body_seconds: float = 5.0
+    """Producers are in the same pod and give up after 5 s themselves."""
 
 
 class Disconnected(Exception):
@@ -44,9 +52,10 @@ class Disconnected(Exception):
 class EventsEndpoint:
     """`POST /v1/events`."""
 
-    def __init__(self, intake: Intake, telemetry: Telemetry) -> None:
+    def __init__(self, intake: Intake, telemetry: Telemetry, capacity: Capacity | None = None) -> None:
         """`intake` takes what is read here."""
         self.intake = intake
+        self._capacity = capacity or Capacity()
         self.in_flight = 0
         self.bytes_in_flight = 0
         self.last_active = 0.0
@@ -96,14 +105,15 @@ class EventsEndpoint:
 
     async def _body(self, content_length: str, receive: Receive, taken: _Taken) -> bytes:
         """Read the body, within its time and within what may be in flight."""
-        if self.in_flight > MAX_REQUESTS_IN_FLIGHT:
-            raise Overloaded(f"{MAX_REQUESTS_IN_FLIGHT} requests are being answered already; try again in a second")
+        if self.in_flight > self._capacity.requests:
+            limit = self._capacity.requests
+            raise Overloaded(f"{limit} requests are being answered already; try again in a second")
         announced = int(content_length) if content_length.isdigit() else 0
-        if announced <= MAX_BODY_BYTES and self.bytes_in_flight + announced > MAX_BYTES_IN_FLIGHT:
-            raise Overloaded(f"{MAX_BYTES_IN_FLIGHT} bytes are held already; try again in a second")
+        if announced <= MAX_BODY_BYTES and self.bytes_in_flight + announced > self._capacity.bytes:
+            raise Overloaded(f"{self._capacity.bytes} bytes are held already; try again in a second")
         chunks: list[bytes] = []
         try:
-            async with asyncio.timeout(BODY_SECONDS):
+            async with asyncio.timeout(self._capacity.body_seconds):
                 more, size = True, 0
                 while more:
                     message = await receive()
@@ -113,7 +123,7 @@ class EventsEndpoint:
                     size += len(chunk)
                     self._take(chunk, size, chunks, taken)
         except TimeoutError:
-            raise SlowBody(f"the body was not complete within {BODY_SECONDS:g} s") from None
+            raise SlowBody(f"the body was not complete within {self._capacity.body_seconds:g} s") from None
         taken.complete_at = time.monotonic()
         if size > MAX_BODY_BYTES:
             raise BodyTooLarge("request entity too large")
@@ -127,8 +137,8 @@ class EventsEndpoint:
             return
         taken.size += len(chunk)
         self.bytes_in_flight += len(chunk)
-        if self.bytes_in_flight > MAX_BYTES_IN_FLIGHT:
-            raise Overloaded(f"{MAX_BYTES_IN_FLIGHT} bytes are held already; try again in a second")
+        if self.bytes_in_flight > self._capacity.bytes:
+            raise Overloaded(f"{self._capacity.bytes} bytes are held already; try again in a second")
         chunks.append(chunk)
 
 
@@ -142,10 +152,11 @@ class _Taken:
 
 def make_intake_app(events: EventsEndpoint) -> Starlette:
     """Return the application of the producers' listener."""
-    return Starlette(
-        routes=[Route("/v1/events", events), Route("/v1/events/", events)],
-        exception_handlers={404: _not_found},
-    )
+    route = Route("/v1/events", events)
+    route.path_regex = re.compile(r"/v1/events/?\Z", re.IGNORECASE)  # as Express has it
+    app = Starlette(routes=[route], exception_handlers={404: _not_found})
+    app.router.redirect_slashes = False
+    return app
 
 
 def make_admin_app(telemetry: Telemetry, ready: Callable[[], bool]) -> Starlette:

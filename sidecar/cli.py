@@ -160,6 +160,35 @@ def explain(
 
 
 @app.command()
+def probe(
+    routes: RoutesOption = Path("routes.yaml"),
+    as_json: JsonOption = False,
+) -> None:
+    """Look up and check every endpoint of a routes.yaml once, now: which datacenter answers?
+
+    Exit status: 0 where every upstream has an endpoint that answers; 1 where one has none; 2 where the file cannot
+    be used.
+    """
+    import asyncio
+
+    from rich.console import Console
+
+    from sidecar.probe import all_reachable, as_data, show
+    from sidecar.probe import probe as probe_all
+    from sidecar.resolver import Resolver
+    from sidecar.runtime import read_config
+
+    with _Complaints():
+        found = asyncio.run(probe_all(read_config(routes), Resolver()))
+    if as_json:
+        _print_json({"ok": all_reachable(found), "endpoints": as_data(found)})
+    else:
+        show(found, Console())
+    if not all_reachable(found):
+        raise typer.Exit(1)
+
+
+@app.command()
 def demo(
     keep: Annotated[bool, typer.Option("--keep", help="Leave everything running for curl; Ctrl-C ends it.")] = False,
     as_json: JsonOption = False,

@@ -46,6 +46,12 @@ def duration(value: object) -> float:
     return seconds
 
 
+def _count(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 1000:
+        raise ValueError(f"is {shown(value)}; write a whole number from 1 to 1000")
+    return value
+
+
 def _name(value: object) -> str:
     if not isinstance(value, str) or not NAME.fullmatch(value):
         raise ValueError(
@@ -63,8 +69,8 @@ def _text(value: object) -> str:
 
 def _url(value: object) -> str:
     text = _text(value)
-    parts = urlsplit(text.replace("{datacenter}", "datacenter"))
     try:
+        parts = urlsplit(text.replace("{datacenter}", "datacenter"))
         host, _ = parts.hostname, parts.port
     except ValueError as error:
         raise ValueError(f"is {text!r}: {error}") from None
@@ -88,6 +94,7 @@ class _ReadBy:
 
 
 Duration = Annotated[float, _ReadBy(duration)]
+Count = Annotated[int, _ReadBy(_count)]
 Name = Annotated[str, _ReadBy(_name)]
 Text = Annotated[str, _ReadBy(_text)]
 Url = Annotated[str, _ReadBy(_url)]
@@ -134,6 +141,35 @@ class Timeouts(Section):
     """All attempts for one request together; the producer has its answer by then."""
 
 
+class HealthCheck(Section):
+    """Our periodic request to each address of an endpoint."""
+
+    path: Text = "/_info"
+    """What is fetched; never `/v1/_test/events`, which produces an event."""
+    interval: Duration = 5.0
+    """Between two checks, ±20 %; skipped while POSTs are answered, 1 s while a streak is deciding."""
+    timeout: Duration = 1.0
+    """For the whole of a check: TCP, TLS and HTTP."""
+    fall: Count = 3
+    """Failures in a row that make a healthy address unhealthy."""
+    rise: Count = 2
+    """Passes in a row that bring an unhealthy one back on probation."""
+
+
+class Outlier(Section):
+    """When real POSTs alone eject an address; EventGate's verdicts on events never count."""
+
+    consecutive: Count = 3
+    """Failures in a row."""
+    percent: Count = 50
+    """Or this share of the POSTs within `window`, if there were `requests` at least."""
+    requests: Count = 10
+    window: Duration = 30.0
+    ejection: Duration = 5.0
+    """How long the first ejection lasts; each one in a row twice as long, ±25 %."""
+    max_ejection: Duration = 60.0
+
+
 class Upstream(Section):
     """An EventGate service: one URL, or one for each of its datacenters."""
 
@@ -148,6 +184,11 @@ class Upstream(Section):
     on_ambiguous: Literal["resend", "fail"] = "resend"
     """An attempt that broke off after the event was sent may have been taken. `resend`: try the next endpoint,
     same bytes, same `meta.id` (at least once); `fail`: tell the producer (at most once)."""
+
+    health_check: HealthCheck = HealthCheck()
+    outlier: Outlier = Outlier()
+    failback: Duration = 30.0
+    """How long a preferred datacenter that was out must be healthy before it is preferred again."""
 
     @property
     def endpoints(self) -> tuple[tuple[str, str], ...]:

@@ -1,109 +1,303 @@
-"""Get events accepted: which endpoint, how often, until when. The one loop that tries again."""
+"""Get events accepted: where, how often, until when. The one loop that tries again.
+
+A request's events go to the best address. If it fails, or is late, they go to the next: at most two attempts
+reach an endpoint, both carry the same bytes, and the first answer wins. A late attempt is not given up: it may
+still answer, and what it did is worth knowing; only one that is still connecting is cancelled, which costs nothing.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import msgspec
 
-from sidecar.config import Upstream
+from sidecar.endpoints import FIRST_ROUND_SECONDS, Address, Pool, tell
 from sidecar.event import Outgoing
-from sidecar.eventgate import EventGate
+from sidecar.eventgate import Attempt
+from sidecar.failover import Choice, next_elsewhere, order
 from sidecar.results import EventStatus, failed
-from sidecar.retry import Failed, FailureClass, may_try_again
-from sidecar.telemetry import PostAnswered, PostFailed, Telemetry
+from sidecar.retry import MAX_ATTEMPTS, Budget, Failed, FailureClass, may_try_again
+from sidecar.telemetry import FailedOver, PostAnswered, PostFailed, Resent, Telemetry, Unexpected
 
 MIN_ATTEMPT_SECONDS = 0.05
 """With less time left than this an attempt would only make the events ambiguous."""
+
+_FAULTS = (FailureClass.NEVER_SENT, FailureClass.INFRASTRUCTURE, FailureClass.AMBIGUOUS)
+"""Failures that speak against the address; the others prove that it is there."""
+
+Result = list[EventStatus] | Failed
+
+
+@dataclass
+class _Try:
+    """An attempt under way."""
+
+    choice: Choice
+    address: Address
+    attempt: Attempt
+    task: asyncio.Task[Result]
+    late_at: float
+
+
+@dataclass
+class _Journey:
+    """What was tried for one group of events."""
+
+    upstream: str
+    events: Sequence[Outgoing]
+    headers: Sequence[tuple[str, str]]
+    hasty: bool
+    give_up: float
+    tries: list[_Try] = field(default_factory=list)
+    end: Failed = field(default_factory=lambda: Failed(FailureClass.NEVER_SENT, "there was no time left to try"))
+    ended_at: str = ""
+    """Name of the endpoint that `end` is from."""
+
+    @property
+    def tried(self) -> list[Choice]:
+        """Everything tried so far."""
+        return [each.choice for each in self.tries]
+
+    @property
+    def under_way(self) -> list[_Try]:
+        """The attempts that have not ended."""
+        return [each for each in self.tries if not each.task.done()]
+
+    @property
+    def sent(self) -> int:
+        """How many attempts may have reached an endpoint."""
+        return sum(each.attempt.sent_at is not None for each in self.tries)
+
+    @property
+    def may_have_been_taken(self) -> bool:
+        """Whether EventGate may have taken the events without our knowing."""
+        return self.end.failure is FailureClass.AMBIGUOUS or any(
+            each.attempt.sent_at is not None for each in self.under_way
+        )
+
+    def ended(self, each: _Try, failed: Failed) -> None:
+        """Take note of how an attempt ended; that the events may have been taken is never forgotten."""
+        if self.end.failure is not FailureClass.AMBIGUOUS or failed.failure is FailureClass.AMBIGUOUS:
+            self.end, self.ended_at = failed, each.choice.endpoint
 
 
 class Delivery:
     """Sends events to the endpoints of each upstream."""
 
-    def __init__(self, upstreams: Mapping[str, Upstream], telemetry: Telemetry) -> None:
-        """Prepare an `EventGate` for each endpoint; nothing is contacted yet.
-
-        Raises:
-            SettingError: a CA file cannot be read.
-
-        """
-        self._upstreams = dict(upstreams)
+    def __init__(
+        self,
+        pools: Mapping[str, Pool],
+        telemetry: Telemetry,
+        jitter: Callable[[], float],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`pools` are filled by `monitor`; `jitter` gives numbers from 0 to 1."""
+        self._pools = pools
         self._telemetry = telemetry
-        self._endpoints = {
-            name: [EventGate(endpoint, url, each.tls, each.timeouts) for endpoint, url in each.endpoints]
-            for name, each in upstreams.items()
-        }
+        self._jitter = jitter
+        self._clock = clock
+        self._budgets = {name: Budget() for name in pools}
+        self._first: dict[str, str] = {}
+        self._turn = 0
+        self._tasks: asyncio.TaskGroup | None = None
+
+    def start(self, tasks: asyncio.TaskGroup) -> None:
+        """Run attempts in `tasks` from now on: they may outlive the request they are for."""
+        self._tasks = tasks
 
     async def deliver(
-        self,
-        upstream: str,
-        events: Sequence[Outgoing],
-        headers: Sequence[tuple[str, str]],
-        hasty: bool,
+        self, upstream: str, events: Sequence[Outgoing], headers: Sequence[tuple[str, str]], hasty: bool
     ) -> list[EventStatus]:
         """Send `events` as one array to `upstream`; return their statuses, in their order, within its deadline."""
-        policy = self._upstreams[upstream]
-        clock = time.monotonic
-        give_up = clock() + policy.timeouts.deadline
-        sent = 0
-        end, tried = Failed(FailureClass.NEVER_SENT, "there was no time left to try"), ""
-        plan = _plan(self._endpoints[upstream])
-        for number, endpoint in enumerate(plan):
-            left = give_up - clock()
-            if left < MIN_ATTEMPT_SECONDS:
-                break
-            result = await self._attempt(upstream, endpoint, events, headers, hasty, left)
-            if not isinstance(result, Failed):
-                return [
-                    msgspec.structs.replace(each, upstream=upstream, endpoint=endpoint.name) for each in result
-                ]
-            end, tried = result, endpoint.name
-            sent += end.failure is not FailureClass.NEVER_SENT
-            if not may_try_again(end, sent, policy.on_ambiguous):
-                break
-            if end.failure is FailureClass.THROTTLED and plan[number + 1 : number + 2] == [endpoint]:
-                await asyncio.sleep(min(end.retry_after, max(0.0, give_up - clock() - policy.timeouts.attempt)))
-        return [_undelivered(event, upstream, tried, end) for event in events]
+        pool, budget = self._pools[upstream], self._budgets[upstream]
+        give_up = self._clock() + pool.config.timeouts.deadline
+        if not pool.looked_at.is_set():
+            await _wait_for(pool.looked_at, FIRST_ROUND_SECONDS)
+        journey = _Journey(upstream, events, headers, hasty, give_up)
+        budget.in_flight += 1
+        try:
+            while self._launch(pool, budget, journey) or journey.under_way:
+                statuses = await self._watch(pool, budget, journey)
+                if statuses is not None:
+                    return statuses
+                if not self._may_go_on(pool, journey):
+                    break
+        finally:
+            budget.in_flight -= 1
+        return [_undelivered(event, upstream, pool, journey) for event in events]
 
     async def aclose(self) -> None:
         """Close all connections."""
-        for endpoints in self._endpoints.values():
-            for endpoint in endpoints:
-                await endpoint.aclose()
+        for pool in self._pools.values():
+            for address in pool.addresses:
+                await address.eventgate.aclose()
+
+    def _may_go_on(self, pool: Pool, journey: _Journey) -> bool:
+        if journey.under_way:
+            return True
+        left = journey.give_up - self._clock()
+        return left >= MIN_ATTEMPT_SECONDS and may_try_again(journey.end, journey.sent, pool.config.on_ambiguous)
+
+    def _launch(self, pool: Pool, budget: Budget, journey: _Journey) -> bool:
+        """Start the next attempt, if there is one that may be started."""
+        if journey.sent >= MAX_ATTEMPTS:
+            return False
+        choice = self._choose(pool, journey)
+        address = pool.find(choice.endpoint, choice.address) if choice else None
+        if choice is None or address is None or self._tasks is None:
+            return False
+        doubles = journey.may_have_been_taken
+        if doubles:
+            if pool.config.on_ambiguous == "fail" or not budget.allows:
+                return False
+            first = next(each for each in journey.tries if each.attempt.sent_at is not None)
+            self._telemetry.emit(Resent(journey.upstream, first.choice.endpoint, len(journey.events)))
+        attempt = Attempt()
+        now = self._clock()
+        seconds = journey.give_up - now
+        task = self._tasks.create_task(self._attempt(pool, budget, address, choice, journey, attempt, doubles))
+        late_after = pool.judge.suspect_after(address.standing, min(pool.config.timeouts.attempt, seconds))
+        journey.tries.append(_Try(choice, address, attempt, task, now + late_after))
+        return True
+
+    def _choose(self, pool: Pool, journey: _Journey) -> Choice | None:
+        """Return the best address that these events were not tried at."""
+        now = self._clock()
+        for address in pool.addresses:
+            tell(self._telemetry, address, pool.judge.time_passed(address.standing, now))
+        if not journey.tries:
+            self._turn += 1
+        choices = order(pool.candidates(), pool.config.failback, self._turn, now)
+        if not journey.tries:
+            self._note_first(journey.upstream, choices)
+        choice = next_elsewhere(choices, journey.tried, other_endpoint=journey.sent > 0)
+        if choice is None and len(pool.endpoints) == 1 and len(journey.tries) == 1 and not journey.under_way:
+            # One endpoint alone is tried twice: a name with many servers behind it may well answer the second time.
+            return journey.tried[0]
+        return choice
+
+    def _note_first(self, upstream: str, choices: Sequence[Choice]) -> None:
+        first = next((each.endpoint for each in choices if not each.trial), None)
+        before = self._first.get(upstream)
+        if first is not None and first != before:
+            self._first[upstream] = first
+            if before is not None:
+                self._telemetry.emit(FailedOver(upstream, before, first))
+
+    async def _watch(self, pool: Pool, budget: Budget, journey: _Journey) -> list[EventStatus] | None:
+        """Wait until an attempt ends or is late; return its verdict, or None where another may start."""
+        newest = journey.tries[-1]
+        late_at = newest.late_at if not newest.task.done() else journey.give_up
+        wait = max(0.0, min(late_at, journey.give_up) - self._clock())
+        done, _ = await asyncio.wait(
+            [each.task for each in journey.under_way], timeout=wait, return_when=asyncio.FIRST_COMPLETED
+        )
+        for each in journey.tries:
+            if each.task not in done or each.task.cancelled():
+                continue
+            result = each.task.result()
+            if not isinstance(result, Failed):
+                return result
+            journey.ended(each, result)
+        if not done and self._clock() >= late_at:
+            self._suspect(pool, journey, newest)
+        if journey.end.failure is FailureClass.THROTTLED and not journey.under_way:
+            await self._let_rest(pool, journey)
+        return None
+
+    def _suspect(self, pool: Pool, journey: _Journey, late: _Try) -> None:
+        """Doubt an address whose answer is late, have it checked, and give up on it if it is still connecting."""
+        now = self._clock()
+        seconds = pool.judge.suspect_after(late.address.standing, pool.config.timeouts.attempt)
+        tell(self._telemetry, late.address, pool.judge.late(late.address.standing, seconds, now))
+        late.address.check_now.set()
+        late.late_at = journey.give_up
+        if late.attempt.sent_at is None and self._choose(pool, journey) is not None:
+            late.task.cancel()
+            words = f"still connecting after {seconds * 1000:.0f} ms"
+            journey.ended(late, Failed(FailureClass.NEVER_SENT, words))
+
+    async def _let_rest(self, pool: Pool, journey: _Journey) -> None:
+        """Wait as long as a throttling endpoint asked for, if there is no other and time for it."""
+        left = journey.give_up - self._clock() - pool.config.timeouts.attempt
+        if self._choose(pool, journey) in journey.tried and 0 < journey.end.retry_after <= left:
+            await asyncio.sleep(journey.end.retry_after)
 
     async def _attempt(
         self,
-        upstream: str,
-        endpoint: EventGate,
-        events: Sequence[Outgoing],
-        headers: Sequence[tuple[str, str]],
-        hasty: bool,
-        seconds: float,
-    ) -> list[EventStatus] | Failed:
-        clock = time.monotonic
-        start = clock()
-        result = await endpoint.post(events, headers, hasty, seconds)
-        took = clock() - start
-        if isinstance(result, Failed):
-            self._telemetry.emit(PostFailed(upstream, endpoint.name, result.failure, result.reason, took))
-        else:
-            self._telemetry.emit(PostAnswered(upstream, endpoint.name, len(events), took))
+        pool: Pool,
+        budget: Budget,
+        address: Address,
+        choice: Choice,
+        journey: _Journey,
+        attempt: Attempt,
+        doubles: bool,
+    ) -> Result:
+        """POST once, and take note of how it went; runs on when its journey is over."""
+        start = self._clock()
+        address.on_trial = address.on_trial or choice.trial
+        budget.second_attempts += doubles
+        try:
+            result = await address.eventgate.post(
+                journey.events, journey.headers, journey.hasty, journey.give_up - start, attempt
+            )
+        except Exception as error:  # noqa: BLE001  a bug of ours must not end the task group, and with it everything
+            self._telemetry.emit(Unexpected("delivery", f"{type(error).__name__}: {error}"))
+            result = Failed(FailureClass.AMBIGUOUS, "the sidecar met an error of its own; its log has more")
+        finally:
+            budget.second_attempts -= doubles
+            if choice.trial:
+                address.on_trial = False
+        now = self._clock()
+        seconds = now - start
+        if not isinstance(result, Failed):
+            self._telemetry.emit(PostAnswered(pool.name, choice.endpoint, len(journey.events), seconds))
+            server_seconds = now - (attempt.sent_at or start)
+            changes = pool.judge.answered(address.standing, server_seconds, now, trial=choice.trial)
+            tell(self._telemetry, address, changes)
+            return [
+                msgspec.structs.replace(each, upstream=pool.name, endpoint=choice.endpoint) for each in result
+            ]
+        self._telemetry.emit(PostFailed(pool.name, choice.endpoint, result.failure, result.reason, seconds))
+        if result.failure in _FAULTS:
+            changes = pool.judge.failed(
+                address.standing, result.reason, now, self._jitter(), trial=choice.trial
+            )
+            tell(self._telemetry, address, changes)
+            address.check_now.set()
+        elif choice.trial:
+            tell(self._telemetry, address, pool.judge.answered(address.standing, seconds, now, trial=True))
         return result
 
 
-def _plan(endpoints: list[EventGate]) -> list[EventGate]:
-    """Return the endpoints in the order to try them; one that stands alone is tried twice, as a name with many
-    servers behind it may well answer the second time.
-    """
-    return endpoints if len(endpoints) > 1 else endpoints * 2
+async def _wait_for(event: asyncio.Event, seconds: float) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    except TimeoutError:
+        return
 
 
-def _undelivered(event: Outgoing, upstream: str, endpoint: str, end: Failed) -> EventStatus:
-    unreachable = end.failure is not FailureClass.REFUSED
-    message = f"not accepted by {upstream}: {endpoint}: {end.reason}" if endpoint else f"{upstream}: {end.reason}"
-    if end.failure is FailureClass.AMBIGUOUS:
-        message += "; it may have been taken nevertheless"
+def _undelivered(event: Outgoing, upstream: str, pool: Pool, journey: _Journey) -> EventStatus:
+    if journey.tries:
+        where = f"{journey.ended_at}: " if journey.ended_at else ""
+        message = f"not accepted by {upstream}: {where}{journey.end.reason}"
+        if journey.end.failure is FailureClass.AMBIGUOUS:
+            message += "; it may have been taken nevertheless"
+    else:
+        message = f"no endpoint of {upstream} is there to take it: {_state_of(pool)}"
+    unreachable = journey.end.failure is not FailureClass.REFUSED
     status = failed(event.index, event.body, message, unreachable)
-    return msgspec.structs.replace(status, upstream=upstream, endpoint=endpoint)
+    return msgspec.structs.replace(status, upstream=upstream, endpoint=journey.ended_at)
+
+
+def _state_of(pool: Pool) -> str:
+    words = []
+    for endpoint in pool.endpoints:
+        if not endpoint.addresses:
+            words.append(f"{endpoint.name}: {endpoint.known.problem or 'no address'}")
+        words += [f"{endpoint.name}: {each.standing}" for each in endpoint.addresses.values()]
+    return "; ".join(words)

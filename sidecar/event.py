@@ -28,6 +28,7 @@ JSON_TYPES = frozenset({"application/json", "text/plain", "application/reports+j
 
 _SPACE = b" \t\r\n"
 _SPACE_RE = re.compile(r"[ \t\r\n]*")
+_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 _CHARSET = re.compile(r";\s*charset\s*=\s*\"?([^\s;\"]+)", re.IGNORECASE)
 
 
@@ -273,10 +274,13 @@ def _skip_space_bytes(body: bytes, start: int) -> int:
 
 
 def _string(text: str, start: int) -> str:
-    """Return the string at `start`, its UTF-8 put right; what is not UTF-8 becomes U+FFFD, as in Node."""
+    """Return the string at `start`, its UTF-8 put right; what is not UTF-8 becomes U+FFFD, as in Node.
+
+    So does a lone surrogate, which cannot be written as UTF-8: not to a log, not to RE2, not in an answer.
+    """
     end = _end_of_value(text, start)
     value: Any = json.loads(text[start:end].encode("latin-1").decode("utf-8", errors="replace"))
-    return str(value)
+    return _LONE_SURROGATE.sub("\N{REPLACEMENT CHARACTER}", value)
 
 
 def _members(text: str, start: int) -> Iterator[tuple[str, int, int]]:

@@ -1,4 +1,4 @@
-"""One POST to one endpoint of EventGate, and what its end means.
+"""One POST to one address of EventGate, and what its end means.
 
 The only module that speaks HTTP outward: httpx over aiohttp's connection pool. No other library's exception
 and no status code leaves it; what does is the verdict on each event, or a `Failed`.
@@ -8,8 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import email.utils
+import os
 import ssl
+import time
 from collections.abc import Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -40,64 +44,106 @@ class _OwnError(msgspec.Struct):
     detail: str = ""
 
 
+@dataclass
+class Attempt:
+    """One POST on its way."""
+
+    sent_at: float | None = None
+    """Monotonic time at which its headers were written; None: EventGate cannot have seen anything."""
+
+
+_attempt: ContextVar[Attempt | None] = ContextVar("attempt", default=None)
+
+
+async def _note_sent(_session: object, _context: object, _params: object) -> None:
+    attempt = _attempt.get()
+    if attempt is not None:
+        attempt.sent_at = time.monotonic()
+
+
 class EventGate:
-    """One endpoint; holds its connections."""
+    """EventGate at one address; holds the connections to it."""
 
-    def __init__(self, name: str, url: str, tls: Tls, timeouts: Timeouts) -> None:
-        """`name` is the datacenter's, or the host's where there is only one.
-
-        Raises:
-            SettingError: the CA file of `tls` cannot be read.
-
-        """
-        self.name = name
-        self.url = url
-        self._timeouts = timeouts
+    def __init__(
+        self, url: str, ip: str, tls: ssl.SSLContext | None, server_name: str, timeouts: Timeouts
+    ) -> None:
+        """`url` is what the endpoint is called, `ip` what is dialled; `tls` is None for http."""
+        parts = urlsplit(url)
+        host = f"[{ip}]" if ":" in ip else ip
+        port = f":{parts.port}" if parts.port else ""
+        self._url = f"{parts.scheme}://{host}{port}{parts.path}"
+        self._headers = [
+            ("host", parts.netloc),
+            ("content-type", "application/json"),
+            ("accept-encoding", "identity"),
+        ]
         self._tls = tls
-        self._ssl = _ssl_context(url, tls)
+        self._extensions = {"sni_hostname": server_name} if tls else None
+        self._timeouts = timeouts
         self._client: httpx.AsyncClient | None = None
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._in_flight = 0
 
     async def post(
-        self, events: Sequence[Outgoing], headers: Sequence[tuple[str, str]], hasty: bool, seconds: float
+        self,
+        events: Sequence[Outgoing],
+        headers: Sequence[tuple[str, str]],
+        hasty: bool,
+        seconds: float,
+        attempt: Attempt,
     ) -> list[EventStatus] | Failed:
         """POST `events` as one array; return the status of each, in their order, or why there is none.
 
-        Ends within `seconds`. Raises nothing but cancellation.
+        Ends within `seconds`. Raises nothing but cancellation. `attempt` is told when something was sent.
         """
         limit = min(seconds, self._timeouts.attempt)
+        _attempt.set(attempt)
+        self._in_flight += 1
+        self._idle.clear()
         try:
             async with asyncio.timeout(limit):
                 response, body = await self._exchange(array(events), headers, hasty, limit)
         except TimeoutError:
-            return Failed(FailureClass.AMBIGUOUS, f"no answer within {limit:.2g} s")
+            return _timed_out(attempt, limit)
         except httpx.HTTPError as error:
-            return _failed(error.__cause__ or error)
+            return _failed(error.__cause__ or error, attempt)
         except aiohttp.ClientError as error:  # what httpx-aiohttp does not map
-            return _failed(error)
+            return _failed(error, attempt)
+        finally:
+            self._in_flight -= 1
+            if not self._in_flight:
+                self._idle.set()
         if body is None:
             return Failed(FailureClass.AMBIGUOUS, f"its answer is over {MAX_REPLY_BYTES} bytes")
         statuses = read(response.status_code, body, events)
         return statuses if statuses is not None else _no_verdict(response, body)
 
+    async def drain(self) -> None:
+        """Wait until nothing is under way, then close all connections."""
+        await self._idle.wait()
+        await self.aclose()
+
     async def aclose(self) -> None:
         """Close all connections."""
         if self._client is not None:
-            await self._client.aclose()
+            client, self._client = self._client, None
+            await client.aclose()
 
     async def _exchange(
         self, body: bytes, headers: Sequence[tuple[str, str]], hasty: bool, limit: float
     ) -> tuple[httpx.Response, bytes | None]:
         connect = min(self._timeouts.connect, limit)
-        timeout = httpx.Timeout(limit, connect=connect, pool=connect)
-        request = self._opened().build_request(
+        client = self._opened()
+        request = client.build_request(
             "POST",
-            f"{self.url}?hasty=true" if hasty else self.url,
+            f"{self._url}?hasty=true" if hasty else self._url,
             content=body,
-            headers=[("content-type", "application/json"), ("accept-encoding", "identity"), *headers],
-            timeout=timeout,
-            extensions={"sni_hostname": self._tls.server_name} if self._tls.server_name else None,
+            headers=[*self._headers, *headers],
+            timeout=httpx.Timeout(limit, connect=connect, pool=connect),
+            extensions=self._extensions,
         )
-        response = await self._opened().send(request, stream=True)
+        response = await client.send(request, stream=True)
         try:
             return response, await _read_capped(response)
         finally:
@@ -106,21 +152,31 @@ class EventGate:
     def _opened(self) -> httpx.AsyncClient:
         """Return the client, made on first use: aiohttp's session belongs to the running event loop."""
         if self._client is None:
-            connector = aiohttp.TCPConnector(
-                limit=MAX_CONNECTIONS, keepalive_timeout=KEEPALIVE_SECONDS, ssl=self._ssl
-            )
-            session = aiohttp.ClientSession(
-                connector=connector, cookie_jar=aiohttp.DummyCookieJar(), trust_env=False, auto_decompress=False
-            )
             # The transport must be given a context, or it reads the CA bundle once more; the connector's counts.
-            transport = AiohttpTransport(client=session, verify=self._ssl, trust_env=False)
+            context = self._tls or ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+            trace = aiohttp.TraceConfig()
+            trace.on_request_headers_sent.append(_note_sent)
+            session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(
+                    limit=MAX_CONNECTIONS, keepalive_timeout=KEEPALIVE_SECONDS, ssl=context
+                ),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                trust_env=False,
+                auto_decompress=False,
+                trace_configs=[trace],
+            )
+            transport = AiohttpTransport(client=session, verify=context, trust_env=False)
             self._client = httpx.AsyncClient(transport=transport, trust_env=False, follow_redirects=False)
         return self._client
 
 
-def _ssl_context(url: str, tls: Tls) -> ssl.SSLContext:
-    if urlsplit(url).scheme == "http":
-        return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # never used; trusts nothing
+def make_ssl_context(tls: Tls) -> ssl.SSLContext:
+    """Return a context that verifies against `tls.ca_file`, or against the system's authorities.
+
+    Raises:
+        SettingError: the file cannot be read, or holds no certificates.
+
+    """
     try:
         return ssl.create_default_context(cafile=tls.ca_file)
     except (OSError, ssl.SSLError) as error:
@@ -140,18 +196,24 @@ async def _read_capped(response: httpx.Response) -> bytes | None:
     return b"".join(chunks)
 
 
-def _failed(error: BaseException) -> Failed:
-    """Say what an exception means for the events.
+def _timed_out(attempt: Attempt, seconds: float) -> Failed:
+    if attempt.sent_at is None:
+        return Failed(FailureClass.NEVER_SENT, f"cannot connect within {seconds:.2g} s")
+    return Failed(FailureClass.AMBIGUOUS, f"no answer within {seconds:.2g} s")
+
+
+def _failed(error: BaseException, attempt: Attempt) -> Failed:
+    """Say what an exception means for the events: only whether something was sent decides.
 
     httpx-aiohttp maps a connection that the server closed to httpx.ConnectTimeout, as if nothing had been
-    sent; so aiohttp's own exception, its cause, decides.
+    sent; so `attempt` is asked, and not the class of the exception.
     """
     words = _words(error)
-    if isinstance(error, (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.InvalidURL)):
+    if attempt.sent_at is None:
         return Failed(FailureClass.NEVER_SENT, f"cannot connect: {words}")
-    if isinstance(error, (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError, aiohttp.ClientPayloadError)):
+    if isinstance(error, aiohttp.ServerDisconnectedError | aiohttp.ClientOSError | aiohttp.ClientPayloadError):
         return Failed(FailureClass.AMBIGUOUS, f"connection lost before the answer was complete: {words}")
-    if isinstance(error, (aiohttp.ServerTimeoutError, httpx.TimeoutException)):
+    if isinstance(error, TimeoutError | httpx.TimeoutException):
         return Failed(FailureClass.AMBIGUOUS, f"no answer in time: {words}")
     return Failed(FailureClass.AMBIGUOUS, f"its answer is no HTTP we can read: {words}")
 
@@ -161,7 +223,8 @@ def _words(error: BaseException) -> str:
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
         return str(error.certificate_error)
     if isinstance(error, aiohttp.ClientConnectorError):
-        return error.strerror or str(error.os_error) or "no reason given"
+        errno = error.os_error.errno
+        return os.strerror(errno) if errno else str(error.os_error) or "no reason given"
     return str(error).strip() or type(error).__name__
 
 

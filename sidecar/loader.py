@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import re
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -90,7 +90,7 @@ class _Parts:
         upstreams = keys.get("upstreams")
         return cls(
             {str(name): _part(Upstream, each) for name, each in upstreams.items()} if isinstance(upstreams, dict) else {},
-            [_part(Route, each) for each in _listed(keys.get("routes"))],
+            [_part(Route, each, ("name", "to", "reject")) for each in _listed(keys.get("routes"))],
             [_part(Test, each) for each in _listed(keys.get("tests"))],
         )
 
@@ -102,11 +102,13 @@ def _listed(value: Any) -> list[Any]:
 _S = TypeVar("_S", bound=Section)
 
 
-def _part(section: type[_S], value: Any) -> _S | None:
+def _part(section: type[_S], value: Any, parts: Sequence[str] = ()) -> _S | None:
+    """Read a section; one that is wrong elsewhere, by these `parts` of it alone."""
     try:
         return section.model_validate(value)
     except ValidationError:
-        return None
+        known = {key: value[key] for key in parts if key in value} if isinstance(value, dict) else {}
+        return _part(section, known) if known and known != value else None
 
 
 def _in_words(details: Mapping[str, Any]) -> tuple[Path, str]:
@@ -122,7 +124,9 @@ def _in_words(details: Mapping[str, Any]) -> tuple[Path, str]:
         return path, str(details["ctx"]["error"])
     if kind == "literal_error":
         expected = details["ctx"]["expected"].replace("'", "")
-        guess = _nearest(str(details["input"]), re.split(r", | or ", expected))
+        allowed = re.split(r", | or ", expected)
+        quoted = str(details["input"]) in allowed  # `version: "1"`
+        guess = " in quotes" if quoted else _nearest(str(details["input"]), allowed)
         return path, f"is {shown(details['input'])}{guess}; allowed: {expected}"
     if kind == "too_short":
         return path, "is empty; it needs at least one entry"
@@ -131,8 +135,9 @@ def _in_words(details: Mapping[str, Any]) -> tuple[Path, str]:
         "dict_type": "a mapping (key: value)",
         "list_type": "a list (each entry after a dash, or in brackets)",
         "bool_type": "true or false",
-    }.get(kind, details["msg"])
-    return path, f"is {shown(details['input'])}; it should be {wanted}"
+    }.get(kind)
+    found = shown(details["input"])
+    return path, f"is {found}; it should be {wanted}" if wanted else f"is {found}: {details['msg']}"
 
 
 def _contradictions(parts: _Parts) -> Iterator[tuple[Path, str]]:
@@ -169,6 +174,13 @@ def _upstream_contradictions(path: Path, upstream: Upstream) -> Iterator[tuple[P
     times = upstream.timeouts
     if not times.connect <= times.attempt <= times.deadline:
         yield (*path, "timeouts"), "should have connect ≤ attempt ≤ deadline, since each contains the one before"
+    check = upstream.health_check
+    if check.timeout > check.interval:
+        yield (*path, "health_check", "timeout"), "is longer than the interval; a check ends before the next begins"
+    if not check.path.startswith("/"):
+        yield (*path, "health_check", "path"), f"is {check.path!r}; a path starts with a slash, as /_info"
+    if upstream.outlier.percent > 100:
+        yield (*path, "outlier", "percent"), f"is {upstream.outlier.percent}; a share is at most 100"
     if times.deadline > 4.5:
         yield (
             (*path, "timeouts", "deadline"),
@@ -179,7 +191,7 @@ def _upstream_contradictions(path: Path, upstream: Upstream) -> Iterator[tuple[P
 def _route_contradictions(path: Path, route: Route, upstreams: list[str]) -> Iterator[tuple[Path, str]]:
     if (route.to is None) == (route.reject is None):
         yield path, "should have either to or reject, and not both"
-    if route.to is not None and route.to not in upstreams:
+    if route.to is not None and upstreams and route.to not in upstreams:
         yield (
             (*path, "to"),
             f"is {route.to!r}, and no upstream is called that{_nearest(route.to, upstreams)}; "
@@ -191,7 +203,7 @@ def _route_contradictions(path: Path, route: Route, upstreams: list[str]) -> Ite
         yield (*path, "stream"), "has no effect in a route that rejects"
     groups = route.match.stream.group_names if route.match.stream else frozenset()
     for group in sorted(route.stream.groups - groups):
-        there = _all(sorted(groups)) if groups else "it captures none"
+        there = f"it captures {_all(sorted(groups)) or 'none'}"
         yield (
             (*path, "stream"),
             f"uses {{{group}}}, which match.stream does not capture ({there}); "
@@ -205,7 +217,7 @@ def _test_contradictions(
     expect = test.expect
     if expect.model_dump(exclude_none=True) == {}:
         yield (*path, "expect"), f"expects nothing; give at least one of {_all(_keys_of(Expect))}"
-    if expect.upstream is not None and expect.upstream not in upstreams:
+    if expect.upstream is not None and upstreams and expect.upstream not in upstreams:
         yield (*path, "expect", "upstream"), f"is {expect.upstream!r}, no upstream{_nearest(expect.upstream, upstreams)}"
     if expect.route is not None and expect.route not in routes:
         yield (*path, "expect", "route"), f"is {expect.route!r}, no route{_nearest(expect.route, routes)}"
@@ -216,10 +228,13 @@ def _test_contradictions(
 def _section_at(path: Path) -> type[BaseModel]:
     """Return the section that a path of keys and indices leads to."""
     section: type[BaseModel] = Config
+    named = False  # whether the next part is a name of the operator's (`upstreams.NAME`), and no key of ours
     for part in path:
-        if isinstance(part, int):
+        if isinstance(part, int) or named:
+            named = False
             continue
         field = next((each for key, each in section.model_fields.items() if (each.alias or key) == part), None)
+        named = field is not None and typing.get_origin(field.annotation) is dict
         inner = next(_sections_in(field.annotation), None) if field else None
         section = inner or section
     return section

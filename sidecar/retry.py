@@ -60,3 +60,25 @@ def failure_of_status(status: int, retry_after: float | None) -> FailureClass:
     if status == 501 or status < 500:
         return FailureClass.REFUSED
     return FailureClass.INFRASTRUCTURE
+
+
+class Budget:
+    """How many second attempts an upstream bears: a share of what is in flight, with a floor.
+
+    Two slow datacenters are not made slower by sending everything twice (Envoy's retry budget).
+    """
+
+    PERCENT = 20
+    FLOOR = 10
+
+    def __init__(self) -> None:
+        """Nothing is in flight."""
+        self.in_flight = 0
+        """Deliveries under way."""
+        self.second_attempts = 0
+        """Second attempts under way, of events that may have been taken already."""
+
+    @property
+    def allows(self) -> bool:
+        """Whether one more second attempt may start now."""
+        return self.second_attempts < max(self.FLOOR, self.in_flight * self.PERCENT // 100)

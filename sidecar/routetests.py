@@ -34,7 +34,7 @@ def failures(config: Config) -> Iterator[Failure]:
 def _differences(config: Config, test: Test) -> Iterator[str]:
     try:
         event = parse(msgspec.json.encode(test.event))[0]
-    except (RequestError, TypeError) as error:
+    except (RequestError, TypeError, ValueError) as error:
         yield f"event: cannot be written as JSON: {error}"
         return
     decision = Router(config, test.labels).decide(event)

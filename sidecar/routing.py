@@ -60,6 +60,7 @@ class Router:
         """`labels` say what the pod is; they cannot change while it runs."""
         self.config = config
         self.labels = dict(labels)
+        self._label_missing = {route.name: label for route, label in self.missing_labels}
 
     def decide(self, event: Event) -> Decision:
         """Return what becomes of `event`: the first route that matches decides."""
@@ -96,6 +97,12 @@ class Router:
     def _decision(self, route: Route, event: Event) -> Decision:
         if route.to is None:
             return Decision(route.name, refusal=f"route {route.name} refuses it: {route.reject}")
+        label = self._label_missing.get(route.name)
+        if label is not None:  # `serve` does not start then, but `check` and `explain` take any labels
+            return Decision(
+                route.name,
+                refusal=f"route {route.name} takes a word from label {label}, which {self._pod} does not have",
+            )
         stream = self._new_name(route, event)
         if stream is not None and not STREAM_NAME.fullmatch(stream):
             return Decision(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import random
 import signal
 import socket
 import time
@@ -16,14 +17,15 @@ from sidecar import loader
 from sidecar.app import EventsEndpoint, make_admin_app, make_intake_app
 from sidecar.config import Config
 from sidecar.delivery import Delivery
+from sidecar.endpoints import make_pools
 from sidecar.errors import SettingError
+from sidecar.healthcheck import check
 from sidecar.intake import Intake
 from sidecar.listener import Server, bind, make_server
+from sidecar.monitor import Monitor
+from sidecar.resolver import Resolver
 from sidecar.routing import Router
 from sidecar.telemetry import ConfigLoaded, Listening, Stopped, Stopping, Telemetry, make_log
-
-QUIET_SECONDS = 10.0
-"""Told to terminate, the sidecar ends once it took no request for so long: a draining model server still posts."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,8 @@ class Settings:
     labels: Mapping[str, str] = field(default_factory=dict)
     drain: float = 25.0
     """Seconds for which requests are still taken after SIGTERM, at most."""
+    quiet: float = 10.0
+    """After SIGTERM it ends once no request came for so many seconds: a draining model server still posts."""
 
 
 def read_config(path: Path) -> Config:
@@ -84,7 +88,9 @@ class Runtime:
                 f"give it with --label {label}=…"
             )
         self.telemetry = Telemetry(streams_named_by(config), make_log())
-        self._delivery = Delivery(config.upstreams, self.telemetry)
+        pools = make_pools(config.upstreams)
+        self._monitor = Monitor(pools.values(), Resolver().look_up, check, self.telemetry, random.random)
+        self._delivery = Delivery(pools, self.telemetry, random.random)
         intake = Intake(router, self._delivery, self.telemetry, lambda: str(uuid.uuid4()))
         self._events = EventsEndpoint(intake, self.telemetry)
         longest = max(upstream.timeouts.deadline for upstream in config.upstreams.values())
@@ -101,7 +107,7 @@ class Runtime:
     async def run(self) -> None:
         """Serve until SIGTERM or SIGINT.
 
-        SIGTERM: requests are still taken until there was none for `QUIET_SECONDS`, at most for the drain
+        SIGTERM: requests are still taken until there was none for `quiet` seconds, at most for the drain
         time. SIGINT, or a second signal: those under way are finished, and that is all.
         """
         loop = asyncio.get_running_loop()
@@ -110,14 +116,21 @@ class Runtime:
             loop.add_signal_handler(number, functools.partial(told.put_nowait, number))
         try:
             async with asyncio.TaskGroup() as tasks:
+                self._delivery.start(tasks)
+                watching = tasks.create_task(self._monitor.run())
                 for server, listening in self._servers:
                     tasks.create_task(server.serve(sockets=[listening]))
-                self._ready = True
                 self.telemetry.emit(Listening(*(_address(listening) for _, listening in self._servers)))
+                tasks.create_task(self._become_ready())
                 await self._stop_when(told)
+                watching.cancel()
         finally:
             await self._delivery.aclose()
             self.telemetry.emit(Stopped(self._events.in_flight))
+
+    async def _become_ready(self) -> None:
+        await self._monitor.ready()
+        self._ready = True
 
     async def _stop_when(self, told: asyncio.Queue[signal.Signals]) -> None:
         number = await told.get()
@@ -133,10 +146,10 @@ class Runtime:
             server.should_exit = True
 
     async def _quiet_or(self, told: asyncio.Queue[signal.Signals]) -> None:
-        """Wait until nothing came for `QUIET_SECONDS`, or a second signal did."""
+        """Wait until nothing came for `quiet` seconds, or a second signal did."""
         clock = time.monotonic
         begun = clock()
-        while (left := max(begun, self._events.last_active) + QUIET_SECONDS - clock()) > 0 or self._events.in_flight:
+        while (left := max(begun, self._events.last_active) + self._settings.quiet - clock()) > 0 or self._events.in_flight:
             try:
                 async with asyncio.timeout(max(left, 0.1)):
                     await told.get()

@@ -26,7 +26,7 @@ from prometheus_client import (
 
 from sidecar import __version__
 
-disable_created_metrics()  # a series more for every counter, which nobody reads
+disable_created_metrics()  # type: ignore[no-untyped-call]  # a series more for every counter, which nobody reads
 
 OTHER_STREAM = "_other"
 """Label for streams that `routes.yaml` does not name, so that a producer cannot grow the metrics."""
@@ -117,6 +117,57 @@ class PostFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class Resent:
+    """Events went out a second time although the first attempt may have been taken: possible duplicates."""
+
+    upstream: str
+    endpoint: str
+    """Where the first attempt went."""
+    events: int
+
+
+@dataclass(frozen=True, slots=True)
+class AddressesChanged:
+    """What is known of an endpoint's name changed; both as name → CNAMEs → addresses."""
+
+    upstream: str
+    endpoint: str
+    before: str
+    after: str
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """A health check ended."""
+
+    upstream: str
+    endpoint: str
+    passed: bool
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class HealthChanged:
+    """The health of an address changed."""
+
+    upstream: str
+    endpoint: str
+    address: str
+    before: str
+    after: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class FailedOver:
+    """Events of an upstream go to another endpoint first from now on."""
+
+    upstream: str
+    before: str
+    after: str
+
+
+@dataclass(frozen=True, slots=True)
 class Unexpected:
     """A bug of ours, caught at the edge."""
 
@@ -134,6 +185,11 @@ Happening = (
     | EventsEnded
     | PostAnswered
     | PostFailed
+    | Resent
+    | AddressesChanged
+    | Checked
+    | HealthChanged
+    | FailedOver
     | Unexpected
 )
 
@@ -178,6 +234,36 @@ class Telemetry:
             buckets=LATENCY_BUCKETS,
             registry=self.registry,
         )
+        self._resent = Counter(
+            "eventgate_sidecar_events_resent",
+            "Events sent once more although the first attempt may have been taken: possible duplicates.",
+            ("upstream", "endpoint"),
+            registry=self.registry,
+        )
+        self._checks = Counter(
+            "eventgate_sidecar_health_checks",
+            "Health checks, by result: passed or failed.",
+            ("upstream", "endpoint", "result"),
+            registry=self.registry,
+        )
+        self._health_changes = Counter(
+            "eventgate_sidecar_health_changes",
+            "Transitions of an address's health, by the state it went to.",
+            ("upstream", "endpoint", "health"),
+            registry=self.registry,
+        )
+        self._failovers = Counter(
+            "eventgate_sidecar_failovers",
+            "Changes of the endpoint that gets an upstream's events first, by the endpoint they go to.",
+            ("upstream", "endpoint"),
+            registry=self.registry,
+        )
+        self._dns_changes = Counter(
+            "eventgate_sidecar_dns_changes",
+            "Changes in what DNS says of an endpoint's name.",
+            ("upstream", "endpoint"),
+            registry=self.registry,
+        )
         info = Gauge("eventgate_sidecar_info", "Always 1.", ("version",), registry=self.registry)
         info.labels(__version__).set(1)
 
@@ -198,6 +284,19 @@ class Telemetry:
                 self._posts.labels(upstream, endpoint, failure).inc()
                 self._post_seconds.labels(upstream, endpoint).observe(seconds)
                 self._log_sampled(logging.WARNING, happening, (upstream, endpoint, failure))
+            case Resent(upstream, endpoint, events):
+                self._resent.labels(upstream, endpoint).inc(events)
+            case Checked(upstream, endpoint, passed, _):
+                self._checks.labels(upstream, endpoint, "passed" if passed else "failed").inc()
+            case HealthChanged(upstream, endpoint, _, _, after, _):
+                self._health_changes.labels(upstream, endpoint, after).inc()
+                self._log_line(logging.INFO if after == "healthy" else logging.WARNING, happening)
+            case FailedOver(upstream, _, after):
+                self._failovers.labels(upstream, after).inc()
+                self._log_line(logging.WARNING, happening)
+            case AddressesChanged(upstream, endpoint, _, _):
+                self._dns_changes.labels(upstream, endpoint).inc()
+                self._log_line(logging.INFO, happening)
             case RequestRefused(status, title, _):
                 self._log_sampled(logging.WARNING, happening, (status, title))
             case Unexpected():
@@ -247,7 +346,7 @@ def make_log(stream: TextIO | None = None) -> logging.Logger:
 
 def _short(value: object) -> str:
     text = f"{value:.3f}" if isinstance(value, float) else str(value)
-    text = text.encode("ascii", "backslashreplace").decode()
+    text = "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
     return text if len(text) <= 300 else text[:297] + "..."
 
 

@@ -54,7 +54,7 @@ class Template:
 
     def expand(self, stream: str, labels: Mapping[str, str], groups: Mapping[str, str]) -> str:
         """Return the new name; every placeholder must have its value (`config` and `routing` see to that)."""
-        words = {"stream": stream, **groups, **{f"labels.{name}": value for name, value in labels.items()}}
+        words = {**groups, **{f"labels.{name}": value for name, value in labels.items()}, "stream": stream}
         return _PLACEHOLDER.sub(lambda found: words[found[1]], self.source)
 
     def __str__(self) -> str:

@@ -7,6 +7,7 @@ else, and whatever cannot be found again counts as an error, never as a success.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -44,6 +45,7 @@ class _Failures(msgspec.Struct):
 
 _decode_failures = msgspec.json.Decoder(_Failures).decode
 _decode_echo = msgspec.json.Decoder(_EchoStatus).decode
+_ESCAPES = re.compile(rb"\\\\|\\u[dD][89abAB]..\\u[dD][c-fC-F]..|(\\u[dD][89a-fA-F]..)", re.DOTALL)
 _UNMATCHED = "EventGate's answer does not say what became of this event"
 
 
@@ -72,12 +74,18 @@ def _echoes(body: bytes) -> list[_Echo] | None:
     try:
         failures = _decode_failures(body)
     except (ValueError, RecursionError):
-        return None
+        mended = _without_lone_surrogates(body)
+        return _echoes(mended) if mended != body else None
     if failures.invalid is msgspec.UNSET and failures.error is msgspec.UNSET:
         return None
     invalid = failures.invalid if failures.invalid is not msgspec.UNSET else []
     error = failures.error if failures.error is not msgspec.UNSET else []
     return [_echo("invalid", raw) for raw in invalid] + [_echo("error", raw) for raw in error]
+
+
+def _without_lone_surrogates(body: bytes) -> bytes:
+    """Write U+FFFD for each lone surrogate: EventGate takes and echoes them (`"\\ud800"`), msgspec does not."""
+    return _ESCAPES.sub(lambda found: rb"\ufffd" if found[1] else found[0], body)
 
 
 def _echo(status: Status, raw: msgspec.Raw) -> _Echo:
@@ -97,7 +105,7 @@ def _by_id(status: int, echoes: list[_Echo], events: Sequence[Outgoing]) -> list
         echo = echoed.get(event.id)
         if echo is not None:
             statuses.append(_failure(event, echo))
-        elif status == 207 and not strangers:
+        elif status == 207 and echoes and not strangers:
             statuses.append(_success(event))
         else:
             statuses.append(failed(event.index, event.body, _UNMATCHED, unreachable=False))
@@ -108,7 +116,7 @@ def _in_order(status: int, echoes: list[_Echo], events: Sequence[Outgoing]) -> l
     """Hand the failures out in order: these events share one caller, who gets every one of them either way."""
     statuses = [_failure(event, echo) for event, echo in zip(events, echoes, strict=False)]
     for event in events[len(echoes) :]:
-        if status == 207:
+        if status == 207 and echoes:
             statuses.append(_success(event))
         else:
             statuses.append(failed(event.index, event.body, _UNMATCHED, unreachable=False))

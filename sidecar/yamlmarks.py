@@ -49,11 +49,17 @@ def read(text: str) -> Marked:
     if len(text.encode(errors="replace")) > MAX_BYTES:
         marked.complaints.append((Mark(1, 1), (), f"is over {MAX_BYTES} bytes; a configuration is a few kB"))
         return marked
-    loader = yaml.SafeLoader(text)
+    try:
+        loader = yaml.SafeLoader(text)
+    except yaml.reader.ReaderError as error:
+        before = text[: error.position]
+        mark = Mark(before.count("\n") + 1, len(before) - before.rfind("\n"))
+        marked.complaints.append((mark, (), f"is not YAML: the character U+{error.character:04X} is not allowed"))
+        return marked
     try:
         node = loader.get_single_node()
         if node is not None:
-            _walk(node, (), marked, set())
+            _walk(node, (), marked, set(), loader)
         if node is not None and not marked.complaints:
             marked.data = loader.construct_document(node)
     except yaml.MarkedYAMLError as error:
@@ -72,20 +78,35 @@ def _mark(node: yaml.Node) -> Mark:
     return Mark(node.start_mark.line + 1, node.start_mark.column + 1)
 
 
-def _walk(node: yaml.Node, path: Path, marked: Marked, seen: set[int]) -> None:
+def _walk(node: yaml.Node, path: Path, marked: Marked, seen: set[int], loader: yaml.SafeLoader) -> None:
     if id(node) in seen:
-        marked.complaints.append((_mark(node), path, "is an alias (*name); write the value out"))
+        marked.complaints.append((marked.mark_of(path), path, "is an alias (*name); write the value out"))
         return
     seen.add(id(node))
     marked.values[path] = _mark(node)
     if isinstance(node, yaml.SequenceNode):
         for index, item in enumerate(node.value):
-            _walk(item, (*path, index), marked, seen)
+            _walk(item, (*path, index), marked, seen, loader)
     elif isinstance(node, yaml.MappingNode):
-        _walk_mapping(node, path, marked, seen)
+        _walk_mapping(node, path, marked, seen, loader)
+    else:
+        _try_scalar(node, path, marked, loader)
 
 
-def _walk_mapping(node: yaml.MappingNode, path: Path, marked: Marked, seen: set[int]) -> None:
+def _try_scalar(node: yaml.Node, path: Path, marked: Marked, loader: yaml.SafeLoader) -> None:
+    try:
+        loader.construct_object(node)
+    except yaml.YAMLError:
+        raise
+    except (ValueError, LookupError, AttributeError):  # what PyYAML's own readers of scalars let through
+        kind = node.tag.rpartition(":")[2]
+        message = f"is {node.value}, which YAML takes for a value of type {kind}, and it is none; put it in quotes"
+        marked.complaints.append((_mark(node), path, message))
+
+
+def _walk_mapping(
+    node: yaml.MappingNode, path: Path, marked: Marked, seen: set[int], loader: yaml.SafeLoader
+) -> None:
     for key, value in node.value:
         if not isinstance(key, yaml.ScalarNode) or key.tag != "tag:yaml.org,2002:str":
             found = key.value if isinstance(key, yaml.ScalarNode) else "a list or a mapping"
@@ -97,4 +118,4 @@ def _walk_mapping(node: yaml.MappingNode, path: Path, marked: Marked, seen: set[
             marked.complaints.append((_mark(key), inner, f"stands twice, first in line {first}; keep one of them"))
             continue
         marked.keys[inner] = _mark(key)
-        _walk(value, inner, marked, seen)
+        _walk(value, inner, marked, seen, loader)

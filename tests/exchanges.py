@@ -1,6 +1,7 @@
 """Recorded exchanges with the real EventGate, built from `tests/data/eventgate_exchanges.yaml`.
 
-The file says what was sent and what came back in a short notation; here each becomes plain bytes and plain values.
+The file says what was sent and what came back in a short notation; here each becomes plain bytes and plain
+values.
 """
 
 from __future__ import annotations
@@ -17,6 +18,9 @@ from typing import Any
 
 import yaml
 
+Json = Any
+"""Whatever JSON can hold, as Python holds it."""
+
 RECORDED = Path(__file__).parent / "data" / "eventgate_exchanges.yaml"
 
 
@@ -24,7 +28,8 @@ RECORDED = Path(__file__).parent / "data" / "eventgate_exchanges.yaml"
 class Exchange:
     """One request and the answer of the real EventGate.
 
-    `json` is the parsed body where the answer was JSON, else None; `text` is the body where it was not JSON, else None.
+    `json` is the parsed body where the answer was JSON, else None; `text` is the body where it was not JSON,
+    else None.
     """
 
     name: str
@@ -47,8 +52,19 @@ class Exchange:
 @functools.cache
 def load() -> list[Exchange]:
     """Every recorded exchange, in the order of the file."""
-    document = yaml.safe_load(RECORDED.read_text(encoding="utf-8"))
-    return [_exchange(item, document["events"]) for item in document["exchanges"]]
+    return [_exchange(item, base_events()) for item in _document()["exchanges"]]
+
+
+def base_events() -> Mapping[str, Any]:
+    """The named events that the exchanges are made of; copy before changing one."""
+    events: Mapping[str, Any] = _document()["events"]
+    return events
+
+
+@functools.cache
+def _document() -> Mapping[str, Any]:
+    document: Mapping[str, Any] = yaml.safe_load(RECORDED.read_text(encoding="utf-8"))
+    return document
 
 
 def named(name: str) -> Exchange:
@@ -68,9 +84,9 @@ def assert_holds(
 ) -> None:
     """Fail unless this answer says what the recorded one says.
 
-    `headers` are looked up by lower-case name. A `reason` of None is not compared, for answers read through something
-    that does not tell it. With `ids_assigned`, an echoed event may carry a `meta.id` that the recorded one lacks: the
-    sidecar assigns one to each event that came without.
+    `headers` are looked up by lower-case name. A `reason` of None is not compared, for answers read through
+    something that does not tell it. With `ids_assigned`, an echoed event may carry a `meta.id` that the
+    recorded one lacks: the sidecar assigns one to each event that came without.
     """
     assert status == exchange.status
     assert reason is None or reason == exchange.reason
@@ -85,7 +101,7 @@ def assert_holds(
 
 
 def build_body(request: Mapping[str, Any], events: Mapping[str, Any]) -> bytes:
-    """The bytes to send, from a request in the file's notation; its keys are explained at the top of the file."""
+    """The bytes to send, from a request in the notation that the top of the file explains."""
     if "event" in request:
         text = json.dumps(build_event(request["event"], events), ensure_ascii="charset" not in request)
     elif "events" in request:
@@ -94,7 +110,8 @@ def build_body(request: Mapping[str, Any], events: Mapping[str, Any]) -> bytes:
         text = "[" * request["nested"] + "]" * request["nested"]
     else:
         text = request.get("text", "")
-    data = (request.get("before", "") + text + request.get("after", "")).encode(request.get("charset", "utf-8"))
+    text = f"{request.get('before', '')}{text}{request.get('after', '')}"
+    data: bytes = text.encode(request.get("charset", "utf-8"))
     match request.get("compress"):
         case "gzip":
             return gzip.compress(data, mtime=0)
@@ -103,7 +120,7 @@ def build_body(request: Mapping[str, Any], events: Mapping[str, Any]) -> bytes:
     return data
 
 
-def build_event(notation: Any, events: Mapping[str, Any]) -> Any:
+def build_event(notation: Json, events: Mapping[str, Any]) -> Json:
     """One event from `{base, set, remove, fill}` or `{nested}`; anything else stands for itself."""
     if isinstance(notation, dict) and "nested" in notation:
         return json.loads("[" * notation["nested"] + "]" * notation["nested"])
@@ -122,7 +139,7 @@ def build_event(notation: Any, events: Mapping[str, Any]) -> Any:
     return event
 
 
-def _locate(event: Any, path: str) -> tuple[Any, str]:
+def _locate(event: Json, path: str) -> tuple[Any, str]:
     """The object that holds the last key of a dotted path, and that key."""
     *parents, key = path.split(".")
     for name in parents:
@@ -146,7 +163,7 @@ def _exchange(item: Mapping[str, Any], events: Mapping[str, Any]) -> Exchange:
     )
 
 
-def build_answer(body: Any, events: Mapping[str, Any]) -> Any:
+def build_answer(body: Json, events: Mapping[str, Any]) -> Json:
     """A JSON body whose echoed events are spelt out."""
     if not isinstance(body, dict):
         return body
@@ -158,7 +175,7 @@ def build_answer(body: Any, events: Mapping[str, Any]) -> Any:
     }
 
 
-def _forget_assigned_ids(got: Any, recorded: Any) -> None:
+def _forget_assigned_ids(got: Json, recorded: Json) -> None:
     for key in ("invalid", "error"):
         for mine, theirs in zip(got.get(key, []), recorded.get(key, []), strict=True):
             had = theirs["event"].get("meta") if isinstance(theirs["event"], dict) else None
@@ -166,6 +183,6 @@ def _forget_assigned_ids(got: Any, recorded: Any) -> None:
                 mine["event"].get("meta", {}).pop("id", None)
 
 
-def _canonical(value: Any) -> str:
+def _canonical(value: Json) -> str:
     # Compared as text, since to Python True equals 1 and to EventGate it does not.
     return json.dumps(value, sort_keys=True, indent=1)

@@ -6,13 +6,15 @@ EventGate answers a body that it cannot read with the words of those two, so the
 from __future__ import annotations
 
 import json
-import os.path
 import re
 import zlib
 from collections.abc import Mapping
+from math import isfinite
 from typing import Any, NamedTuple, NoReturn
 
 import msgspec
+
+from sidecar.emulator import ajv
 
 # app.js: what is parsed at all; of any other type EventGate sees an empty body.
 _CONTENT_TYPES = {b"application/json", b"text/plain", b"application/reports+json"}
@@ -34,8 +36,8 @@ _AFTER_ELEMENT = "']' after array element"
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
-class BodyRefused(Exception):
-    """The body cannot be read. `title` and `detail` are those of the JavaScript error in EventGate's answer."""
+class BodyError(Exception):
+    """The body cannot be read; `title` and `detail` are those of the error in EventGate's answer."""
 
     def __init__(self, title: str, detail: str) -> None:
         """Take the error's name and its message."""
@@ -52,10 +54,10 @@ class Element(NamedTuple):
 
 
 def read(headers: Mapping[bytes, bytes], body: bytes, limit: int) -> list[Element]:
-    """The members of a body: of an array all, of a lone object that one; none if EventGate takes it for empty.
+    """The events in a body: an array's members, or the lone object; none if EventGate takes it for empty.
 
-    `headers` are lower-case; `limit` is in bytes after decompression. Raises BodyRefused, and RecursionError for a
-    value nested too deep.
+    `headers` are lower-case; `limit` is in bytes after decompression. Raises BodyError, and RecursionError
+    for a value nested too deep.
     """
     content_type = headers.get(b"content-type", b"")
     has_body = b"content-length" in headers or b"transfer-encoding" in headers
@@ -64,7 +66,7 @@ def read(headers: Mapping[bytes, bytes], body: bytes, limit: int) -> list[Elemen
     charset = _charset(content_type)
     data = _inflate(headers.get(b"content-encoding", b"identity").lower(), body, limit)
     if len(data) > limit:
-        raise BodyRefused("PayloadTooLargeError", "request entity too large")
+        raise BodyError("PayloadTooLargeError", "request entity too large")
     if not data:
         return []
     if charset == "utf-8":
@@ -75,8 +77,8 @@ def read(headers: Mapping[bytes, bytes], body: bytes, limit: int) -> list[Elemen
     return _parse_text(data.decode(charset, errors="replace").removeprefix("\ufeff"))
 
 
-def stringify(value: Any) -> bytes:
-    """JSON as JavaScript writes it after having read it: 1.0 becomes 1, what no double can hold is rounded."""
+def stringify(value: ajv.Json) -> bytes:
+    """JSON as JavaScript writes it after having read it: 1.0 is 1, what no double can hold is rounded."""
     text = json.dumps(_as_javascript(value), ensure_ascii=False, separators=(",", ":"))
     try:
         return text.encode()
@@ -88,7 +90,7 @@ def _charset(content_type: bytes) -> str:
     found = _CHARSET.search(content_type)
     charset = found[1].decode("latin-1").lower() if found else "utf-8"
     if charset not in _CHARSETS:
-        raise BodyRefused("UnsupportedMediaTypeError", f'unsupported charset "{charset.upper()}"')
+        raise BodyError("UnsupportedMediaTypeError", f'unsupported charset "{charset.upper()}"')
     return charset
 
 
@@ -98,14 +100,14 @@ def _inflate(encoding: bytes, body: bytes, limit: int) -> bytes:
         return body
     if encoding not in (b"gzip", b"deflate"):
         detail = f'unsupported content encoding "{encoding.decode("latin-1")}"'
-        raise BodyRefused("UnsupportedMediaTypeError", detail)
+        raise BodyError("UnsupportedMediaTypeError", detail)
     inflater = zlib.decompressobj(zlib.MAX_WBITS | (16 if encoding == b"gzip" else 0))
     try:
         data = inflater.decompress(body, limit + 1)
     except zlib.error as error:
-        raise BodyRefused("Error", str(error).rpartition(": ")[2]) from None
+        raise BodyError("Error", str(error).rpartition(": ")[2]) from None
     if not inflater.eof and len(data) <= limit:
-        raise BodyRefused("Error", "unexpected end of file")
+        raise BodyError("Error", "unexpected end of file")
     return data
 
 
@@ -123,15 +125,15 @@ def _parse_bytes(data: bytes) -> list[Element]:
 def _parse_text(text: str) -> list[Element]:
     first = _FIRST.match(text)
     if first is None:
-        raise BodyRefused("TypeError", "Cannot read properties of null (reading '1')")
+        raise BodyError("TypeError", "Cannot read properties of null (reading '1')")
     if first[1] not in "{[":
         before = text[: text.index(first[1])]
-        raise BodyRefused("SyntaxError", f"Unexpected token '{first[1]}', \"{before}#\" is not valid JSON")
+        raise BodyError("SyntaxError", f"Unexpected token '{first[1]}', \"{before}#\" is not valid JSON")
     decoder = json.JSONDecoder(parse_constant=lambda _: _refuse_constant(text))
     try:
         value = decoder.decode(text)
     except json.JSONDecodeError as error:
-        raise BodyRefused("SyntaxError", _v8_words(text, error.msg, error.pos)) from None
+        raise BodyError("SyntaxError", _v8_words(text, error.msg, error.pos)) from None
     if isinstance(value, dict):
         return [Element(value, _utf8(text.strip(" \t\n\r")))] if value else []
     return _split_array(text, decoder, len(value))
@@ -165,7 +167,7 @@ def _refuse_constant(text: str) -> NoReturn:
 
 
 def _v8_words(text: str, message: str, position: int) -> str:
-    """What V8 11 (Node 20) says where Python's json module says `message`; EventGate passes it on as the detail."""
+    """What V8 11 (Node 20) says where Python's json module says `message`; EventGate passes it on."""
     if message.startswith("Illegal trailing comma"):  # Python 3.13 and later point at the comma
         position = _skip_white(text, position + 1)
         message = "Expecting value" if text[position] == "]" else "Expecting property name"
@@ -176,19 +178,20 @@ def _v8_words(text: str, message: str, position: int) -> str:
     if message.startswith("Expecting ','") and (broken := _BROKEN_NUMBER.match(text, position)):
         what = "Exponent part is missing a number" if broken[1] else "Unterminated fractional number"
         return f"{what} in JSON at position {_units(text, broken.end())}"
+    what, position = _misspelt(text, message, position)
+    in_json = "JSON" if what.endswith("after") else "in JSON"
+    return f"{what} {in_json} at position {_units(text, position)}"
+
+
+def _misspelt(text: str, message: str, position: int) -> tuple[str, int]:
     if message.startswith("Invalid \\uXXXX"):
         digits = _HEX.match(text, text.index("u", position - 1) + 1)
-        position = digits.end() if digits else position
-        what = "Bad Unicode escape in JSON"
-    elif message.startswith("Invalid \\escape"):
-        position += text[position] == "\\"
-        what = "Bad escaped character in JSON"
-    elif message.startswith("Unterminated string"):
-        position = len(text)
-        what = "Unterminated string in JSON"
-    else:
-        what = _expectation(text, message, position)
-    return f"{what} at position {_units(text, position)}"
+        return "Bad Unicode escape", digits.end() if digits else position
+    if message.startswith("Invalid \\escape"):
+        return "Bad escaped character", position + (text[position] == "\\")
+    if message.startswith("Unterminated string"):
+        return "Unterminated string", len(text)
+    return _expectation(text, message, position), position
 
 
 def _no_value(text: str, position: int) -> str:
@@ -196,7 +199,8 @@ def _no_value(text: str, position: int) -> str:
     if text[position : position + 1] == "-":
         return f"No number after minus sign in JSON at position {_units(text, position + 1)}"
     word = next((word for word in ("true", "false", "null") if text[position : position + 1] == word[0]), "")
-    return _unexpected(text, position + len(os.path.commonprefix([word, text[position:]])))
+    right = sum(text.startswith(word[: length + 1], position) for length in range(len(word)))
+    return _unexpected(text, position + right)
 
 
 def _unexpected(text: str, position: int) -> str:
@@ -211,16 +215,16 @@ def _unexpected(text: str, position: int) -> str:
 def _expectation(text: str, message: str, position: int) -> str:
     if message.startswith("Expecting property name"):
         after_brace = text[:position].rstrip(" \t\n\r").endswith("{")
-        return f"Expected {_OPEN_OR_CLOSE if after_brace else 'double-quoted property name'} in JSON"
+        return f"Expected {_OPEN_OR_CLOSE if after_brace else 'double-quoted property name'}"
     if message.startswith("Expecting ','"):
         if text[position - 1] == "0" and text[position : position + 1].isdigit():
-            return "Unexpected number in JSON"
+            return "Unexpected number"
         in_object = _innermost(text[:position]) == "{"
-        return f"Expected ',' or {_AFTER_VALUE if in_object else _AFTER_ELEMENT} in JSON"
+        return f"Expected ',' or {_AFTER_VALUE if in_object else _AFTER_ELEMENT}"
     return {
-        "Expecting ':' delimiter": "Expected ':' after property name in JSON",
-        "Extra data": "Unexpected non-whitespace character after JSON",
-    }.get(message, "Bad control character in string literal in JSON")
+        "Expecting ':' delimiter": "Expected ':' after property name",
+        "Extra data": "Unexpected non-whitespace character after",
+    }.get(message, "Bad control character in string literal")
 
 
 def _innermost(text: str) -> str:
@@ -253,19 +257,32 @@ def _units(text: str, position: int) -> int:
     return position + sum(character > "\uffff" for character in text[:position])
 
 
-def _as_javascript(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _as_javascript(member) for key, member in value.items()}
-    if isinstance(value, list):
-        return [_as_javascript(member) for member in value]
-    if type(value) is int and abs(value) > 2**53:
-        return _as_javascript(float(value) if abs(value) < 10**308 else float("inf"))
-    if type(value) is float:
-        if value in (float("inf"), float("-inf")):
-            return None
-        if value.is_integer() and abs(value) < 1e21:
-            # The shortest digits that name this double, padded: 12345678901234567000 rather than ...168.
-            mantissa, _, exponent = repr(value).partition("e")
-            digits = mantissa.removesuffix(".0").replace(".", "")
-            return int(value) if not exponent else int(digits.ljust(int(exponent) + 1 + (value < 0), "0"))
-    return value
+def _as_javascript(value: ajv.Json) -> ajv.Json:
+    """The value, its numbers replaced in place; without recursion, since bodies nest deep."""
+    whole = [value]
+    waiting: list[Any] = [whole]
+    while waiting:
+        container = waiting.pop()
+        for key, member in list(container.items() if type(container) is dict else enumerate(container)):
+            if type(member) in (dict, list):
+                waiting.append(member)
+            elif type(member) in (int, float):
+                container[key] = _as_double(member)
+    return whole[0]
+
+
+def _as_double(number: float) -> float | None:
+    """The number JavaScript would have; an int where JavaScript writes no point and no exponent."""
+    try:
+        double = float(number)
+    except OverflowError:
+        return None
+    if not isfinite(double):
+        return None
+    if not double.is_integer() or abs(double) >= 1e21:
+        return double
+    # The shortest digits that name this double, padded: 12345678901234567000 rather than ...168.
+    mantissa, _, exponent = repr(abs(double)).partition("e")
+    digits = mantissa.removesuffix(".0").replace(".", "")
+    absolute = int(digits.ljust(int(exponent or 0) + 1, "0"))
+    return absolute if double >= 0 else -absolute

@@ -1,43 +1,35 @@
-"""An EventGate to try things on: answers as EventGate 1.8.4 does, keeps what it accepted, and fails on demand.
+"""What the emulator answers, and what it does to an answer when a fault says so: an ASGI application.
 
-It serves `demo`, the tests and the benchmarks. Statuses, reason phrases, content types and JSON bodies are those recorded
-from the real one (`tests/data/eventgate_exchanges.yaml`); Kafka is a file with one JSON line per accepted event. It imports
-nothing of the sidecar but its own two parts, so that a misunderstanding in the sidecar cannot hide in both.
+Statuses, reason phrases, content types and JSON bodies are those recorded from the real EventGate 1.8.4
+(`tests/data/eventgate_exchanges.yaml`). Kafka is a file with one JSON line per accepted event.
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import contextlib
-import functools
 import gzip
-import html
 import json
 import os
-import signal
 import socket
 import struct
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 from urllib.parse import parse_qs
 
 import msgspec
-import uvloop
-from uvicorn import Config
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
-from uvicorn.server import ServerState
 
-from sidecar import ajv, bodyparser
+from sidecar.emulator import ajv, answers, bodyparser
+from sidecar.emulator.answers import Answer
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
-SCHEMAS = Path(__file__).parent / "schemas"
+SCHEMAS = Path(__file__).parent.parent / "schemas"
 MAX_BODY_BYTES = 10 * 1024 * 1024  # max_body_size of Wikimedia's EventGate
 
 Mode = Literal["none", "slow", "freeze", "unavailable", "refuse", "drip", "reset", "kafka"]
@@ -47,21 +39,14 @@ Mode = Literal["none", "slow", "freeze", "unavailable", "refuse", "drip", "reset
 class Fault:
     """What goes wrong from now on, for events and `/_info` alike.
 
-    slow: the answer waits `seconds`, though the events are in. freeze: connections are accepted and never answered.
-    unavailable: 503, as from a proxy without a backend. refuse: nothing listens. drip: a byte every `seconds`.
-    reset: the connection is reset in the middle of the answer. kafka: every valid event is an `error`.
+    slow: the answer waits `seconds`, though the events are in. freeze: connections are accepted and never
+    answered. unavailable: 503, as from a proxy without a backend. refuse: nothing listens. drip: a byte every
+    `seconds`. reset: the connection is reset in the middle of the answer. kafka: every valid event is an
+    `error`.
     """
 
     mode: Mode = "none"
     seconds: float = 1.0
-
-
-@dataclass(frozen=True)
-class _Answer:
-    status: int
-    reason: str
-    content_type: str | None = None
-    body: bytes = b""
 
 
 # app.js sets these on every answer.
@@ -74,15 +59,7 @@ _HEADERS = [
     (b"x-content-type-options", b"nosniff"),
     (b"x-frame-options", b"SAMEORIGIN"),
 ]
-_JSON = "application/json; charset=utf-8"
-_INFO = {
-    "name": "eventgate",
-    "version": "1.8.4",
-    "description": "Event intake service - POST JSONSchemaed events, validate, and produce.",
-    "home": "https://github.com/wikimedia/eventgate",
-}
 _TEST_EVENT = {"$schema": "/test/event/1.0.0", "meta": {"stream": "eventgate-main.test.event"}}
-_EMPTY = "Request body was empty. Must provide JSON encoded events."
 _FORWARDED = (b"user-agent", b"x-request-id", b"traceparent")
 _COMPRESSED_FROM = 1024  # bytes; the threshold of the compression that app.js turns on
 
@@ -90,8 +67,9 @@ _COMPRESSED_FROM = 1024  # bytes; the threshold of the compression that app.js t
 class EventGateEmulator:
     """One emulated EventGate, an ASGI application; `running` serves it.
 
-    Accepted events go to the file `output`, appended; without one they are kept in `records`, oldest first. `streams`
-    maps each stream to the schema title it takes, as Wikimedia's stream configuration does; None lets anything pass.
+    Accepted events go to the file `output`, appended; without one they are kept in `records`, oldest first.
+    `streams` maps each stream to the schema title it takes, as Wikimedia's stream configuration does; None
+    lets anything pass.
     """
 
     def __init__(
@@ -110,25 +88,34 @@ class EventGateEmulator:
         self.max_body_bytes = max_body_bytes
         self.streams = streams
         self.records: list[dict[str, Any]] = []
+        self.control_url: str | None = None
         self._schemas = schemas.resolve()
         self._validators: dict[str, ajv.Validator] = {}
         self._output = output.open("ab", buffering=0) if output else None
         self._fault = Fault()
         self._changed = asyncio.Event()
-        self._on_fault: list[Callable[[Fault], None]] = []
+        self.on_fault: Callable[[Fault], None] = _ignore  # the server sets it, for the sake of `refuse`
 
     @property
     def fault(self) -> Fault:
-        """The present fault. Setting it takes effect at once and ends every request that an earlier one held."""
+        """The present fault; setting it takes effect at once, and frees every request an earlier one held."""
         return self._fault
 
     @fault.setter
     def fault(self, fault: Fault) -> None:
         self._fault = fault
         changed, self._changed = self._changed, asyncio.Event()
-        for listener in self._on_fault:
-            listener(fault)
+        self.on_fault(fault)
         changed.set()
+
+    @property
+    def changed(self) -> asyncio.Event:
+        """Set once the fault is next set; who takes it before looking at the fault misses no change."""
+        return self._changed
+
+    def release(self) -> None:
+        """Let go of every held request; the fault stays."""
+        self.fault = self._fault
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Answer one request, or do to it what the fault says."""
@@ -155,51 +142,54 @@ class EventGateEmulator:
         await _send(answer, headers, send, write=write)
 
     async def control(self, scope: Message, receive: Receive, send: Send) -> None:
-        """`GET` and `PUT /_emulator/fault`, with `{"mode": …, "seconds": …}`: 400 says what is wrong with it."""
+        """`GET` and `PUT /_emulator/fault`, with `{"mode": …, "seconds": …}`; a 400 says what is wrong."""
         if scope["path"] != "/_emulator/fault" or scope["method"] not in ("GET", "PUT"):
-            await _send(_Answer(404, "Not Found"), {}, send)
+            await _send(Answer(404, "Not Found"), {}, send)
             return
         if scope["method"] == "PUT":
             try:
                 self.fault = msgspec.json.decode(await _read(receive, 1000), type=Fault)
             except msgspec.DecodeError as error:
-                await _send(_Answer(400, "Bad Request", "text/plain", f"{error}\n".encode()), {}, send)
+                await _send(Answer(400, "Bad Request", "text/plain", f"{error}\n".encode()), {}, send)
                 return
-        await _send(_Answer(200, "OK", "application/json", msgspec.json.encode(asdict(self._fault))), {}, send)
+        body = msgspec.json.encode(asdict(self._fault))
+        await _send(Answer(200, "OK", "application/json", body), {}, send)
 
     def close(self) -> None:
-        """Close the output file and let go of every held request."""
-        self._changed.set()
+        """Close the output file."""
         if self._output:
             self._output.close()
 
-    def _answer(self, scope: Message, headers: Mapping[bytes, bytes], body: bytes) -> _Answer:
+    def _answer(self, scope: Message, headers: Mapping[bytes, bytes], body: bytes) -> Answer:
         """The answer to a whole request. The body is read first, whatever the path: EventGate app.js."""
         if self._fault.mode == "unavailable":
-            return _Answer(503, "Service Unavailable", "text/plain", b"no healthy upstream")
+            return Answer(503, "Service Unavailable", "text/plain", b"no healthy upstream")
         method, path = scope["method"], scope["raw_path"].decode("latin-1")
         try:
             elements = bodyparser.read(headers, body, self.max_body_bytes)
-        except bodyparser.BodyRefused as error:
+        except bodyparser.BodyError as error:
             query = scope["query_string"].decode("latin-1")
-            return _refusal(error, method, f"{path}?{query}" if query else path)
+            return answers.refusal(error, method, f"{path}?{query}" if query else path)
         # Express takes paths in any case, with or without a last slash.
         match method, path.lower().removesuffix("/"):
             case "POST", "/v1/events":
                 return self._events(elements, headers, scope["query_string"])
             case "GET" | "HEAD", "/_info":
-                return _Answer(200, "OK", _JSON, _encode(_INFO))
+                return answers.info()
             case "GET" | "HEAD", "/v1/_test/events":
-                raw = _encode(_TEST_EVENT)
+                raw = bodyparser.stringify(_TEST_EVENT)
                 return self._events([bodyparser.Element(json.loads(raw), raw)], headers, b"")
-        page = _NOT_FOUND.format(html.escape(f"Cannot {method} {path}")).encode()
-        return _Answer(404, "Not Found", "text/html; charset=utf-8", page)
+        return answers.not_found(method, path)
 
-    def _events(self, elements: list[bodyparser.Element], headers: Mapping[bytes, bytes], query: bytes) -> _Answer:
+    def _events(
+        self, elements: list[bodyparser.Element], headers: Mapping[bytes, bytes], query: bytes
+    ) -> Answer:
         """Judge, keep and answer: EventGate routes/events.js."""
         if not elements:
-            return _Answer(400, _EMPTY)
-        invalid, error, accepted = [], [], []
+            return answers.empty()
+        invalid: list[dict[str, Any]] = []
+        error: list[dict[str, Any]] = []
+        accepted = []
         for element in elements:
             status, context = self._judge(element.value)
             if status == "success":
@@ -211,13 +201,15 @@ class EventGateEmulator:
             self._keep(accepted, headers)
         hasty = parse_qs(query.decode("latin-1"), keep_blank_values=True).get("hasty", [""])
         if hasty != [""]:
-            return _Answer(202, f"{len(elements)} events hastily received.")
-        return _verdict(len(elements), invalid, error)
+            return Answer(202, f"{len(elements)} events hastily received.")
+        return answers.verdict(len(elements), invalid, error)
 
-    def _judge(self, event: Any) -> tuple[str, dict[str, Any]]:
+    def _judge(self, event: ajv.Json) -> tuple[str, dict[str, Any]]:
         """The event's status and, unless it is success, its context. Fills in the schema's defaults."""
         if not isinstance(event, dict) or "$schema" not in event:
-            return "error", {"message": "Field(s) $schema were missing from event and could not be extracted."}
+            return "error", {
+                "message": "Field(s) $schema were missing from event and could not be extracted."
+            }
         uri = event["$schema"]
         validator = self._validators.get(uri) if isinstance(uri, str) else None
         if validator is None and (validator := self._load(uri)) is None:
@@ -225,13 +217,15 @@ class EventGateEmulator:
         if errors := validator.errors(event):
             return "invalid", {"errors": errors, "errorsText": ajv.errors_text(errors)}
         stream = event["meta"]["stream"]
-        if self.streams is not None and (why := _misplaced(uri, validator.title, stream, self.streams)):
+        if self.streams is not None and (
+            why := answers.misplaced(uri, validator.title, stream, self.streams)
+        ):
             return "error", {"message": why}
         if self._fault.mode == "kafka":
             return "error", {"message": "Local: Message timed out"}
         return "success", {}
 
-    def _load(self, uri: Any) -> ajv.Validator | None:
+    def _load(self, uri: ajv.Json) -> ajv.Validator | None:
         """The schema at a URI such as `/test/event/1.0.0`; None if there is none that we know."""
         if not isinstance(uri, str) or not uri.startswith("/"):
             return None
@@ -248,14 +242,19 @@ class EventGateEmulator:
     def _keep(self, accepted: Iterable[bodyparser.Element], headers: Mapping[bytes, bytes]) -> None:
         """Write the events down, in one write, before anybody is told that they were accepted."""
         common = {
-            "received": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "received": _now(),
             "name": self.name,
         }
         passed_on = {name.decode(): headers[name].decode("latin-1") for name in _FORWARDED if name in headers}
         lines = []
         for element in accepted:
             stream = element.value["meta"]["stream"]
-            record = {**common, "stream": stream, "topic": f"{self.topic_prefix}{stream}", "headers": passed_on}
+            record = {
+                **common,
+                "stream": stream,
+                "topic": f"{self.topic_prefix}{stream}",
+                "headers": passed_on,
+            }
             lines.append(_line(record, element.raw))
         if self._output is None:
             self.records.extend(json.loads(line) for line in lines)
@@ -278,56 +277,17 @@ class EventGateEmulator:
             sent += 1
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._changed.wait(), fault.seconds)
-        transport.write(data[sent:])
+        if not transport.is_closing():
+            transport.write(data[sent:])
 
 
-_NOT_FOUND = """<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<title>Error</title>
-</head>
-<body>
-<pre>{}</pre>
-</body>
-</html>
-"""
+def _ignore(_: Fault) -> None:
+    pass
 
 
-def _verdict(total: int, invalid: list[dict[str, Any]], error: list[dict[str, Any]]) -> _Answer:
-    """Status, reason and body for what became of all events: EventGate routes/events.js."""
-    failed = len(invalid) + len(error)
-    counts = f"({len(invalid)} invalid and {len(error)} errored)."
-    if not failed:
-        return _Answer(201, f"All {total} out of {total} events were accepted.")
-    if len(invalid) == total:
-        reason = f"{total} out of {total} events were invalid and not accepted."
-        return _Answer(400, reason, _JSON, _encode({"invalid": invalid}))
-    body = _encode({"invalid": invalid, "error": error})
-    if failed < total:
-        accepted = f"{total - failed} out of {total} events were accepted"
-        return _Answer(207, f"{accepted}, but {failed} failed {counts}", _JSON, body)
-    return _Answer(500, f"{failed} out of {total} events had failures and were not accepted. {counts}", _JSON, body)
-
-
-def _refusal(error: bodyparser.BodyRefused, method: str, uri: str) -> _Answer:
-    """EventGate lib/util.js: whatever the parser threw becomes a 500."""
-    body = {"status": 500, "type": "internal_error", "title": error.title, "detail": error.detail}
-    return _Answer(500, "Internal Server Error", _JSON, _encode({**body, "method": method, "uri": uri}))
-
-
-def _misplaced(uri: str, title: str, stream: str, streams: Mapping[str, str]) -> str | None:
-    """Why events of this schema do not belong in this stream, or None."""
-    if streams.get(stream) == title:
-        return None
-    event = f"Event of schema at {uri} destined to stream {stream} is not allowed in stream"
-    if stream not in streams:
-        return f"{event}; {stream} is not configured."
-    return f"{event}; its schema title is '{title}', but the stream only takes '{streams[stream]}'."
-
-
-def _encode(value: Any) -> bytes:
-    return bodyparser.stringify(value)
+def _now() -> str:
+    now = datetime.now(UTC)  # noqa: TID251 - the emulator is a program of its own, nobody above it hands it the time
+    return now.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _line(record: dict[str, Any], raw: bytes) -> bytes:
@@ -358,7 +318,9 @@ async def _gone(receive: Receive) -> None:
 _Write = Callable[[asyncio.Transport, bytes], Awaitable[None]]
 
 
-async def _send(answer: _Answer, request: Mapping[bytes, bytes], send: Send, *, write: _Write | None = None) -> None:
+async def _send(
+    answer: Answer, request: Mapping[bytes, bytes], send: Send, *, write: _Write | None = None
+) -> None:
     headers, body = list(_HEADERS), answer.body
     if answer.content_type is None:
         # So EventGate ends an answer without a body.

@@ -1,11 +1,12 @@
 """JSON Schema validation with the verdicts of Ajv 6, the validator inside EventGate, word for word.
 
-Model servers and operators read EventGate's verdicts, so the emulator has to give the same ones: the same errors, in the
-same order, with the same paths and messages, and defaults filled in on the way.
+Model servers and operators read EventGate's verdicts, so the emulator has to give the same ones: the same
+errors, in the same order, with the same paths and messages, and defaults filled in on the way.
 
-A schema is compiled once to nested functions. That costs 10 to 20 µs per event, where the general `jsonschema` package
-takes 130: the emulator also stands in as an upstream in benchmarks and must not be what they measure. The price is that
-only the keywords that event schemas use are known; a schema with any other is refused, never half checked.
+A schema is compiled once to nested functions. That costs 10 to 20 µs per event, where the general
+`jsonschema` package takes 130: the emulator also stands in as an upstream in benchmarks and must not be what
+they measure. The price is that only the keywords that event schemas use are known; a schema with any other is
+refused, never half checked.
 """
 
 from __future__ import annotations
@@ -16,12 +17,15 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 from urllib.parse import quote
 
+Json = Any
+"""Whatever JSON can hold, as Python holds it."""
+
 Error = dict[str, Any]
 """`{keyword, dataPath, schemaPath, params, message}`, the keys in Ajv's order."""
 
-# A place in the event: the place it lies in, and one more step. Text is made of it only once there is an error to tell.
+# A place in the event: the place it lies in, and one more step. Text is made of it only to tell an error.
 _Place = tuple["_Place", str] | None
-_Check = Callable[[Any, _Place, list[Error]], None]
+_Check = Callable[[Json, _Place, list[Error]], None]
 
 _ANNOTATIONS = {"$schema", "$id", "title", "description", "default", "examples", "$comment"}
 
@@ -37,14 +41,17 @@ _KEYWORDS: dict[str, tuple[str, ...]] = {
 
 # As lenient as Ajv's default mode "fast": the digits must look right, the calendar is not consulted.
 _FORMATS = {
-    "date-time": r"\d{4}-[01]\d-[0-3]\d[Tt\s](?:[0-2]\d:[0-5]\d:[0-5]\d|23:59:60)(?:\.\d+)?(?:[Zz]|[+-]\d\d(?::?\d\d)?)",
+    "date-time": (
+        r"\d{4}-[01]\d-[0-3]\d[Tt\s]"
+        r"(?:[0-2]\d:[0-5]\d:[0-5]\d|23:59:60)(?:\.\d+)?(?:[Zz]|[+-]\d\d(?::?\d\d)?)"
+    ),
     "uri-reference": r"(?:[^\s\\#][^\s#]*)?(?:#[^\s\\]*)?",
 }
 
 _IDENTIFIER = re.compile(r"[A-Za-z$_][A-Za-z$_0-9]*")
 
 
-class UnsupportedSchema(ValueError):
+class SchemaError(ValueError):
     """The schema says something that this module cannot judge; the message names it and where it stands."""
 
 
@@ -52,12 +59,12 @@ class Validator:
     """One compiled schema. `title` is the schema's own, or empty."""
 
     def __init__(self, schema: Mapping[str, Any]) -> None:
-        """Compile a draft-07 schema given as parsed JSON; raises UnsupportedSchema."""
+        """Compile a draft-07 schema given as parsed JSON; raises SchemaError."""
         self.title: str = schema.get("title", "")
         self._check = _compile(schema, "#")
 
-    def errors(self, event: Any) -> list[Error]:
-        """What is wrong with this event, empty if nothing. Fills the schema's defaults into the event itself."""
+    def errors(self, event: Json) -> list[Error]:
+        """What is wrong with this event, empty if nothing. Fills the schema's defaults into the event."""
         found: list[Error] = []
         self._check(event, None, found)
         return found
@@ -72,15 +79,15 @@ def _compile(schema: Mapping[str, Any], where: str) -> _Check:
     """The check for one schema; `where` is its JSON pointer as a URI fragment."""
     expected = schema.get("type")
     group = "number" if expected == "integer" else expected
-    if group not in _KEYWORDS:
-        raise UnsupportedSchema(f"{where}: type is {expected!r}, not one of {sorted([*_KEYWORDS, 'integer'])}")
+    if not isinstance(group, str) or group not in _KEYWORDS:
+        raise SchemaError(f"{where}: type is {expected!r}, not one of {sorted([*_KEYWORDS, 'integer'])}")
     if unknown := schema.keys() - _ANNOTATIONS - {"type", "enum", "const", *_KEYWORDS[group]}:
-        raise UnsupportedSchema(f"{where}: unknown keywords {sorted(unknown)} for type {expected}")
+        raise SchemaError(f"{where}: unknown keywords {sorted(unknown)} for type {expected}")
     classes, integral = _CLASSES[group], expected == "integer"
     typed = _typed_rule(group, schema, where)
     general = [_enum_rule(keyword, schema, where) for keyword in ("const", "enum") if keyword in schema]
 
-    def check(data: Any, place: _Place, errors: list[Error]) -> None:
+    def check(data: Json, place: _Place, errors: list[Error]) -> None:
         # To JavaScript there is one kind of number, so 1.0 is an integer; and no kind of number is a boolean.
         if type(data) not in classes or (integral and type(data) is float and not data.is_integer()):
             errors.append(_error("type", place, where, {"type": expected}, f"should be {expected}"))
@@ -110,7 +117,7 @@ _Limit = tuple[str, Callable[[Any], bool], dict[str, Any], str]
 
 
 def _limits_rule(limits: list[_Limit], where: str) -> _Check | None:
-    def rule(data: Any, place: _Place, errors: list[Error]) -> None:
+    def rule(data: Json, place: _Place, errors: list[Error]) -> None:
         for keyword, breaks, params, message in limits:
             if breaks(data):
                 errors.append(_error(keyword, place, where, params, message))
@@ -150,7 +157,7 @@ def _string_rule(schema: Mapping[str, Any], where: str) -> _Check | None:
         limits.append(("pattern", lambda text: search(text) is None, {"pattern": pattern}, message))
     if (name := schema.get("format")) is not None:
         if name not in _FORMATS:
-            raise UnsupportedSchema(f"{where}: unknown format {name!r}")
+            raise SchemaError(f"{where}: unknown format {name!r}")
         fullmatch = re.compile(_FORMATS[name], re.ASCII).fullmatch
         message = f'should match format "{name}"'
         limits.append(("format", lambda text: fullmatch(text) is None, {"format": name}, message))
@@ -162,7 +169,7 @@ def _array_rule(schema: Mapping[str, Any], where: str) -> _Check:
     check = _compile(schema["items"], f"{where}/items") if "items" in schema else None
     unique = schema.get("uniqueItems", False)
     if unique and schema.get("items", {}).get("type") != "string":
-        raise UnsupportedSchema(f"{where}: uniqueItems is only known for items of type string")
+        raise SchemaError(f"{where}: uniqueItems is only known for items of type string")
 
     def rule(data: list[Any], place: _Place, errors: list[Error]) -> None:
         if limits is not None:
@@ -181,8 +188,8 @@ def _array_rule(schema: Mapping[str, Any], where: str) -> _Check:
 def _object_rule(schema: Mapping[str, Any], where: str) -> _Check:
     """All that can be said of an object, in one function, because Ajv reports it interleaved.
 
-    Defaults come first. A required property that `properties` describes is missed in its place among them, any other
-    before them; unknown properties are reported before known ones.
+    Defaults come first. A required property that `properties` describes is missed in its place among them,
+    any other before them; unknown properties are reported before known ones.
     """
     properties: Mapping[str, Any] = schema.get("properties", {})
     required: list[str] = schema.get("required", [])
@@ -193,19 +200,16 @@ def _object_rule(schema: Mapping[str, Any], where: str) -> _Check:
         (name, _step(name), name in required, _compile(sub, f"{where}/properties/{_fragment(name)}"))
         for name, sub in properties.items()
     ]
-    additional = _additional_check(schema.get("additionalProperties", True), where)
+    additional = _additional_rule(schema, where)
 
     def rule(data: dict[str, Any], place: _Place, errors: list[Error]) -> None:
         for name, default in defaults:
-            if name not in data:
-                data[name] = copy.deepcopy(default)
+            data.setdefault(name, copy.deepcopy(default))
         if limits is not None:
             limits(data, place, errors)
         errors.extend(_missing(name, place, where) for name in undescribed if name not in data)
         if additional is not None:
-            for name, value in data.items():
-                if name not in properties:
-                    additional(name, value, place, errors)
+            additional(data, place, errors)
         for name, step, needed, check in members:
             if name in data:
                 check(data[name], (place, step), errors)
@@ -215,33 +219,35 @@ def _object_rule(schema: Mapping[str, Any], where: str) -> _Check:
     return rule
 
 
-def _additional_check(
-    additional: bool | Mapping[str, Any], where: str
-) -> Callable[[str, Any, _Place, list[Error]], None] | None:
-    """The check for a property that `properties` does not describe; None if anything goes."""
+def _additional_rule(schema: Mapping[str, Any], where: str) -> _Check | None:
+    """The rule for properties that `properties` does not describe; None if anything goes."""
+    known, additional = schema.get("properties", {}), schema.get("additionalProperties", True)
     if additional is True:
         return None
-    if additional is False:
+    check = None if additional is False else _compile(additional, f"{where}/additionalProperties")
+    message = "should NOT have additional properties"
 
-        def refuse(name: str, value: Any, place: _Place, errors: list[Error]) -> None:
-            params = {"additionalProperty": name}
-            errors.append(_error("additionalProperties", place, where, params, "should NOT have additional properties"))
+    def rule(data: dict[str, Any], place: _Place, errors: list[Error]) -> None:
+        for name, value in data.items():
+            if name in known:
+                continue
+            if check is not None:
+                check(value, (place, f"['{name}']"), errors)
+            else:
+                params = {"additionalProperty": name}
+                errors.append(_error("additionalProperties", place, where, params, message))
 
-        return refuse
-    check = _compile(additional, f"{where}/additionalProperties")
-
-    def descend(name: str, value: Any, place: _Place, errors: list[Error]) -> None:
-        check(value, (place, f"['{name}']"), errors)
-
-    return descend
+    return rule
 
 
 def _enum_rule(keyword: str, schema: Mapping[str, Any], where: str) -> _Check:
     allowed = schema["enum"] if keyword == "enum" else [schema["const"]]
     params = {"allowedValues": allowed} if keyword == "enum" else {"allowedValue": schema["const"]}
-    message = "should be equal to one of the allowed values" if keyword == "enum" else "should be equal to constant"
+    message = (
+        "should be equal to one of the allowed values" if keyword == "enum" else "should be equal to constant"
+    )
 
-    def rule(data: Any, place: _Place, errors: list[Error]) -> None:
+    def rule(data: Json, place: _Place, errors: list[Error]) -> None:
         if not any(_same(data, value) for value in allowed):
             errors.append(_error(keyword, place, where, params, message))
 
@@ -259,7 +265,9 @@ def _error(keyword: str, place: _Place, where: str, params: dict[str, Any], mess
 
 
 def _missing(name: str, place: _Place, where: str) -> Error:
-    return _error("required", place, where, {"missingProperty": name}, f"should have required property '{name}'")
+    return _error(
+        "required", place, where, {"missingProperty": name}, f"should have required property '{name}'"
+    )
 
 
 def _steps(place: _Place) -> Iterator[str]:
@@ -282,7 +290,7 @@ def _fragment(name: str) -> str:
 
 
 def _twins(data: list[Any]) -> tuple[int, int] | None:
-    """The indices of two equal strings, searched from the end as Ajv does; items of other types are not compared."""
+    """The indices of two equal strings, searched from the end as Ajv does; other items are not compared."""
     seen: dict[str, int] = {}
     for index in range(len(data) - 1, -1, -1):
         if type(data[index]) is str:
@@ -292,7 +300,7 @@ def _twins(data: list[Any]) -> tuple[int, int] | None:
     return None
 
 
-def _same(left: Any, right: Any) -> bool:
+def _same(left: Json, right: Json) -> bool:
     # To Python True equals 1; to JSON it does not.
     return left == right and isinstance(left, bool) == isinstance(right, bool)
 

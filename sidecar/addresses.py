@@ -1,0 +1,89 @@
+"""What is known of a name: its addresses, how it was found, and how long to believe it.
+
+Answers of DNS come and fail; what was good once stays in use while DNS is silent (RFC 8767, serve-stale), and
+one NXDOMAIN alone is not believed (HAProxy's `hold nx`). Pure: `now` is an argument.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+MIN_TTL = 5.0
+MAX_TTL = 60.0
+STALE_SECONDS = 3600.0
+"""How long the last good answer is used while no new one comes."""
+NXDOMAIN_TIMES = 2
+RETRY_SECONDS = 1.0
+RETRY_WITHOUT_ADDRESS_SECONDS = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """DNS, or a hosts file, has addresses for the name."""
+
+    addresses: tuple[str, ...]
+    chain: tuple[str, ...] = ()
+    """The names it led through by CNAME, without the one asked for."""
+    ttl: float = MAX_TTL
+    """Seconds, the smallest in the chain."""
+
+
+@dataclass(frozen=True, slots=True)
+class NoSuchName:
+    """DNS says that there is no such name, or that it has no address."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class NoAnswer:
+    """DNS did not say."""
+
+    reason: str
+
+
+Answer = Found | NoSuchName | NoAnswer
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What is known of a name at a time."""
+
+    name: str
+    addresses: tuple[str, ...] = ()
+    chain: tuple[str, ...] = ()
+    learnt: float = float("-inf")
+    """When the last good answer came."""
+    ask_again: float = float("-inf")
+    problem: str = "not looked up yet"
+    """Why the last look-up brought nothing; empty where it did."""
+    denials: int = 0
+    """NXDOMAINs in a row."""
+
+    @property
+    def stale(self) -> bool:
+        """Whether the addresses are from an answer that could not be renewed."""
+        return bool(self.addresses and self.problem)
+
+    def __str__(self) -> str:
+        """Return the way from the name to its addresses, as log and `probe` show it."""
+        way = " → ".join((self.name, *self.chain, ", ".join(self.addresses) or "no address"))
+        return f"{way} (stale: {self.problem})" if self.stale else way
+
+
+def learn(known: Known, answer: Answer, now: float) -> Known:
+    """Return what is known after `answer`."""
+    match answer:
+        case Found(addresses, chain, ttl):
+            ask_again = now + min(max(ttl, MIN_TTL), MAX_TTL)
+            return Known(known.name, tuple(sorted(addresses)), chain, now, ask_again, "", 0)
+        case NoSuchName(reason):
+            denials = known.denials + 1
+            believed = denials >= NXDOMAIN_TIMES
+            known = replace(known, addresses=(), chain=()) if believed else known
+            return replace(known, denials=denials, problem=reason, ask_again=now + RETRY_SECONDS)
+        case NoAnswer(reason):
+            if now - known.learnt > STALE_SECONDS:
+                known = replace(known, addresses=(), chain=())
+            wait = RETRY_SECONDS if known.addresses else RETRY_WITHOUT_ADDRESS_SECONDS
+            return replace(known, problem=reason, ask_again=now + wait)

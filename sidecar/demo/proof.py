@@ -1,0 +1,143 @@
+"""What became of each event, read from the files in which the emulated EventGates keep what they accepted.
+
+The sidecar's own account plays no part here: an event arrived if a file has it, once, where routes.yaml says,
+and byte for byte.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sidecar.demo.modelserver import KINDS, Kind, Post
+from sidecar.event import parse
+from sidecar.routing import Router
+
+SCORES, PREDICTIONS = "mediawiki/revision/score", "mediawiki/page/prediction_classification_change"
+TEST_STREAMS = {"mediawiki.revision-score-test": SCORES, "mediawiki.page_prediction_change.rc0": PREDICTIONS}
+"""What a staging model server may write to production EventGate."""
+STREAMS = TEST_STREAMS | {
+    "mediawiki.revision_score_articlequality": SCORES,
+    "mediawiki.revision_score_articletopic": SCORES,
+    "mediawiki.revision_score_damaging": SCORES,
+    "mediawiki.revision_score_draftquality": SCORES,
+    "mediawiki.revision_score_drafttopic": SCORES,
+    "mediawiki.revision_score_goodfaith": SCORES,
+    "mediawiki.revision_score_reverted": SCORES,
+    "mediawiki.article_country_prediction_change.v1": PREDICTIONS,
+    "mediawiki.page_outlink_topic_prediction_change.v1": PREDICTIONS,
+    "mediawiki.page_revert_risk_prediction_change.v1": PREDICTIONS,
+    "mediawiki.page_revert_risk_multilingual_prediction_change.v1": PREDICTIONS,
+    "mediawiki.page_revert_risk_wikidata_prediction_change.v1": PREDICTIONS,
+    "mediawiki.cirrussearch.page_weighted_tags_change.v1": "mediawiki/cirrussearch/page_weighted_tags_change",
+}
+"""The EventGates' stream configuration: the streams of Lift Wing, each with the title of the schema it takes."""
+
+PROBLEMS = ("lost", "doubled", "misplaced", "changed", "in_production_streams", "wrongly_answered")
+"""What can be wrong with an event: it is not there, or more than once or though it was refused; in another
+place; not the bytes that were sent; in a stream of production's; answered otherwise than it deserves."""
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Gate:
+    """An emulated EventGate."""
+
+    name: str
+    upstream: str
+    host: str
+    prefix: str
+    """Comes before the stream's name in every Kafka topic."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """An event as an EventGate kept it."""
+
+    gate: Gate
+    stream: str
+    topic: str
+    id: str
+    raw: bytes
+
+
+def lines_of(path: Path) -> list[Json]:
+    """Return the JSON objects in a file of lines; any other line, and one that is not complete, is left out."""
+    text = path.read_text() if path.exists() else ""
+    return [json.loads(line) for line in text.split("\n")[:-1] if line.startswith("{")]
+
+
+def records_in(gate: Gate, path: Path) -> list[Record]:
+    """Return what `gate` accepted."""
+    return [
+        Record(gate, line["stream"], line["topic"], line["event"]["meta"]["id"], line["raw"].encode())
+        for line in lines_of(path)
+    ]
+
+
+def ways(posts: Sequence[Post], records: Sequence[Record]) -> list[Json]:
+    """Return for each kind of event how many were sent, what was answered, and where they arrived."""
+    by_id = _by_id(records)
+    return [_way(kind, [post for post in posts if post.kind is kind], by_id) for kind in KINDS]
+
+
+def _way(kind: Kind, posts: Sequence[Post], by_id: dict[str, list[Record]]) -> Json:
+    places = Counter(
+        (record.gate.name, record.gate.upstream, record.stream, record.topic)
+        for post in posts
+        for record in by_id[post.id]
+    )
+    keys = ("gate", "upstream", "stream", "topic")
+    return {
+        "stream": kind.stream,
+        "wrong": kind.wrong,
+        "sent": len(posts),
+        "answers": dict(Counter(f"{post.status} {post.reason}" for post in posts)),
+        "arrived": [{**dict(zip(keys, place, strict=True)), "events": n} for place, n in places.items()],
+    }
+
+
+def problems(posts: Iterable[Post], records: Sequence[Record], router: Router) -> Iterator[tuple[str, str]]:
+    """Yield everything that is not as it should be: which of `PROBLEMS`, and in words."""
+    by_id = _by_id(records)
+    for post in posts:
+        yield from _problems_of(post, by_id.pop(post.id, []), router)
+    for strangers in by_id.values():
+        yield "doubled", f"{strangers[0].topic} has an event that was never sent"
+    for record in records:
+        if record.gate.upstream == "production" and record.stream not in TEST_STREAMS:
+            yield "in_production_streams", f"{record.topic} has an event from staging"
+
+
+def _problems_of(post: Post, records: list[Record], router: Router) -> Iterator[tuple[str, str]]:
+    (event,) = parse(post.body)
+    decision = router.decide(event)
+    name, told = post.kind.stream, f"{post.status} {post.reason}"
+    deserved = post.kind.status if decision.upstream else 400
+    if post.status != deserved:
+        yield "wrongly_answered", f"an event of {name} was answered {told}, not {deserved}: {decision}"
+    accepted = 200 <= post.status < 300
+    if accepted and not records:
+        yield "lost", f"an event of {name} was answered {told} and is nowhere"
+    if len(records) > accepted:
+        yield "doubled", f"an event of {name} was answered {told} and is there {len(records)} times"
+    stream = decision.stream or name
+    body = post.body.replace(f'"stream": "{name}"'.encode(), f'"stream": "{stream}"'.encode())
+    for record in records:
+        topic = f"{record.gate.prefix}{stream}"
+        if (record.gate.upstream, record.stream, record.topic) != (decision.upstream, stream, topic):
+            yield "misplaced", f"an event of {name} is in {record.topic} of {record.gate.name}: {decision}"
+        if record.raw != body:
+            yield "changed", f"an event of {name} is there as {record.raw!r}, but was sent as {post.body!r}"
+
+
+def _by_id(records: Iterable[Record]) -> dict[str, list[Record]]:
+    by_id: dict[str, list[Record]] = defaultdict(list)
+    for record in records:
+        by_id[record.id].append(record)
+    return by_id

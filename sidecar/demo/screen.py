@@ -1,0 +1,107 @@
+"""What the demo shows, in 80 columns; in colour and with a live table only on a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from sidecar.demo.proof import TEST_STREAMS, Json
+
+Show = Callable[[Callable[[], Sequence[Json]]], None]
+"""Takes a way to get the ways, since not every answer is worth looking."""
+ANSWERS = {"201": "accepted", "400": "invalid", "500": "error", "503": "not delivered", "0": "no answer"}
+
+
+def _console() -> Console:
+    return Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
+
+
+def show_services(services: dict[str, Json], seconds: float) -> None:
+    """Say what was started."""
+    console = _console()
+    console.print("Started, each as a process of its own:", style="bold")
+    for name, service in services.items():
+        if "upstream" in service:
+            label, more = f"EventGate {name}", f"topics {service['topics']}, upstream {service['upstream']}"
+        else:
+            label = name
+            more = "labels " + ", ".join(f"{key}={value}" for key, value in service["labels"].items())
+        console.print(f"  {label:<22}{service['url']:<24}{more}")
+    console.print(f"\nA staging model server posts scores to the sidecar for {seconds:g} s …\n")
+
+
+@contextmanager
+def progress(*, quiet: bool) -> Iterator[Show]:
+    """Show a table that grows, on a terminal; elsewhere, and where `quiet`, nothing."""
+    console = _console()
+    if quiet or not console.is_terminal:
+        yield lambda _: None
+        return
+    calls = 0
+    with Live(console=console, auto_refresh=False, transient=True) as live:
+
+        def show(ways: Callable[[], Sequence[Json]]) -> None:
+            nonlocal calls
+            calls += 1
+            if calls % 5 == 1:
+                live.update(_table(ways()), refresh=True)
+
+        yield show
+
+
+def show_summary(summary: Json) -> None:
+    """Show what went where, what was answered, how fast, and the verdict in words."""
+    console, events = _console(), summary["events"]
+    console.print(_table(summary["ways"]))
+    answers = ", ".join(
+        f"{count} × {status} ({ANSWERS.get(status, 'unexpected')})" for status, count in summary["answers"].items()
+    )
+    latency = summary["latency_ms"]
+    console.print(f"\nAnswers   {answers}")
+    console.print(f"Latency   p50 {latency['p50']} ms, p99 {latency['p99']} ms, as the model server saw it\n")
+    for words in summary["problems"][:10]:
+        console.print(f"! {words}", style="red")
+    if summary["ok"]:
+        production = "nothing was written to a production stream"
+        console.print(
+            f"{events['sent']} events sent, {events['accepted']} accepted: each arrived once, where routes.yaml says,\n"
+            f"its bytes unchanged but for meta.stream. {events['lost']} lost; {production}.",
+            style="bold green",
+        )
+    else:
+        console.print(f"{len(summary['problems'])} problems with {events['sent']} events.", style="bold red")
+    console.print(f"{summary['seconds']} s in all.", style="dim")
+
+
+def show_commands(commands: Sequence[tuple[str, str]]) -> None:
+    """Say what to try while everything keeps running."""
+    console = _console()
+    console.print("\nEverything keeps running; Ctrl-C ends it. Try:", style="bold")
+    for words, command in commands:
+        console.print(f"\n  # {words}", style="dim")
+        console.print(f"  {command}")
+
+
+def _table(ways: Sequence[Json]) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), show_edge=False)
+    table.add_column("sent", justify="right")
+    table.add_column("stream, as the model server sent it\n→ upstream  Kafka topic (a prefix, then the stream)")
+    for way in ways:
+        table.add_row(str(way["sent"]), Text("\n").join([_title(way), *_places(way)]))
+    return table
+
+
+def _title(way: Json) -> Text:
+    return Text.assemble(way["stream"], (f" ({way['wrong']})" if way["wrong"] else "", "yellow"))
+
+
+def _places(way: Json) -> Iterator[Text]:
+    for place in way["arrived"]:
+        prefix = place["topic"].removesuffix(place["stream"])
+        renamed = place["stream"] != way["stream"]
+        ...

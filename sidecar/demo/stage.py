@@ -1,0 +1,261 @@
+"""Starts the parts of the demo as processes on loopback, lets the model server post, and stops everything.
+
+`{datacenter}` in a url becomes part of a host name, and no host name leads on every machine to a loopback
+address of our choice. So here a datacenter goes by its address: 127.0.0.2 is eqiad, 127.0.0.3 is codfw.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shlex
+import signal
+import socket
+import statistics
+import sys
+import tempfile
+from asyncio.subprocess import DEVNULL, Process
+from collections import Counter
+from contextlib import AsyncExitStack, suppress
+from pathlib import Path
+
+import yaml
+
+from sidecar.demo import modelserver, screen
+from sidecar.demo.proof import PROBLEMS, STREAMS, Gate, Json, Record, lines_of, problems, records_in, ways
+from sidecar.routing import Router
+from sidecar.runtime import read_config
+
+EVENTS = 200
+SECONDS = 4.0
+"""How long the model server takes to post them."""
+START_SECONDS = 15.0
+STOP_SECONDS = 3.0
+LABELS = {"env": "staging", "isvc": "demo"}
+GATES = (
+    Gate("eqiad", "staging", "127.0.0.2", "staging."),
+    Gate("codfw", "staging", "127.0.0.3", "staging."),
+    Gate("production", "production", "127.0.0.1", "eqiad."),
+)
+
+
+class DemoError(Exception):
+    """The demo, or a part of it, cannot be started."""
+
+
+def main(*, keep: bool, as_json: bool) -> int:
+    """Run the demo; return 0 where every event went where routes.yaml says, 1 where not, 130 after Ctrl-C.
+
+    `keep` leaves everything running after the summary, until Ctrl-C; `as_json` prints the summary as JSON alone.
+    """
+    try:
+        with tempfile.TemporaryDirectory(prefix="eventgate-sidecar-demo-") as folder:
+            return asyncio.run(_Demo(Path(folder)).run(keep=keep, as_json=as_json))
+    except DemoError as error:
+        print(f"eventgate-sidecar: {error}", file=sys.stderr)
+        return 1
+    except asyncio.CancelledError:
+        return 130
+
+
+class _Demo:
+    """One run; its files are in one folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._routes = folder / "routes.yaml"
+        self._posts: list[modelserver.Post] = []
+        self._processes: dict[str, Process] = {}
+        self._services: dict[str, Json] = {}
+
+    async def run(self, *, keep: bool, as_json: bool) -> int:
+        loop, this, told = asyncio.get_running_loop(), asyncio.current_task(), asyncio.Event()
+        on_signal = this.cancel if this else told.set
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, on_signal)
+        async with AsyncExitStack() as stack:
+            stack.push_async_callback(self._stop)
+            begun = loop.time()
+            await self._start()
+            summary = await self._act(begun, quiet=as_json)
+            if as_json:
+                print(json.dumps(summary, indent=2), flush=True)
+            if keep:
+                for number in (signal.SIGINT, signal.SIGTERM):
+                    loop.add_signal_handler(number, told.set)
+                if not as_json:
+                    screen.show_commands(summary["try"])
+                await told.wait()
+        return 0 if summary["ok"] else 1
+
+    async def _act(self, begun: float, *, quiet: bool) -> Json:
+        """Let the model server post, and return the summary; shown all the while, unless `quiet`."""
+        if not quiet:
+            screen.show_services(self._services, SECONDS)
+        with screen.progress(quiet=quiet) as show:
+            await modelserver.stream(
+                f"{self._services['sidecar']['url']}/v1/events",
+                self._posts,
+                lambda: show(lambda: ways(self._posts, self._records())),
+                events=EVENTS,
+                seconds=SECONDS,
+            )
+        summary = self._summary(asyncio.get_running_loop().time() - begun)
+        if not quiet:
+            screen.show_summary(summary)
+        return summary
+
+    async def _start(self) -> None:
+        streams = self._folder / "streams.json"
+        streams.write_text(json.dumps(STREAMS))
+        ports = {"staging": _free_port("127.0.0.2", "127.0.0.3"), "production": _free_port("127.0.0.1")}
+        self._routes.write_text(_routes(ports))
+        for gate in GATES:
+            listen = f"{gate.host}:{ports[gate.upstream]}"
+            where = ("--listen", listen, "--output", str(self._output(gate)), "--streams", str(streams))
+            await self._launch(
+                gate.name, "sidecar.emulator", "--name", gate.name, "--topic-prefix", gate.prefix, *where
+            )
+        for gate in GATES:
+            said = await self._heard(gate.name, "control")
+            self._services[gate.name] = {
+                "upstream": gate.upstream,
+                "url": said["url"],
+                "topics": f"{gate.prefix}*",
+                "control": f"{said['control']}/_emulator/fault",
+            }
+        labels = [word for name, value in LABELS.items() for word in ("--label", f"{name}={value}")]
+        where = ("--routes", str(self._routes), "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0")
+        await self._launch("sidecar", "sidecar", "serve", *where, *labels, "--drain", "0s")
+        said = await self._heard("sidecar", "intake")
+        self._services["sidecar"] = {
+            "url": f"http://{said['intake']}",
+            "admin": f"http://{said['admin']}",
+            "labels": LABELS,
+        }
+
+    async def _launch(self, name: str, *arguments: str) -> None:
+        environment = {key: value for key, value in os.environ.items() if not key.startswith("SIDECAR_")}
+        log = os.open(self._log(name), os.O_WRONLY | os.O_CREAT, 0o600)
+        try:
+            self._processes[name] = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", *arguments),
+                stdin=DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=environment,
+                start_new_session=True,  # Ctrl-C is for us, who then stop them
+            )
+        finally:
+            os.close(log)
+
+    async def _heard(self, name: str, key: str) -> Json:
+        """Wait until a process writes a JSON line with `key` in it, and return that line."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(START_SECONDS):
+                while self._processes[name].returncode is None:
+                    for line in lines_of(self._log(name)):
+                        said = {**line, **line.get("eventgate_sidecar", {})}
+                        if key in said:
+                            return said
+                    await asyncio.sleep(0.02)
+        raise DemoError(f"{name} did not start: {self._log(name).read_text()}")
+
+    async def _stop(self) -> None:
+        """Stop every process, the sidecar first; those that take too long are killed."""
+        for process in reversed(self._processes.values()):
+            with suppress(ProcessLookupError):
+                process.terminate()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(STOP_SECONDS):
+                for process in self._processes.values():
+                    await process.wait()
+        for process in self._processes.values():
+            with suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+
+    def _log(self, name: str) -> Path:
+        return self._folder / f"{name}.log"
+
+    def _output(self, gate: Gate) -> Path:
+        return self._folder / f"{gate.name}.jsonl"
+
+    def _records(self) -> list[Record]:
+        return [record for gate in GATES for record in records_in(gate, self._output(gate))]
+
+    def _summary(self, seconds: float) -> Json:
+        posts, records = self._posts, self._records()
+        found = list(problems(posts, records, Router(read_config(self._routes), LABELS)))
+        accepted = sum(200 <= post.status < 300 for post in posts)
+        cuts = statistics.quantiles([1000 * post.seconds for post in posts], n=100, method="inclusive")
+        return {
+            "ok": not found,
+            "events": {
+                "sent": len(posts),
+                "accepted": accepted,
+                "refused": len(posts) - accepted,
+                "arrived": len(records),
+                **{kind: sum(problem == kind for problem, _ in found) for kind in PROBLEMS},
+            },
+            "ways": ways(posts, records),
+            "answers": dict(sorted(Counter(str(post.status) for post in posts).items())),
+            "latency_ms": {"p50": round(cuts[49], 1), "p99": round(cuts[98], 1)},
+            "problems": [words for _, words in found],
+            "seconds": round(seconds, 1),
+            "services": self._services,
+            "try": self._commands(),
+        }
+
+    def _commands(self) -> list[tuple[str, str]]:
+        """Write an event to a file and return what to try with it: what it does, and the command."""
+        event = self._folder / "event.json"
+        event.write_text(json.dumps(modelserver.OUTLINK.make(modelserver.OUTLINK.stream, 0)))
+        url, eqiad = self._services["sidecar"]["url"], self._services["eqiad"]["control"]
+        python = shlex.quote(sys.executable)
+        where = f"--routes {self._routes} --label env=staging --event {event}"
+        return [
+            ("post an event", f"curl -i -H 'content-type: application/json' -d @{event} {url}/v1/events"),
+            ("see it arrive", f"tail -n 1 {self._output(GATES[0])}"),
+            ("ask why there", f"{python} -m sidecar explain {where}"),
+            ("what was counted", f"curl -s {self._services['sidecar']['admin']}/metrics"),
+            ("let eqiad hang; post again, and codfw has it", _fault(eqiad, "freeze")),
+            ("let eqiad answer again", _fault(eqiad, "none")),
+        ]
+
+
+def _fault(control: str, mode: str) -> str:
+    return f"curl -X PUT -d '{{\"mode\": \"{mode}\"}}' {control}"
+
+
+def _free_port(*hosts: str) -> int:
+    """Return a port that is free on all of `hosts`."""
+    for _ in range(20):
+        with AsyncExitStack() as stack:
+            pass
+    raise DemoError(f"found no port that is free on {' and '.join(hosts)}")
+
+
+def _routes(ports: dict[str, int]) -> str:
+    """Return the shipped routes.yaml, but that its upstreams lead to the emulated EventGates."""
+    here = Path(__file__).parent.parent
+    shipped = [path for path in (here / "routes.yaml", here.parent / "routes.yaml") if path.is_file()]
+    if not shipped:
+        raise DemoError("the routes.yaml that comes with the package is not there")
+    config = yaml.safe_load(shipped[0].read_text())
+    hosts = {gate.name: gate.host for gate in GATES}
+    try:
+        production, staging = config["upstreams"]["production"], config["upstreams"]["staging"]
+        staging["datacenters"] = [hosts[name] for name in staging["datacenters"]]
+    except (KeyError, TypeError):
+        raise DemoError(
+            f"{shipped[0]} should have an upstream production, and staging with datacenters eqiad and codfw"
+        ) from None
+    production["url"] = f"http://{hosts['production']}:{ports['production']}/v1/events"
+    staging["url"] = f"http://{{datacenter}}:{ports['staging']}/v1/events"
+    for upstream in (production, staging):
+        upstream.pop("tls", None)
+    return "# The shipped rules; eqiad is 127.0.0.2 here, codfw 127.0.0.3.\n" + yaml.safe_dump(
+        config, sort_keys=False, allow_unicode=True, width=110
+    )

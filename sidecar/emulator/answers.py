@@ -1,0 +1,93 @@
+"""What EventGate says, in its own words: status, reason phrase, content type and body for each outcome."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sidecar.emulator import bodyparser
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One whole answer. Without a `content_type` there is no body either."""
+
+    status: int
+    reason: str
+    content_type: str | None = None
+    body: bytes = b""
+
+
+_JSON = "application/json; charset=utf-8"
+_INFO = {
+    "name": "eventgate",
+    "version": "1.8.4",
+    "description": "Event intake service - POST JSONSchemaed events, validate, and produce.",
+    "home": "https://github.com/wikimedia/eventgate",
+}
+_EMPTY = "Request body was empty. Must provide JSON encoded events."
+_NOT_FOUND = """<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<title>Error</title>
+</head>
+<body>
+<pre>{}</pre>
+</body>
+</html>
+"""
+
+
+def empty() -> Answer:
+    """There was nothing in the body, or nothing EventGate reads."""
+    return Answer(400, _EMPTY)
+
+
+def info() -> Answer:
+    """The answer to `GET /_info`, which operators use as a health check."""
+    return Answer(200, "OK", _JSON, bodyparser.stringify(_INFO))
+
+
+def not_found(method: str, path: str) -> Answer:
+    """Express's page for a route it does not know."""
+    page = _NOT_FOUND.format(html.escape(f"Cannot {method} {path}")).encode()
+    return Answer(404, "Not Found", "text/html; charset=utf-8", page)
+
+
+def verdict(total: int, invalid: list[dict[str, Any]], error: list[dict[str, Any]]) -> Answer:
+    """Status, reason and body for what became of all events: EventGate routes/events.js."""
+    failed = len(invalid) + len(error)
+    counts = f"({len(invalid)} invalid and {len(error)} errored)."
+    if not failed:
+        return Answer(201, f"All {total} out of {total} events were accepted.")
+    if len(invalid) == total:
+        reason = f"{total} out of {total} events were invalid and not accepted."
+        return Answer(400, reason, _JSON, bodyparser.stringify({"invalid": invalid}))
+    body = bodyparser.stringify({"invalid": invalid, "error": error})
+    if failed < total:
+        accepted = f"{total - failed} out of {total} events were accepted"
+        return Answer(207, f"{accepted}, but {failed} failed {counts}", _JSON, body)
+    return Answer(
+        500, f"{failed} out of {total} events had failures and were not accepted. {counts}", _JSON, body
+    )
+
+
+def refusal(error: bodyparser.BodyError, method: str, uri: str) -> Answer:
+    """EventGate lib/util.js: whatever the parser threw becomes a 500."""
+    body = {"status": 500, "type": "internal_error", "title": error.title, "detail": error.detail}
+    return Answer(
+        500, "Internal Server Error", _JSON, bodyparser.stringify({**body, "method": method, "uri": uri})
+    )
+
+
+def misplaced(uri: str, title: str, stream: str, streams: Mapping[str, str]) -> str | None:
+    """Why events of this schema do not belong in this stream, or None."""
+    if streams.get(stream) == title:
+        return None
+    event = f"Event of schema at {uri} destined to stream {stream} is not allowed in stream"
+    if stream not in streams:
+        return f"{event}; {stream} is not configured."
+    return f"{event}; its schema title is '{title}', but the stream only takes '{streams[stream]}'."

@@ -1,0 +1,148 @@
+"""The endpoints of each upstream and the addresses behind them, as they are now.
+
+`monitor` learns addresses and checks them, `delivery` sends to them; this is what the two share. An address
+is dialled by its IP with a client of its own, so that one that hangs starves no other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Iterable, Iterator, Mapping
+from urllib.parse import urlsplit
+
+from sidecar.addresses import Known
+from sidecar.config import Upstream
+from sidecar.eventgate import EventGate, make_ssl_context
+from sidecar.failover import Candidate
+from sidecar.health import Change, Judge, Standing
+from sidecar.healthcheck import Target
+from sidecar.telemetry import HealthChanged, Telemetry
+
+FIRST_ROUND_SECONDS = 1.0
+"""How long `/readyz`, and the first events, wait for the first round of look-ups and checks."""
+
+
+class Address:
+    """One IP and port behind an endpoint."""
+
+    def __init__(self, endpoint: Endpoint, ip: str) -> None:
+        """Nothing is contacted yet."""
+        self.endpoint = endpoint
+        self.ip = ip
+        self.standing = Standing()
+        self.eventgate = EventGate(endpoint.url, ip, endpoint.tls, endpoint.server_name, endpoint.config.timeouts)
+        self.on_trial = False
+        self.retired = False
+        """DNS no longer leads here: nothing new is sent, what is under way ends."""
+        self.check_now = asyncio.Event()
+        """Set to have it checked at once."""
+
+    @property
+    def target(self) -> Target:
+        """Where its health check goes."""
+        endpoint = self.endpoint
+        return Target(
+            self.ip, endpoint.port, endpoint.host, endpoint.config.health_check.path, endpoint.server_name, endpoint.tls
+        )
+
+    def __repr__(self) -> str:
+        """Return it as log and tests show it."""
+        return f"<{self.endpoint.upstream} {self.endpoint.name} {self.ip}: {self.standing}>"
+
+
+class Endpoint:
+    """One datacenter's URL of an upstream."""
+
+    def __init__(self, upstream: str, name: str, url: str, config: Upstream, tls: ssl.SSLContext | None) -> None:
+        """`name` is the datacenter's, or host and port where there is only one; `tls` is None for http."""
+        self.upstream = upstream
+        self.name = name
+        self.url = url
+        self.config = config
+        self.tls = tls
+        parts = urlsplit(url)
+        self.hostname = parts.hostname or ""
+        self.host = parts.netloc
+        self.port = parts.port or (443 if tls else 80)
+        self.server_name = config.tls.server_name or self.hostname
+        self.known = Known(self.hostname)
+        self.addresses: dict[str, Address] = {}
+        self.look_up_now = asyncio.Event()
+        """Set to have its name looked up at once."""
+
+    def set_addresses(self, ips: tuple[str, ...]) -> tuple[list[Address], list[Address]]:
+        """Take the addresses that DNS leads to now; return those that are new and those that are gone."""
+        gone = [self.addresses.pop(ip) for ip in list(self.addresses) if ip not in ips]
+        for address in gone:
+            address.retired = True
+            address.check_now.set()
+        new = [Address(self, ip) for ip in ips if ip not in self.addresses]
+        self.addresses |= {address.ip: address for address in new}
+        return new, gone
+
+
+class Pool:
+    """The endpoints of one upstream."""
+
+    def __init__(self, name: str, config: Upstream) -> None:
+        """Read the CA file; contact nothing.
+
+        Raises:
+            SettingError: the CA file cannot be read.
+
+        """
+        self.name = name
+        self.config = config
+        self.judge = Judge(config.health_check, config.outlier)
+        tls = make_ssl_context(config.tls) if config.url.startswith("https:") else None
+        self.endpoints = [Endpoint(name, each, url, config, tls) for each, url in config.endpoints]
+        self.looked_at = asyncio.Event()
+        """Set once every endpoint had its first look-up and its addresses their first check."""
+        self._unseen = {endpoint.name for endpoint in self.endpoints}
+
+    @property
+    def addresses(self) -> Iterator[Address]:
+        """All addresses, the preferred endpoint's first."""
+        return (address for endpoint in self.endpoints for address in endpoint.addresses.values())
+
+    def looked_at_endpoint(self, endpoint: Endpoint) -> None:
+        """Note that `endpoint` had its first look-up and checks."""
+        self._unseen.discard(endpoint.name)
+        if not self._unseen:
+            self.looked_at.set()
+
+    def candidates(self) -> list[Candidate]:
+        """Return all addresses as `failover` looks at them."""
+        return [
+            Candidate(each.endpoint.name, each.ip, each.standing, each.on_trial) for each in self.addresses
+        ]
+
+    def find(self, endpoint: str, ip: str) -> Address | None:
+        """Return an address, or None where DNS no longer leads to it."""
+        return next((each.addresses.get(ip) for each in self.endpoints if each.name == endpoint), None)
+
+
+def make_pools(upstreams: Mapping[str, Upstream]) -> dict[str, Pool]:
+    """Return a pool for each upstream.
+
+    Raises:
+        SettingError: a CA file cannot be read.
+
+    """
+    return {name: Pool(name, config) for name, config in upstreams.items()}
+
+
+def tell(telemetry: Telemetry, address: Address, changes: Iterable[Change]) -> None:
+    """Report what changed in the health of an address."""
+    for change in changes:
+        telemetry.emit(
+            HealthChanged(
+                address.endpoint.upstream,
+                address.endpoint.name,
+                address.ip,
+                change.before,
+                change.after,
+                change.reason,
+            )
+        )

@@ -1,0 +1,87 @@
+"""In which order to try the addresses of an upstream now.
+
+A datacenter that is preferred and healthy comes first; one that was out comes back to its place only after
+it was healthy for the failback time, so that traffic does not go back and forth. Behind the healthy come those
+of which nothing bad is proven. An address on probation gets the next event, as a trial. With nothing left,
+each address bears one trial at a time, the one that answered last first (Envoy's panic mode, sized for two).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sidecar.health import Health, Standing
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """An address that may be tried."""
+
+    endpoint: str
+    address: str
+    standing: Standing
+    on_trial: bool = False
+    """Whether a trial POST to it is under way."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """An address to try, and whether its answer decides about it."""
+
+    endpoint: str
+    address: str
+    trial: bool = False
+
+
+def order(candidates: Sequence[Candidate], failback: float, turn: int, now: float) -> list[Choice]:
+    """Return the addresses to try, best first; empty where none may be tried now.
+
+    `candidates` come in order of preference of their endpoints. `failback` is in seconds. `turn` is any
+    number that grows: the healthy addresses of one endpoint take turns.
+    """
+    trials = [each for each in candidates if each.standing.health is Health.PROBATION and not each.on_trial]
+    healthy = [each for each in candidates if each.standing.health is Health.HEALTHY]
+    unproven = [each for each in candidates if each.standing.health in (Health.UNKNOWN, Health.SUSPECTED)]
+    stable = [each for each in healthy if now - each.standing.back_since >= failback]
+    fresh = [each for each in healthy if now - each.standing.back_since < failback]
+    known = [*_by_turns(stable, turn), *_by_turns(fresh, turn), *sorted(unproven, key=_doubt)]
+    chosen = [Choice(each.endpoint, each.address, trial=True) for each in trials[:1]]
+    chosen += [Choice(each.endpoint, each.address) for each in known]
+    return chosen or _last_resort(candidates)
+
+
+def next_elsewhere(choices: Sequence[Choice], tried: Sequence[Choice], *, other_endpoint: bool) -> Choice | None:
+    """Return the best choice not tried yet, or None.
+
+    `other_endpoint`: the events may already be at work at those tried, so an endpoint of which nothing was
+    tried is better; where there is none, another address will do.
+    """
+    left = [each for each in choices if each not in tried]
+    if other_endpoint:
+        endpoints = {each.endpoint for each in tried}
+        left.sort(key=lambda each: each.endpoint in endpoints)
+    return left[0] if left else None
+
+
+def _by_turns(candidates: Sequence[Candidate], turn: int) -> list[Candidate]:
+    """Rotate the addresses of each endpoint, keeping the endpoints in their order."""
+    by_endpoint: dict[str, list[Candidate]] = {}
+    for each in candidates:
+        by_endpoint.setdefault(each.endpoint, []).append(each)
+    turned: list[Candidate] = []
+    for addresses in by_endpoint.values():
+        start = turn % len(addresses)
+        turned += addresses[start:] + addresses[:start]
+    return turned
+
+
+def _doubt(candidate: Candidate) -> int:
+    return 0 if candidate.standing.health is Health.UNKNOWN else 1
+
+
+def _last_resort(candidates: Sequence[Candidate]) -> list[Choice]:
+    """Return those that no trial is at, the one that answered last first."""
+    free = [each for each in candidates if not each.on_trial]
+    free.sort(key=lambda each: -each.standing.last_answer)
+    return [Choice(each.endpoint, each.address, trial=True) for each in free]

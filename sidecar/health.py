@@ -1,0 +1,253 @@
+"""The health of one address of an endpoint: states, signals, and what leads from one to the other.
+
+Rule 1: whatever changes an address's health is in this file.
+Rule 2: nothing here knows the clock, the network or chance; `now` and `jitter` are arguments.
+
+Two sources are watched. Active: health checks, and a streak of them decides (HAProxy's rise and fall).
+Passive: real POSTs, where failures in a row or a rate over a window eject (Envoy's outlier detection, sized
+for two datacenters instead of many hosts). An address that was out comes back through one real POST, the
+trial, not through a green check alone (Linkerd): `/_info` is answered by an EventGate that cannot produce.
+
+A third thing is doubt. It costs nothing to be wrong about: an answer that is late, or one failed POST, makes
+new events go elsewhere until a check, sent at once, says what is the matter.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from sidecar.config import HealthCheck, Outlier
+
+
+class Health(enum.StrEnum):
+    """What we believe of an address."""
+
+    UNKNOWN = "unknown"
+    """Not asked yet; used where nothing better is known."""
+    HEALTHY = "healthy"
+    SUSPECTED = "suspected"
+    """An answer is late, or a POST failed; new events go elsewhere until a check or an answer clears it."""
+    UNHEALTHY = "unhealthy"
+    """Health checks fail."""
+    EJECTED = "ejected"
+    """POSTs fail, whatever the checks say; out for a time that doubles."""
+    PROBATION = "probation"
+    """Back for one POST at a time, which decides."""
+
+
+class Signal(enum.StrEnum):
+    """What was learnt, past its thresholds."""
+
+    CHECK_PASSED = "a health check passed"
+    CHECKS_PASSED = "health checks passed in a row"
+    CHECK_FAILED = "a health check failed"
+    CHECKS_FAILED = "health checks failed in a row"
+    ANSWERED = "a POST was answered"
+    DOUBT = "a POST failed or its answer is late"
+    OUTLIER = "too many POSTs failed"
+    EJECTION_OVER = "its time out is over"
+    TRIAL_ANSWERED = "the trial POST was answered"
+    TRIAL_FAILED = "the trial POST failed"
+
+
+TRANSITIONS: dict[Health, dict[Signal, Health]] = {
+    Health.UNKNOWN: {
+        Signal.CHECK_PASSED: Health.HEALTHY,
+        Signal.ANSWERED: Health.HEALTHY,
+        Signal.TRIAL_ANSWERED: Health.HEALTHY,
+        Signal.CHECK_FAILED: Health.UNHEALTHY,
+        Signal.DOUBT: Health.SUSPECTED,
+        Signal.OUTLIER: Health.EJECTED,
+    },
+    Health.HEALTHY: {
+        Signal.DOUBT: Health.SUSPECTED,
+        Signal.CHECKS_FAILED: Health.UNHEALTHY,
+        Signal.OUTLIER: Health.EJECTED,
+    },
+    Health.SUSPECTED: {
+        Signal.ANSWERED: Health.HEALTHY,
+        Signal.TRIAL_ANSWERED: Health.HEALTHY,
+        Signal.CHECK_PASSED: Health.HEALTHY,
+        Signal.CHECK_FAILED: Health.UNHEALTHY,
+        Signal.OUTLIER: Health.EJECTED,
+    },
+    Health.UNHEALTHY: {
+        Signal.CHECKS_PASSED: Health.PROBATION,
+        Signal.TRIAL_ANSWERED: Health.HEALTHY,
+    },
+    Health.EJECTED: {
+        Signal.CHECKS_FAILED: Health.UNHEALTHY,
+        Signal.EJECTION_OVER: Health.PROBATION,
+        Signal.TRIAL_ANSWERED: Health.HEALTHY,
+    },
+    Health.PROBATION: {
+        Signal.TRIAL_ANSWERED: Health.HEALTHY,
+        Signal.TRIAL_FAILED: Health.EJECTED,
+        Signal.CHECKS_FAILED: Health.UNHEALTHY,
+        Signal.OUTLIER: Health.EJECTED,
+    },
+}
+"""A signal that a state does not list changes nothing."""
+
+
+OUT = frozenset({Health.UNHEALTHY, Health.EJECTED, Health.PROBATION})
+"""States in which an address gets trial POSTs at most."""
+MIN_SAMPLES = 20
+MIN_SUSPECT_SECONDS = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A transition that took place."""
+
+    before: Health
+    after: Health
+    signal: Signal
+    reason: str
+    """In words: what the check or the POST said."""
+
+
+@dataclass
+class Standing:
+    """All that is known of one address; only this module changes it."""
+
+    health: Health = Health.UNKNOWN
+    since: float = 0.0
+    back_since: float = float("-inf")
+    """When it last became healthy after being out; doubt that was cleared does not count."""
+    reason: str = "not asked yet"
+    passed_in_a_row: int = 0
+    failed_in_a_row: int = 0
+    posts_failed_in_a_row: int = 0
+    ejections: int = 0
+    """In a row: each makes the next one longer."""
+    ejected_until: float = 0.0
+    last_answer: float = float("-inf")
+    """When a POST was last answered: checks are skipped for a while after."""
+    recent: deque[tuple[float, bool]] = field(default_factory=lambda: deque(maxlen=1000))
+    """When a POST ended, and whether it was answered."""
+    seconds: deque[float] = field(default_factory=lambda: deque(maxlen=200))
+    """How long the last answers took."""
+
+    def __str__(self) -> str:
+        """Return it as log, status page and tests show it."""
+        return f"{self.health} ({self.reason})"
+
+
+class Judge:
+    """Applies the thresholds of one upstream to the standings of its addresses."""
+
+    def __init__(self, check: HealthCheck, outlier: Outlier) -> None:
+        """Both are sections of `routes.yaml`."""
+        self._check = check
+        self._outlier = outlier
+
+    def check_passed(self, standing: Standing, now: float) -> list[Change]:
+        """Take note of a health check that passed."""
+        standing.passed_in_a_row += 1
+        standing.failed_in_a_row = 0
+        signals = [Signal.CHECK_PASSED]
+        if standing.passed_in_a_row >= self._check.rise:
+            signals.append(Signal.CHECKS_PASSED)
+        return self._apply(standing, signals, "its health check passed", now)
+
+    def check_failed(self, standing: Standing, reason: str, now: float) -> list[Change]:
+        """Take note of a health check that failed; `reason` says in words how."""
+        standing.failed_in_a_row += 1
+        standing.passed_in_a_row = 0
+        signals = [Signal.CHECK_FAILED]
+        if standing.failed_in_a_row >= self._check.fall:
+            signals.append(Signal.CHECKS_FAILED)
+        return self._apply(standing, signals, reason, now)
+
+    def answered(self, standing: Standing, seconds: float, now: float, *, trial: bool = False) -> list[Change]:
+        """Take note of a POST that EventGate gave its verdict on after `seconds`."""
+        standing.posts_failed_in_a_row = 0
+        standing.last_answer = now
+        standing.recent.append((now, True))
+        standing.seconds.append(seconds)
+        if standing.health is Health.HEALTHY and now - standing.since >= self._outlier.max_ejection:
+            standing.ejections = 0
+        signal = Signal.TRIAL_ANSWERED if trial else Signal.ANSWERED
+        return self._apply(standing, [signal], "it answered a POST", now)
+
+    def failed(
+        self, standing: Standing, reason: str, now: float, jitter: float, *, trial: bool = False
+    ) -> list[Change]:
+        """Take note of a POST that ended without a verdict, for a reason that lies with the address.
+
+        `jitter` is between 0 and 1; it spreads the end of an ejection by ±25 %.
+        """
+        standing.posts_failed_in_a_row += 1
+        standing.recent.append((now, False))
+        signals = [Signal.TRIAL_FAILED] if trial else []
+        if self._is_outlier(standing, now):
+            signals.append(Signal.OUTLIER)
+        changes = self._apply(standing, [*signals, Signal.DOUBT], reason, now)
+        if any(change.after is Health.EJECTED for change in changes):
+            self._eject(standing, now, jitter)
+        return changes
+
+    def late(self, standing: Standing, seconds: float, now: float) -> list[Change]:
+        """Take note of a POST that is still unanswered after `seconds`, which is longer than usual."""
+        return self._apply(standing, [Signal.DOUBT], f"no answer after {seconds * 1000:.0f} ms", now)
+
+    def time_passed(self, standing: Standing, now: float) -> list[Change]:
+        """Let an ejection end that is over."""
+        if standing.health is Health.EJECTED and now >= standing.ejected_until:
+            return self._apply(standing, [Signal.EJECTION_OVER], "its time out is over", now)
+        return []
+
+    def wants_check(self, standing: Standing, now: float) -> bool:
+        """Whether a health check would tell something: real POSTs that are answered tell more."""
+        return standing.health is not Health.HEALTHY or now - standing.last_answer >= self._check.interval
+
+    def interval(self, standing: Standing, jitter: float) -> float:
+        """Return the seconds to the next check, ±20 % by `jitter` (0 to 1); shorter while a streak is deciding."""
+        deciding = standing.health is Health.SUSPECTED or (
+            0 < standing.passed_in_a_row < self._check.rise and standing.health is not Health.HEALTHY
+        )
+        deciding = deciding or (0 < standing.failed_in_a_row < self._check.fall)
+        base = min(1.0, self._check.interval) if deciding else self._check.interval
+        return base * (0.8 + 0.4 * jitter)
+
+    def suspect_after(self, standing: Standing, attempt: float) -> float:
+        """Return the seconds after which an unanswered POST is late: 3 × the recent p99, 100 ms at least."""
+        if len(standing.seconds) < MIN_SAMPLES:
+            return min(MIN_SUSPECT_SECONDS, attempt)
+        return min(max(MIN_SUSPECT_SECONDS, 3 * _p99(standing.seconds)), attempt)
+
+    def _is_outlier(self, standing: Standing, now: float) -> bool:
+        if standing.posts_failed_in_a_row >= self._outlier.consecutive:
+            return True
+        recent = [answered for at, answered in standing.recent if now - at <= self._outlier.window]
+        failures = len(recent) - sum(recent)
+        return len(recent) >= self._outlier.requests and failures * 100 >= self._outlier.percent * len(recent)
+
+    def _eject(self, standing: Standing, now: float, jitter: float) -> None:
+        seconds = min(self._outlier.ejection * 2**standing.ejections, self._outlier.max_ejection)
+        standing.ejected_until = now + seconds * (0.75 + 0.5 * jitter)
+        standing.ejections += 1
+        standing.posts_failed_in_a_row = 0
+        standing.recent.clear()
+
+    def _apply(self, standing: Standing, signals: Iterable[Signal], reason: str, now: float) -> list[Change]:
+        changes: list[Change] = []
+        for signal in signals:
+            after = TRANSITIONS[standing.health].get(signal)
+            if after is None:
+                continue
+            changes.append(Change(standing.health, after, signal, reason))
+            if after is Health.HEALTHY and standing.health in OUT:
+                standing.back_since = now
+            standing.health, standing.since, standing.reason = after, now, reason
+            standing.passed_in_a_row = standing.failed_in_a_row = 0
+        return changes
+
+
+def _p99(values: Iterable[float]) -> float:
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(len(ordered) * 0.99))]

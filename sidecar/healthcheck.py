@@ -1,0 +1,151 @@
+"""One health check of one address: connect, shake hands, GET, each phase timed, all within one deadline.
+
+Always a new connection: an address that hangs often still holds its old ones open, and only a new one shows
+in which phase it hangs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+import socket
+import ssl
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import h11
+
+MAX_REPLY_BYTES = 64 * 1024
+
+
+class Phase(enum.StrEnum):
+    """What a check goes through, in order."""
+
+    TCP = "tcp"
+    TLS = "tls"
+    HTTP = "http"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where a check goes: the address that is dialled, and the name it is dialled for."""
+
+    address: str
+    port: int
+    host: str
+    """For the Host header, with the port where it is not the scheme's."""
+    path: str
+    server_name: str
+    """For SNI and the certificate; not used without `tls`."""
+    tls: ssl.SSLContext | None
+
+
+@dataclass
+class CheckResult:
+    """What a check found."""
+
+    passed: bool = False
+    words: str = ""
+    """The verdict in words, for log, status page and `probe`."""
+    seconds: dict[Phase, float] = field(default_factory=dict)
+    """How long each phase took; those that were not completed are missing."""
+    server: str = ""
+    """What the answer says answered: the Server header, or the mark a service mesh leaves."""
+    mesh: bool = False
+    """Whether a service mesh answered in the endpoint's place or stands before it."""
+    expires: float | None = None
+    """When the certificate ends, in seconds since 1970."""
+
+
+async def check(target: Target, timeout: float) -> CheckResult:
+    """Check `target`; ends within `timeout` seconds, and raises nothing but cancellation."""
+    result = CheckResult()
+    phase = [Phase.TCP]
+    try:
+        async with asyncio.timeout(timeout):
+            await _run(target, result, phase)
+    except TimeoutError:
+        result.words = _hung(phase[0], timeout)
+    except ssl.SSLCertVerificationError as error:
+        result.words = f"its certificate is not accepted: {error.verify_message}"
+    except ssl.SSLError as error:
+        result.words = f"TLS fails: {error.reason or error}"
+    except ConnectionRefusedError:
+        result.words = "refuses the connection"
+    except (OSError, h11.RemoteProtocolError) as error:
+        words = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        result.words = f"{phase[0].upper()} fails: {words}"
+    return result
+
+
+def _hung(phase: Phase, timeout: float) -> str:
+    return {
+        Phase.TCP: f"nothing answers to connecting within {timeout:g} s: hangs",
+        Phase.TLS: f"connects, then silent in the TLS handshake for {timeout:g} s: hangs",
+        Phase.HTTP: f"connects, then silent for {timeout:g} s: hangs",
+    }[phase]
+
+
+async def _run(target: Target, result: CheckResult, phase: list[Phase]) -> None:
+    loop = asyncio.get_running_loop()
+    family = socket.AF_INET6 if ":" in target.address else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as connection:
+        connection.setblocking(False)
+        start = time.monotonic()
+        await loop.sock_connect(connection, (target.address, target.port))
+        result.seconds[Phase.TCP] = time.monotonic() - start
+        start = time.monotonic()
+        if target.tls is not None:
+            phase[0] = Phase.TLS
+        reader, writer = await asyncio.open_connection(
+            sock=connection, ssl=target.tls, server_hostname=target.server_name if target.tls else None
+        )
+        try:
+            if target.tls is not None:
+                result.seconds[Phase.TLS] = time.monotonic() - start
+                result.expires = _expiry(writer.get_extra_info("ssl_object"))
+            phase[0] = Phase.HTTP
+            start = time.monotonic()
+            response = await _get(target, reader, writer)
+            result.seconds[Phase.HTTP] = time.monotonic() - start
+        finally:
+            writer.transport.abort()
+    _judge(response, result)
+
+
+def _expiry(ssl_object: Any) -> float | None:
+    certificate = ssl_object.getpeercert() if ssl_object is not None else None
+    return ssl.cert_time_to_seconds(certificate["notAfter"]) if certificate else None
+
+
+async def _get(target: Target, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> h11.Response:
+    """Send the request, and read the answer to its end."""
+    wire = h11.Connection(h11.CLIENT)
+    headers = [("host", target.host), ("user-agent", "eventgate-sidecar"), ("connection", "close")]
+    request = h11.Request(method="GET", target=target.path, headers=headers)
+    writer.write((wire.send(request) or b"") + (wire.send(h11.EndOfMessage()) or b""))
+    response: h11.Response | None = None
+    size = 0
+    while True:
+        event = wire.next_event()
+        if event is h11.NEED_DATA:
+            data = await reader.read(16384)
+            size += len(data)
+            wire.receive_data(data)
+        elif isinstance(event, h11.Response):
+            response = event
+        elif response is not None and (isinstance(event, h11.EndOfMessage) or size > MAX_REPLY_BYTES):
+            return response
+        elif isinstance(event, h11.ConnectionClosed):
+            raise ConnectionResetError("closes the connection without an answer")
+
+
+def _judge(response: h11.Response, result: CheckResult) -> None:
+    headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in response.headers}
+    result.server = headers.get("server", "")
+    result.mesh = "envoy" in result.server.lower() or "x-envoy-upstream-service-time" in headers
+    result.passed = response.status_code == 200
+    result.words = "answers" if result.passed else f"answers {response.status_code}"
+    if result.mesh and not result.passed:
+        result.words += " (a service mesh's answer, not EventGate's)"

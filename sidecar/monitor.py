@@ -1,0 +1,115 @@
+"""Looks names up and checks addresses, each on its interval; feeds `health`."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Awaitable, Callable, Iterable
+
+from sidecar.addresses import Answer, learn
+from sidecar.endpoints import FIRST_ROUND_SECONDS, Address, Endpoint, Pool, tell
+from sidecar.healthcheck import CheckResult, Target
+from sidecar.telemetry import AddressesChanged, Checked, Telemetry
+
+LookUp = Callable[[str], Awaitable[Answer]]
+Check = Callable[[Target, float], Awaitable[CheckResult]]
+
+
+class Monitor:
+    """Runs beside the request path and meets it only in the pools."""
+
+    def __init__(
+        self,
+        pools: Iterable[Pool],
+        look_up: LookUp,
+        check: Check,
+        telemetry: Telemetry,
+        jitter: Callable[[], float],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`look_up` and `check` do the I/O; `jitter` gives numbers from 0 to 1."""
+        self._pools = list(pools)
+        self._look_up = look_up
+        self._check = check
+        self._telemetry = telemetry
+        self._jitter = jitter
+        self._clock = clock
+
+    async def run(self) -> None:
+        """Look up and check until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            for pool in self._pools:
+                for endpoint in pool.endpoints:
+                    tasks.create_task(self._watch_endpoint(pool, endpoint, tasks))
+
+    async def ready(self) -> None:
+        """Return when the first round is done, or its time is over."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(FIRST_ROUND_SECONDS):
+                for pool in self._pools:
+                    await pool.looked_at.wait()
+
+    async def _watch_endpoint(self, pool: Pool, endpoint: Endpoint, tasks: asyncio.TaskGroup) -> None:
+        """Look once, as fast as it goes, then keep watching."""
+        new = await self._learn(endpoint)
+        async with asyncio.TaskGroup() as first:
+            for address in new:
+                first.create_task(self._check_once(pool, address))
+        pool.looked_at_endpoint(endpoint)
+        for address in new:
+            tasks.create_task(self._watch_address(pool, address))
+        await self._watch_name(pool, endpoint, tasks)
+
+    async def _watch_name(self, pool: Pool, endpoint: Endpoint, tasks: asyncio.TaskGroup) -> None:
+        while True:
+            spread = 0.9 + 0.2 * self._jitter()
+            await _wait(endpoint.look_up_now, (endpoint.known.ask_again - self._clock()) * spread)
+            for address in await self._learn(endpoint):
+                tasks.create_task(self._watch_address(pool, address, at_once=True))
+
+    async def _watch_address(self, pool: Pool, address: Address, *, at_once: bool = False) -> None:
+        while not address.retired:
+            if not at_once:
+                asked = await _wait(address.check_now, pool.judge.interval(address.standing, self._jitter()))
+                if not asked and not pool.judge.wants_check(address.standing, self._clock()):
+                    continue
+            at_once = False
+            if not address.retired:
+                await self._check_once(pool, address)
+        await address.eventgate.drain()
+
+    async def _learn(self, endpoint: Endpoint) -> list[Address]:
+        """Look the name up; return the addresses that are new."""
+        before = endpoint.known
+        endpoint.known = learn(before, await self._look_up(endpoint.hostname), self._clock())
+        after = endpoint.known
+        new, _ = endpoint.set_addresses(after.addresses)
+        if (before.addresses, before.chain, before.problem) != (after.addresses, after.chain, after.problem):
+            self._telemetry.emit(AddressesChanged(endpoint.upstream, endpoint.name, str(before), str(after)))
+        return new
+
+    async def _check_once(self, pool: Pool, address: Address) -> None:
+        result = await self._check(address.target, pool.config.health_check.timeout)
+        self._telemetry.emit(
+            Checked(address.endpoint.upstream, address.endpoint.name, result.passed, sum(result.seconds.values()))
+        )
+        now = self._clock()
+        pool.judge.time_passed(address.standing, now)
+        if result.passed:
+            changes = pool.judge.check_passed(address.standing, now)
+        else:
+            changes = pool.judge.check_failed(address.standing, result.words, now)
+            address.endpoint.look_up_now.set()  # a moved CNAME is the likeliest cause
+        tell(self._telemetry, address, changes)
+
+
+async def _wait(event: asyncio.Event, seconds: float) -> bool:
+    """Wait for `event`, `seconds` at most; return whether it came, and clear it."""
+    try:
+        async with asyncio.timeout(max(seconds, 0.0)):
+            await event.wait()
+    except TimeoutError:
+        return False
+    event.clear()
+    return True

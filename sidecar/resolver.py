@@ -1,0 +1,132 @@
+"""Names to addresses: dnspython, with the hosts file, and nothing that can hang.
+
+dnspython reads resolv.conf once, knows no hosts file, lets one dead name server cost every query its whole
+timeout, and may overrun its lifetime; each is seen to here. Names are absolute: the pod's search list would
+send every query to the cluster's own domains first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+from pathlib import Path
+
+import dns.asyncresolver
+import dns.exception
+import dns.name
+import dns.rdatatype
+import dns.resolver
+
+from sidecar.addresses import MAX_TTL, MIN_TTL, Answer, Found, NoAnswer, NoSuchName
+
+TIMEOUT_SECONDS = 0.4
+"""For one query to one name server."""
+LIFETIME_SECONDS = 1.5
+"""For all of them."""
+
+
+class Resolver:
+    """Looks names up; IPv4 unless the hosts file has only IPv6."""
+
+    def __init__(self, resolv_conf: Path = Path("/etc/resolv.conf"), hosts: Path = Path("/etc/hosts")) -> None:
+        """Both files are read again whenever they change."""
+        self._resolv_conf = resolv_conf
+        self._hosts = hosts
+        self._resolver: dns.asyncresolver.Resolver | None = None
+        self._signature: tuple[int, int, int] | None = None
+
+    async def look_up(self, host: str) -> Answer:
+        """Return what is said of `host` within `LIFETIME_SECONDS`; raises nothing but cancellation."""
+        literal = _literal(host)
+        if literal is not None:
+            return Found((literal,), ttl=MAX_TTL)
+        from_file = self._in_hosts_file(host)
+        if from_file:
+            return Found(from_file, ("the hosts file",), ttl=MIN_TTL)
+        try:
+            async with asyncio.timeout(LIFETIME_SECONDS):
+                return await self._ask(host)
+        except TimeoutError:
+            return NoAnswer(f"no name server answered within {LIFETIME_SECONDS:g} s")
+        except dns.resolver.NXDOMAIN:
+            return NoSuchName("DNS says there is no such name (NXDOMAIN)")
+        except dns.resolver.NoAnswer:
+            return NoSuchName("DNS has the name, but no address for it")
+        except dns.exception.Timeout:
+            return NoAnswer(f"no name server answered within {LIFETIME_SECONDS:g} s")
+        except (dns.exception.DNSException, OSError, ValueError) as error:
+            return NoAnswer(f"the name servers failed: {_first_line(error)}")
+
+    async def _ask(self, host: str) -> Answer:
+        resolver = self._current()
+        name = dns.name.from_text(host.rstrip(".") + ".")
+        answer = await resolver.resolve(name, dns.rdatatype.A, search=False, lifetime=LIFETIME_SECONDS)
+        self._prefer(answer.nameserver)
+        chain = tuple(
+            str(record.target).rstrip(".") for rrset in answer.chaining_result.cnames for record in rrset
+        )
+        addresses = tuple(record.address for record in answer)
+        return Found(addresses, chain, float(answer.chaining_result.minimum_ttl))
+
+    def _current(self) -> dns.asyncresolver.Resolver:
+        """Return a resolver for what resolv.conf says now."""
+        signature = _signature(self._resolv_conf)
+        if self._resolver is None or signature != self._signature:
+            resolver = dns.asyncresolver.Resolver(filename=str(self._resolv_conf))
+            resolver.timeout = TIMEOUT_SECONDS
+            resolver.lifetime = LIFETIME_SECONDS
+            resolver.cache = None
+            self._resolver, self._signature = resolver, signature
+        return self._resolver
+
+    def _prefer(self, nameserver: str | None) -> None:
+        """Ask first the name server that answered last: dnspython has no memory of dead ones."""
+        if self._resolver is None or nameserver is None:
+            return
+        self._resolver.nameservers = sorted(
+            self._resolver.nameservers, key=lambda each: str(each) != nameserver
+        )
+
+    def _in_hosts_file(self, host: str) -> tuple[str, ...]:
+        """Return what the hosts file (in a pod: hostAliases) says; IPv4 where it has any."""
+        try:
+            lines = self._hosts.read_text(errors="replace").splitlines()
+        except OSError:
+            return ()
+        wanted = host.rstrip(".").lower()
+        found: list[str] = []
+        for line in lines:
+            address, *names = line.partition("#")[0].split() or [""]
+            if wanted in (name.lower() for name in names) and _is_address(address):
+                found.append(address)
+        ipv4 = [address for address in found if ":" not in address]
+        return tuple(dict.fromkeys(ipv4 or found))
+
+
+def _literal(host: str) -> str | None:
+    """Return the address that `host` already is; localhost is never asked for (RFC 6761, 6.3)."""
+    name = host.rstrip(".").lower()
+    if name == "localhost" or name.endswith(".localhost"):
+        return "127.0.0.1"
+    return host if _is_address(host) else None
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _signature(path: Path) -> tuple[int, int, int] | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_size, status.st_ino
+
+
+def _first_line(error: BaseException) -> str:
+    text = str(error) or type(error).__name__
+    return text.splitlines()[0][:200]

@@ -1,0 +1,353 @@
+"""Fakes at the seams: an EventGate and a producer, each on a real loopback socket, and certificates for TLS.
+
+Nothing here knows the sidecar. What goes over the wire is spelt out, so that a fake can break every rule a
+real peer might break.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import socket
+import ssl
+import struct
+import subprocess
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+Json = Any
+"""Whatever JSON can hold, as Python holds it."""
+
+PATIENCE = 10.0
+"""Seconds that anything awaited in a test may take at most; what is in order takes milliseconds."""
+
+
+# --- an EventGate that does as it is told ---
+
+
+@dataclass(frozen=True)
+class Received:
+    """A request as it came in; header names in lower case."""
+
+    method: str
+    target: str
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def events(self) -> Json:
+        """The body as JSON."""
+        return json.loads(self.body)
+
+
+Line = asyncio.StreamWriter
+Reply = Callable[[Received, Line], Awaitable[None]]
+"""What is done about one request. It may write anything to the line, or close it."""
+
+
+def answer(
+    status: int, reason: str = "", body: bytes | str = b"", headers: Mapping[str, str] | None = None
+) -> Reply:
+    """Answer with these words."""
+    data = body.encode() if isinstance(body, str) else body
+    lines = [f"HTTP/1.1 {status} {reason}", f"content-length: {len(data)}"]
+    lines += [f"{name}: {value}" for name, value in (headers or {}).items()]
+    return raw("\r\n".join(lines).encode() + b"\r\n\r\n" + data)
+
+
+def raw(data: bytes) -> Reply:
+    """Write these bytes and nothing else."""
+
+    async def reply(_: Received, line: Line) -> None:
+        line.write(data)
+
+    return reply
+
+
+def failures(status: int, **kinds: list[Mapping[str, Any]]) -> Reply:
+    """EventGate's JSON: `failures(400, invalid=[{...}])`."""
+    reason = {207: "some events failed", 400: "all invalid", 500: "all failed"}[status]
+    return answer(status, reason, json.dumps(kinds), {"content-type": "application/json; charset=utf-8"})
+
+
+async def accept(request: Received, line: Line) -> None:
+    """Answer as EventGate does when it took every event."""
+    count = len(request.events)
+    await answer(201, f"All {count} out of {count} events were accepted.")(request, line)
+
+
+async def close(_: Received, line: Line) -> None:
+    """Hang up in place of an answer, politely (FIN)."""
+    line.close()
+
+
+async def reset(_: Received, line: Line) -> None:
+    """Hang up in place of an answer, rudely (RST)."""
+    line.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    line.transport.abort()
+
+
+async def stall(_: Received, line: Line) -> None:
+    """Never answer; returns when the other side hangs up."""
+    await _gone(line)
+
+
+def drip(data: bytes, pause: float = 0.02) -> Reply:
+    """Write a byte at a time, endlessly slow."""
+
+    async def reply(_: Received, line: Line) -> None:
+        with contextlib.suppress(ConnectionError):
+            for byte in data:
+                line.write(bytes([byte]))
+                await line.drain()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(pause):
+                        await _gone(line)
+                        return
+
+    return reply
+
+
+def after(held: asyncio.Event | asyncio.Barrier, reply: Reply = accept) -> Reply:
+    """Reply once `held` lets it."""
+
+    async def hold(request: Received, line: Line) -> None:
+        await held.wait()
+        await reply(request, line)
+
+    return hold
+
+
+async def _gone(line: Line) -> None:
+    """Return when the other side has hung up; nothing else is expected from it meanwhile."""
+    reader: asyncio.StreamReader = line._protocol._stream_reader  # type: ignore[attr-defined]
+    with contextlib.suppress(ConnectionError):
+        await reader.read(1)
+
+
+class FakeEventGate:
+    """Replies to its first request as `replies[0]` says, to its second as `replies[1]`, then as `otherwise`."""
+
+    def __init__(self, *replies: Reply, otherwise: Reply = accept, tls: ssl.SSLContext | None = None) -> None:
+        """`tls` makes it speak https."""
+        self.requests: list[Received] = []
+        self.connections = 0
+        """How many were ever made to it."""
+        self._replies = list(replies)
+        self._otherwise = otherwise
+        self._tls = tls
+        self._server: asyncio.Server
+        self._lines: set[Line] = set()
+        self._came = asyncio.Condition()
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=self._tls, limit=2**24)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.close()
+        for line in list(self._lines):
+            line.transport.abort()
+        async with asyncio.timeout(PATIENCE):
+            await self._server.wait_closed()
+
+    @property
+    def authority(self) -> str:
+        """Host and port."""
+        return f"127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+
+    @property
+    def url(self) -> str:
+        """Where it takes events."""
+        return f"{'https' if self._tls else 'http'}://{self.authority}/v1/events"
+
+    async def received(self, count: int) -> list[Received]:
+        """Wait until so many requests have come, and return them all."""
+        async with asyncio.timeout(PATIENCE), self._came:
+            await self._came.wait_for(lambda: len(self.requests) >= count)
+        return self.requests
+
+    async def _serve(self, reader: asyncio.StreamReader, line: Line) -> None:
+        self.connections += 1
+        self._lines.add(line)
+        try:
+            while (request := await _read_request(reader)) is not None:
+                reply = self._replies.pop(0) if self._replies else self._otherwise
+                self.requests.append(request)
+                async with self._came:
+                    self._came.notify_all()
+                await reply(request, line)
+                if line.is_closing():
+                    break
+        except (ConnectionError, asyncio.IncompleteReadError):
+            pass
+        finally:
+            self._lines.discard(line)
+            line.close()
+            with contextlib.suppress(ConnectionError, ssl.SSLError):
+                await line.wait_closed()
+
+
+async def _read_request(reader: asyncio.StreamReader) -> Received | None:
+    head = await reader.readuntil(b"\r\n\r\n") if not reader.at_eof() else b""
+    if not head:
+        return None
+    first, headers = _parse_head(head)
+    method, target, _ = first.split(" ")
+    return Received(method, target, headers, await reader.readexactly(int(headers.get("content-length", 0))))
+
+
+def _parse_head(head: bytes) -> tuple[str, dict[str, str]]:
+    first, *lines = head.decode("latin-1").rstrip("\r\n").split("\r\n")
+    headers = {}
+    for line in lines:
+        name, _, value = line.partition(":")
+        headers[name.strip().lower()] = value.strip()
+    return first, headers
+
+
+@contextlib.contextmanager
+def refusing() -> Iterator[str]:
+    """Yield the address of a port that is taken and on which nobody listens: connections to it are refused."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        yield f"127.0.0.1:{bound.getsockname()[1]}"
+
+
+@contextlib.contextmanager
+def hanging() -> Iterator[str]:
+    """Yield an address at which connecting takes forever: its queue is full and nobody accepts."""
+    with contextlib.ExitStack() as stack:
+        listening = stack.enter_context(socket.socket())
+        listening.bind(("127.0.0.1", 0))
+        listening.listen(0)
+        for _ in range(3):
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)  # noqa: FBT003  it takes nothing by name
+            with contextlib.suppress(BlockingIOError):
+                waiting.connect(listening.getsockname())
+        yield f"127.0.0.1:{listening.getsockname()[1]}"
+
+
+# --- a producer that does as it is told ---
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An answer as a producer reads it; header names in lower case."""
+
+    status: int
+    reason: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
+
+    @property
+    def json(self) -> Json:
+        """The body as JSON."""
+        return json.loads(self.body)
+
+
+class Client:
+    """One connection; what is sent is exactly what is given."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Use `connected` instead."""
+        self._reader = reader
+        self.writer = writer
+
+    async def send(self, data: bytes) -> None:
+        """Write as much as the other side takes; that it hung up shows in what is read."""
+        self.writer.write(data)
+        with contextlib.suppress(ConnectionError):
+            await self.writer.drain()
+
+    async def answer(self, method: str = "POST") -> Answer:
+        """Read one answer; `method` is that of the request."""
+        async with asyncio.timeout(PATIENCE):
+            first, headers = _parse_head(await self._reader.readuntil(b"\r\n\r\n"))
+            _, status, reason = first.split(" ", 2)
+            body = b""
+            if method != "HEAD" and int(status) >= 200:
+                body = await self._reader.readexactly(int(headers.get("content-length", 0)))
+        return Answer(int(status), reason, headers, body)
+
+    async def rest(self) -> bytes:
+        """Read until the other side hangs up."""
+        read = b""
+        async with asyncio.timeout(PATIENCE):
+            with contextlib.suppress(ConnectionError):
+                while chunk := await self._reader.read(65536):
+                    read += chunk
+        return read
+
+    async def post(self, body: bytes, target: str = "/v1/events", **headers: str) -> Answer:
+        """POST `body` and read the answer; `x_request_id="1"` is the header `x-request-id: 1`."""
+        await self.send(post(body, target, **headers))
+        return await self.answer()
+
+
+@contextlib.asynccontextmanager
+async def connected(address: str) -> AsyncIterator[Client]:
+    """Connect to `host:port`."""
+    host, _, port = address.rpartition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    try:
+        yield Client(reader, writer)
+    finally:
+        writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
+
+
+def post(body: bytes, target: str = "/v1/events", **headers: str) -> bytes:
+    """Return the bytes of a POST."""
+    fields = {"host": "localhost", "content-type": "application/json", "content-length": str(len(body))}
+    fields |= {name.replace("_", "-"): value for name, value in headers.items()}
+    lines = [f"POST {target} HTTP/1.1", *(f"{name}: {value}" for name, value in fields.items())]
+    return "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n" + body
+
+
+async def eventually(true: Callable[[], bool]) -> None:
+    """Return once `true()` holds; fail if it does not soon."""
+    async with asyncio.timeout(PATIENCE):
+        while not true():  # noqa: ASYNC110  what is polled has no event to wait for
+            await asyncio.sleep(0.005)
+
+
+# --- certificates ---
+
+
+class Authority:
+    """A certificate authority of the test's own, made with the openssl command; its files lie in `folder`."""
+
+    def __init__(self, folder: Path) -> None:
+        """Make its key and its own certificate."""
+        self._folder = folder
+        self.ca_file = folder / "ca.pem"
+        self._openssl(
+            "req", "-x509", *self._new_key("ca"), "-days", "2", "-subj", "/CN=a CA", "-out", "ca.pem"
+        )
+
+    def server(self, name: str, *, days: int = 2, signed: bool = True) -> ssl.SSLContext:
+        """Return what a server of that name needs; a negative `days` has expired, `signed=False` is its own CA."""
+        names = f"subjectAltName={'IP' if name[0].isdigit() else 'DNS'}:{name}"
+        request = ("-subj", f"/CN={name}", "-addext", names, "-out")
+        if signed:
+            self._openssl("req", "-new", *self._new_key("server"), *request, "server.csr")
+            signer = ("-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-copy_extensions", "copy")
+            days_from_now = ("-days", str(days))
+            self._openssl("x509", "-req", "-in", "server.csr", *signer, *days_from_now, "-out", "server.pem")
+        else:
+            self._openssl("req", "-x509", *self._new_key("server"), *request, "server.pem")
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(self._folder / "server.pem", self._folder / "server.key")
+        return context
+
+    def _openssl(self, *words: str) -> None:
+        subprocess.run(["openssl", *words], cwd=self._folder, check=True, capture_output=True)
+
+    def _new_key(self, name: str) -> tuple[str, ...]:
+        return ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", f"{name}.key")

@@ -1,0 +1,207 @@
+"""The hosts: one network namespace each, all on one bridge that has a namespace of its own.
+
+The machine's own network is never touched: no interface, no rule and no route is outside the namespaces.
+Their names carry the process id of the run, so that a later run can tell leftovers and remove them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import os
+import shutil
+import signal
+import socket
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from types import TracebackType
+
+PREFIX = "egw"
+NETNS = Path("/run/netns")
+ETC = Path("/etc/netns")
+"""What lies in `ETC/<namespace>/` stands in for the file of that name in /etc: `ip netns exec` sees to it."""
+SWITCH = "switch"
+HOSTS = {
+    "pod": ("198.18.0.2",),
+    "dns": ("198.18.0.53",),
+    "eqiad": ("198.18.1.11", "198.18.1.111"),  # the second is the relay's
+    "eqiad2": ("198.18.1.12",),
+    "codfw": ("198.18.2.21",),
+}
+"""Addresses from 198.18.0.0/15, the range that is set aside for testing networks (RFC 2544)."""
+RESOLV_CONF = f"""\
+nameserver {HOSTS["dns"][0]}
+search revscoring-drafttopic.svc.cluster.local svc.cluster.local cluster.local
+options ndots:5
+"""
+"""As Kubernetes writes it: a name with fewer than five dots is tried with every suffix first."""
+COMMAND_SECONDS = 10.0
+STOP_SECONDS = 8.0
+
+_setns = ctypes.CDLL(None, use_errno=True).setns
+
+
+class LabError(Exception):
+    """The lab itself failed, so nothing is known about the sidecar."""
+
+
+async def command(*arguments: str) -> str:
+    """Run a short command; return what it wrote.
+
+    Raises:
+        LabError: it failed, with its words.
+
+    """
+    process = await asyncio.create_subprocess_exec(
+        *arguments, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+    try:
+        async with asyncio.timeout(COMMAND_SECONDS):
+            out, err = await process.communicate()
+    except TimeoutError:
+        process.kill()
+        await process.wait()
+        raise LabError(f"{' '.join(arguments)}: not done after {COMMAND_SECONDS:g} s") from None
+    if process.returncode:
+        raise LabError(f"{' '.join(arguments)}: {err.decode(errors='replace').strip()}")
+    return out.decode()
+
+
+class Network:
+    """All hosts; an asynchronous context that removes them whatever happens."""
+
+    def namespace(self, host: str) -> str:
+        """Name the namespace of a host."""
+        return f"{PREFIX}{os.getpid()}-{host}"
+
+    async def __aenter__(self) -> Network:
+        """Make the hosts."""
+        await _remove(name for name in _ours() if not _alive(name))
+        try:
+            await self._make()
+        except BaseException:
+            await self._remove_own()
+            raise
+        return self
+
+    async def __aexit__(
+        self, _type: type[BaseException] | None, _error: BaseException | None, _traceback: TracebackType | None
+    ) -> None:
+        """Remove them, and whatever still runs in them."""
+        await self._remove_own()
+
+    async def inside(self, host: str, *arguments: str) -> str:
+        """Run a short command on a host."""
+        return await command("ip", "netns", "exec", self.namespace(host), *arguments)
+
+    def socket_on(self, host: str) -> socket.socket:
+        """Return a TCP socket that connects and is connected as if this process were on the host."""
+        with _moved_to(self.namespace(host)):
+            return socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+
+    @contextlib.asynccontextmanager
+    async def running(
+        self, host: str, *arguments: str, log: Path, stop: signal.Signals = signal.SIGTERM
+    ) -> AsyncIterator[asyncio.subprocess.Process]:
+        """Run a program on a host for as long as the block lasts, its standard error in `log`.
+
+        Its pid is that of the program itself. Should we be killed, so is it.
+        """
+        enter = ("setpriv", "--pdeathsig", "KILL", "ip", "netns", "exec", self.namespace(host))
+        with log.open("ab") as errors:
+            process = await asyncio.create_subprocess_exec(
+                *enter,
+                *arguments,
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=errors,
+                cwd=Path(__file__).parents[2],
+            )
+        try:
+            yield process
+        finally:
+            await end(process, stop)
+
+    async def _make(self) -> None:
+        switch = self.namespace(SWITCH)
+        await command("ip", "netns", "add", switch)
+        await command("ip", "-n", switch, "link", "add", "br0", "type", "bridge")
+        await command("ip", "-n", switch, "link", "set", "br0", "up")
+        for host, addresses in HOSTS.items():
+            name = self.namespace(host)
+            etc = ETC / name
+            etc.mkdir(parents=True)
+            (etc / "resolv.conf").write_text(RESOLV_CONF)
+            (etc / "hosts").write_text("127.0.0.1 localhost\n")
+            ends = ("eth0", "netns", name, "type", "veth", "peer", "name", host, "netns", switch)
+            await command("ip", "netns", "add", name)
+            await command("ip", "link", "add", *ends)
+            await command("ip", "-n", switch, "link", "set", host, "master", "br0", "up")
+            for address in addresses:
+                await command("ip", "-n", name, "addr", "add", f"{address}/15", "dev", "eth0")
+            await command("ip", "-n", name, "link", "set", "lo", "up")
+            await command("ip", "-n", name, "link", "set", "eth0", "up")
+
+    async def _remove_own(self) -> None:
+        await _remove(name for name in _ours() if name.startswith(f"{PREFIX}{os.getpid()}-"))
+
+
+async def end(process: asyncio.subprocess.Process, number: signal.Signals) -> int:
+    """Tell a program to stop, make it stop where it does not, and return its exit status."""
+    with contextlib.suppress(ProcessLookupError):
+        process.send_signal(number)
+    if process.stdin is not None:
+        process.stdin.close()
+    try:
+        async with asyncio.timeout(STOP_SECONDS):
+            return await process.wait()
+    except TimeoutError:
+        process.kill()
+        return await process.wait()
+
+
+def _ours() -> list[str]:
+    places = [place for place in (NETNS, ETC) if place.is_dir()]
+    return sorted({each.name for place in places for each in place.iterdir() if each.name.startswith(PREFIX)})
+
+
+def _alive(name: str) -> bool:
+    """Whether the run that this namespace belongs to is still there."""
+    pid = name.removeprefix(PREFIX).partition("-")[0]
+    return not pid.isdigit() or Path("/proc", pid).exists()
+
+
+async def _remove(names: Iterator[str]) -> None:
+    for name in names:
+        if (NETNS / name).exists():
+            for pid in (await command("ip", "netns", "pids", name)).split():
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(int(pid), signal.SIGKILL)
+            await command("ip", "netns", "del", name)
+        shutil.rmtree(ETC / name, ignore_errors=True)
+    with contextlib.suppress(OSError):
+        ETC.rmdir()  # where nobody else has anything in it
+
+
+@contextlib.contextmanager
+def _moved_to(namespace: str) -> Iterator[None]:
+    """Let this thread make sockets in another network namespace; there must be no `await` in the block."""
+    there = os.open(NETNS / namespace, os.O_RDONLY)
+    here = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
+    try:
+        _enter(there)
+        try:
+            yield
+        finally:
+            _enter(here)
+    finally:
+        os.close(there)
+        os.close(here)
+
+
+def _enter(descriptor: int) -> None:
+    clone_newnet = 0x40000000
+    if _setns(descriptor, clone_newnet) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))

@@ -1,0 +1,152 @@
+"""What runs in the pod: the sidecar under test, and the traffic of a model server."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import http.client
+import signal
+import sys
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from tests.netns.lab import Lab
+from tests.netns.network import LabError, Network, end
+
+UPSTREAM: dict[str, object] = {
+    "url": "https://staging.svc.{datacenter}.wmnet:4492/v1/events",
+    "datacenters": ["eqiad", "codfw"],
+}
+"""The upstream in the sidecar's routes.yaml, without `tls`. What the lab needs otherwise than the defaults, such
+as health checks every second so that the experiments are short, belongs here and nowhere else."""
+ARGUMENTS: tuple[str, ...] = ()
+"""More arguments for `serve`."""
+
+INTAKE = 8888
+ADMIN = 9102
+RATE = 50.0
+LOAD_SECONDS = 60.0
+READY_SECONDS = 20.0
+POLL_SECONDS = 0.01
+
+
+@dataclass
+class Sidecar:
+    """A running sidecar."""
+
+    log: Path
+    listened_after: float
+    """Seconds from exec until it took connections."""
+    exit_status: int | None = None
+    """After the end."""
+
+
+def routes(ca_file: Path) -> str:
+    """Return the sidecar's configuration."""
+    upstream = {**UPSTREAM, "tls": {"ca_file": str(ca_file)}}
+    return yaml.safe_dump(
+        {"version": 1, "upstreams": {"staging": upstream}, "routes": [{"name": "staging", "to": "staging"}]},
+        sort_keys=False,
+    )
+
+
+@contextlib.asynccontextmanager
+async def sidecar(lab: Lab, folder: Path, *, wait_ready: bool = True) -> AsyncIterator[Sidecar]:
+    """Run the sidecar; with `wait_ready` the block begins once it says that it is ready, else once it listens."""
+    (folder / "routes.yaml").write_text(routes(lab.ca_file))
+    log = folder / "sidecar.log"
+    serve = ("-m", "sidecar", "serve", "--routes", str(folder / "routes.yaml"), *ARGUMENTS)
+    clock = asyncio.get_running_loop().time
+    start = clock()
+    async with lab.network.running("pod", sys.executable, *serve, log=log, stop=signal.SIGINT) as process:
+        found = Sidecar(log, 0.0)
+        copying = asyncio.create_task(_copy(process, log))  # noqa: TID251 - awaited below, whatever happens
+        try:
+            await _until(lambda: _listens(lab.network), process, log)
+            found.listened_after = clock() - start
+            if wait_ready:
+                await _until(lambda: _ready(lab.network), process, log)
+            yield found
+        finally:
+            found.exit_status = await end(process, signal.SIGINT)
+            await copying
+
+
+@contextlib.asynccontextmanager
+async def traffic(lab: Lab, folder: Path) -> AsyncIterator[Traffic]:
+    """Have a client ready that posts events to the sidecar."""
+    output, log = folder / "answers", folder / "load.log"
+    output.touch()
+    arguments = (
+        *(sys.executable, "-m", "tests.netns.load", "--url", f"http://127.0.0.1:{INTAKE}/v1/events"),
+        *("--rate", str(RATE), "--seconds", str(LOAD_SECONDS), "--output", str(output)),
+    )
+    async with lab.network.running("pod", *arguments, log=log) as process:
+        assert process.stdout is not None
+        if not await process.stdout.readline():
+            raise LabError(f"the traffic does not start: {log.read_text().strip()}")
+        yield Traffic(output, process, log)
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """A client in the pod; `output` has a JSON line for every event whose fate is known."""
+
+    output: Path
+    _process: asyncio.subprocess.Process
+    _log: Path
+
+    def start(self) -> None:
+        """Post from now on."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(b"go\n")
+
+    async def finish(self) -> None:
+        """Post no more, and wait for the answers that are due."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        async with asyncio.timeout(READY_SECONDS):
+            status = await self._process.wait()
+        if status:
+            raise LabError(f"the traffic ended with status {status}: {self._log.read_text().strip()}")
+
+
+async def _copy(process: asyncio.subprocess.Process, log: Path) -> None:
+    """Append what the sidecar logs, to be read when something fails."""
+    assert process.stdout is not None
+    with log.open("ab", buffering=0) as file:
+        while chunk := await process.stdout.read(65536):
+            file.write(chunk)
+
+
+async def _until(true: object, process: asyncio.subprocess.Process, log: Path) -> None:
+    assert callable(true)
+    try:
+        async with asyncio.timeout(READY_SECONDS):
+            while not true():
+                if process.returncode is not None:
+                    raise LabError(f"the sidecar ended with status {process.returncode}: {log.read_text().strip()}")
+                await asyncio.sleep(POLL_SECONDS)
+    except TimeoutError:
+        raise LabError(f"the sidecar is not ready after {READY_SECONDS:g} s: {log.read_text().strip()}") from None
+
+
+def _listens(network: Network) -> bool:
+    with network.socket_on("pod") as probe:
+        return probe.connect_ex(("127.0.0.1", INTAKE)) == 0
+
+
+def _ready(network: Network) -> bool:
+    connection = http.client.HTTPConnection("127.0.0.1", ADMIN)
+    with contextlib.closing(connection), network.socket_on("pod") as probe:
+        probe.settimeout(1.0)
+        connection.sock = probe
+        try:
+            probe.connect(("127.0.0.1", ADMIN))
+            connection.request("GET", "/readyz")
+            return connection.getresponse().status == 200
+        except OSError:
+            return False

@@ -1,0 +1,388 @@
+"""The emulator answers as the recorded EventGate, keeps what it accepted, and fails as it is told to."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gzip
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from sidecar.emulator import EventGateEmulator, Fault, running
+from tests import exchanges
+from tests.exchanges import Exchange
+
+SECONDS = 10
+"""Longer than anything here takes; a test that waits for what never comes fails instead of hanging."""
+
+SCORE = exchanges.named("one valid event").body
+INVALID = exchanges.named("one schema-invalid event").body
+JSON = {"content-type": "application/json"}
+
+
+@pytest.fixture(autouse=True)
+async def bound() -> AsyncIterator[None]:
+    """No test outlasts its bound."""
+    async with asyncio.timeout(SECONDS):
+        yield
+
+
+@contextlib.asynccontextmanager
+async def served(
+    emulator: EventGateEmulator, *, control: tuple[str, int] | None = None
+) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of this emulator, served on a free port."""
+    async with (
+        running(emulator, control=control) as url,
+        httpx.AsyncClient(base_url=url, timeout=SECONDS) as client,
+    ):
+        yield client
+
+
+async def exchange(client: httpx.AsyncClient, recorded: Exchange) -> httpx.Response:
+    """Send what was sent to the real one."""
+    headers = {"accept-encoding": "identity", **recorded.headers}
+    body = recorded.body if recorded.method == "POST" else None
+    return await client.request(recorded.method, recorded.path, headers=headers, content=body)
+
+
+@pytest.mark.parametrize("recorded", exchanges.load(), ids=lambda recorded: recorded.name)
+async def test_it_answers_as_the_real_one_did(recorded: Exchange) -> None:
+    """Status, reason, content type and body of every recorded exchange come back, JSON to the byte."""
+    async with served(EventGateEmulator()) as client:
+        answer = await exchange(client, recorded)
+    exchanges.assert_holds(recorded, answer.status_code, answer.reason_phrase, answer.headers, answer.content)
+    if recorded.json is not None and "surrogate" not in recorded.name:
+        assert json.dumps(recorded.json, ensure_ascii=False, separators=(",", ":")).encode() == answer.content
+
+
+async def test_a_long_answer_is_compressed_for_who_takes_that() -> None:
+    """EventGate compresses bodies of 1 kB and more, if asked to."""
+    async with served(EventGateEmulator()) as client:
+        body = json.dumps([json.loads(INVALID)] * 5)
+        answer = await client.post("/v1/events", headers={**JSON, "accept-encoding": "gzip"}, content=body)
+    assert (answer.headers["content-encoding"], len(answer.json()["invalid"])) == ("gzip", 5)
+
+
+async def test_brackets_too_deep_are_never_answered() -> None:
+    """Where the real one goes silent, the emulator does too, until it is stopped."""
+    async with served(EventGateEmulator()) as client:
+        body = "[" * 5000 + "]" * 5000
+        with pytest.raises(httpx.ReadTimeout):
+            await client.post("/v1/events", headers=JSON, content=body, timeout=0.05)
+
+
+async def test_accepted_events_are_in_the_file_before_the_answer(tmp_path: Path) -> None:
+    """Once 201 has arrived, a line has the event's stream, topic, headers and its very bytes."""
+    output = tmp_path / "events"
+    emulator = EventGateEmulator("eqiad", topic_prefix="eqiad.", output=output)
+    headers = {**JSON, "user-agent": "ua", "x-request-id": "r", "traceparent": "t", "x-other": "o"}
+    spaced = SCORE.replace(b'"rev_id": 42', b'"rev_id" :\t42')
+    async with served(emulator) as client:
+        await client.post("/v1/events", headers=headers, content=b"[ " + SCORE + b",\n" + spaced + b" ]")
+        lines = [json.loads(line) for line in output.read_bytes().splitlines()]
+    emulator.close()
+    assert [line["raw"].encode() for line in lines] == [SCORE, spaced]
+    assert [line["event"] for line in lines] == [json.loads(SCORE)] * 2
+    assert lines[0].pop("received").endswith("Z")
+    assert {key: value for key, value in lines[0].items() if key not in ("event", "raw")} == {
+        "name": "eqiad",
+        "stream": "mediawiki.revision-score-test",
+        "topic": "eqiad.mediawiki.revision-score-test",
+        "headers": {"user-agent": "ua", "x-request-id": "r", "traceparent": "t"},
+    }
+
+
+async def test_only_accepted_events_are_kept() -> None:
+    """Of a valid and an invalid event the valid one is kept; defaults are not added to what was sent."""
+    emulator = EventGateEmulator()
+    tags = exchanges.build_event({"base": "tags", "remove": ["rev_based"]}, exchanges.base_events())
+    async with served(emulator) as client:
+        await client.post("/v1/events", headers=JSON, content=json.dumps([tags, json.loads(INVALID)]))
+    assert [record["event"] for record in emulator.records] == [tags]
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        pytest.param(json.dumps(json.loads(SCORE), indent=2).encode(), id="many lines"),
+        pytest.param(SCORE.replace(b"Zo", b"\\ud800"), id="a lone surrogate"),
+        pytest.param(SCORE.replace(b"0.25", b"2.50e-1"), id="a number in another form"),
+        pytest.param(SCORE.replace(b'"rev_id"', b'"rev_id": 1, "rev_id"'), id="a key twice"),
+    ],
+)
+async def test_an_event_is_kept_to_the_byte(sent: bytes, tmp_path: Path) -> None:
+    """However an event is written, it is one line in the file, and its bytes are in there as they were."""
+    emulator = EventGateEmulator(output=tmp_path / "events")
+    async with served(emulator) as client:
+        await client.post("/v1/events", headers=JSON, content=sent)
+    emulator.close()
+    (line,) = (tmp_path / "events").read_bytes().splitlines()
+    assert (json.loads(line)["raw"].encode(), json.loads(line)["event"]) == (sent, json.loads(sent))
+
+
+async def test_a_hasty_request_keeps_its_valid_events() -> None:
+    """202 says nothing of validity, but what is valid is kept."""
+    emulator = EventGateEmulator()
+    async with served(emulator) as client:
+        both = b"[" + SCORE + b"," + INVALID + b"]"
+        answer = await client.post("/v1/events?hasty=true", headers=JSON, content=both)
+    assert (answer.status_code, len(emulator.records)) == (202, 1)
+
+
+@pytest.mark.parametrize(
+    ("streams", "words"),
+    [
+        ({"other": "mediawiki/revision/score"}, "mediawiki.revision-score-test is not configured"),
+        ({"mediawiki.revision-score-test": "test/event"}, "the stream only takes 'test/event'"),
+    ],
+    ids=["unknown stream", "stream of another schema"],
+)
+async def test_a_stream_takes_only_events_of_its_schema(streams: dict[str, str], words: str) -> None:
+    """With a stream configuration, an event in the wrong stream is an error that says why."""
+    async with served(EventGateEmulator(streams=streams)) as client:
+        answer = await client.post("/v1/events", headers=JSON, content=SCORE)
+    assert words in answer.json()["error"][0]["context"]["message"]
+
+
+async def test_a_stream_takes_events_of_its_schema() -> None:
+    """With a stream configuration, an event in the right stream is accepted."""
+    emulator = EventGateEmulator(streams={"mediawiki.revision-score-test": "mediawiki/revision/score"})
+    async with served(emulator) as client:
+        assert (await client.post("/v1/events", headers=JSON, content=SCORE)).status_code == 201
+
+
+async def test_no_schema_is_read_from_outside_its_folder(tmp_path: Path) -> None:
+    """An event cannot make the emulator read a file elsewhere."""
+    (tmp_path / "outside.json").write_text('{"type": "object"}')
+    (tmp_path / "schemas").mkdir()
+    async with served(EventGateEmulator(schemas=tmp_path / "schemas")) as client:
+        answer = await client.post("/v1/events", headers=JSON, content='{"$schema": "/../outside"}')
+    assert answer.json()["error"][0]["context"]["message"] == "Failed loading schema at /../outside"
+
+
+async def test_slow_answers_late_and_keeps_the_event() -> None:
+    """A slow answer comes when its time is up, and the event is in by then."""
+    emulator = EventGateEmulator()
+    emulator.fault = Fault("slow", 0.05)
+    loop = asyncio.get_running_loop()
+    async with served(emulator) as client:
+        before = loop.time()
+        answer = await client.post("/v1/events", headers=JSON, content=SCORE)
+    assert (answer.status_code, len(emulator.records), loop.time() - before >= 0.05) == (201, 1, True)
+
+
+async def test_lifting_slow_frees_the_waiting() -> None:
+    """Who waits for a slow answer gets it as soon as the fault is lifted."""
+    emulator = EventGateEmulator()
+    emulator.fault = Fault("slow", 1000)
+    control = ("127.0.0.1", 0)
+    async with served(emulator, control=control) as client, asyncio.TaskGroup() as group:
+        post = group.create_task(client.post("/v1/events", headers=JSON, content=SCORE))
+        while not emulator.records:
+            await until_served(client, emulator)
+        emulator.fault = Fault()
+        assert (await post).status_code == 201
+
+
+@pytest.mark.parametrize("path", ["/v1/events", "/_info"])
+async def test_freeze_never_answers(path: str) -> None:
+    """A frozen emulator takes the connection and says nothing, on any path, and keeps no event."""
+    emulator = EventGateEmulator()
+    emulator.fault = Fault("freeze")
+    async with served(emulator) as client:
+        with pytest.raises(httpx.ReadTimeout):
+            await client.post(path, headers=JSON, content=SCORE, timeout=0.05)
+    assert emulator.records == []
+
+
+async def test_lifting_freeze_ends_the_frozen_requests() -> None:
+    """Frozen requests end without an answer once the fault is lifted, and new ones are served."""
+    emulator = EventGateEmulator()
+    async with served(emulator, control=("127.0.0.1", 0)) as client:
+        emulator.fault = Fault("freeze")
+        reader, writer = await connect(client)
+        writer.write(b"GET /_info HTTP/1.1\r\nhost: x\r\n\r\n")
+        await until_served(client, emulator)
+        emulator.fault = Fault()
+        with contextlib.suppress(ConnectionResetError):
+            assert await reader.read() == b""
+        writer.close()
+        assert (await client.get("/_info")).status_code == 200
+
+
+async def test_unavailable_is_a_503_in_plain_text() -> None:
+    """Unavailable looks like a proxy without a backend: 503, and no JSON of EventGate's."""
+    emulator = EventGateEmulator()
+    emulator.fault = Fault("unavailable")
+    async with served(emulator) as client:
+        answer = await client.post("/v1/events", headers=JSON, content=SCORE)
+    assert (answer.status_code, answer.headers["content-type"], emulator.records) == (503, "text/plain", [])
+
+
+async def test_refuse_refuses_connections_until_lifted() -> None:
+    """While it refuses, new connections fail and old ones are cut; the same port serves again afterwards."""
+    emulator = EventGateEmulator()
+    async with served(emulator) as client:
+        assert (await client.get("/_info")).status_code == 200
+        emulator.fault = Fault("refuse")
+        with pytest.raises(httpx.TransportError):  # on the old connection
+            await client.get("/_info")
+        with pytest.raises(httpx.ConnectError):
+            await client.get("/_info")
+        emulator.fault = Fault()
+        assert (await client.get("/_info")).status_code == 200
+
+
+async def test_a_moment_of_refusal_does_no_harm() -> None:
+    """A refusal that is lifted at once leaves the emulator serving."""
+    emulator = EventGateEmulator()
+    async with served(emulator) as client:
+        emulator.fault = Fault("refuse")
+        emulator.fault = Fault()
+        assert (await client.get("/_info")).status_code == 200
+
+
+async def test_refuse_holds_from_the_start() -> None:
+    """An emulator that is started while it refuses has its port and listens once the fault is lifted."""
+    emulator = EventGateEmulator()
+    emulator.fault = Fault("refuse")
+    async with served(emulator) as client:
+        with pytest.raises(httpx.ConnectError):
+            await client.get("/_info")
+        emulator.fault = Fault()
+        assert (await client.get("/_info")).status_code == 200
+
+
+async def test_drip_sends_a_byte_at_a_time() -> None:
+    """A dripping answer begins at once and does not end, until the fault is lifted and the rest comes."""
+    emulator = EventGateEmulator()
+    emulator.fault = Fault("drip", 0.01)
+    async with served(emulator) as client:
+        reader, writer = await connect(client)
+        writer.write(b"GET /_info HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+        assert [await reader.read(100) for _ in range(5)] == [b"H", b"T", b"T", b"P", b"/"]
+        emulator.fault = Fault()
+        assert (await reader.read()).endswith(b"}")
+        writer.close()
+
+
+async def test_reset_cuts_the_answer_with_a_reset() -> None:
+    """A reset arrives in the middle of the answer, after the event was kept."""
+    emulator = EventGateEmulator()
+    emulator.fault = Fault("reset")
+    async with served(emulator) as client:
+        with pytest.raises(httpx.ReadError) as caught:
+            await client.post("/v1/events", headers=JSON, content=SCORE)
+    assert "ConnectionResetError" in repr(root(caught.value))
+    assert len(emulator.records) == 1
+
+
+async def test_kafka_makes_every_valid_event_an_error() -> None:
+    """Without Kafka a valid event is an error, an invalid one is still invalid, and nothing is kept."""
+    emulator = EventGateEmulator()
+    emulator.fault = Fault("kafka")
+    async with served(emulator) as client:
+        answer = await client.post("/v1/events", headers=JSON, content=b"[" + SCORE + b"," + INVALID + b"]")
+    assert (answer.status_code, len(answer.json()["invalid"]), emulator.records) == (500, 1, [])
+    assert answer.json()["error"][0]["context"] == {"message": "Local: Message timed out"}
+
+
+async def test_faults_are_switched_over_http_too() -> None:
+    """The control endpoint sets and shows the fault on its own port, though nothing else answers."""
+    emulator = EventGateEmulator()
+    async with served(emulator, control=("127.0.0.1", 0)) as client:
+        control = f"{emulator.control_url}/_emulator/fault"
+        answer = await client.put(control, json={"mode": "refuse"})
+        assert answer.json() == {"mode": "refuse", "seconds": 1.0}
+        with pytest.raises(httpx.ConnectError):
+            await client.get("/_info")
+        await client.put(control, json={"mode": "none"})
+        assert (await client.get("/_emulator/fault")).json() == {"mode": "none", "seconds": 1.0}
+
+
+@pytest.mark.parametrize("body", ['{"mode": "explode"}', '{"seconds": "soon"}', "nonsense"])
+async def test_a_fault_that_does_not_exist_is_refused(body: str) -> None:
+    """A mistake in a fault is answered 400 with a reason, and the fault stays as it was."""
+    emulator = EventGateEmulator()
+    async with served(emulator) as client:
+        answer = await client.put("/_emulator/fault", content=body)
+    assert (answer.status_code, bool(answer.text), emulator.fault) == (400, True, Fault())
+
+
+async def test_pipelined_requests_are_answered_in_order() -> None:
+    """Two requests in one write get two whole answers."""
+    async with served(EventGateEmulator()) as client:
+        reader, writer = await connect(client)
+        get = b"GET %b HTTP/1.1\r\nhost: x\r\n%b\r\n"
+        writer.write(get % (b"/_info", b"") + get % (b"/nope", b"connection: close\r\n"))
+        answer = await reader.read()
+        writer.close()
+    assert (answer.index(b"200 OK") < answer.index(b"404 Not Found"), answer.count(b"HTTP/1.1")) == (True, 2)
+
+
+async def test_the_process_says_where_it_is_and_leaves_on_sigterm(tmp_path: Path) -> None:
+    """The command prints one line once it serves, writes events to its file, and exits 0 on SIGTERM."""
+    output = tmp_path / "events"
+    command = [
+        "-m",
+        "sidecar.emulator",
+        "--name",
+        "codfw",
+        "--topic-prefix",
+        "staging.",
+        "--output",
+        str(output),
+    ]
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, *command, stdout=asyncio.subprocess.PIPE, cwd=Path(__file__).parent.parent
+    )
+    assert process.stdout is not None
+    try:
+        ready = json.loads(await process.stdout.readline())
+        async with httpx.AsyncClient(base_url=ready["url"], timeout=SECONDS) as client:
+            answer = await client.post("/v1/events", headers=JSON, content=SCORE)
+            fault = await client.get(f"{ready['control']}/_emulator/fault")
+        assert (answer.status_code, fault.json()["mode"], ready["name"]) == (201, "none", "codfw")
+        assert ready["pid"] == process.pid
+        os.kill(process.pid, signal.SIGTERM)
+        assert await process.wait() == 0
+    finally:
+        if process.returncode is None:
+            process.kill()
+    assert json.loads(output.read_bytes())["topic"] == "staging.mediawiki.revision-score-test"
+
+
+async def until_served(client: httpx.AsyncClient, emulator: EventGateEmulator) -> None:
+    """Return once the emulator has turned to what was sent before: one event loop takes both in order."""
+    await client.get(f"{emulator.control_url}/_emulator/fault")
+
+
+async def connect(client: httpx.AsyncClient) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """A bare connection to where the client sends."""
+    return await asyncio.open_connection(client.base_url.host, client.base_url.port)
+
+
+def root(error: BaseException) -> BaseException:
+    """The first cause."""
+    *_, last = causes(error)
+    return last
+
+
+def causes(error: BaseException | None) -> Iterator[BaseException]:
+    """An error and what it came from, outermost first."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def test_gzip_is_what_the_recordings_were_made_with() -> None:
+    """The bodies that a recording calls compressed can be decompressed to events."""
+    assert json.loads(gzip.decompress(exchanges.named("gzip body").body)) == json.loads(SCORE)

@@ -252,7 +252,8 @@ def _end_of_value(text: str, start: int, *, whole: bool = False) -> int:
     except json.JSONDecodeError as error:
         if error.pos >= len(text):
             raise MalformedBody("Unexpected end of JSON input") from None
-        raise MalformedBody(f"{error.msg} at byte {error.pos} is not valid JSON") from None
+        words = error.msg.removesuffix(" at")
+        raise MalformedBody(f"{words} at byte {error.pos} is not valid JSON") from None
     except RecursionError:
         raise MalformedBody("nested too deeply: an event may have a few hundred levels") from None
     except ValueError as error:

@@ -79,6 +79,9 @@ async def accept(request: Received, line: Line) -> None:
     await answer(201, f"All {count} out of {count} events were accepted.")(request, line)
 
 
+healthy = answer(200, "OK", '{"name":"eventgate"}', {"content-type": "application/json"})
+
+
 async def close(_: Received, line: Line) -> None:
     """Hang up in place of an answer, politely (FIN)."""
     line.close()
@@ -129,22 +132,37 @@ async def _gone(line: Line) -> None:
 
 
 class FakeEventGate:
-    """Replies to its first request as `replies[0]` says, to its second as `replies[1]`, then as `otherwise`."""
+    """Replies to its first POST as `replies[0]` says, to its second as `replies[1]`, then as `otherwise`."""
 
-    def __init__(self, *replies: Reply, otherwise: Reply = accept, tls: ssl.SSLContext | None = None) -> None:
-        """`tls` makes it speak https."""
+    def __init__(
+        self,
+        *replies: Reply,
+        otherwise: Reply = accept,
+        health: Reply = healthy,
+        tls: ssl.SSLContext | None = None,
+        beside: str = "",
+    ) -> None:
+        """`health` is what it says to a GET; `tls` makes it speak https; `beside` is its left neighbour."""
         self.requests: list[Received] = []
+        """The POSTs."""
         self.connections = 0
         """How many were ever made to it."""
         self._replies = list(replies)
         self._otherwise = otherwise
+        self._health = health
         self._tls = tls
+        self._host, self._port = "127.0.0.1", 0
+        if beside:
+            host, _, port = beside.rpartition(":")
+            self._host, self._port = f"127.0.0.{int(host.rpartition('.')[2]) + 1}", int(port)
         self._server: asyncio.Server
         self._lines: set[Line] = set()
         self._came = asyncio.Condition()
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=self._tls, limit=2**24)
+        self._server = await asyncio.start_server(
+            self._serve, self._host, self._port, ssl=self._tls, limit=2**24
+        )
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -155,14 +173,9 @@ class FakeEventGate:
             await self._server.wait_closed()
 
     @property
-    def authority(self) -> str:
+    def address(self) -> str:
         """Host and port."""
-        return f"127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
-
-    @property
-    def url(self) -> str:
-        """Where it takes events."""
-        return f"{'https' if self._tls else 'http'}://{self.authority}/v1/events"
+        return f"{self._host}:{self._server.sockets[0].getsockname()[1]}"
 
     async def received(self, count: int) -> list[Received]:
         """Wait until so many requests have come, and return them all."""
@@ -175,11 +188,14 @@ class FakeEventGate:
         self._lines.add(line)
         try:
             while (request := await _read_request(reader)) is not None:
-                reply = self._replies.pop(0) if self._replies else self._otherwise
-                self.requests.append(request)
-                async with self._came:
-                    self._came.notify_all()
-                await reply(request, line)
+                if request.method == "POST":
+                    reply = self._replies.pop(0) if self._replies else self._otherwise
+                    async with self._came:
+                        self.requests.append(request)
+                        self._came.notify_all()
+                    await reply(request, line)
+                else:
+                    await self._health(request, line)
                 if line.is_closing():
                     break
         except (ConnectionError, asyncio.IncompleteReadError):
@@ -211,7 +227,7 @@ def _parse_head(head: bytes) -> tuple[str, dict[str, str]]:
 
 @contextlib.contextmanager
 def refusing() -> Iterator[str]:
-    """Yield the address of a port that is taken and on which nobody listens: connections to it are refused."""
+    """Yield an address that is taken and at which nobody listens: connections to it are refused."""
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
         yield f"127.0.0.1:{bound.getsockname()[1]}"
@@ -332,7 +348,7 @@ class Authority:
         )
 
     def server(self, name: str, *, days: int = 2, signed: bool = True) -> ssl.SSLContext:
-        """Return what a server of that name needs; a negative `days` has expired, `signed=False` is its own CA."""
+        """Return what a server of that name needs; with negative `days` expired, else `signed` by itself or us."""
         names = f"subjectAltName={'IP' if name[0].isdigit() else 'DNS'}:{name}"
         request = ("-subj", f"/CN={name}", "-addext", names, "-out")
         if signed:

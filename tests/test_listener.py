@@ -8,12 +8,13 @@ import socket
 from collections.abc import AsyncIterator
 
 import pytest
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from sidecar.errors import SettingError
 from sidecar.listener import Limits, bind, headers_of, make_server
 from sidecar.results import Answer
 from tests.fakes import PATIENCE, Client, connected, eventually, post
+from tests.running import serving
 
 SHORT = Limits(header_seconds=0.05, keep_alive_seconds=0.1, header_bytes=2048)
 
@@ -59,24 +60,6 @@ class Echo:
             self.finished += 1
         finally:
             self.under_way -= 1
-
-
-@contextlib.asynccontextmanager
-async def serving(app: ASGIApp, limits: Limits | None = None) -> AsyncIterator[str]:
-    """Serve `app` by the listener's protocol; yield its address."""
-    server = make_server(app, 1.0, limits)
-    server.config.load()
-    listening = await asyncio.get_running_loop().create_server(
-        lambda: server.config.http_protocol_class(  # type: ignore[call-arg]
-            config=server.config, server_state=server.server_state, app_state={}
-        ),
-        sock=bind("127.0.0.1:0"),
-    )
-    try:
-        yield f"127.0.0.1:{listening.sockets[0].getsockname()[1]}"
-        await eventually(lambda: not server.server_state.connections and not server.server_state.tasks)
-    finally:
-        listening.close()
 
 
 @contextlib.asynccontextmanager
@@ -225,7 +208,7 @@ async def test_what_is_no_http_is_refused_in_eventgates_shape(data: bytes) -> No
 
 
 async def test_rubbish_behind_a_request_does_not_cost_it_its_answer() -> None:
-    """A refusal never stands where the answer to an earlier request is awaited: that one comes, then the end."""
+    """A refusal never stands where an earlier answer is awaited: that one comes, and then the end."""
     async with talking() as (client, echo):
         await client.send(post(b"first", "/held") + b"\x00 rubbish\r\n\r\n")
         await eventually(lambda: echo.under_way == 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -10,28 +11,37 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from sidecar.demo.proof import TEST_STREAMS, Json
+from sidecar.demo.proof import Json
 
 Show = Callable[[Callable[[], Sequence[Json]]], None]
 """Takes a way to get the ways, since not every answer is worth looking."""
-ANSWERS = {"201": "accepted", "400": "invalid", "500": "error", "503": "not delivered", "0": "no answer"}
+ANSWERS = {"201": "accepted", "400": "invalid", "500": "error", "503": "not delivered", "0": "(no answer)"}
 
 
 def _console() -> Console:
     return Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
 
 
+def show_json(summary: Json) -> None:
+    """Print the summary for a program."""
+    _console().print(json.dumps(summary, indent=2))
+
+
+def show_complaint(words: str) -> None:
+    """Say on standard error what went wrong."""
+    Console(highlight=False, markup=False, emoji=False, soft_wrap=True, stderr=True).print(words)
+
+
 def show_services(services: dict[str, Json], seconds: float) -> None:
     """Say what was started."""
     console = _console()
-    console.print("Started, each as a process of its own:", style="bold")
+    console.print("Started, each as a process of its own: three EventGates and the sidecar", style="bold")
     for name, service in services.items():
         if "upstream" in service:
-            label, more = f"EventGate {name}", f"topics {service['topics']}, upstream {service['upstream']}"
+            more = f"upstream {service['upstream']}, topics {service['topics']}"
         else:
-            label = name
             more = "labels " + ", ".join(f"{key}={value}" for key, value in service["labels"].items())
-        console.print(f"  {label:<22}{service['url']:<24}{more}")
+        console.print(f"  {name:<11}{service['url']:<23}{more}")
     console.print(f"\nA staging model server posts scores to the sidecar for {seconds:g} s …\n")
 
 
@@ -56,26 +66,35 @@ def progress(*, quiet: bool) -> Iterator[Show]:
 
 def show_summary(summary: Json) -> None:
     """Show what went where, what was answered, how fast, and the verdict in words."""
-    console, events = _console(), summary["events"]
+    console, latency = _console(), summary["latency_ms"]
     console.print(_table(summary["ways"]))
-    answers = ", ".join(
-        f"{count} × {status} ({ANSWERS.get(status, 'unexpected')})" for status, count in summary["answers"].items()
-    )
-    latency = summary["latency_ms"]
-    console.print(f"\nAnswers   {answers}")
+    arrived = [f"{gate} {count}" for gate, count in summary["arrived"].items()]
+    answers = [
+        f"{status} {ANSWERS.get(status, '')}".rstrip() + f" {count}"
+        for status, count in summary["answers"].items()
+    ]
+    console.print(f"\nArrived   {', '.join(arrived)}")
+    console.print(f"Answers   {', '.join(answers)}")
     console.print(f"Latency   p50 {latency['p50']} ms, p99 {latency['p99']} ms, as the model server saw it\n")
     for words in summary["problems"][:10]:
         console.print(f"! {words}", style="red")
-    if summary["ok"]:
-        production = "nothing was written to a production stream"
-        console.print(
-            f"{events['sent']} events sent, {events['accepted']} accepted: each arrived once, where routes.yaml says,\n"
-            f"its bytes unchanged but for meta.stream. {events['lost']} lost; {production}.",
-            style="bold green",
-        )
-    else:
-        console.print(f"{len(summary['problems'])} problems with {events['sent']} events.", style="bold red")
+    console.print(_verdict(summary), style="bold green" if summary["ok"] else "bold red")
     console.print(f"{summary['seconds']} s in all.", style="dim")
+
+
+def _verdict(summary: Json) -> str:
+    events = summary["events"]
+    first = f"{events['sent']} events sent, {events['accepted']} accepted, {events['refused']} refused."
+    if not summary["ok"]:
+        return f"{first} {len(summary['problems'])} problems."
+    words = (
+        f"{first} Every accepted event arrived where\n"
+        "routes.yaml says, its bytes unchanged but for meta.stream. "
+        f"{events['lost']} lost;\nnothing was written to a production stream."
+    )
+    if events["repeated"]:
+        words += f"\n{events['repeated']} went to a second endpoint too, the first being late: at least once."
+    return words
 
 
 def show_commands(commands: Sequence[tuple[str, str]]) -> None:
@@ -90,7 +109,9 @@ def show_commands(commands: Sequence[tuple[str, str]]) -> None:
 def _table(ways: Sequence[Json]) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), show_edge=False)
     table.add_column("sent", justify="right")
-    table.add_column("stream, as the model server sent it\n→ upstream  Kafka topic (a prefix, then the stream)")
+    table.add_column(
+        "stream, as the model server names it\n→ upstream   Kafka topic it was found in: prefix and stream"
+    )
     for way in ways:
         table.add_row(str(way["sent"]), Text("\n").join([_title(way), *_places(way)]))
     return table
@@ -103,5 +124,10 @@ def _title(way: Json) -> Text:
 def _places(way: Json) -> Iterator[Text]:
     for place in way["arrived"]:
         prefix = place["topic"].removesuffix(place["stream"])
-        renamed = place["stream"] != way["stream"]
-        ...
+        renamed = "bold" if place["stream"] != way["stream"] else ""
+        yield Text.assemble(
+            (f"→ {place['upstream']:<11}", "green"), (prefix, "dim"), (place["stream"], renamed)
+        )
+    if way["sent"] and not way["arrived"]:
+        for answer in way["answers"]:
+            yield Text(f"→ refused    {answer.partition('. ')[0].rstrip('.')}", "yellow")

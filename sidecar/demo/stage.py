@@ -17,18 +17,29 @@ import sys
 import tempfile
 from asyncio.subprocess import DEVNULL, Process
 from collections import Counter
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack, ExitStack, suppress
 from pathlib import Path
 
 import yaml
 
 from sidecar.demo import modelserver, screen
-from sidecar.demo.proof import PROBLEMS, STREAMS, Gate, Json, Record, lines_of, problems, records_in, ways
+from sidecar.demo.proof import (
+    PROBLEMS,
+    STREAMS,
+    Gate,
+    Json,
+    Record,
+    lines_of,
+    problems,
+    records_in,
+    repeated,
+    ways,
+)
 from sidecar.routing import Router
 from sidecar.runtime import read_config
 
 EVENTS = 200
-SECONDS = 4.0
+SECONDS = 3.5
 """How long the model server takes to post them."""
 START_SECONDS = 15.0
 STOP_SECONDS = 3.0
@@ -47,13 +58,13 @@ class DemoError(Exception):
 def main(*, keep: bool, as_json: bool) -> int:
     """Run the demo; return 0 where every event went where routes.yaml says, 1 where not, 130 after Ctrl-C.
 
-    `keep` leaves everything running after the summary, until Ctrl-C; `as_json` prints the summary as JSON alone.
+    `keep` leaves everything running after the summary, until Ctrl-C; `as_json` prints it as JSON alone.
     """
     try:
         with tempfile.TemporaryDirectory(prefix="eventgate-sidecar-demo-") as folder:
             return asyncio.run(_Demo(Path(folder)).run(keep=keep, as_json=as_json))
     except DemoError as error:
-        print(f"eventgate-sidecar: {error}", file=sys.stderr)
+        screen.show_complaint(f"eventgate-sidecar: {error}")
         return 1
     except asyncio.CancelledError:
         return 130
@@ -80,7 +91,7 @@ class _Demo:
             await self._start()
             summary = await self._act(begun, quiet=as_json)
             if as_json:
-                print(json.dumps(summary, indent=2), flush=True)
+                screen.show_json(summary)
             if keep:
                 for number in (signal.SIGINT, signal.SIGTERM):
                     loop.add_signal_handler(number, told.set)
@@ -196,10 +207,12 @@ class _Demo:
                 "sent": len(posts),
                 "accepted": accepted,
                 "refused": len(posts) - accepted,
-                "arrived": len(records),
+                "arrived": len({record.id for record in records}),
+                "repeated": repeated(records),
                 **{kind: sum(problem == kind for problem, _ in found) for kind in PROBLEMS},
             },
             "ways": ways(posts, records),
+            "arrived": {gate.name: sum(record.gate is gate for record in records) for gate in GATES},
             "answers": dict(sorted(Counter(str(post.status) for post in posts).items())),
             "latency_ms": {"p50": round(cuts[49], 1), "p99": round(cuts[98], 1)},
             "problems": [words for _, words in found],
@@ -211,30 +224,36 @@ class _Demo:
     def _commands(self) -> list[tuple[str, str]]:
         """Write an event to a file and return what to try with it: what it does, and the command."""
         event = self._folder / "event.json"
-        event.write_text(json.dumps(modelserver.OUTLINK.make(modelserver.OUTLINK.stream, 0)))
+        event.write_text(json.dumps(modelserver.OUTLINK.make(modelserver.OUTLINK.stream, 42)))
         url, eqiad = self._services["sidecar"]["url"], self._services["eqiad"]["control"]
-        python = shlex.quote(sys.executable)
-        where = f"--routes {self._routes} --label env=staging --event {event}"
+        sidecar = f"{shlex.quote(sys.executable)} -m sidecar"
+        why = f"{sidecar} explain --routes {self._routes} --label env=staging --event {event}"
         return [
             ("post an event", f"curl -i -H 'content-type: application/json' -d @{event} {url}/v1/events"),
             ("see it arrive", f"tail -n 1 {self._output(GATES[0])}"),
-            ("ask why there", f"{python} -m sidecar explain {where}"),
-            ("what was counted", f"curl -s {self._services['sidecar']['admin']}/metrics"),
-            ("let eqiad hang; post again, and codfw has it", _fault(eqiad, "freeze")),
+            ("ask why there", why),
+            ("which datacenter answers?", f"{sidecar} probe --routes {self._routes}"),
+            ("let eqiad hang; then post again, and codfw has it", _fault(eqiad, "freeze")),
             ("let eqiad answer again", _fault(eqiad, "none")),
+            ("what was counted", f"curl -s {self._services['sidecar']['admin']}/metrics"),
         ]
 
 
 def _fault(control: str, mode: str) -> str:
-    return f"curl -X PUT -d '{{\"mode\": \"{mode}\"}}' {control}"
+    return f'curl -X PUT -d \'{{"mode": "{mode}"}}\' {control}'
 
 
 def _free_port(*hosts: str) -> int:
     """Return a port that is free on all of `hosts`."""
     for _ in range(20):
-        with AsyncExitStack() as stack:
-            pass
-    raise DemoError(f"found no port that is free on {' and '.join(hosts)}")
+        with ExitStack() as stack, suppress(OSError):
+            port = 0
+            for host in hosts:
+                taken = stack.enter_context(socket.socket())
+                taken.bind((host, port))
+                port = int(taken.getsockname()[1])
+            return port
+    raise DemoError(f"found no port that is free on {' and '.join(hosts)}; the demo needs Linux' loopback")
 
 
 def _routes(ports: dict[str, int]) -> str:

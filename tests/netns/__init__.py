@@ -1,4 +1,4 @@
-"""Failover with real hosts on one machine: network namespaces, a real DNS server, TLS, and things that go wrong.
+"""Failover with real hosts on one machine: network namespaces, a real DNS server, TLS, and faults.
 
 `python -m tests.netns` runs it and prints the table; `tests/test_failover_lab.py` holds the sidecar to it.
 

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.netns.network import HOSTS, LabError, Network, command
+from tests.netns.network import HOSTS, LabError, Network, command, words_of
 
 PORT = 4492
 START_SECONDS = 20.0
@@ -31,7 +31,7 @@ async def make_authority(folder: Path) -> Path:
 
 
 async def make_certificate(folder: Path, datacenter: str) -> Path:
-    """Make the certificate of a datacenter's EventGate, with the names that the real ones carry; return its stem."""
+    """Make the certificate of a datacenter's EventGate, with the real ones' names; return its stem."""
     names = (
         "eventgate-main.discovery.wmnet",
         f"eventgate-main.svc.{datacenter}.wmnet",
@@ -135,5 +135,5 @@ async def _line(process: asyncio.subprocess.Process, log: Path) -> bytes:
     except TimeoutError:
         line = b""
     if not line:
-        raise LabError(f"a program of the lab does not answer: {log.read_text().strip()}")
+        raise LabError(f"a program of the lab does not answer: {words_of(log)}")
     return line

@@ -28,7 +28,8 @@ async def _dropping(lab: Lab, host: str, which: str = "") -> AsyncIterator[None]
     """Let the switch drop IP packets from and to a host; nobody is told, and connections stay as they are."""
     table = f"bridge lossy_{host}"
     chain = f"{table} c {{ type filter hook forward priority 0; }}"
-    rules = [f'add rule {table} c {way} "{host}" ether type ip {which} drop' for way in ("iifname", "oifname")]
+    ways = ("iifname", "oifname")
+    rules = [f'add rule {table} c {way} "{host}" ether type ip {which} drop' for way in ways]
     await lab.network.inside(SWITCH, "nft", "; ".join([f"add table {table}", f"add chain {chain}", *rules]))
     try:
         yield

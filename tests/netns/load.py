@@ -21,10 +21,12 @@ import aiohttp
 CLIENT_SECONDS = 5.0
 """After this a model server of Lift Wing's gives up."""
 TOPICS = (
-    "Culture.Biography.Biography*", "Culture.Biography.Women", "Culture.Food and drink", "Culture.Internet culture",
-    "Culture.Linguistics", "Culture.Literature", "Culture.Media.Books", "Culture.Sports", "Geography.Geographical",
-    "Geography.Regions.Africa.Africa*", "Geography.Regions.Europe.Europe*", "History and Society.History",
-    "History and Society.Politics and government", "History and Society.Transportation", "STEM.Biology", "STEM.STEM*",
+    "Culture.Biography.Biography*", "Culture.Biography.Women", "Culture.Food and drink",
+    "Culture.Internet culture", "Culture.Linguistics", "Culture.Literature", "Culture.Media.Books",
+    "Culture.Sports", "Geography.Geographical", "Geography.Regions.Africa.Africa*",
+    "Geography.Regions.Europe.Europe*", "History and Society.History",
+    "History and Society.Politics and government", "History and Society.Transportation",
+    "STEM.Biology", "STEM.STEM*",
 )  # fmt: skip
 
 

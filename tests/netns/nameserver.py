@@ -1,13 +1,12 @@
-"""The DNS server of the lab: Debian's dnsmasq, serving the names of staging as they are, CNAMEs to workers."""
+"""The DNS server of the lab: Debian's dnsmasq. As in reality, the names of staging are CNAMEs to workers."""
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 
-from tests.netns.network import HOSTS, LabError, Network
+from tests.netns.network import HOSTS, LabError, Network, eventually, words_of
 
 TTL = 5
 """Seconds; small, so that a change is felt within one experiment."""
@@ -37,7 +36,8 @@ class NameServer:
     ) -> None:
         """Serve these names, and that no other exists."""
         hosts = self._folder / "workers"
-        hosts.write_text("".join(f"{each} {name}\n" for name, addresses in workers.items() for each in addresses))
+        lines = [f"{address} {name}\n" for name, addresses in workers.items() for address in addresses]
+        hosts.write_text("".join(lines))
         settings = [
             "keep-in-foreground",
             "log-facility=-",
@@ -58,13 +58,11 @@ class NameServer:
         log = self._folder / "dnsmasq.log"
         log.write_bytes(b"")
         arguments = ("dnsmasq", f"--conf-file={self._folder / 'dnsmasq.conf'}")
-        await self._running.enter_async_context(self._network.running("dns", *arguments, log=log))
-        try:
-            async with asyncio.timeout(START_SECONDS):
-                while b"read " not in log.read_bytes():  # its last word on starting: it has read the workers
-                    await asyncio.sleep(0.005)
-        except TimeoutError:
-            raise LabError(f"dnsmasq does not start: {log.read_text().strip()}") from None
+        running = self._network.running("dns", *arguments, log=log, talks=False)
+        await self._running.enter_async_context(running)
+        # Its last word on starting is that it has read the workers.
+        if not await eventually(lambda: b"read " in log.read_bytes(), START_SECONDS):
+            raise LabError(f"dnsmasq does not start: {words_of(log)}")
 
     async def stop(self) -> None:
         """Let nobody answer any more; the host tells those who ask that the port is closed."""

@@ -17,6 +17,7 @@ PACKAGES = {
 }
 """Each command, and the Debian package that has it."""
 INSTALL_SECONDS = 180
+NETEM = ("tc", "qdisc", "add", "dev", "lo", "root", "netem", "delay", "1ms")
 
 
 @functools.cache
@@ -33,7 +34,7 @@ def has_netem() -> bool:
     name = f"egwtry{os.getpid()}-{secrets.token_hex(2)}"
     _run("ip", "netns", "add", name)
     try:
-        return _run("ip", "netns", "exec", name, *"tc qdisc add dev lo root netem delay 1ms".split()) is None
+        return _run("ip", "netns", "exec", name, *NETEM) is None
     finally:
         _run("ip", "netns", "del", name)
 
@@ -55,11 +56,11 @@ def _namespaces() -> str | None:
     """Try in a small way what the lab does: a namespace, a bridge with a pair of ends, a rule that drops."""
     name = f"egwtry{os.getpid()}-{secrets.token_hex(2)}"
     rules = "add table bridge t; add chain bridge t c { type filter hook forward priority 0; };"
-    rules += 'add rule bridge t c iifname "b" ether type ip numgen random mod 100 < 30 drop'
+    rules += 'add rule bridge t c iifname "end2" ether type ip numgen random mod 100 < 30 drop'
     steps = (
         ("ip", "netns", "add", name),
-        ("ip", "-n", name, "link", "add", "a", "type", "veth", "peer", "name", "b"),
-        ("ip", "-n", name, "link", "add", "br0", "type", "bridge"),
+        ("ip", "-n", name, "link", "add", "name", "end1", "type", "veth", "peer", "name", "end2"),
+        ("ip", "-n", name, "link", "add", "name", "br0", "type", "bridge"),
         ("ip", "netns", "exec", name, "nft", rules),
     )
     try:

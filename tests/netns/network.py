@@ -13,7 +13,7 @@ import os
 import shutil
 import signal
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 
@@ -38,6 +38,7 @@ options ndots:5
 """As Kubernetes writes it: a name with fewer than five dots is tried with every suffix first."""
 COMMAND_SECONDS = 10.0
 STOP_SECONDS = 8.0
+POLL_SECONDS = 0.01
 
 _setns = ctypes.CDLL(None, use_errno=True).setns
 
@@ -54,7 +55,10 @@ async def command(*arguments: str) -> str:
 
     """
     process = await asyncio.create_subprocess_exec(
-        *arguments, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+        *arguments,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
     )
     try:
         async with asyncio.timeout(COMMAND_SECONDS):
@@ -66,6 +70,22 @@ async def command(*arguments: str) -> str:
     if process.returncode:
         raise LabError(f"{' '.join(arguments)}: {err.decode(errors='replace').strip()}")
     return out.decode()
+
+
+async def eventually(true: Callable[[], bool], seconds: float) -> bool:
+    """Ask again and again; return whether it came true in time."""
+    try:
+        async with asyncio.timeout(seconds):
+            while not true():  # noqa: ASYNC110 - files and other processes set no Event
+                await asyncio.sleep(POLL_SECONDS)
+    except TimeoutError:
+        return False
+    return True
+
+
+def words_of(log: Path) -> str:
+    """Return what a program said."""
+    return log.read_text(errors="replace").strip()
 
 
 class Network:
@@ -86,7 +106,10 @@ class Network:
         return self
 
     async def __aexit__(
-        self, _type: type[BaseException] | None, _error: BaseException | None, _traceback: TracebackType | None
+        self,
+        _type: type[BaseException] | None,
+        _error: BaseException | None,
+        _traceback: TracebackType | None,
     ) -> None:
         """Remove them, and whatever still runs in them."""
         await self._remove_own()
@@ -102,11 +125,12 @@ class Network:
 
     @contextlib.asynccontextmanager
     async def running(
-        self, host: str, *arguments: str, log: Path, stop: signal.Signals = signal.SIGTERM
+        self, host: str, *arguments: str, log: Path, talks: bool = True
     ) -> AsyncIterator[asyncio.subprocess.Process]:
         """Run a program on a host for as long as the block lasts, its standard error in `log`.
 
-        Its pid is that of the program itself. Should we be killed, so is it.
+        Standard output is a pipe where the program `talks`, else it goes to `log` too. The pid is that of the
+        program itself. Should we be killed, so is it.
         """
         enter = ("setpriv", "--pdeathsig", "KILL", "ip", "netns", "exec", self.namespace(host))
         with log.open("ab") as errors:
@@ -114,20 +138,20 @@ class Network:
                 *enter,
                 *arguments,
                 stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE if talks else errors,
                 stderr=errors,
                 cwd=Path(__file__).parents[2],
             )
         try:
             yield process
         finally:
-            await end(process, stop)
+            await end(process)
 
     async def _make(self) -> None:
         switch = self.namespace(SWITCH)
         await command("ip", "netns", "add", switch)
-        await command("ip", "-n", switch, "link", "add", "br0", "type", "bridge")
-        await command("ip", "-n", switch, "link", "set", "br0", "up")
+        await command("ip", "-n", switch, "link", "add", "name", "br0", "type", "bridge")
+        await command("ip", "-n", switch, "link", "set", "dev", "br0", "up")
         for host, addresses in HOSTS.items():
             name = self.namespace(host)
             etc = ETC / name
@@ -136,18 +160,18 @@ class Network:
             (etc / "hosts").write_text("127.0.0.1 localhost\n")
             ends = ("eth0", "netns", name, "type", "veth", "peer", "name", host, "netns", switch)
             await command("ip", "netns", "add", name)
-            await command("ip", "link", "add", *ends)
-            await command("ip", "-n", switch, "link", "set", host, "master", "br0", "up")
+            await command("ip", "link", "add", "name", *ends)
+            await command("ip", "-n", switch, "link", "set", "dev", host, "master", "br0", "up")
             for address in addresses:
                 await command("ip", "-n", name, "addr", "add", f"{address}/15", "dev", "eth0")
-            await command("ip", "-n", name, "link", "set", "lo", "up")
-            await command("ip", "-n", name, "link", "set", "eth0", "up")
+            await command("ip", "-n", name, "link", "set", "dev", "lo", "up")
+            await command("ip", "-n", name, "link", "set", "dev", "eth0", "up")
 
     async def _remove_own(self) -> None:
         await _remove(name for name in _ours() if name.startswith(f"{PREFIX}{os.getpid()}-"))
 
 
-async def end(process: asyncio.subprocess.Process, number: signal.Signals) -> int:
+async def end(process: asyncio.subprocess.Process, number: signal.Signals = signal.SIGTERM) -> int:
     """Tell a program to stop, make it stop where it does not, and return its exit status."""
     with contextlib.suppress(ProcessLookupError):
         process.send_signal(number)
@@ -179,9 +203,13 @@ async def _remove(names: Iterator[str]) -> None:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(int(pid), signal.SIGKILL)
             await command("ip", "netns", "del", name)
-        shutil.rmtree(ETC / name, ignore_errors=True)
+        _forget(ETC / name)
+
+
+def _forget(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
     with contextlib.suppress(OSError):
-        ETC.rmdir()  # where nobody else has anything in it
+        folder.parent.rmdir()  # where nobody else has anything in it
 
 
 @contextlib.contextmanager

@@ -7,21 +7,23 @@ import contextlib
 import http.client
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
 
 from tests.netns.lab import Lab
-from tests.netns.network import LabError, Network, end
+from tests.netns.network import LabError, Network, end, eventually, words_of
 
 UPSTREAM: dict[str, object] = {
     "url": "https://staging.svc.{datacenter}.wmnet:4492/v1/events",
     "datacenters": ["eqiad", "codfw"],
+    "health_check": {"interval": "1s"},
+    "failback": "3s",
 }
-"""The upstream in the sidecar's routes.yaml, without `tls`. What the lab needs otherwise than the defaults, such
-as health checks every second so that the experiments are short, belongs here and nowhere else."""
+"""The upstream in the sidecar's routes.yaml, without `tls`. What the lab needs otherwise than the defaults,
+such as health checks every second so that the experiments are short, belongs here and nowhere else."""
 ARGUMENTS: tuple[str, ...] = ()
 """More arguments for `serve`."""
 
@@ -30,7 +32,6 @@ ADMIN = 9102
 RATE = 50.0
 LOAD_SECONDS = 60.0
 READY_SECONDS = 20.0
-POLL_SECONDS = 0.01
 
 
 @dataclass
@@ -55,15 +56,14 @@ def routes(ca_file: Path) -> str:
 
 @contextlib.asynccontextmanager
 async def sidecar(lab: Lab, folder: Path, *, wait_ready: bool = True) -> AsyncIterator[Sidecar]:
-    """Run the sidecar; with `wait_ready` the block begins once it says that it is ready, else once it listens."""
+    """Run the sidecar; the block begins once it listens, with `wait_ready` once it says it is ready."""
     (folder / "routes.yaml").write_text(routes(lab.ca_file))
     log = folder / "sidecar.log"
     serve = ("-m", "sidecar", "serve", "--routes", str(folder / "routes.yaml"), *ARGUMENTS)
     clock = asyncio.get_running_loop().time
     start = clock()
-    async with lab.network.running("pod", sys.executable, *serve, log=log, stop=signal.SIGINT) as process:
+    async with lab.network.running("pod", sys.executable, *serve, log=log, talks=False) as process:
         found = Sidecar(log, 0.0)
-        copying = asyncio.create_task(_copy(process, log))  # noqa: TID251 - awaited below, whatever happens
         try:
             await _until(lambda: _listens(lab.network), process, log)
             found.listened_after = clock() - start
@@ -72,7 +72,6 @@ async def sidecar(lab: Lab, folder: Path, *, wait_ready: bool = True) -> AsyncIt
             yield found
         finally:
             found.exit_status = await end(process, signal.SIGINT)
-            await copying
 
 
 @contextlib.asynccontextmanager
@@ -87,7 +86,7 @@ async def traffic(lab: Lab, folder: Path) -> AsyncIterator[Traffic]:
     async with lab.network.running("pod", *arguments, log=log) as process:
         assert process.stdout is not None
         if not await process.stdout.readline():
-            raise LabError(f"the traffic does not start: {log.read_text().strip()}")
+            raise LabError(f"the traffic does not start: {words_of(log)}")
         yield Traffic(output, process, log)
 
 
@@ -111,27 +110,15 @@ class Traffic:
         async with asyncio.timeout(READY_SECONDS):
             status = await self._process.wait()
         if status:
-            raise LabError(f"the traffic ended with status {status}: {self._log.read_text().strip()}")
+            raise LabError(f"the traffic ended with status {status}: {words_of(self._log)}")
 
 
-async def _copy(process: asyncio.subprocess.Process, log: Path) -> None:
-    """Append what the sidecar logs, to be read when something fails."""
-    assert process.stdout is not None
-    with log.open("ab", buffering=0) as file:
-        while chunk := await process.stdout.read(65536):
-            file.write(chunk)
-
-
-async def _until(true: object, process: asyncio.subprocess.Process, log: Path) -> None:
-    assert callable(true)
-    try:
-        async with asyncio.timeout(READY_SECONDS):
-            while not true():
-                if process.returncode is not None:
-                    raise LabError(f"the sidecar ended with status {process.returncode}: {log.read_text().strip()}")
-                await asyncio.sleep(POLL_SECONDS)
-    except TimeoutError:
-        raise LabError(f"the sidecar is not ready after {READY_SECONDS:g} s: {log.read_text().strip()}") from None
+async def _until(true: Callable[[], bool], process: asyncio.subprocess.Process, log: Path) -> None:
+    came_true = await eventually(lambda: process.returncode is not None or true(), READY_SECONDS)
+    if process.returncode is not None:
+        raise LabError(f"the sidecar ended with status {process.returncode}: {words_of(log)}")
+    if not came_true:
+        raise LabError(f"the sidecar is not ready after {READY_SECONDS:g} s: {words_of(log)}")
 
 
 def _listens(network: Network) -> bool:

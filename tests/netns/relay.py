@@ -1,4 +1,4 @@
-"""A TCP relay that stands in for a bad network where the kernel cannot play one: `python -m tests.netns.relay`.
+"""A TCP relay that plays what the kernel cannot: `python -m tests.netns.relay`.
 
 It is told on standard input, a line each, what to do from now on, and answers each with a line:
 
@@ -96,7 +96,8 @@ async def run(listen: tuple[str, int], to: tuple[str, int]) -> None:
     """Relay until standard input ends."""
     relay = Relay(to)
     orders = asyncio.StreamReader()
-    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(orders), sys.stdin)
+    loop = asyncio.get_running_loop()
+    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(orders), sys.stdin)
     async with await asyncio.start_server(relay.serve, *listen):
         _say("ready")
         while line := await orders.readline():

@@ -1,0 +1,71 @@
+"""`python -m tests.netns`: try everything, print the table, and write docs/failover.md where asked to."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import signal
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from tests.netns import experiment, lab, needs, report
+from tests.netns.scenarios import SCENARIOS, Scenario, misses
+
+
+async def run(scenarios: Sequence[Scenario], folder: Path) -> report.Results:
+    """Try the scenarios one after another; say on standard error how each went."""
+    loop = asyncio.get_running_loop()
+    task = asyncio.current_task()
+    assert task is not None
+    loop.add_signal_handler(signal.SIGTERM, task.cancel)  # so that the namespaces are removed
+    results = []
+    async with lab.built(folder) as built:
+        for scenario in scenarios:
+            own = folder / scenario.name
+            own.mkdir()
+            measured = await experiment.run(built, scenario, own)
+            results.append((scenario, measured))
+            missed = misses(measured, scenario.bars)
+            sys.stderr.write(f"{scenario.name}: {'; '.join(missed) or 'held'}\n")
+    return results
+
+
+def main() -> int:
+    """Exit status: 0 where every bar was held, 1 where not, 2 where the lab cannot run here."""
+    options = _parser().parse_args()
+    if why := needs.missing():
+        sys.stderr.write(f"The failover lab cannot run here: {why}.\n")
+        return 2
+    chosen = [each for each in SCENARIOS if not options.only or each.name in options.only]
+    if options.keep:
+        options.keep.mkdir(parents=True)
+        results = asyncio.run(run(chosen, options.keep.resolve()))
+    else:
+        with tempfile.TemporaryDirectory(prefix="failover-") as folder:
+            results = asyncio.run(run(chosen, Path(folder)))
+    if options.json:
+        sys.stdout.write(json.dumps(report.in_json(results), indent=2) + "\n")
+    else:
+        sys.stdout.write(report.in_text(results))
+    if options.write:
+        options.write.parent.mkdir(parents=True, exist_ok=True)
+        options.write.write_text(report.in_markdown(results), encoding="utf-8")
+    return 1 if any(misses(measured, scenario.bars) for scenario, measured in results) else 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m tests.netns", description=__doc__)
+    names = [each.name for each in SCENARIOS]
+    add = parser.add_argument
+    add("--only", action="append", choices=names, metavar="NAME", help=f"repeatable; of {', '.join(names)}")
+    add("--write", type=Path, metavar="FILE", help="write the table, with what it means, as Markdown")
+    add("--json", action="store_true", help="print everything that was measured, as JSON")
+    add("--keep", type=Path, metavar="DIR", help="a new folder where logs and records are left")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

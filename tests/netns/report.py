@@ -1,0 +1,124 @@
+"""The table, for the terminal and for docs/failover.md."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+from tests.netns import needs
+from tests.netns.measure import Measured
+from tests.netns.nameserver import TTL
+from tests.netns.pod import RATE
+from tests.netns.scenarios import Bars, Scenario, misses
+
+NUMBERS = ("events", "2xx", "not 2xx", "worst ms", "> 250 ms", "lost", "twice", "back after s")
+HEADS = ("what happens to eqiad", *NUMBERS)
+BAR_HEAD = "to hold"
+Results = Sequence[tuple[Scenario, Measured]]
+
+INTRODUCTION = f"""\
+# Failover, tried with real hosts
+
+<!-- Written by `python -m tests.netns --write docs/failover.md`; do not edit. -->
+
+A model server must not feel that a datacenter hangs, and no event that was answered 2xx may be lost. This
+table shows what was measured when one thing after another went wrong.
+
+**How.** On one machine, a handful of hosts were made of Linux network namespaces on a bridge, with
+addresses from 198.18.0.0/15: a pod with the sidecar and a client, a DNS server (dnsmasq), and an emulated
+EventGate in eqiad, a second one there for moves, and one in codfw, over TLS with certificates that carry
+the real names. `staging.svc.eqiad.wmnet` and `staging.svc.codfw.wmnet` were CNAMEs to workers with a TTL
+of {TTL} s. The client posted {RATE:g} revision scores a second, by the clock, whether or not the earlier
+ones were answered. After two seconds something broke in eqiad, the preferred datacenter; it was mended
+some seconds later, and the traffic went on until it was back there. Each line had a sidecar of its own.
+
+**What is counted.** Every event sent, over the whole run. *Lost*: answered 2xx, and in no datacenter's
+file. *Twice*: in the files more than once, which can only be where an answer went missing on its way.
+*Back after*: until the last event that did not go to eqiad, from the mending on (or from the break, where
+nothing is mended).
+
+**To run it again:** `python -m tests.netns`, as root on Linux with iproute2, nftables, dnsmasq and
+openssl; it takes about {{minutes:.0f}} minutes. `make test` runs the same and fails where a bar is not
+held.
+"""
+
+
+def cells(scenario: Scenario, measured: Measured) -> tuple[str, ...]:
+    """Return one line of the table, without the bars."""
+    back = "never" if measured.back_after is None else f"{measured.back_after:.1f}"
+    numbers = (measured.sent, measured.good, sum(measured.failures.values()))
+    more = (measured.slow, measured.lost, measured.doubled)
+    return (scenario.title, *map(str, numbers), f"{measured.worst_ms:.0f}", *map(str, more), back)
+
+
+def bar_words(bars: Bars) -> str:
+    """Say what must hold beyond what must hold everywhere."""
+    words = []
+    if bars.worst_ms is not None:
+        words.append(f"worst ≤ {bars.worst_ms:g} ms")
+    if bars.slow is not None:
+        words.append(f"≤ {bars.slow} over 250 ms")
+    if bars.listened_after is not None:
+        words.append(f"listens within {bars.listened_after:g} s")
+    if bars.outage is None:
+        words.append("all 2xx")
+    else:
+        words.append(f"refusals: 503 with Retry-After, ≤ {bars.outage.answer_seconds:g} s")
+        words.append(f"serves {bars.outage.recovered_after:g} s after the mending")
+    if not bars.doubles:
+        words.append("none twice")
+    return ", ".join(words)
+
+
+def in_text(results: Results) -> str:
+    """Return the table for a terminal, and below it every bar that was not held."""
+    table = [(*HEADS, "s"), *((*cells(*each), f"{each[1].seconds:.1f}") for each in results)]
+    widths = [max(len(row[column]) for row in table) for column in range(len(table[0]))]
+    lines = [_aligned(row, widths) for row in table]
+    for scenario, measured in results:
+        lines += [f"NOT HELD  {scenario.name}: {each}" for each in misses(measured, scenario.bars)]
+    held = sum(not misses(measured, scenario.bars) for scenario, measured in results)
+    total = sum(measured.seconds for _, measured in results)
+    lines.append(f"{held} of {len(results)} held; {total:.0f} s")
+    return "\n".join(lines) + "\n"
+
+
+def in_markdown(results: Results) -> str:
+    """Return docs/failover.md."""
+    total = sum(measured.seconds for _, measured in results)
+    lines = [INTRODUCTION.format(minutes=max(1.0, total / 60)), _row((*HEADS, BAR_HEAD))]
+    lines.append("| --- |" + " ---: |" * (len(HEADS) - 1) + " --- |")
+    for scenario, measured in results:
+        held = not misses(measured, scenario.bars)
+        bar = bar_words(scenario.bars) if held else f"**not held:** {bar_words(scenario.bars)}"
+        lines.append(_row((*cells(scenario, measured), bar)))
+    lines += ["", "Everywhere: none lost, and traffic comes back to eqiad.", *_notes(results), ""]
+    return "\n".join(lines)
+
+
+def in_json(results: Results) -> Mapping[str, object]:
+    """Return everything measured."""
+    return {
+        scenario.name: {**dataclasses.asdict(measured), "misses": misses(measured, scenario.bars)}
+        for scenario, measured in results
+    }
+
+
+def _notes(results: Results) -> list[str]:
+    by_name = {scenario.name: measured for scenario, measured in results}
+    notes = []
+    if "late" in by_name and not needs.has_netem():
+        notes.append("The slow network was played by a relay, as this kernel has no netem.")
+    if start := by_name.get("dns-silent-at-start"):
+        after = f"{start.listened_after:.1f} s"
+        notes.append(f"Started while DNS did not answer, the sidecar listened after {after}.")
+    return notes
+
+
+def _row(row: Sequence[str]) -> str:
+    return "| " + " | ".join(row) + " |"
+
+
+def _aligned(row: Sequence[str], widths: Sequence[int]) -> str:
+    first, *numbers = (cell.rjust(width) for cell, width in zip(row, widths, strict=True))
+    return "  ".join([first.strip().ljust(widths[0]), *numbers])

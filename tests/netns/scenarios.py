@@ -1,0 +1,165 @@
+"""The table: what is tried, and what must hold."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from tests.netns import faults
+from tests.netns.faults import Fault
+from tests.netns.measure import Measured
+
+SHORT, LONG = 4.0, 8.0
+"""Seconds for which a fault lasts; the longer one outlives what DNS answers are good for."""
+
+
+@dataclass(frozen=True)
+class Bars:
+    """What must hold, besides: nothing is lost, traffic comes back, and the sidecar stops as it is told."""
+
+    worst_ms: float | None = None
+    """Slowest answer."""
+    slow: int | None = None
+    """Answers over 250 ms."""
+    doubles: bool = False
+    """Whether an event may arrive twice: where it cannot be known if the first time worked."""
+    back_after: float = 15.0
+    """Seconds until traffic is back at the preferred datacenter."""
+    outage: Outage | None = None
+    """None: every answer is a 2xx."""
+    listened_after: float | None = None
+    """Seconds from exec until connections are taken."""
+
+
+@dataclass(frozen=True)
+class Outage:
+    """Where no datacenter can be reached: how it may be refused."""
+
+    answer_seconds: float = 2.0
+    """Each refusal, a 503 with Retry-After, comes within so many seconds."""
+    recovered_after: float = 3.0
+    """Seconds after the mending until nothing is refused any more."""
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """One experiment."""
+
+    name: str
+    title: str
+    """What happens, in words."""
+    fault: Fault
+    bars: Bars
+    setting: Fault = faults.nothing
+    """What is different before the sidecar starts."""
+    hold: float = SHORT
+    """Seconds until the fault is mended."""
+    heals: bool = True
+    """Where it does not, traffic must find its way while the fault lasts."""
+    at_start: bool = False
+    """The fault is there already when the sidecar starts."""
+    home: frozenset[str] = field(default=frozenset({"eqiad"}))
+    """Hosts of the preferred datacenter that should have the traffic in the end."""
+
+
+HANG = Bars(worst_ms=300, slow=10, doubles=True)
+FAST = Bars(worst_ms=100)
+FAST_AMBIGUOUS = Bars(worst_ms=100, doubles=True)
+SURVIVED = Bars(doubles=True)
+
+_silent, _late, _stale = faults.Relayed(), faults.Relayed(), faults.Relayed()
+_late_setting, _late_fault = faults.late(_late)
+
+SCENARIOS = (
+    Scenario("blackholed", "packets vanish, those of established connections too", faults.blackholed, HANG),
+    Scenario("frozen", "the process is stopped: it takes connections and never answers", faults.frozen, HANG),
+    Scenario(
+        "tls-frozen",
+        "connections are cut; new ones are taken and TLS never begins",
+        _silent.told("silent"),
+        HANG,
+        setting=_silent.setting,
+    ),
+    Scenario("late", "the network is 3 s slow", _late_fault, HANG, setting=_late_setting),
+    Scenario("slow", "EventGate takes 3 s to answer", faults.slow, HANG),
+    Scenario("refused", "connections are cut; new ones are refused", faults.refused, FAST_AMBIGUOUS),
+    Scenario("reset", "connections are reset in mid-answer", faults.reset, SURVIVED),
+    Scenario("unavailable", "every answer is 503", faults.unavailable, FAST),
+    Scenario("lossy", "30 % of packets vanish, either way", faults.lossy, SURVIVED),
+    Scenario("dripping", "the answer comes at a byte a second", faults.dripping, SURVIVED),
+    Scenario(
+        "stale",
+        "idle connections are closed just as a request is written, five a second",
+        _stale.told("stale"),
+        Bars(),
+        setting=_stale.setting,
+    ),
+    Scenario("dns-silent", "DNS does not answer", faults.dns_silent, FAST, hold=LONG),
+    Scenario("dns-stopped", "the DNS server's port is closed", faults.dns_stopped, FAST, hold=LONG),
+    Scenario("no-such-name", "DNS says that the name does not exist", faults.no_such_name, FAST, hold=LONG),
+    Scenario(
+        "moved",
+        "the host dies for good, and the CNAME is moved to another",
+        faults.moved,
+        HANG,
+        heals=False,
+        home=frozenset({"eqiad2"}),
+    ),
+    Scenario(
+        "one-of-two",
+        "the name has two addresses, and packets to one of them vanish",
+        faults.blackholed,
+        SURVIVED,
+        setting=faults.two_addresses,
+        home=frozenset({"eqiad", "eqiad2"}),
+    ),
+    Scenario(
+        "dns-silent-at-start",
+        "DNS does not answer when the sidecar starts",
+        faults.dns_silent,
+        Bars(outage=Outage(recovered_after=1.0), listened_after=1.5),
+        at_start=True,
+    ),
+    Scenario(
+        "all-gone",
+        "packets to both datacenters vanish",
+        faults.all_gone,
+        Bars(doubles=True, outage=Outage()),
+        hold=LONG,
+    ),
+)
+
+
+def misses(measured: Measured, bars: Bars) -> list[str]:
+    """Say which bars were not held, each with what was measured."""
+    found = [
+        _over("answered 2xx and lost", measured.lost, 0),
+        _over("arrived twice", measured.doubled, None if bars.doubles else 0),
+        _over("slowest answer in ms", measured.worst_ms, bars.worst_ms),
+        _over("answers over 250 ms", measured.slow, bars.slow),
+        _over("seconds until it listened", measured.listened_after, bars.listened_after),
+    ]
+    if measured.sent == 0:
+        found.append("no event was sent")
+    if measured.back_after is None or measured.back_after > bars.back_after:
+        after = "never" if measured.back_after is None else f"after {measured.back_after:.1f} s"
+        found.append(f"back at the preferred datacenter {after}, not within {bars.back_after:g} s")
+    if measured.exit_status != 0:
+        found.append(f"told to stop, it ended with status {measured.exit_status}")
+    words = ", ".join(f"{count} x {each}" for each, count in measured.failures.items())
+    if bars.outage is None:
+        found.append(_over(f"not 2xx ({words})", sum(measured.failures.values()), 0))
+    else:
+        outage = bars.outage
+        found += [
+            _over(f"not 2xx though a datacenter was there ({words})", measured.stray_failures, 0),
+            _over(f"neither 2xx nor a 503 with Retry-After ({words})", measured.unhelpful_failures, 0),
+            _over("seconds until the slowest refusal", measured.worst_failure, outage.answer_seconds),
+            _over("seconds of refusals after the mending", measured.recovered_after, outage.recovered_after),
+        ]
+    return [each for each in found if each]
+
+
+def _over(what: str, value: float, bar: float | None) -> str:
+    if bar is None or value <= bar:
+        return ""
+    return f"{what}: {value:.4g}, not {bar:g}" if bar == 0 else f"{what}: {value:.4g}, not at most {bar:g}"

@@ -1,0 +1,394 @@
+"""The two HTTP faces: what is taken, what is refused and how, and that nothing is left behind."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import io
+import json
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+
+import pytest
+from starlette.types import Receive, Scope, Send
+
+from sidecar.app import Capacity, EventsEndpoint, make_admin_app, make_intake_app
+from sidecar.errors import EmptyBody, MalformedBody
+from sidecar.intake import MAX_BODY_BYTES, Intake, Post
+from sidecar.results import Answer
+from sidecar.telemetry import Telemetry, make_log
+from tests.fakes import Client, connected, eventually, post
+from tests.fakes import Answer as Seen
+from tests.running import serving
+
+JSON = "application/json; charset=utf-8"
+
+
+LAST = b"0\r\n\r\n"
+
+
+class FakeIntake(Intake):
+    """Notes what it is given; answers 201 at once, or when `release` is set, or raises `error`."""
+
+    def __init__(self) -> None:
+        """It needs none of what the real one stands on."""
+        self.taken: list[Post] = []
+        self.finished = 0
+        self.release = asyncio.Event()
+        self.release.set()
+        self.error: Exception | None = None
+
+    async def take(self, post: Post) -> Answer:
+        """Take a POST."""
+        self.taken.append(post)
+        await self.release.wait()
+        if self.error is not None:
+            raise self.error
+        self.finished += 1
+        return Answer(201, "All 1 out of 1 events were accepted.", "delivered")
+
+
+@dataclass
+class Face:
+    """The producers' face on a socket, and what lies behind it."""
+
+    intake: FakeIntake
+    events: EventsEndpoint
+    telemetry: Telemetry
+    log: io.StringIO
+    address: str = field(default="")
+
+    def held(self) -> tuple[int, int]:
+        """Return how many requests and bytes are in flight."""
+        return self.events.in_flight, self.events.bytes_in_flight
+
+
+@contextlib.asynccontextmanager
+async def face(capacity: Capacity | None = None) -> AsyncIterator[Face]:
+    """Serve the producers' face; afterwards nothing is in flight any more."""
+    log = io.StringIO()
+    intake, telemetry = FakeIntake(), Telemetry([], make_log(log))
+    events = EventsEndpoint(intake, telemetry, capacity)
+    async with serving(make_intake_app(events)) as address:
+        shown = Face(intake, events, telemetry, log, address)
+        yield shown
+        await eventually(lambda: shown.held() == (0, 0))
+
+
+@contextlib.asynccontextmanager
+async def talking(capacity: Capacity | None = None) -> AsyncIterator[tuple[Client, Face]]:
+    """One connection to the producers' face."""
+    async with face(capacity) as shown, connected(shown.address) as client:
+        yield client, shown
+
+
+def error(
+    status: int, kind: str, title: str, detail: str, *, uri: str = "/v1/events", method: str = "POST"
+) -> object:
+    """Return the JSON of a refusal, in EventGate's shape."""
+    return {"status": status, "type": kind, "title": title, "detail": detail, "method": method, "uri": uri}
+
+
+def chunked(*chunks: bytes) -> bytes:
+    """Return the start of a POST in chunks; `LAST` is its end."""
+    head = b"POST /v1/events HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
+    parts = [b"%x\r\n%b\r\n" % (len(chunk), chunk) for chunk in chunks]
+    return b"".join([head, b"transfer-encoding: chunked\r\n\r\n", *parts])
+
+
+async def test_a_post_reaches_the_intake_whole() -> None:
+    """The body, its type and encoding, and the headers that EventGate needs are handed on; no others are."""
+    async with talking() as (client, shown):
+        await client.post(
+            b'{"a": 1}',
+            content_encoding="gzip",
+            user_agent="model/1",
+            x_request_id="r",
+            traceparent="00-t",
+            tracestate="s",
+            cookie="no",
+            authorization="no",
+        )
+        passed_on = (
+            ("x-request-id", "r"),
+            ("traceparent", "00-t"),
+            ("tracestate", "s"),
+            ("user-agent", "model/1"),
+        )
+        assert shown.intake.taken == [Post(b'{"a": 1}', "application/json", "gzip", hasty=False, headers=passed_on)]
+
+
+async def test_of_a_repeated_header_the_first_counts() -> None:
+    """Node, and so EventGate, takes the first of two content types; a second one changes nothing here either."""
+    async with talking() as (client, shown):
+        await client.send(post(b"{}").replace(b"\r\n\r\n", b"\r\ncontent-type: text/html\r\n\r\n"))
+        await client.answer()
+        assert [each.content_type for each in shown.intake.taken] == ["application/json"]
+
+
+@pytest.mark.parametrize(
+    ("query", "hasty"),
+    [
+        ("", False),
+        ("?hasty=true", True),
+        ("?hasty=0", True),
+        ("?hasty=", False),
+        ("?hasty", False),
+        ("?x=1", False),
+    ],
+)
+async def test_hasty_is_any_word(*, query: str, hasty: bool) -> None:
+    """EventGate asks whether `hasty` is a word at all, not what it says."""
+    async with talking() as (client, shown):
+        await client.post(b"{}", f"/v1/events{query}")
+        assert [each.hasty for each in shown.intake.taken] == [hasty]
+
+
+@pytest.mark.parametrize(
+    "path", ["/v1/events", "/v1/events/", "/V1/Events", "/v1/events?x=%00"]
+)
+async def test_the_intake_is_found_as_express_finds_it(path: str) -> None:
+    """Capitals and a slash at the end lead to the same place."""
+    async with talking() as (client, _):
+        assert (await client.post(b"{}", path)).status == 201
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/nope?x=1", "/v1/events//", "/v1/events/x", "/v1/events%0A", "//v1/events"]
+)
+async def test_an_unknown_path_is_refused_in_eventgates_shape(path: str) -> None:
+    """A POST anywhere else is a 404 in JSON that says where events go, and the connection goes on."""
+    async with talking() as (client, _):
+        answer = await client.post(b"{}", path)
+        words = f"Cannot POST {path}; events are POSTed to /v1/events"
+        assert (answer.status, answer.reason) == (404, "Not Found")
+        assert answer.json == error(404, "not_found", "NotFound", words, uri=path)
+        assert (answer.headers["content-type"], answer.headers["x-eventgate-sidecar"]) == (JSON, "refused")
+        assert (await client.post(b"{}")).status == 201
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"])
+async def test_an_unknown_method_is_refused_in_eventgates_shape(method: str) -> None:
+    """Only POST takes events; anything else is a 404 in JSON, as from EventGate's router."""
+    async with talking() as (client, _):
+        await client.send(f"{method} /v1/events?x=1 HTTP/1.1\r\nhost: x\r\n\r\n".encode())
+        answer = await client.answer(method)
+        assert (answer.status, answer.headers["x-eventgate-sidecar"]) == (404, "refused")
+        if method != "HEAD":
+            words = f"Cannot {method} /v1/events?x=1; events are POSTed to /v1/events"
+            assert answer.json == error(404, "not_found", "NotFound", words, uri="/v1/events?x=1", method=method)
+
+
+async def test_a_body_nobody_can_read_is_refused_with_its_reason() -> None:
+    """What the intake raises becomes EventGate's 500 `internal_error`, with the words of the reason."""
+    async with talking() as (client, shown):
+        shown.intake.error = MalformedBody("Unexpected end of JSON input")
+        answer = await client.post(b"{")
+        assert (answer.status, answer.reason) == (500, "Internal Server Error")
+        assert answer.json == error(500, "internal_error", "SyntaxError", "Unexpected end of JSON input")
+        assert (await client.post(b"{")).status == 500
+
+
+async def test_an_empty_body_is_refused_without_a_body() -> None:
+    """EventGate says in the reason phrase alone that there was nothing to read."""
+    async with talking() as (client, shown):
+        shown.intake.error = EmptyBody()
+        answer = await client.post(b"")
+        reason = "Request body was empty. Must provide JSON encoded events."
+        assert (answer.status, answer.reason, answer.body) == (400, reason, b"")
+        assert answer.headers == {"x-eventgate-sidecar": "refused", "content-length": "0"}
+
+
+@pytest.mark.parametrize("size", [MAX_BODY_BYTES + 1, MAX_BODY_BYTES + 3_000_000])
+async def test_a_body_over_10_mb_is_refused(size: int) -> None:
+    """It is read to its end, so that its sender gets to read why, and the connection goes on."""
+    async with talking() as (client, shown):
+        answer = await client.post(bytes(size))
+        assert answer.json == error(500, "internal_error", "PayloadTooLargeError", "request entity too large")
+        assert (await client.post(b"{}")).status == 201
+        assert [each.body for each in shown.intake.taken] == [b"{}"]
+
+
+async def test_a_chunked_body_over_10_mb_is_refused() -> None:
+    """A body that does not say how long it is gets no further."""
+    async with talking() as (client, shown):
+        await client.send(chunked(*[bytes(1_000_000)] * 11) + LAST)
+        assert (await client.answer()).json == error(
+            500, "internal_error", "PayloadTooLargeError", "request entity too large"
+        )
+        assert shown.intake.taken == []
+
+
+async def test_a_body_of_exactly_10_mb_is_taken() -> None:
+    """The limit is the first size that passes, not the first that fails."""
+    async with talking() as (client, shown):
+        assert (await client.post(bytes(MAX_BODY_BYTES))).status == 201
+        assert [len(each.body) for each in shown.intake.taken] == [MAX_BODY_BYTES]
+
+
+async def test_a_body_without_end_is_hung_up_on() -> None:
+    """Someone who never stops sending is not listened to for ever, nor kept in memory."""
+    async with talking() as (client, shown):
+        await client.send(chunked())
+        million = b"%x\r\n%b\r\n" % (1_000_000, bytes(1_000_000))
+        for _ in range(100):
+            await client.send(million)
+            assert shown.events.bytes_in_flight <= MAX_BODY_BYTES
+        await client.rest()
+        assert shown.intake.taken == []
+
+
+@pytest.mark.parametrize("start", [post(b"half a body")[:-3], chunked(b"half")], ids=["announced", "chunked"])
+async def test_a_slow_body_is_refused(start: bytes) -> None:
+    """A body that does not come to an end in its time is told so, and the connection ends."""
+    async with talking(Capacity(body_seconds=0.05)) as (client, shown):
+        await client.send(start)
+        answer = await client.answer()
+        assert (answer.status, answer.reason, answer.headers["connection"]) == (
+            408,
+            "Request Timeout",
+            "close",
+        )
+        assert answer.json == error(
+            408, "timeout", "RequestTimeout", "the body was not complete within 0.05 s"
+        )
+        assert await client.rest() == b""
+        assert shown.intake.taken == []
+
+
+async def test_too_many_requests_are_asked_to_come_back() -> None:
+    """One more than is held at once gets 503 and `Retry-After: 1`; the others are answered, and then so is it."""
+    async with face(Capacity(requests=2)) as shown, contextlib.AsyncExitStack() as stack:
+        shown.intake.release.clear()
+        held = [await stack.enter_async_context(connected(shown.address)) for _ in range(2)]
+        for client in held:
+            await client.send(post(b"{}"))
+        await eventually(lambda: shown.events.in_flight == 2)
+        one_more = await stack.enter_async_context(connected(shown.address))
+        answer = await one_more.post(b"{}")
+        words = "2 requests are being answered already; try again in a second"
+        assert (answer.status, answer.headers["retry-after"]) == (503, "1")
+        assert answer.json == error(503, "overloaded", "ServiceUnavailable", words)
+        shown.intake.release.set()
+        assert [(await client.answer()).status for client in held] == [201, 201]
+        assert (await held[0].post(b"{}")).status == 201
+
+
+@pytest.mark.parametrize(
+    "data", [post(b"x" * 60), chunked(b"x" * 60) + LAST], ids=["announced", "chunked"]
+)
+async def test_too_many_bytes_are_asked_to_come_back(data: bytes) -> None:
+    """What would be more than is held at once gets 503, whether or not it said how long it is."""
+    async with face(Capacity(bytes=100)) as shown, connected(shown.address) as first:
+        shown.intake.release.clear()
+        await first.send(post(b"x" * 60))
+        await eventually(lambda: shown.held() == (1, 60))
+        async with connected(shown.address) as second:
+            await second.send(data)
+            answer = await second.answer()
+        words = "100 bytes are held already; try again in a second"
+        assert (answer.status, answer.headers["retry-after"]) == (503, "1")
+        assert answer.json == error(503, "overloaded", "ServiceUnavailable", words)
+        shown.intake.release.set()
+        assert (await first.answer()).status == 201
+
+
+@pytest.mark.parametrize(
+    "data", [post(b"whole body")[:-5], chunked(b"half"), post(bytes(5_000_000))[:-5]], ids=["a bit", "chunked", "big"]
+)
+async def test_a_client_that_leaves_in_its_body_leaves_nothing(data: bytes) -> None:
+    """What was read of a request that never became complete is forgotten."""
+    async with face() as shown:
+        async with connected(shown.address) as client:
+            await client.send(data)
+            await eventually(lambda: shown.events.in_flight == 1)
+        await eventually(lambda: shown.held() == (0, 0))
+        assert (shown.intake.taken, shown.log.getvalue()) == ([], "")
+
+
+async def test_a_client_that_leaves_does_not_cancel_its_delivery() -> None:
+    """Once a request is complete its events are delivered, whether or not anybody awaits the answer."""
+    async with face() as shown:
+        shown.intake.release.clear()
+        async with connected(shown.address) as client:
+            await client.send(post(b"{}"))
+            await eventually(lambda: len(shown.intake.taken) == 1)
+        shown.intake.release.set()
+        await eventually(lambda: shown.intake.finished == 1)
+
+
+async def test_a_bug_is_answered_and_logged() -> None:
+    """An error of our own is a 500 in EventGate's shape and a line in the log; the next request is served."""
+    async with talking() as (client, shown):
+        shown.intake.error = ZeroDivisionError("a bug")
+        words = "the sidecar met an error of its own; its log has more"
+        answer = await client.post(b"{}")
+        assert (answer.status, answer.json) == (500, error(500, "internal_error", "Error", words))
+        shown.intake.error = None
+        assert (await client.post(b"{}")).status == 201
+        logged = [json.loads(line)["eventgate_sidecar"] for line in shown.log.getvalue().splitlines()]
+        assert logged == [{"where": "intake", "error": "ZeroDivisionError: a bug"}]
+
+
+async def test_every_answer_is_counted_by_its_status() -> None:
+    """The metric of answers holds what was taken and what was refused."""
+    async with talking() as (client, shown):
+        await client.post(b"{}")
+        await client.post(b"{}")
+        shown.intake.error = EmptyBody()
+        await client.post(b"")
+        counted = shown.telemetry.exposition().decode().splitlines()
+    found = [line for line in counted if line.startswith("eventgate_sidecar_requests_total")]
+    assert found == [
+        'eventgate_sidecar_requests_total{status="201"} 2.0',
+        'eventgate_sidecar_requests_total{status="400"} 1.0',
+    ]
+
+
+# --- the cluster's face ---
+
+
+@contextlib.asynccontextmanager
+async def admin(*, ready: bool) -> AsyncIterator[Client]:
+    """One connection to the cluster's face."""
+    app = make_admin_app(Telemetry([], make_log(io.StringIO())), lambda: ready)
+
+    async def typed(scope: Scope, receive: Receive, send: Send) -> None:
+        await app(scope, receive, send)
+
+    async with serving(typed) as address, connected(address) as client:
+        yield client
+
+
+async def get(client: Client, path: str) -> Seen:
+    """GET `path`."""
+    await client.send(f"GET {path} HTTP/1.1\r\nhost: x\r\n\r\n".encode())
+    return await client.answer()
+
+
+async def test_metrics_are_prometheus_text() -> None:
+    """/metrics is what Prometheus scrapes, version first."""
+    async with admin(ready=True) as client:
+        answer = await get(client, "/metrics")
+        assert (answer.status, answer.headers["content-type"].partition(";")[0]) == (200, "text/plain")
+        assert b'eventgate_sidecar_info{version="' in answer.body
+
+
+async def test_livez_says_that_the_loop_turns() -> None:
+    """/livez is answered as long as anything is, ready or not."""
+    async with admin(ready=False) as client:
+        assert (await get(client, "/livez")).status == 200
+
+
+@pytest.mark.parametrize(("ready", "status", "words"), [(True, 200, b"ready\n"), (False, 503, b"starting\n")])
+async def test_readyz_says_whether_events_can_be_taken(*, ready: bool, status: int, words: bytes) -> None:
+    """/readyz is 503 until the sidecar is ready."""
+    async with admin(ready=ready) as client:
+        answer = await get(client, "/readyz")
+        assert (answer.status, answer.body) == (status, words)
+
+
+async def test_the_cluster_sees_no_events() -> None:
+    """The listener that the whole cluster reaches takes no events."""
+    async with admin(ready=True) as client:
+        assert (await client.post(b"{}")).status == 404

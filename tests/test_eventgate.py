@@ -1,0 +1,299 @@
+"""What the end of a POST to an endpoint means, on real sockets: a whole sidecar, and one endpoint that misbehaves."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from sidecar.eventgate import MAX_REPLY_BYTES
+from tests.fakes import (
+    Answer,
+    Authority,
+    FakeEventGate,
+    Reply,
+    accept,
+    answer,
+    close,
+    drip,
+    failures,
+    raw,
+    refusing,
+    reset,
+    stall,
+)
+from tests.running import Running, sidecar, to_one
+
+EVENT = b'{"meta":{"stream":"s","id":"a"},"n":1.0}'
+SHORT = {"timeouts": {"connect": "100ms", "attempt": "150ms", "deadline": "400ms"}}
+JSON_TYPE = {"content-type": "application/json; charset=utf-8"}
+OWN_ERROR = {
+    "status": 500,
+    "type": "internal_error",
+    "detail": "words",
+    "method": "POST",
+    "uri": "/v1/events",
+}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How one event ended that one endpoint was sent."""
+
+    answer: Answer
+    ends: dict[str, float]
+    """Class of an attempt's end → how many ended so."""
+    posts: int
+
+    @property
+    def said(self) -> str:
+        """The message about the event, up to what it says of the endpoint's name."""
+        (error,) = self.answer.json["error"]
+        message: str = error["context"]["message"]
+        return message.partition(": ")[2].partition(": ")[2]
+
+
+async def outcome(folder: Path, *replies: Reply, **settings: object) -> Outcome:
+    """Send one event to an endpoint that replies so, and never resend what may have been taken."""
+    async with FakeEventGate(*replies, otherwise=replies[-1]) as gate:
+        config = to_one(gate.address, **{"on_ambiguous": "fail", **SHORT, **settings})
+        async with sidecar(config, folder) as running:
+            seen = await running.post(EVENT)
+            return Outcome(seen, await ends(running), len(gate.requests))
+
+
+async def ends(running: Running) -> dict[str, float]:
+    """Return how the attempts so far ended, and how many so."""
+    counted = await running.metrics("eventgate_sidecar_posts_total")
+    return {labels.partition('result="')[2].partition('"')[0]: count for labels, count in counted.items()}
+
+
+async def test_an_event_is_sent_as_an_array_with_what_eventgate_needs(tmp_path: Path) -> None:
+    """The body, its type, where it goes, and the producer's headers: nothing else is said to EventGate."""
+    async with FakeEventGate() as gate, sidecar(to_one(gate.address), tmp_path) as running:
+        await running.post(
+            EVENT, "/v1/events?hasty=true", x_request_id="r", traceparent="t", user_agent="u", cookie="c"
+        )
+        (request,) = gate.requests
+    assert (request.method, request.target, request.body) == (
+        "POST",
+        "/v1/events?hasty=true",
+        b"[" + EVENT + b"]",
+    )
+    ignored = {"accept", "connection"}
+    assert {name: value for name, value in request.headers.items() if name not in ignored} == {
+        "host": gate_host(request.headers["host"]),
+        "content-type": "application/json",
+        "content-length": str(len(EVENT) + 2),
+        "accept-encoding": "identity",
+        "x-request-id": "r",
+        "traceparent": "t",
+        "user-agent": "u",
+    }
+
+
+def gate_host(host: str) -> str:
+    """Return `host` where it is the fake's."""
+    assert host.startswith("127.0.0.1:")
+    return host
+
+
+async def test_a_connection_is_used_again(tmp_path: Path) -> None:
+    """One connection carries POST after POST; the health check has its own."""
+    async with FakeEventGate() as gate, sidecar(to_one(gate.address), tmp_path) as running:
+        for _ in range(10):
+            assert (await running.post(EVENT)).status == 201
+        assert (len(gate.requests), gate.connections <= 2) == (10, True)
+
+
+# --- verdicts ---
+
+WRONG = {"status": "invalid", "event": json.loads(EVENT), "context": {"errorsText": "is wrong"}}
+BROKEN = {"status": "error", "event": json.loads(EVENT), "context": {"message": "Local: Message timed out"}}
+
+
+@pytest.mark.parametrize(
+    ("reply", "status", "body"),
+    [
+        (accept, 201, None),
+        (answer(202, "1 events hastily received."), 201, None),
+        (failures(400, invalid=[WRONG]), 400, {"invalid": [WRONG]}),
+        (failures(500, invalid=[], error=[BROKEN]), 500, {"invalid": [], "error": [BROKEN]}),
+    ],
+    ids=["accepted", "hasty", "invalid", "error"],
+)
+async def test_a_verdict_is_the_answer(tmp_path: Path, reply: Reply, status: int, body: object) -> None:
+    """What EventGate says of an event is passed on as it is, and not asked for again."""
+    seen = await outcome(tmp_path, reply)
+    assert (seen.answer.status, seen.answer.json if seen.answer.body else None) == (status, body)
+    assert (seen.ends, seen.posts) == ({"answered": 1.0}, 1)
+
+
+# --- no verdict ---
+
+
+def own_error(title: str) -> Reply:
+    """EventGate's answer to a body that it could not read."""
+    return answer(500, "Internal Server Error", json.dumps({**OWN_ERROR, "title": title}), JSON_TYPE)
+
+
+@pytest.mark.parametrize(
+    ("reply", "ended", "posts", "said"),
+    [
+        (answer(413, "Too Large"), "refused", 1, "it answered 413 Too Large, which says nothing about the events"),
+        (answer(404, "Not Found"), "refused", 1, "it answered 404 Not Found, which says nothing about the events"),
+        (answer(501, "Not Implemented"), "refused", 1, "it answered 501 Not Implemented, which says nothing about the events"),
+        (answer(400, "Bad Request", "text"), "refused", 1, "it answered 400 Bad Request, which says nothing about the events"),
+        (answer(200, "OK", "a login page"), "refused", 1, "it answered 200 OK, which says nothing about the events"),
+        (answer(204, ""), "refused", 1, "it answered 204 No Content, which says nothing about the events"),
+        (
+            answer(302, "Found", headers={"location": "http://127.0.0.1:1/v1/events"}),
+            "refused",
+            1,
+            "it answered 302 with a redirect; redirects are not followed, so its url is wrong",
+        ),
+        (own_error("PayloadTooLargeError"), "refused", 1, "EventGate answered 500 PayloadTooLargeError: words"),
+        (own_error("SyntaxError"), "refused", 1, "EventGate answered 500 SyntaxError: words"),
+        (
+            answer(429, "Too Many", headers={"retry-after": "60"}),
+            "throttled",
+            2,
+            "it answered 429 Too Many, which says nothing about the events",
+        ),
+        (
+            answer(503, "Later", headers={"retry-after": "60"}),
+            "throttled",
+            2,
+            "it answered 503 Later, which says nothing about the events",
+        ),
+        (answer(503, "Sorry", "no healthy upstream"), "infrastructure", 2, "it answered 503 Sorry, which says nothing about the events"),
+        (answer(502, "", "<html>"), "infrastructure", 2, "it answered 502 Bad Gateway, which says nothing about the events"),
+        (answer(500, "Oops", '{"oops": 1}'), "infrastructure", 2, "it answered 500 Oops, which says nothing about the events"),
+        (close, "ambiguous", 1, "connection lost before the answer was complete: Server disconnected; it may have been taken nevertheless"),
+        (stall, "ambiguous", 1, "no answer within 0.15 s; it may have been taken nevertheless"),
+        (drip(b"HTTP/1.1 201 Created\r\n" * 20), "ambiguous", 1, "no answer within 0.15 s; it may have been taken nevertheless"),
+    ],
+)  # fmt: skip
+async def test_without_a_verdict_the_class_decides(
+    tmp_path: Path, reply: Reply, ended: str, posts: int, said: str
+) -> None:
+    """Each way to fail has its class: a refusal is not repeated, a broken proxy is, a doubtful end is not here."""
+    seen = await outcome(tmp_path, reply)
+    assert (seen.said, seen.ends, seen.posts) == (said, {ended: float(posts)}, posts)
+    refused = ended == "refused"
+    assert (seen.answer.status, seen.answer.headers.get("retry-after")) == (
+        (500, None) if refused else (503, "1")
+    )
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        pytest.param(reset, id="reset"),
+        pytest.param(raw(b"HTTP/1.1 201 Created\r\ncontent-le"), id="half a head, then nothing"),
+        pytest.param(raw(b"SSH-2.0-OpenSSH_9.2\r\n"), id="another protocol"),
+        pytest.param(raw(b"HTTP/1.1 201 Created\r\ncontent-length: x\r\n\r\n"), id="a wrong length"),
+        pytest.param(answer(400, "Bad", b"x" * (MAX_REPLY_BYTES + 1)), id="an endless answer"),
+    ],
+)
+async def test_an_answer_that_breaks_off_leaves_doubt(tmp_path: Path, reply: Reply) -> None:
+    """After the event was written, whatever is no whole answer is ambiguous; the producer is told as much."""
+    seen = await outcome(tmp_path, reply, timeouts={"attempt": "1s", "deadline": "2s"})
+    assert (seen.ends, seen.posts, seen.answer.status) == ({"ambiguous": 1.0}, 1, 503)
+    assert seen.said.endswith("; it may have been taken nevertheless")
+
+
+async def test_half_an_answer_leaves_doubt(tmp_path: Path) -> None:
+    """A status alone is no verdict where the body that belongs to it did not come."""
+
+    async def half(request: object, line: object) -> None:
+        await raw(b"HTTP/1.1 207 Some\r\ncontent-length: 100\r\n\r\n{")(request, line)  # type: ignore[arg-type]
+        await close(request, line)  # type: ignore[arg-type]
+
+    seen = await outcome(tmp_path, half)
+    assert (seen.ends, seen.posts) == ({"ambiguous": 1.0}, 1)
+
+
+async def test_a_refused_connection_is_never_sent(tmp_path: Path) -> None:
+    """Where nobody listens nothing was sent, and the producer is told so within the deadline."""
+    with refusing() as address:
+        async with sidecar(to_one(address, on_ambiguous="fail", **SHORT), tmp_path) as running:
+            seen = Outcome(await running.post(EVENT), await ends(running), 0)
+    assert (seen.answer.status, seen.answer.headers["retry-after"]) == (503, "1")
+    assert set(seen.ends) == {"never_sent"}
+    assert "refused" in seen.said.lower()
+
+
+async def test_no_proxy_of_the_environment_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pod's HTTP_PROXY is for the internet; EventGate is not there."""
+    with refusing() as nobody:
+        for name in ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"):
+            monkeypatch.setenv(name, f"http://{nobody}")
+        seen = await outcome(tmp_path, accept)
+    assert (seen.answer.status, seen.ends) == (201, {"answered": 1.0})
+
+
+# --- TLS ---
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """Return a certificate authority."""
+    return Authority(tmp_path_factory.mktemp("ca"))
+
+
+async def sent_over_tls(gate: FakeEventGate, folder: Path, ca_file: Path, **tls: str) -> Outcome:
+    """Send one event to `gate` over TLS, verified against `ca_file`."""
+    settings = {"tls": {"ca_file": str(ca_file), **tls}, **SHORT}
+    async with gate, sidecar(to_one(gate.address, scheme="https", **settings), folder) as running:
+        return Outcome(await running.post(EVENT), await ends(running), len(gate.requests))
+
+
+async def test_a_certificate_of_the_authority_is_trusted(tmp_path: Path, authority: Authority) -> None:
+    """A certificate that `tls.ca_file` signed, for the host of the URL, is all it takes."""
+    gate = FakeEventGate(tls=authority.server("127.0.0.1"))
+    seen = await sent_over_tls(gate, tmp_path, authority.ca_file)
+    assert (seen.answer.status, seen.posts) == (201, 1)
+
+
+async def test_the_name_can_be_set(tmp_path: Path, authority: Authority) -> None:
+    """With `tls.server_name` that name is verified in place of the URL's host."""
+    gate = FakeEventGate(tls=authority.server("eventgate.discovery.wmnet"))
+    seen = await sent_over_tls(gate, tmp_path, authority.ca_file, server_name="eventgate.discovery.wmnet")
+    assert (seen.answer.status, seen.posts) == (201, 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "how", "words"),
+    [
+        ("another.name", {}, "IP address mismatch, certificate is not valid for '127.0.0.1'"),
+        ("127.0.0.1", {"days": -1}, "certificate has expired"),
+        ("127.0.0.1", {"signed": False}, "self-signed certificate"),
+    ],
+    ids=["wrong name", "expired", "self-signed"],
+)
+async def test_a_wrong_certificate_gets_no_event(
+    tmp_path: Path, authority: Authority, name: str, how: dict[str, int], words: str
+) -> None:
+    """Without a certificate that holds nothing is sent, and the words say what is wrong with it."""
+    gate = FakeEventGate(tls=authority.server(name, **how))  # type: ignore[arg-type]
+    seen = await sent_over_tls(gate, tmp_path, authority.ca_file)
+    assert (seen.answer.status, seen.posts, set(seen.ends)) == (503, 0, {"never_sent"})
+    assert words in seen.said
+
+
+async def test_a_stranger_is_not_trusted(tmp_path: Path, authority: Authority) -> None:
+    """A certificate of another authority than `tls.ca_file` gets no event."""
+    (tmp_path / "other").mkdir()
+    stranger = Authority(tmp_path / "other")
+    seen = await sent_over_tls(FakeEventGate(tls=stranger.server("127.0.0.1")), tmp_path, authority.ca_file)
+    assert (seen.answer.status, seen.posts, set(seen.ends)) == (503, 0, {"never_sent"})
+    assert "unable to get local issuer certificate" in seen.said
+
+
+async def test_plain_http_where_tls_is_spoken_is_never_sent(tmp_path: Path, authority: Authority) -> None:
+    """Nothing leaves unencrypted because the other side does not do TLS."""
+    seen = await sent_over_tls(FakeEventGate(), tmp_path, authority.ca_file)
+    assert (seen.answer.status, seen.posts, set(seen.ends)) == (503, 0, {"never_sent"})

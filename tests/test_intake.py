@@ -1,0 +1,316 @@
+"""One request's way: its events are routed, delivered, and answered for in EventGate's words."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import itertools
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sidecar.batching import array
+from sidecar.delivery import Delivery
+from sidecar.errors import BodyTooLarge, EmptyBody, MalformedBody
+from sidecar.event import Outgoing
+from sidecar.intake import Intake, Post
+from sidecar.loader import read
+from sidecar.results import EventStatus, Outcome, failed
+from sidecar.routing import Router
+from sidecar.telemetry import Telemetry, make_log
+from tests.fakes import PATIENCE
+
+ROUTES = """
+version: 1
+upstreams:
+  production: {url: http://production/v1/events}
+  staging: {url: http://staging/v1/events, accepts: [{stream: [score, renamed, both]}]}
+routes:
+  - {name: rename, match: {stream: score}, to: staging, stream: renamed}
+  - {name: keep, match: {stream: [both, secret]}, to: staging}
+  - {name: stop, match: {stream: stopped}, reject: "it was switched off"}
+  - {name: live, match: {stream: live}, to: production}
+"""
+
+CONFIG = read(ROUTES)
+Json = Any
+"""Whatever JSON can hold, as Python holds it."""
+
+
+class FakeDelivery(Delivery):
+    """Delivers to nobody: notes what it is given, and says of each event what `says` tells."""
+
+    def __init__(self) -> None:
+        """It needs none of what the real one stands on."""
+        self.sent: list[tuple[str, bytes, tuple[tuple[str, str], ...], bool]] = []
+        self.meet: asyncio.Barrier | None = None
+        """Where it is set, so many deliveries must be under way at once before any of them ends."""
+        self.says: dict[str, str] = {}
+        """Stream → `invalid` or `error`; others succeed."""
+
+    async def deliver(
+        self,
+        upstream: str,
+        events: Sequence[Outgoing],
+        headers: Sequence[tuple[str, str]],
+        hasty: bool,  # noqa: FBT001  as the real one has it
+    ) -> list[EventStatus]:
+        """Take events."""
+        self.sent.append((upstream, array(events), tuple(headers), hasty))
+        if self.meet is not None:
+            await self.meet.wait()
+        return [self._status(upstream, event) for event in events]
+
+    def _status(self, upstream: str, event: Outgoing) -> EventStatus:
+        match self.says.get(event.stream):
+            case "invalid":
+                described = (
+                    b'{"status":"invalid","event":%b,"context":{"errorsText":"is wrong"}}' % event.body
+                )
+                return EventStatus(event.index, "invalid", Outcome.INVALID, described, upstream=upstream)
+            case "error":
+                return failed(event.index, event.body, "nobody answers", unreachable=True)
+        return EventStatus(event.index, "success", Outcome.DELIVERED, upstream=upstream, endpoint="one")
+
+
+class Desk:
+    """An intake, with a fake delivery behind it."""
+
+    def __init__(self) -> None:
+        """Ids are counted, from id-1 on."""
+        self.delivery = FakeDelivery()
+        self.log = io.StringIO()
+        self.telemetry = Telemetry(["score", "live"], make_log(self.log))
+        numbers = itertools.count(1)
+        router = Router(CONFIG, {"env": "staging"})
+        self._intake = Intake(router, self.delivery, self.telemetry, lambda: f"id-{next(numbers)}")
+
+    async def take(
+        self, *events: object, hasty: bool = False, headers: tuple[tuple[str, str], ...] = ()
+    ) -> Json:
+        """Take a lone event, or several as an array; return status, reason, outcome and body."""
+        value = events[0] if len(events) == 1 else list(events)
+        return await self.take_bytes(json.dumps(value).encode(), hasty=hasty, headers=headers)
+
+    async def take_bytes(self, body: bytes, **more: Json) -> Json:
+        """Take a body as it is."""
+        values = {"content_type": "application/json", "content_encoding": "", "hasty": False, "headers": ()}
+        async with asyncio.timeout(PATIENCE):
+            answer = await self._intake.take(Post(body, **{**values, **more}))
+        return answer.status, answer.reason, answer.outcome, json.loads(answer.body) if answer.body else None
+
+    def counted(self) -> dict[tuple[str, str], float]:
+        """Return how many events were counted, by stream and outcome."""
+        metric = next(m for m in self.telemetry.registry.collect() if m.name == "eventgate_sidecar_events")
+        return {(each.labels["stream"], each.labels["outcome"]): each.value for each in metric.samples}
+
+
+def event(stream: str, id: str = "a", **more: object) -> dict[str, object]:  # noqa: A002  it is `meta.id`
+    """Return an event."""
+    return {"meta": {"stream": stream, "id": id}, **more}
+
+
+def refusal(event: object, message: str, route: str) -> dict[str, object]:
+    """Return how the sidecar describes an event that it does not let through."""
+    errors = [
+        {
+            "keyword": "route",
+            "dataPath": ".meta.stream",
+            "schemaPath": "routes.yaml",
+            "params": {"route": route},
+            "message": message,
+        }
+    ]
+    context = {"errors": errors, "errorsText": f"'.meta.stream' {message}"}
+    return {"status": "invalid", "event": event, "context": context}
+
+
+async def test_a_lone_event_is_delivered_and_answered_201() -> None:
+    """The everyday case: one event, its upstream, EventGate's words."""
+    desk = Desk()
+    assert await desk.take(event("live"), headers=(("x-request-id", "r"),)) == (
+        201,
+        "All 1 out of 1 events were accepted.",
+        "delivered; upstream=production; endpoint=one; route=live",
+        None,
+    )
+    assert desk.delivery.sent == [
+        ("production", b'[{"meta": {"stream": "live", "id": "a"}}]', (("x-request-id", "r"),), False)
+    ]
+
+
+async def test_a_stream_is_renamed_and_a_missing_id_is_given() -> None:
+    """Of the bytes of an event only `meta.stream` and a missing `meta.id` change."""
+    desk = Desk()
+    await desk.take_bytes(b'{ "n": 1.0e400,"meta" : {"stream":"score"} , "n" : 10000000000000000000000 }')
+    sent = b'[{ "n": 1.0e400,"meta" : {"id":"id-1","stream":"renamed"} , "n" : 10000000000000000000000 }]'
+    assert [body for _, body, _, _ in desk.delivery.sent] == [sent]
+
+
+@given(
+    st.recursive(st.none() | st.booleans() | st.text() | st.integers() | st.floats(), st.lists, max_leaves=5)
+)
+async def test_what_surrounds_the_stream_is_never_touched(value: object) -> None:
+    """Whatever an event holds beside its stream arrives as it was written."""
+    desk = Desk()
+    text = json.dumps(value).encode().replace(b"NaN", b"null").replace(b"Infinity", b"1e400")
+    await desk.take_bytes(
+        b'{"before": %b, "meta": {"id": "x", "stream": "score"}, "after":%b}' % (text, text)
+    )
+    sent = b'[{"before": %b, "meta": {"id": "x", "stream": "renamed"}, "after":%b}]' % (text, text)
+    assert [body for _, body, _, _ in desk.delivery.sent] == [sent]
+
+
+@pytest.mark.parametrize(
+    ("stream", "route", "message"),
+    [
+        (
+            "unheard-of",
+            "",
+            (
+                "no route in routes.yaml takes stream unheard-of from env=staging; "
+                "post to a stream that has a route, or ask for one"
+            ),
+        ),
+        ("stopped", "stop", "route stop refuses it: it was switched off"),
+        (
+            "secret",
+            "keep",
+            (
+                "route keep sends it to staging, which does not accept stream secret from env=staging; "
+                "see upstreams.staging.accepts in routes.yaml"
+            ),
+        ),
+    ],
+    ids=["no route", "a route that rejects", "not accepted"],
+)
+async def test_a_refused_event_says_which_route_and_what_to_do(stream: str, route: str, message: str) -> None:
+    """An event that is not let through is `invalid`, in EventGate's shape, and goes nowhere."""
+    desk = Desk()
+    status, reason, outcome, body = await desk.take(event(stream))
+    assert (status, reason) == (400, "1 out of 1 events were invalid and not accepted.")
+    assert outcome == ("refused; route=" + route if route else "refused")
+    assert body == {"invalid": [refusal(event(stream), message, route)]}
+    assert desk.delivery.sent == []
+
+
+async def test_an_array_is_split_and_merged_in_its_order() -> None:
+    """Events for two upstreams, some refused, some failing: one answer, each kind in the order of the request."""
+    desk = Desk()
+    desk.delivery.says = {"both": "invalid", "live": "error"}
+    array = [
+        event("both", "1"),
+        event("score", "2"),
+        event("stopped", "3"),
+        event("live", "4"),
+        event("both", "5"),
+    ]
+    status, reason, outcome, body = await desk.take(*array)
+    assert (status, reason) == (
+        207,
+        "1 out of 5 events were accepted, but 4 failed (3 invalid and 1 errored).",
+    )
+    assert outcome == "mixed; upstream=staging; endpoint=one; route=keep,live,rename,stop"
+    assert [each["event"]["meta"]["id"] for each in body["invalid"]] == ["1", "3", "5"]
+    assert [each["event"]["meta"]["id"] for each in body["error"]] == ["4"]
+    assert {upstream: len(json.loads(sent)) for upstream, sent, _, _ in desk.delivery.sent} == {
+        "staging": 3,
+        "production": 1,
+    }
+
+
+async def test_upstreams_are_served_side_by_side() -> None:
+    """Neither upstream's events wait for the other's: both deliveries are under way before either ends."""
+    desk = Desk()
+    desk.delivery.meet = asyncio.Barrier(2)
+    status, *_ = await desk.take(event("live", "1"), event("score", "2"))
+    assert status == 201
+
+
+async def test_events_of_one_id_are_told_apart_by_their_order() -> None:
+    """Two events with one `meta.id` travel apart from the others, where order alone says which one failed."""
+    desk = Desk()
+    await desk.take(event("live", "same"), event("live", "other"), event("live", "same", n=2))
+    sent = [[each["meta"]["id"] for each in json.loads(body)] for _, body, _, _ in desk.delivery.sent]
+    assert sent == [["other"], ["same", "same"]]
+
+
+async def test_hasty_is_passed_on_and_answered_202() -> None:
+    """A producer that does not want to wait is answered as EventGate does it."""
+    desk = Desk()
+    status, reason, *_ = await desk.take(event("live"), hasty=True)
+    assert (status, reason) == (202, "1 events hastily received.")
+    assert [hasty for *_, hasty in desk.delivery.sent] == [True]
+
+
+async def test_nothing_accepted_and_nobody_reached_is_503() -> None:
+    """Where trying again later may help, the status says so."""
+    desk = Desk()
+    desk.delivery.says = {"live": "error"}
+    status, reason, _, body = await desk.take(event("live"))
+    assert (status, reason) == (
+        503,
+        "1 out of 1 events had failures and were not accepted. (0 invalid and 1 errored).",
+    )
+    error = {"status": "error", "event": event("live"), "context": {"message": "nobody answers"}}
+    assert body == {"invalid": [], "error": [error]}
+
+
+@pytest.mark.parametrize(
+    ("body", "more", "error"),
+    [
+        (b"", {}, EmptyBody),
+        (b"[]", {}, EmptyBody),
+        (b"{}", {"content_type": "text/html"}, EmptyBody),
+        (b'{"meta"', {}, MalformedBody),
+        (b" " * (10 * 1024 * 1024 + 1), {}, BodyTooLarge),
+    ],
+    ids=["nothing", "an empty array", "another type", "half of one", "too long"],
+)
+async def test_a_body_without_events_goes_nowhere(
+    body: bytes, more: dict[str, str], error: type[Exception]
+) -> None:
+    """A body that cannot be read as events is refused as a whole."""
+    desk = Desk()
+    with pytest.raises(error):
+        await desk.take_bytes(body, **more)
+    assert desk.delivery.sent == []
+
+
+@settings(max_examples=40)
+@given(st.lists(st.sampled_from(["score", "both", "secret", "stopped", "live", "unheard-of"]), min_size=1))
+async def test_every_event_received_is_counted_once(streams: list[str]) -> None:
+    """Received equals the sum of the outcomes, stream by stream; streams that no route names share `_other`."""
+    desk = Desk()
+    desk.delivery.says = {"both": "invalid", "live": "error"}
+    await desk.take(*(event(stream, str(number)) for number, stream in enumerate(streams)))
+    outcomes = {
+        "score": ("score", "delivered"),
+        "live": ("live", "failed"),
+        "both": ("_other", "invalid"),
+        "secret": ("_other", "refused"),
+        "stopped": ("_other", "refused"),
+        "unheard-of": ("_other", "refused"),
+    }
+    ends = [outcomes[stream] for stream in streams]
+    assert desk.counted() == {end: float(ends.count(end)) for end in set(ends)}
+
+
+async def test_no_event_is_written_to_the_log() -> None:
+    """The log says which stream and why, and nothing of what stands in the event."""
+    desk = Desk()
+    desk.delivery.says = {"both": "invalid", "live": "error"}
+    marker = "Zq7MARKERq7Z"
+    streams = ["score", "both", "secret", "live"]
+    await desk.take(*(event(each, f"{marker}-{n}", **{marker: [marker]}) for n, each in enumerate(streams)))
+    logged = [json.loads(line)["eventgate_sidecar"] for line in desk.log.getvalue().splitlines()]
+    assert marker not in desk.log.getvalue()
+    assert {(each["stream"], each["outcome"], each["count"]) for each in logged} == {
+        ("both", "invalid", 1),
+        ("secret", "refused", 1),
+        ("live", "failed", 1),
+    }

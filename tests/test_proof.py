@@ -1,0 +1,119 @@
+"""The demo's proof finds whatever is wrong with an event, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from sidecar.demo.modelserver import DRAFTTOPIC, INVALID, OUTLINK, Kind, Post
+from sidecar.demo.proof import PROBLEMS, Gate, Record, lines_of, problems, repeated, ways
+from sidecar.loader import read
+from sidecar.routing import Router
+
+EQIAD = Gate("eqiad", "staging", "127.0.0.2", "staging.")
+CODFW = Gate("codfw", "staging", "127.0.0.3", "staging.")
+PRODUCTION = Gate("production", "production", "127.0.0.1", "eqiad.")
+ROUTER = Router(
+    read((Path(__file__).parent.parent / "routes.yaml").read_text()), {"env": "staging", "isvc": "demo"}
+)
+
+
+def post(kind: Kind, status: int = 201, id: str = "a") -> Post:  # noqa: A002  as EventGate calls it
+    """Return an event that was sent and answered."""
+    body = f'{{"meta": {{"stream": "{kind.stream}", "id": "{id}"}}, "n": 1.0}}'.encode()
+    return Post(kind, id, body, status, "", 0.001)
+
+
+def record(post: Post, gate: Gate, stream: str) -> Record:
+    """Return an event as it is in the file of an EventGate that took it as one of `stream`."""
+    raw = post.body.replace(post.kind.stream.encode(), stream.encode())
+    return Record(gate, stream, f"{gate.prefix}{stream}", post.id, raw)
+
+
+TEST_STREAM = "mediawiki.revision-score-test"
+SCORE, INVALID_SCORE, TOPIC = post(DRAFTTOPIC), post(INVALID, 400, "b"), post(OUTLINK, id="c")
+GOOD = [record(SCORE, PRODUCTION, TEST_STREAM), record(TOPIC, EQIAD, OUTLINK.stream)]
+
+
+def found(posts: list[Post], records: list[Record]) -> list[str]:
+    """Return which problems are found."""
+    return [problem for problem, _ in problems(posts, records, ROUTER)]
+
+
+def test_what_arrived_as_it_should_is_no_problem() -> None:
+    """A renamed score, a score under its own name and an invalid event that arrived nowhere: all is well."""
+    assert found([SCORE, INVALID_SCORE, TOPIC], GOOD) == []
+
+
+@pytest.mark.parametrize(
+    ("expected", "spoil"),
+    [
+        (["lost"], lambda records: records[1:]),
+        (["doubled"], lambda records: [*records, records[0]]),
+        (["doubled"], lambda records: [*records, replace(records[0], id="never sent")]),
+        (
+            ["misplaced"],
+            lambda records: [records[0], replace(records[1], gate=replace(EQIAD, prefix="eqiad."))],
+        ),
+        (
+            ["changed"],
+            lambda records: [replace(records[0], raw=records[0].raw.replace(b"1.0", b"1")), records[1]],
+        ),
+        (["misplaced"], lambda records: [record(SCORE, EQIAD, TEST_STREAM), records[1]]),
+        (["misplaced", "changed"], lambda records: [records[0], record(TOPIC, EQIAD, "elsewhere")]),
+        (
+            ["misplaced", "in_production_streams"],
+            lambda records: [records[0], record(TOPIC, PRODUCTION, OUTLINK.stream)],
+        ),
+    ],
+)
+def test_what_is_wrong_is_found(expected: list[str], spoil: Callable[[list[Record]], list[Record]]) -> None:
+    """Each way for an event to go astray has its name."""
+    assert found([SCORE, INVALID_SCORE, TOPIC], spoil(GOOD)) == expected
+    assert set(expected) <= set(PROBLEMS)
+
+
+def test_an_answer_that_an_event_does_not_deserve_is_found() -> None:
+    """A good event that was refused is a problem, and so is a bad one that was accepted, even if none is lost."""
+    assert found([replace(SCORE, status=500)], []) == ["wrongly_answered"]
+    assert found([replace(INVALID_SCORE, status=201)], [record(INVALID_SCORE, PRODUCTION, TEST_STREAM)]) == [
+        "wrongly_answered"
+    ]
+
+
+def test_a_refused_event_must_not_arrive() -> None:
+    """What EventGate refused is nowhere."""
+    assert found([INVALID_SCORE], [record(INVALID_SCORE, PRODUCTION, TEST_STREAM)]) == ["doubled"]
+
+
+def test_an_event_in_two_datacenters_is_counted_but_no_problem() -> None:
+    """At least once: a late answer sends the same event to the next datacenter too."""
+    both = [record(TOPIC, EQIAD, OUTLINK.stream), record(TOPIC, CODFW, OUTLINK.stream)]
+    assert found([TOPIC], both) == []
+    assert repeated(both) == 1
+
+
+def test_ways_count_what_arrived_where() -> None:
+    """For each kind of event: how many were sent, and where they are."""
+    way = next(way for way in ways([SCORE, TOPIC], GOOD) if way["stream"] == DRAFTTOPIC.stream)
+    assert way["sent"] == 1
+    assert way["arrived"] == [
+        {
+            "gate": "production",
+            "upstream": "production",
+            "stream": TEST_STREAM,
+            "topic": f"eqiad.{TEST_STREAM}",
+            "events": 1,
+        }
+    ]
+
+
+def test_a_line_that_is_being_written_is_left_out(tmp_path: Path) -> None:
+    """A file is read while others write to it."""
+    path = tmp_path / "lines"
+    assert lines_of(path) == []
+    path.write_text('{"a": 1}\nnot JSON\n{"b": ')
+    assert lines_of(path) == [{"a": 1}]

@@ -68,7 +68,9 @@ class Known:
     def __str__(self) -> str:
         """Return the way from the name to its addresses, as log and `probe` show it."""
         way = " → ".join((self.name, *self.chain, ", ".join(self.addresses) or "no address"))
-        return f"{way} (stale: {self.problem})" if self.stale else way
+        if not self.problem:
+            return way
+        return f"{way} ({'stale: ' if self.stale else ''}{self.problem})"
 
 
 def learn(known: Known, answer: Answer, now: float) -> Known:

@@ -76,12 +76,12 @@ class EventsEndpoint:
         except RequestError as error:
             answer = of_error(error, scope["method"], _target(scope))
             self._telemetry.emit(RequestRefused(answer.status, error.title, error.detail))
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  a bug of ours must not cost the producer its answer
             answer = _bug(scope)
             self._telemetry.emit(Unexpected("intake", f"{type(error).__name__}: {error}"))
         finally:
             self.in_flight -= 1
-            self.bytes_in_flight -= taken.size
+            self._give_back(taken)
             self.last_active = clock()
         if answer is not None:
             start = taken.complete_at or clock()
@@ -89,10 +89,8 @@ class EventsEndpoint:
             await _send(answer, send, close=not taken.complete_at)
 
     async def _answer(self, scope: Scope, receive: Receive, taken: _Taken) -> Answer:
-        if scope["method"] != "POST":
-            raise NotFound(f"Cannot {scope['method']} {_target(scope)}; events are POSTed to /v1/events")
         headers = _first_of_each(scope)
-        body = await self._body(headers.get("content-length", ""), receive, taken)
+        body = await self._body(self._refusal(scope, headers), receive, taken)
         return await self.intake.take(
             Post(
                 body=body,
@@ -103,43 +101,65 @@ class EventsEndpoint:
             )
         )
 
-    async def _body(self, content_length: str, receive: Receive, taken: _Taken) -> bytes:
-        """Read the body, within its time and within what may be in flight."""
+    def _refusal(self, scope: Scope, headers: dict[str, str]) -> RequestError | None:
+        """Return why this request is not taken, whatever its body is."""
+        if scope["method"] != "POST":
+            return NotFound(f"Cannot {scope['method']} {_target(scope)}; events are POSTed to /v1/events")
         if self.in_flight > self._capacity.requests:
             limit = self._capacity.requests
-            raise Overloaded(f"{limit} requests are being answered already; try again in a second")
-        announced = int(content_length) if content_length.isdigit() else 0
-        if announced <= MAX_BODY_BYTES and self.bytes_in_flight + announced > self._capacity.bytes:
-            raise Overloaded(f"{self._capacity.bytes} bytes are held already; try again in a second")
+            return Overloaded(f"{limit} requests are being answered already; try again in a second")
+        length = headers.get("content-length", "")
+        announced = int(length) if length.isdigit() else 0
+        return self._too_much(announced) if announced <= MAX_BODY_BYTES else None
+
+    async def _body(self, refusal: RequestError | None, receive: Receive, taken: _Taken) -> bytes:
+        """Read the body, within its time and within what may be in flight.
+
+        What is refused is read too, and dropped: its sender looks for the answer when all is sent.
+        """
         chunks: list[bytes] = []
+        more, size = True, 0
         try:
             async with asyncio.timeout(self._capacity.body_seconds):
-                more, size = True, 0
                 while more:
                     message = await receive()
                     if message["type"] == "http.disconnect":
                         raise Disconnected
                     chunk, more = message.get("body", b""), message.get("more_body", False)
                     size += len(chunk)
-                    self._take(chunk, size, chunks, taken)
+                    if size > MAX_DRAINED_BYTES:
+                        raise refusal or BodyTooLarge("request entity too large")
+                    refusal = refusal or self._take(chunk, size, taken)
+                    if refusal is None:
+                        chunks.append(chunk)
+                    else:
+                        chunks.clear()
+                        self._give_back(taken)
         except TimeoutError:
-            raise SlowBody(f"the body was not complete within {self._capacity.body_seconds:g} s") from None
+            limit = self._capacity.body_seconds
+            raise refusal or SlowBody(f"the body was not complete within {limit:g} s") from None
         taken.complete_at = time.monotonic()
-        if size > MAX_BODY_BYTES:
-            raise BodyTooLarge("request entity too large")
+        if refusal is not None:
+            raise refusal
         return b"".join(chunks)
 
-    def _take(self, chunk: bytes, size: int, chunks: list[bytes], taken: _Taken) -> None:
-        if size > MAX_DRAINED_BYTES:
-            raise BodyTooLarge("request entity too large")
+    def _take(self, chunk: bytes, size: int, taken: _Taken) -> RequestError | None:
         if size > MAX_BODY_BYTES:
-            chunks.clear()
-            return
-        taken.size += len(chunk)
-        self.bytes_in_flight += len(chunk)
-        if self.bytes_in_flight > self._capacity.bytes:
-            raise Overloaded(f"{self._capacity.bytes} bytes are held already; try again in a second")
-        chunks.append(chunk)
+            return BodyTooLarge("request entity too large")
+        refusal = self._too_much(len(chunk))
+        if refusal is None:
+            taken.size += len(chunk)
+            self.bytes_in_flight += len(chunk)
+        return refusal
+
+    def _give_back(self, taken: _Taken) -> None:
+        self.bytes_in_flight -= taken.size
+        taken.size = 0
+
+    def _too_much(self, size: int) -> RequestError | None:
+        if self.bytes_in_flight + size <= self._capacity.bytes:
+            return None
+        return Overloaded(f"{self._capacity.bytes} bytes are held already; try again in a second")
 
 
 class _Taken:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
@@ -105,7 +106,7 @@ def check(
         _fail(f"eventgate-sidecar: {error}")
     except ConfigError as error:
         if as_json:
-            _print_json({"ok": False, "problems": [_problem(each) for each in error.problems]})
+            _print_json({"ok": False, "problems": [asdict(each) for each in error.problems]})
         else:
             print("\n".join(map(str, error.problems)))
             print(f"\n{file}: {_count(len(error.problems), 'problem')}")
@@ -261,16 +262,6 @@ def _event(stream: str | None, file: Path | None) -> Event:
     if len(events) != 1:
         raise SettingError(f"{file} holds {len(events)} events; explain takes one")
     return events[0]
-
-
-def _problem(problem: Any) -> dict[str, object]:
-    return {
-        "file": problem.file,
-        "line": problem.mark.line,
-        "column": problem.mark.column,
-        "path": problem.path,
-        "message": problem.message,
-    }
 
 
 def _print_json(value: object) -> None:

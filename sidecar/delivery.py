@@ -8,6 +8,7 @@ still answer, and what it did is worth knowing; only one that is still connectin
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -31,7 +32,7 @@ _FAULTS = (FailureClass.NEVER_SENT, FailureClass.INFRASTRUCTURE, FailureClass.AM
 Result = list[EventStatus] | Failed
 
 
-@dataclass
+@dataclass(eq=False)
 class _Try:
     """An attempt under way."""
 
@@ -40,6 +41,19 @@ class _Try:
     attempt: Attempt
     task: asyncio.Task[Result]
     late_at: float
+    given_up: bool = False
+    """It was cancelled while still connecting; its task may take a moment to end."""
+
+    @property
+    def sent(self) -> bool:
+        """Whether it may have reached the endpoint."""
+        return self.attempt.sent_at is not None
+
+    def give_up(self) -> None:
+        """Cancel it, unless EventGate may have seen it already."""
+        if not self.sent:
+            self.given_up = True
+            self.task.cancel()
 
 
 @dataclass
@@ -64,19 +78,17 @@ class _Journey:
     @property
     def under_way(self) -> list[_Try]:
         """The attempts that have not ended."""
-        return [each for each in self.tries if not each.task.done()]
+        return [each for each in self.tries if not each.given_up and not each.task.done()]
 
     @property
     def sent(self) -> int:
         """How many attempts may have reached an endpoint."""
-        return sum(each.attempt.sent_at is not None for each in self.tries)
+        return sum(each.sent for each in self.tries)
 
     @property
     def may_have_been_taken(self) -> bool:
         """Whether EventGate may have taken the events without our knowing."""
-        return self.end.failure is FailureClass.AMBIGUOUS or any(
-            each.attempt.sent_at is not None for each in self.under_way
-        )
+        return self.end.failure is FailureClass.AMBIGUOUS or any(each.sent for each in self.under_way)
 
     def ended(self, each: _Try, failed: Failed) -> None:
         """Take note of how an attempt ended; that the events may have been taken is never forgotten."""
@@ -115,7 +127,7 @@ class Delivery:
         pool, budget = self._pools[upstream], self._budgets[upstream]
         give_up = self._clock() + pool.config.timeouts.deadline
         if not pool.looked_at.is_set():
-            await _wait_for(pool.looked_at, FIRST_ROUND_SECONDS)
+            await _wait_for(pool.looked_at, min(FIRST_ROUND_SECONDS, pool.config.timeouts.deadline))
         journey = _Journey(upstream, events, headers, hasty, give_up)
         budget.in_flight += 1
         try:
@@ -127,6 +139,10 @@ class Delivery:
                     break
         finally:
             budget.in_flight -= 1
+        for each in journey.under_way:
+            each.give_up()
+            failure = FailureClass.AMBIGUOUS if each.sent else FailureClass.NEVER_SENT
+            journey.ended(each, Failed(failure, f"no answer within {pool.config.timeouts.deadline:g} s"))
         return [_undelivered(event, upstream, pool, journey) for event in events]
 
     async def aclose(self) -> None:
@@ -136,31 +152,41 @@ class Delivery:
                 await address.eventgate.aclose()
 
     def _may_go_on(self, pool: Pool, journey: _Journey) -> bool:
-        if journey.under_way:
-            return True
         left = journey.give_up - self._clock()
+        if journey.under_way:
+            return left > 0
         return left >= MIN_ATTEMPT_SECONDS and may_try_again(journey.end, journey.sent, pool.config.on_ambiguous)
 
     def _launch(self, pool: Pool, budget: Budget, journey: _Journey) -> bool:
         """Start the next attempt, if there is one that may be started."""
-        if journey.sent >= MAX_ATTEMPTS:
+        connecting = sum(not each.sent for each in journey.under_way)
+        seconds = journey.give_up - self._clock()
+        if journey.sent + connecting >= MAX_ATTEMPTS or (journey.tries and seconds < MIN_ATTEMPT_SECONDS):
             return False
         choice = self._choose(pool, journey)
         address = pool.find(choice.endpoint, choice.address) if choice else None
         if choice is None or address is None or self._tasks is None:
             return False
         doubles = journey.may_have_been_taken
-        if doubles:
-            if pool.config.on_ambiguous == "fail" or not budget.allows:
-                return False
-            first = next(each for each in journey.tries if each.attempt.sent_at is not None)
-            self._telemetry.emit(Resent(journey.upstream, first.choice.endpoint, len(journey.events)))
+        if doubles and (pool.config.on_ambiguous == "fail" or not budget.allows):
+            return False
+        first = next((each.choice.endpoint for each in journey.tries if each.sent), journey.ended_at)
+
+        def release(_: object) -> None:
+            budget.second_attempts -= doubles
+            if choice.trial:
+                address.on_trial = False
+
+        # Taken here and not by the attempt itself: what starts in the same turn of the loop must see it.
+        budget.second_attempts += doubles
+        address.on_trial = address.on_trial or choice.trial
         attempt = Attempt()
-        now = self._clock()
-        seconds = journey.give_up - now
-        task = self._tasks.create_task(self._attempt(pool, budget, address, choice, journey, attempt, doubles))
+        task = self._tasks.create_task(
+            self._attempt(pool, address, choice, journey, attempt, first if doubles else None)
+        )
+        task.add_done_callback(release)
         late_after = pool.judge.suspect_after(address.standing, min(pool.config.timeouts.attempt, seconds))
-        journey.tries.append(_Try(choice, address, attempt, task, now + late_after))
+        journey.tries.append(_Try(choice, address, attempt, task, self._clock() + late_after))
         return True
 
     def _choose(self, pool: Pool, journey: _Journey) -> Choice | None:
@@ -174,9 +200,11 @@ class Delivery:
         if not journey.tries:
             self._note_first(journey.upstream, choices)
         choice = next_elsewhere(choices, journey.tried, other_endpoint=journey.sent > 0)
-        if choice is None and len(pool.endpoints) == 1 and len(journey.tries) == 1 and not journey.under_way:
+        if choice is None and choices and len(journey.tries) == 1 and not journey.under_way:
             # One endpoint alone is tried twice: a name with many servers behind it may well answer the second time.
-            return journey.tried[0]
+            # So is one that only asked for a rest, see `_let_rest`.
+            if len(pool.endpoints) == 1 or journey.end.failure is FailureClass.THROTTLED:
+                return choices[0]
         return choice
 
     def _note_first(self, upstream: str, choices: Sequence[Choice]) -> None:
@@ -190,7 +218,7 @@ class Delivery:
     async def _watch(self, pool: Pool, budget: Budget, journey: _Journey) -> list[EventStatus] | None:
         """Wait until an attempt ends or is late; return its verdict, or None where another may start."""
         newest = journey.tries[-1]
-        late_at = newest.late_at if not newest.task.done() else journey.give_up
+        late_at = newest.late_at if newest in journey.under_way else journey.give_up
         wait = max(0.0, min(late_at, journey.give_up) - self._clock())
         done, _ = await asyncio.wait(
             [each.task for each in journey.under_way], timeout=wait, return_when=asyncio.FIRST_COMPLETED
@@ -200,9 +228,11 @@ class Delivery:
                 continue
             result = each.task.result()
             if not isinstance(result, Failed):
+                for other in journey.under_way:
+                    other.give_up()
                 return result
             journey.ended(each, result)
-        if not done and self._clock() >= late_at:
+        if not done and newest in journey.under_way and self._clock() >= newest.late_at:
             self._suspect(pool, journey, newest)
         if journey.end.failure is FailureClass.THROTTLED and not journey.under_way:
             await self._let_rest(pool, journey)
@@ -214,32 +244,40 @@ class Delivery:
         seconds = pool.judge.suspect_after(late.address.standing, pool.config.timeouts.attempt)
         tell(self._telemetry, late.address, pool.judge.late(late.address.standing, seconds, now))
         late.address.check_now.set()
-        late.late_at = journey.give_up
-        if late.attempt.sent_at is None and self._choose(pool, journey) is not None:
-            late.task.cancel()
+        late.late_at = math.inf
+        if not late.sent and self._choose(pool, journey) is not None:
+            late.give_up()
             words = f"still connecting after {seconds * 1000:.0f} ms"
             journey.ended(late, Failed(FailureClass.NEVER_SENT, words))
+            if late.choice.trial:
+                changes = pool.judge.failed(late.address.standing, words, now, self._jitter(), trial=True)
+                tell(self._telemetry, late.address, changes)
 
     async def _let_rest(self, pool: Pool, journey: _Journey) -> None:
-        """Wait as long as a throttling endpoint asked for, if there is no other and time for it."""
+        """Where there is no other, wait as long as a throttling endpoint asked for, or end if that is too long."""
+        choice = self._choose(pool, journey)
+        if choice is None or next_elsewhere([choice], journey.tried, other_endpoint=False) is not None:
+            return
         left = journey.give_up - self._clock() - pool.config.timeouts.attempt
-        if self._choose(pool, journey) in journey.tried and 0 < journey.end.retry_after <= left:
-            await asyncio.sleep(journey.end.retry_after)
+        if journey.end.retry_after > left:
+            journey.give_up = self._clock()
+            return
+        await asyncio.sleep(journey.end.retry_after)
 
     async def _attempt(
         self,
         pool: Pool,
-        budget: Budget,
         address: Address,
         choice: Choice,
         journey: _Journey,
         attempt: Attempt,
-        doubles: bool,
+        first: str | None,
     ) -> Result:
-        """POST once, and take note of how it went; runs on when its journey is over."""
+        """POST once, and take note of how it went; runs on when its journey is over.
+
+        `first`: the endpoint that may have taken the events already.
+        """
         start = self._clock()
-        address.on_trial = address.on_trial or choice.trial
-        budget.second_attempts += doubles
         try:
             result = await address.eventgate.post(
                 journey.events, journey.headers, journey.hasty, journey.give_up - start, attempt
@@ -247,12 +285,10 @@ class Delivery:
         except Exception as error:  # noqa: BLE001  a bug of ours must not end the task group, and with it everything
             self._telemetry.emit(Unexpected("delivery", f"{type(error).__name__}: {error}"))
             result = Failed(FailureClass.AMBIGUOUS, "the sidecar met an error of its own; its log has more")
-        finally:
-            budget.second_attempts -= doubles
-            if choice.trial:
-                address.on_trial = False
         now = self._clock()
         seconds = now - start
+        if first is not None and attempt.sent_at is not None:
+            self._telemetry.emit(Resent(pool.name, first, len(journey.events)))
         if not isinstance(result, Failed):
             self._telemetry.emit(PostAnswered(pool.name, choice.endpoint, len(journey.events), seconds))
             server_seconds = now - (attempt.sent_at or start)

@@ -24,10 +24,8 @@ large are both a 500 with `type: internal_error`), so that a producer sees no di
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar
-
-if TYPE_CHECKING:
-    from sidecar.loader import Problem
+from dataclasses import dataclass
+from typing import ClassVar
 
 
 class SidecarError(Exception):
@@ -114,6 +112,25 @@ class Overloaded(RequestError):
     status = 503
     kind = "overloaded"
     title = "ServiceUnavailable"
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong in a file, where it stands, and the mend; line and column count from 1."""
+
+    file: str
+    line: int
+    column: int
+    path: str
+    message: str
+    text: str
+    """The line it stands in."""
+
+    def __str__(self) -> str:
+        """Return it as a compiler shows it: place, message, the line itself and a caret."""
+        subject = f"{self.path} " if self.path else ""
+        place = f"{self.file}:{self.line}:{self.column}"
+        return f"{place}: {subject}{self.message}\n    {self.text}\n    {' ' * (self.column - 1)}^"
 
 
 class ConfigError(SidecarError):

@@ -34,7 +34,7 @@ _CHARSET = re.compile(r";\s*charset\s*=\s*\"?([^\s;\"]+)", re.IGNORECASE)
 
 class _Meta(msgspec.Struct):
     stream: str | None = None
-    id: str | None | msgspec.UnsetType = msgspec.UNSET
+    id: str | msgspec.UnsetType | None = msgspec.UNSET
 
 
 class _Head(msgspec.Struct):

@@ -36,6 +36,10 @@ KEEPALIVE_SECONDS = 3.5
 """Below the 4.5 s after which Wikimedia's TLS proxies close an idle connection, so that we close it first."""
 
 
+UNREADABLE = frozenset({"SyntaxError", "PayloadTooLargeError", "UnsupportedMediaTypeError"})
+"""Titles of EventGate's own 500 for a body that it will not read, however often it is sent."""
+
+
 class _OwnError(msgspec.Struct):
     """EventGate's answer to a body it could not read (lib/util.js, setErrorHandler)."""
 
@@ -232,7 +236,7 @@ def _no_verdict(response: httpx.Response, body: bytes) -> Failed:
     status = response.status_code
     retry_after = _seconds(response.headers.get("retry-after"))
     own = _own_error(body)
-    if own is not None and own.title in ("SyntaxError", "PayloadTooLargeError"):
+    if own is not None and own.title in UNREADABLE:
         return Failed(FailureClass.REFUSED, f"EventGate answered {status} {own.title}: {own.detail}")
     words = response.reason_phrase or "without a reason"
     reason = f"it answered {status} {words}, which says nothing about the events"

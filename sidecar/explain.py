@@ -47,13 +47,13 @@ def in_text(found: Explanation) -> str:
     """Return an explanation as lines for a terminal."""
     labels = " ".join(f"{name}={value}" for name, value in found["labels"].items())
     lines = [f"event of stream {found['stream'] or '(none)'}, labels {labels or '(none)'}"]
-    for each in found["routes"]:
-        lines.append(f"  {'✓' if each['matched'] else '·'} {each['route']}: {each['because']}")
+    lines += [f"  {'✓' if each['matched'] else '·'} {each['route']}: {each['because']}" for each in found["routes"]]
     if found["refused"]:
         lines.append(f"refused: {found['refused']}")
     else:
-        renamed = found["sent_as"] != found["stream"]
-        lines.append(f"sent to {found['upstream']} as {found['sent_as']}{' (renamed)' if renamed else ''}")
+        renamed = " (renamed)" if found["sent_as"] != found["stream"] else ""
+        name = f"as {found['sent_as']}{renamed}" if found["sent_as"] else "as it is, without a stream"
+        lines.append(f"sent to {found['upstream']} {name}")
         lines += [f"  {url}" for url in found["endpoints"]]
     return "\n".join(lines) + "\n"
 

@@ -57,7 +57,8 @@ def next_elsewhere(choices: Sequence[Choice], tried: Sequence[Choice], *, other_
     `other_endpoint`: the events may already be at work at those tried, so an endpoint of which nothing was
     tried is better; where there is none, another address will do.
     """
-    left = [each for each in choices if each not in tried]
+    places = {(each.endpoint, each.address) for each in tried}
+    left = [each for each in choices if (each.endpoint, each.address) not in places]
     if other_endpoint:
         endpoints = {each.endpoint for each in tried}
         left.sort(key=lambda each: each.endpoint in endpoints)

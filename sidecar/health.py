@@ -169,7 +169,7 @@ class Judge:
         standing.last_answer = now
         standing.recent.append((now, True))
         standing.seconds.append(seconds)
-        if standing.health is Health.HEALTHY and now - standing.since >= self._outlier.max_ejection:
+        if standing.health is Health.HEALTHY and now - standing.back_since >= self._outlier.max_ejection:
             standing.ejections = 0
         signal = Signal.TRIAL_ANSWERED if trial else Signal.ANSWERED
         return self._apply(standing, [signal], "it answered a POST", now)
@@ -207,10 +207,10 @@ class Judge:
 
     def interval(self, standing: Standing, jitter: float) -> float:
         """Return the seconds to the next check, ±20 % by `jitter` (0 to 1); shorter while a streak is deciding."""
-        deciding = standing.health is Health.SUSPECTED or (
-            0 < standing.passed_in_a_row < self._check.rise and standing.health is not Health.HEALTHY
-        )
-        deciding = deciding or (0 < standing.failed_in_a_row < self._check.fall)
+        awaited = TRANSITIONS[standing.health]
+        deciding = standing.health is Health.SUSPECTED
+        deciding |= Signal.CHECKS_PASSED in awaited and 0 < standing.passed_in_a_row < self._check.rise
+        deciding |= Signal.CHECKS_FAILED in awaited and 0 < standing.failed_in_a_row < self._check.fall
         base = min(1.0, self._check.interval) if deciding else self._check.interval
         return base * (0.8 + 0.4 * jitter)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import enum
+import os
 import socket
 import ssl
 import time
@@ -61,33 +62,50 @@ class CheckResult:
 async def check(target: Target, timeout: float) -> CheckResult:
     """Check `target`; ends within `timeout` seconds, and raises nothing but cancellation."""
     result = CheckResult()
-    phase = [Phase.TCP]
+    progress = _Progress()
     try:
         async with asyncio.timeout(timeout):
-            await _run(target, result, phase)
+            await _run(target, result, progress)
     except TimeoutError:
-        result.words = _hung(phase[0], timeout)
+        result.words = _hung(progress, timeout)
     except ssl.SSLCertVerificationError as error:
         result.words = f"its certificate is not accepted: {error.verify_message}"
     except ssl.SSLError as error:
         result.words = f"TLS fails: {error.reason or error}"
     except ConnectionRefusedError:
         result.words = "refuses the connection"
-    except (OSError, h11.RemoteProtocolError) as error:
-        words = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        result.words = f"{phase[0].upper()} fails: {words}"
+    except (OSError, h11.ProtocolError, ValueError) as error:  # ValueError: a name or a path that no request can carry
+        result.words = f"{progress.phase.upper()} fails: {_words(error)}"
     return result
 
 
-def _hung(phase: Phase, timeout: float) -> str:
+@dataclass
+class _Progress:
+    """How far a check has come."""
+
+    phase: Phase = Phase.TCP
+    answering: bool = False
+    """Whether the answer has begun."""
+
+
+def _hung(progress: _Progress, timeout: float) -> str:
+    if progress.answering:
+        return f"begins to answer, and is not done within {timeout:g} s: too slow"
     return {
         Phase.TCP: f"nothing answers to connecting within {timeout:g} s: hangs",
         Phase.TLS: f"connects, then silent in the TLS handshake for {timeout:g} s: hangs",
         Phase.HTTP: f"connects, then silent for {timeout:g} s: hangs",
-    }[phase]
+    }[progress.phase]
 
 
-async def _run(target: Target, result: CheckResult, phase: list[Phase]) -> None:
+def _words(error: Exception) -> str:
+    """Say what went wrong as the system says it; asyncio's own words repeat the address."""
+    if isinstance(error, OSError) and error.errno:
+        return os.strerror(error.errno)
+    return str(error) or type(error).__name__
+
+
+async def _run(target: Target, result: CheckResult, progress: _Progress) -> None:
     loop = asyncio.get_running_loop()
     family = socket.AF_INET6 if ":" in target.address else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as connection:
@@ -97,7 +115,7 @@ async def _run(target: Target, result: CheckResult, phase: list[Phase]) -> None:
         result.seconds[Phase.TCP] = time.monotonic() - start
         start = time.monotonic()
         if target.tls is not None:
-            phase[0] = Phase.TLS
+            progress.phase = Phase.TLS
         reader, writer = await asyncio.open_connection(
             sock=connection, ssl=target.tls, server_hostname=target.server_name if target.tls else None
         )
@@ -105,9 +123,9 @@ async def _run(target: Target, result: CheckResult, phase: list[Phase]) -> None:
             if target.tls is not None:
                 result.seconds[Phase.TLS] = time.monotonic() - start
                 result.expires = _expiry(writer.get_extra_info("ssl_object"))
-            phase[0] = Phase.HTTP
+            progress.phase = Phase.HTTP
             start = time.monotonic()
-            response = await _get(target, reader, writer)
+            response = await _get(target, reader, writer, progress)
             result.seconds[Phase.HTTP] = time.monotonic() - start
         finally:
             writer.transport.abort()
@@ -119,7 +137,9 @@ def _expiry(ssl_object: Any) -> float | None:
     return ssl.cert_time_to_seconds(certificate["notAfter"]) if certificate else None
 
 
-async def _get(target: Target, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> h11.Response:
+async def _get(
+    target: Target, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, progress: _Progress
+) -> h11.Response:
     """Send the request, and read the answer to its end."""
     wire = h11.Connection(h11.CLIENT)
     headers = [("host", target.host), ("user-agent", "eventgate-sidecar"), ("connection", "close")]
@@ -132,13 +152,14 @@ async def _get(target: Target, reader: asyncio.StreamReader, writer: asyncio.Str
         if event is h11.NEED_DATA:
             data = await reader.read(16384)
             size += len(data)
+            progress.answering = size > 0
+            if not size:
+                raise ConnectionResetError("closes the connection without an answer")
             wire.receive_data(data)
         elif isinstance(event, h11.Response):
             response = event
         elif response is not None and (isinstance(event, h11.EndOfMessage) or size > MAX_REPLY_BYTES):
             return response
-        elif isinstance(event, h11.ConnectionClosed):
-            raise ConnectionResetError("closes the connection without an answer")
 
 
 def _judge(response: h11.Response, result: CheckResult) -> None:

@@ -16,28 +16,10 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from sidecar.config import Config, Expect, Route, Section, Test, Upstream, shown
-from sidecar.errors import ConfigError
+from sidecar.errors import ConfigError, Problem
 from sidecar.template import STREAM_NAME
 from sidecar.yamlmarks import Mark, Marked, Path
 from sidecar.yamlmarks import read as read_yaml
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """One thing that is wrong, where it stands, and the mend."""
-
-    file: str
-    mark: Mark
-    path: str
-    message: str
-    line: str
-    """The text of the line it stands in."""
-
-    def __str__(self) -> str:
-        """Return it as a compiler shows it: place, message, the line itself and a caret."""
-        caret = " " * (self.mark.column - 1) + "^"
-        subject = f"{self.path} " if self.path else ""
-        return f"{self.file}:{self.mark.line}:{self.mark.column}: {subject}{self.message}\n    {self.line}\n    {caret}"
 
 
 def read(text: str, file: str = "routes.yaml") -> Config:
@@ -52,7 +34,7 @@ def read(text: str, file: str = "routes.yaml") -> Config:
 
     def problem(mark: Mark, path: Path, message: str) -> Problem:
         line = lines[mark.line - 1] if mark.line <= len(lines) else ""
-        return Problem(file, mark, _dotted(path), message, line)
+        return Problem(file, mark.line, mark.column, _dotted(path), message, line)
 
     problems = [problem(mark, path, message) for mark, path, message in marked.complaints]
     config = None
@@ -60,7 +42,7 @@ def read(text: str, file: str = "routes.yaml") -> Config:
         config, found = _build(marked)
         problems = [problem(marked.mark_of(path), path, message) for path, message in found]
     if problems or config is None:
-        raise ConfigError(sorted(problems, key=lambda each: (each.mark.line, each.mark.column)))
+        raise ConfigError(sorted(problems, key=lambda each: (each.line, each.column)))
     return config
 
 

@@ -95,11 +95,11 @@ class Monitor:
             Checked(address.endpoint.upstream, address.endpoint.name, result.passed, sum(result.seconds.values()))
         )
         now = self._clock()
-        pool.judge.time_passed(address.standing, now)
+        changes = pool.judge.time_passed(address.standing, now)
         if result.passed:
-            changes = pool.judge.check_passed(address.standing, now)
+            changes += pool.judge.check_passed(address.standing, now)
         else:
-            changes = pool.judge.check_failed(address.standing, result.words, now)
+            changes += pool.judge.check_failed(address.standing, result.words, now)
             address.endpoint.look_up_now.set()  # a moved CNAME is the likeliest cause
         tell(self._telemetry, address, changes)
 

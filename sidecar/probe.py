@@ -8,11 +8,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
+from rich.text import Text
 
 from sidecar.addresses import Known, learn
-from sidecar.endpoints import Address, Endpoint, Pool, make_pools
 from sidecar.config import Config
+from sidecar.endpoints import Address, Endpoint, Pool, make_pools
 from sidecar.healthcheck import CheckResult, Phase, check
 from sidecar.resolver import Resolver
 
@@ -92,35 +94,45 @@ def as_data(found: list[Probed]) -> list[dict[str, object]]:
 
 
 def show(found: list[Probed], console: Console) -> None:
-    """Print the table an operator asks for, and the answer in one line an upstream."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in ("upstream", "endpoint", "address", "dns", "tcp", "tls", "http", "certificate", "verdict"):
-        right = title in ("dns", *Phase)
-        table.add_column(title, justify="right" if right else "left", no_wrap=title != "verdict", overflow="fold")
-    for each in found:
-        _add_rows(table, each)
-    console.print(table)
-    console.print()
+    """Print, for each upstream, which of its endpoints answer, and the table that says why."""
     for upstream in dict.fromkeys(each.endpoint.upstream for each in found):
-        healthy = [each.endpoint.name for each in found if each.endpoint.upstream == upstream and each.healthy]
-        answer = f"{' and '.join(healthy)} answer{'s' if len(healthy) == 1 else ''}" if healthy else "nothing answers"
-        console.print(f"{upstream}: {answer}", highlight=False)
-    for each in found:
-        if each.known.chain:
-            console.print(f"{each.endpoint.name}: {each.known}", style="dim", highlight=False, soft_wrap=True)
+        endpoints = [each for each in found if each.endpoint.upstream == upstream]
+        console.print(Text(_answer(upstream, endpoints), style="bold"), soft_wrap=True)
+        console.print(Padding(_table(endpoints), (0, 0, 0, 2)))
+        for each in endpoints:
+            if each.known.chain:
+                console.print(Text(f"  {each.endpoint.name}: {each.known}", style="dim"), soft_wrap=True)
+        console.print()
 
 
-def _add_rows(table: Table, each: Probed) -> None:
-    first = (each.endpoint.upstream, each.endpoint.name)
-    dns = _shown_ms(each.dns_seconds)
-    if not each.checks:
-        table.add_row(*first, "none", dns, "", "", "", "", f"[red]{each.known.problem}[/red]")
-    for ip, result in each.checks.items():
-        style = "green" if result.passed else "red"
-        mesh = " (through a service mesh)" if result.mesh and result.passed else ""
-        phases = [_shown_ms(result.seconds.get(phase)) for phase in Phase]
-        certificate = f"to {_date(result.expires)}" if result.expires else ""
-        table.add_row(*first, ip, dns, *phases, certificate, f"[{style}]{result.words}{mesh}[/{style}]")
+def _answer(upstream: str, endpoints: list[Probed]) -> str:
+    healthy = [each.endpoint.name for each in endpoints if each.healthy]
+    if not healthy:
+        return f"{upstream}: nothing answers"
+    return f"{upstream}: {' and '.join(healthy)} answer{'s' if len(healthy) == 1 else ''}"
+
+
+def _table(endpoints: list[Probed]) -> Table:
+    """Return a row for each address; what others said is put in as it is and never read as markup."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    if len(endpoints) > 1:
+        table.add_column("endpoint", no_wrap=True)
+    table.add_column("address", overflow="fold")
+    table.add_column("verdict", overflow="fold", min_width=16)
+    for title in ("dns", *Phase):
+        table.add_column(f"{title}\nms", justify="right", no_wrap=True)
+    table.add_column("cert.\nuntil", no_wrap=True)
+    for each in endpoints:
+        name = [Text(each.endpoint.name)] if len(endpoints) > 1 else []
+        dns = _shown_ms(each.dns_seconds)
+        if not each.checks:
+            table.add_row(*name, "none", Text(each.known.problem, style="red"), dns)
+        for ip, result in each.checks.items():
+            mesh = " (through a service mesh)" if result.mesh and result.passed else ""
+            verdict = Text(f"{result.words}{mesh}", style="green" if result.passed else "red")
+            phases = [_shown_ms(result.seconds.get(phase)) for phase in Phase]
+            table.add_row(*name, Text(ip), verdict, dns, *phases, _date(result.expires))
+    return table
 
 
 def _ms(seconds: float | None) -> float | None:
@@ -128,7 +140,10 @@ def _ms(seconds: float | None) -> float | None:
 
 
 def _shown_ms(seconds: float | None) -> str:
-    return "" if seconds is None else f"{seconds * 1000:.1f} ms"
+    if seconds is None:
+        return ""
+    milliseconds = seconds * 1000
+    return f"{milliseconds:.1f}" if milliseconds < 10 else f"{milliseconds:.0f}"
 
 
 def _date(seconds: float | None) -> str | None:

@@ -28,10 +28,16 @@ LIFETIME_SECONDS = 1.5
 class Resolver:
     """Looks names up; IPv4 unless the hosts file has only IPv6."""
 
-    def __init__(self, resolv_conf: Path = Path("/etc/resolv.conf"), hosts: Path = Path("/etc/hosts")) -> None:
-        """Both files are read again whenever they change."""
+    def __init__(
+        self,
+        resolv_conf: Path = Path("/etc/resolv.conf"),
+        hosts: Path = Path("/etc/hosts"),
+        port: int = 53,
+    ) -> None:
+        """Both files are read again whenever they change. `port` is that of every name server."""
         self._resolv_conf = resolv_conf
         self._hosts = hosts
+        self._port = port
         self._resolver: dns.asyncresolver.Resolver | None = None
         self._signature: tuple[int, int, int] | None = None
 
@@ -73,6 +79,7 @@ class Resolver:
         signature = _signature(self._resolv_conf)
         if self._resolver is None or signature != self._signature:
             resolver = dns.asyncresolver.Resolver(filename=str(self._resolv_conf))
+            resolver.port = self._port
             resolver.timeout = TIMEOUT_SECONDS
             resolver.lifetime = LIFETIME_SECONDS
             resolver.cache = None

@@ -21,7 +21,7 @@ from sidecar.endpoints import make_pools
 from sidecar.errors import SettingError
 from sidecar.healthcheck import check
 from sidecar.intake import Intake
-from sidecar.listener import Server, bind, make_server
+from sidecar.listener import bind, make_server
 from sidecar.monitor import Monitor
 from sidecar.resolver import Resolver
 from sidecar.routing import Router
@@ -94,13 +94,10 @@ class Runtime:
         intake = Intake(router, self._delivery, self.telemetry, lambda: str(uuid.uuid4()))
         self._events = EventsEndpoint(intake, self.telemetry)
         longest = max(upstream.timeouts.deadline for upstream in config.upstreams.values())
-        self._servers: list[tuple[Server, socket.socket]] = []
-        for address, app in (
-            (settings.listen, make_intake_app(self._events)),
-            (settings.admin, make_admin_app(self.telemetry, lambda: self._ready)),
-        ):
-            self._servers.append((make_server(app, longest + 0.5), bind(address)))
         self._ready = False
+        apps = make_intake_app(self._events), make_admin_app(self.telemetry, lambda: self._ready)
+        servers = [make_server(app, longest + 0.5) for app in apps]
+        self._servers = list(zip(servers, _bind_all(settings.listen, settings.admin), strict=True))
         labels = ",".join(f"{name}={value}" for name, value in settings.labels.items())
         self.telemetry.emit(ConfigLoaded(str(settings.routes), len(config.routes), len(config.upstreams), labels))
 
@@ -148,14 +145,27 @@ class Runtime:
     async def _quiet_or(self, told: asyncio.Queue[signal.Signals]) -> None:
         """Wait until nothing came for `quiet` seconds, or a second signal did."""
         clock = time.monotonic
-        begun = clock()
-        while (left := max(begun, self._events.last_active) + self._settings.quiet - clock()) > 0 or self._events.in_flight:
+        begun, quiet = clock(), self._settings.quiet
+        while (left := max(begun, self._events.last_active) + quiet - clock()) > 0 or self._events.in_flight:
             try:
                 async with asyncio.timeout(max(left, 0.1)):
                     await told.get()
                     return
             except TimeoutError:
                 continue
+
+
+def _bind_all(*addresses: str) -> list[socket.socket]:
+    """Listen on every address or on none."""
+    listening: list[socket.socket] = []
+    try:
+        for address in addresses:
+            listening.append(bind(address))  # noqa: PERF401  what was had is given back if the next cannot be
+    except SettingError:
+        for each in listening:
+            each.close()
+        raise
+    return listening
 
 
 def _address(listening: socket.socket) -> str:

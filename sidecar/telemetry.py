@@ -270,13 +270,32 @@ class Telemetry:
     def emit(self, happening: Happening) -> None:
         """Count it and log it, each where it is worth it."""
         match happening:
+            case RequestAnswered() | EventsEnded() | RequestRefused():
+                self._of_requests(happening)
+            case PostAnswered() | PostFailed() | Resent():
+                self._of_posts(happening)
+            case AddressesChanged() | Checked() | HealthChanged() | FailedOver():
+                self._of_health(happening)
+            case Unexpected():
+                self._log_line(logging.ERROR, happening)
+            case Listening() | ConfigLoaded() | Stopping() | Stopped():
+                self._log_line(logging.INFO, happening)
+
+    def _of_requests(self, happening: RequestAnswered | EventsEnded | RequestRefused) -> None:
+        match happening:
             case RequestAnswered(status, seconds):
                 self._requests.labels(str(status)).inc()
                 self._request_seconds.observe(seconds)
             case EventsEnded(stream, outcome, count, reason):
-                self._events.labels(stream if stream in self._streams else OTHER_STREAM, outcome).inc(count)
+                label = stream if stream in self._streams else OTHER_STREAM
+                self._events.labels(label, outcome).inc(count)
                 if reason:
-                    self._log_sampled(logging.WARNING, happening, (stream if stream in self._streams else "", outcome))
+                    self._log_sampled(logging.WARNING, happening, (label, outcome))
+            case RequestRefused(status, title, _):
+                self._log_sampled(logging.WARNING, happening, (status, title))
+
+    def _of_posts(self, happening: PostAnswered | PostFailed | Resent) -> None:
+        match happening:
             case PostAnswered(upstream, endpoint, _, seconds):
                 self._posts.labels(upstream, endpoint, "answered").inc()
                 self._post_seconds.labels(upstream, endpoint).observe(seconds)
@@ -286,6 +305,12 @@ class Telemetry:
                 self._log_sampled(logging.WARNING, happening, (upstream, endpoint, failure))
             case Resent(upstream, endpoint, events):
                 self._resent.labels(upstream, endpoint).inc(events)
+
+    def _of_health(self, happening: AddressesChanged | Checked | HealthChanged | FailedOver) -> None:
+        match happening:
+            case AddressesChanged(upstream, endpoint, _, _):
+                self._dns_changes.labels(upstream, endpoint).inc()
+                self._log_line(logging.INFO, happening)
             case Checked(upstream, endpoint, passed, _):
                 self._checks.labels(upstream, endpoint, "passed" if passed else "failed").inc()
             case HealthChanged(upstream, endpoint, _, _, after, _):
@@ -294,15 +319,6 @@ class Telemetry:
             case FailedOver(upstream, _, after):
                 self._failovers.labels(upstream, after).inc()
                 self._log_line(logging.WARNING, happening)
-            case AddressesChanged(upstream, endpoint, _, _):
-                self._dns_changes.labels(upstream, endpoint).inc()
-                self._log_line(logging.INFO, happening)
-            case RequestRefused(status, title, _):
-                self._log_sampled(logging.WARNING, happening, (status, title))
-            case Unexpected():
-                self._log_line(logging.ERROR, happening)
-            case Listening() | ConfigLoaded() | Stopping() | Stopped():
-                self._log_line(logging.INFO, happening)
 
     def exposition(self) -> bytes:
         """Return the metrics in Prometheus' text format."""
@@ -339,7 +355,7 @@ def make_log(stream: TextIO | None = None) -> logging.Logger:
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s", "%H:%M:%S"))
     else:
         handler.setFormatter(ecs_logging.StdlibFormatter(exclude_fields=["process", "log.origin", "log.original"]))
-    log = logging.Logger("eventgate-sidecar", logging.INFO)
+    log = logging.Logger("eventgate-sidecar", logging.INFO)  # noqa: LOG001  two sidecars in one process share none
     log.addHandler(handler)
     return log
 

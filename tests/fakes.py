@@ -48,9 +48,7 @@ Reply = Callable[[Received, Line], Awaitable[None]]
 """What is done about one request. It may write anything to the line, or close it."""
 
 
-def answer(
-    status: int, reason: str = "", body: bytes | str = b"", headers: Mapping[str, str] | None = None
-) -> Reply:
+def answer(status: int, reason: str = "", body: bytes | str = b"", headers: Mapping[str, str] | None = None) -> Reply:
     """Answer with these words."""
     data = body.encode() if isinstance(body, str) else body
     lines = [f"HTTP/1.1 {status} {reason}", f"content-length: {len(data)}"]
@@ -161,7 +159,7 @@ class FakeEventGate:
 
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(
-            self._serve, self._host, self._port, ssl=self._tls, limit=2**24
+            self._serve, self._host, self._port, ssl=self._tls, limit=2**24, backlog=1024
         )
         return self
 
@@ -242,7 +240,7 @@ def hanging() -> Iterator[str]:
         listening.listen(0)
         for _ in range(3):
             waiting = stack.enter_context(socket.socket())
-            waiting.setblocking(False)  # noqa: FBT003  it takes nothing by name
+            waiting.setblocking(False)
             with contextlib.suppress(BlockingIOError):
                 waiting.connect(listening.getsockname())
         yield f"127.0.0.1:{listening.getsockname()[1]}"
@@ -343,12 +341,10 @@ class Authority:
         """Make its key and its own certificate."""
         self._folder = folder
         self.ca_file = folder / "ca.pem"
-        self._openssl(
-            "req", "-x509", *self._new_key("ca"), "-days", "2", "-subj", "/CN=a CA", "-out", "ca.pem"
-        )
+        self._openssl("req", "-x509", *self._new_key("ca"), "-days", "2", "-subj", "/CN=a CA", "-out", "ca.pem")
 
     def server(self, name: str, *, days: int = 2, signed: bool = True) -> ssl.SSLContext:
-        """Return what a server of that name needs; with negative `days` expired, else `signed` by itself or us."""
+        """Return what a server needs; with `days` below 0 it has expired, if not `signed` it is its own CA."""
         names = f"subjectAltName={'IP' if name[0].isdigit() else 'DNS'}:{name}"
         request = ("-subj", f"/CN={name}", "-addext", names, "-out")
         if signed:

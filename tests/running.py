@@ -45,6 +45,8 @@ class Running:
     admin: str
     """Of the cluster's listener."""
     runtime: Runtime
+    task: asyncio.Task[None]
+    """Runs it; done when it has stopped."""
     written: io.StringIO
 
     @property
@@ -71,24 +73,22 @@ class Running:
 
 
 @contextlib.asynccontextmanager
-async def sidecar(
-    config: Mapping[str, Any], folder: Path, labels: Mapping[str, str] | None = None
-) -> AsyncIterator[Running]:
+async def sidecar(config: Mapping[str, Any], folder: Path, **settings: Any) -> AsyncIterator[Running]:
     """Run a whole sidecar with this configuration, on ports of its own; end it at once, as no signal does."""
     routes = folder / "routes.yaml"
     routes.write_text(json.dumps(config))  # JSON is YAML
     written = io.StringIO()
     with contextlib.redirect_stdout(written):
-        runtime = Runtime(Settings(routes, "127.0.0.1:0", "127.0.0.1:0", labels or {}))
+        runtime = Runtime(Settings(routes, "127.0.0.1:0", "127.0.0.1:0", **settings))
     async with asyncio.TaskGroup() as tasks:
         task = tasks.create_task(runtime.run())
         try:
             await eventually(lambda: "Listening" in written.getvalue())
             intake, admin = (listening.getsockname() for _, listening in runtime._servers)
-            yield Running(f"127.0.0.1:{intake[1]}", f"127.0.0.1:{admin[1]}", runtime, written)
+            yield Running(f"127.0.0.1:{intake[1]}", f"127.0.0.1:{admin[1]}", runtime, task, written)
         finally:
             for server, _ in runtime._servers:
-                for listening in server.servers:
+                for listening in getattr(server, "servers", ()):
                     listening.close()
             task.cancel()
 

@@ -1,4 +1,4 @@
-"""The validator judges as the general `jsonschema` package does, in Ajv's words, and judges nothing by halves."""
+"""The validator judges as the `jsonschema` package does, in Ajv's words, and judges nothing by halves."""
 
 from __future__ import annotations
 

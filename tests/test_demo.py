@@ -49,13 +49,12 @@ async def lines_until(process: Process, start: str) -> list[str]:
 
 def left_behind(folder: Path) -> list[str]:
     """Name what is left of a demo: its files, and processes that were started with them."""
-    commands = []
+    left = [str(path) for path in folder.iterdir()]
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         with contextlib.suppress(OSError):
-            commands.append(path.read_text().replace("\0", " "))
-    return [command for command in commands if str(folder) in command] + [
-        str(path) for path in folder.iterdir()
-    ]
+            command = path.read_text().replace("\0", " ")
+            left += [command] if str(folder) in command else []
+    return left
 
 
 def way_of(summary: dict[str, Any], stream: str, wrong: str = "") -> dict[str, Any]:
@@ -65,8 +64,9 @@ def way_of(summary: dict[str, Any], stream: str, wrong: str = "") -> dict[str, A
 
 
 async def test_every_event_arrives_where_routes_yaml_says(tmp_path: Path) -> None:
-    """A staging score arrives in the testing stream at production, an outlink score at staging as it was sent,
-    a bad event nowhere; the demo exits 0 and leaves nothing behind.
+    """A staging score arrives in production's testing stream, an outlink score in staging under its own name.
+
+    A bad event arrives nowhere. The demo exits 0 and leaves nothing behind.
     """
     async with demo(tmp_path, "--json") as process:
         output, _ = await process.communicate()

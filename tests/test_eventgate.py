@@ -1,10 +1,11 @@
-"""What the end of a POST to an endpoint means, on real sockets: a whole sidecar, and one endpoint that misbehaves."""
+"""What the end of a POST to an endpoint means, on real sockets: a whole sidecar before one that misbehaves."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -27,7 +28,7 @@ from tests.fakes import (
 from tests.running import Running, sidecar, to_one
 
 EVENT = b'{"meta":{"stream":"s","id":"a"},"n":1.0}'
-SHORT = {"timeouts": {"connect": "100ms", "attempt": "150ms", "deadline": "400ms"}}
+SHORT: dict[str, Any] = {"timeouts": {"connect": "100ms", "attempt": "150ms", "deadline": "400ms"}}
 JSON_TYPE = {"content-type": "application/json; charset=utf-8"}
 OWN_ERROR = {
     "status": 500,
@@ -55,7 +56,7 @@ class Outcome:
         return message.partition(": ")[2].partition(": ")[2]
 
 
-async def outcome(folder: Path, *replies: Reply, **settings: object) -> Outcome:
+async def outcome(folder: Path, *replies: Reply, **settings: Any) -> Outcome:
     """Send one event to an endpoint that replies so, and never resend what may have been taken."""
     async with FakeEventGate(*replies, otherwise=replies[-1]) as gate:
         config = to_one(gate.address, **{"on_ambiguous": "fail", **SHORT, **settings})
@@ -134,63 +135,66 @@ async def test_a_verdict_is_the_answer(tmp_path: Path, reply: Reply, status: int
 # --- no verdict ---
 
 
-def own_error(title: str) -> Reply:
-    """EventGate's answer to a body that it could not read."""
-    return answer(500, "Internal Server Error", json.dumps({**OWN_ERROR, "title": title}), JSON_TYPE)
+TWICE = {"infrastructure"}
+"""Classes after which a lone endpoint is tried once more; one that asks for longer than the deadline is not."""
 
 
 @pytest.mark.parametrize(
-    ("reply", "ended", "posts", "said"),
+    ("reply", "ended", "said"),
     [
-        (answer(413, "Too Large"), "refused", 1, "it answered 413 Too Large, which says nothing about the events"),
-        (answer(404, "Not Found"), "refused", 1, "it answered 404 Not Found, which says nothing about the events"),
-        (answer(501, "Not Implemented"), "refused", 1, "it answered 501 Not Implemented, which says nothing about the events"),
-        (answer(400, "Bad Request", "text"), "refused", 1, "it answered 400 Bad Request, which says nothing about the events"),
-        (answer(200, "OK", "a login page"), "refused", 1, "it answered 200 OK, which says nothing about the events"),
-        (answer(204, ""), "refused", 1, "it answered 204 No Content, which says nothing about the events"),
-        (
-            answer(302, "Found", headers={"location": "http://127.0.0.1:1/v1/events"}),
-            "refused",
-            1,
-            "it answered 302 with a redirect; redirects are not followed, so its url is wrong",
-        ),
-        (own_error("PayloadTooLargeError"), "refused", 1, "EventGate answered 500 PayloadTooLargeError: words"),
-        (own_error("SyntaxError"), "refused", 1, "EventGate answered 500 SyntaxError: words"),
-        (
-            answer(429, "Too Many", headers={"retry-after": "60"}),
-            "throttled",
-            2,
-            "it answered 429 Too Many, which says nothing about the events",
-        ),
-        (
-            answer(503, "Later", headers={"retry-after": "60"}),
-            "throttled",
-            2,
-            "it answered 503 Later, which says nothing about the events",
-        ),
-        (answer(503, "Sorry", "no healthy upstream"), "infrastructure", 2, "it answered 503 Sorry, which says nothing about the events"),
-        (answer(502, "", "<html>"), "infrastructure", 2, "it answered 502 Bad Gateway, which says nothing about the events"),
-        (answer(500, "Oops", '{"oops": 1}'), "infrastructure", 2, "it answered 500 Oops, which says nothing about the events"),
-        (close, "ambiguous", 1, "connection lost before the answer was complete: Server disconnected; it may have been taken nevertheless"),
-        (stall, "ambiguous", 1, "no answer within 0.15 s; it may have been taken nevertheless"),
-        (drip(b"HTTP/1.1 201 Created\r\n" * 20), "ambiguous", 1, "no answer within 0.15 s; it may have been taken nevertheless"),
+        (answer(413, "Too Large"), "refused", "413 Too Large"),
+        (answer(404, "Not Found"), "refused", "404 Not Found"),
+        (answer(501, "Not Implemented"), "refused", "501 Not Implemented"),
+        (answer(400, "Bad Request", "text"), "refused", "400 Bad Request"),
+        (answer(200, "OK", "a login page"), "refused", "200 OK"),
+        (answer(204, ""), "refused", "204 No Content"),
+        (answer(429, "Too Many", headers={"retry-after": "60"}), "throttled", "429 Too Many"),
+        (answer(503, "Later", headers={"retry-after": "60"}), "throttled", "503 Later"),
+        (answer(503, "Sorry", "no healthy upstream"), "infrastructure", "503 Sorry"),
+        (answer(502, "", "<html>"), "infrastructure", "502 Bad Gateway"),
+        (answer(500, "Oops", '{"oops": 1}'), "infrastructure", "500 Oops"),
     ],
-)  # fmt: skip
-async def test_without_a_verdict_the_class_decides(
-    tmp_path: Path, reply: Reply, ended: str, posts: int, said: str
-) -> None:
-    """Each way to fail has its class: a refusal is not repeated, a broken proxy is, a doubtful end is not here."""
+)
+async def test_without_a_verdict_the_status_decides(tmp_path: Path, reply: Reply, ended: str, said: str) -> None:
+    """A refusal is not repeated; what a broken or busy proxy said is."""
     seen = await outcome(tmp_path, reply)
-    assert (seen.said, seen.ends, seen.posts) == (said, {ended: float(posts)}, posts)
-    refused = ended == "refused"
-    assert (seen.answer.status, seen.answer.headers.get("retry-after")) == (
-        (500, None) if refused else (503, "1")
-    )
+    posts = 2 if ended in TWICE else 1
+    assert (seen.ends, seen.posts) == ({ended: float(posts)}, posts)
+    assert seen.said == f"it answered {said}, which says nothing about the events"
+    status = (500, None) if ended == "refused" else (503, "1")
+    assert (seen.answer.status, seen.answer.headers.get("retry-after")) == status
+
+
+@pytest.mark.parametrize("title", ["PayloadTooLargeError", "SyntaxError"])
+async def test_what_eventgate_cannot_read_is_not_sent_again(tmp_path: Path, title: str) -> None:
+    """EventGate's own 500 for a body that it cannot read is a refusal in its words."""
+    body = json.dumps({**OWN_ERROR, "title": title})
+    seen = await outcome(tmp_path, answer(500, "Internal Server Error", body, JSON_TYPE))
+    assert (seen.ends, seen.posts, seen.answer.status) == ({"refused": 1.0}, 1, 500)
+    assert seen.said == f"EventGate answered 500 {title}: words"
+
+
+async def test_a_redirect_is_not_followed(tmp_path: Path) -> None:
+    """An event goes where routes.yaml says and nowhere else."""
+    async with FakeEventGate() as elsewhere:
+        location = {"location": f"http://{elsewhere.address}/v1/events"}
+        seen = await outcome(tmp_path, answer(302, "Found", headers=location))
+        assert (seen.ends, seen.posts, elsewhere.requests) == ({"refused": 1.0}, 1, [])
+    assert seen.said == "it answered 302 with a redirect; redirects are not followed, so its url is wrong"
+
+
+@pytest.mark.parametrize("reply", [stall, drip(b"HTTP/1.1 201 Created\r\n" * 20)], ids=["nothing", "drips"])
+async def test_an_answer_that_does_not_come_in_time_leaves_doubt(tmp_path: Path, reply: Reply) -> None:
+    """What was sent and not answered may have been taken; the producer is told how long was waited."""
+    seen = await outcome(tmp_path, reply)
+    assert (seen.ends, seen.posts, seen.answer.status) == ({"ambiguous": 1.0}, 1, 503)
+    assert seen.said == "no answer within 0.15 s; it may have been taken nevertheless"
 
 
 @pytest.mark.parametrize(
     "reply",
     [
+        pytest.param(close, id="closed"),
         pytest.param(reset, id="reset"),
         pytest.param(raw(b"HTTP/1.1 201 Created\r\ncontent-le"), id="half a head, then nothing"),
         pytest.param(raw(b"SSH-2.0-OpenSSH_9.2\r\n"), id="another protocol"),
@@ -246,8 +250,8 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 
 async def sent_over_tls(gate: FakeEventGate, folder: Path, ca_file: Path, **tls: str) -> Outcome:
     """Send one event to `gate` over TLS, verified against `ca_file`."""
-    settings = {"tls": {"ca_file": str(ca_file), **tls}, **SHORT}
-    async with gate, sidecar(to_one(gate.address, scheme="https", **settings), folder) as running:
+    verified = {"ca_file": str(ca_file), **tls}
+    async with gate, sidecar(to_one(gate.address, scheme="https", tls=verified, **SHORT), folder) as running:
         return Outcome(await running.post(EVENT), await ends(running), len(gate.requests))
 
 
@@ -296,4 +300,4 @@ async def test_a_stranger_is_not_trusted(tmp_path: Path, authority: Authority) -
 async def test_plain_http_where_tls_is_spoken_is_never_sent(tmp_path: Path, authority: Authority) -> None:
     """Nothing leaves unencrypted because the other side does not do TLS."""
     seen = await sent_over_tls(FakeEventGate(), tmp_path, authority.ca_file)
-    assert (seen.answer.status, seen.posts, set(seen.ends)) == (503, 0, {"never_sent"})
+    assert (seen.answer.status, seen.posts, set(seen.ends) <= {"never_sent"}) == (503, 0, True)

@@ -68,9 +68,7 @@ class FakeDelivery(Delivery):
     def _status(self, upstream: str, event: Outgoing) -> EventStatus:
         match self.says.get(event.stream):
             case "invalid":
-                described = (
-                    b'{"status":"invalid","event":%b,"context":{"errorsText":"is wrong"}}' % event.body
-                )
+                described = b'{"status":"invalid","event":%b,"context":{"errorsText":"is wrong"}}' % event.body
                 return EventStatus(event.index, "invalid", Outcome.INVALID, described, upstream=upstream)
             case "error":
                 return failed(event.index, event.body, "nobody answers", unreachable=True)
@@ -89,9 +87,7 @@ class Desk:
         router = Router(CONFIG, {"env": "staging"})
         self._intake = Intake(router, self.delivery, self.telemetry, lambda: f"id-{next(numbers)}")
 
-    async def take(
-        self, *events: object, hasty: bool = False, headers: tuple[tuple[str, str], ...] = ()
-    ) -> Json:
+    async def take(self, *events: object, hasty: bool = False, headers: tuple[tuple[str, str], ...] = ()) -> Json:
         """Take a lone event, or several as an array; return status, reason, outcome and body."""
         value = events[0] if len(events) == 1 else list(events)
         return await self.take_bytes(json.dumps(value).encode(), hasty=hasty, headers=headers)
@@ -151,16 +147,12 @@ async def test_a_stream_is_renamed_and_a_missing_id_is_given() -> None:
     assert [body for _, body, _, _ in desk.delivery.sent] == [sent]
 
 
-@given(
-    st.recursive(st.none() | st.booleans() | st.text() | st.integers() | st.floats(), st.lists, max_leaves=5)
-)
+@given(st.recursive(st.none() | st.booleans() | st.text() | st.integers() | st.floats(), st.lists, max_leaves=5))
 async def test_what_surrounds_the_stream_is_never_touched(value: object) -> None:
     """Whatever an event holds beside its stream arrives as it was written."""
     desk = Desk()
     text = json.dumps(value).encode().replace(b"NaN", b"null").replace(b"Infinity", b"1e400")
-    await desk.take_bytes(
-        b'{"before": %b, "meta": {"id": "x", "stream": "score"}, "after":%b}' % (text, text)
-    )
+    await desk.take_bytes(b'{"before": %b, "meta": {"id": "x", "stream": "score"}, "after":%b}' % (text, text))
     sent = b'[{"before": %b, "meta": {"id": "x", "stream": "renamed"}, "after":%b}]' % (text, text)
     assert [body for _, body, _, _ in desk.delivery.sent] == [sent]
 
@@ -199,7 +191,7 @@ async def test_a_refused_event_says_which_route_and_what_to_do(stream: str, rout
 
 
 async def test_an_array_is_split_and_merged_in_its_order() -> None:
-    """Events for two upstreams, some refused, some failing: one answer, each kind in the order of the request."""
+    """Two upstreams, some refused, some failing: one answer, each kind in the order of the request."""
     desk = Desk()
     desk.delivery.says = {"both": "invalid", "live": "error"}
     array = [
@@ -271,9 +263,7 @@ async def test_nothing_accepted_and_nobody_reached_is_503() -> None:
     ],
     ids=["nothing", "an empty array", "another type", "half of one", "too long"],
 )
-async def test_a_body_without_events_goes_nowhere(
-    body: bytes, more: dict[str, str], error: type[Exception]
-) -> None:
+async def test_a_body_without_events_goes_nowhere(body: bytes, more: dict[str, str], error: type[Exception]) -> None:
     """A body that cannot be read as events is refused as a whole."""
     desk = Desk()
     with pytest.raises(error):
@@ -284,7 +274,7 @@ async def test_a_body_without_events_goes_nowhere(
 @settings(max_examples=40)
 @given(st.lists(st.sampled_from(["score", "both", "secret", "stopped", "live", "unheard-of"]), min_size=1))
 async def test_every_event_received_is_counted_once(streams: list[str]) -> None:
-    """Received equals the sum of the outcomes, stream by stream; streams that no route names share `_other`."""
+    """Received is the sum of the outcomes, stream by stream; streams no route names share `_other`."""
     desk = Desk()
     desk.delivery.says = {"both": "invalid", "live": "error"}
     await desk.take(*(event(stream, str(number)) for number, stream in enumerate(streams)))

@@ -328,9 +328,7 @@ async def test_a_client_that_vanishes_does_not_cancel_its_request() -> None:
 # --- addresses, headers, the end ---
 
 
-@pytest.mark.parametrize(
-    "address", ["", "8888", ":8888", "localhost:", "localhost:http", "localhost:65536", "a:-1"]
-)
+@pytest.mark.parametrize("address", ["", "8888", ":8888", "localhost:", "localhost:http", "localhost:65536", "a:-1"])
 def test_what_is_no_address_is_refused_with_an_example(address: str) -> None:
     """A wrong `--listen` is answered with how to write it."""
     with pytest.raises(SettingError) as raised:

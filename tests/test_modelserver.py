@@ -1,4 +1,4 @@
-"""The emulated model server makes events that the real schemas would take, and sends them as Lift Wing does."""
+"""The emulated model server makes events that their schemas take, and sends them as Lift Wing does."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ async def test_it_sends_as_many_events_as_it_is_asked_to() -> None:
 
 @pytest.mark.parametrize(("mode", "status"), [("unavailable", 503), ("refuse", 0)])
 async def test_a_failure_is_told_and_ends_nothing(mode: str, status: int) -> None:
-    """An error status, or no answer at all, is what became of that event; the others are sent all the same."""
+    """An error status, or no answer at all, is what became of that event; the others are still sent."""
     emulator = EventGateEmulator()
     emulator.fault = Fault(mode=mode)  # type: ignore[arg-type]
     posts = await sent_to(emulator, 5)

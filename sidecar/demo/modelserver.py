@@ -153,6 +153,7 @@ async def stream(
     """
 
     async def infer(kinds: Sequence[Kind], number: int) -> None:
+        """Send the events of one inference."""
         for kind in kinds:
             posts.append(await _send(session, url, kind, number))
             progress()

@@ -53,9 +53,7 @@ async def _serve(options: argparse.Namespace) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m sidecar.emulator", description="An emulated EventGate 1.8.4."
-    )
+    parser = argparse.ArgumentParser(prog="python -m sidecar.emulator", description="An emulated EventGate 1.8.4.")
     local = ("127.0.0.1", 0)
     add = parser.add_argument
     add("--name", default="eventgate", help="written beside every accepted event")

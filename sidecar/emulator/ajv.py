@@ -243,9 +243,7 @@ def _additional_rule(schema: Mapping[str, Any], where: str) -> _Check | None:
 def _enum_rule(keyword: str, schema: Mapping[str, Any], where: str) -> _Check:
     allowed = schema["enum"] if keyword == "enum" else [schema["const"]]
     params = {"allowedValues": allowed} if keyword == "enum" else {"allowedValue": schema["const"]}
-    message = (
-        "should be equal to one of the allowed values" if keyword == "enum" else "should be equal to constant"
-    )
+    message = "should be equal to one of the allowed values" if keyword == "enum" else "should be equal to constant"
 
     def rule(data: Json, place: _Place, errors: list[Error]) -> None:
         if not any(_same(data, value) for value in allowed):
@@ -265,9 +263,7 @@ def _error(keyword: str, place: _Place, where: str, params: dict[str, Any], mess
 
 
 def _missing(name: str, place: _Place, where: str) -> Error:
-    return _error(
-        "required", place, where, {"missingProperty": name}, f"should have required property '{name}'"
-    )
+    return _error("required", place, where, {"missingProperty": name}, f"should have required property '{name}'")
 
 
 def _steps(place: _Place) -> Iterator[str]:

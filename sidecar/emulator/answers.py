@@ -70,17 +70,13 @@ def verdict(total: int, invalid: list[dict[str, Any]], error: list[dict[str, Any
     if failed < total:
         accepted = f"{total - failed} out of {total} events were accepted"
         return Answer(207, f"{accepted}, but {failed} failed {counts}", _JSON, body)
-    return Answer(
-        500, f"{failed} out of {total} events had failures and were not accepted. {counts}", _JSON, body
-    )
+    return Answer(500, f"{failed} out of {total} events had failures and were not accepted. {counts}", _JSON, body)
 
 
 def refusal(error: bodyparser.BodyError, method: str, uri: str) -> Answer:
     """EventGate lib/util.js: whatever the parser threw becomes a 500."""
     body = {"status": 500, "type": "internal_error", "title": error.title, "detail": error.detail}
-    return Answer(
-        500, "Internal Server Error", _JSON, bodyparser.stringify({**body, "method": method, "uri": uri})
-    )
+    return Answer(500, "Internal Server Error", _JSON, bodyparser.stringify({**body, "method": method, "uri": uri}))
 
 
 def misplaced(uri: str, title: str, stream: str, streams: Mapping[str, str]) -> str | None:

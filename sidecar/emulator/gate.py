@@ -103,6 +103,7 @@ class EventGateEmulator:
 
     @fault.setter
     def fault(self, fault: Fault) -> None:
+        """Take effect at once; what an earlier fault held goes on."""
         self._fault = fault
         changed, self._changed = self._changed, asyncio.Event()
         self.on_fault(fault)
@@ -181,9 +182,7 @@ class EventGateEmulator:
                 return self._events([bodyparser.Element(json.loads(raw), raw)], headers, b"")
         return answers.not_found(method, path)
 
-    def _events(
-        self, elements: list[bodyparser.Element], headers: Mapping[bytes, bytes], query: bytes
-    ) -> Answer:
+    def _events(self, elements: list[bodyparser.Element], headers: Mapping[bytes, bytes], query: bytes) -> Answer:
         """Judge, keep and answer: EventGate routes/events.js."""
         if not elements:
             return answers.empty()
@@ -207,19 +206,15 @@ class EventGateEmulator:
     def _judge(self, event: ajv.Json) -> tuple[str, dict[str, Any]]:
         """The event's status and, unless it is success, its context. Fills in the schema's defaults."""
         if not isinstance(event, dict) or "$schema" not in event:
-            return "error", {
-                "message": "Field(s) $schema were missing from event and could not be extracted."
-            }
+            return "error", {"message": "Field(s) $schema were missing from event and could not be extracted."}
         uri = event["$schema"]
         validator = self._validators.get(uri) if isinstance(uri, str) else None
         if validator is None and (validator := self._load(uri)) is None:
             return "error", {"message": f"Failed loading schema at {uri}"}
         if errors := validator.errors(event):
             return "invalid", {"errors": errors, "errorsText": ajv.errors_text(errors)}
-        stream = event["meta"]["stream"]
-        if self.streams is not None and (
-            why := answers.misplaced(uri, validator.title, stream, self.streams)
-        ):
+        stream = _stream(event)
+        if self.streams is not None and (why := answers.misplaced(uri, validator.title, stream, self.streams)):
             return "error", {"message": why}
         if self._fault.mode == "kafka":
             return "error", {"message": "Local: Message timed out"}
@@ -248,7 +243,7 @@ class EventGateEmulator:
         passed_on = {name.decode(): headers[name].decode("latin-1") for name in _FORWARDED if name in headers}
         lines = []
         for element in accepted:
-            stream = element.value["meta"]["stream"]
+            stream = _stream(element.value)
             record = {
                 **common,
                 "stream": stream,
@@ -290,6 +285,12 @@ def _now() -> str:
     return now.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+def _stream(event: dict[str, Any]) -> str:
+    """The name in `meta.stream`; empty if the event's schema lets that be missing."""
+    meta = event.get("meta")
+    return str(meta.get("stream", "")) if isinstance(meta, dict) else ""
+
+
 def _line(record: dict[str, Any], raw: bytes) -> bytes:
     try:
         # The event's own bytes are already the JSON to write, unless they span lines.
@@ -318,9 +319,7 @@ async def _gone(receive: Receive) -> None:
 _Write = Callable[[asyncio.Transport, bytes], Awaitable[None]]
 
 
-async def _send(
-    answer: Answer, request: Mapping[bytes, bytes], send: Send, *, write: _Write | None = None
-) -> None:
+async def _send(answer: Answer, request: Mapping[bytes, bytes], send: Send, *, write: _Write | None = None) -> None:
     headers, body = list(_HEADERS), answer.body
     if answer.content_type is None:
         # So EventGate ends an answer without a body.

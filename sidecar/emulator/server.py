@@ -106,9 +106,7 @@ class _Listener:
     async def start(self) -> None:
         """Accept connections; does nothing if that is so already."""
         if self._server is None:
-            protocol = functools.partial(
-                _Protocol, config=self._config, server_state=self._state, app_state={}
-            )
+            protocol = functools.partial(_Protocol, config=self._config, server_state=self._state, app_state={})
             # The server closes what it is given, so it gets a duplicate.
             self._server = await asyncio.get_running_loop().create_server(
                 protocol, sock=self._socket.dup(), ssl=self._config.ssl, backlog=2048
@@ -166,7 +164,7 @@ def _bind(address: tuple[str, int]) -> socket.socket:
 def _new_socket(host: str) -> socket.socket:
     new = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
     new.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    new.setblocking(False)  # noqa: FBT003 - takes nothing by name
+    new.setblocking(False)
     return new
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import signal
 import sys
 import tempfile
@@ -12,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tests.netns import experiment, lab, needs, report
+from tests.netns.network import PREFIX
 from tests.netns.scenarios import SCENARIOS, Scenario, misses
 
 
@@ -28,24 +30,28 @@ async def run(scenarios: Sequence[Scenario], folder: Path) -> report.Results:
             own.mkdir()
             measured = await experiment.run(built, scenario, own)
             results.append((scenario, measured))
-            missed = misses(measured, scenario.bars)
+            missed = misses(scenario, measured)
             sys.stderr.write(f"{scenario.name}: {'; '.join(missed) or 'held'}\n")
     return results
 
 
 def main() -> int:
-    """Exit status: 0 where every bar was held, 1 where not, 2 where the lab cannot run here."""
+    """Exit status: 0 where every bar was held, 1 where not, 2 where the lab cannot run here, 130 where stopped."""
     options = _parser().parse_args()
     if why := needs.missing():
         sys.stderr.write(f"The failover lab cannot run here: {why}.\n")
         return 2
     chosen = [each for each in SCENARIOS if not options.only or each.name in options.only]
-    if options.keep:
-        options.keep.mkdir(parents=True)
-        results = asyncio.run(run(chosen, options.keep.resolve()))
-    else:
-        with tempfile.TemporaryDirectory(prefix="failover-") as folder:
-            results = asyncio.run(run(chosen, Path(folder)))
+    try:
+        if options.keep:
+            options.keep.mkdir(parents=True)
+            results = asyncio.run(run(chosen, options.keep.resolve()))
+        else:
+            with tempfile.TemporaryDirectory(prefix=f"{PREFIX}{os.getpid()}-") as folder:
+                results = asyncio.run(run(chosen, Path(folder)))
+    except (asyncio.CancelledError, KeyboardInterrupt):
+        sys.stderr.write("Stopped; everything is removed.\n")
+        return 130
     if options.json:
         sys.stdout.write(json.dumps(report.in_json(results), indent=2) + "\n")
     else:
@@ -53,7 +59,7 @@ def main() -> int:
     if options.write:
         options.write.parent.mkdir(parents=True, exist_ok=True)
         options.write.write_text(report.in_markdown(results), encoding="utf-8")
-    return 1 if any(misses(measured, scenario.bars) for scenario, measured in results) else 0
+    return 1 if any(misses(scenario, measured) for scenario, measured in results) else 0
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -98,7 +98,8 @@ async def eventgate(network: Network, host: str, certificate: Path, folder: Path
         try:
             yield EventGate(host, output, network, process, control)
         finally:
-            process.send_signal(signal.SIGCONT)
+            with contextlib.suppress(ProcessLookupError):
+                process.send_signal(signal.SIGCONT)
 
 
 @dataclass(frozen=True)

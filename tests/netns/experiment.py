@@ -93,7 +93,10 @@ async def run(lab: Lab, scenario: Scenario, folder: Path) -> Measured:
     grace = scenario.bars.outage.recovered_after if scenario.bars.outage else 0.0
     measured = measure(watch.look(), timeline, scenario.home, grace=grace, back=back)
     return dataclasses.replace(
-        measured, listened_after=sidecar.listened_after, exit_status=sidecar.exit_status
+        measured,
+        listened_after=sidecar.listened_after,
+        idled=sidecar.idled,
+        exit_status=sidecar.exit_status,
     )
 
 

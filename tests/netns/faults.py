@@ -152,6 +152,7 @@ class Relayed:
 
         @contextlib.asynccontextmanager
         async def fault(_: Lab) -> AsyncIterator[None]:
+            """The relay does as it is told."""
             assert self._relay is not None
             await self._relay.tell(words)
             try:
@@ -177,11 +178,13 @@ def late(through: Relayed) -> tuple[Fault, Fault]:
 
     @contextlib.asynccontextmanager
     async def setting(lab: Lab) -> AsyncIterator[None]:
+        """The relay, where it is needed."""
         async with nothing(lab) if needs.has_netem() else through.setting(lab):
             yield
 
     @contextlib.asynccontextmanager
     async def fault(lab: Lab) -> AsyncIterator[None]:
+        """By the one or the other."""
         async with _netem(lab) if needs.has_netem() else through.told(f"late {SLOW_SECONDS:g}")(lab):
             yield
 

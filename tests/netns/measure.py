@@ -82,6 +82,7 @@ class Measured:
     """How late the traffic itself was at worst."""
     seconds: float
     listened_after: float = 0.0
+    idled: float = 0.0
     exit_status: int | None = 0
 
 
@@ -122,7 +123,7 @@ def measure(
     return Measured(
         sent=len(answers),
         good=len(answers) - len(bad),
-        failures=Counter(_words(each) for each in bad),
+        failures=dict(Counter(_words(each) for each in bad)),
         worst_ms=max((each.took for each in answers), default=0.0) * 1000,
         slow=sum(each.took > SLOW_SECONDS for each in answers),
         lost=sum(each.good and each.id not in book.hosts for each in answers),
@@ -139,7 +140,7 @@ def measure(
 
 
 def _words(answer: Answer) -> str:
-    return f"{answer.status} {answer.words}" if answer.status is not None else answer.words
+    return f"{answer.status} {answer.words}".strip() if answer.status is not None else answer.words
 
 
 def _per_host(book: Book, sent: Collection[str]) -> Mapping[str, int]:

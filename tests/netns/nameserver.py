@@ -31,9 +31,7 @@ class NameServer:
         self._folder = folder
         self._running = contextlib.AsyncExitStack()
 
-    async def serve(
-        self, cnames: Mapping[str, str] = CNAMES, workers: Mapping[str, Sequence[str]] = WORKERS
-    ) -> None:
+    async def serve(self, cnames: Mapping[str, str] = CNAMES, workers: Mapping[str, Sequence[str]] = WORKERS) -> None:
         """Serve these names, and that no other exists."""
         hosts = self._folder / "workers"
         lines = [f"{address} {name}\n" for name, addresses in workers.items() for address in addresses]

@@ -13,12 +13,15 @@ import os
 import shutil
 import signal
 import socket
+import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 
 PREFIX = "egw"
 NETNS = Path("/run/netns")
+TEMPORARY = Path(tempfile.gettempdir())
+"""A run of its own, outside the tests, has a folder here named like its namespaces."""
 ETC = Path("/etc/netns")
 """What lies in `ETC/<namespace>/` stands in for the file of that name in /etc: `ip netns exec` sees to it."""
 SWITCH = "switch"
@@ -168,7 +171,7 @@ class Network:
             await command("ip", "-n", name, "link", "set", "dev", "eth0", "up")
 
     async def _remove_own(self) -> None:
-        await _remove(name for name in _ours() if name.startswith(f"{PREFIX}{os.getpid()}-"))
+        await _remove(self.namespace(host) for host in (*HOSTS, SWITCH))
 
 
 async def end(process: asyncio.subprocess.Process, number: signal.Signals = signal.SIGTERM) -> int:
@@ -186,7 +189,7 @@ async def end(process: asyncio.subprocess.Process, number: signal.Signals = sign
 
 
 def _ours() -> list[str]:
-    places = [place for place in (NETNS, ETC) if place.is_dir()]
+    places = [place for place in (NETNS, ETC, TEMPORARY) if place.is_dir()]
     return sorted({each.name for place in places for each in place.iterdir() if each.name.startswith(PREFIX)})
 
 
@@ -203,13 +206,14 @@ async def _remove(names: Iterator[str]) -> None:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(int(pid), signal.SIGKILL)
             await command("ip", "netns", "del", name)
-        _forget(ETC / name)
+        _forget(name)
 
 
-def _forget(folder: Path) -> None:
-    shutil.rmtree(folder, ignore_errors=True)
+def _forget(name: str) -> None:
+    for place in (ETC, TEMPORARY):
+        shutil.rmtree(place / name, ignore_errors=True)
     with contextlib.suppress(OSError):
-        folder.parent.rmdir()  # where nobody else has anything in it
+        ETC.rmdir()  # where nobody else has anything in it
 
 
 @contextlib.contextmanager

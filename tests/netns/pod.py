@@ -19,11 +19,9 @@ from tests.netns.network import LabError, Network, end, eventually, words_of
 UPSTREAM: dict[str, object] = {
     "url": "https://staging.svc.{datacenter}.wmnet:4492/v1/events",
     "datacenters": ["eqiad", "codfw"],
-    "health_check": {"interval": "1s"},
-    "failback": "3s",
 }
-"""The upstream in the sidecar's routes.yaml, without `tls`. What the lab needs otherwise than the defaults,
-such as health checks every second so that the experiments are short, belongs here and nowhere else."""
+SETTINGS: dict[str, object] = {"health_check": {"interval": "1s"}, "failback": "3s"}
+"""What the upstream in routes.yaml has otherwise than the defaults, so that the experiments are short."""
 ARGUMENTS: tuple[str, ...] = ()
 """More arguments for `serve`."""
 
@@ -41,13 +39,15 @@ class Sidecar:
     log: Path
     listened_after: float
     """Seconds from exec until it took connections."""
+    idled: float
+    """Of these, the seconds in which it waited for something that is no processor, such as an answer."""
     exit_status: int | None = None
     """After the end."""
 
 
 def routes(ca_file: Path) -> str:
     """Return the sidecar's configuration."""
-    upstream = {**UPSTREAM, "tls": {"ca_file": str(ca_file)}}
+    upstream = {**UPSTREAM, **SETTINGS, "tls": {"ca_file": str(ca_file)}}
     return yaml.safe_dump(
         {"version": 1, "upstreams": {"staging": upstream}, "routes": [{"name": "staging", "to": "staging"}]},
         sort_keys=False,
@@ -63,10 +63,11 @@ async def sidecar(lab: Lab, folder: Path, *, wait_ready: bool = True) -> AsyncIt
     clock = asyncio.get_running_loop().time
     start = clock()
     async with lab.network.running("pod", sys.executable, *serve, log=log, talks=False) as process:
-        found = Sidecar(log, 0.0)
+        found = Sidecar(log, 0.0, 0.0)
         try:
             await _until(lambda: _listens(lab.network), process, log)
             found.listened_after = clock() - start
+            found.idled = max(0.0, found.listened_after - _processor_seconds(process.pid))
             if wait_ready:
                 await _until(lambda: _ready(lab.network), process, log)
             yield found
@@ -119,6 +120,15 @@ async def _until(true: Callable[[], bool], process: asyncio.subprocess.Process, 
         raise LabError(f"the sidecar ended with status {process.returncode}: {words_of(log)}")
     if not came_true:
         raise LabError(f"the sidecar is not ready after {READY_SECONDS:g} s: {words_of(log)}")
+
+
+def _processor_seconds(pid: int) -> float:
+    """Return for how long a process ran or stood in line for a processor; 0 where nobody counts."""
+    try:
+        ran, stood = Path("/proc", str(pid), "schedstat").read_text().split()[:2]
+    except (OSError, ValueError):
+        return 0.0
+    return (int(ran) + int(stood)) / 1e9
 
 
 def _listens(network: Network) -> bool:

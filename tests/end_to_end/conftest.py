@@ -1,0 +1,33 @@
+"""What the tests of this folder run against."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.end_to_end.processes import Emulator, Sidecar, emulator, sidecar
+from tests.running import to_one
+
+
+@pytest.fixture(scope="module")
+def eventgate(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
+    """Run one emulated EventGate."""
+    with emulator(tmp_path_factory.mktemp("eventgate")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def before(eventgate: Emulator, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sidecar]:
+    """Run a sidecar before it that sends everything there, under the name it came with."""
+    with sidecar(written(to_one(eventgate.address), tmp_path_factory.mktemp("routes"))) as running:
+        yield running
+
+
+def written(config: object, folder: Path) -> Path:
+    """Write a configuration down; JSON is YAML."""
+    path = folder / "routes.yaml"
+    path.write_text(json.dumps(config))
+    return path

@@ -1,0 +1,195 @@
+"""Pools whose addresses no DNS found, with a scripted EventGate at each, in the time of the running loop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import math
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from sidecar.config import Timeouts, Upstream
+from sidecar.delivery import Delivery
+from sidecar.endpoints import Address, Pool
+from sidecar.event import Outgoing
+from sidecar.eventgate import Attempt, EventGate
+from sidecar.health import Health
+from sidecar.results import EventStatus, Outcome
+from sidecar.retry import Failed, FailureClass
+from sidecar.telemetry import Happening, Telemetry
+
+Kind = TypeVar("Kind")
+
+NEVER = math.inf
+
+
+def now() -> float:
+    """Return the time of the running loop."""
+    return asyncio.get_running_loop().time()
+
+
+class Recorder(Telemetry):
+    """Keeps what is emitted."""
+
+    def __init__(self) -> None:
+        super().__init__((), logging.getLogger("nobody reads it"))
+        self.happenings: list[Happening] = []
+
+    def emit(self, happening: Happening) -> None:
+        """Keep it, and count it as ever."""
+        self.happenings.append(happening)
+        super().emit(happening)
+
+    def all_of(self, kind: type[Kind]) -> list[Kind]:
+        """Return those of one kind."""
+        return [each for each in self.happenings if isinstance(each, kind)]
+
+
+@dataclass(frozen=True)
+class Act:
+    """What one POST meets; without arguments it is accepted at once."""
+
+    connects: float = 0.0
+    """Seconds until it is sent."""
+    takes: float = 0.0
+    """Seconds from there to its end."""
+    end: Failed | Exception | None = None
+    """Nothing: EventGate accepts it."""
+
+
+HANG = Act(takes=NEVER)
+NO_CONNECTION = Act(connects=NEVER)
+
+
+def refuses() -> Act:
+    """The connection is refused."""
+    return Act(0.0, 0.0, Failed(FailureClass.NEVER_SENT, "cannot connect: Connection refused"))
+
+
+def fails(failure: FailureClass, takes: float = 0.0, retry_after: float = 0.0) -> Act:
+    """It is sent and ends without a verdict, for the reason "it fails"."""
+    return Act(0.0, takes, Failed(failure, "it fails", retry_after))
+
+
+@dataclass
+class Posted:
+    """One POST as it went."""
+
+    body: tuple[bytes, ...]
+    begun: float
+    sent: float = NEVER
+    ended: float = NEVER
+    end: Failed | Exception | None = None
+    """Nothing: it was accepted, or given up before it was sent."""
+
+
+class ScriptedEventGate(EventGate):
+    """Meets its first POST as `acts[0]` says, its second as `acts[1]`, then as `otherwise`."""
+
+    def __init__(self, name: str, timeouts: Timeouts, acts: Sequence[Act], otherwise: Act) -> None:
+        self._name = name
+        self._limits = timeouts
+        self._acts = list(acts)
+        self._otherwise = otherwise
+        self.posts: list[Posted] = []
+        self.drained = False
+        self.closed = False
+
+    @property
+    def begun(self) -> list[float]:
+        """When each POST began."""
+        return [each.begun for each in self.posts]
+
+    @property
+    def sent(self) -> list[Posted]:
+        """Those that were sent."""
+        return [each for each in self.posts if each.sent < NEVER]
+
+    async def post(
+        self,
+        events: Sequence[Outgoing],
+        headers: Sequence[tuple[str, str]],
+        hasty: bool,  # noqa: FBT001  as its parent has it
+        seconds: float,
+        attempt: Attempt,
+    ) -> list[EventStatus] | Failed:
+        """Do as the script says, within the time limits of a real one; a success is `described` by who took it."""
+        del headers, hasty
+        act = self._acts.pop(0) if self._acts else self._otherwise
+        posted = Posted(tuple(event.body for event in events), now())
+        self.posts.append(posted)
+        posted.end = await self._meet(act, posted, min(seconds, self._limits.attempt), attempt)
+        posted.ended = now()
+        if isinstance(posted.end, Exception):
+            raise posted.end
+        took = f"{self._name} {len(self.posts)}".encode()
+        return posted.end or [EventStatus(event.index, "success", Outcome.DELIVERED, took) for event in events]
+
+    async def _meet(self, act: Act, posted: Posted, limit: float, attempt: Attempt) -> Failed | Exception | None:
+        never_sent = isinstance(act.end, Failed) and act.end.failure is FailureClass.NEVER_SENT
+        if not await _passes(act.connects, min(limit, self._limits.connect)):
+            return Failed(FailureClass.NEVER_SENT, "cannot connect in time")
+        if never_sent or isinstance(act.end, Exception):
+            return act.end
+        attempt.sent_at = posted.sent = now()
+        if not await _passes(act.takes, posted.begun + limit - now()):
+            return Failed(FailureClass.AMBIGUOUS, "no answer in time")
+        return act.end
+
+    async def drain(self) -> None:
+        """Nothing is ever kept open."""
+        self.drained = True
+
+    async def aclose(self) -> None:
+        """Nothing is ever kept open."""
+        self.closed = True
+
+
+async def _passes(seconds: float, limit: float) -> bool:
+    """Wait `seconds`, `limit` at most; return whether they passed."""
+    await asyncio.sleep(max(0.0, min(seconds, limit)))
+    return seconds <= limit
+
+
+def bare_pool(*datacenters: str, **settings: object) -> Pool:
+    """Return a pool of which nothing is known yet; a single endpoint is called eqiad:80."""
+    several = len(datacenters) > 1
+    url = "http://{datacenter}/v1/events" if several else "http://eqiad:80/v1/events"
+    config = {"url": url, "datacenters": list(datacenters) if several else [], **settings}
+    return Pool("main", Upstream.model_validate(config))
+
+
+def make_pool(places: Mapping[str, Sequence[str]], **settings: object) -> Pool:
+    """Return a pool of these endpoints and addresses, all of them healthy and looked at."""
+    pool = bare_pool(*places, **settings)
+    for endpoint, ips in zip(pool.endpoints, places.values(), strict=True):
+        endpoint.set_addresses(tuple(ips))
+        pool.looked_at_endpoint(endpoint)
+    for address in pool.addresses:
+        pool.judge.check_passed(address.standing, 0.0)
+        script(address)
+    return pool
+
+
+def script(address: Address, *acts: Act, otherwise: Act = Act()) -> ScriptedEventGate:
+    """Put a scripted EventGate at an address."""
+    fake = ScriptedEventGate(address.ip, address.endpoint.config.timeouts, acts, otherwise)
+    address.eventgate = fake
+    return fake
+
+
+@contextlib.asynccontextmanager
+async def delivering(pool: Pool) -> AsyncIterator[tuple[Delivery, Recorder]]:
+    """Deliver to this pool, and see its attempts to their end; yield what tells of it too."""
+    recorder = Recorder()
+    delivery = Delivery({pool.name: pool}, recorder, lambda: 0.5, now)
+    async with asyncio.TaskGroup() as tasks:
+        delivery.start(tasks)
+        yield delivery, recorder
+
+
+def all_healths(pool: Pool) -> dict[str, Health]:
+    """Return the health of each address."""
+    return {address.ip: address.standing.health for address in pool.addresses}

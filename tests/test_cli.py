@@ -1,0 +1,293 @@
+"""The command line: what is printed, in text and as JSON, and the exit status."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from sidecar import __version__
+from sidecar.cli import app
+
+ROUTES = """\
+version: 1
+upstreams:
+  staging: {url: "https://staging.svc.{datacenter}.wmnet:4492/v1/events", datacenters: [eqiad, codfw]}
+routes:
+  - {name: rename, match: {labels: {env: staging}, stream: score}, to: staging, stream: score-test}
+  - {name: keep, match: {labels: {env: staging}, stream: links}, to: staging}
+tests:
+  - name: a score is renamed
+    labels: {env: staging}
+    event: {meta: {stream: score}}
+    expect: {upstream: staging, stream: score-test}
+"""
+WRONG_TEST = """\
+  - name: this is not so
+    labels: {env: staging}
+    event: {meta: {stream: links}}
+    expect: {stream: other, route: rename}
+"""
+ENDPOINTS = [f"https://staging.svc.{datacenter}.wmnet:4492/v1/events" for datacenter in ("eqiad", "codfw")]
+COMMANDS = ("serve", "check", "explain", "probe", "demo")
+
+
+@pytest.fixture
+def routes(tmp_path: Path) -> Path:
+    """Return a configuration in which all is well."""
+    path = tmp_path / "routes.yaml"
+    path.write_text(ROUTES)
+    return path
+
+
+def run(*words: str | Path, env: dict[str, str] | None = None, given: str = "") -> Result:
+    """Run a command, with nothing of our own environment that it would heed."""
+    names = ("SIDECAR_ROUTES", "SIDECAR_LABELS", "SIDECAR_LISTEN", "SIDECAR_ADMIN", "SIDECAR_DRAIN")
+    clean: dict[str, str | None] = dict.fromkeys(names)
+    return CliRunner().invoke(app, [str(word) for word in words], env={**clean, **(env or {})}, input=given)
+
+
+def explained(*words: str | Path, env: dict[str, str] | None = None) -> Any:
+    """Return what `explain --json` says."""
+    return json.loads(run("explain", "--json", *words, env=env).stdout)
+
+
+# --- help ---
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself(command: str) -> None:
+    """--help says what the command does and what its exit statuses mean."""
+    result = run(command, "--help")
+    assert result.exit_code == 0
+    assert f"{command} [OPTIONS]" in result.stdout
+    assert "Exit status: 0 " in result.stdout
+
+
+@pytest.mark.parametrize("words", [(), ("--help",), ("-h",)])
+def test_the_commands_are_listed(words: tuple[str, ...]) -> None:
+    """Without a command, or asked for help, every command is listed."""
+    listed = run(*words).output
+    assert [command for command in COMMANDS if f"\n  {command} " not in listed] == []
+
+
+def test_the_version_is_told() -> None:
+    """--version prints name and version, and no more."""
+    assert run("--version").stdout == f"eventgate-sidecar {__version__}\n"
+
+
+@pytest.mark.parametrize("words", [("no-such-command",), ("check", "--no-such-option"), ("check", "a", "b")])
+def test_what_nobody_understands_is_status_2(words: tuple[str, ...]) -> None:
+    """A mistyped command is told from one that found something."""
+    assert run(*words).exit_code == 2
+
+
+# --- check ---
+
+
+def test_check_says_that_all_is_well(routes: Path) -> None:
+    """One line with what was checked, and status 0."""
+    result = run("check", routes)
+    assert (result.exit_code, result.stdout) == (0, f"{routes}: 1 upstream, 2 routes, 1 test; all is well\n")
+
+
+def test_check_says_so_as_json(routes: Path) -> None:
+    """The same for a machine."""
+    result = run("check", "--json", routes)
+    assert (result.exit_code, json.loads(result.stdout)) == (
+        0,
+        {"ok": True, "problems": [], "tests": 1, "failed": []},
+    )
+
+
+def test_check_shows_every_test_that_fails(routes: Path) -> None:
+    """A test that does not hold is named with each difference, and the status is 1."""
+    routes.write_text(ROUTES + WRONG_TEST)
+    result = run("check", routes)
+    assert (result.exit_code, result.stdout) == (
+        1,
+        f"{routes}: tests[1] failed: this is not so\n"
+        "    stream: expected other, is links\n"
+        "    route: expected rename, is keep\n"
+        f"{routes}: 1 upstream, 2 routes, 2 tests; 1 failed\n",
+    )
+    as_json = run("check", "--json", routes)
+    differences = ["stream: expected other, is links", "route: expected rename, is keep"]
+    failed = [{"test": "this is not so", "index": 1, "differences": differences}]
+    assert (as_json.exit_code, json.loads(as_json.stdout)) == (
+        1,
+        {"ok": False, "problems": [], "tests": 2, "failed": failed},
+    )
+
+
+def test_check_shows_every_problem_where_it_stands(routes: Path) -> None:
+    """File, line, column, path, what is wrong and what was meant: for each of them, and status 1."""
+    routes.write_text(
+        ROUTES.replace("to: staging, stream", "to: stagin, stream").replace("match: {labels", "mach: {labels", 1)
+    )
+    result = run("check", "--json", routes)
+    found = json.loads(result.stdout)
+    assert (result.exit_code, found["ok"]) == (1, False)
+    assert [(each["file"], each["line"], each["path"]) for each in found["problems"]] == [
+        (str(routes), 5, "routes[0].mach"),
+        (str(routes), 5, "routes[0].to"),
+    ]
+    text = run("check", routes)
+    assert text.exit_code == 1
+    assert text.stdout.startswith(f"{routes}:5:20: routes[0].mach ")
+    assert "did you mean 'match'?" in text.stdout
+    assert "did you mean 'staging'?" in text.stdout
+    assert text.stdout.endswith(f"\n\n{routes}: 2 problems\n")
+
+
+@pytest.mark.parametrize("command", [("check",), ("explain", "--stream", "s", "--routes"), ("serve", "--routes")])
+def test_a_file_that_is_not_there_is_status_2(command: tuple[str, ...], tmp_path: Path) -> None:
+    """What cannot be read is said on standard error, and told from a file with problems."""
+    result = run(*command, tmp_path / "nope.yaml")
+    words = f"eventgate-sidecar: cannot read {tmp_path}/nope.yaml: No such file or directory\n"
+    assert (result.exit_code, result.stdout, result.stderr) == (2, "", words)
+
+
+# --- explain ---
+
+
+def test_explain_shows_the_way_of_an_event(routes: Path) -> None:
+    """Each route looked at with why it did not match, the one that did, and where the event goes."""
+    result = run("explain", "--routes", routes, "--label", "env=staging", "--stream", "links")
+    assert (result.exit_code, result.stdout) == (
+        0,
+        "event of stream links, labels env=staging\n"
+        "  · rename: stream should match score, but it is links\n"
+        "  ✓ keep: matches\n"
+        "sent to staging as links\n"
+        f"  {ENDPOINTS[0]}\n"
+        f"  {ENDPOINTS[1]}\n",
+    )
+
+
+def test_explain_says_so_as_json(routes: Path) -> None:
+    """The same for a machine, with the new name."""
+    assert explained("--routes", routes, "--label", "env=staging", "--stream", "score") == {
+        "stream": "score",
+        "labels": {"env": "staging"},
+        "routes": [{"route": "rename", "matched": True, "because": "matches"}],
+        "refused": None,
+        "upstream": "staging",
+        "sent_as": "score-test",
+        "endpoints": ENDPOINTS,
+    }
+
+
+def test_explain_says_why_an_event_is_refused(routes: Path) -> None:
+    """An event that would go nowhere is status 1, and the words are those its producer reads."""
+    result = run("explain", "--routes", routes, "--stream", "links")
+    assert (result.exit_code, result.stdout) == (
+        1,
+        "event of stream links, labels (none)\n"
+        "  · rename: labels.env should match staging, but there is none\n"
+        "  · keep: labels.env should match staging, but there is none\n"
+        "refused: no route in routes.yaml takes stream links from a pod without labels; "
+        "post to a stream that has a route, or ask for one\n",
+    )
+
+
+def test_explain_takes_a_whole_event(routes: Path, tmp_path: Path) -> None:
+    """From a file or from standard input, as an operator has it at hand."""
+    event = '{"meta": {"stream": "links"}}'
+    (tmp_path / "event.json").write_text(event)
+    common = ("explain", "--routes", routes, "--label", "env=staging", "--event")
+    from_file = run(*common, tmp_path / "event.json")
+    from_input = run(*common, "-", given=event)
+    assert (from_file.exit_code, from_file.stdout) == (from_input.exit_code, from_input.stdout)
+    assert (from_file.exit_code, from_file.stdout.splitlines()[0]) == (
+        0,
+        "event of stream links, labels env=staging",
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        ((), "explain needs either --stream or --event"),
+        (("--stream", "s", "--event", "-"), "explain needs either --stream or --event"),
+        (("--event", "/no/such/file"), "cannot read /no/such/file: No such file or directory"),
+        (("--event", "-"), "- holds 2 events; explain takes one"),
+        (("--stream", "s", "--label", "staging"), "'staging' is no label; write it as env=staging"),
+        (("--stream", "s", "--label", "env="), "'env=' is no label; write it as env=staging"),
+    ],
+)
+def test_explain_says_what_it_needs(routes: Path, words: tuple[str, ...], complaint: str) -> None:
+    """A wrong option is status 2, with words on standard error."""
+    result = run("explain", "--routes", routes, *words, given="[{}, {}]")
+    assert (result.exit_code, result.stdout, result.stderr) == (2, "", f"eventgate-sidecar: {complaint}\n")
+
+
+def test_explain_refuses_what_is_no_event(routes: Path) -> None:
+    """Half an event is status 2, not a traceback."""
+    result = run("explain", "--routes", routes, "--event", "-", given='{"meta"')
+    assert (result.exit_code, result.stderr.startswith("eventgate-sidecar: ")) == (2, True)
+
+
+# --- labels ---
+
+
+@pytest.mark.parametrize(
+    ("variable", "flags", "labels"),
+    [
+        ("", (), {}),
+        ("env=staging", (), {"env": "staging"}),
+        (" env=staging , isvc=enwiki-damaging,", (), {"env": "staging", "isvc": "enwiki-damaging"}),
+        ("", ("env=staging", "isvc=a=b"), {"env": "staging", "isvc": "a=b"}),
+        ("env=staging,isvc=a", ("env=production",), {"env": "production", "isvc": "a"}),
+        ("", ("env=staging", "env=production"), {"env": "production"}),
+    ],
+    ids=["none", "one", "two", "flags", "a flag wins", "the last flag wins"],
+)
+def test_labels_come_from_flags_and_environment(
+    routes: Path, variable: str, flags: tuple[str, ...], labels: dict[str, str]
+) -> None:
+    """SIDECAR_LABELS and --label together say what the pod is; a flag wins over the variable."""
+    words = [word for flag in flags for word in ("--label", flag)]
+    found = explained("--routes", routes, "--stream", "s", *words, env={"SIDECAR_LABELS": variable})
+    assert found["labels"] == labels
+
+
+def test_the_configuration_comes_from_flag_or_environment(routes: Path, tmp_path: Path) -> None:
+    """SIDECAR_ROUTES names the file; --routes wins over it."""
+    labels = ("--label", "env=staging", "--stream", "links")
+    assert explained(*labels, env={"SIDECAR_ROUTES": str(routes)})["upstream"] == "staging"
+    nope = {"SIDECAR_ROUTES": str(tmp_path / "nope.yaml")}
+    assert explained(*labels, "--routes", routes, env=nope)["upstream"] == "staging"
+
+
+# --- serve, as far as it gets without serving ---
+
+
+def test_serve_does_not_start_with_a_bad_configuration(routes: Path) -> None:
+    """Every problem is on standard error, and the status is 2."""
+    routes.write_text(ROUTES.replace("version: 1", "version: 2").replace("to: staging}", "to: nowhere}"))
+    result = run("serve", "--routes", routes)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert [line.partition(" ")[0] for line in result.stderr.splitlines() if line.startswith(str(routes))] == [
+        f"{routes}:1:1:",
+        f"{routes}:6:66:",
+    ]
+    assert result.stderr.endswith("\n2 problems\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (("--listen", "8888"), "'8888' is no address; write host:port, as 127.0.0.1:8888"),
+        (("--admin", "127.0.0.1:x"), "'127.0.0.1:x' is no address; write host:port, as 127.0.0.1:8888"),
+        (("--drain", "soon"), "--drain is 'soon'; a duration is written 500ms, 1.5s, 5m or 1h"),
+        (("--label", "env"), "'env' is no label; write it as env=staging"),
+    ],
+)
+def test_serve_does_not_start_with_a_bad_setting(routes: Path, words: tuple[str, ...], complaint: str) -> None:
+    """A wrong flag is said in words, and the status is 2."""
+    result = run("serve", "--routes", routes, "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", *words)
+    assert (result.exit_code, result.stderr) == (2, f"eventgate-sidecar: {complaint}\n")

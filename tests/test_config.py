@@ -1,0 +1,230 @@
+"""Promises of `config`: what each field takes, and what it is where the file does not say."""
+
+from __future__ import annotations
+
+import pytest
+from pydantic import ValidationError
+
+from sidecar.config import (
+    Config,
+    Match,
+    Route,
+    Section,
+    Upstream,
+    duration,
+    shown,
+)
+from sidecar.pattern import Pattern
+from sidecar.template import Template
+
+URL = "https://eventgate-main.discovery.wmnet:4492/v1/events"
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("500ms", 0.5), ("1ms", 0.001), ("1s", 1.0), ("1.5s", 1.5), ("5m", 300.0), ("0.5h", 1800.0)],
+)
+def test_a_duration_is_read_as_seconds(text: str, seconds: float) -> None:
+    """A number and its unit are one duration."""
+    assert duration(text) == seconds
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        *(
+            pytest.param(value, f"is {words}; a duration is written 500ms, 1.5s, 5m or 1h", id=repr(value))
+            for value, words in [
+                (5, "5"),
+                (1.5, "1.5"),
+                ("5", "'5'"),
+                ("5 s", "'5 s'"),
+                ("-1s", "'-1s'"),
+                ("1d", "'1d'"),
+                ("1e3s", "'1e3s'"),
+                (".5s", "'.5s'"),
+                ("", "''"),
+                (None, "empty"),
+                (True, "true"),
+            ]
+        ),
+        pytest.param("0s", "is no time at all; a duration is longer than 0s", id="0s"),
+        pytest.param("0.0ms", "is no time at all; a duration is longer than 0s", id="0.0ms"),
+    ],
+)
+def test_what_is_no_duration_is_refused(value: object, message: str) -> None:
+    """A bare number has no unit and no wait is endless: both are refused with how to write it."""
+    with pytest.raises(ValueError, match=r".") as refusal:
+        duration(value)
+    assert str(refusal.value) == message
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        pytest.param(True, "true", id="true"),
+        pytest.param(False, "false", id="false"),
+        pytest.param(None, "empty", id="nothing"),
+        pytest.param(1, "1", id="one is not true"),
+        pytest.param(0, "0", id="zero is not false"),
+        pytest.param("yes", "'yes'", id="text"),
+        pytest.param(["a"], "['a']", id="list"),
+        pytest.param("x" * 58, f"'{'x' * 58}'", id="just short enough"),
+        pytest.param("x" * 59, f"'{'x' * 56}...", id="long"),
+    ],
+)
+def test_a_value_is_quoted_in_yamls_words(value: object, words: str) -> None:
+    """A message shows what was found as the file has it, and not at length."""
+    assert shown(value) == words
+
+
+def test_only_what_must_be_said_must_be_said() -> None:
+    """An upstream needs its URL; all else has a default, which is the one that the reference names."""
+    assert Upstream.model_validate({"url": URL}) == Upstream.model_validate(
+        {
+            "url": URL,
+            "datacenters": [],
+            "accepts": None,
+            "tls": {"ca_file": None, "server_name": None},
+            "timeouts": {"connect": "500ms", "attempt": "1.5s", "deadline": "4s"},
+            "on_ambiguous": "resend",
+            "health_check": {"path": "/_info", "interval": "5s", "timeout": "1s", "fall": 3, "rise": 2},
+            "outlier": {
+                "consecutive": 3,
+                "percent": 50,
+                "requests": 10,
+                "window": "30s",
+                "ejection": "5s",
+                "max_ejection": "1m",
+            },
+            "failback": "30s",
+        }
+    )
+
+
+def test_a_file_becomes_patterns_and_templates() -> None:
+    """What routing needs is compiled when the file is read, not when an event comes."""
+    route = Route.model_validate(
+        {
+            "name": "a",
+            "match": {
+                "labels": {"env": "staging"},
+                "stream": "/^(.*)$/",
+                "schema": "/b/*",
+                "event": {"wiki_id": ["x"]},
+            },
+            "to": "production",
+            "stream": "{1}.test",
+        }
+    )
+    assert route.stream == Template.parse("{1}.test")
+    sources = {
+        "labels": {name: pattern.source for name, pattern in route.match.labels.items()},
+        "stream": route.match.stream and route.match.stream.source,
+        "schema": route.match.schema_ and route.match.schema_.source,
+        "event": {path: pattern.source for path, pattern in route.match.event.items()},
+    }
+    assert sources == {
+        "labels": {"env": "staging"},
+        "stream": "/^(.*)$/",
+        "schema": "/b/*",
+        "event": {"wiki_id": ("x",)},
+    }
+    assert isinstance(route.match.stream, Pattern)
+
+
+@pytest.mark.parametrize(
+    ("upstream", "endpoints"),
+    [
+        pytest.param(
+            {"url": URL},
+            (("eventgate-main.discovery.wmnet:4492", URL),),
+            id="one URL is named after its host",
+        ),
+        pytest.param(
+            {
+                "url": "https://staging.svc.{datacenter}.wmnet:4492/v1/events",
+                "datacenters": ["codfw", "eqiad"],
+            },
+            (
+                ("codfw", "https://staging.svc.codfw.wmnet:4492/v1/events"),
+                ("eqiad", "https://staging.svc.eqiad.wmnet:4492/v1/events"),
+            ),
+            id="one for each datacenter, in order of preference",
+        ),
+    ],
+)
+def test_an_upstream_knows_its_endpoints(upstream: object, endpoints: tuple[tuple[str, str], ...]) -> None:
+    """Each endpoint has a name for logs and metrics, and its whole URL."""
+    assert Upstream.model_validate(upstream).endpoints == endpoints
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://127.0.0.1:8192/v1/events",
+        "https://[2620:0:861::1]:4492/v1/events",
+        "http://localhost/v1/events",
+        "https://{datacenter}.wmnet/{datacenter}/events",
+    ],
+)
+def test_a_whole_url_is_taken(url: str) -> None:
+    """Names, addresses of both kinds, with a port or without, are taken as they are written."""
+    assert Upstream.model_validate({"url": url}).url == url
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "ftp://a/v1/events",
+        "//a/v1/events",
+        "https:///v1/events",
+        "https://a",
+        "https://a/",
+        "https://a:x/v1/events",
+        "https://a/v1/events#x",
+        "https://me@a/v1/events",
+        "https://{host}/v1/events",
+        "https://a/v1/ev ents",
+        "",
+        None,
+    ],
+    ids=str,
+)
+def test_half_a_url_is_refused(url: str | None) -> None:
+    """What could not be POSTed to, or would carry more than a place, is refused when the file is read."""
+    with pytest.raises(ValidationError) as refusal:
+        Upstream.model_validate({"url": url})
+    assert [(error["loc"], error["type"]) for error in refusal.value.errors()] == [(("url",), "value_error")]
+
+
+@pytest.mark.parametrize("name", ["a", "a" * 63, "eqiad", "ml-staging.codfw_2", "0"])
+def test_a_name_is_taken(name: str) -> None:
+    """Names are what can stand in a metric, a header and a line of a log."""
+    assert Route.model_validate({"name": name}).name == name
+
+
+@pytest.mark.parametrize("name", ["", "a" * 64, "-a", "a b", "a;b", "zoë", "a\n", 404, None], ids=repr)
+def test_what_could_break_a_header_is_no_name(name: object) -> None:
+    """Spaces, separators, line breaks and what is no text are refused."""
+    with pytest.raises(ValidationError):
+        Route.model_validate({"name": name})
+
+
+@pytest.mark.parametrize(
+    "section", [each for each in Section.__subclasses__() if each.__module__ == "sidecar.config"]
+)
+def test_no_section_takes_an_unknown_key_or_changes(section: type[Section]) -> None:
+    """A misspelt key is an error in every section, and nothing changes after reading."""
+    assert section.model_config.get("extra") == "forbid"
+    assert section.model_config.get("frozen") is True
+
+
+def test_a_file_needs_three_sections() -> None:
+    """A config is whole only with version, upstreams and routes; tests may be left out."""
+    assert [name for name, field in Config.model_fields.items() if field.is_required()] == [
+        "version",
+        "upstreams",
+        "routes",
+    ]
+    assert Match() == Match(labels={}, stream=None, schema=None, event={})

@@ -1,0 +1,257 @@
+"""Getting events accepted by an upstream of two endpoints, on real sockets: where, how often, until when."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.fakes import (
+    PATIENCE,
+    FakeEventGate,
+    Reply,
+    after,
+    answer,
+    close,
+    connected,
+    drip,
+    eventually,
+    failures,
+    hanging,
+    post,
+    refusing,
+    reset,
+    stall,
+)
+from tests.running import sidecar, to_one, upstream
+
+EVENT = b'{"meta":{"stream":"s","id":"a"},"n":1.0}'
+INVALID = {"status": "invalid", "event": json.loads(EVENT), "context": {"errorsText": "is wrong"}}
+UNREACHABLE = "1 out of 1 events had failures and were not accepted. (0 invalid and 1 errored)."
+
+
+def now() -> float:
+    """Return the time by the loop's clock."""
+    return asyncio.get_running_loop().time()
+
+
+def by(endpoint: str) -> str:
+    """Return the header of an answer to an event that `endpoint` took."""
+    return f"delivered; upstream=main; endpoint={endpoint}; route=all"
+
+
+async def test_the_preferred_endpoint_gets_everything(tmp_path: Path) -> None:
+    """As long as the first endpoint answers, the second sees no event."""
+    async with FakeEventGate() as first, FakeEventGate(beside=first.address) as second:
+        async with sidecar(to_one(first.address, second.address), tmp_path) as running:
+            headers = [(await running.post(EVENT)).headers["x-eventgate-sidecar"] for _ in range(5)]
+        assert (headers, len(second.requests)) == ([by("1")] * 5, 0)
+
+
+@pytest.mark.parametrize(
+    ("reply", "failure"),
+    [
+        pytest.param(answer(503, "Sorry", "no healthy upstream"), "infrastructure", id="503 as text"),
+        pytest.param(answer(502, "Bad Gateway"), "infrastructure", id="502"),
+        pytest.param(answer(500, "Oops", "<html>"), "infrastructure", id="500 not EventGate's"),
+        pytest.param(answer(429, "Slow down", headers={"retry-after": "30"}), "throttled", id="429"),
+        pytest.param(answer(503, "Wait", headers={"retry-after": "30"}), "throttled", id="503 for now"),
+        pytest.param(close, "ambiguous", id="closed"),
+        pytest.param(reset, "ambiguous", id="reset"),
+        pytest.param(stall, "ambiguous", id="no answer"),
+        pytest.param(drip(b"HTTP/1.1 201 Created\r\n" * 99), "ambiguous", id="a slow answer"),
+    ],
+)
+async def test_what_fails_at_one_endpoint_goes_to_the_next(tmp_path: Path, reply: Reply, failure: str) -> None:
+    """The producer sees a 201, and the second endpoint the same bytes with the same `meta.id`."""
+    async with FakeEventGate(otherwise=reply) as first, FakeEventGate(beside=first.address) as second:
+        config = to_one(
+            first.address, second.address, timeouts={"connect": "100ms", "attempt": "300ms", "deadline": "1s"}
+        )
+        async with sidecar(config, tmp_path) as running:
+            seen = await running.post(b'{"meta":{"stream":"s"}}', x_request_id="r")
+            assert (seen.status, seen.headers["x-eventgate-sidecar"]) == (201, by("2"))
+            labels = f'{{endpoint="1",result="{failure}",upstream="main"}}'
+            async with asyncio.timeout(PATIENCE):
+                while (await running.metrics("eventgate_sidecar_posts_total")).get(labels) != 1.0:
+                    pass  # an attempt that was overtaken is counted when it ends
+        (tried,), (taken,) = first.requests, second.requests
+        assert (tried.body, tried.headers["x-request-id"]) == (taken.body, taken.headers["x-request-id"])
+        assert len(tried.events[0]["meta"]["id"]) == 36
+
+
+async def test_a_refused_connection_costs_nothing(tmp_path: Path) -> None:
+    """Where nobody listens the next endpoint takes over, and the producer feels nothing."""
+    with refusing() as nobody:
+        async with FakeEventGate(beside=nobody) as second:
+            async with sidecar(to_one(nobody, second.address), tmp_path) as running:
+                headers = [(await running.post(EVENT)).headers["x-eventgate-sidecar"] for _ in range(5)]
+            assert headers == [by("2")] * 5
+
+
+async def test_a_hung_datacenter_costs_nothing(tmp_path: Path) -> None:
+    """Where connecting takes forever the next endpoint takes over within the deadline, every time."""
+    with hanging() as nobody:
+        async with FakeEventGate(beside=nobody) as second:
+            config = to_one(nobody, second.address, health_check={"timeout": "100ms"}, timeouts={"connect": "100ms"})
+            async with sidecar(config, tmp_path) as running:
+                headers = [(await running.post(EVENT)).headers["x-eventgate-sidecar"] for _ in range(5)]
+            assert headers == [by("2")] * 5
+
+
+@pytest.mark.parametrize(
+    ("reply", "status"),
+    [
+        pytest.param(failures(400, invalid=[INVALID]), 400, id="invalid"),
+        pytest.param(failures(500, invalid=[], error=[{**INVALID, "status": "error"}]), 500, id="error"),
+        pytest.param(answer(413, "Too Large"), 500, id="413"),
+        pytest.param(answer(404, "Not Found"), 500, id="404"),
+        pytest.param(answer(302, "Found", headers={"location": "http://127.0.0.2/"}), 500, id="a redirect"),
+    ],
+)
+async def test_a_verdict_or_a_refusal_is_not_asked_for_twice(tmp_path: Path, reply: Reply, status: int) -> None:
+    """What EventGate said, it would say again: the second endpoint is not asked."""
+    async with FakeEventGate(otherwise=reply) as first, FakeEventGate(beside=first.address) as second:
+        async with sidecar(to_one(first.address, second.address), tmp_path) as running:
+            assert (await running.post(EVENT)).status == status
+        assert (len(first.requests), len(second.requests)) == (1, 0)
+
+
+@pytest.mark.parametrize("reply", [close, reset], ids=["closed", "reset"])
+async def test_what_may_have_been_taken_is_sent_once_where_asked(tmp_path: Path, reply: Reply) -> None:
+    """With `on_ambiguous: fail` an event is never doubled: the producer is told, and decides."""
+    async with FakeEventGate(otherwise=reply) as first, FakeEventGate(beside=first.address) as second:
+        async with sidecar(to_one(first.address, second.address, on_ambiguous="fail"), tmp_path) as running:
+            seen = await running.post(EVENT)
+        assert (seen.status, seen.reason, seen.headers["retry-after"]) == (503, UNREACHABLE, "1")
+        assert seen.json["error"][0]["context"]["message"].endswith("it may have been taken nevertheless")
+        assert (len(first.requests), len(second.requests)) == (1, 0)
+
+
+async def test_an_event_is_sent_twice_at_most(tmp_path: Path) -> None:
+    """When both endpoints fail the producer hears of it; nothing goes round in circles."""
+    async with (
+        FakeEventGate(otherwise=close) as first,
+        FakeEventGate(otherwise=close, beside=first.address) as second,
+    ):
+        async with sidecar(to_one(first.address, second.address), tmp_path) as running:
+            assert (await running.post(EVENT)).status == 503
+        assert (len(first.requests), len(second.requests)) == (1, 1)
+
+
+async def test_a_lone_endpoint_is_tried_twice(tmp_path: Path) -> None:
+    """A name with many servers behind it may well answer the second time."""
+    async with (
+        FakeEventGate(answer(503, "Sorry")) as gate,
+        sidecar(to_one(gate.address), tmp_path) as running,
+    ):
+        assert (await running.post(EVENT)).status == 201
+        assert len(gate.requests) == 2
+
+
+async def test_a_moment_asked_for_is_waited_for(tmp_path: Path) -> None:
+    """A lone endpoint that asks for a second is given it, where the deadline allows that."""
+    async with FakeEventGate(answer(503, "Wait", headers={"retry-after": "1"})) as gate:
+        async with sidecar(to_one(gate.address), tmp_path) as running:
+            begun = now()
+            assert (await running.post(EVENT)).status == 201
+            assert now() - begun >= 1.0
+
+
+@pytest.mark.parametrize("reply", [stall, drip(b"HTTP/1.1 201 Created\r\n" * 99)], ids=["no answer", "a slow answer"])
+async def test_the_deadline_stands_above_everything(tmp_path: Path, reply: Reply) -> None:
+    """With every endpoint stalling, the producer has its answer when the deadline says."""
+    async with (
+        FakeEventGate(otherwise=reply) as first,
+        FakeEventGate(otherwise=reply, beside=first.address) as second,
+    ):
+        config = to_one(
+            first.address,
+            second.address,
+            timeouts={"connect": "100ms", "attempt": "300ms", "deadline": "400ms"},
+        )
+        async with sidecar(config, tmp_path) as running:
+            begun = now()
+            seen = await running.post(EVENT)
+            took = now() - begun
+    assert (seen.status, seen.reason, seen.headers["retry-after"]) == (503, UNREACHABLE, "1")
+    assert seen.json["invalid"] == []
+    assert [each["event"] for each in seen.json["error"]] == [json.loads(EVENT)]
+    assert took < 0.4 + 0.5  # the deadline, and what a busy machine adds
+
+
+async def test_with_every_endpoint_dead_the_producer_is_told_in_eventgates_words(tmp_path: Path) -> None:
+    """503 with Retry-After, the event echoed as an error, and words that say what was tried."""
+    with refusing() as nobody:
+        neighbour = nobody.replace("127.0.0.1", "127.0.0.2")
+        async with sidecar(to_one(nobody, neighbour), tmp_path) as running:
+            seen = await running.post(EVENT)
+    assert (seen.status, seen.reason, seen.headers["retry-after"]) == (503, UNREACHABLE, "1")
+    assert seen.headers["content-type"] == "application/json; charset=utf-8"
+    assert seen.headers["x-eventgate-sidecar"].startswith("failed; upstream=main; ")
+    (error,) = seen.json["error"]
+    assert (error["status"], error["event"], seen.json["invalid"]) == ("error", json.loads(EVENT), [])
+    assert error["context"]["message"].startswith("not accepted by main: ")
+
+
+async def test_two_upstreams_are_served_side_by_side(tmp_path: Path) -> None:
+    """Neither upstream answers before both have been asked: one after the other would never end."""
+    both = asyncio.Barrier(2)
+    async with FakeEventGate(after(both)) as one, FakeEventGate(after(both)) as other:
+        config = {
+            "version": 1,
+            "upstreams": {"one": upstream(one.address), "other": upstream(other.address)},
+            "routes": [
+                {"name": "first", "match": {"stream": "x"}, "to": "one"},
+                {"name": "rest", "to": "other"},
+            ],
+        }
+        events = [{"meta": {"stream": stream, "id": stream}} for stream in ("x", "y")]
+        async with sidecar(config, tmp_path) as running:
+            seen = await running.post(json.dumps(events).encode())
+    assert (seen.status, seen.reason) == (201, "All 2 out of 2 events were accepted.")
+
+
+async def test_a_producer_that_leaves_does_not_cancel_its_delivery(tmp_path: Path) -> None:
+    """An event on its way arrives, although the one who sent it did not wait."""
+    release = asyncio.Event()
+    async with FakeEventGate(after(release)) as gate, sidecar(to_one(gate.address), tmp_path) as running:
+        async with connected(running.address) as client:
+            await client.send(post(EVENT))
+            await gate.received(1)
+        release.set()
+        events = 'eventgate_sidecar_events_total{outcome="delivered",stream="_other"} 1.0'
+
+        async def counted() -> bool:
+            return events in (await running.get("/metrics")).body.decode()
+
+        async with asyncio.timeout(PATIENCE):
+            while not await counted():
+                pass
+
+
+async def test_many_at_once_are_all_delivered_once(tmp_path: Path) -> None:
+    """Two hundred producers at the same time: each has its answer, each event arrives, none twice."""
+    async with FakeEventGate() as gate, sidecar(to_one(gate.address), tmp_path) as running:
+
+        async def one(number: int) -> int:
+            event = {"meta": {"stream": "s", "id": f"id-{number}"}}
+            return (await running.post(json.dumps(event).encode())).status
+
+        async with asyncio.timeout(PATIENCE):
+            statuses = await asyncio.gather(*(one(number) for number in range(200)))
+        ids = sorted(event["meta"]["id"] for request in gate.requests for event in request.events)
+    assert (statuses, ids) == ([201] * 200, sorted(f"id-{number}" for number in range(200)))
+
+
+async def test_an_endpoint_that_comes_back_is_used_again(tmp_path: Path) -> None:
+    """A lone endpoint that failed is not given up: the next event after its recovery is delivered."""
+    async with FakeEventGate(*[close] * 4) as gate, sidecar(to_one(gate.address), tmp_path) as running:
+        statuses: list[int] = []
+        async with asyncio.timeout(PATIENCE):
+            while 201 not in statuses:
+                statuses.append((await running.post(EVENT)).status)
+        assert set(statuses[:-1]) <= {503}
+        await eventually(lambda: len(gate.requests) >= 5)

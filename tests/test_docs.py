@@ -1,0 +1,220 @@
+"""What README and docs say is true: keys and defaults, YAML, commands and their output, settings, answers."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+import yaml
+from pydantic.fields import FieldInfo
+from typer.testing import CliRunner
+
+from sidecar import config, loader
+from sidecar.cli import app
+from sidecar.config import Section, duration
+from sidecar.results import MIXED, Outcome
+from sidecar.routetests import failures
+
+ROOT = Path(__file__).parent.parent
+README = ROOT / "README.md"
+REFERENCE = ROOT / "docs" / "routes.md"
+PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
+EXAMPLES = [ROOT / "routes.yaml", *sorted((ROOT / "examples").glob("*.yaml"))]
+HEADINGS: dict[str, type[Section]] = {
+    "The file": config.Config,
+    "upstreams": config.Upstream,
+    "tls": config.Tls,
+    "timeouts": config.Timeouts,
+    "health_check": config.HealthCheck,
+    "outlier": config.Outlier,
+    "routes": config.Route,
+    "match": config.Match,
+    "tests": config.Test,
+    "expect": config.Expect,
+}
+REST: dict[str, Any] = {
+    "version": 1,
+    "upstreams": {
+        "production": {"url": "https://eventgate-main.discovery.wmnet:4492/v1/events"},
+        "staging": {"url": "https://staging.svc.eqiad.wmnet:4492/v1/events"},
+    },
+    "routes": [{"name": "everything", "to": "production"}],
+}
+"""What a part of a file is completed with."""
+
+COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+
+
+def blocks(language: str) -> Iterator[Any]:
+    """Yield every fenced block in this language on every page."""
+    for page in PAGES:
+        for block in re.findall(rf"^```{language}\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL):
+            first = block.splitlines()[0]
+            yield pytest.param(block, id=f"{page.stem}: {first}")
+
+
+def rows(heading: str) -> dict[str, list[str]]:
+    """Return the table below a heading of the reference: key → the other cells."""
+    below = re.split(rf"^#+ {heading}$", REFERENCE.read_text(), maxsplit=1, flags=re.MULTILINE)[1]
+    section = re.split(r"^#", below, maxsplit=1, flags=re.MULTILINE)[0]
+    cells = [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in section.splitlines()
+        if line[:1] == "|"
+    ]
+    return {key.strip("`"): rest for key, *rest in cells[2:]}
+
+
+def transcripts() -> Iterator[Any]:
+    """Yield each `$ eventgate-sidecar …` that is shown with its output, and that output."""
+    for parameter in blocks("console"):
+        for command, output in re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", parameter.values[0], re.MULTILINE):
+            yield pytest.param(command, output, id=command)
+
+
+def all_sections() -> set[type[Section]]:
+    """Return every section that `config` has."""
+    return set(Section.__subclasses__())
+
+
+def test_every_section_is_in_the_reference() -> None:
+    """A new section of routes.yaml has to be written about."""
+    assert set(HEADINGS.values()) == all_sections()
+
+
+@pytest.mark.parametrize("heading", HEADINGS)
+def test_every_key_is_in_the_reference(heading: str) -> None:
+    """The table of a section has its keys, all of them and no others, in their order."""
+    fields = HEADINGS[heading].model_fields
+    assert list(rows(heading)) == [field.alias or key for key, field in fields.items()]
+
+
+def means(default: str, field: FieldInfo) -> bool:
+    """Whether the words of a table say what this field defaults to."""
+    if field.is_required():
+        return default == "required"
+    value = default.strip("`")
+    if isinstance(field.default, float):
+        return duration(value) == field.default
+    if isinstance(field.default, int | str):
+        return value == str(field.default)
+    return default not in ("", "required")  # in words: nothing, everything, or a section of its own
+
+
+@pytest.mark.parametrize("heading", HEADINGS)
+def test_defaults_are_as_the_reference_says(heading: str) -> None:
+    """Each default in a table is the default in the code."""
+    fields = {field.alias or key: field for key, field in HEADINGS[heading].model_fields.items()}
+    assert [key for key, (default, _) in rows(heading).items() if not means(default, fields[key])] == []
+
+
+@pytest.mark.parametrize("block", list(blocks("yaml")))
+def test_yaml_that_is_shown_is_accepted(block: str) -> None:
+    """Every piece of routes.yaml on a page is right, and its tests pass; a part is completed first."""
+    part = yaml.safe_load(block)
+    if "version" not in part:
+        upstreams = {**REST["upstreams"], **part.get("upstreams", {})}
+        block = yaml.safe_dump({**REST, **part, "upstreams": upstreams})
+    assert list(failures(loader.read(block))) == []
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
+def test_each_example_passes_its_own_tests(path: Path) -> None:
+    """The files to start from are right, and say so by tests of their own."""
+    example = loader.read(path.read_text())
+    assert len(example.tests) >= 5
+    assert list(failures(example)) == []
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
+def test_no_example_lets_staging_into_a_production_stream(path: Path) -> None:
+    """In each, production takes from staging nothing but testing streams, whatever becomes of the routes."""
+    spoilt = yaml.safe_load(path.read_text())
+    spoilt["routes"] = [{"name": "mistake", "to": "production"}]
+    spoilt["tests"] = [
+        {
+            "name": f"{stream} from staging",
+            "labels": {"env": "staging"},
+            "event": {"meta": {"stream": stream}},
+            "expect": {"refused": True},
+        }
+        for stream in (
+            "mediawiki.revision_score_damaging",
+            "mediawiki.page_outlink_topic_prediction_change.v1",
+            "mediawiki.cirrussearch.page_weighted_tags_change.v1",
+        )
+    ]
+    assert list(failures(loader.read(yaml.safe_dump(spoilt)))) == []
+
+
+@pytest.mark.parametrize(("command", "output"), list(transcripts()))
+def test_output_that_is_shown_is_what_comes(
+    command: str, output: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every command that is shown with its output gives that output."""
+    monkeypatch.chdir(ROOT)
+    for variable in [name for name in os.environ if name.startswith("SIDECAR_")]:
+        monkeypatch.delenv(variable)
+    program, *arguments = shlex.split(command)
+    assert program == "eventgate-sidecar"
+    assert CliRunner().invoke(app, arguments).output.strip() == output.strip()
+
+
+@pytest.mark.parametrize("page", PAGES + EXAMPLES, ids=lambda page: page.name)
+def test_commands_that_are_shown_exist(page: Path) -> None:
+    """No page speaks of a command that there is not, or of an option that it does not have."""
+    for command, rest in re.findall(r"eventgate-sidecar ([a-z]+)\b([^`\n]*)", page.read_text()):
+        assert command in COMMANDS
+        options = {option for parameter in COMMANDS[command].params for option in parameter.opts}
+        assert set(re.findall(r"--[a-z-]+", rest)) <= options
+
+
+def test_every_command_is_in_the_readme() -> None:
+    """A new command has to be written about."""
+    text = README.read_text()
+    assert [command for command in COMMANDS if f"**`{command}`**" not in text] == []
+
+
+def test_the_table_of_settings_is_complete() -> None:
+    """Each flag of `serve` stands in the README with its variable and its default."""
+    text = README.read_text()
+    missing = []
+    for parameter in COMMANDS["serve"].params:
+        if parameter.name in ("help", "labels_variable"):
+            continue
+        variable = parameter.envvar or "SIDECAR_LABELS"
+        default = f"`{parameter.default}`" if parameter.default else "none"
+        row = rf"\| `{parameter.opts[0]} [^|]*` \| `{variable}` \| {re.escape(default)} \|"
+        missing += [] if re.search(row, text) else [row]
+    assert missing == []
+
+
+def test_every_outcome_is_in_the_readme() -> None:
+    """Each first word of `x-eventgate-sidecar` is explained."""
+    text = README.read_text()
+    assert [word for word in (*Outcome, MIXED) if f"| `{word}` |" not in text] == []
+
+
+def test_every_target_of_make_is_in_the_readme() -> None:
+    """What `make help` lists stands in the README."""
+    targets = re.findall(r"^([a-z]+):.*## ", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    text = README.read_text()
+    assert [target for target in targets if target != "help" and f"`make {target}`" not in text] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    """Every link to a file of ours, and to a heading on the same page, has its target."""
+    text = page.read_text()
+    headings = {heading.lower().replace(" ", "-") for heading in re.findall(r"^#+ (.*)$", text, re.MULTILINE)}
+    for link in re.findall(r"\]\(([^)]+)\)", text):
+        if link.startswith("#"):
+            assert link[1:] in headings
+        elif not link.startswith("https://"):
+            assert (page.parent / link).exists(), link

@@ -1,0 +1,160 @@
+"""Promises of `endpoints`: what an upstream's endpoints are, and which addresses are behind them now."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from sidecar.config import Upstream
+from sidecar.endpoints import Endpoint, Pool, make_pools, tell
+from sidecar.errors import SettingError
+from sidecar.failover import Candidate
+from sidecar.health import Change, Health, Signal, Standing
+from sidecar.healthcheck import Target
+from sidecar.telemetry import HealthChanged
+from tests.scripted import Recorder, make_pool
+
+
+def pool_of(url: str, **settings: object) -> Pool:
+    """Return the pool of an upstream with this URL."""
+    return Pool("main", Upstream.model_validate({"url": url, **settings}))
+
+
+@pytest.mark.parametrize(
+    ("url", "settings", "expected"),
+    [
+        pytest.param(
+            "https://staging.svc.eqiad.wmnet:4492/v1/events",
+            {},
+            Target("10.0.0.1", 4492, "staging.svc.eqiad.wmnet:4492", "/_info", "staging.svc.eqiad.wmnet", None),
+            id="https with a port",
+        ),
+        pytest.param(
+            "https://Events.Example/v1/events",
+            {"tls": {"server_name": "eventgate"}, "health_check": {"path": "/healthz"}},
+            Target("10.0.0.1", 443, "Events.Example", "/healthz", "eventgate", None),
+            id="https with a server name and a path",
+        ),
+        pytest.param(
+            "http://events.example/v1/events",
+            {},
+            Target("10.0.0.1", 80, "events.example", "/_info", "events.example", None),
+            id="http",
+        ),
+        pytest.param(
+            "http://[::1]:8192/v1/events",
+            {},
+            Target("10.0.0.1", 8192, "[::1]:8192", "/_info", "::1", None),
+            id="a literal IPv6 address",
+        ),
+    ],
+)
+def test_an_address_is_checked_under_its_endpoints_name(
+    url: str, settings: dict[str, object], expected: Target
+) -> None:
+    """The address is dialled; Host, SNI and path are the endpoint's."""
+    pool = pool_of(url, **settings)
+    ((address,), _) = pool.endpoints[0].set_addresses(("10.0.0.1",))
+    assert (address.target.tls is not None) is url.startswith("https")
+    found = address.target
+    assert Target(found.address, found.port, found.host, found.path, found.server_name, None) == expected
+
+
+def test_each_datacenter_is_an_endpoint() -> None:
+    """Endpoints come in order of preference, each with its datacenter's name, URL and host name."""
+    pool = pool_of("http://staging.svc.{datacenter}.wmnet/v1/events", datacenters=["eqiad", "codfw"])
+    assert [(each.name, each.url, each.known.name) for each in pool.endpoints] == [
+        ("eqiad", "http://staging.svc.eqiad.wmnet/v1/events", "staging.svc.eqiad.wmnet"),
+        ("codfw", "http://staging.svc.codfw.wmnet/v1/events", "staging.svc.codfw.wmnet"),
+    ]
+
+
+def test_without_datacenters_host_and_port_are_the_name() -> None:
+    """An upstream with one URL has one endpoint, called by what is dialled."""
+    (endpoint,) = pool_of("http://events.example:8192/v1/events").endpoints
+    assert endpoint.name == "events.example:8192"
+
+
+def test_an_unreadable_ca_file_is_the_operators_affair() -> None:
+    """A CA file that is not there is named when the pools are made."""
+    upstream = Upstream.model_validate({"url": "https://a/v1/events", "tls": {"ca_file": "/nowhere/ca.pem"}})
+    with pytest.raises(SettingError, match=r"^tls\.ca_file /nowhere/ca\.pem cannot be read as PEM certificates: "):
+        make_pools({"main": upstream})
+
+
+def test_a_ca_file_without_certificates_is_the_operators_affair(tmp_path: Path) -> None:
+    """A CA file in which there is no certificate is named too."""
+    (tmp_path / "ca.pem").write_text("no certificate")
+    upstream = Upstream.model_validate({"url": "https://a/v1/events", "tls": {"ca_file": str(tmp_path / "ca.pem")}})
+    with pytest.raises(SettingError, match="cannot be read as PEM certificates"):
+        make_pools({"main": upstream})
+
+
+def test_an_address_that_stays_keeps_its_standing() -> None:
+    """What is known of an address survives a change of its neighbours; those gone are retired and told so."""
+    endpoint = make_pool({"eqiad": ["10.0.0.1", "10.0.0.2"]}).endpoints[0]
+    first, second = endpoint.addresses.values()
+    new, gone = endpoint.set_addresses(("10.0.0.2", "10.0.0.3"))
+    assert [each.ip for each in new] == ["10.0.0.3"]
+    assert (gone, first.retired, first.check_now.is_set()) == ([first], True, True)
+    assert list(endpoint.addresses.values()) == [second, *new]
+    assert (second.retired, second.standing.health, new[0].standing) == (False, Health.HEALTHY, Standing())
+
+
+def test_an_address_that_comes_back_starts_anew() -> None:
+    """After it was gone, nothing is known of an address, and it is another object than the retired one."""
+    endpoint = make_pool({"eqiad": ["10.0.0.1"]}).endpoints[0]
+    (before,) = endpoint.addresses.values()
+    endpoint.set_addresses(())
+    assert endpoint.addresses == {}
+    (after,), _ = endpoint.set_addresses(("10.0.0.1",))
+    assert (before.retired, after.retired, after.standing) == (True, False, Standing())
+
+
+def test_the_pool_knows_its_addresses_in_order() -> None:
+    """Addresses come endpoint by endpoint, are found by both names, and are what `failover` looks at."""
+    pool = make_pool({"eqiad": ["10.0.0.1", "10.0.0.2"], "codfw": ["10.0.0.1"]})
+    first, second, third = pool.addresses
+    second.on_trial = True
+    assert pool.candidates() == [
+        Candidate("eqiad", "10.0.0.1", first.standing, on_trial=False),
+        Candidate("eqiad", "10.0.0.2", second.standing, on_trial=True),
+        Candidate("codfw", "10.0.0.1", third.standing, on_trial=False),
+    ]
+    assert pool.find("eqiad", "10.0.0.1") is first
+    assert pool.find("codfw", "10.0.0.1") is third
+    assert [pool.find("codfw", "10.0.0.2"), pool.find("esams", "10.0.0.1")] == [None, None]
+
+
+def test_a_pool_is_looked_at_when_every_endpoint_was() -> None:
+    """The first round of a pool is over with its last endpoint, and stays over."""
+    pool = pool_of("http://{datacenter}/v1/events", datacenters=["eqiad", "codfw"])
+    eqiad, codfw = pool.endpoints
+    seen = []
+    for endpoint in (eqiad, eqiad, codfw, eqiad):
+        pool.looked_at_endpoint(endpoint)
+        seen.append(pool.looked_at.is_set())
+    assert seen == [False, False, True, True]
+
+
+def test_an_address_shows_what_is_known_of_it() -> None:
+    """Upstream, endpoint, address, health and its reason, in one line."""
+    (address,) = make_pool({"eqiad": ["10.0.0.1"]}).addresses
+    assert repr(address) == "<main eqiad:80 10.0.0.1: healthy (its health check passed)>"
+
+
+def test_every_change_of_health_is_told() -> None:
+    """Each change is reported with where it is and why."""
+    recorder = Recorder()
+    (address,) = make_pool({"eqiad": ["10.0.0.1"]}).addresses
+    tell(recorder, address, [Change(Health.HEALTHY, Health.SUSPECTED, Signal.DOUBT, "no answer after 100 ms")])
+    assert recorder.happenings == [
+        HealthChanged("main", "eqiad:80", "10.0.0.1", "healthy", "suspected", "no answer after 100 ms")
+    ]
+
+
+def test_an_endpoint_contacts_nothing_by_itself() -> None:
+    """A new endpoint knows no address, and says that its name was not looked up."""
+    endpoint = Endpoint("main", "eqiad", "http://eqiad/v1/events", Upstream(url="http://eqiad/v1/events"), None)
+    assert (endpoint.addresses, str(endpoint.known)) == ({}, "eqiad → no address (not looked up yet)")

@@ -1,0 +1,83 @@
+"""Promises of `errors`: the tree drawn at its top is the tree, and each error says what a producer reads."""
+
+from __future__ import annotations
+
+import inspect
+import re
+
+import pytest
+
+from sidecar import errors
+from sidecar.errors import ConfigError, EmptyBody, Problem, RequestError, SidecarError
+
+
+def drawn() -> dict[str, tuple[str, int | None]]:
+    """Each error of the drawing with its parent and, where one stands there, its status."""
+    tree: dict[str, tuple[str, int | None]] = {}
+    above: list[str] = []
+    for line in (errors.__doc__ or "").splitlines():
+        found = re.match(r" {4}([│├└─ ]*)([A-Z]\w+)(?: +(\d{3}))?\b", line)
+        if found:
+            depth = len(found[1]) // 4
+            above[depth:] = [found[2]]
+            tree[found[2]] = (above[depth - 1] if depth else "Exception", int(found[3]) if found[3] else None)
+    return tree
+
+
+def defined() -> dict[str, tuple[str, int | None]]:
+    """Each error of the module with its parent and the status it is answered with."""
+    return {
+        name: (
+            each.__base__.__name__ if each.__base__ else "",
+            each.status if issubclass(each, RequestError) and each is not RequestError else None,
+        )
+        for name, each in inspect.getmembers(errors, inspect.isclass)
+        if issubclass(each, SidecarError)
+    }
+
+
+def test_the_drawing_is_the_tree() -> None:
+    """The docstring shows every error, under its parent and with its status, and none that is not there."""
+    assert drawn() == defined()
+
+
+@pytest.mark.parametrize(
+    ("error", "answer"),
+    [
+        pytest.param(errors.EmptyBody(), (400, "internal_error", "EmptyBody"), id="empty"),
+        pytest.param(errors.MalformedBody("x"), (500, "internal_error", "SyntaxError"), id="malformed"),
+        pytest.param(
+            errors.BodyTooLarge("x"), (500, "internal_error", "PayloadTooLargeError"), id="too large"
+        ),
+        pytest.param(
+            errors.UnsupportedBody("x"),
+            (500, "internal_error", "UnsupportedMediaTypeError"),
+            id="unsupported",
+        ),
+        pytest.param(errors.IncompleteBody("x"), (400, "bad_request", "BadRequest"), id="incomplete"),
+        pytest.param(errors.MalformedRequest("x"), (400, "bad_request", "BadRequest"), id="no HTTP"),
+        pytest.param(errors.SlowBody("x"), (408, "timeout", "RequestTimeout"), id="slow"),
+        pytest.param(errors.NotFound("x"), (404, "not_found", "NotFound"), id="not found"),
+        pytest.param(errors.Overloaded("x"), (503, "overloaded", "ServiceUnavailable"), id="overloaded"),
+    ],
+)
+def test_a_refused_request_has_eventgates_words(error: RequestError, answer: tuple[int, str, str]) -> None:
+    """Status, type and title of each refusal are those of EventGate, where EventGate refuses the same."""
+    assert (error.status, error.kind, error.title) == answer
+
+
+def test_an_empty_body_is_refused_with_eventgates_reason() -> None:
+    """EventGate answers an empty body in the reason phrase alone, so the detail is that phrase."""
+    assert (
+        EmptyBody().detail == str(EmptyBody()) == "Request body was empty. Must provide JSON encoded events."
+    )
+
+
+def test_a_wrong_configuration_says_everything_in_one_text() -> None:
+    """The text of a `ConfigError` is all its problems, in the order given."""
+    problems = [Problem("r.yaml", line, 1, "", f"is wrong {line}", "a line") for line in (1, 2)]
+    error = ConfigError(problems)
+    assert error.problems == tuple(problems)
+    assert str(error) == (
+        "r.yaml:1:1: is wrong 1\n    a line\n    ^\nr.yaml:2:1: is wrong 2\n    a line\n    ^"  # both carets
+    )

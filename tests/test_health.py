@@ -1,0 +1,393 @@
+"""Promises of `health`: what leads from one state to the other, and after how many, how often, how long."""
+
+from __future__ import annotations
+
+import itertools
+import runpy
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sidecar.config import HealthCheck, Outlier
+from sidecar.health import OUT, TRANSITIONS, Change, Health, Judge, Signal, Standing
+
+ROOT = Path(__file__).parent.parent
+
+UNKNOWN, HEALTHY, SUSPECTED = Health.UNKNOWN, Health.HEALTHY, Health.SUSPECTED
+UNHEALTHY, EJECTED, PROBATION = Health.UNHEALTHY, Health.EJECTED, Health.PROBATION
+____ = None
+
+EXPECTED: dict[Signal, tuple[Health | None, ...]] = {
+    #                       UNKNOWN    HEALTHY    SUSPECTED  UNHEALTHY  EJECTED    PROBATION
+    Signal.CHECK_PASSED:   (HEALTHY,   ____,      HEALTHY,   ____,      ____,      ____),
+    Signal.CHECKS_PASSED:  (____,      ____,      ____,      PROBATION, ____,      ____),
+    Signal.CHECK_FAILED:   (UNHEALTHY, ____,      UNHEALTHY, ____,      ____,      ____),
+    Signal.CHECKS_FAILED:  (____,      UNHEALTHY, ____,      ____,      UNHEALTHY, UNHEALTHY),
+    Signal.ANSWERED:       (HEALTHY,   ____,      HEALTHY,   ____,      ____,      ____),
+    Signal.DOUBT:          (SUSPECTED, SUSPECTED, ____,      ____,      ____,      ____),
+    Signal.OUTLIER:        (EJECTED,   EJECTED,   EJECTED,   ____,      ____,      EJECTED),
+    Signal.EJECTION_OVER:  (____,      ____,      ____,      ____,      PROBATION, ____),
+    Signal.TRIAL_ANSWERED: (HEALTHY,   ____,      HEALTHY,   HEALTHY,   HEALTHY,   HEALTHY),
+    Signal.TRIAL_FAILED:   (____,      ____,      ____,      ____,      ____,      EJECTED),
+}  # fmt: skip
+"""What each signal makes of each state; nothing: it stays."""
+
+
+def judge(**outlier: object) -> Judge:
+    """Return a judge with the defaults, but for these settings of `outlier`."""
+    return Judge(HealthCheck(), Outlier.model_validate(outlier))
+
+
+def healths(changes: list[Change]) -> list[Health]:
+    """Return the states that were gone through."""
+    return [change.after for change in changes]
+
+
+@pytest.mark.parametrize(
+    ("before", "signal"), list(itertools.product(Health, Signal)), ids=lambda each: each.name.lower()
+)
+def test_every_signal_in_every_state(before: Health, signal: Signal) -> None:
+    """The table of transitions is the one written out here, pair by pair."""
+    assert TRANSITIONS[before].get(signal) == EXPECTED[signal][list(Health).index(before)]
+
+
+def test_nothing_bad_is_known_where_events_go() -> None:
+    """Only unhealthy, ejected and probation are out."""
+    assert {UNHEALTHY, EJECTED, PROBATION} == OUT
+
+
+# --- health checks ---
+
+
+@pytest.mark.parametrize(
+    ("failures", "after"),
+    [
+        pytest.param(2, HEALTHY, id="one less than fall"),
+        pytest.param(3, UNHEALTHY, id="fall"),
+        pytest.param(4, UNHEALTHY, id="one more"),
+    ],
+)
+def test_checks_failing_in_a_row_make_it_unhealthy(failures: int, after: Health) -> None:
+    """A healthy address is unhealthy from the third check that fails in a row."""
+    standing = Standing(HEALTHY)
+    for second in range(failures):
+        judge().check_failed(standing, "answers 503", float(second))
+    assert standing.health is after
+
+
+def test_one_pass_between_failures_starts_the_count_anew() -> None:
+    """Two failures, a pass and two failures leave a healthy address healthy."""
+    standing = Standing(HEALTHY)
+    for passed in (False, False, True, False, False):
+        if passed:
+            judge().check_passed(standing, 1.0)
+        else:
+            judge().check_failed(standing, "answers 503", 1.0)
+    assert standing.health is HEALTHY
+
+
+@pytest.mark.parametrize(
+    ("passes", "after"),
+    [
+        pytest.param(1, UNHEALTHY, id="one less than rise"),
+        pytest.param(2, PROBATION, id="rise"),
+        pytest.param(3, PROBATION, id="one more"),
+    ],
+)
+def test_checks_passing_in_a_row_bring_it_back_on_probation(passes: int, after: Health) -> None:
+    """An unhealthy address is on probation from the second check that passes in a row."""
+    standing = Standing(UNHEALTHY)
+    for second in range(passes):
+        judge().check_passed(standing, float(second))
+    assert standing.health is after
+
+
+@pytest.mark.parametrize("before", [UNKNOWN, SUSPECTED], ids=str)
+def test_where_nothing_is_proven_one_check_decides(before: Health) -> None:
+    """The first check of an unknown or suspected address says whether it is healthy or unhealthy."""
+    passed, failed = Standing(before), Standing(before)
+    judge().check_passed(passed, 7.0)
+    judge().check_failed(failed, "refuses the connection", 7.0)
+    assert (passed.health, passed.since, str(passed)) == (HEALTHY, 7.0, "healthy (its health check passed)")
+    assert (failed.health, str(failed)) == (UNHEALTHY, "unhealthy (refuses the connection)")
+
+
+@pytest.mark.parametrize("passes", [1, 2, 3, 100])
+def test_no_green_check_brings_an_ejected_address_back(passes: int) -> None:
+    """However often its checks pass, an ejected address stays ejected."""
+    standing = Standing(EJECTED, ejected_until=60.0)
+    changes = [change for second in range(passes) for change in judge().check_passed(standing, float(second))]
+    assert (standing.health, changes) == (EJECTED, [])
+
+
+@pytest.mark.parametrize("passes", [1, 2, 100])
+def test_no_green_check_ends_a_probation(passes: int) -> None:
+    """Probation ends by a POST, or by checks that fail, and not by checks that pass."""
+    standing = Standing(PROBATION)
+    for second in range(passes):
+        judge().check_passed(standing, float(second))
+    assert standing.health is PROBATION
+
+
+@pytest.mark.parametrize(
+    ("standing", "jitter", "seconds"),
+    [
+        pytest.param(Standing(HEALTHY), 0.0, 4.0, id="healthy, earliest"),
+        pytest.param(Standing(HEALTHY), 0.5, 5.0, id="healthy"),
+        pytest.param(Standing(HEALTHY), 1.0, 6.0, id="healthy, latest"),
+        pytest.param(Standing(SUSPECTED), 0.5, 1.0, id="suspected"),
+        pytest.param(Standing(HEALTHY, failed_in_a_row=1), 0.5, 1.0, id="healthy, one failure"),
+        pytest.param(Standing(HEALTHY, passed_in_a_row=1), 0.5, 5.0, id="healthy, one pass"),
+        pytest.param(Standing(UNHEALTHY), 0.5, 5.0, id="unhealthy"),
+        pytest.param(Standing(UNHEALTHY, passed_in_a_row=1), 0.5, 1.0, id="unhealthy, one pass"),
+        pytest.param(Standing(UNHEALTHY, failed_in_a_row=1), 0.5, 5.0, id="unhealthy, one failure"),
+        pytest.param(Standing(EJECTED, failed_in_a_row=1), 0.5, 1.0, id="ejected, one failure"),
+        pytest.param(Standing(EJECTED, passed_in_a_row=1), 0.5, 5.0, id="ejected, one pass"),
+        pytest.param(Standing(PROBATION, passed_in_a_row=1), 0.5, 5.0, id="probation, one pass"),
+    ],
+)
+def test_the_next_check_comes_sooner_while_a_streak_is_deciding(
+    standing: Standing, jitter: float, seconds: float
+) -> None:
+    """Checks are 5 s apart, and 1 s where one more may change the state; jitter moves either by 20 %."""
+    assert judge().interval(standing, jitter) == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize(
+    ("standing", "wanted"),
+    [
+        pytest.param(Standing(HEALTHY, last_answer=95.001), False, id="healthy, answered just now"),
+        pytest.param(Standing(HEALTHY, last_answer=95.0), True, id="healthy, answered an interval ago"),
+        pytest.param(Standing(HEALTHY), True, id="healthy, never answered"),
+        *(
+            pytest.param(Standing(each, last_answer=100.0), True, id=each)
+            for each in Health
+            if each != HEALTHY
+        ),
+    ],
+)
+def test_a_check_is_skipped_only_where_posts_tell_more(standing: Standing, *, wanted: bool) -> None:
+    """A healthy address that answered a POST within the last interval needs no check; every other does."""
+    assert judge().wants_check(standing, 100.0) is wanted
+
+
+# --- real POSTs ---
+
+
+@pytest.mark.parametrize(
+    ("failures", "after"),
+    [
+        pytest.param(1, SUSPECTED, id="the first"),
+        pytest.param(2, SUSPECTED, id="one less than consecutive"),
+        pytest.param(3, EJECTED, id="consecutive"),
+        pytest.param(4, EJECTED, id="one more"),
+    ],
+)
+def test_posts_failing_in_a_row_eject(failures: int, after: Health) -> None:
+    """One failure is a doubt, the third in a row ejects."""
+    standing = Standing(HEALTHY)
+    for second in range(failures):
+        judge().failed(standing, "connection lost", float(second), 0.5)
+    assert standing.health is after
+
+
+def test_an_answer_between_failures_starts_the_count_anew() -> None:
+    """Two failures, an answer, two failures: a doubt each time, and no ejection."""
+    standing = Standing(HEALTHY)
+    for second in range(3):
+        judge().failed(standing, "connection lost", float(second), 0.5)
+        judge().failed(standing, "connection lost", float(second), 0.5)
+        assert standing.health is SUSPECTED
+        judge().answered(standing, 0.01, float(second))
+        assert standing.health is HEALTHY
+
+
+@pytest.mark.parametrize(
+    ("failures", "answers", "after"),
+    [
+        pytest.param(5, 4, SUSPECTED, id="one POST less than requests"),
+        pytest.param(5, 5, EJECTED, id="half of ten"),
+        pytest.param(4, 6, SUSPECTED, id="one failure less than half of ten"),
+        pytest.param(6, 6, EJECTED, id="half of twelve"),
+        pytest.param(50, 51, SUSPECTED, id="just under half"),
+        pytest.param(51, 51, EJECTED, id="half of many"),
+    ],
+)
+def test_a_share_of_failures_ejects(failures: int, answers: int, after: Health) -> None:
+    """Half of the POSTs failing ejects, once there were ten of them."""
+    standing = Standing(HEALTHY)
+    for _ in range(answers):
+        judge(consecutive=1000).answered(standing, 0.01, 1.0)
+    for _ in range(failures):
+        judge(consecutive=1000).failed(standing, "connection lost", 1.0, 0.5)
+    assert standing.health is after
+
+
+@pytest.mark.parametrize(
+    ("now", "after"),
+    [
+        pytest.param(30.0, EJECTED, id="at its edge"),
+        pytest.param(30.001, SUSPECTED, id="just past it"),
+    ],
+)
+def test_only_posts_within_the_window_count(now: float, after: Health) -> None:
+    """A failure of 30 s ago counts towards the share, an older one does not."""
+    standing = Standing(HEALTHY)
+    for answered_at in range(5):
+        judge(consecutive=1000).answered(standing, 0.01, 5.0 + answered_at)
+    for failed_at in (0.0, 15.0, 15.0, 15.0, now):
+        judge(consecutive=1000).failed(standing, "connection lost", failed_at, 0.5)
+    assert standing.health is after
+
+
+@pytest.mark.parametrize(
+    ("jitter", "seconds"),
+    [
+        pytest.param(0.0, [3.75, 7.5, 15.0, 30.0, 45.0, 45.0], id="earliest"),
+        pytest.param(0.5, [5.0, 10.0, 20.0, 40.0, 60.0, 60.0], id="middle"),
+        pytest.param(1.0, [6.25, 12.5, 25.0, 50.0, 75.0, 75.0], id="latest"),
+    ],
+)
+def test_each_ejection_in_a_row_is_twice_as_long(jitter: float, seconds: list[float]) -> None:
+    """5 s, 10 s, 20 s and so on up to 60 s, each moved by at most 25 %; exactly then probation begins."""
+    standing, now, lasted = Standing(PROBATION), 100.0, []
+    for _ in seconds:
+        judge().failed(standing, "no answer", now, jitter, trial=True)
+        until = standing.ejected_until
+        lasted.append(until - now)
+        assert judge().time_passed(standing, until - 0.001) == []
+        over = Change(EJECTED, PROBATION, Signal.EJECTION_OVER, "its time out is over")
+        assert judge().time_passed(standing, until) == [over]
+        now = until
+    assert lasted == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize(
+    ("healthy_for", "next_ejection"),
+    [
+        pytest.param(59.9, 40.0, id="not long enough"),
+        pytest.param(60.0, 5.0, id="as long as the longest ejection"),
+    ],
+)
+@pytest.mark.parametrize("doubted", [False, True], ids=["never doubted", "doubted and cleared"])
+def test_ejections_are_forgotten_after_lasting_health(
+    healthy_for: float, next_ejection: float, *, doubted: bool
+) -> None:
+    """An address that answers for 60 s is as good as new, whatever doubt there was meanwhile."""
+    standing = Standing(PROBATION, ejections=3)
+    judge().answered(standing, 0.01, 100.0, trial=True)
+    if doubted:
+        judge().late(standing, 0.1, 130.0)
+        judge().answered(standing, 0.01, 131.0)
+    judge().answered(standing, 0.01, 100.0 + healthy_for)
+    for _ in range(3):
+        judge().failed(standing, "connection lost", 200.0, 0.5)
+    assert standing.ejected_until == 200.0 + next_ejection
+
+
+def test_a_trial_that_is_answered_ends_a_probation() -> None:
+    """One answered trial makes it healthy, and its return begins to count."""
+    standing = Standing(PROBATION, ejections=2)
+    changes = judge().answered(standing, 0.01, 50.0, trial=True)
+    assert changes == [Change(PROBATION, HEALTHY, Signal.TRIAL_ANSWERED, "it answered a POST")]
+    assert (standing.since, standing.back_since, standing.ejections) == (50.0, 50.0, 2)
+
+
+def test_a_trial_that_fails_ends_a_probation() -> None:
+    """One failed trial ejects, without waiting for a streak."""
+    standing = Standing(PROBATION)
+    changes = judge().failed(standing, "no answer", 50.0, 0.5, trial=True)
+    assert changes == [Change(PROBATION, EJECTED, Signal.TRIAL_FAILED, "no answer")]
+    assert (standing.since, standing.ejected_until) == (50.0, 55.0)
+
+
+@pytest.mark.parametrize("before", [UNHEALTHY, EJECTED, PROBATION], ids=str)
+def test_only_a_trial_brings_back_what_is_out(before: Health) -> None:
+    """A POST from before, answered late, proves nothing of an address that is out by now."""
+    standing = Standing(before)
+    assert (judge().answered(standing, 1.4, 1.0), standing.health) == ([], before)
+
+
+def test_doubt_that_is_cleared_is_no_return() -> None:
+    """An address that was only doubted keeps its place: it does not have to wait for the failback time."""
+    standing = Standing(HEALTHY)
+    judge().late(standing, 0.123, 10.0)
+    assert (str(standing), standing.since) == ("suspected (no answer after 123 ms)", 10.0)
+    judge().answered(standing, 0.2, 10.1)
+    assert (standing.health, standing.since, standing.back_since) == (HEALTHY, 10.1, float("-inf"))
+
+
+@pytest.mark.parametrize(
+    ("seconds", "attempt", "late_after"),
+    [
+        pytest.param([], 1.5, 0.1, id="no answer yet"),
+        pytest.param([0.3] * 19, 1.5, 0.1, id="one answer too few"),
+        pytest.param([0.3] * 20, 1.5, 0.9, id="enough answers"),
+        pytest.param([0.002] * 100, 1.5, 0.1, id="quick answers"),
+        pytest.param([0.002] * 198 + [9.0], 1.5, 0.1, id="one slow answer of many"),
+        pytest.param([0.002] * 197 + [0.2] * 3, 1.5, 0.6, id="more than one in a hundred slow"),
+        pytest.param([2.0] * 100, 1.5, 1.5, id="slower than an attempt may take"),
+        pytest.param([], 0.05, 0.05, id="an attempt shorter than the least"),
+    ],
+)
+def test_when_an_answer_is_late(seconds: list[float], attempt: float, late_after: float) -> None:
+    """Late is three times the p99 of the last answers, at least 100 ms, at most an attempt."""
+    standing = Standing(HEALTHY)
+    standing.seconds.extend(seconds)
+    assert judge().suspect_after(standing, attempt) == pytest.approx(late_after)
+
+
+# --- whatever comes ---
+
+OBSERVATIONS = (
+    "passed",
+    "failed check",
+    "answered",
+    "failed",
+    "late",
+    "time",
+    "trial answered",
+    "trial failed",
+)
+
+
+def observe(standing: Standing, what: str, now: float, jitter: float) -> list[Change]:
+    """Let one thing happen."""
+    match what:
+        case "passed":
+            return judge().check_passed(standing, now)
+        case "failed check":
+            return judge().check_failed(standing, "answers 503", now)
+        case "answered" | "trial answered":
+            return judge().answered(standing, 0.01, now, trial=what.startswith("trial"))
+        case "failed" | "trial failed":
+            return judge().failed(standing, "no answer", now, jitter, trial=what.startswith("trial"))
+        case "late":
+            return judge().late(standing, 0.1, now)
+        case _:
+            return judge().time_passed(standing, now)
+
+
+@given(st.lists(st.tuples(st.sampled_from(OBSERVATIONS), st.floats(0, 20), st.floats(0, 1)), max_size=60))
+def test_whatever_comes_the_table_is_kept(walk: list[tuple[str, float, float]]) -> None:
+    """Every change is in the table and follows the one before; time never runs backwards."""
+    standing, now = Standing(), 0.0
+    for what, seconds, jitter in walk:
+        now += seconds
+        health, since, ejected = standing.health, standing.since, standing.ejections
+        for change in observe(standing, what, now, jitter):
+            assert (change.before, TRANSITIONS[change.before][change.signal]) == (health, change.after)
+            health, since = change.after, now
+            if change.after is EJECTED:
+                assert now + 3.75 <= standing.ejected_until <= now + 75.0
+                assert standing.ejections == ejected + 1
+        assert (standing.health, standing.since, standing.back_since <= now) == (health, since, True)
+
+
+def test_the_page_in_the_docs_is_what_the_table_says() -> None:
+    """`docs/health.md` was written anew after the last change of the table (`make docs`)."""
+    renewed = runpy.run_path(str(ROOT / "scripts" / "health_diagram.py"))["renewed"]
+    page = (ROOT / "docs" / "health.md").read_text(encoding="utf-8")
+    assert page == renewed(page)

@@ -1,0 +1,122 @@
+"""Promises of `loader`: a wrong `routes.yaml` is refused with all that is wrong, in the operator's words."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sidecar.errors import ConfigError, Problem
+from sidecar.loader import read
+from tests.jsontext import unhurried
+
+BAD = sorted((Path(__file__).parent / "data" / "bad_routes").glob("*.yaml"))
+
+SMALL = """\
+version: 1
+upstreams:
+  production:
+    url: https://eventgate-main.discovery.wmnet:4492/v1/events
+routes:
+  - name: everything
+    to: production
+"""
+
+
+@pytest.mark.parametrize("path", BAD, ids=lambda path: path.stem)
+def test_each_mistake_is_named_where_it_stands(path: Path) -> None:
+    """For every kind of mistake the operator reads exactly the text that lies beside the file."""
+    with pytest.raises(ConfigError) as refusal:
+        read(path.read_text(encoding="utf-8"))
+    assert f"{refusal.value}\n" == path.with_suffix(".txt").read_text(encoding="utf-8")
+
+
+def test_many_mistakes_come_at_once_in_the_order_of_the_file() -> None:
+    """One reading says everything that is wrong, from the first line to the last."""
+    (path,) = [each for each in BAD if each.stem == "many_mistakes"]
+    with pytest.raises(ConfigError) as refusal:
+        read(path.read_text(encoding="utf-8"))
+    problems = refusal.value.problems
+    assert [problem.line for problem in problems] == sorted(problem.line for problem in problems)
+    assert [problem.path for problem in problems] == [
+        "version",
+        "upstreams.production.url",
+        "upstreams.production.timeouts.connect",
+        "upstreams.staging.tls.ca-file",
+        "upstreams.staging.on_ambiguous",
+        "routes[0].match.stream",
+        "routes[0].to",
+        "routes[1].to",
+        "routes[1].stream",
+        "routes[2].name",
+        "routes[2].nme",
+        "routes[3].name",
+        "routes[3]",
+        "tests[0].expect.upstream",
+        "tests[0].expect.route",
+    ]
+
+
+def test_a_problem_is_shown_as_a_compiler_shows_it() -> None:
+    """Place, path, message, the line itself and a caret under the column."""
+    problem = Problem("a.yaml", 3, 5, "routes[0].to", "is wrong", "    to: b")
+    assert str(problem) == "a.yaml:3:5: routes[0].to is wrong\n        to: b\n        ^"
+
+
+def test_a_file_is_called_by_its_name() -> None:
+    """Messages name the file that was read."""
+    with pytest.raises(
+        ConfigError, match=r"^staging\.yaml:1:1: is empty; it needs version, upstreams and routes\n"
+    ):
+        read("", "staging.yaml")
+
+
+@pytest.mark.parametrize(
+    "text", [SMALL, SMALL.replace("\n", "\r\n"), "\ufeff" + SMALL], ids=["LF", "CRLF", "BOM"]
+)
+def test_a_small_file_is_a_configuration(text: str) -> None:
+    """A version, an upstream and a route are enough, whatever editor wrote them."""
+    config = read(text)
+    assert list(config.upstreams) == ["production"]
+    assert [(route.name, route.to) for route in config.routes] == [("everything", "production")]
+    assert config.tests == []
+
+
+def problems_in(text: str) -> tuple[Problem, ...]:
+    """What is said of a text, nothing where it is a configuration."""
+    try:
+        read(text)
+    except ConfigError as error:
+        return error.problems
+    return ()
+
+
+@unhurried
+@given(st.integers(0, len(SMALL) - 1), st.text(max_size=6))
+def test_any_edit_is_a_configuration_or_problems(place: int, text: str) -> None:
+    """Whatever is typed into a file, it is read, or refused with problems that stand in its lines."""
+    edited = SMALL[:place] + text + SMALL[place:]
+    assert all(problem.line <= len(edited.splitlines()) + 1 for problem in problems_in(edited))
+
+
+@unhurried
+@given(st.data())
+def test_any_misplaced_value_is_refused_in_words(data: st.DataObject) -> None:
+    """A value of any kind in any place is taken, or refused by a message without pydantic's vocabulary."""
+    lines = SMALL.splitlines()
+    at = data.draw(st.integers(0, len(lines) - 1))
+    key = lines[at].partition(":")[0]
+    value = data.draw(
+        st.sampled_from(["", "~", "yes", "7", "1.5", "[]", "[a]", "{}", "{a: b}", "''", "2026-01-01", "a"])
+    )
+    keep = [
+        line
+        for line in lines[at + 1 :]
+        if len(line) - len(line.lstrip(" -")) <= len(key) - len(key.lstrip(" -"))
+    ]
+    text = "\n".join([*lines[:at], f"{key}: {value}", *keep])
+    for problem in problems_in(text):
+        assert problem.message.startswith(("is ", "has ", "should "))
+        assert "Input should" not in problem.message

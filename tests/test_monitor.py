@@ -1,0 +1,278 @@
+"""Promises of `monitor`: when names are looked up and addresses checked, and what becomes of what they say."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Sequence
+
+import pytest
+
+from sidecar.addresses import Answer, Found, NoAnswer, NoSuchName
+from sidecar.endpoints import Pool
+from sidecar.health import Health
+from sidecar.healthcheck import CheckResult, Phase, Target
+from sidecar.monitor import Monitor
+from sidecar.telemetry import AddressesChanged, Checked, HealthChanged
+from tests.scripted import Recorder, all_healths, bare_pool, now, script
+
+pytestmark = pytest.mark.looptime
+
+SILENT = NoAnswer("no name server answered")
+DENIED = NoSuchName("NXDOMAIN")
+
+
+class Names:
+    """A resolver that says what a test lets it say."""
+
+    def __init__(self, seconds: float = 0.0, **answers: Answer) -> None:
+        self.answers = answers
+        self.seconds = seconds
+        """How long an answer takes."""
+        self.asked: list[tuple[float, str]] = []
+
+    async def look_up(self, name: str) -> Answer:
+        """Answer, or be silent about names that were never given."""
+        self.asked.append((now(), name))
+        await asyncio.sleep(self.seconds)
+        return self.answers.get(name, SILENT)
+
+
+class Checks:
+    """A health check that finds what a test lets it find."""
+
+    def __init__(self, seconds: float = 0.0) -> None:
+        self.failing: set[str] = set()
+        self.hanging: set[str] = set()
+        self.seconds = seconds
+        """How long a check takes that ends."""
+        self.made: list[tuple[float, str]] = []
+
+    async def check(self, target: Target, limit: float) -> CheckResult:
+        """Find out, within `limit` seconds."""
+        self.made.append((now(), target.address))
+        if target.address in self.hanging:
+            await asyncio.sleep(limit)
+            return CheckResult(words="hangs")
+        await asyncio.sleep(self.seconds)
+        if target.address in self.failing:
+            return CheckResult(words="answers 503")
+        return CheckResult(passed=True, words="answers", seconds={Phase.TCP: 0.25, Phase.HTTP: 0.5})
+
+
+@contextlib.asynccontextmanager
+async def watching(pools: Sequence[Pool], names: Names, checks: Checks, jitter: float = 0.5) -> AsyncIterator[Recorder]:
+    """Run a monitor until the block is left; yield what it tells."""
+    recorder = Recorder()
+    monitor = Monitor(pools, names.look_up, checks.check, recorder, lambda: jitter, now)
+    async with asyncio.TaskGroup() as tasks:
+        task = tasks.create_task(monitor.run())
+        yield recorder
+        task.cancel()
+
+
+def found(*addresses: str, chain: Sequence[str] = (), ttl: float = 60.0) -> Found:
+    """Return an answer."""
+    return Found(addresses, tuple(chain), ttl)
+
+
+# --- the first round ---
+
+
+@pytest.mark.parametrize(
+    ("look_up", "check", "hanging", "ready_after"),
+    [
+        pytest.param(0.0, 0.0, set(), 0.0, id="all at once"),
+        pytest.param(0.3, 0.4, set(), 0.7, id="one look-up and one check long"),
+        pytest.param(0.3, 0.0, {"10.1.0.1"}, 1.0, id="an address hangs"),
+        pytest.param(9.0, 0.0, set(), 1.0, id="DNS hangs"),
+        pytest.param(0.0, 9.0, set(), 1.0, id="the checks are slow"),
+    ],
+)
+async def test_ready_after_the_first_round_or_a_second(
+    look_up: float, check: float, hanging: set[str], ready_after: float
+) -> None:
+    """Everything is looked up and checked side by side, and nothing holds `ready` up for longer than 1 s."""
+    pools = [bare_pool("eqiad", "codfw"), bare_pool("esams", "drmrs")]
+    names = Names(look_up, eqiad=found("10.1.0.1", "10.1.0.2"), codfw=found("10.2.0.1"), esams=found("10.3.0.1"))
+    names.answers["drmrs"] = found("10.4.0.1")
+    checks = Checks(check)
+    checks.hanging = hanging
+    monitor = Monitor(pools, names.look_up, checks.check, Recorder(), lambda: 0.5, now)
+    async with asyncio.TaskGroup() as tasks:
+        task = tasks.create_task(monitor.run())
+        await monitor.ready()
+        assert now() == pytest.approx(ready_after)
+        task.cancel()
+    assert names.asked == [(0.0, "eqiad"), (0.0, "codfw"), (0.0, "esams"), (0.0, "drmrs")]
+    assert sorted(checks.made) == [(look_up, each.ip) for pool in pools for each in pool.addresses]
+
+
+async def test_the_first_check_decides() -> None:
+    """After the first round every address is healthy or unhealthy, and each check was counted."""
+    pool, checks = bare_pool("eqiad", "codfw"), Checks()
+    checks.failing = {"10.2.0.1"}
+    names = Names(eqiad=found("10.1.0.1"), codfw=found("10.2.0.1"))
+    async with watching([pool], names, checks) as recorder:
+        await pool.looked_at.wait()
+    assert all_healths(pool) == {"10.1.0.1": Health.HEALTHY, "10.2.0.1": Health.UNHEALTHY}
+    assert recorder.all_of(Checked) == [Checked("main", "eqiad", True, 0.75), Checked("main", "codfw", False, 0.0)]
+    assert recorder.all_of(HealthChanged) == [
+        HealthChanged("main", "eqiad", "10.1.0.1", "unknown", "healthy", "its health check passed"),
+        HealthChanged("main", "codfw", "10.2.0.1", "unknown", "unhealthy", "answers 503"),
+    ]
+
+
+@pytest.mark.parametrize("dead", [SILENT, DENIED], ids=["silent", "NXDOMAIN"])
+@pytest.mark.parametrize("healed_at", [0.05, 10.0, 10.11], ids=lambda at: f"healed at {at:g}")
+async def test_dns_dead_at_the_start_is_left_behind_within_a_second(dead: Answer, healed_at: float) -> None:
+    """Once DNS heals, the address it leads to is known, checked and healthy within 1 s."""
+    pool, names, checks = bare_pool("eqiad"), Names(eqiad=dead), Checks()
+    async with watching([pool], names, checks):
+        await asyncio.sleep(healed_at)
+        assert all_healths(pool) == {}
+        assert pool.looked_at.is_set()
+        names.answers["eqiad"] = found("10.1.0.1")
+        await asyncio.sleep(1.0)
+        assert all_healths(pool) == {"10.1.0.1": Health.HEALTHY}
+
+
+# --- checks ---
+
+
+@pytest.mark.parametrize(
+    ("jitter", "times"),
+    [
+        pytest.param(0.0, [0, 4, 8, 12], id="earliest"),
+        pytest.param(0.5, [0, 5, 10, 15], id="middle"),
+        pytest.param(1.0, [0, 6, 12], id="latest"),
+    ],
+)
+async def test_checks_come_at_intervals(jitter: float, times: list[float]) -> None:
+    """A healthy address is checked every 5 s, moved by at most 20 %."""
+    pool, checks = bare_pool("eqiad"), Checks()
+    async with watching([pool], Names(eqiad=found("10.1.0.1")), checks, jitter):
+        await asyncio.sleep(15.5)
+    assert [at for at, _ in checks.made] == pytest.approx(times)
+
+
+async def test_a_failing_address_is_checked_faster_until_it_is_decided() -> None:
+    """Second and third failure come 1 s apart; then it is unhealthy, and every 5 s is enough."""
+    pool, checks = bare_pool("eqiad"), Checks()
+    async with watching([pool], Names(eqiad=found("10.1.0.1")), checks) as recorder:
+        await asyncio.sleep(1.0)
+        checks.failing = {"10.1.0.1"}
+        await asyncio.sleep(17.0)
+    assert [at for at, _ in checks.made] == pytest.approx([0, 5, 6, 7, 12, 17])
+    assert [each.after for each in recorder.all_of(HealthChanged)] == ["healthy", "unhealthy"]
+
+
+async def test_checks_are_skipped_while_posts_are_answered() -> None:
+    """An answer within the last interval takes a check's place."""
+    pool, checks = bare_pool("eqiad"), Checks()
+    async with watching([pool], Names(eqiad=found("10.1.0.1")), checks):
+        await asyncio.sleep(4.9)
+        (address,) = pool.addresses
+        for _ in range(10):
+            pool.judge.answered(address.standing, 0.01, now())
+            await asyncio.sleep(1.0)
+        await asyncio.sleep(7.0)
+    assert [at for at, _ in checks.made] == pytest.approx([0, 20])
+
+
+async def test_a_check_asked_for_is_made_at_once() -> None:
+    """`check_now` does not wait for the interval, nor is it skipped; the interval begins anew."""
+    pool, checks = bare_pool("eqiad"), Checks()
+    async with watching([pool], Names(eqiad=found("10.1.0.1")), checks):
+        await asyncio.sleep(2.0)
+        (address,) = pool.addresses
+        pool.judge.answered(address.standing, 0.01, now())
+        address.check_now.set()
+        await asyncio.sleep(6.0)
+    assert [at for at, _ in checks.made] == pytest.approx([0, 2, 7])
+
+
+async def test_the_end_of_an_ejection_is_told() -> None:
+    """An address that gets no event leaves its ejection with its next check, and that is reported."""
+    pool, checks = bare_pool("eqiad"), Checks()
+    async with watching([pool], Names(eqiad=found("10.1.0.1")), checks) as recorder:
+        await asyncio.sleep(0.5)
+        (address,) = pool.addresses
+        for _ in range(3):
+            pool.judge.failed(address.standing, "connection lost", now(), 0.0)
+        recorder.happenings.clear()
+        await asyncio.sleep(5.0)
+    assert recorder.all_of(HealthChanged) == [
+        HealthChanged("main", "eqiad:80", "10.1.0.1", "ejected", "probation", "its time out is over")
+    ]
+
+
+# --- names ---
+
+
+@pytest.mark.parametrize(
+    ("jitter", "times"),
+    [
+        pytest.param(0.0, [0, 9, 18, 27], id="earliest"),
+        pytest.param(0.5, [0, 10, 20], id="middle"),
+        pytest.param(1.0, [0, 11, 22], id="latest"),
+    ],
+)
+async def test_names_are_asked_for_when_their_time_to_live_is_over(jitter: float, times: list[float]) -> None:
+    """A name is looked up again after its TTL, moved by at most 10 %; nothing new means nothing is told."""
+    pool, names = bare_pool("eqiad"), Names(eqiad=found("10.1.0.1", ttl=10.0))
+    async with watching([pool], names, Checks(), jitter) as recorder:
+        await asyncio.sleep(29.0)
+    assert [at for at, _ in names.asked] == pytest.approx(times)
+    assert recorder.all_of(AddressesChanged) == [
+        AddressesChanged("main", "eqiad:80", "eqiad → no address (not looked up yet)", "eqiad → 10.1.0.1")
+    ]
+
+
+async def test_a_moved_name_is_followed() -> None:
+    """The failing check of the old address has the name looked up; the new one is checked at once, the old drained."""
+    pool, checks = bare_pool("eqiad"), Checks()
+    names = Names(eqiad=found("10.1.0.1", chain=["worker1"]))
+    async with watching([pool], names, checks) as recorder:
+        await asyncio.sleep(1.0)
+        (old,) = pool.addresses
+        fake = script(old)
+        checks.failing, names.answers["eqiad"] = {"10.1.0.1"}, found("10.1.0.2", chain=["worker2"])
+        recorder.happenings.clear()
+        await asyncio.sleep(9.5)
+    assert names.asked == [(0.0, "eqiad"), (5.0, "eqiad")]
+    assert checks.made == [(0.0, "10.1.0.1"), (5.0, "10.1.0.1"), (5.0, "10.1.0.2"), (10.0, "10.1.0.2")]
+    assert (all_healths(pool), old.retired, fake.drained) == ({"10.1.0.2": Health.HEALTHY}, True, True)
+    assert recorder.all_of(AddressesChanged) == [
+        AddressesChanged("main", "eqiad:80", "eqiad → worker1 → 10.1.0.1", "eqiad → worker2 → 10.1.0.2")
+    ]
+
+
+async def test_a_name_that_is_gone_takes_its_addresses_along() -> None:
+    """One NXDOMAIN changes nothing but is told; the second, a second later, empties the endpoint and drains it."""
+    pool, names, checks = bare_pool("eqiad"), Names(eqiad=found("10.1.0.1", ttl=10.0)), Checks()
+    async with watching([pool], names, checks) as recorder:
+        await asyncio.sleep(1.0)
+        fake = script(next(pool.addresses))
+        names.answers["eqiad"] = DENIED
+        await asyncio.sleep(9.5)
+        assert (now(), all_healths(pool), fake.drained) == (10.5, {"10.1.0.1": Health.HEALTHY}, False)
+        await asyncio.sleep(1.0)
+        assert (now(), all_healths(pool), fake.drained) == (11.5, {}, True)
+    assert [each.after for each in recorder.all_of(AddressesChanged)] == [
+        "eqiad → 10.1.0.1",
+        "eqiad → 10.1.0.1 (stale: NXDOMAIN)",
+        "eqiad → no address (NXDOMAIN)",
+    ]
+    assert checks.made == [(0.0, "10.1.0.1"), (5.0, "10.1.0.1"), (10.0, "10.1.0.1")]
+
+
+async def test_silent_dns_takes_nothing_away() -> None:
+    """While DNS is silent the address stays in use and is checked as ever, and DNS is asked every second."""
+    pool, names, checks = bare_pool("eqiad"), Names(eqiad=found("10.1.0.1", ttl=10.0)), Checks()
+    async with watching([pool], names, checks):
+        await asyncio.sleep(1.0)
+        names.answers["eqiad"] = SILENT
+        await asyncio.sleep(12.5)
+    assert all_healths(pool) == {"10.1.0.1": Health.HEALTHY}
+    assert [at for at, _ in names.asked] == pytest.approx([0, 10, 11, 12, 13])

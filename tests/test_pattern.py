@@ -1,0 +1,137 @@
+"""Promises of `pattern`: what each form matches, and what is no pattern."""
+
+from __future__ import annotations
+
+import fnmatch
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sidecar.pattern import Pattern
+from tests.jsontext import unhurried
+
+
+@pytest.mark.parametrize(
+    ("pattern", "text", "groups"),
+    [
+        pytest.param("a.v1", "a.v1", {}, id="literal: equal"),
+        pytest.param("a.v1", "aXv1", None, id="literal: a dot is a dot"),
+        pytest.param("a.v1", "a.v1.x", None, id="literal: the whole text"),
+        pytest.param("a.v1", "A.V1", None, id="literal: letter for letter"),
+        pytest.param("//", "//", {}, id="literal: two slashes hold no expression"),
+        pytest.param("/a", "/a", {}, id="literal: a path"),
+        pytest.param("a_*", "a_", {}, id="glob: star is nothing"),
+        pytest.param("a_*", "a_b.c", {}, id="glob: star is anything"),
+        pytest.param("a_*", "xa_b", None, id="glob: from the start"),
+        pytest.param("*_b", "a_bx", None, id="glob: to the end"),
+        pytest.param("a_*", "a_b\nc", {}, id="glob: over lines"),
+        pytest.param("a.rc?", "a.rc0", {}, id="glob: one character"),
+        pytest.param("a.rc?", "a.rc10", None, id="glob: not two"),
+        pytest.param("*.rc[0-9]", "a.rc7", {}, id="glob: one of these"),
+        pytest.param("*.rc[!0-9]", "a.rc7", None, id="glob: none of these"),
+        pytest.param("A*", "a", None, id="glob: letter for letter"),
+        pytest.param("/score/", "a.score.b", {}, id="regex: anywhere"),
+        pytest.param("/^score/", "a.score", None, id="regex: anchored"),
+        pytest.param("/Score/", "score", None, id="regex: letter for letter"),
+        pytest.param("/(?i)Score/", "score", {}, id="regex: unless it says so"),
+        pytest.param(
+            "/^(.*)_(?P<model>[a-z]+)$/", "x_y", {"1": "x", "2": "y", "model": "y"}, id="regex: groups"
+        ),
+        pytest.param("/a(b)?c/", "ac", {"1": ""}, id="regex: a group that took no part"),
+        pytest.param("/ë/", "Zoë", {}, id="regex: beyond ASCII"),
+        pytest.param(["a", "b*", "/(c)/"], "a", {}, id="list: the first"),
+        pytest.param(["a", "b*", "/(c)/"], "xcx", {"1": "c"}, id="list: the last, with its groups"),
+        pytest.param(
+            ["/^(.)b/", "/^a(.)/"], "ab", {"1": "a"}, id="list: the first that matches gives the groups"
+        ),
+        pytest.param(["a", "b*", "/(c)/"], "d", None, id="list: none"),
+    ],
+)
+def test_a_pattern_matches(pattern: object, text: str, groups: dict[str, str] | None) -> None:
+    """Each form matches what its notation says, and hands out the groups it captured."""
+    assert Pattern.parse(pattern).groups_in(text) == groups
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        pytest.param("", "is an empty text, which no value equals", id="empty text"),
+        pytest.param(
+            [],
+            "is an empty list, which matches nothing; leave the key out to match everything",
+            id="empty list",
+        ),
+        pytest.param(5, "is the number 5; put it in quotes to match it as text", id="number"),
+        pytest.param(
+            ["a", 1.5], "is the number 1.5; put it in quotes to match it as text", id="number in a list"
+        ),
+        pytest.param(
+            True,
+            "is true: YAML reads bare yes, no, on, off, true, false as a truth value; put it in quotes",
+            id="truth value",
+        ),
+        pytest.param(
+            None,
+            "is no pattern; a pattern is a text, a glob, a /regular expression/, or a list of these",
+            id="nothing",
+        ),
+        pytest.param(
+            [["a"]],
+            "is no pattern; a pattern is a text, a glob, a /regular expression/, or a list of these",
+            id="list in a list",
+        ),
+        pytest.param(
+            "/a(?=b)/", "is not a regular expression RE2 takes: invalid perl operator: (?=", id="look-ahead"
+        ),
+        pytest.param(
+            r"/(a)\1/", r"is not a regular expression RE2 takes: invalid escape sequence: \1", id="reference"
+        ),
+        pytest.param("/(/", "is not a regular expression RE2 takes: missing ): (", id="half an expression"),
+    ],
+)
+def test_what_is_no_pattern_is_refused_in_words(value: object, message: str) -> None:
+    """A value that is no pattern is refused with what was found and what to write instead."""
+    with pytest.raises(ValueError, match=r".") as refusal:
+        Pattern.parse(value)
+    assert str(refusal.value) == message
+
+
+@pytest.mark.parametrize(
+    ("pattern", "group_names", "literals", "written"),
+    [
+        pytest.param("a", set(), ("a",), "a", id="literal"),
+        pytest.param("a*", set(), (), "a*", id="glob"),
+        pytest.param("/(a)(?P<b>c)/", {"1", "2", "b"}, (), "/(a)(?P<b>c)/", id="regex"),
+        pytest.param(
+            ["/(a)/", "/(b)(c)/"], {"1"}, (), "[/(a)/, /(b)(c)/]", id="groups that all alternatives have"
+        ),
+        pytest.param(["a", "/(b)/", "c"], set(), ("a", "c"), "[a, /(b)/, c]", id="literals among others"),
+    ],
+)
+def test_a_pattern_says_what_it_is_made_of(
+    pattern: object, group_names: set[str], literals: tuple[str, ...], written: str
+) -> None:
+    """Groups that a template may rely on, the names a person wrote out, and the pattern as it was written."""
+    found = Pattern.parse(pattern)
+    assert (set(found.group_names), found.literals, str(found)) == (group_names, literals, written)
+
+
+@unhurried
+@given(st.text("ab.*?[!]-", min_size=1, max_size=8), st.text("ab.!-]", max_size=8))
+def test_a_glob_is_a_shells_glob(glob: str, text: str) -> None:
+    """A glob matches what the standard library's does."""
+    found = Pattern.parse(glob).groups_in(text)
+    assert (found == {}) == fnmatch.fnmatchcase(text, glob)
+
+
+@unhurried
+@given(st.text(max_size=20))
+def test_any_stream_name_can_be_looked_at(text: str) -> None:
+    """Whatever text an event holds, each form says yes or no to it."""
+    assert Pattern.parse(["a", "b*", "/c$/"]).groups_in(text) in (None, {})
+
+
+def test_an_expression_cannot_be_made_slow() -> None:
+    """An expression that makes a backtracking engine try for ages takes no time here."""
+    assert Pattern.parse("/^(a+)+$/").groups_in("a" * 50_000 + "b") is None

@@ -1,0 +1,268 @@
+"""Promises of `results`: one answer for all events of a request, in the words of EventGate's routes/events.js."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from random import Random
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sidecar import errors
+from sidecar.results import Answer, EventStatus, Outcome, Status, failed, merge, of_error, refused
+from tests.jsontext import Json, unhurried
+
+OUTCOMES: dict[Status, Outcome] = {
+    "success": Outcome.DELIVERED,
+    "invalid": Outcome.INVALID,
+    "error": Outcome.FAILED,
+}
+KINDS: dict[str, Status] = {"s": "success", "i": "invalid", "e": "error"}
+
+
+def statuses(kinds: str) -> list[EventStatus]:
+    """One status for each letter: s(uccess), i(nvalid), e(rror); each failure described by its place."""
+    return [
+        EventStatus(
+            index, KINDS[kind], OUTCOMES[KINDS[kind]], b"" if kind == "s" else b'{"n":%d}' % index, upstream="u"
+        )
+        for index, kind in enumerate(kinds)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("kinds", "answer"),
+    [
+        pytest.param(
+            "s", Answer(201, "All 1 out of 1 events were accepted.", "delivered; upstream=u"), id="one accepted"
+        ),
+        pytest.param(
+            "sss", Answer(201, "All 3 out of 3 events were accepted.", "delivered; upstream=u"), id="all accepted"
+        ),
+        pytest.param(
+            "i",
+            Answer(
+                400,
+                "1 out of 1 events were invalid and not accepted.",
+                "invalid; upstream=u",
+                b'{"invalid":[{"n":0}]}',
+            ),
+            id="one invalid",
+        ),
+        pytest.param(
+            "ii",
+            Answer(
+                400,
+                "2 out of 2 events were invalid and not accepted.",
+                "invalid; upstream=u",
+                b'{"invalid":[{"n":0},{"n":1}]}',
+            ),
+            id="all invalid",
+        ),
+        pytest.param(
+            "si",
+            Answer(
+                207,
+                "1 out of 2 events were accepted, but 1 failed (1 invalid and 0 errored).",
+                "mixed; upstream=u",
+                b'{"invalid":[{"n":1}],"error":[]}',
+            ),
+            id="accepted and invalid",
+        ),
+        pytest.param(
+            "es",
+            Answer(
+                207,
+                "1 out of 2 events were accepted, but 1 failed (0 invalid and 1 errored).",
+                "mixed; upstream=u",
+                b'{"invalid":[],"error":[{"n":0}]}',
+            ),
+            id="error and accepted",
+        ),
+        pytest.param(
+            "eisie",
+            Answer(
+                207,
+                "1 out of 5 events were accepted, but 4 failed (2 invalid and 2 errored).",
+                "mixed; upstream=u",
+                b'{"invalid":[{"n":1},{"n":3}],"error":[{"n":0},{"n":4}]}',
+            ),
+            id="some of each",
+        ),
+        pytest.param(
+            "e",
+            Answer(
+                500,
+                "1 out of 1 events had failures and were not accepted. (0 invalid and 1 errored).",
+                "failed; upstream=u",
+                b'{"invalid":[],"error":[{"n":0}]}',
+            ),
+            id="one error",
+        ),
+        pytest.param(
+            "ei",
+            Answer(
+                500,
+                "2 out of 2 events had failures and were not accepted. (1 invalid and 1 errored).",
+                "mixed; upstream=u",
+                b'{"invalid":[{"n":1}],"error":[{"n":0}]}',
+            ),
+            id="error and invalid",
+        ),
+    ],
+)
+def test_the_answer_is_eventgates(kinds: str, answer: Answer) -> None:
+    """Status, reason phrase and body are those EventGate gives to the same mix, failures grouped by kind."""
+    assert merge(statuses(kinds), hasty=False) == answer
+
+
+@pytest.mark.parametrize(
+    ("kinds", "status", "reason"),
+    [
+        pytest.param("s", 202, "1 events hastily received.", id="one"),
+        pytest.param("ss", 202, "2 events hastily received.", id="two"),
+        pytest.param(
+            "si", 207, "1 out of 2 events were accepted, but 1 failed (1 invalid and 0 errored).", id="some refused"
+        ),
+        pytest.param("i", 400, "1 out of 1 events were invalid and not accepted.", id="all refused"),
+    ],
+)
+def test_a_hasty_answer_is_202(kinds: str, status: int, reason: str) -> None:
+    """A producer that asked not to wait gets EventGate's 202, and still hears of what we refused ourselves."""
+    answer = merge(statuses(kinds), hasty=True)
+    assert (answer.status, answer.reason) == (status, reason)
+
+
+def expected(kinds: Sequence[str]) -> tuple[int, Json]:
+    """Status and body of EventGate's routes/events.js for such a mix, said once more as it is said there."""
+    invalid = [{"n": index} for index, kind in enumerate(kinds) if kind == "i"]
+    error = [{"n": index} for index, kind in enumerate(kinds) if kind == "e"]
+    if not invalid and not error:
+        return 201, None
+    if len(invalid) == len(kinds):
+        return 400, {"invalid": invalid}
+    return (207 if len(invalid) + len(error) != len(kinds) else 500), {"invalid": invalid, "error": error}
+
+
+@unhurried
+@given(st.lists(st.sampled_from("sie"), min_size=1, max_size=9), st.randoms(use_true_random=False))
+def test_every_mix_has_its_answer_in_the_order_of_the_request(kinds: list[str], random: Random) -> None:
+    """However the statuses arrive, status and body are EventGate's, each kind in the order of the request."""
+    shuffled = statuses("".join(kinds))
+    random.shuffle(shuffled)
+    answer = merge(shuffled, hasty=False)
+    assert (answer.status, json.loads(answer.body) if answer.body else None) == expected(kinds)
+    assert answer.retry_after is None
+
+
+@pytest.mark.parametrize(
+    ("kinds", "status", "retry_after"),
+    [
+        pytest.param("u", 503, 7, id="nothing accepted, not reached"),
+        pytest.param("uu", 503, 7, id="none reached"),
+        pytest.param("ui", 503, 7, id="the rest invalid"),
+        pytest.param("ue", 503, 7, id="the rest an error of EventGate's"),
+        pytest.param("us", 207, None, id="the rest accepted"),
+        pytest.param("e", 500, None, id="reached"),
+    ],
+)
+def test_what_could_not_be_reached_is_503(kinds: str, status: int, retry_after: int | None) -> None:
+    """Where nothing was accepted and an endpoint could not be reached, trying again later may help: 503."""
+    mixed = [
+        msgspec.structs.replace(each, unreachable=kind == "u")
+        for kind, each in zip(kinds, statuses(kinds.replace("u", "e")), strict=True)
+    ]
+    answer = merge(mixed, hasty=False, retry_after=7)
+    assert (answer.status, answer.retry_after) == (status, retry_after)
+    plain = merge([msgspec.structs.replace(each, unreachable=False) for each in mixed], hasty=False)
+    assert (answer.reason, answer.body) == (plain.reason, plain.body)
+
+
+DELIVERED = EventStatus(0, "success", Outcome.DELIVERED, route="scores", upstream="production", endpoint="host:4492")
+
+
+@pytest.mark.parametrize(
+    ("each", "header"),
+    [
+        pytest.param(
+            [DELIVERED], "delivered; upstream=production; endpoint=host:4492; route=scores", id="one delivered"
+        ),
+        pytest.param(
+            [DELIVERED, msgspec.structs.replace(DELIVERED, index=1, upstream="a", route="all")],
+            "delivered; upstream=a,production; endpoint=host:4492; route=all,scores",
+            id="two ways",
+        ),
+        pytest.param(
+            [DELIVERED, refused(1, b"{}", "no", "never")],
+            "mixed; upstream=production; endpoint=host:4492; route=never,scores",
+            id="one of them refused",
+        ),
+        pytest.param([refused(0, b"{}", "no", "")], "refused", id="refused without a route"),
+        pytest.param([failed(0, b"{}", "no", unreachable=True)], "failed", id="never left"),
+    ],
+)
+def test_the_header_says_what_went_where(each: list[EventStatus], header: str) -> None:
+    """The outcome first, or `mixed`; then upstreams, endpoints and routes, each named once and in order."""
+    assert merge(each, hasty=False).outcome == header
+
+
+@pytest.mark.parametrize("event", [b'{"a": 1.0}', b"{}", b"7", b'"\xff"', b'{"a":1e400,"a":"\\ud800"}'], ids=str)
+def test_a_refused_event_is_described_as_an_invalid_one(event: bytes) -> None:
+    """What the sidecar refuses looks like a validation error of EventGate's, with the event as it came."""
+    status = refused(3, event, 'use "b"', "never")
+    echoed = event.decode(errors="replace")
+    assert status.described.decode() == (
+        f'{{"status":"invalid","event":{echoed},"context":{{"errors":[{{"keyword":"route",'
+        '"dataPath":".meta.stream","schemaPath":"routes.yaml","params":{"route":"never"},'
+        '"message":"use \\"b\\""}],"errorsText":"\'.meta.stream\' use \\"b\\""}}'
+    )
+    assert msgspec.structs.replace(status, described=b"") == EventStatus(3, "invalid", Outcome.REFUSED, route="never")
+
+
+@pytest.mark.parametrize("unreachable", [True, False], ids=["not reached", "reached"])
+def test_an_undelivered_event_is_described_as_an_error(unreachable: bool) -> None:  # noqa: FBT001
+    """What could not be delivered looks like an error of EventGate's, with the reason as its message."""
+    assert failed(3, b'{"a": 1.0}', "no answer", unreachable) == EventStatus(
+        3,
+        "error",
+        Outcome.FAILED,
+        b'{"status":"error","event":{"a": 1.0},"context":{"message":"no answer"}}',
+        unreachable=unreachable,
+    )
+
+
+@pytest.mark.parametrize(
+    ("error", "reason", "retry_after"),
+    [
+        pytest.param(errors.MalformedBody("x"), "Internal Server Error", None, id="malformed"),
+        pytest.param(errors.BodyTooLarge("x"), "Internal Server Error", None, id="too large"),
+        pytest.param(errors.IncompleteBody("x"), "Bad Request", None, id="incomplete"),
+        pytest.param(errors.SlowBody("x"), "Request Timeout", None, id="slow"),
+        pytest.param(errors.NotFound("x"), "Not Found", None, id="not found"),
+        pytest.param(errors.Overloaded("x"), "Service Unavailable", 1, id="overloaded"),
+    ],
+)
+def test_a_refused_request_is_answered_in_eventgates_shape(
+    error: errors.RequestError, reason: str, retry_after: int | None
+) -> None:
+    """A request that cannot be taken is answered as EventGate's own error handler answers."""
+    answer = of_error(error, "POST", "/v1/events?a")
+    assert msgspec.structs.replace(answer, body=b"") == Answer(error.status, reason, "refused", b"", retry_after)
+    assert json.loads(answer.body) == {
+        "status": error.status,
+        "type": error.kind,
+        "title": error.title,
+        "detail": "x",
+        "method": "POST",
+        "uri": "/v1/events?a",
+    }
+
+
+def test_an_empty_body_is_answered_without_one() -> None:
+    """EventGate says in the reason phrase alone that the body was empty."""
+    assert of_error(errors.EmptyBody(), "POST", "/v1/events") == Answer(
+        400, "Request body was empty. Must provide JSON encoded events.", "refused"
+    )

@@ -1,0 +1,194 @@
+"""Building a sidecar, and stopping one."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import socket
+from pathlib import Path
+
+import pytest
+
+from sidecar.errors import SettingError
+from sidecar.loader import read
+from sidecar.runtime import Runtime, Settings, read_config, streams_named_by
+from tests.fakes import PATIENCE, FakeEventGate, after, connected, eventually, post, refusing
+from tests.running import Running, sidecar, to_one
+
+EVENT = b'{"meta":{"stream":"s","id":"a"}}'
+
+
+def written(folder: Path, config: object) -> Path:
+    """Write a configuration down."""
+    path = folder / "routes.yaml"
+    path.write_text(json.dumps(config))
+    return path
+
+
+async def stopped(running: Running) -> None:
+    """Wait until it has stopped, without an error."""
+    async with asyncio.timeout(PATIENCE):
+        await running.task
+
+
+def actions(running: Running) -> list[str]:
+    """Return what it logged about its own life."""
+    names = [line["event"]["action"] for line in running.log]
+    return [name for name in names if name in {"ConfigLoaded", "Listening", "Stopping", "Stopped"}]
+
+
+# --- what it starts from ---
+
+
+def test_a_configuration_that_is_not_there_is_named(tmp_path: Path) -> None:
+    """Who mistypes the file reads which file."""
+    with pytest.raises(SettingError) as raised:
+        read_config(tmp_path / "nope.yaml")
+    assert str(raised.value) == f"cannot read {tmp_path}/nope.yaml: No such file or directory"
+
+
+def test_a_configuration_that_is_no_text_is_named(tmp_path: Path) -> None:
+    """A file in another encoding is refused in words."""
+    (tmp_path / "routes.yaml").write_bytes(b"\xff\xfe")
+    with pytest.raises(SettingError) as raised:
+        read_config(tmp_path / "routes.yaml")
+    assert str(raised.value) == f"cannot read {tmp_path}/routes.yaml: it is not UTF-8"
+
+
+def test_streams_get_a_label_where_the_configuration_names_them() -> None:
+    """Names written out in routes, in `accepts` and in tests are counted apart; what only matches a pattern is not."""
+    config = read(
+        """
+version: 1
+upstreams:
+  u: {url: http://u/v1/events, accepts: [{stream: [accepted, "accepted-*"]}, {stream: to}]}
+routes:
+  - {name: a, match: {stream: [literal, "glob.*", /regex/]}, to: u, stream: to}
+  - {name: b, match: {stream: accepted}, to: u, stream: "accepted-{stream}"}
+tests:
+  - {name: t, event: {meta: {stream: tested}}, expect: {refused: true}}
+"""
+    )
+    assert streams_named_by(config) == {"literal", "to", "accepted", "tested"}
+
+
+def test_a_label_that_a_route_needs_must_be_given(tmp_path: Path) -> None:
+    """A pod without the label would send to a stream that nobody meant, so it does not start."""
+    config = to_one("127.0.0.1:1")
+    config["routes"] = [{"name": "r", "to": "main", "stream": "score.{labels.isvc}"}]
+    with pytest.raises(SettingError) as raised:
+        Runtime(Settings(written(tmp_path, config)))
+    words = "route r takes a word from label isvc, which this pod does not have; give it with --label isvc=…"
+    assert str(raised.value) == words
+
+
+def test_a_ca_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    """A wrong `tls.ca_file` is found at the start, not at the first event."""
+    config = to_one("127.0.0.1:1", scheme="https", tls={"ca_file": f"{tmp_path}/ca.pem"})
+    with pytest.raises(SettingError, match=rf"^tls\.ca_file {tmp_path}/ca\.pem cannot be read as PEM"):
+        Runtime(Settings(written(tmp_path, config)))
+
+
+def test_an_address_in_use_is_named(tmp_path: Path) -> None:
+    """A second sidecar on one port says so and does not start."""
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        address = f"127.0.0.1:{other.getsockname()[1]}"
+        with pytest.raises(SettingError, match=f"^cannot listen on {address}: Address already in use$"):
+            Runtime(Settings(written(tmp_path, to_one("127.0.0.1:1")), listen=address))
+
+
+# --- while it runs ---
+
+
+async def test_it_is_ready_though_no_upstream_is(tmp_path: Path) -> None:
+    """A pod is not taken out because an EventGate is down: that would help nobody."""
+    with refusing() as nobody:
+        async with sidecar(to_one(nobody), tmp_path) as running:
+            async with asyncio.timeout(PATIENCE):
+                while (await running.get("/readyz")).status != 200:
+                    pass
+            assert (await running.get("/livez")).status == 200
+
+
+async def test_events_are_not_taken_where_the_cluster_reaches(tmp_path: Path) -> None:
+    """The listener for metrics takes no events, and the one for events shows no metrics."""
+    async with FakeEventGate() as gate, sidecar(to_one(gate.address), tmp_path) as running:
+        async with connected(running.admin) as client:
+            assert (await client.post(EVENT)).status == 404
+        assert (await running.get("/metrics", running.address)).status == 404
+        assert gate.requests == []
+
+
+# --- how it stops ---
+
+
+async def test_sigint_finishes_what_is_under_way(tmp_path: Path) -> None:
+    """An event on its way is delivered and answered; nothing new is taken."""
+    release = asyncio.Event()
+    async with FakeEventGate(after(release)) as gate, sidecar(to_one(gate.address), tmp_path) as running:
+        async with connected(running.address) as client:
+            await client.send(post(EVENT))
+            await gate.received(1)
+            os.kill(os.getpid(), signal.SIGINT)
+            await eventually(lambda: "Stopping" in running.written.getvalue())
+            await eventually(lambda: refuses(running.address))
+            release.set()
+            answer = await client.answer()
+        assert (answer.status, answer.headers["connection"]) == (201, "close")
+        await stopped(running)
+        assert actions(running) == ["ConfigLoaded", "Listening", "Stopping", "Stopped"]
+        assert running.log[-1]["eventgate_sidecar"] == {"unanswered": 0}
+
+
+def refuses(address: str) -> bool:
+    """Whether nobody listens there."""
+    host, _, port = address.rpartition(":")
+    with socket.socket() as trying:
+        return trying.connect_ex((host, int(port))) != 0
+
+
+async def test_sigterm_takes_events_until_it_is_quiet(tmp_path: Path) -> None:
+    """A model server that drains beside it still posts its last scores; when no more come, it ends."""
+    async with FakeEventGate() as gate, sidecar(to_one(gate.address), tmp_path, quiet=0.3) as running:
+        os.kill(os.getpid(), signal.SIGTERM)
+        await eventually(lambda: "Stopping" in running.written.getvalue())
+        statuses = [(await running.post(EVENT)).status for _ in range(5)]
+        assert (statuses, running.task.done()) == ([201] * 5, False)
+        await stopped(running)
+        assert actions(running)[2:] == ["Stopping", "Stopped"]
+
+
+async def test_sigterm_does_not_wait_for_ever(tmp_path: Path) -> None:
+    """However long events keep coming, it ends when the time to drain is over."""
+    async with (
+        FakeEventGate() as gate,
+        sidecar(to_one(gate.address), tmp_path, quiet=60.0, drain=0.2) as running,
+    ):
+        os.kill(os.getpid(), signal.SIGTERM)
+        async with asyncio.timeout(PATIENCE):
+            while not running.task.done():
+                try:
+                    assert (await running.post(EVENT)).status == 201
+                except (ConnectionError, asyncio.IncompleteReadError):
+                    break  # it has stopped listening
+        await stopped(running)
+
+
+async def test_a_second_signal_ends_the_waiting(tmp_path: Path) -> None:
+    """Who asks twice does not want to wait for quiet."""
+    async with FakeEventGate() as gate, sidecar(to_one(gate.address), tmp_path, quiet=60.0) as running:
+        os.kill(os.getpid(), signal.SIGTERM)
+        await eventually(lambda: "Stopping" in running.written.getvalue())
+        os.kill(os.getpid(), signal.SIGTERM)
+        await stopped(running)
+
+
+async def test_without_a_drain_sigterm_is_like_sigint(tmp_path: Path) -> None:
+    """With `--drain 0` it ends at once."""
+    async with FakeEventGate() as gate, sidecar(to_one(gate.address), tmp_path, drain=0.0) as running:
+        os.kill(os.getpid(), signal.SIGTERM)
+        await stopped(running)

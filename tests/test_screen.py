@@ -1,0 +1,78 @@
+"""What the demo shows: plain where it is read by a program, and the bad news as plainly as the good."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from sidecar.demo import screen
+
+SUMMARY: dict[str, Any] = {
+    "ok": True,
+    "events": {"sent": 2, "accepted": 1, "refused": 1, "lost": 0, "repeated": 0},
+    "ways": [
+        {
+            "stream": "mediawiki.revision_score_damaging",
+            "wrong": "",
+            "sent": 1,
+            "answers": {"201 All 1 out of 1 events were accepted.": 1},
+            "arrived": [{"upstream": "production", "stream": "test", "topic": "eqiad.test", "events": 1}],
+        },
+        {
+            "stream": "mediawiki.revision_score_damaging",
+            "wrong": "its prediction is no list",
+            "sent": 1,
+            "answers": {"400 1 out of 1 events were invalid and not accepted.": 1},
+            "arrived": [],
+        },
+    ],
+    "arrived": {"eqiad": 0, "production": 1},
+    "answers": {"201": 1, "400": 1},
+    "latency_ms": {"p50": 1.0, "p99": 2.0},
+    "problems": [],
+    "seconds": 4.5,
+}
+
+
+def test_a_way_is_shown_with_its_topic(capsys: pytest.CaptureFixture[str]) -> None:
+    """Under each stream stands where its events arrived, or how they were refused."""
+    screen.show_summary(SUMMARY)
+    shown = [line.strip() for line in capsys.readouterr().out.splitlines()]
+    assert shown[2:6] == [
+        "1 mediawiki.revision_score_damaging",
+        "→ production eqiad.test",
+        "1 mediawiki.revision_score_damaging (its prediction is no list)",
+        "→ refused    400 1 out of 1 events were invalid and not accepted",
+    ]
+    assert "nothing was written to a production stream." in shown
+
+
+def test_problems_are_named(capsys: pytest.CaptureFixture[str]) -> None:
+    """Where something went wrong, the words say what, and no sentence says that all is well."""
+    screen.show_summary({**SUMMARY, "ok": False, "problems": ["an event of s is nowhere"]})
+    shown = capsys.readouterr().out
+    assert "! an event of s is nowhere" in shown
+    assert "2 events sent, 1 accepted, 1 refused. 1 problems." in shown
+    assert "nothing was written" not in shown
+
+
+def test_events_that_were_sent_twice_are_mentioned(capsys: pytest.CaptureFixture[str]) -> None:
+    """A duplicate that a late answer made is no fault, and no secret."""
+    screen.show_summary({**SUMMARY, "events": {**SUMMARY["events"], "repeated": 3}})
+    assert "3 went to a second endpoint too" in capsys.readouterr().out
+
+
+def test_json_is_for_programs(capsys: pytest.CaptureFixture[str]) -> None:
+    """The summary as JSON is nothing but JSON, however long its lines."""
+    summary = {**SUMMARY, "problems": ["x" * 500]}
+    screen.show_json(summary)
+    assert json.loads(capsys.readouterr().out) == summary
+
+
+def test_progress_is_for_terminals(capsys: pytest.CaptureFixture[str]) -> None:
+    """Away from a terminal nothing moves, and nobody looks what to show."""
+    with screen.progress(quiet=False) as show:
+        show(lambda: pytest.fail("looked"))
+    assert capsys.readouterr().out == ""

@@ -1,0 +1,43 @@
+"""The demo runs under the shipped rules, and only the addresses are its own."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import yaml
+
+from sidecar import loader
+from sidecar.demo import stage
+from sidecar.routetests import failures
+
+SHIPPED = Path(__file__).parent.parent / "routes.yaml"
+
+
+def test_the_rules_are_those_that_are_shipped() -> None:
+    """Routes, what upstreams accept and the tests are taken over as they are."""
+    shipped = yaml.safe_load(SHIPPED.read_text())
+    text = stage._routes({"staging": 1, "production": 2})
+    demo = yaml.safe_load(text)
+    assert (demo["routes"], demo["tests"]) == (shipped["routes"], shipped["tests"])
+    for name, upstream in shipped["upstreams"].items():
+        assert demo["upstreams"][name]["accepts"] == upstream["accepts"]
+    assert list(failures(loader.read(text))) == []
+
+
+def test_the_urls_lead_to_the_emulated_eventgates() -> None:
+    """Staging has two datacenters, in the order of the shipped file; nothing leads off this machine."""
+    demo = loader.read(stage._routes({"staging": 1, "production": 2}))
+    assert [url for upstream in demo.upstreams.values() for _, url in upstream.endpoints] == [
+        "http://127.0.0.1:2/v1/events",
+        "http://127.0.0.2:1/v1/events",
+        "http://127.0.0.3:1/v1/events",
+    ]
+
+
+def test_a_free_port_is_free_on_every_address() -> None:
+    """Both datacenters get the same port, since one url stands for both."""
+    port = stage._free_port("127.0.0.2", "127.0.0.3")
+    for host in ("127.0.0.2", "127.0.0.3"):
+        with socket.socket() as taken:
+            taken.bind((host, port))

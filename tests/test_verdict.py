@@ -1,0 +1,248 @@
+"""Promises of `verdict`: nothing is called accepted that EventGate did not surely accept.
+
+The answers are made as the real one makes them: failures only, grouped by kind, each event echoed with its
+defaults filled in and written as Node's JSON.stringify writes.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sidecar.event import Outgoing, parse
+from sidecar.results import EventStatus, Outcome, Status, failed
+from sidecar.verdict import read
+from tests.jsontext import Json, unhurried
+
+OUTCOMES: dict[Status, Outcome] = {"success": Outcome.DELIVERED, "invalid": Outcome.INVALID, "error": Outcome.FAILED}
+UNMATCHED = "EventGate's answer does not say what became of this event"
+
+
+def stringified(value: Json) -> str:
+    """JSON as Node writes it: no spaces, no escapes beyond ASCII but for lone surrogates."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return re.sub("[\ud800-\udfff]", lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def outgoing(*ids: str | None, title: str = "") -> list[Outgoing]:
+    """Events of these ids; their places in the request have gaps, as where others went elsewhere."""
+    return [
+        Outgoing(2 * place, stringified({"meta": {"id": each, "stream": "a"}, "title": title}).encode(), each, "a")
+        for place, each in enumerate(ids)
+    ]
+
+
+def echo(kind: Status, event: Outgoing) -> Json:
+    """What EventGate says of an event that failed."""
+    value = json.loads(event.body)
+    value["meta"] = {"dt": "2026-11-22T00:00:00.000Z", "request_id": "r", **value["meta"]}
+    value["added_by_default"] = {"id": "not this one", "meta": {"id": "nor this"}}
+    return {"status": kind, "event": value, "context": {"errors": [], "errorsText": "'.x' should be number"}}
+
+
+def answer(kinds: list[Status], events: list[Outgoing]) -> tuple[int, bytes]:
+    """Status and body that EventGate's routes/events.js makes of this."""
+    pairs = list(zip(kinds, events, strict=True))
+    invalid = [echo(kind, event) for kind, event in pairs if kind == "invalid"]
+    error = [echo(kind, event) for kind, event in pairs if kind == "error"]
+    if not invalid and not error:
+        return 201, b""
+    if len(invalid) == len(kinds):
+        return 400, stringified({"invalid": invalid}).encode()
+    status = 500 if len(invalid) + len(error) == len(kinds) else 207
+    return status, stringified({"invalid": invalid, "error": error}).encode()
+
+
+def seen(kinds: list[Status], events: list[Outgoing]) -> list[EventStatus]:
+    """The statuses of these events, each failure in the bytes in which EventGate described it."""
+    return [
+        EventStatus(
+            event.index, kind, OUTCOMES[kind], b"" if kind == "success" else stringified(echo(kind, event)).encode()
+        )
+        for kind, event in zip(kinds, events, strict=True)
+    ]
+
+
+def unmatched(event: Outgoing) -> EventStatus:
+    """The status of an event of which nothing is known."""
+    return failed(event.index, event.body, UNMATCHED, unreachable=False)
+
+
+statuses: st.SearchStrategy[Status] = st.sampled_from(["success", "invalid", "error"])
+names = st.text(min_size=1, max_size=5)
+
+
+@unhurried
+@given(st.lists(st.tuples(names, statuses), min_size=1, max_size=8, unique_by=lambda pair: pair[0]), names)
+def test_every_mix_is_read_back(pairs: list[tuple[str, Status]], title: str) -> None:
+    """Whatever became of each event, its own status is found, in the order of the events."""
+    events = outgoing(*(name for name, _ in pairs), title=title)
+    kinds = [kind for _, kind in pairs]
+    assert read(*answer(kinds, events), events) == seen(kinds, events)
+
+
+@unhurried
+@given(st.lists(st.tuples(st.none(), statuses), min_size=1, max_size=8), st.booleans())
+def test_without_ids_the_numbers_are_right(pairs: list[tuple[None, Status]], hasty: bool) -> None:  # noqa: FBT001
+    """Events that no id tells apart share one caller, who hears of every failure and of no other."""
+    events = outgoing(*(name for name, _ in pairs))
+    kinds = [kind for _, kind in pairs]
+    found = read(*((202, b"") if hasty else answer(kinds, events)), events)
+    wanted: list[Status] = (
+        ["success"] * len(events) if hasty else sorted(kinds, key=["invalid", "error", "success"].index)
+    )
+    assert found is not None
+    assert [each.index for each in found] == [event.index for event in events]
+    assert [each.status for each in found] == wanted
+
+
+# --- answers that cannot be ---------------------------------------------------------------------------------
+
+
+@unhurried
+@given(
+    st.sampled_from([207, 400, 500]),
+    st.lists(
+        st.tuples(st.sampled_from(["a", "b", "c", "stranger", None]), statuses.filter(lambda kind: kind != "success")),
+        max_size=5,
+    ),
+)
+def test_nothing_is_accepted_that_may_not_have_been(status: int, named: list[tuple[str | None, Status]]) -> None:
+    """An event counts as accepted only in a 207 that names other events, each once, and no stranger."""
+    events = outgoing("a", "b", "c")
+    by_kind = {
+        kind: [echo(kind, outgoing(name)[0]) for name, each in named if each == kind] for kind in ("invalid", "error")
+    }
+    found = read(status, stringified(by_kind).encode(), events)
+    in_order = [(name, kind) for kind in ("invalid", "error") for name, each in named if each == kind]
+    names = [name for name, _ in in_order]
+    sound = bool(names) and len(set(names)) == len(names) and set(names) <= {"a", "b", "c"}
+    wanted = [dict(in_order).get(event.id, "success" if status == 207 and sound else "error") for event in events]
+    assert found is not None
+    assert [each.status for each in found] == wanted
+
+
+@pytest.mark.parametrize("status", [207, 400, 500])
+@pytest.mark.parametrize("names", [("a", "b"), (None, None)], ids=["with ids", "without ids"])
+@pytest.mark.parametrize("body", ['{"invalid":[],"error":[]}', '{"invalid":[]}', '{"error":[]}'])
+def test_an_answer_that_names_nobody_accepts_nobody(status: int, names: tuple[str | None, ...], body: str) -> None:
+    """EventGate never answers so; whatever did, it did not say that an event was accepted."""
+    events = outgoing(*names)
+    assert read(status, body.encode(), events) == [unmatched(event) for event in events]
+
+
+@pytest.mark.parametrize("status", [400, 500])
+@pytest.mark.parametrize("names", [("a", "b", "c"), (None, None, None)], ids=["with ids", "without ids"])
+def test_too_few_failures_accept_nobody(status: int, names: tuple[str | None, ...]) -> None:
+    """Where all events failed and not all are named, those that are not are errors."""
+    events = outgoing(*names)
+    body = stringified({"invalid": [echo("invalid", events[0])]}).encode()
+    assert read(status, body, events) == [*seen(["invalid"], events[:1]), unmatched(events[1]), unmatched(events[2])]
+
+
+@pytest.mark.parametrize(
+    "described",
+    [
+        "null",
+        "7",
+        '"a"',
+        "[]",
+        "{}",
+        '{"event":null}',
+        '{"event":7}',
+        '{"event":{"meta":null}}',
+        '{"event":{"meta":{"id":7}}}',
+        '{"event":{"meta":{"id":null}}}',
+        '{"event":{"meta":{"ID":"a"}}}',
+    ],
+)
+def test_a_failure_that_names_no_event_accepts_nobody(described: str) -> None:
+    """A failure whose event cannot be found may be anyone's, so no other event counts as accepted."""
+    events = outgoing("a", "b")
+    body = f'{{"invalid":[{stringified(echo("invalid", events[0]))},{described}],"error":[]}}'.encode()
+    assert read(207, body, events) == [*seen(["invalid"], events[:1]), unmatched(events[1])]
+
+
+# --- what else an answer may be -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("status", [201, 202])
+@pytest.mark.parametrize("body", [b"", b"<html>", b'{"invalid":[{}]}'], ids=["empty", "text", "JSON"])
+def test_all_accepted_is_in_the_status_alone(status: int, body: bytes) -> None:
+    """201 and 202 accept every event, with an id or without, whatever is in the body."""
+    events = outgoing("a", None, "b")
+    assert read(status, body, events) == seen(["success"] * 3, events)
+
+
+@pytest.mark.parametrize("status", [207, 400, 500])
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param(b"", id="nothing"),
+        pytest.param(b"Bad Request", id="text"),
+        pytest.param(b"<!DOCTYPE html><html><body>upstream connect error</body></html>", id="HTML"),
+        pytest.param(b"{}", id="neither key"),
+        pytest.param(b'[{"invalid":[]}]', id="an array"),
+        pytest.param(b'"invalid"', id="a string"),
+        pytest.param(b'{"invalid":7}', id="invalid is a number"),
+        pytest.param(b'{"invalid":null,"error":[]}', id="invalid is null"),
+        pytest.param(b'{"invalid":[{"event":', id="half of it"),
+        pytest.param(b'{"invalid":[]} x', id="more behind it"),
+        pytest.param(b"\xff\xfe{\x00", id="not UTF-8"),
+        pytest.param(b'{"invalid":' + b"[" * 100_000, id="nested without end"),
+        pytest.param(b'{"error":"\\ud800"}', id="a lone surrogate"),
+        pytest.param(
+            b'{"status":500,"type":"internal_error","title":"SyntaxError","detail":"x","method":"POST","uri":"/"}',
+            id="EventGate's own error",
+        ),
+    ],
+)
+def test_what_says_nothing_of_the_events_is_no_verdict(status: int, body: bytes) -> None:
+    """An answer without EventGate's lists says nothing of any event."""
+    assert read(status, body, outgoing("a", "b")) is None
+
+
+@pytest.mark.parametrize("status", [200, 204, 301, 401, 404, 413, 429, 501, 502, 503, 504])
+def test_no_other_status_is_a_verdict(status: int) -> None:
+    """Only EventGate's own statuses carry a verdict, whatever the body looks like."""
+    events = outgoing("a")
+    assert read(status, answer(["invalid"], events)[1], events) is None
+
+
+@unhurried
+@given(st.sampled_from([207, 400, 500]), st.binary(max_size=40), st.booleans())
+def test_no_body_makes_it_fall_over(status: int, noise: bytes, inside: bool) -> None:  # noqa: FBT001
+    """Whatever bytes come back, they are a verdict for every event or none, and never accept by chance."""
+    events = outgoing("a", "b")
+    found = read(status, b'{"invalid":[%b],"error":[]}' % noise if inside else noise, events)
+    assert found is None or [each.status for each in found if each.status == "success"] == []
+
+
+def test_a_failure_keeps_eventgates_bytes() -> None:
+    """Numbers, spaces and order in EventGate's description reach the producer as they were written."""
+    described = b'{ "context":{},"event":{"x":1e21, "meta":{"id":"a"},"x":null} }'
+    assert read(400, b'{"invalid":[ %b ]}' % described, outgoing("a")) == [
+        EventStatus(0, "invalid", Outcome.INVALID, described)
+    ]
+
+
+def test_a_lone_surrogate_in_one_event_costs_no_other_its_verdict() -> None:
+    r"""EventGate takes `"\ud800"` and echoes it; it is still known which event failed, and which did not."""
+    texts = [rb"\ud800", rb"\ud83d\ude00\udc00", rb"\\ud800"]
+    events = [
+        Outgoing(each.index, each.raw, each.id, "a")
+        for index, text in enumerate(texts)
+        for each in parse(b'{"meta":{"id":"%d%b"}}' % (index, text))
+    ]
+    first = b'{"event":{"meta":{"id":"0\\ud800"}}}'
+    second = b'{"event":{"meta":{"id":"1\\ud83d\\ude00\\udc00"}}}'
+    found = read(207, b'{"invalid":[%b],"error":[%b]}' % (first, second), events)
+    assert found == [
+        EventStatus(0, "invalid", Outcome.INVALID, first.replace(rb"\ud800", rb"\ufffd")),
+        EventStatus(0, "error", Outcome.FAILED, second.replace(rb"\udc00", rb"\ufffd")),
+        EventStatus(0, "success", Outcome.DELIVERED),
+    ]

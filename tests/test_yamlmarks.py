@@ -1,0 +1,175 @@
+"""Promises of `yamlmarks`: every value is known by its place, and no text makes the reader fall over."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sidecar.yamlmarks import MAX_BYTES, Mark, Path, read
+from tests.jsontext import Json, unhurried
+
+TEXT = """\
+# a remark
+routes:
+  - name: a
+    match: {stream: b,
+            labels: {env: c}}
+  - d
+"""
+
+
+def test_values_are_read_as_plain_data() -> None:
+    """What a YAML text says becomes mappings, lists, texts and numbers."""
+    marked = read(TEXT)
+    assert marked.data == {"routes": [{"name": "a", "match": {"stream": "b", "labels": {"env": "c"}}}, "d"]}
+    assert marked.complaints == []
+
+
+@pytest.mark.parametrize(
+    ("path", "mark"),
+    [
+        pytest.param((), Mark(2, 1), id="the whole"),
+        pytest.param(("routes",), Mark(2, 1), id="a key"),
+        pytest.param(("routes", 0), Mark(3, 5), id="an entry of a list"),
+        pytest.param(("routes", 0, "match"), Mark(4, 5), id="a key in an entry"),
+        pytest.param(
+            ("routes", 0, "match", "labels", "env"), Mark(5, 22), id="a key in braces, a line further"
+        ),
+        pytest.param(("routes", 1), Mark(6, 5), id="a text in a list"),
+        pytest.param(("routes", 0, "to"), Mark(3, 5), id="what is not there: what should hold it"),
+        pytest.param(("routes", 7, "name"), Mark(2, 1), id="an entry that is not there: the list"),
+        pytest.param(("tests",), Mark(2, 1), id="a section that is not there: the whole"),
+    ],
+)
+def test_each_part_has_its_place(path: Path, mark: Mark) -> None:
+    """Line and column count from 1 and point at the key, or at the nearest part above that is there."""
+    assert read(TEXT).mark_of(path) == mark
+
+
+def test_an_empty_text_has_a_place_too() -> None:
+    """A text with nothing in it is read as nothing, and what is missing from it is missing at its start."""
+    marked = read("# nothing\n")
+    assert (marked.data, marked.complaints, marked.mark_of(("version",))) == (None, [], Mark(1, 1))
+
+
+NO_DATE = "is 2026-13-01, which YAML takes for a value of type timestamp, and it is none; put it in quotes"
+TWO_DOCUMENTS = "is not YAML: expected a single document in the stream, but found another document"
+NO_TYPE = (
+    "is not YAML: could not determine a constructor for the tag 'tag:yaml.org,2002:python/name:os.system'"
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "complaints"),
+    [
+        pytest.param(
+            "a: 1\nb: 2\na: 3\nb: 4\n",
+            [
+                (Mark(3, 1), ("a",), "stands twice, first in line 1; keep one of them"),
+                (Mark(4, 1), ("b",), "stands twice, first in line 2; keep one of them"),
+            ],
+            id="keys that stand twice",
+        ),
+        pytest.param(
+            "a: {yes: 1}\n1: 2\n[x]: 3\n",
+            [
+                (Mark(1, 5), ("a",), "has the key yes, which is no text; put it in quotes"),
+                (Mark(2, 1), (), "has the key 1, which is no text; put it in quotes"),
+                (Mark(3, 1), (), "has the key a list or a mapping, which is no text; put it in quotes"),
+            ],
+            id="keys that are no text",
+        ),
+        pytest.param(
+            "a: &x 1\nb: [2, *x]\n",
+            [(Mark(2, 1), ("b", 1), "is an alias (*name); write the value out")],
+            id="an alias",
+        ),
+        pytest.param(
+            "a: &x [*x]\n",
+            [(Mark(1, 1), ("a", 0), "is an alias (*name); write the value out")],
+            id="an endless alias",
+        ),
+        pytest.param("a: 2026-13-01\n", [(Mark(1, 4), ("a",), NO_DATE)], id="no date"),
+        pytest.param(
+            "a: b: c", [(Mark(1, 5), (), "is not YAML: mapping values are not allowed here")], id="not YAML"
+        ),
+        pytest.param("a: 1\n--- b\n", [(Mark(2, 1), (), TWO_DOCUMENTS)], id="two documents"),
+        pytest.param("a: !!python/name:os.system x", [(Mark(1, 4), (), NO_TYPE)], id="a type that runs code"),
+        pytest.param(
+            "a: 1\n# \x07",
+            [(Mark(2, 3), (), "is not YAML: the character U+0007 is not allowed")],
+            id="a bell",
+        ),
+    ],
+)
+def test_what_yaml_lets_pass_is_said_with_its_place(
+    text: str, complaints: list[tuple[Mark, Path, str]]
+) -> None:
+    """What would hide a line, grow without bound or is no YAML is a complaint, and no data is given."""
+    marked = read(text)
+    assert (marked.complaints, marked.data) == (complaints, None)
+
+
+@pytest.mark.parametrize("bracket", ["[", "{a: ", "- "], ids=repr)
+def test_nesting_without_end_is_a_complaint(bracket: str) -> None:
+    """A text nested too deeply to be a configuration is refused in words."""
+    ((mark, path, message),) = read(bracket * 1_000).complaints
+    assert (mark, path) == (Mark(1, 1), ())
+    assert message.startswith("is not YAML: maximum recursion depth exceeded")
+
+
+@pytest.mark.parametrize(
+    ("length", "complaints"), [(MAX_BYTES, 0), (MAX_BYTES + 1, 1)], ids=["limit", "over"]
+)
+def test_a_huge_text_is_not_read(length: int, complaints: int) -> None:
+    """A text over a megabyte is refused before YAML looks at it."""
+    assert len(read("#".ljust(length, "x")).complaints) == complaints
+
+
+tags = st.sampled_from(
+    ["", "!!bool ", "!!int ", "!!float ", "!!timestamp ", "!!binary ", "!!null ", "!!map ", "!x "]
+)
+scalars = st.one_of(
+    st.sampled_from(["yes", "~", "1_0", "0o9", ".inf", "2026-02-30", "12:99", "<<", "=", '""']),
+    st.text(max_size=4),
+)
+lines = st.tuples(st.sampled_from(["", "  ", "- "]), scalars, st.just(": "), tags, scalars).map("".join)
+
+
+@unhurried
+@given(st.one_of(st.text(max_size=30), st.lists(lines, max_size=4).map("\n".join)))
+def test_any_text_is_data_or_complaints(text: str) -> None:
+    """Whatever the text, the reader ends with data or with complaints, never with an exception."""
+    marked = read(text)
+    assert marked.data is None or marked.complaints == []
+    assert all(mark.line >= 1 and mark.column >= 1 for mark, _, _ in marked.complaints)
+
+
+def paths_in(data: Json, path: Path) -> Iterator[Path]:
+    """Every path that leads to something in `data`."""
+    yield path
+    inner = data.items() if isinstance(data, dict) else enumerate(data) if isinstance(data, list) else ()
+    for part, value in inner:
+        yield from paths_in(value, (*path, part))
+
+
+@unhurried
+@given(
+    st.recursive(
+        st.one_of(st.integers(), st.booleans(), st.none(), st.text("ab\n:#-", max_size=3)),
+        lambda inner: st.one_of(
+            st.lists(inner, max_size=3),
+            st.dictionaries(st.text("ab: ", min_size=1, max_size=3), inner, max_size=3),
+        ),
+        max_leaves=5,
+    )
+)
+def test_every_part_of_the_data_has_a_place(data: Json) -> None:
+    """Each mapping, list and scalar that is read has a mark of its own."""
+    marked = read(yaml.safe_dump(data))
+    assert marked.data == data
+    assert set(marked.values) == set(paths_in(data, ()))

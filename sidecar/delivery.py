@@ -25,6 +25,8 @@ from sidecar.telemetry import FailedOver, PostAnswered, PostFailed, Resent, Tele
 
 MIN_ATTEMPT_SECONDS = 0.05
 """With less time left than this an attempt would only make the events ambiguous."""
+BUDGET_SECONDS = 0.01
+"""How often events that wait for the retry budget look whether there is room."""
 
 _FAULTS = (FailureClass.NEVER_SENT, FailureClass.INFRASTRUCTURE, FailureClass.AMBIGUOUS)
 """Failures that speak against the address; the others prove that it is there."""
@@ -66,6 +68,8 @@ class _Journey:
     hasty: bool
     give_up: float
     tries: list[_Try] = field(default_factory=list)
+    waits_for_budget: bool = False
+    """Whether there is an address to go to next, but no room in the budget yet."""
     end: Failed = field(default_factory=lambda: Failed(FailureClass.NEVER_SENT, "there was no time left to try"))
     ended_at: str = ""
     """Name of the endpoint that `end` is from."""
@@ -131,8 +135,8 @@ class Delivery:
         journey = _Journey(upstream, events, headers, hasty, give_up)
         budget.in_flight += 1
         try:
-            while self._launch(pool, budget, journey) or journey.under_way:
-                statuses = await self._watch(pool, budget, journey)
+            while self._launch(pool, budget, journey) or journey.under_way or journey.waits_for_budget:
+                statuses = await self._watch(pool, journey)
                 if statuses is not None:
                     return statuses
                 if not self._may_go_on(pool, journey):
@@ -159,6 +163,7 @@ class Delivery:
 
     def _launch(self, pool: Pool, budget: Budget, journey: _Journey) -> bool:
         """Start the next attempt, if there is one that may be started."""
+        journey.waits_for_budget = False
         connecting = sum(not each.sent for each in journey.under_way)
         seconds = journey.give_up - self._clock()
         if journey.sent + connecting >= MAX_ATTEMPTS or (journey.tries and seconds < MIN_ATTEMPT_SECONDS):
@@ -168,7 +173,10 @@ class Delivery:
         if choice is None or address is None or self._tasks is None:
             return False
         doubles = journey.may_have_been_taken
-        if doubles and (pool.config.on_ambiguous == "fail" or not budget.allows):
+        if doubles and pool.config.on_ambiguous == "fail":
+            return False
+        if doubles and not budget.allows:
+            journey.waits_for_budget = True
             return False
         first = next((each.choice.endpoint for each in journey.tries if each.sent), journey.ended_at)
 
@@ -200,11 +208,11 @@ class Delivery:
         if not journey.tries:
             self._note_first(journey.upstream, choices)
         choice = next_elsewhere(choices, journey.tried, other_endpoint=journey.sent > 0)
-        if choice is None and choices and len(journey.tries) == 1 and not journey.under_way:
-            # One endpoint alone is tried twice: a name with many servers behind it may well answer the second time.
-            # So is one that only asked for a rest, see `_let_rest`.
-            if len(pool.endpoints) == 1 or journey.end.failure is FailureClass.THROTTLED:
-                return choices[0]
+        # One endpoint alone is tried twice: a name with many servers behind it may well answer the second time.
+        # So is one that only asked for a rest, see `_let_rest`.
+        again = len(pool.endpoints) == 1 or journey.end.failure is FailureClass.THROTTLED
+        if choice is None and choices and again and len(journey.tries) == 1 and not journey.under_way:
+            return choices[0]
         return choice
 
     def _note_first(self, upstream: str, choices: Sequence[Choice]) -> None:
@@ -215,13 +223,13 @@ class Delivery:
             if before is not None:
                 self._telemetry.emit(FailedOver(upstream, before, first))
 
-    async def _watch(self, pool: Pool, budget: Budget, journey: _Journey) -> list[EventStatus] | None:
+    async def _watch(self, pool: Pool, journey: _Journey) -> list[EventStatus] | None:
         """Wait until an attempt ends or is late; return its verdict, or None where another may start."""
         newest = journey.tries[-1]
-        late_at = newest.late_at if newest in journey.under_way else journey.give_up
-        wait = max(0.0, min(late_at, journey.give_up) - self._clock())
-        done, _ = await asyncio.wait(
-            [each.task for each in journey.under_way], timeout=wait, return_when=asyncio.FIRST_COMPLETED
+        until = min(newest.late_at, journey.give_up) if newest in journey.under_way else journey.give_up
+        wait = max(0.0, until - self._clock())
+        done = await _any_of(
+            [each.task for each in journey.under_way], min(wait, BUDGET_SECONDS) if journey.waits_for_budget else wait
         )
         for each in journey.tries:
             if each.task not in done or each.task.cancelled():
@@ -307,6 +315,15 @@ class Delivery:
         elif choice.trial:
             tell(self._telemetry, address, pool.judge.answered(address.standing, seconds, now, trial=True))
         return result
+
+
+async def _any_of(tasks: Sequence[asyncio.Task[Result]], seconds: float) -> set[asyncio.Task[Result]]:
+    """Wait until one of `tasks` is done, `seconds` at most; where there are none, just wait."""
+    if not tasks:
+        await asyncio.sleep(seconds)
+        return set()
+    done, _ = await asyncio.wait(tasks, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    return done
 
 
 async def _wait_for(event: asyncio.Event, seconds: float) -> None:

@@ -83,6 +83,8 @@ class Posted:
     ended: float = NEVER
     end: Failed | Exception | None = None
     """Nothing: it was accepted, or given up before it was sent."""
+    took: bytes = b""
+    """What the statuses are `described` by, to know them again."""
 
 
 class ScriptedEventGate(EventGate):
@@ -118,13 +120,13 @@ class ScriptedEventGate(EventGate):
         """Do as the script says, within the time limits of a real one; a success is `described` by who took it."""
         del headers, hasty
         act = self._acts.pop(0) if self._acts else self._otherwise
-        posted = Posted(tuple(event.body for event in events), now())
+        took = f"{self._name} {len(self.posts)}".encode()
+        posted = Posted(tuple(event.body for event in events), now(), took=took)
         self.posts.append(posted)
         posted.end = await self._meet(act, posted, min(seconds, self._limits.attempt), attempt)
         posted.ended = now()
         if isinstance(posted.end, Exception):
             raise posted.end
-        took = f"{self._name} {len(self.posts)}".encode()
         return posted.end or [EventStatus(event.index, "success", Outcome.DELIVERED, took) for event in events]
 
     async def _meet(self, act: Act, posted: Posted, limit: float, attempt: Attempt) -> Failed | Exception | None:
@@ -193,3 +195,54 @@ async def delivering(pool: Pool) -> AsyncIterator[tuple[Delivery, Recorder]]:
 def all_healths(pool: Pool) -> dict[str, Health]:
     """Return the health of each address."""
     return {address.ip: address.standing.health for address in pool.addresses}
+
+
+EVENT = Outgoing(0, b'{"meta":{"id":"a"}}', "a", "s")
+EQIAD, CODFW, ESAMS = "10.1.0.1", "10.2.0.1", "10.3.0.1"
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the producer saw."""
+
+    at: float
+    status: str
+    endpoint: str
+    unreachable: bool = False
+
+
+async def deliver(delivery: Delivery) -> Seen:
+    """Deliver the event."""
+    (status,) = await delivery.deliver("main", [EVENT], [], hasty=False)
+    return Seen(round(now(), 6), status.status, status.endpoint, status.unreachable)
+
+
+async def deliver_many(delivery: Delivery, count: int) -> list[Seen]:
+    """Deliver it as many times at the same moment."""
+    async with asyncio.TaskGroup() as tasks:
+        found = [tasks.create_task(deliver(delivery)) for _ in range(count)]
+    return [each.result() for each in found]
+
+
+def one(act: Act, *more: Act, **settings: object) -> tuple[Pool, ScriptedEventGate]:
+    """Return a pool of one address, which meets its POSTs as said, and from the last on alike."""
+    pool = make_pool({"eqiad": [EQIAD]}, **settings)
+    acts = (act, *more)
+    return pool, script(at(pool, EQIAD), *acts, otherwise=acts[-1])
+
+
+def two(eqiad: Act, codfw: Act | None = None, **settings: object) -> tuple[Pool, ScriptedEventGate, ScriptedEventGate]:
+    """Return a pool of two endpoints, each always meeting its POSTs alike; codfw accepts if nothing is said."""
+    pool = make_pool({"eqiad": [EQIAD], "codfw": [CODFW]}, **settings)
+    return pool, script(at(pool, EQIAD), otherwise=eqiad), script(at(pool, CODFW), otherwise=codfw or Act())
+
+
+def at(pool: Pool, ip: str) -> Address:
+    """Return the address with this IP."""
+    return next(each for each in pool.addresses if each.ip == ip)
+
+
+def out(pool: Pool, health: Health, *ips: str) -> None:
+    """Take addresses out."""
+    for ip in ips:
+        at(pool, ip).standing.health = health

@@ -153,11 +153,11 @@ async def test_a_lone_endpoint_is_tried_twice(tmp_path: Path) -> None:
 
 async def test_a_moment_asked_for_is_waited_for(tmp_path: Path) -> None:
     """A lone endpoint that asks for a second is given it, where the deadline allows that."""
-    async with FakeEventGate(answer(503, "Wait", headers={"retry-after": "1"})) as gate:
-        async with sidecar(to_one(gate.address), tmp_path) as running:
-            begun = now()
-            assert (await running.post(EVENT)).status == 201
-            assert now() - begun >= 1.0
+    wait = answer(503, "Wait", headers={"retry-after": "1"})
+    async with FakeEventGate(wait) as gate, sidecar(to_one(gate.address), tmp_path) as running:
+        begun = now()
+        assert (await running.post(EVENT)).status == 201
+        assert now() - begun >= 1.0
 
 
 @pytest.mark.parametrize("reply", [stall, drip(b"HTTP/1.1 201 Created\r\n" * 99)], ids=["no answer", "a slow answer"])

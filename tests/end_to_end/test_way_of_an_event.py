@@ -153,7 +153,7 @@ def test_an_array_is_split_and_answered_as_one(wikimedia: Wikimedia) -> None:
     assert [kept["event"]["meta"]["id"] for kept in wikimedia.production.kept] == ids[1:2]
 
 
-@pytest.mark.parametrize("fault", ["freeze", "unavailable", "refuse", "reset", "drip"])
+@pytest.mark.parametrize("fault", ["freeze", "refuse", "reset"])
 def test_when_one_datacenter_fails_nobody_notices(own: Wikimedia, fault: str) -> None:
     """However eqiad fails, every event is answered 201 and arrives in codfw."""
     own.eqiad.fault(fault)

@@ -32,17 +32,18 @@ EventGate in eqiad, a second one there for moves, and one in codfw, over TLS wit
 the real names. `staging.svc.eqiad.wmnet` and `staging.svc.codfw.wmnet` were CNAMEs to workers with a TTL
 of {ttl} s. The client posted {rate:g} revision scores a second, by the clock, whether or not the earlier
 ones were answered. After two seconds something broke in eqiad, the preferred datacenter; it was mended
-some seconds later, and the traffic went on until it was back there. Each line had a sidecar of its own,
-which differed from the defaults in this alone, so that it would not take longer: {settings}.
+some seconds later, and the traffic went on until it was back there.
+
+Each line had a sidecar of its own, with defaults in everything but this, so that it would not take longer:
+{settings}.
 
 **What is counted.** Every event sent, over the whole run. *Lost*: answered 2xx, and in no datacenter's
-file. *Twice*: in the files more than once, which can only be where an answer went missing on its way. *To
+file. *Twice*: in the files more than once, which can only be where an answer was late or went missing. *To
 codfw*: in the file of the other datacenter. *Back after*: until the last event that did not go to eqiad,
 from the mending on (or from the break, where nothing is mended).
 
 **To run it again:** `python -m tests.netns`, as root on Linux with iproute2, nftables, dnsmasq and
-openssl; it takes about {minutes:.0f} minutes. `make test` runs the same and fails where a bar is not
-held.
+openssl; it takes about {minutes:.0f} minutes. `make test` runs the same and fails where a bar is not held.
 """
 
 

@@ -1,0 +1,106 @@
+"""Promises of `delivery` that hold whatever the endpoints do, for scripts nobody thought of."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+import looptime
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from sidecar.health import Health
+from sidecar.results import EventStatus
+from sidecar.retry import Failed, FailureClass
+from sidecar.telemetry import Resent
+from tests.scripted import EVENT, NEVER, Act, Posted, delivering, make_pool, now, script
+
+thoroughly = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+CONNECTS = st.sampled_from([0.0, 0.013, 0.27, NEVER])
+TAKES = st.sampled_from([0.0, 0.031, 0.17, 0.9, NEVER])
+ENDS = st.sampled_from([None, None, *(Failed(each, str(each)) for each in FailureClass), KeyError("oops")])
+ACTS = st.builds(Act, CONNECTS, TAKES, ENDS)
+SCRIPTS = st.lists(ACTS, min_size=1, max_size=3)
+"""What an address does to its first POST, its second and so on; the last for ever."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """A pool, by what its addresses are and do, and the settings of its upstream."""
+
+    places: dict[str, list[str]]
+    scripts: list[tuple[Health, list[Act]]]
+    deadline: float
+    attempt: float
+    on_ambiguous: str
+
+
+@st.composite
+def cases(draw: st.DrawFn) -> Case:
+    """Draw one to three endpoints with one or two addresses each."""
+    names = ("eqiad", "codfw", "esams")[: draw(st.integers(1, 3))]
+    places = {
+        name: [f"10.{number}.0.{host}" for host in range(draw(st.integers(1, 2)))] for number, name in enumerate(names)
+    }
+    count = sum(map(len, places.values()))
+    return Case(
+        places,
+        draw(st.lists(st.tuples(st.sampled_from(Health), SCRIPTS), min_size=count, max_size=count)),
+        draw(st.sampled_from([0.3, 1.0, 4.0])),
+        draw(st.sampled_from([0.25, 0.3, 1.5])),
+        draw(st.sampled_from(["resend", "fail"])),
+    )
+
+
+async def play(case: Case) -> tuple[EventStatus, float, list[Posted], int]:
+    """Deliver one event; return its status, when it was there, all POSTs in order, and how many were called resent."""
+    timeouts = {"connect": "200ms", "attempt": f"{min(case.attempt, case.deadline)}s", "deadline": f"{case.deadline}s"}
+    pool = make_pool(case.places, timeouts=timeouts, on_ambiguous=case.on_ambiguous)
+    fakes = []
+    for address, (health, acts) in zip(pool.addresses, case.scripts, strict=True):
+        address.standing.health, address.standing.ejected_until = health, 60.0
+        fakes.append(script(address, *acts, otherwise=acts[-1]))
+    async with delivering(pool) as (delivery, recorder):
+        (status,) = await delivery.deliver("main", [EVENT], [], hasty=False)
+        answered_at = now()
+    assert [address.on_trial for address in pool.addresses] == [False] * len(fakes)
+    posts = sorted((each for fake in fakes for each in fake.posts), key=lambda each: each.begun)
+    return status, answered_at, posts, sum(each.events for each in recorder.all_of(Resent))
+
+
+def doubled(posts: list[Posted]) -> int:
+    """Count the POSTs that were sent although an earlier one may have been taken, as far as was known then."""
+    count = 0
+    for number, post in enumerate(posts):
+        before = posts[:number]
+        open_ones = [each for each in before if each.sent < NEVER and each.ended > post.begun]
+        lost = [each for each in before if each.ended <= post.begun and unclear(each)]
+        count += post.sent < NEVER and bool(open_ones or lost)
+    return count
+
+
+def unclear(post: Posted) -> bool:
+    """Whether nobody can say if EventGate took it: what went wrong was ambiguous, or unexpected."""
+    return isinstance(post.end, Exception) or (
+        isinstance(post.end, Failed) and post.end.failure is FailureClass.AMBIGUOUS
+    )
+
+
+@thoroughly
+@given(cases())
+def test_whatever_happens_the_limits_are_kept(case: Case) -> None:
+    """An answer by the deadline, that of the first attempt with a verdict; two sent at most, doubles counted."""
+    with asyncio.Runner(loop_factory=looptime.new_event_loop) as runner:
+        status, answered_at, posts, resent = runner.run(play(case))
+    sent = [each for each in posts if each.sent < NEVER]
+    accepted = sorted((each for each in sent if each.end is None), key=lambda each: each.ended)
+    assert answered_at <= case.deadline + 0.001
+    assert len(sent) <= 2
+    assert resent == doubled(posts)
+    assert resent == 0 or case.on_ambiguous == "resend"
+    if status.status == "success":
+        assert status.described == accepted[0].took
+        assert abs(answered_at - accepted[0].ended) < 0.001
+    else:
+        assert [each for each in accepted if each.ended < answered_at - 0.001] == []

@@ -1,0 +1,210 @@
+"""Promises of `delivery` in time: what the end, or the lateness, of the first attempt leads to.
+
+On a loop whose clock is exact; `test_delivery.py` has the same way on real sockets.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from sidecar.health import Health
+from sidecar.retry import FailureClass
+from sidecar.telemetry import FailedOver, HealthChanged, PostAnswered, PostFailed, Resent, Unexpected
+from tests.scripted import (
+    CODFW,
+    EQIAD,
+    EVENT,
+    HANG,
+    NO_CONNECTION,
+    Act,
+    Seen,
+    all_healths,
+    at,
+    deliver,
+    delivering,
+    fails,
+    make_pool,
+    one,
+    out,
+    refuses,
+    script,
+    two,
+)
+
+pytestmark = pytest.mark.looptime
+
+AMBIGUOUS, INFRASTRUCTURE = FailureClass.AMBIGUOUS, FailureClass.INFRASTRUCTURE
+THROTTLED, REFUSED = FailureClass.THROTTLED, FailureClass.REFUSED
+
+
+# --- what the first attempt's end means ---
+
+
+async def test_a_verdict_is_the_answer() -> None:
+    """An answer in time is handed on, and the second endpoint sees nothing."""
+    pool, eqiad, codfw = two(Act(takes=0.09))
+    async with delivering(pool) as (delivery, recorder):
+        assert await deliver(delivery) == Seen(0.09, "success", "eqiad")
+    assert (len(eqiad.sent), codfw.posts) == (1, [])
+    assert recorder.happenings == [PostAnswered("main", "eqiad", 1, 0.09)]
+
+
+@pytest.mark.parametrize(
+    ("eqiad", "answered_at", "resent"),
+    [
+        pytest.param(refuses(), 0.0, False, id="refuses"),
+        pytest.param(NO_CONNECTION, 0.1, False, id="does not connect"),
+        pytest.param(fails(INFRASTRUCTURE, 0.05), 0.05, False, id="infrastructure"),
+        pytest.param(fails(THROTTLED, 0.05, 30.0), 0.05, False, id="throttled"),
+        pytest.param(fails(AMBIGUOUS, 0.05), 0.05, True, id="ambiguous"),
+        pytest.param(HANG, 0.1, True, id="late"),
+    ],
+)
+async def test_what_fails_goes_to_the_other_endpoint(eqiad: Act, answered_at: float, *, resent: bool) -> None:
+    """The same bytes go to codfw at once; counted as resent exactly where eqiad may have taken them."""
+    pool, first, second = two(eqiad)
+    async with delivering(pool) as (delivery, recorder):
+        assert await deliver(delivery) == Seen(answered_at, "success", "codfw")
+    assert second.begun == [answered_at]
+    assert {each.body for each in first.sent + second.sent} == {(EVENT.body,)}
+    assert recorder.all_of(Resent) == ([Resent("main", "eqiad", 1)] if resent else [])
+
+
+@pytest.mark.parametrize("eqiad", [refuses(), fails(INFRASTRUCTURE), fails(AMBIGUOUS)], ids=["sent not", "502", "cut"])
+async def test_a_fault_casts_doubt_and_asks_for_a_check(eqiad: Act) -> None:
+    """One failed POST makes its address suspected, to be checked at once; the next event goes elsewhere first."""
+    pool, first, _ = two(eqiad)
+    async with delivering(pool) as (delivery, recorder):
+        await deliver(delivery)
+        await deliver(delivery)
+    assert all_healths(pool) == {EQIAD: Health.SUSPECTED, CODFW: Health.HEALTHY}
+    assert (at(pool, EQIAD).check_now.is_set(), at(pool, CODFW).check_now.is_set()) == (True, False)
+    assert len(first.posts) == 1
+    assert recorder.all_of(FailedOver) == [FailedOver("main", "eqiad", "codfw")]
+
+
+async def test_a_refusal_is_final() -> None:
+    """What no endpoint would take is not tried again, and says nothing against the endpoint."""
+    pool, _, codfw = two(fails(REFUSED, 0.01))
+    async with delivering(pool) as (delivery, recorder):
+        assert await deliver(delivery) == Seen(0.01, "error", "eqiad", unreachable=False)
+    assert (codfw.posts, all_healths(pool)[EQIAD]) == ([], Health.HEALTHY)
+    assert recorder.all_of(PostFailed) == [PostFailed("main", "eqiad", "refused", "it fails", 0.01)]
+
+
+async def test_what_was_never_sent_is_free() -> None:
+    """Addresses that refuse are passed one by one, whatever their number."""
+    pool = make_pool({"eqiad": ["10.1.0.1", "10.1.0.2", "10.1.0.3"], "codfw": ["10.2.0.1", "10.2.0.2"]})
+    fakes = [script(address, otherwise=refuses()) for address in pool.addresses]
+    good = script(list(pool.addresses)[-1])
+    async with delivering(pool) as (delivery, _):
+        assert await deliver(delivery) == Seen(0.0, "success", "codfw")
+    assert sum(len(fake.posts) for fake in fakes) in (3, 4)
+    assert len(good.sent) == 1
+
+
+async def test_when_all_refuse_the_answer_says_so() -> None:
+    """Each address is asked once, and the event's error names the last failure and that another time may help."""
+    pool, eqiad, codfw = two(refuses(), refuses())
+    async with delivering(pool) as (delivery, _):
+        (status,) = await delivery.deliver("main", [EVENT], [], hasty=False)
+    assert (eqiad.begun, codfw.begun) == ([0.0], [0.0])
+    assert status.unreachable
+    assert b'"not accepted by main: codfw: cannot connect: Connection refused"' in status.described
+
+
+async def test_one_endpoint_alone_is_tried_twice() -> None:
+    """A single address gets the event once more after a failure, and not a third time."""
+    pool, fake = one(fails(INFRASTRUCTURE, 0.01))
+    async with delivering(pool) as (delivery, _):
+        assert await deliver(delivery) == Seen(0.02, "error", "eqiad:80", unreachable=True)
+    assert fake.begun == [0.0, 0.01]
+
+
+async def test_an_address_that_is_out_by_now_is_not_tried_again_in_place_of_another() -> None:
+    """The failure that ejects eqiad, with codfw out already, leads to a trial at codfw and not to eqiad again."""
+    pool, eqiad, codfw = two(refuses())
+    out(pool, Health.UNHEALTHY, CODFW)
+    at(pool, EQIAD).standing.posts_failed_in_a_row = 2
+    async with delivering(pool) as (delivery, _):
+        assert await deliver(delivery) == Seen(0.0, "success", "codfw")
+    assert (len(eqiad.posts), len(codfw.posts)) == (1, 1)
+    assert all_healths(pool) == {EQIAD: Health.EJECTED, CODFW: Health.HEALTHY}
+
+
+async def test_a_bug_of_ours_costs_one_attempt() -> None:
+    """An exception nobody expected is told, counts as ambiguous, and the events go to the other endpoint."""
+    pool, _, _ = two(Act(end=KeyError("oops")))
+    async with delivering(pool) as (delivery, recorder):
+        assert await deliver(delivery) == Seen(0.0, "success", "codfw")
+    assert recorder.all_of(Unexpected) == [Unexpected("delivery", "KeyError: 'oops'")]
+    assert recorder.all_of(Resent) == [Resent("main", "eqiad", 1)]
+
+
+# --- lateness ---
+
+
+async def test_the_late_attempt_is_still_counted() -> None:
+    """The other endpoint answers first; eqiad's answer, when it comes, clears the doubt and is counted as any other."""
+    pool, _, _ = two(Act(takes=0.3), Act(takes=0.05))
+    async with delivering(pool) as (delivery, recorder):
+        assert await deliver(delivery) == Seen(0.15, "success", "codfw")
+        assert all_healths(pool) == {EQIAD: Health.SUSPECTED, CODFW: Health.HEALTHY}
+        assert at(pool, EQIAD).check_now.is_set()
+    assert [(each.after, each.reason) for each in recorder.all_of(HealthChanged)] == [
+        ("suspected", "no answer after 100 ms"),
+        ("healthy", "it answered a POST"),
+    ]
+    posts = [(each.endpoint, each.events, round(each.seconds, 6)) for each in recorder.all_of(PostAnswered)]
+    assert posts == [("codfw", 1, 0.05), ("eqiad", 1, 0.3)]
+    assert recorder.all_of(Resent) == [Resent("main", "eqiad", 1)]
+
+
+async def test_the_first_answer_wins() -> None:
+    """A late first attempt that answers before the second is the answer; the second runs on and is counted."""
+    pool, _, codfw = two(Act(takes=0.12), Act(takes=0.5))
+    async with delivering(pool) as (delivery, recorder):
+        assert await deliver(delivery) == Seen(0.12, "success", "eqiad")
+    assert codfw.sent[0].ended == pytest.approx(0.6)
+    assert recorder.all_of(Resent) == [Resent("main", "eqiad", 1)]
+
+
+async def test_an_attempt_not_yet_sent_is_given_up_when_another_answers() -> None:
+    """The answer comes while the second attempt still connects: it is never sent, and nothing is doubled."""
+    pool, _, codfw = two(Act(takes=0.12), Act(connects=0.05))
+    async with delivering(pool) as (delivery, recorder):
+        assert await deliver(delivery) == Seen(0.12, "success", "eqiad")
+    assert (len(codfw.posts), codfw.sent, recorder.all_of(Resent)) == (1, [], [])
+
+
+async def test_a_second_attempt_that_was_never_sent_doubles_nothing() -> None:
+    """With eqiad late and codfw refusing: eqiad's answer is awaited, and nothing counts as resent."""
+    pool, _, codfw = two(Act(takes=0.4), refuses())
+    async with delivering(pool) as (delivery, recorder):
+        assert await deliver(delivery) == Seen(0.4, "success", "eqiad")
+    assert (len(codfw.posts), recorder.all_of(Resent)) == (1, [])
+
+
+@pytest.mark.parametrize(
+    ("eqiad", "expected"),
+    [
+        pytest.param(Act(takes=0.8), Seen(0.8, "success", "eqiad"), id="late"),
+        pytest.param(HANG, Seen(1.5, "error", "eqiad", unreachable=True), id="never"),
+        pytest.param(fails(AMBIGUOUS, 0.2), Seen(0.2, "error", "eqiad", unreachable=True), id="cut"),
+        pytest.param(fails(INFRASTRUCTURE, 0.2), Seen(0.2, "success", "codfw"), id="502, not taken"),
+    ],
+)
+async def test_on_ambiguous_fail_never_doubles(eqiad: Act, expected: Seen) -> None:
+    """With `on_ambiguous: fail` events that eqiad may have taken go nowhere else."""
+    pool, _, codfw = two(eqiad, on_ambiguous="fail")
+    async with delivering(pool) as (delivery, recorder):
+        assert await deliver(delivery) == expected
+    assert (len(codfw.sent), recorder.all_of(Resent)) == (int(expected.endpoint == "codfw"), [])
+
+
+async def test_what_may_have_been_taken_is_said() -> None:
+    """An event that went out twice without an answer says that it may have been taken nevertheless."""
+    pool, _, _ = two(fails(AMBIGUOUS), refuses())
+    async with delivering(pool) as (delivery, _):
+        (status,) = await delivery.deliver("main", [EVENT], [], hasty=False)
+    assert b'"not accepted by main: eqiad: it fails; it may have been taken nevertheless"' in status.described

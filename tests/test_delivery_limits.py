@@ -1,0 +1,256 @@
+"""Promises of `delivery` in number: attempts, second attempts, trials, and the time for all of them."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from sidecar.health import Health
+from sidecar.retry import FailureClass
+from sidecar.telemetry import HealthChanged, Resent
+from tests.scripted import (
+    CODFW,
+    EQIAD,
+    ESAMS,
+    EVENT,
+    HANG,
+    NO_CONNECTION,
+    Act,
+    Seen,
+    all_healths,
+    at,
+    bare_pool,
+    deliver,
+    deliver_many,
+    delivering,
+    fails,
+    make_pool,
+    now,
+    one,
+    out,
+    script,
+    two,
+)
+
+pytestmark = pytest.mark.looptime
+
+AMBIGUOUS, INFRASTRUCTURE = FailureClass.AMBIGUOUS, FailureClass.INFRASTRUCTURE
+THROTTLED, REFUSED = FailureClass.THROTTLED, FailureClass.REFUSED
+
+
+# --- two attempts reach an endpoint at most ---
+
+THREE = {"eqiad": [EQIAD], "codfw": [CODFW], "esams": [ESAMS]}
+
+
+@pytest.mark.parametrize(
+    ("acts", "expected", "sent"),
+    [
+        pytest.param(
+            [fails(AMBIGUOUS), fails(AMBIGUOUS), Act()],
+            Seen(0.0, "error", "codfw", unreachable=True),
+            [1, 1, 0],
+            id="both fail",
+        ),
+        pytest.param(
+            [fails(AMBIGUOUS, 0.15), Act(connects=0.08), Act()],
+            Seen(0.18, "success", "codfw"),
+            [1, 1, 0],
+            id="the first fails while the second connects",
+        ),
+        pytest.param(
+            [NO_CONNECTION, Act(connects=0.01, takes=0.01), Act()],
+            Seen(0.12, "success", "codfw"),
+            [0, 1, 0],
+            id="the first is given up",
+        ),
+        pytest.param(
+            [HANG, NO_CONNECTION, Act(takes=0.01)],
+            Seen(0.21, "success", "esams"),
+            [1, 0, 1],
+            id="the second is given up",
+        ),
+        pytest.param([HANG, HANG, Act()], Seen(1.6, "error", "codfw", unreachable=True), [1, 1, 0], id="both hang"),
+    ],
+)
+async def test_no_third_attempt_reaches_an_endpoint(acts: list[Act], expected: Seen, sent: list[int]) -> None:
+    """However many addresses there are, events are sent twice at most."""
+    pool = make_pool(THREE)
+    fakes = [script(address, otherwise=act) for address, act in zip(pool.addresses, acts, strict=True)]
+    async with delivering(pool) as (delivery, _):
+        assert await deliver(delivery) == expected
+    assert [len(fake.sent) for fake in fakes] == sent
+
+
+@pytest.mark.parametrize(
+    ("events", "at_once"),
+    [
+        pytest.param(9, 9, id="less than ten"),
+        pytest.param(10, 10, id="ten"),
+        pytest.param(11, 10, id="eleven"),
+        pytest.param(49, 10, id="just under fifty"),
+        pytest.param(60, 12, id="sixty"),
+    ],
+)
+async def test_second_attempts_have_a_budget(events: int, at_once: int) -> None:
+    """A fifth of what is under way may be out twice at a time, ten in any case; the others wait, and none is lost."""
+    pool, _, codfw = two(HANG, Act(takes=0.3))
+    async with delivering(pool) as (delivery, recorder):
+        answers = await deliver_many(delivery, events)
+    assert {(each.status, each.endpoint) for each in answers} == {("success", "codfw")}
+    assert (codfw.begun.count(0.1), len(recorder.all_of(Resent))) == (at_once, events)
+    later = zip(codfw.begun, codfw.begun[at_once:], strict=False)
+    assert [end - start for start, end in later if end - start < 0.299] == []
+
+
+async def test_what_waits_for_the_budget_still_takes_the_first_answer() -> None:
+    """Of twenty late events ten go to codfw too; all have eqiad's answer when it comes."""
+    pool, _, codfw = two(Act(takes=0.2), HANG)
+    async with delivering(pool) as (delivery, _):
+        assert await deliver_many(delivery, 20) == [Seen(0.2, "success", "eqiad")] * 20
+    assert len(codfw.posts) == 10
+
+
+async def test_waiting_for_the_budget_ends_with_the_deadline() -> None:
+    """Where both hang, events for which there is no room have their answer by the deadline, as all others."""
+    pool, _, _ = two(HANG, HANG, timeouts={"attempt": "3s"})
+    async with delivering(pool) as (delivery, _):
+        answers = await deliver_many(delivery, 30)
+    assert {each.status for each in answers} == {"error"}
+    assert max(each.at for each in answers) <= 4.0
+
+
+# --- throttling ---
+
+
+@pytest.mark.parametrize(
+    ("acts", "expected", "begun"),
+    [
+        pytest.param([fails(THROTTLED, 0.0, 1.0), Act()], Seen(1.0, "success", "eqiad:80"), [0.0, 1.0], id="1 s"),
+        pytest.param([fails(THROTTLED), Act()], Seen(0.0, "success", "eqiad:80"), [0.0, 0.0], id="no time named"),
+        pytest.param([fails(THROTTLED, 0.0, 2.5), Act()], Seen(2.5, "success", "eqiad:80"), [0.0, 2.5], id="just fits"),
+        pytest.param(
+            [fails(THROTTLED, 0.0, 2.6), Act()], Seen(0.0, "error", "eqiad:80", unreachable=True), [0.0], id="too long"
+        ),
+        pytest.param(
+            [fails(THROTTLED, 0.0, 1.0)] * 2,
+            Seen(1.0, "error", "eqiad:80", unreachable=True),
+            [0.0, 1.0],
+            id="throttled again",
+        ),
+    ],
+)
+async def test_a_throttling_endpoint_alone_is_left_its_time(
+    acts: list[Act], expected: Seen, begun: list[float]
+) -> None:
+    """It is asked again when it said, or not at all where that leaves no time for an attempt."""
+    pool, fake = one(*acts)
+    async with delivering(pool) as (delivery, _):
+        assert await deliver(delivery) == expected
+    assert fake.begun == begun
+
+
+async def test_a_throttling_endpoint_is_left_its_time_where_the_other_is_out() -> None:
+    """With codfw unhealthy there is nowhere else to go, so eqiad is asked again when it said."""
+    pool, eqiad, _ = two(Act())
+    eqiad = script(at(pool, EQIAD), fails(THROTTLED, 0.0, 1.0))
+    out(pool, Health.UNHEALTHY, CODFW)
+    async with delivering(pool) as (delivery, _):
+        assert await deliver(delivery) == Seen(1.0, "success", "eqiad")
+    assert eqiad.begun == [0.0, 1.0]
+
+
+# --- trials ---
+
+
+@pytest.mark.parametrize("health", [Health.UNHEALTHY, Health.EJECTED, Health.PROBATION], ids=str)
+async def test_with_nothing_healthy_one_trial_goes_and_the_others_are_answered_at_once(health: Health) -> None:
+    """Of five events at the same moment one is the trial; four learn at once that no endpoint is there."""
+    pool, fake = one(Act(takes=0.05))
+    out(pool, health, EQIAD)
+    at(pool, EQIAD).standing.ejected_until = 60.0
+    async with delivering(pool) as (delivery, _):
+        answers = await deliver_many(delivery, 5)
+        assert sorted(answers, key=lambda each: each.at) == [Seen(0.0, "error", "", unreachable=True)] * 4 + [
+            Seen(0.05, "success", "eqiad:80")
+        ]
+        assert all_healths(pool) == {EQIAD: Health.HEALTHY}
+        assert await deliver(delivery) == Seen(0.1, "success", "eqiad:80")
+    assert len(fake.posts) == 2
+
+
+async def test_one_event_at_a_time_tries_an_address_on_probation() -> None:
+    """Of three events at the same moment one is the trial, and the others go where it is safe."""
+    pool, eqiad, codfw = two(Act(takes=0.01))
+    out(pool, Health.PROBATION, EQIAD)
+    async with delivering(pool) as (delivery, _):
+        answers = await deliver_many(delivery, 3)
+    assert sorted(each.endpoint for each in answers) == ["codfw", "codfw", "eqiad"]
+    assert (len(eqiad.posts), len(codfw.posts), at(pool, EQIAD).on_trial) == (1, 2, False)
+
+
+@pytest.mark.parametrize(
+    ("eqiad", "answered_at", "after", "reason"),
+    [
+        pytest.param(fails(INFRASTRUCTURE, 0.01), 0.01, "ejected", "it fails", id="fails"),
+        pytest.param(NO_CONNECTION, 0.1, "ejected", "still connecting after 100 ms", id="given up while connecting"),
+        pytest.param(fails(THROTTLED, 0.01), 0.01, "healthy", "it answered a POST", id="throttled: it is there"),
+    ],
+)
+async def test_a_trial_decides(eqiad: Act, answered_at: float, after: str, reason: str) -> None:
+    """One trial ends the probation either way, and its event is answered by codfw."""
+    pool, _, _ = two(eqiad)
+    out(pool, Health.PROBATION, EQIAD)
+    async with delivering(pool) as (delivery, recorder):
+        assert await deliver(delivery) == Seen(answered_at, "success", "codfw")
+    assert recorder.all_of(HealthChanged) == [HealthChanged("main", "eqiad", EQIAD, "probation", after, reason)]
+
+
+async def test_an_address_that_refuses_its_trial_is_asked_once_per_event() -> None:
+    """With a single address out, an event tries it twice at most, and no other event meanwhile."""
+    pool, fake = one(fails(INFRASTRUCTURE, 0.01))
+    out(pool, Health.UNHEALTHY, EQIAD)
+    async with delivering(pool) as (delivery, _):
+        answers = await deliver_many(delivery, 5)
+    assert [each.status for each in answers] == ["error"] * 5
+    assert len(fake.posts) == 2
+
+
+# --- the beginning, and the end ---
+
+
+async def test_with_no_address_the_answer_is_there_at_once() -> None:
+    """Where DNS has led nowhere yet, the error says so, and nothing is waited for."""
+    pool = bare_pool("eqiad", "codfw")
+    pool.looked_at.set()
+    async with delivering(pool) as (delivery, _):
+        (status,) = await delivery.deliver("main", [EVENT], [], hasty=False)
+        assert now() == 0.0
+    assert (
+        b"no endpoint of main is there to take it: eqiad: not looked up yet; codfw: not looked up yet"
+        in status.described
+    )
+
+
+@pytest.mark.parametrize(
+    ("found_at", "deadline", "expected"),
+    [
+        pytest.param(0.4, "4s", Seen(0.4, "success", "eqiad:80"), id="found in time"),
+        pytest.param(2.0, "4s", Seen(1.0, "error", "", unreachable=True), id="not within a second"),
+        pytest.param(2.0, "600ms", Seen(0.6, "error", "", unreachable=True), id="not within the deadline"),
+    ],
+)
+async def test_the_first_events_wait_for_the_first_round(found_at: float, deadline: str, expected: Seen) -> None:
+    """An event that comes before the first look-up and checks are done waits for them, 1 s at most."""
+    pool = bare_pool("eqiad", timeouts={"deadline": deadline, "attempt": "500ms"})
+
+    async def first_round() -> None:
+        await asyncio.sleep(found_at)
+        pool.endpoints[0].set_addresses((EQIAD,))
+        script(at(pool, EQIAD))
+        pool.looked_at_endpoint(pool.endpoints[0])
+
+    async with delivering(pool) as (delivery, _), asyncio.TaskGroup() as tasks:
+        tasks.create_task(first_round())
+        assert await deliver(delivery) == expected

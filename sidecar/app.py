@@ -209,9 +209,7 @@ async def _send(answer: Answer, send: Send, *, close: bool) -> None:
     headers = headers_of(answer)
     if close:
         headers.append((b"connection", b"close"))
-    await send(
-        {"type": "http.response.start", "status": answer.status, "reason": answer.reason, "headers": headers}
-    )
+    await send({"type": "http.response.start", "status": answer.status, "reason": answer.reason, "headers": headers})
     await send({"type": "http.response.body", "body": answer.body})
 
 
@@ -232,5 +230,3 @@ def _target(scope: Scope) -> str:
     query = scope["query_string"].decode("latin-1")
     path = scope.get("raw_path", scope["path"].encode()).decode("latin-1")
     return f"{path}?{query}" if query else str(path)
-
-

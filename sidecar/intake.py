@@ -35,9 +35,7 @@ class Post:
 class Intake:
     """Takes POSTs under one configuration."""
 
-    def __init__(
-        self, router: Router, delivery: Delivery, telemetry: Telemetry, new_id: Callable[[], str]
-    ) -> None:
+    def __init__(self, router: Router, delivery: Delivery, telemetry: Telemetry, new_id: Callable[[], str]) -> None:
         """`new_id` gives the `meta.id` of an event that has none."""
         self._router = router
         self._delivery = delivery
@@ -89,9 +87,20 @@ class Intake:
             self._telemetry.emit(EventsEnded(stream, outcome, len(alike), reason))
 
 
+class _Violation(msgspec.Struct):
+    keyword: str = ""
+    schema_path: str = msgspec.field(name="schemaPath", default="")
+    message: str = ""
+
+    def __str__(self) -> str:
+        if self.keyword == "route":
+            return self.message
+        return self.schema_path if self.keyword == "propertyNames" else f"{self.schema_path} {self.message}"
+
+
 class _Context(msgspec.Struct):
     message: str = ""
-    errorsText: str = ""
+    errors: list[_Violation] = []
 
 
 class _Described(msgspec.Struct):
@@ -99,9 +108,12 @@ class _Described(msgspec.Struct):
 
 
 def _reason(status: EventStatus) -> str:
-    """Return what was said of an event that was not accepted: EventGate's words or ours, never its content."""
+    """Return what was said of an event that was not accepted: EventGate's words or ours, never its content.
+
+    Of a validation error that is the place in the schema; the place in the event is made of the event's keys.
+    """
     try:
         context = msgspec.json.decode(status.described, type=_Described).context
     except (ValueError, RecursionError):
         return status.outcome
-    return context.errorsText or context.message or status.outcome
+    return ", ".join(map(str, context.errors)) or context.message or status.outcome

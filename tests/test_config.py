@@ -211,9 +211,7 @@ def test_what_could_break_a_header_is_no_name(name: object) -> None:
         Route.model_validate({"name": name})
 
 
-@pytest.mark.parametrize(
-    "section", [each for each in Section.__subclasses__() if each.__module__ == "sidecar.config"]
-)
+@pytest.mark.parametrize("section", [each for each in Section.__subclasses__() if each.__module__ == "sidecar.config"])
 def test_no_section_takes_an_unknown_key_or_changes(section: type[Section]) -> None:
     """A misspelt key is an error in every section, and nothing changes after reading."""
     assert section.model_config.get("extra") == "forbid"

@@ -46,9 +46,7 @@ def test_the_drawing_is_the_tree() -> None:
     [
         pytest.param(errors.EmptyBody(), (400, "internal_error", "EmptyBody"), id="empty"),
         pytest.param(errors.MalformedBody("x"), (500, "internal_error", "SyntaxError"), id="malformed"),
-        pytest.param(
-            errors.BodyTooLarge("x"), (500, "internal_error", "PayloadTooLargeError"), id="too large"
-        ),
+        pytest.param(errors.BodyTooLarge("x"), (500, "internal_error", "PayloadTooLargeError"), id="too large"),
         pytest.param(
             errors.UnsupportedBody("x"),
             (500, "internal_error", "UnsupportedMediaTypeError"),
@@ -68,9 +66,7 @@ def test_a_refused_request_has_eventgates_words(error: RequestError, answer: tup
 
 def test_an_empty_body_is_refused_with_eventgates_reason() -> None:
     """EventGate answers an empty body in the reason phrase alone, so the detail is that phrase."""
-    assert (
-        EmptyBody().detail == str(EmptyBody()) == "Request body was empty. Must provide JSON encoded events."
-    )
+    assert EmptyBody().detail == str(EmptyBody()) == "Request body was empty. Must provide JSON encoded events."
 
 
 def test_a_wrong_configuration_says_everything_in_one_text() -> None:
@@ -81,3 +77,9 @@ def test_a_wrong_configuration_says_everything_in_one_text() -> None:
     assert str(error) == (
         "r.yaml:1:1: is wrong 1\n    a line\n    ^\nr.yaml:2:1: is wrong 2\n    a line\n    ^"  # both carets
     )
+
+
+def test_a_problem_is_shown_as_a_compiler_shows_it() -> None:
+    """Place, path, message, the line itself and a caret under the column."""
+    problem = Problem("a.yaml", 3, 5, "routes[0].to", "is wrong", "    to: b")
+    assert str(problem) == "a.yaml:3:5: routes[0].to is wrong\n        to: b\n        ^"

@@ -110,9 +110,7 @@ def test_a_value_is_found_where_its_path_leads(raw: bytes) -> None:
 )
 def test_a_path_leads_to_a_scalar(path: str, found: str | None) -> None:
     """A dotted path leads through objects to a scalar, or to nothing."""
-    raw = (
-        rb'{"page": {"page_id":42.0 ,"is_redirect":false,"revision":null,"title":"Zo\u00eb"}, "tags": ["x"]}'
-    )
+    raw = rb'{"page": {"page_id":42.0 ,"is_redirect":false,"revision":null,"title":"Zo\u00eb"}, "tags": ["x"]}'
     assert parse(raw)[0].value_at(path) == found
 
 
@@ -132,16 +130,12 @@ def test_an_event_with_nothing_to_change_keeps_its_bytes(raw: bytes) -> None:
 
 
 @unhurried
-@example(
-    rb'{"meta":{"id":"a"},"\u006deta" : {"stre\u0061m":"\ud800", "stream" :"b"} ,"x":1e400}', {"stream", "id"}
-)
+@example(rb'{"meta":{"id":"a"},"\u006deta" : {"stre\u0061m":"\ud800", "stream" :"b"} ,"x":1e400}', {"stream", "id"})
 @given(events, st.sets(st.sampled_from(["stream", "id"])))
 def test_only_the_stream_and_a_missing_id_change(raw: bytes, change: set[str]) -> None:
     """Taking out what was put in gives the event back byte for byte, and nothing else changes its meaning."""
     (event,) = parse(b"[" + raw + b"]")
-    found = event.with_stream_and_id(
-        NEW_STREAM if "stream" in change else None, NEW_ID if "id" in change else None
-    )
+    found = event.with_stream_and_id(NEW_STREAM if "stream" in change else None, NEW_ID if "id" in change else None)
     wanted = as_read(raw)
     meta = meta_of(wanted)
     old_stream = meta.get("stream") if meta else None
@@ -206,6 +200,7 @@ DOUBLE_QUOTES = "Expecting property name enclosed in double quotes at byte 1 is 
         pytest.param(b"\xff", "Unexpected token '\ufffd', \"#\" is not valid JSON", id="not UTF-8"),
         pytest.param(b'{"a":', "Unexpected end of JSON input", id="half an object"),
         pytest.param(b"[", "Unexpected end of JSON input", id="half an array"),
+        pytest.param(b'\x0c{"a":1}', "Unexpected token '\x0c', \"#\" is not valid JSON", id="space that JSON has not"),
         pytest.param(b"{} {}", "Unexpected non-whitespace character after JSON at byte 2", id="two objects"),
         pytest.param(b'{"a":NaN}', "NaN is not valid JSON", id="NaN"),
         pytest.param(b"[1,-Infinity]", "-Infinity is not valid JSON", id="infinity"),
@@ -298,13 +293,9 @@ ZOE = '{"title":"Zoë"}'
         pytest.param(ZOE.encode(), "application/json", "", id="plain"),
         pytest.param(ZOE.encode(), "text/plain", "identity", id="text"),
         pytest.param(ZOE.encode(), "Application/JSON ; Charset=UTF-8", "", id="written loudly"),
-        pytest.param(
-            ZOE.encode("utf-8-sig"), 'application/json; charset="utf-8"', "", id="a byte order mark"
-        ),
+        pytest.param(ZOE.encode("utf-8-sig"), 'application/json; charset="utf-8"', "", id="a byte order mark"),
         pytest.param(ZOE.encode("utf-16"), "application/json; charset=utf-16", "", id="UTF-16"),
-        pytest.param(
-            ZOE.encode("utf-16-be"), "application/json; charset=utf-16be", "", id="UTF-16, big end first"
-        ),
+        pytest.param(ZOE.encode("utf-16-be"), "application/json; charset=utf-16be", "", id="UTF-16, big end first"),
         pytest.param(ZOE.encode("utf-32-le"), "application/json; charset=utf-32le", "", id="UTF-32"),
         pytest.param(gzip.compress(ZOE.encode()), "application/json", "GZip", id="gzip"),
         pytest.param(zlib.compress(ZOE.encode()), "application/json", "deflate", id="deflate"),
@@ -342,14 +333,12 @@ HALF_OF_GZIP = IncompleteBody("the gzip body ends before it is complete")
         pytest.param(b"{}", "text/plain; charset=latin-1", "", NO_CHARSET, id="charset"),
         pytest.param(b"{}", "text/plain", "br", NO_ENCODING, id="content encoding"),
         pytest.param(b"{}", "text/plain", "gzip", NOT_GZIP, id="not gzip"),
+        pytest.param(zlib.compress(b"{}"), "text/plain", "gzip", NOT_GZIP, id="deflate and not gzip"),
+        pytest.param(gzip.compress(b"{}"), "text/plain", "deflate", NOT_DEFLATE, id="gzip and not deflate"),
         pytest.param(gzip.compress(b"{}")[:-1], "text/plain", "gzip", HALF_OF_GZIP, id="half of gzip"),
-        pytest.param(
-            zlib.compress(b"{}")[2:-4], "text/plain", "deflate", NOT_DEFLATE, id="deflate without its frame"
-        ),
+        pytest.param(zlib.compress(b"{}")[2:-4], "text/plain", "deflate", NOT_DEFLATE, id="deflate without its frame"),
         pytest.param(b"x" * (LIMIT + 1), "text/plain", "", TOO_LARGE, id="too large"),
-        pytest.param(
-            gzip.compress(b"x" * (LIMIT + 1)), "text/plain", "gzip", TOO_LARGE, id="too large inside"
-        ),
+        pytest.param(gzip.compress(b"x" * (LIMIT + 1)), "text/plain", "gzip", TOO_LARGE, id="too large inside"),
     ],
 )
 def test_a_body_that_cannot_be_unwrapped_is_refused(
@@ -387,9 +376,7 @@ def test_a_bomb_is_not_inflated() -> None:
     st.sampled_from(["utf-8", "utf-16", "utf-16le", "utf-32", "utf-32be"]),
     st.sampled_from(["", "gzip", "deflate"]),
 )
-def test_whatever_the_headers_say_a_body_is_unwrapped_or_refused(
-    body: bytes, charset: str, encoding: str
-) -> None:
+def test_whatever_the_headers_say_a_body_is_unwrapped_or_refused(body: bytes, charset: str, encoding: str) -> None:
     """No bytes and no headers raise anything but a refusal, and what comes out is bounded."""
     with contextlib.suppress(IncompleteBody, BodyTooLarge):
         assert len(decoded(body, f"application/json; charset={charset}", encoding, 60)) <= 3 * 60

@@ -37,6 +37,28 @@ routes:
 """
 
 CONFIG = read(ROUTES)
+MARKER = "Zq7MARKERq7Z"
+"""Stands for what only the event's author may know."""
+AJV = {
+    "errors": [
+        {
+            "keyword": "type",
+            "dataPath": f".map['{MARKER}']",
+            "schemaPath": "#/properties/map/additionalProperties/type",
+            "params": {"type": "string"},
+            "message": "should be string",
+        },
+        {
+            "keyword": "propertyNames",
+            "dataPath": ".map",
+            "schemaPath": "#/properties/map/propertyNames",
+            "params": {"propertyName": MARKER},
+            "message": f"property name '{MARKER}' is invalid",
+        },
+    ],
+    "errorsText": f"'.map['{MARKER}']' should be string",
+}
+"""What EventGate says of an invalid event: keys of the event's own are in it."""
 Json = Any
 """Whatever JSON can hold, as Python holds it."""
 
@@ -68,7 +90,7 @@ class FakeDelivery(Delivery):
     def _status(self, upstream: str, event: Outgoing) -> EventStatus:
         match self.says.get(event.stream):
             case "invalid":
-                described = b'{"status":"invalid","event":%b,"context":{"errorsText":"is wrong"}}' % event.body
+                described = b'{"status":"invalid","event":%b,"context":%b}' % (event.body, json.dumps(AJV).encode())
                 return EventStatus(event.index, "invalid", Outcome.INVALID, described, upstream=upstream)
             case "error":
                 return failed(event.index, event.body, "nobody answers", unreachable=True)
@@ -294,13 +316,22 @@ async def test_no_event_is_written_to_the_log() -> None:
     """The log says which stream and why, and nothing of what stands in the event."""
     desk = Desk()
     desk.delivery.says = {"both": "invalid", "live": "error"}
-    marker = "Zq7MARKERq7Z"
     streams = ["score", "both", "secret", "live"]
-    await desk.take(*(event(each, f"{marker}-{n}", **{marker: [marker]}) for n, each in enumerate(streams)))
+    await desk.take(*(event(each, f"{MARKER}-{n}", **{MARKER: [MARKER]}) for n, each in enumerate(streams)))
     logged = [json.loads(line)["eventgate_sidecar"] for line in desk.log.getvalue().splitlines()]
-    assert marker not in desk.log.getvalue()
+    assert MARKER not in desk.log.getvalue()
     assert {(each["stream"], each["outcome"], each["count"]) for each in logged} == {
         ("both", "invalid", 1),
         ("secret", "refused", 1),
         ("live", "failed", 1),
     }
+
+
+async def test_the_log_says_what_the_schema_asks_for() -> None:
+    """Why an event is invalid is told by the schema's words and places; the event's own keys are left out."""
+    desk = Desk()
+    desk.delivery.says = {"both": "invalid"}
+    await desk.take(event("both"))
+    (line,) = [json.loads(line)["eventgate_sidecar"] for line in desk.log.getvalue().splitlines()]
+    reasons = "#/properties/map/additionalProperties/type should be string, #/properties/map/propertyNames"
+    assert line == {"stream": "both", "outcome": "invalid", "count": 1, "reason": reasons}

@@ -78,6 +78,11 @@ def test_an_example_that_holds_is_silent(test: str) -> None:
             id="refused, and why",
         ),
         pytest.param(
+            "event: {meta: {stream: never}}, expect: {stream: never}",
+            ("stream: expected never, is none (route never refuses it: not today)",),
+            id="what is refused has no stream",
+        ),
+        pytest.param(
             "event: {meta: {}}, expect: {route: rest, refused: false}",
             (
                 "route: expected rest, is none (no route in routes.yaml takes an event without meta.stream from "

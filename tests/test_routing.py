@@ -239,6 +239,11 @@ def test_a_refusal_says_what_to_do(routes: str, stream: str | None, decision: De
     assert router(routes).decide(stream_event(stream) if stream else event({})) == decision
 
 
+def test_an_upstream_that_says_nothing_accepts_everything() -> None:
+    """Without `accepts` the routes alone decide."""
+    assert router("name: a, to: other").decide(stream_event("c")) == Decision("a", "other")
+
+
 @pytest.mark.parametrize(
     ("accepts", "stream", "accepted"),
     [

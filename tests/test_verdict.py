@@ -238,11 +238,11 @@ def test_a_lone_surrogate_in_one_event_costs_no_other_its_verdict() -> None:
         for index, text in enumerate(texts)
         for each in parse(b'{"meta":{"id":"%d%b"}}' % (index, text))
     ]
-    first = b'{"event":{"meta":{"id":"0\\ud800"}}}'
+    first = b'{"event":{"title":"\\\\ud800","meta":{"id":"0\\ud800"}}}'
     second = b'{"event":{"meta":{"id":"1\\ud83d\\ude00\\udc00"}}}'
     found = read(207, b'{"invalid":[%b],"error":[%b]}' % (first, second), events)
     assert found == [
-        EventStatus(0, "invalid", Outcome.INVALID, first.replace(rb"\ud800", rb"\ufffd")),
+        EventStatus(0, "invalid", Outcome.INVALID, first.replace(rb"0\ud800", rb"0\ufffd")),
         EventStatus(0, "error", Outcome.FAILED, second.replace(rb"\udc00", rb"\ufffd")),
         EventStatus(0, "success", Outcome.DELIVERED),
     ]

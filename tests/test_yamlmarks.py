@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -36,9 +37,7 @@ def test_values_are_read_as_plain_data() -> None:
         pytest.param(("routes",), Mark(2, 1), id="a key"),
         pytest.param(("routes", 0), Mark(3, 5), id="an entry of a list"),
         pytest.param(("routes", 0, "match"), Mark(4, 5), id="a key in an entry"),
-        pytest.param(
-            ("routes", 0, "match", "labels", "env"), Mark(5, 22), id="a key in braces, a line further"
-        ),
+        pytest.param(("routes", 0, "match", "labels", "env"), Mark(5, 22), id="a key in braces, a line further"),
         pytest.param(("routes", 1), Mark(6, 5), id="a text in a list"),
         pytest.param(("routes", 0, "to"), Mark(3, 5), id="what is not there: what should hold it"),
         pytest.param(("routes", 7, "name"), Mark(2, 1), id="an entry that is not there: the list"),
@@ -58,9 +57,7 @@ def test_an_empty_text_has_a_place_too() -> None:
 
 NO_DATE = "is 2026-13-01, which YAML takes for a value of type timestamp, and it is none; put it in quotes"
 TWO_DOCUMENTS = "is not YAML: expected a single document in the stream, but found another document"
-NO_TYPE = (
-    "is not YAML: could not determine a constructor for the tag 'tag:yaml.org,2002:python/name:os.system'"
-)
+NO_TYPE = "is not YAML: could not determine a constructor for the tag 'tag:yaml.org,2002:python/name:os.system'"
 
 
 @pytest.mark.parametrize(
@@ -94,9 +91,7 @@ NO_TYPE = (
             id="an endless alias",
         ),
         pytest.param("a: 2026-13-01\n", [(Mark(1, 4), ("a",), NO_DATE)], id="no date"),
-        pytest.param(
-            "a: b: c", [(Mark(1, 5), (), "is not YAML: mapping values are not allowed here")], id="not YAML"
-        ),
+        pytest.param("a: b: c", [(Mark(1, 5), (), "is not YAML: mapping values are not allowed here")], id="not YAML"),
         pytest.param("a: 1\n--- b\n", [(Mark(2, 1), (), TWO_DOCUMENTS)], id="two documents"),
         pytest.param("a: !!python/name:os.system x", [(Mark(1, 4), (), NO_TYPE)], id="a type that runs code"),
         pytest.param(
@@ -106,9 +101,7 @@ NO_TYPE = (
         ),
     ],
 )
-def test_what_yaml_lets_pass_is_said_with_its_place(
-    text: str, complaints: list[tuple[Mark, Path, str]]
-) -> None:
+def test_what_yaml_lets_pass_is_said_with_its_place(text: str, complaints: list[tuple[Mark, Path, str]]) -> None:
     """What would hide a line, grow without bound or is no YAML is a complaint, and no data is given."""
     marked = read(text)
     assert (marked.complaints, marked.data) == (complaints, None)
@@ -122,17 +115,25 @@ def test_nesting_without_end_is_a_complaint(bracket: str) -> None:
     assert message.startswith("is not YAML: maximum recursion depth exceeded")
 
 
-@pytest.mark.parametrize(
-    ("length", "complaints"), [(MAX_BYTES, 0), (MAX_BYTES + 1, 1)], ids=["limit", "over"]
-)
+@pytest.mark.parametrize(("length", "complaints"), [(MAX_BYTES, 0), (MAX_BYTES + 1, 1)], ids=["limit", "over"])
 def test_a_huge_text_is_not_read(length: int, complaints: int) -> None:
     """A text over a megabyte is refused before YAML looks at it."""
     assert len(read("#".ljust(length, "x")).complaints) == complaints
 
 
-tags = st.sampled_from(
-    ["", "!!bool ", "!!int ", "!!float ", "!!timestamp ", "!!binary ", "!!null ", "!!map ", "!x "]
+@pytest.mark.parametrize(
+    "value", ["!!bool maybe", "!!int x", '!!int ""', "!!float x", "!!timestamp x", "2026-02-31", '!!float ""']
 )
+def test_a_value_that_is_not_of_its_kind_is_a_complaint(value: str) -> None:
+    """What YAML's own readers of scalars fall over is said like anything else that is wrong."""
+    ((mark, path, message),) = read(f"a: {value}").complaints
+    assert (mark, path) == (Mark(1, 4), ("a",))
+    assert re.fullmatch(
+        r"is .*, which YAML takes for a value of type [a-z]+, and it is none; put it in quotes", message
+    )
+
+
+tags = st.sampled_from(["", "!!bool ", "!!int ", "!!float ", "!!timestamp ", "!!binary ", "!!null ", "!!map ", "!x "])
 scalars = st.one_of(
     st.sampled_from(["yes", "~", "1_0", "0o9", ".inf", "2026-02-30", "12:99", "<<", "=", '""']),
     st.text(max_size=4),

@@ -141,6 +141,14 @@ class Sidecar:
         """How many requests it is answering, as it says when it stops."""
         return int(self.process.line(lambda line: _action(line) == "Stopped")["eventgate_sidecar"]["unanswered"])
 
+    @property
+    def connections(self) -> int:
+        """How many connections of producers it has not let go of."""
+        port = int(self.address.rpartition(":")[2])
+        rows = (line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:])
+        held = {"01", "08"}  # established, and closed by the other side only
+        return sum(row[1].endswith(f":{port:04X}") and row[3] in held for row in rows)
+
     def metrics(self, name: str) -> dict[tuple[str, ...], float]:
         """Return the samples of a metric, by the values of their labels in the order of their names."""
         samples = {}

@@ -19,7 +19,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from sidecar.errors import BodyTooLarge, NotFound, Overloaded, RequestError, SlowBody
+from sidecar.errors import BodyTooLarge, MalformedBody, NotFound, Overloaded, RequestError, SlowBody
 from sidecar.intake import MAX_BODY_BYTES, Intake, Post
 from sidecar.listener import headers_of
 from sidecar.results import Answer, of_error
@@ -75,7 +75,8 @@ class EventsEndpoint:
             pass
         except RequestError as error:
             answer = of_error(error, scope["method"], _target(scope))
-            self._telemetry.emit(RequestRefused(answer.status, error.title, error.detail))
+            detail = "" if isinstance(error, MalformedBody) else error.detail  # quotes what it stumbled over
+            self._telemetry.emit(RequestRefused(answer.status, error.title, detail))
         except Exception as error:  # noqa: BLE001  a bug of ours must not cost the producer its answer
             answer = _bug(scope)
             self._telemetry.emit(Unexpected("intake", f"{type(error).__name__}: {error}"))

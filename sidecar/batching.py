@@ -27,8 +27,10 @@ def groups(events: Sequence[Outgoing]) -> list[list[Outgoing]]:
 
 
 def array(events: Sequence[Outgoing]) -> bytes:
-    """Return the body of one POST.
+    """Return the body of one POST: a lone event as it is, so that the largest one still fits, else an array.
 
-    Always an array: to EventGate a lone object is the same, but for `{}`, which it would call an empty body.
+    To EventGate the two are the same, but for `{}`, which it would call an empty body; that has no id.
     """
+    if len(events) == 1 and events[0].id is not None:
+        return events[0].body
     return b"[" + b",".join(event.body for event in events) + b"]"

@@ -6,7 +6,7 @@
     │   ├── MalformedBody     500  not JSON
     │   ├── BodyTooLarge      500  over the limit
     │   ├── UnsupportedBody   500  a charset or content encoding EventGate does not read
-    │   ├── IncompleteBody    400  the body ended before it was complete
+    │   ├── CorruptBody       500  not compressed as its header says
     │   ├── MalformedRequest  400  not HTTP, or not all of it in time
     │   ├── SlowBody          408  the body did not arrive in time
     │   ├── NotFound          404  no such path, or not with this method
@@ -74,12 +74,10 @@ class UnsupportedBody(RequestError):
     title = "UnsupportedMediaTypeError"
 
 
-class IncompleteBody(RequestError):
-    """A compressed body ended early, or was not what its header says."""
+class CorruptBody(RequestError):
+    """A compressed body ended early, or is not what its header says; the detail is zlib's, as in EventGate."""
 
-    status = 400
-    kind = "bad_request"
-    title = "BadRequest"
+    title = "Error"
 
 
 class MalformedRequest(RequestError):

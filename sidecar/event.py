@@ -21,7 +21,7 @@ from typing import Any, NoReturn
 
 import msgspec
 
-from sidecar.errors import BodyTooLarge, EmptyBody, IncompleteBody, MalformedBody, UnsupportedBody
+from sidecar.errors import BodyTooLarge, CorruptBody, EmptyBody, MalformedBody, UnsupportedBody
 
 JSON_TYPES = frozenset({"application/json", "text/plain", "application/reports+json"})
 """Content types whose body EventGate reads (app.js, bodyParser); any other is to it an empty body."""
@@ -112,7 +112,7 @@ def decoded(body: bytes, content_type: str, content_encoding: str, limit: int) -
     Raises:
         EmptyBody: the content type is none that EventGate reads.
         UnsupportedBody: unknown content encoding or charset.
-        IncompleteBody: the compressed body ends early or is no such format.
+        CorruptBody: the compressed body ends early or is no such format.
         BodyTooLarge: over `limit` bytes, before or after inflating.
 
     """
@@ -150,11 +150,11 @@ def _inflated(body: bytes, encoding: str, limit: int) -> bytes:
     try:
         plain = inflater.decompress(body, limit + 1)
     except zlib.error:
-        raise IncompleteBody(f"the body is not {encoding}, as its content encoding says") from None
+        raise CorruptBody("incorrect header check") from None
     if len(plain) > limit:
         raise BodyTooLarge("request entity too large")
     if not inflater.eof:
-        raise IncompleteBody(f"the {encoding} body ends before it is complete")
+        raise CorruptBody("unexpected end of file")
     return plain
 
 
@@ -170,11 +170,11 @@ def parse(body: bytes) -> tuple[Event, ...]:
         MalformedBody: not JSON, or neither an object nor an array.
 
     """
-    body = body.strip(_SPACE)
     if not body:
         raise EmptyBody
-    if body[0] not in b"{[":
-        character = body[:4].decode(errors="replace")[0]
+    body = body.strip(_SPACE)
+    if not body or body[0] not in b"{[":
+        character = body[:4].decode(errors="replace")[:1] or " "
         raise MalformedBody(f"Unexpected token '{character}', \"#\" is not valid JSON")
     if body[0] == ord("{"):
         event = _event(0, body)

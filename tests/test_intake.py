@@ -13,7 +13,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sidecar.batching import array
 from sidecar.delivery import Delivery
 from sidecar.errors import BodyTooLarge, EmptyBody, MalformedBody
 from sidecar.event import Outgoing
@@ -82,7 +81,8 @@ class FakeDelivery(Delivery):
         hasty: bool,  # noqa: FBT001  as the real one has it
     ) -> list[EventStatus]:
         """Take events."""
-        self.sent.append((upstream, array(events), tuple(headers), hasty))
+        body = b"[" + b",".join(event.body for event in events) + b"]"
+        self.sent.append((upstream, body, tuple(headers), hasty))
         if self.meet is not None:
             await self.meet.wait()
         return [self._status(upstream, event) for event in events]

@@ -239,7 +239,7 @@ def test_an_undelivered_event_is_described_as_an_error(unreachable: bool) -> Non
     [
         pytest.param(errors.MalformedBody("x"), "Internal Server Error", None, id="malformed"),
         pytest.param(errors.BodyTooLarge("x"), "Internal Server Error", None, id="too large"),
-        pytest.param(errors.IncompleteBody("x"), "Bad Request", None, id="incomplete"),
+        pytest.param(errors.CorruptBody("x"), "Internal Server Error", None, id="corrupt"),
         pytest.param(errors.SlowBody("x"), "Request Timeout", None, id="slow"),
         pytest.param(errors.NotFound("x"), "Not Found", None, id="not found"),
         pytest.param(errors.Overloaded("x"), "Service Unavailable", 1, id="overloaded"),

@@ -13,15 +13,6 @@ from tests.exchanges import Exchange, assert_holds, load
 
 JSON = "application/json; charset=utf-8"
 
-NOT_YET = {
-    "body of exactly 10 MB": "a lone event travels as an array of one, which is two bytes longer",
-    "gzip named, but not gzip": "the sidecar calls it a bad request (400), EventGate an internal error (500)",
-    "deflate named, but not deflate": "as with gzip",
-    "only white space": "the sidecar calls it empty (400), EventGate malformed (500)",
-}
-"""Exchanges that do not hold, and why; each mark falls with its difference."""
-
-
 def expected(exchange: Exchange) -> Exchange:
     """Return what the sidecar answers, where it is not what EventGate does, for these reasons.
 
@@ -49,13 +40,7 @@ def without_parsers_words(body: Any) -> Any:
     return body
 
 
-def each_exchange() -> list[Any]:
-    """Return every recorded exchange as a parameter."""
-    mark = {name: pytest.mark.xfail(reason=reason, strict=True) for name, reason in NOT_YET.items()}
-    return [pytest.param(each, id=each.name, marks=[mark[each.name]] if each.name in mark else []) for each in load()]
-
-
-@pytest.mark.parametrize("exchange", each_exchange())
+@pytest.mark.parametrize("exchange", load(), ids=lambda each: each.name)
 def test_the_recorded_answer_holds(exchange: Exchange, before: Sidecar) -> None:
     """Status, reason phrase, content type and body are EventGate's; the sidecar's own header is there as well."""
     seen = ask(before.address, exchange.method, exchange.path, exchange.body, exchange.headers)

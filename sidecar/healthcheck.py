@@ -59,15 +59,15 @@ class CheckResult:
     """When the certificate ends, in seconds since 1970."""
 
 
-async def check(target: Target, timeout: float) -> CheckResult:
-    """Check `target`; ends within `timeout` seconds, and raises nothing but cancellation."""
+async def check(target: Target, seconds: float) -> CheckResult:
+    """Check `target`; ends within `seconds`, and raises nothing but cancellation."""
     result = CheckResult()
     progress = _Progress()
     try:
-        async with asyncio.timeout(timeout):
+        async with asyncio.timeout(seconds):
             await _run(target, result, progress)
     except TimeoutError:
-        result.words = _hung(progress, timeout)
+        result.words = _hung(progress, seconds)
     except ssl.SSLCertVerificationError as error:
         result.words = f"its certificate is not accepted: {error.verify_message}"
     except ssl.SSLError as error:

@@ -69,12 +69,15 @@ class _Parts:
     def of_broken(cls, data: Any) -> _Parts:
         """Read what can be read, so that one wrong line hides no other problem."""
         keys = data if isinstance(data, dict) else {}
-        upstreams = keys.get("upstreams")
         return cls(
-            {str(name): _part(Upstream, each) for name, each in upstreams.items()} if isinstance(upstreams, dict) else {},
+            {str(name): _part(Upstream, each) for name, each in _mapped(keys.get("upstreams")).items()},
             [_part(Route, each, ("name", "to", "reject")) for each in _listed(keys.get("routes"))],
             [_part(Test, each) for each in _listed(keys.get("tests"))],
         )
+
+
+def _mapped(value: Any) -> dict[Any, Any]:
+    return value if isinstance(value, dict) else {}
 
 
 def _listed(value: Any) -> list[Any]:
@@ -200,7 +203,8 @@ def _test_contradictions(
     if expect.model_dump(exclude_none=True) == {}:
         yield (*path, "expect"), f"expects nothing; give at least one of {_all(_keys_of(Expect))}"
     if expect.upstream is not None and upstreams and expect.upstream not in upstreams:
-        yield (*path, "expect", "upstream"), f"is {expect.upstream!r}, no upstream{_nearest(expect.upstream, upstreams)}"
+        guess = _nearest(expect.upstream, upstreams)
+        yield (*path, "expect", "upstream"), f"is {expect.upstream!r}, no upstream{guess}"
     if expect.route is not None and expect.route not in routes:
         yield (*path, "expect", "route"), f"is {expect.route!r}, no route{_nearest(expect.route, routes)}"
     if expect.stream is not None and not STREAM_NAME.fullmatch(expect.stream):

@@ -1,10 +1,10 @@
-"""Patterns: how `routes.yaml` says which values it means.
+r"""Patterns: how `routes.yaml` says which values it means.
 
 A pattern is one of four forms, told apart by how it is written:
 
     mediawiki.revision-score-test     a literal: equal, letter for letter
     mediawiki.revision_score_*        a glob: * any run of characters, ? one, [ab] one of these, [!ab] none of these
-    /^mediawiki\\.(.*)_score/          a regular expression, as EventGate's own stream configuration writes it
+    /^mediawiki\.(.*)_score/          a regular expression, as EventGate's own stream configuration writes it
                                       (lib/event-util.js, stringMatches): unanchored, case-sensitive
     [a, "b*", /c/]                    a list of these: any of them
 
@@ -84,7 +84,7 @@ class Regex:
             reason = refusal.args[0]
             words = reason.decode(errors="replace") if isinstance(reason, bytes) else str(reason)
             raise ValueError(f"is not a regular expression RE2 takes: {words}") from None
-        self._names: dict[str, int] = {name: number for name, number in self._regex.groupindex.items()}
+        self._names: dict[str, int] = dict(self._regex.groupindex)
         self._names |= {str(number): number for number in range(1, self._regex.groups + 1)}
 
     @property

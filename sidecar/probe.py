@@ -1,9 +1,9 @@
-"""`probe`: look every name up and check every address, once, now: which datacenter answers?"""
+"""`probe`: look every name up and check every address, once, now, to say which datacenter answers."""
 
 from __future__ import annotations
 
 import asyncio
-import datetime
+import datetime as dt
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -149,4 +149,4 @@ def _shown_ms(seconds: float | None) -> str:
 def _date(seconds: float | None) -> str | None:
     if seconds is None:
         return None
-    return datetime.datetime.fromtimestamp(seconds, datetime.UTC).date().isoformat()
+    return dt.datetime.fromtimestamp(seconds, dt.UTC).date().isoformat()

@@ -52,16 +52,8 @@ class Resolver:
         try:
             async with asyncio.timeout(LIFETIME_SECONDS):
                 return await self._ask(host)
-        except TimeoutError:
-            return NoAnswer(f"no name server answered within {LIFETIME_SECONDS:g} s")
-        except dns.resolver.NXDOMAIN:
-            return NoSuchName("DNS says there is no such name (NXDOMAIN)")
-        except dns.resolver.NoAnswer:
-            return NoSuchName("DNS has the name, but no address for it")
-        except dns.exception.Timeout:
-            return NoAnswer(f"no name server answered within {LIFETIME_SECONDS:g} s")
-        except (dns.exception.DNSException, OSError, ValueError) as error:
-            return NoAnswer(f"the name servers failed: {_first_line(error)}")
+        except (TimeoutError, dns.exception.DNSException, OSError, ValueError) as error:
+            return _no_address(error)
 
     async def _ask(self, host: str) -> Answer:
         resolver = self._current()
@@ -108,6 +100,17 @@ class Resolver:
                 found.append(address)
         ipv4 = [address for address in found if ":" not in address]
         return tuple(dict.fromkeys(ipv4 or found))
+
+
+def _no_address(error: Exception) -> NoSuchName | NoAnswer:
+    match error:
+        case dns.resolver.NXDOMAIN():
+            return NoSuchName("DNS says there is no such name (NXDOMAIN)")
+        case dns.resolver.NoAnswer():
+            return NoSuchName("DNS has the name, but no address for it")
+        case TimeoutError() | dns.exception.Timeout():
+            return NoAnswer(f"no name server answered within {LIFETIME_SECONDS:g} s")
+    return NoAnswer(f"the name servers failed: {_first_line(error)}")
 
 
 def _literal(host: str) -> str | None:

@@ -105,9 +105,8 @@ class Router:
             )
         stream = self._new_name(route, event)
         if stream is not None and not STREAM_NAME.fullmatch(stream):
-            return Decision(
-                route.name, refusal=f"route {route.name} would call its stream {stream!r}, which no stream can be called"
-            )
+            refusal = f"route {route.name} would call its stream {stream!r}, which no stream can be called"
+            return Decision(route.name, refusal=refusal)
         final = stream or event.stream
         if not accepts(self.config.upstreams[route.to], final, event, self.labels):
             return Decision(

@@ -84,7 +84,7 @@ def _echoes(body: bytes) -> list[_Echo] | None:
 
 
 def _without_lone_surrogates(body: bytes) -> bytes:
-    """Write U+FFFD for each lone surrogate: EventGate takes and echoes them (`"\\ud800"`), msgspec does not."""
+    r"""Write U+FFFD for each lone surrogate: EventGate takes and echoes them (`"\ud800"`), msgspec does not."""
     return _ESCAPES.sub(lambda found: rb"\ufffd" if found[1] else found[0], body)
 
 

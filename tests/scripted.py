@@ -113,7 +113,7 @@ class ScriptedEventGate(EventGate):
         self,
         events: Sequence[Outgoing],
         headers: Sequence[tuple[str, str]],
-        hasty: bool,  # noqa: FBT001  as its parent has it
+        hasty: bool,
         seconds: float,
         attempt: Attempt,
     ) -> list[EventStatus] | Failed:

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from sidecar import event as module
 from sidecar.errors import (
     BodyTooLarge,
-    EmptyBody,
     CorruptBody,
+    EmptyBody,
     MalformedBody,
     RequestError,
     UnsupportedBody,

@@ -78,7 +78,7 @@ class FakeDelivery(Delivery):
         upstream: str,
         events: Sequence[Outgoing],
         headers: Sequence[tuple[str, str]],
-        hasty: bool,  # noqa: FBT001  as the real one has it
+        hasty: bool,
     ) -> list[EventStatus]:
         """Take events."""
         body = b"[" + b",".join(event.body for event in events) + b"]"

@@ -223,7 +223,7 @@ def test_a_refused_event_is_described_as_an_invalid_one(event: bytes) -> None:
 
 
 @pytest.mark.parametrize("unreachable", [True, False], ids=["not reached", "reached"])
-def test_an_undelivered_event_is_described_as_an_error(unreachable: bool) -> None:  # noqa: FBT001
+def test_an_undelivered_event_is_described_as_an_error(unreachable: bool) -> None:
     """What could not be delivered looks like an error of EventGate's, with the reason as its message."""
     assert failed(3, b'{"a": 1.0}', "no answer", unreachable) == EventStatus(
         3,

@@ -35,7 +35,7 @@ def test_events_are_sent_again_only_where_that_is_right(
     failure: FailureClass,
     attempts_sent: int,
     on_ambiguous: Literal["resend", "fail"],
-    again: bool,  # noqa: FBT001
+    again: bool,
 ) -> None:
     """What was never sent is free, what was refused stays refused, and all else goes out twice at most."""
     assert may_try_again(Failed(failure, "a reason"), attempts_sent, on_ambiguous) is again
@@ -87,7 +87,7 @@ def test_a_status_without_a_verdict_has_its_class(
         pytest.param(500, 100, False, id="a fifth"),
     ],
 )
-def test_second_attempts_have_a_budget(in_flight: int, second_attempts: int, allows: bool) -> None:  # noqa: FBT001
+def test_second_attempts_have_a_budget(in_flight: int, second_attempts: int, allows: bool) -> None:
     """At most a fifth of what is in flight is under way twice, and ten always may be."""
     budget = Budget()
     budget.in_flight, budget.second_attempts = in_flight, second_attempts

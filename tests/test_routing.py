@@ -256,7 +256,7 @@ def test_an_upstream_that_says_nothing_accepts_everything() -> None:
         pytest.param('[{event: {meta.stream: "c.*"}}]', "c.old", True, id="what else is in the event stays"),
     ],
 )
-def test_an_upstream_accepts_what_it_says(accepts: str, stream: str, accepted: bool) -> None:  # noqa: FBT001
+def test_an_upstream_accepts_what_it_says(accepts: str, stream: str, accepted: bool) -> None:
     """Whatever the routes say, an upstream gets only what its `accepts` names, after rewriting."""
     routes = """name: rename, to: expected, match: {stream: c.old}, stream: new.c
                 name: keep, to: expected"""

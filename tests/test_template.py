@@ -95,6 +95,6 @@ def test_what_gives_no_stream_name_is_refused(value: object, message: str) -> No
     ],
     ids=repr,
 )
-def test_a_stream_name_is_one_kafka_takes(name: str, valid: bool) -> None:  # noqa: FBT001
+def test_a_stream_name_is_one_kafka_takes(name: str, valid: bool) -> None:
     """A stream's name holds what a Kafka topic may, and nothing that JSON would need to escape."""
     assert bool(STREAM_NAME.fullmatch(name)) is valid

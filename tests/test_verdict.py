@@ -87,7 +87,7 @@ def test_every_mix_is_read_back(pairs: list[tuple[str, Status]], title: str) -> 
 
 @unhurried
 @given(st.lists(st.tuples(st.none(), statuses), min_size=1, max_size=8), st.booleans())
-def test_without_ids_the_numbers_are_right(pairs: list[tuple[None, Status]], hasty: bool) -> None:  # noqa: FBT001
+def test_without_ids_the_numbers_are_right(pairs: list[tuple[None, Status]], hasty: bool) -> None:
     """Events that no id tells apart share one caller, who hears of every failure and of no other."""
     events = outgoing(*(name for name, _ in pairs))
     kinds = [kind for _, kind in pairs]
@@ -215,7 +215,7 @@ def test_no_other_status_is_a_verdict(status: int) -> None:
 
 @unhurried
 @given(st.sampled_from([207, 400, 500]), st.binary(max_size=40), st.booleans())
-def test_no_body_makes_it_fall_over(status: int, noise: bytes, inside: bool) -> None:  # noqa: FBT001
+def test_no_body_makes_it_fall_over(status: int, noise: bytes, inside: bool) -> None:
     """Whatever bytes come back, they are a verdict for every event or none, and never accept by chance."""
     events = outgoing("a", "b")
     found = read(status, b'{"invalid":[%b],"error":[]}' % noise if inside else noise, events)

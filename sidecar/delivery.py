@@ -227,7 +227,7 @@ class Delivery:
         """Wait until an attempt ends or is late; return its verdict, or None where another may start."""
         newest = journey.tries[-1]
         until = min(newest.late_at, journey.give_up) if newest in journey.under_way else journey.give_up
-        wait = max(0.0, until - self._clock())
+        wait = max(0.001, until - self._clock())  # rounding must not make it spin
         done = await _any_of(
             [each.task for each in journey.under_way], min(wait, BUDGET_SECONDS) if journey.waits_for_budget else wait
         )

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import logging
 import math
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 from sidecar.config import Timeouts, Upstream
@@ -34,7 +35,9 @@ class Recorder(Telemetry):
     """Keeps what is emitted."""
 
     def __init__(self) -> None:
-        super().__init__((), logging.getLogger("nobody reads it"))
+        log = logging.getLogger("nobody reads it")
+        log.disabled = True
+        super().__init__((), log)
         self.happenings: list[Happening] = []
 
     def emit(self, happening: Happening) -> None:
@@ -83,6 +86,8 @@ class Posted:
     ended: float = NEVER
     end: Failed | Exception | None = None
     """Nothing: it was accepted, or given up before it was sent."""
+    number: int = field(default_factory=itertools.count().__next__)
+    """In the order in which they began, wherever."""
     took: bytes = b""
     """What the statuses are `described` by, to know them again."""
 

@@ -179,9 +179,7 @@ def test_the_cuts_are_where_they_belong(meta: str, changed: str) -> None:
 # --- what is no event ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "body", [b"", b"{}", b" { \n} ", b"[]", b"[ ]"], ids=lambda body: repr(body.decode())
-)
+@pytest.mark.parametrize("body", [b"", b"{}", b" { \n} ", b"[]", b"[ ]"], ids=lambda body: repr(body.decode()))
 def test_an_empty_body_is_told_apart(body: bytes) -> None:
     """No bytes, an empty object and an empty array are what EventGate calls an empty body."""
     with pytest.raises(EmptyBody, match=r"^Request body was empty\. Must provide JSON encoded events\.$"):

@@ -80,10 +80,11 @@ def serve(
 
     import uvloop
 
-    from sidecar.runtime import Runtime, Settings
+    from sidecar.runtime import Runtime, Settings, prepare_process
 
     with _Complaints():
         settings = Settings(routes, listen, admin, _labels(label, labels_variable), _seconds(drain))
+        prepare_process()
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(Runtime(settings).run())
 

@@ -302,14 +302,10 @@ class Delivery:
             server_seconds = now - (attempt.sent_at or start)
             changes = pool.judge.answered(address.standing, server_seconds, now, trial=choice.trial)
             tell(self._telemetry, address, changes)
-            return [
-                msgspec.structs.replace(each, upstream=pool.name, endpoint=choice.endpoint) for each in result
-            ]
+            return [msgspec.structs.replace(each, upstream=pool.name, endpoint=choice.endpoint) for each in result]
         self._telemetry.emit(PostFailed(pool.name, choice.endpoint, result.failure, result.reason, seconds))
         if result.failure in _FAULTS:
-            changes = pool.judge.failed(
-                address.standing, result.reason, now, self._jitter(), trial=choice.trial
-            )
+            changes = pool.judge.failed(address.standing, result.reason, now, self._jitter(), trial=choice.trial)
             tell(self._telemetry, address, changes)
             address.check_now.set()
         elif choice.trial:

@@ -114,9 +114,7 @@ class Pool:
 
     def candidates(self) -> list[Candidate]:
         """Return all addresses as `failover` looks at them."""
-        return [
-            Candidate(each.endpoint.name, each.ip, each.standing, each.on_trial) for each in self.addresses
-        ]
+        return [Candidate(each.endpoint.name, each.ip, each.standing, each.on_trial) for each in self.addresses]
 
     def find(self, endpoint: str, ip: str) -> Address | None:
         """Return an address, or None where DNS no longer leads to it."""

@@ -146,15 +146,18 @@ def _inflated(body: bytes, encoding: str, limit: int) -> bytes:
         return body
     if encoding not in ("gzip", "deflate"):
         raise UnsupportedBody(f'unsupported content encoding "{encoding}"')
-    inflater = zlib.decompressobj(zlib.MAX_WBITS | 16 if encoding == "gzip" else zlib.MAX_WBITS)
-    try:
-        plain = inflater.decompress(body, limit + 1)
-    except zlib.error:
-        raise CorruptBody("incorrect header check") from None
-    if len(plain) > limit:
-        raise BodyTooLarge("request entity too large")
-    if not inflater.eof:
-        raise CorruptBody("unexpected end of file")
+    plain = b""
+    while body:  # RFC 1952, 2.2: a gzip file may have several members
+        inflater = zlib.decompressobj(zlib.MAX_WBITS | 16 if encoding == "gzip" else zlib.MAX_WBITS)
+        try:
+            plain += inflater.decompress(body, limit + 1 - len(plain))
+        except zlib.error:
+            raise CorruptBody("incorrect header check") from None
+        if len(plain) > limit:
+            raise BodyTooLarge("request entity too large")
+        if not inflater.eof:
+            raise CorruptBody("unexpected end of file")
+        body = inflater.unused_data if encoding == "gzip" else b""
     return plain
 
 

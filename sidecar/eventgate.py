@@ -71,9 +71,7 @@ async def _note_sent(_session: object, _context: object, _params: object) -> Non
 class EventGate:
     """EventGate at one address; holds the connections to it."""
 
-    def __init__(
-        self, url: str, ip: str, tls: ssl.SSLContext | None, server_name: str, timeouts: Timeouts
-    ) -> None:
+    def __init__(self, url: str, ip: str, tls: ssl.SSLContext | None, server_name: str, timeouts: Timeouts) -> None:
         """`url` is what the endpoint is called, `ip` what is dialled; `tls` is None for http."""
         parts = urlsplit(url)
         host = f"[{ip}]" if ":" in ip else ip
@@ -164,9 +162,7 @@ class EventGate:
             trace = aiohttp.TraceConfig()
             trace.on_request_headers_sent.append(_note_sent)
             session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(
-                    limit=MAX_CONNECTIONS, keepalive_timeout=KEEPALIVE_SECONDS, ssl=context
-                ),
+                connector=aiohttp.TCPConnector(limit=MAX_CONNECTIONS, keepalive_timeout=KEEPALIVE_SECONDS, ssl=context),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 trust_env=False,
                 auto_decompress=False,

@@ -153,7 +153,7 @@ async def _get(
             data = await reader.read(16384)
             size += len(data)
             progress.answering = size > 0
-            if not size:
+            if not data and response is None:
                 raise ConnectionResetError("closes the connection without an answer")
             wire.receive_data(data)
         elif isinstance(event, h11.Response):

@@ -196,9 +196,7 @@ def _route_contradictions(path: Path, route: Route, upstreams: list[str]) -> Ite
         )
 
 
-def _test_contradictions(
-    path: Path, test: Test, upstreams: list[str], routes: list[str]
-) -> Iterator[tuple[Path, str]]:
+def _test_contradictions(path: Path, test: Test, upstreams: list[str], routes: list[str]) -> Iterator[tuple[Path, str]]:
     expect = test.expect
     if expect.model_dump(exclude_none=True) == {}:
         yield (*path, "expect"), f"expects nothing; give at least one of {_all(_keys_of(Expect))}"

@@ -60,9 +60,7 @@ class Resolver:
         name = dns.name.from_text(host.rstrip(".") + ".")
         answer = await resolver.resolve(name, dns.rdatatype.A, search=False, lifetime=LIFETIME_SECONDS)
         self._prefer(answer.nameserver)
-        chain = tuple(
-            str(record.target).rstrip(".") for rrset in answer.chaining_result.cnames for record in rrset
-        )
+        chain = tuple(str(record.target).rstrip(".") for rrset in answer.chaining_result.cnames for record in rrset)
         addresses = tuple(record.address for record in answer)
         return Found(addresses, chain, float(answer.chaining_result.minimum_ttl))
 
@@ -82,9 +80,7 @@ class Resolver:
         """Ask first the name server that answered last: dnspython has no memory of dead ones."""
         if self._resolver is None or nameserver is None:
             return
-        self._resolver.nameservers = sorted(
-            self._resolver.nameservers, key=lambda each: str(each) != nameserver
-        )
+        self._resolver.nameservers = sorted(self._resolver.nameservers, key=lambda each: str(each) != nameserver)
 
     def _in_hosts_file(self, host: str) -> tuple[str, ...]:
         """Return what the hosts file (in a pod: hostAliases) says; IPv4 where it has any."""

@@ -56,6 +56,8 @@ def _as_expected(decision: Decision, stream: str | None) -> dict[str, str | bool
 
 
 def _word(value: object) -> str:
-    return {True: "true", False: "false", None: "none"}.get(value, str(value)) if value is None or isinstance(
-        value, bool
-    ) else str(value)
+    return (
+        {True: "true", False: "false", None: "none"}.get(value, str(value))
+        if value is None or isinstance(value, bool)
+        else str(value)
+    )

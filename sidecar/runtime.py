@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import random
+import resource
 import signal
 import socket
 import time
@@ -25,7 +27,7 @@ from sidecar.listener import bind, make_server
 from sidecar.monitor import Monitor
 from sidecar.resolver import Resolver
 from sidecar.routing import Router
-from sidecar.telemetry import ConfigLoaded, Listening, Stopped, Stopping, Telemetry, make_log
+from sidecar.telemetry import ConfigLoaded, Listening, Stopped, Stopping, Telemetry, let_libraries_log, make_log
 
 
 @dataclass(frozen=True)
@@ -166,6 +168,17 @@ def _bind_all(*addresses: str) -> list[socket.socket]:
             each.close()
         raise
     return listening
+
+
+def prepare_process() -> None:
+    """Set up what belongs to the process and not to one `Runtime`: its log, and how many files it may open.
+
+    Every request in flight needs a file or two; the usual soft limit of 1,024 is for programs that use select().
+    """
+    let_libraries_log()
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _address(listening: socket.socket) -> str:

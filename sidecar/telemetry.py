@@ -360,6 +360,12 @@ def make_log(stream: TextIO | None = None) -> logging.Logger:
     return log
 
 
+def let_libraries_log() -> None:
+    """Write what libraries have to say, asyncio above all, in the same form as ours; for a process of our own."""
+    logging.captureWarnings(capture=True)
+    logging.getLogger().handlers = make_log().handlers
+
+
 def _short(value: object) -> str:
     text = f"{value:.3f}" if isinstance(value, float) else str(value)
     text = "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)

@@ -48,9 +48,7 @@ class Template:
     @property
     def groups(self) -> frozenset[str]:
         """Names of the groups of `match.stream` it uses."""
-        return frozenset(
-            name for name in self.placeholders if name != "stream" and not name.startswith("labels.")
-        )
+        return frozenset(name for name in self.placeholders if name != "stream" and not name.startswith("labels."))
 
     def expand(self, stream: str, labels: Mapping[str, str], groups: Mapping[str, str]) -> str:
         """Return the new name; every placeholder must have its value (`config` and `routing` see to that)."""

@@ -104,9 +104,7 @@ def _try_scalar(node: yaml.Node, path: Path, marked: Marked, loader: yaml.SafeLo
         marked.complaints.append((_mark(node), path, message))
 
 
-def _walk_mapping(
-    node: yaml.MappingNode, path: Path, marked: Marked, seen: set[int], loader: yaml.SafeLoader
-) -> None:
+def _walk_mapping(node: yaml.MappingNode, path: Path, marked: Marked, seen: set[int], loader: yaml.SafeLoader) -> None:
     for key, value in node.value:
         if not isinstance(key, yaml.ScalarNode) or key.tag != "tag:yaml.org,2002:str":
             found = key.value if isinstance(key, yaml.ScalarNode) else "a list or a mapping"

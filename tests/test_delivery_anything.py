@@ -15,7 +15,7 @@ from sidecar.retry import Failed, FailureClass
 from sidecar.telemetry import Resent
 from tests.scripted import EVENT, NEVER, Act, Posted, delivering, make_pool, now, script
 
-thoroughly = settings(max_examples=15000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+thoroughly = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 CONNECTS = st.sampled_from([0.0, 0.013, 0.27, NEVER])
 TAKES = st.sampled_from([0.0, 0.031, 0.17, 0.9, NEVER])

@@ -63,11 +63,7 @@ def rows(heading: str) -> dict[str, list[str]]:
     """Return the table below a heading of the reference: key → the other cells."""
     below = re.split(rf"^#+ {heading}$", REFERENCE.read_text(), maxsplit=1, flags=re.MULTILINE)[1]
     section = re.split(r"^#", below, maxsplit=1, flags=re.MULTILINE)[0]
-    cells = [
-        [cell.strip() for cell in line.strip("|").split("|")]
-        for line in section.splitlines()
-        if line[:1] == "|"
-    ]
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in section.splitlines() if line[:1] == "|"]
     return {key.strip("`"): rest for key, *rest in cells[2:]}
 
 
@@ -154,9 +150,7 @@ def test_no_example_lets_staging_into_a_production_stream(path: Path) -> None:
 
 
 @pytest.mark.parametrize(("command", "output"), list(transcripts()))
-def test_output_that_is_shown_is_what_comes(
-    command: str, output: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_output_that_is_shown_is_what_comes(command: str, output: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every command that is shown with its output gives that output."""
     monkeypatch.chdir(ROOT)
     for variable in [name for name in os.environ if name.startswith("SIDECAR_")]:

@@ -380,3 +380,12 @@ def test_whatever_the_headers_say_a_body_is_unwrapped_or_refused(body: bytes, ch
     """No bytes and no headers raise anything but a refusal, and what comes out is bounded."""
     with contextlib.suppress(CorruptBody, BodyTooLarge):
         assert len(decoded(body, f"application/json; charset={charset}", encoding, 60)) <= 3 * 60
+
+
+def test_all_members_of_a_gzip_file_are_read() -> None:
+    """Two gzip files one after the other are one body, as zlib in Node has it, and the limit counts both."""
+    plain = b'{"a":' + 200 * b" " + b"1}"
+    body = gzip.compress(plain[:100]) + gzip.compress(plain[100:])
+    assert decoded(body, "application/json", "gzip", len(plain)) == plain
+    with pytest.raises(BodyTooLarge):
+        decoded(body, "application/json", "gzip", len(plain) - 1)

@@ -161,11 +161,7 @@ def test_the_next_check_comes_sooner_while_a_streak_is_deciding(
         pytest.param(Standing(HEALTHY, last_answer=95.001), False, id="healthy, answered just now"),
         pytest.param(Standing(HEALTHY, last_answer=95.0), True, id="healthy, answered an interval ago"),
         pytest.param(Standing(HEALTHY), True, id="healthy, never answered"),
-        *(
-            pytest.param(Standing(each, last_answer=100.0), True, id=each)
-            for each in Health
-            if each != HEALTHY
-        ),
+        *(pytest.param(Standing(each, last_answer=100.0), True, id=each) for each in Health if each != HEALTHY),
     ],
 )
 def test_a_check_is_skipped_only_where_posts_tell_more(standing: Standing, *, wanted: bool) -> None:

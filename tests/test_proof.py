@@ -15,9 +15,7 @@ from sidecar.routing import Router
 EQIAD = Gate("eqiad", "staging", "127.0.0.2", "staging.")
 CODFW = Gate("codfw", "staging", "127.0.0.3", "staging.")
 PRODUCTION = Gate("production", "production", "127.0.0.1", "eqiad.")
-ROUTER = Router(
-    read((Path(__file__).parent.parent / "routes.yaml").read_text()), {"env": "staging", "isvc": "demo"}
-)
+ROUTER = Router(read((Path(__file__).parent.parent / "routes.yaml").read_text()), {"env": "staging", "isvc": "demo"})
 
 
 def post(kind: Kind, status: int = 201, id: str = "a") -> Post:  # noqa: A002  as EventGate calls it
@@ -93,9 +91,7 @@ def test_an_event_in_two_datacenters_is_counted_but_no_problem() -> None:
 def test_ways_count_what_arrived_where() -> None:
     """For each kind of event: how many were sent, and where they are."""
     way = next(
-        way
-        for way in ways([SCORE, TOPIC], [ARRIVED_SCORE, ARRIVED_TOPIC])
-        if way["stream"] == DRAFTTOPIC.stream
+        way for way in ways([SCORE, TOPIC], [ARRIVED_SCORE, ARRIVED_TOPIC]) if way["stream"] == DRAFTTOPIC.stream
     )
     assert way["sent"] == 1
     assert way["arrived"] == [

@@ -143,9 +143,7 @@ _ROUND = (*_USUAL, (TESTING,), *_USUAL, (INVALID,), *_USUAL, (UNKNOWN,))
 """Inferences, each with the events it sends, over and over; article-country sends two."""
 
 
-async def stream(
-    url: str, posts: list[Post], progress: Callable[[], None], *, events: int, seconds: float
-) -> None:
+async def stream(url: str, posts: list[Post], progress: Callable[[], None], *, events: int, seconds: float) -> None:
     """Send `events` events (one more, maybe) to `url` in about `seconds`; each ends up in `posts`.
 
     Inferences begin at an even pace, and each sends its events one after the other. `progress` is called

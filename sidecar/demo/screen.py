@@ -70,8 +70,7 @@ def show_summary(summary: Json) -> None:
     console.print(_table(summary["ways"]))
     arrived = [f"{gate} {count}" for gate, count in summary["arrived"].items()]
     answers = [
-        f"{status} {ANSWERS.get(status, '')}".rstrip() + f" {count}"
-        for status, count in summary["answers"].items()
+        f"{status} {ANSWERS.get(status, '')}".rstrip() + f" {count}" for status, count in summary["answers"].items()
     ]
     console.print(f"\nArrived   {', '.join(arrived)}")
     console.print(f"Answers   {', '.join(answers)}")
@@ -125,9 +124,7 @@ def _places(way: Json) -> Iterator[Text]:
     for place in way["arrived"]:
         prefix = place["topic"].removesuffix(place["stream"])
         renamed = "bold" if place["stream"] != way["stream"] else ""
-        yield Text.assemble(
-            (f"→ {place['upstream']:<11}", "green"), (prefix, "dim"), (place["stream"], renamed)
-        )
+        yield Text.assemble((f"→ {place['upstream']:<11}", "green"), (prefix, "dim"), (place["stream"], renamed))
     if way["sent"] and not way["arrived"]:
         for answer in way["answers"]:
             yield Text(f"→ refused    {answer.partition('. ')[0].rstrip('.')}", "yellow")

@@ -13,6 +13,7 @@ from tests.exchanges import Exchange, assert_holds, load
 
 JSON = "application/json; charset=utf-8"
 
+
 def expected(exchange: Exchange) -> Exchange:
     """Return what the sidecar answers, where it is not what EventGate does, for these reasons.
 

@@ -1,0 +1,301 @@
+"""Promises of `healthcheck`: what it says of every way in which an address answers or does not, on real sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import ssl
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from sidecar import healthcheck
+from sidecar.healthcheck import CheckResult, Phase, Target, check
+from tests.fakes import (
+    Authority,
+    FakeEventGate,
+    Line,
+    Received,
+    Reply,
+    answer,
+    close,
+    drip,
+    hanging,
+    raw,
+    refusing,
+    reset,
+    stall,
+)
+
+SOON = 0.1
+"""Seconds; for checks that are meant to run out of time."""
+SECONDS = 5.0
+"""For those that are not."""
+DAY = 86400.0
+
+
+def target(authority: str, tls: ssl.SSLContext | None = None, path: str = "/_info", name: str = "eqiad.test") -> Target:
+    """Return what is checked at `host:port`."""
+    address, _, port = authority.rpartition(":")
+    return Target(address, int(port), f"{name}:4492", path, name, tls)
+
+
+async def flood_of_headers(_: Received, line: Line) -> None:
+    """Write headers for as long as anyone takes them."""
+    line.write(b"HTTP/1.1 200 OK\r\n")
+    while True:
+        line.write(b"x-more: and more\r\n" * 100)
+        await line.drain()
+
+
+async def flood_of_body(_: Received, line: Line) -> None:
+    """Write a body for as long as anyone takes it."""
+    line.write(b"HTTP/1.1 200 OK\r\ncontent-length: 99999999999\r\n\r\n")
+    while True:
+        line.write(b"x" * 65536)
+        await line.drain()
+
+
+def cut(data: bytes) -> Reply:
+    """Write these bytes, then hang up."""
+
+    async def reply(_: Received, line: Line) -> None:
+        line.write(data)
+        line.close()
+
+    return reply
+
+
+@contextlib.asynccontextmanager
+async def greeting(words: bytes) -> AsyncIterator[str]:
+    """Serve something else than HTTP, which says `words` to whoever connects and then nothing; yield its address."""
+    done = asyncio.Event()
+
+    async def greet(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(words)
+        await done.wait()
+        writer.close()
+
+    server = await asyncio.start_server(greet, "127.0.0.1", 0)
+    async with server:
+        yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        done.set()
+
+
+@pytest.mark.parametrize(
+    ("reply", "passed", "words"),
+    [
+        pytest.param(answer(200, "OK", "{}"), True, "answers", id="200"),
+        pytest.param(answer(200), True, "answers", id="200 without a body"),
+        pytest.param(cut(b"HTTP/1.0 200 OK\r\n\r\n{}"), True, "answers", id="200 that ends with the connection"),
+        pytest.param(cut(b"HTTP/1.1 103 Hints\r\n\r\nHTTP/1.1 200 OK\r\n\r\n"), True, "answers", id="200 after a 103"),
+        pytest.param(flood_of_body, True, "answers", id="200 with an endless body"),
+        pytest.param(answer(204), False, "answers 204", id="204"),
+        pytest.param(answer(301, headers={"location": "/"}), False, "answers 301", id="301"),
+        pytest.param(answer(404, "Not Found"), False, "answers 404", id="404"),
+        pytest.param(answer(503, "Sorry", "no healthy upstream"), False, "answers 503", id="503"),
+        pytest.param(close, False, "HTTP fails: closes the connection without an answer", id="closes"),
+        pytest.param(reset, False, "HTTP fails: Connection reset by peer", id="resets"),
+        pytest.param(cut(b"HTTP/1.1 20"), False, "HTTP fails: closes the connection without an answer", id="cut early"),
+        pytest.param(
+            cut(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nabc"),
+            False,
+            "HTTP fails: peer closed connection without sending complete message body (received 3 bytes, expected 9)",
+            id="cut in the body",
+        ),
+        pytest.param(raw(b"220 smtp.test ESMTP\r\n\r\n"), False, "HTTP fails: illegal status line", id="no HTTP"),
+        pytest.param(flood_of_headers, False, "HTTP fails: Receive buffer too long", id="endless headers"),
+    ],
+)
+async def test_what_an_address_answers(reply: Reply, *, passed: bool, words: str) -> None:
+    """Only a 200 passes; what else came is said in words, and both phases that were reached are timed."""
+    async with FakeEventGate(otherwise=reply) as gate:
+        result = await check(target(gate.address), SECONDS)
+    assert (result.passed, result.words) == (passed, words)
+    assert set(result.seconds) == ({Phase.TCP, Phase.HTTP} if words.startswith("answers") else {Phase.TCP})
+    assert all(0 <= seconds < SECONDS for seconds in result.seconds.values())
+    assert (result.server, result.mesh, result.expires) == ("", False, None)
+
+
+async def test_what_is_asked() -> None:
+    """One GET of the path, under the endpoint's name, on a connection of its own."""
+    async with FakeEventGate(otherwise=answer(200)) as gate:
+        await check(target(gate.address, path="/healthz?deep=1"), SECONDS)
+        await check(target(gate.address, path="/healthz?deep=1"), SECONDS)
+    assert gate.connections == 2
+    assert {(each.method, each.target, each.body) for each in gate.requests} == {("GET", "/healthz?deep=1", b"")}
+    assert dict(gate.requests[0].headers) == {
+        "host": "eqiad.test:4492",
+        "user-agent": "eventgate-sidecar",
+        "connection": "close",
+    }
+
+
+@pytest.mark.parametrize(
+    ("headers", "status", "expected"),
+    [
+        pytest.param({"server": "envoy"}, 200, (True, "answers", "envoy", True), id="envoy"),
+        pytest.param({"server": "istio-envoy"}, 200, (True, "answers", "istio-envoy", True), id="istio"),
+        pytest.param({"x-envoy-upstream-service-time": "1"}, 200, (True, "answers", "", True), id="envoy behind"),
+        pytest.param({"server": "nginx"}, 200, (True, "answers", "nginx", False), id="no mesh"),
+        pytest.param(
+            {"server": "envoy"},
+            503,
+            (False, "answers 503 (a service mesh's answer, not EventGate's)", "envoy", True),
+            id="envoy alone",
+        ),
+    ],
+)
+async def test_a_service_mesh_is_recognised(
+    headers: dict[str, str], status: int, expected: tuple[bool, str, str, bool]
+) -> None:
+    """Who answered is told, and that a mesh's refusal is not EventGate's."""
+    async with FakeEventGate(otherwise=answer(status, headers=headers)) as gate:
+        result = await check(target(gate.address), SECONDS)
+    assert (result.passed, result.words, result.server, result.mesh) == expected
+
+
+# --- no answer ---
+
+
+async def test_a_refused_connection() -> None:
+    """Nobody listens there: said at once, with no phase completed."""
+    with refusing() as authority:
+        assert await check(target(authority), SECONDS) == CheckResult(words="refuses the connection")
+
+
+async def test_connecting_that_hangs() -> None:
+    """Nothing answers to the first packet: said when the time is over."""
+    with hanging() as authority:
+        result = await check(target(authority), SOON)
+    assert result == CheckResult(words="nothing answers to connecting within 0.1 s: hangs")
+
+
+async def test_a_server_that_hangs() -> None:
+    """It accepts the connection and then says nothing, as a stopped process does."""
+    async with FakeEventGate(otherwise=stall) as gate:
+        result = await check(target(gate.address), SOON)
+    assert (result.passed, result.words, set(result.seconds)) == (
+        False,
+        "connects, then silent for 0.1 s: hangs",
+        {Phase.TCP},
+    )
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        pytest.param(drip(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"), id="in its head"),
+        pytest.param(raw(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nabc"), id="in its body"),
+    ],
+)
+async def test_an_answer_that_does_not_end(reply: Reply) -> None:
+    """The time is for the whole check, however steadily a byte comes now and then."""
+    async with FakeEventGate(otherwise=reply) as gate:
+        start = asyncio.get_running_loop().time()
+        result = await check(target(gate.address), SOON)
+        assert asyncio.get_running_loop().time() - start < 10 * SOON
+    assert (result.passed, result.words) == (False, "begins to answer, and is not done within 0.1 s: too slow")
+
+
+@pytest.mark.parametrize(
+    ("path", "name"), [("/with space", "eqiad.test"), ("/\N{SNOWMAN}", "eqiad.test"), ("/", "a\r\nb")], ids=ascii
+)
+async def test_what_no_request_can_carry(path: str, name: str) -> None:
+    """A path or a name that is no HTTP fails the check, and ends nothing else."""
+    async with FakeEventGate(otherwise=answer(200)) as gate:
+        result = await check(target(gate.address, path=path, name=name), SECONDS)
+    assert (result.passed, result.words[:11], gate.requests) == (False, "HTTP fails:", [])
+
+
+async def test_a_network_that_is_not_there() -> None:
+    """What the system says of a destination is passed on, without repeating the address."""
+    result = await check(target("255.255.255.255:80"), SECONDS)
+    assert (result.passed, result.words) == (False, "TCP fails: Network is unreachable")
+
+
+# --- TLS ---
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """An authority that the checks trust."""
+    return Authority(tmp_path_factory.mktemp("authority"))
+
+
+@pytest.fixture
+def trusting(authority: Authority) -> ssl.SSLContext:
+    """What verifies against that authority."""
+    return ssl.create_default_context(cafile=str(authority.ca_file))
+
+
+async def test_a_certificate_in_order(authority: Authority, trusting: ssl.SSLContext) -> None:
+    """The handshake is a phase of its own, and the day on which the certificate ends is told."""
+    async with FakeEventGate(otherwise=answer(200), tls=authority.server("eqiad.test", days=40)) as gate:
+        result = await check(target(gate.address, trusting), SECONDS)
+    made = (authority.ca_file.parent / "server.pem").stat().st_mtime
+    assert (result.passed, result.words, set(result.seconds)) == (True, "answers", set(Phase))
+    assert result.expires == pytest.approx(made + 40 * DAY, abs=60)
+
+
+@pytest.mark.parametrize(
+    ("name", "days", "signed", "words"),
+    [
+        pytest.param(
+            "codfw.test", 2, True, "Hostname mismatch, certificate is not valid for 'eqiad.test'.", id="another name"
+        ),
+        pytest.param("eqiad.test", -1, True, "certificate has expired", id="expired"),
+        pytest.param("eqiad.test", 2, False, "self-signed certificate", id="self-signed"),
+    ],
+)
+async def test_a_certificate_that_is_not_accepted(
+    authority: Authority, trusting: ssl.SSLContext, name: str, days: int, *, signed: bool, words: str
+) -> None:
+    """Why it is not accepted is said as OpenSSL says it."""
+    async with FakeEventGate(tls=authority.server(name, days=days, signed=signed)) as gate:
+        result = await check(target(gate.address, trusting), SECONDS)
+    assert (result.passed, result.words) == (False, f"its certificate is not accepted: {words}")
+    assert (set(result.seconds), result.expires, gate.requests) == ({Phase.TCP}, None, [])
+
+
+async def test_a_handshake_that_hangs(trusting: ssl.SSLContext) -> None:
+    """It connects and never says a word of TLS."""
+    async with greeting(b"") as silent:
+        result = await check(target(silent, trusting), SOON)
+    assert (result.passed, result.words, set(result.seconds)) == (
+        False,
+        "connects, then silent in the TLS handshake for 0.1 s: hangs",
+        {Phase.TCP},
+    )
+
+
+async def test_a_server_that_hangs_behind_its_handshake(authority: Authority, trusting: ssl.SSLContext) -> None:
+    """TLS is done and the request sent, and nothing comes back."""
+    async with FakeEventGate(otherwise=stall, tls=authority.server("eqiad.test")) as gate:
+        result = await check(target(gate.address, trusting), 3 * SOON)
+    assert (result.words, set(result.seconds)) == ("connects, then silent for 0.3 s: hangs", {Phase.TCP, Phase.TLS})
+
+
+async def test_a_server_without_tls(trusting: ssl.SSLContext) -> None:
+    """Something else than TLS in answer to the handshake is named."""
+    async with greeting(b"HTTP/1.1 400 Bad Request\r\n\r\n") as plain:
+        result = await check(target(plain, trusting), SECONDS)
+    assert (result.passed, result.words) == (False, "TLS fails: WRONG_VERSION_NUMBER")
+
+
+async def test_checks_leave_nothing_open(authority: Authority, trusting: ssl.SSLContext) -> None:
+    """After a check has ended, however it did, its connection is closed."""
+    async with FakeEventGate(otherwise=stall, tls=authority.server("eqiad.test")) as gate:
+        for _ in range(3):
+            await check(target(gate.address, trusting), SOON)
+        async with asyncio.timeout(SECONDS):
+            while gate._lines:  # noqa: ASYNC110  the fake has no event for it
+                await asyncio.sleep(0.005)
+
+
+def test_an_error_is_said_as_the_system_says_it() -> None:
+    """What asyncio makes of an error that comes later repeats the address; the system's words do not."""
+    error = OSError(errno.EHOSTUNREACH, "Connect call failed ('10.64.32.105', 4492)")
+    assert healthcheck._words(error) == "No route to host"

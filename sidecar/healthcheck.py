@@ -102,7 +102,7 @@ def _words(error: Exception) -> str:
     """Say what went wrong as the system says it; asyncio's own words repeat the address."""
     if isinstance(error, OSError) and error.errno:
         return os.strerror(error.errno)
-    return str(error) or type(error).__name__
+    return str(error)[:200] or type(error).__name__  # it may quote the answer
 
 
 async def _run(target: Target, result: CheckResult, progress: _Progress) -> None:

@@ -203,6 +203,12 @@ class Telemetry:
         self._streams = frozenset(streams)
         self._log = log
         self._sampled: dict[tuple[object, ...], tuple[float, int]] = {}
+        self._define_counts_of_requests()
+        self._define_counts_of_endpoints()
+        info = Gauge("eventgate_sidecar_info", "Always 1.", ("version",), registry=self.registry)
+        info.labels(__version__).set(1)
+
+    def _define_counts_of_requests(self) -> None:
         self._events = Counter(
             "eventgate_sidecar_events",
             "Events received, by where they ended: delivered, invalid, refused, failed.",
@@ -221,6 +227,8 @@ class Telemetry:
             buckets=LATENCY_BUCKETS,
             registry=self.registry,
         )
+
+    def _define_counts_of_endpoints(self) -> None:
         self._posts = Counter(
             "eventgate_sidecar_posts",
             "POSTs to endpoints; result is answered or the class of the failure.",
@@ -264,8 +272,6 @@ class Telemetry:
             ("upstream", "endpoint"),
             registry=self.registry,
         )
-        info = Gauge("eventgate_sidecar_info", "Always 1.", ("version",), registry=self.registry)
-        info.labels(__version__).set(1)
 
     def emit(self, happening: Happening) -> None:
         """Count it and log it, each where it is worth it."""

@@ -39,8 +39,9 @@ class Received:
 
     @property
     def events(self) -> Json:
-        """The body as JSON."""
-        return json.loads(self.body)
+        """The events in the body, a lone one or an array."""
+        body = json.loads(self.body)
+        return body if isinstance(body, list) else [body]
 
 
 Line = asyncio.StreamWriter

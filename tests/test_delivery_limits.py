@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 import pytest
 
+from sidecar.event import Outgoing
+from sidecar.eventgate import Attempt
 from sidecar.health import Health
-from sidecar.retry import FailureClass
+from sidecar.results import EventStatus
+from sidecar.retry import Failed, FailureClass
 from sidecar.telemetry import HealthChanged, Resent
 from tests.scripted import (
     CODFW,
@@ -17,6 +21,7 @@ from tests.scripted import (
     HANG,
     NO_CONNECTION,
     Act,
+    ScriptedEventGate,
     Seen,
     all_healths,
     at,
@@ -254,3 +259,34 @@ async def test_the_first_events_wait_for_the_first_round(found_at: float, deadli
     async with delivering(pool) as (delivery, _), asyncio.TaskGroup() as tasks:
         tasks.create_task(first_round())
         assert await deliver(delivery) == expected
+
+
+class Stubborn(ScriptedEventGate):
+    """Sends, and ends long after it should."""
+
+    async def post(
+        self,
+        events: Sequence[Outgoing],
+        headers: Sequence[tuple[str, str]],
+        hasty: bool,
+        seconds: float,
+        attempt: Attempt,
+    ) -> list[EventStatus] | Failed:
+        """Take 9 s, whatever the limit."""
+        attempt.sent_at = now()
+        await asyncio.sleep(9.0)
+        return await super().post(events, headers, hasty, seconds, attempt)
+
+
+@pytest.mark.parametrize("stubborn", [False, True], ids=["an attempt as long as the deadline", "one that overruns it"])
+async def test_the_deadline_is_kept_by_whatever_is_under_way(*, stubborn: bool) -> None:
+    """The answer is there at the deadline, and says that the events may have been taken nevertheless."""
+    pool, _ = one(HANG, timeouts={"attempt": "4s"})
+    address = at(pool, EQIAD)
+    if stubborn:
+        address.eventgate = Stubborn(EQIAD, address.endpoint.config.timeouts, [], Act())
+    async with delivering(pool) as (delivery, _):
+        (status,) = await delivery.deliver("main", [EVENT], [], hasty=False)
+        assert now() == pytest.approx(4.0, abs=0.002)
+    assert status.unreachable
+    assert b"it may have been taken nevertheless" in status.described

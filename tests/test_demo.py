@@ -103,6 +103,11 @@ async def test_every_event_arrives_where_routes_yaml_says(tmp_path: Path) -> Non
     assert invalid["arrived"] == []
     assert {answer[:3] for answer in invalid["answers"]} == {"400"}
 
+    hang = summary["hang"]
+    assert hang["datacenter"] == "eqiad"
+    assert min(hang["events"], hang["elsewhere"]) > 0
+    assert hang["worst_ms"] < 1500  # the attempt at the hanging one alone would have taken so long
+
     assert 0 < summary["latency_ms"]["p50"] <= summary["latency_ms"]["p99"]
     assert left_behind(tmp_path) == []
 

@@ -31,6 +31,7 @@ SUMMARY: dict[str, Any] = {
     "arrived": {"eqiad": 0, "production": 1},
     "answers": {"201": 1, "400": 1},
     "latency_ms": {"p50": 1.0, "p99": 2.0},
+    "hang": {"datacenter": "eqiad", "seconds": 2.0, "events": 80, "elsewhere": 40, "worst_ms": 112.2},
     "problems": [],
     "seconds": 4.5,
 }
@@ -47,6 +48,15 @@ def test_a_way_is_shown_with_its_topic(capsys: pytest.CaptureFixture[str]) -> No
         "→ refused    400 1 out of 1 events were invalid and not accepted",
     ]
     assert "nothing was written to a production stream." in shown
+
+
+def test_the_hang_is_put_in_words(capsys: pytest.CaptureFixture[str]) -> None:
+    """What the model server felt of a hanging datacenter is said in two lines."""
+    screen.show_summary(SUMMARY)
+    shown = capsys.readouterr().out
+    assert (
+        "eqiad hung for 2.0 s. The 80 events posted meanwhile were answered\nwithin 112 ms; 40 went to codfw" in shown
+    )
 
 
 def test_problems_are_named(capsys: pytest.CaptureFixture[str]) -> None:

@@ -40,6 +40,9 @@ class Post:
     """0: there was no answer."""
     reason: str
     seconds: float
+    """How long the answer took."""
+    begun: float = 0.0
+    """Loop time at which it was sent."""
 
 
 def _revision_score(stream: str, number: int) -> Event:
@@ -189,4 +192,4 @@ async def _send(session: aiohttp.ClientSession, url: str, kind: Kind, number: in
         status, reason = error.status, error.message
     except (aiohttp.ClientError, TimeoutError) as error:
         status, reason = 0, f"no answer: {type(error).__name__}: {error}"
-    return Post(kind, event["meta"]["id"], json.dumps(event).encode(), status, reason, clock() - begun)
+    return Post(kind, event["meta"]["id"], json.dumps(event).encode(), status, reason, clock() - begun, begun)

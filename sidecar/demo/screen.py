@@ -45,6 +45,11 @@ def show_services(services: dict[str, Json], seconds: float) -> None:
     console.print(f"\nA staging model server posts scores to the sidecar for {seconds:g} s …\n")
 
 
+def show_hang(name: str, seconds: float) -> None:
+    """Say that a datacenter hangs from now on."""
+    _console().print(f"Now {name} hangs for {seconds:g} s: it takes connections, and never answers.\n", style="yellow")
+
+
 @contextmanager
 def progress(*, quiet: bool) -> Iterator[Show]:
     """Show a table that grows, on a terminal; elsewhere, and where `quiet`, nothing."""
@@ -75,6 +80,11 @@ def show_summary(summary: Json) -> None:
     console.print(f"\nArrived   {', '.join(arrived)}")
     console.print(f"Answers   {', '.join(answers)}")
     console.print(f"Latency   p50 {latency['p50']} ms, p99 {latency['p99']} ms, as the model server saw it\n")
+    hang = summary["hang"]
+    console.print(
+        f"{hang['datacenter']} hung for {hang['seconds']} s. The {hang['events']} events posted meanwhile were answered\n"
+        f"within {hang['worst_ms']:.0f} ms; {hang['elsewhere']} went to codfw instead.\n"
+    )
     for words in summary["problems"][:10]:
         console.print(f"! {words}", style="red")
     console.print(_verdict(summary), style="bold green" if summary["ok"] else "bold red")
@@ -121,10 +131,9 @@ def _title(way: Json) -> Text:
 
 
 def _places(way: Json) -> Iterator[Text]:
-    for place in way["arrived"]:
-        prefix = place["topic"].removesuffix(place["stream"])
-        renamed = "bold" if place["stream"] != way["stream"] else ""
-        yield Text.assemble((f"→ {place['upstream']:<11}", "green"), (prefix, "dim"), (place["stream"], renamed))
+    for upstream, topic, stream in dict.fromkeys((at["upstream"], at["topic"], at["stream"]) for at in way["arrived"]):
+        renamed = "bold" if stream != way["stream"] else ""
+        yield Text.assemble((f"→ {upstream:<11}", "green"), (topic.removesuffix(stream), "dim"), (stream, renamed))
     if way["sent"] and not way["arrived"]:
         for answer in way["answers"]:
             yield Text(f"→ refused    {answer.partition('. ')[0].rstrip('.')}", "yellow")

@@ -38,9 +38,11 @@ from sidecar.demo.proof import (
 from sidecar.routing import Router
 from sidecar.runtime import read_config
 
-EVENTS = 200
-SECONDS = 3.5
+EVENTS = 250
+SECONDS = 5.0
 """How long the model server takes to post them."""
+HANG_AT, HANG_SECONDS = 1.5, 2.0
+"""When the preferred staging datacenter stops, and for how long: it takes connections and never answers."""
 START_SECONDS = 15.0
 STOP_SECONDS = 3.0
 LABELS = {"env": "staging", "isvc": "demo"}
@@ -79,6 +81,8 @@ class _Demo:
         self._posts: list[modelserver.Post] = []
         self._processes: dict[str, Process] = {}
         self._services: dict[str, Json] = {}
+        self._hung = (0.0, 0.0)
+        """From when to when the preferred datacenter hung."""
 
     async def run(self, *, keep: bool, as_json: bool) -> int:
         loop, this, told = asyncio.get_running_loop(), asyncio.current_task(), asyncio.Event()
@@ -105,17 +109,33 @@ class _Demo:
         if not quiet:
             screen.show_services(self._services, SECONDS)
         with screen.progress(quiet=quiet) as show:
-            await modelserver.stream(
-                f"{self._services['sidecar']['url']}/v1/events",
-                self._posts,
-                lambda: show(lambda: ways(self._posts, self._records())),
-                events=EVENTS,
-                seconds=SECONDS,
-            )
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._let_hang(GATES[0].name, quiet=quiet))
+                await modelserver.stream(
+                    f"{self._services['sidecar']['url']}/v1/events",
+                    self._posts,
+                    lambda: show(lambda: ways(self._posts, self._records())),
+                    events=EVENTS,
+                    seconds=SECONDS,
+                )
         summary = self._summary(asyncio.get_running_loop().time() - begun)
         if not quiet:
             screen.show_summary(summary)
         return summary
+
+    async def _let_hang(self, name: str, *, quiet: bool) -> None:
+        """Stop an EventGate for a while, as a machine hangs: connections are taken, answers never come."""
+        clock = asyncio.get_running_loop().time
+        await asyncio.sleep(HANG_AT)
+        begun = clock()
+        self._processes[name].send_signal(signal.SIGSTOP)
+        try:
+            if not quiet:
+                screen.show_hang(name, HANG_SECONDS)
+            await asyncio.sleep(HANG_SECONDS)
+        finally:
+            self._processes[name].send_signal(signal.SIGCONT)
+        self._hung = (begun, clock())
 
     async def _start(self) -> None:
         streams = self._folder / "streams.json"
@@ -215,10 +235,23 @@ class _Demo:
             "arrived": {gate.name: sum(record.gate is gate for record in records) for gate in GATES},
             "answers": dict(sorted(Counter(str(post.status) for post in posts).items())),
             "latency_ms": {"p50": round(cuts[49], 1), "p99": round(cuts[98], 1)},
+            "hang": self._hang(records),
             "problems": [words for _, words in found],
             "seconds": round(seconds, 1),
             "services": self._services,
             "try": self._commands(),
+        }
+
+    def _hang(self, records: list[Record]) -> Json:
+        """Say what the model server felt of the hang."""
+        begun, ended = self._hung
+        felt = [post.seconds for post in self._posts if begun - post.seconds <= post.begun < ended]
+        return {
+            "datacenter": GATES[0].name,
+            "seconds": round(ended - begun, 1),
+            "events": len(felt),
+            "elsewhere": sum(record.gate.name == GATES[1].name for record in records),
+            "worst_ms": round(1000 * max(felt, default=0.0), 1),
         }
 
     def _commands(self) -> list[tuple[str, str]]:

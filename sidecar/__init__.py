@@ -3,9 +3,9 @@
 The pure core decides and does nothing: `config` (read by `loader`, with `pattern`, `template` and `yamlmarks`),
 `event`, `routing` (with `routetests` and `explain`), `health`, `addresses`, `failover`, `batching`, `retry`,
 `verdict`, `results` and `errors` know no network, clock, randomness or logger; time and chance reach them as
-arguments. The other modules act on what the core decided: `listener` and `app` face the model server, `delivery`
-holds the one retry loop, `eventgate` speaks HTTP outward and `resolver` DNS, `monitor` keeps watch with
-`healthcheck`, `telemetry` logs and counts, `runtime` builds it all once.
+arguments. The other modules act on what the core decided: `listener` and `app` face the model server, `coalescer`
+lets events travel together, `delivery` holds the one retry loop, `eventgate` speaks HTTP outward and `resolver`
+DNS, `monitor` keeps watch with `healthcheck`, `telemetry` logs and counts, `runtime` builds it all once.
 
 Imports run one way only. `make check` enforces that, and the purity of the core, by the contracts at the end
 of `pyproject.toml`.

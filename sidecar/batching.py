@@ -1,19 +1,26 @@
-"""Which events travel in one array POST.
+"""Which events travel in one array POST, and when it leaves.
 
 EventGate names failures by echoing the event, and `verdict` finds it again by `meta.id`. So events travel
 together only where every one has an id and no two the same. The others of a request (no `meta`, an id that is
 no text, one id twice) travel in an array of their own, whose verdict is handed out in order; they are never
 mixed with another caller's.
+
+A batch leaves for one of three reasons: nothing is under way, it is full, or its oldest has waited `linger`.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
 
 import msgspec
 
+from sidecar.config import Coalesce
 from sidecar.event import Outgoing
+
+Headers = tuple[tuple[str, str], ...]
 
 
 def groups(events: Sequence[Outgoing]) -> list[list[Outgoing]]:
@@ -34,3 +41,99 @@ def array(events: Sequence[Outgoing]) -> bytes:
     if len(events) == 1 and events[0].id is not None:
         return events[0].body
     return b"[" + b",".join(event.body for event in events) + b"]"
+
+
+def must_share(headers: Headers, events: Iterable[Outgoing]) -> Headers:
+    """Return the headers that a POST must have in common with those it travels with.
+
+    EventGate folds `x-request-id` into events that lack `meta.request_id`, and logs the user agent. Tracing
+    headers say nothing about an event.
+    """
+    fills = any(event.lacks_request_id for event in events)
+    return tuple(each for each in headers if each[0] == "user-agent" or (fills and each[0] == "x-request-id"))
+
+
+def common_headers(riders: Sequence[Rider]) -> Headers:
+    """Return the headers that all of `riders` have; one alone keeps all of its own."""
+    first, *others = riders
+    return tuple(each for each in first.headers if all(each in other.headers for other in others))
+
+
+@dataclass(eq=False)
+class Rider:
+    """The events of one POST that may leave with others'; at least one, each with an id of its own."""
+
+    events: Sequence[Outgoing]
+    headers: Headers
+    since: float
+    """When they began to wait, in seconds of any clock."""
+    size: int = field(init=False)
+    """Bytes of the events."""
+
+    def __post_init__(self) -> None:
+        """Count the bytes once."""
+        self.size = sum(len(event.body) for event in self.events)
+
+
+R = TypeVar("R", bound=Rider)
+
+
+class Room(Generic[R]):
+    """Where those wait who may travel together."""
+
+    def __init__(self, limits: Coalesce) -> None:
+        """Nobody waits, and nothing is under way."""
+        self._limits = limits
+        self._riders: list[R] = []
+        self._events = 0
+        self._bytes = 0
+        self.under_way = 0
+        """Batches that have left and not come back."""
+
+    def enter(self, rider: R) -> None:
+        """Let `rider` wait."""
+        self._riders.append(rider)
+        self._events += len(rider.events)
+        self._bytes += rider.size
+
+    @property
+    def empty(self) -> bool:
+        """Whether nobody waits and nothing is under way."""
+        return not self._riders and not self.under_way
+
+    @property
+    def next_departure(self) -> float | None:
+        """When the oldest will have waited long enough; None where nobody waits."""
+        return self._riders[0].since + self._limits.linger if self._riders else None
+
+    def board(self, now: float) -> list[R]:
+        """Return those who leave together now; nobody where it is not time yet."""
+        if not self._riders or not self._is_time(now):
+            return []
+        batch, left = self._fill()
+        self._riders = left
+        self._events -= sum(len(each.events) for each in batch)
+        self._bytes -= sum(each.size for each in batch)
+        self.under_way += 1
+        return batch
+
+    def _is_time(self, now: float) -> bool:
+        full = self._events >= self._limits.max_events or self._bytes >= self._limits.max_bytes
+        return self.under_way == 0 or full or now >= self._riders[0].since + self._limits.linger
+
+    def _fill(self) -> tuple[list[R], list[R]]:
+        """Take the oldest, and those behind that fit in; who carries an id that is in already stays."""
+        batch: list[R] = []
+        left: list[R] = []
+        ids: set[str | None] = set()
+        events = size = 0
+        for rider in self._riders:
+            events_then, size_then = events + len(rider.events), size + rider.size
+            fits = events_then <= self._limits.max_events and size_then <= self._limits.max_bytes
+            if not batch or (fits and ids.isdisjoint(event.id for event in rider.events)):
+                batch.append(rider)
+                ids.update(event.id for event in rider.events)
+                events, size = events_then, size_then
+            else:
+                left.append(rider)
+        return batch, left

@@ -20,6 +20,8 @@ from sidecar.template import Template
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")
+_SIZE = re.compile(r"(\d{1,9})(B|KiB|MiB)")
+_BYTES = {"B": 1, "KiB": 1024, "MiB": 1024 * 1024}
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
@@ -50,6 +52,19 @@ def _count(value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 1000:
         raise ValueError(f"is {shown(value)}; write a whole number from 1 to 1000")
     return value
+
+
+def size_in_bytes(value: object) -> int:
+    """Read `500B`, `64KiB` or `1MiB` as bytes.
+
+    Raises:
+        ValueError: it is none of these, or nothing at all.
+
+    """
+    found = _SIZE.fullmatch(value) if isinstance(value, str) else None
+    if found is None or int(found[1]) == 0:
+        raise ValueError(f"is {shown(value)}; a size is written 64KiB, 1MiB or 500B")
+    return int(found[1]) * _BYTES[found[2]]
 
 
 def _name(value: object) -> str:
@@ -95,6 +110,7 @@ class _ReadBy:
 
 Duration = Annotated[float, _ReadBy(duration)]
 Count = Annotated[int, _ReadBy(_count)]
+Size = Annotated[int, _ReadBy(size_in_bytes)]
 Name = Annotated[str, _ReadBy(_name)]
 Text = Annotated[str, _ReadBy(_text)]
 Url = Annotated[str, _ReadBy(_url)]
@@ -170,6 +186,17 @@ class Outlier(Section):
     max_ejection: Duration = 60.0
 
 
+class Coalesce(Section):
+    """How concurrent POSTs travel together; EventGate takes an array almost as cheaply as one event."""
+
+    max_events: Count = 128
+    """An array with so many events leaves at once."""
+    max_bytes: Size = 1024 * 1024
+    """So does one with so many bytes; a larger request travels alone."""
+    linger: Duration = 0.005
+    """How long an event waits at most while other arrays are under way."""
+
+
 class Upstream(Section):
     """An EventGate service: one URL, or one for each of its datacenters."""
 
@@ -187,6 +214,7 @@ class Upstream(Section):
 
     health_check: HealthCheck = HealthCheck()
     outlier: Outlier = Outlier()
+    coalesce: Coalesce = Coalesce()
     failback: Duration = 30.0
     """How long a preferred datacenter that was out must be healthy before it is preferred again."""
 

@@ -100,6 +100,23 @@ class _Journey:
             self.end, self.ended_at = failed, each.choice.endpoint
 
 
+@dataclass(frozen=True, slots=True)
+class Undelivered:
+    """No endpoint gave a verdict on the events of one array."""
+
+    upstream: str
+    endpoint: str
+    """The one that `message` is about; empty where none was tried."""
+    failure: FailureClass
+    message: str
+
+    def status_of(self, event: Outgoing) -> EventStatus:
+        """Return the status of one of the events."""
+        unreachable = self.failure is not FailureClass.REFUSED
+        status = failed(event.index, event.body, self.message, unreachable)
+        return msgspec.structs.replace(status, upstream=self.upstream, endpoint=self.endpoint)
+
+
 class Delivery:
     """Sends events to the endpoints of each upstream."""
 
@@ -126,7 +143,7 @@ class Delivery:
 
     async def deliver(
         self, upstream: str, events: Sequence[Outgoing], headers: Sequence[tuple[str, str]], hasty: bool
-    ) -> list[EventStatus]:
+    ) -> list[EventStatus] | Undelivered:
         """Send `events` as one array to `upstream`; return their statuses, in their order, within its deadline."""
         pool, budget = self._pools[upstream], self._budgets[upstream]
         give_up = self._clock() + pool.config.timeouts.deadline
@@ -147,7 +164,7 @@ class Delivery:
             each.give_up()
             failure = FailureClass.AMBIGUOUS if each.sent else FailureClass.NEVER_SENT
             journey.ended(each, Failed(failure, f"no answer within {pool.config.timeouts.deadline:g} s"))
-        return [_undelivered(event, upstream, pool, journey) for event in events]
+        return _undelivered(upstream, pool, journey)
 
     async def aclose(self) -> None:
         """Close all connections."""
@@ -330,7 +347,7 @@ async def _wait_for(event: asyncio.Event, seconds: float) -> None:
         return
 
 
-def _undelivered(event: Outgoing, upstream: str, pool: Pool, journey: _Journey) -> EventStatus:
+def _undelivered(upstream: str, pool: Pool, journey: _Journey) -> Undelivered:
     if journey.tries:
         where = f"{journey.ended_at}: " if journey.ended_at else ""
         message = f"not accepted by {upstream}: {where}{journey.end.reason}"
@@ -338,9 +355,7 @@ def _undelivered(event: Outgoing, upstream: str, pool: Pool, journey: _Journey) 
             message += "; it may have been taken nevertheless"
     else:
         message = f"no endpoint of {upstream} is there to take it: {_state_of(pool)}"
-    unreachable = journey.end.failure is not FailureClass.REFUSED
-    status = failed(event.index, event.body, message, unreachable)
-    return msgspec.structs.replace(status, upstream=upstream, endpoint=journey.ended_at)
+    return Undelivered(upstream, journey.ended_at, journey.end.failure, message)
 
 
 def _state_of(pool: Pool) -> str:

@@ -35,6 +35,7 @@ _CHARSET = re.compile(r";\s*charset\s*=\s*\"?([^\s;\"]+)", re.IGNORECASE)
 class _Meta(msgspec.Struct):
     stream: str | None = None
     id: str | msgspec.UnsetType | None = msgspec.UNSET
+    request_id: str | None = None
 
 
 class _Head(msgspec.Struct):
@@ -46,7 +47,8 @@ class Event(msgspec.Struct, frozen=True):
     """One event as it came: its bytes, and the words that decide its way.
 
     `index` is its place in the request. `stream`, `schema` and `id` are None where the event has no such
-    text. `lacks_id` says that `meta` is there and has no key `id`, so one can be given.
+    text. `lacks_id` says that `meta` is there and has no key `id`, so one can be given. `lacks_request_id`
+    says that EventGate would take `meta.request_id` from the header.
     """
 
     index: int
@@ -55,6 +57,7 @@ class Event(msgspec.Struct, frozen=True):
     schema: str | None = None
     id: str | None = None
     lacks_id: bool = False
+    lacks_request_id: bool = True
 
     def value_at(self, path: str) -> str | None:
         """Return the scalar at a dotted path as text: a string's text, else the JSON as written (`42`, `true`).
@@ -104,6 +107,8 @@ class Outgoing(msgspec.Struct, frozen=True):
     """None: it has none, or shares it with another event of its request; see `batching`."""
     stream: str
     """The name it is counted under; empty where it has none."""
+    lacks_request_id: bool = True
+    """Whether EventGate takes `meta.request_id` from the header."""
 
 
 def decoded(body: bytes, content_type: str, content_encoding: str, limit: int) -> bytes:
@@ -198,9 +203,15 @@ def _event(index: int, raw: bytes) -> Event:
     meta = head.meta
     if meta is msgspec.UNSET:
         return Event(index, raw, None, head.schema)
-    if meta.id is msgspec.UNSET:
-        return Event(index, raw, meta.stream, head.schema, None, True)
-    return Event(index, raw, meta.stream, head.schema, meta.id)
+    return Event(
+        index,
+        raw,
+        meta.stream,
+        head.schema,
+        meta.id if meta.id is not msgspec.UNSET else None,
+        meta.id is msgspec.UNSET,
+        meta.request_id is None,
+    )
 
 
 def _event_slowly(index: int, raw: bytes) -> Event:
@@ -220,6 +231,7 @@ def _event_slowly(index: int, raw: bytes) -> Event:
         schema=event.schema,
         id=_text_member(text, meta[0], "id"),
         lacks_id=_last_member(text, meta[0], "id") is None,
+        lacks_request_id=_last_member(text, meta[0], "request_id") is None,
     )
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import msgspec
 
 from sidecar.batching import groups
-from sidecar.delivery import Delivery
+from sidecar.coalescer import Coalescer
 from sidecar.event import Event, Outgoing, decoded, parse
 from sidecar.results import Answer, EventStatus, Outcome, merge, refused
 from sidecar.routing import Router
@@ -35,10 +35,10 @@ class Post:
 class Intake:
     """Takes POSTs under one configuration."""
 
-    def __init__(self, router: Router, delivery: Delivery, telemetry: Telemetry, new_id: Callable[[], str]) -> None:
+    def __init__(self, router: Router, coalescer: Coalescer, telemetry: Telemetry, new_id: Callable[[], str]) -> None:
         """`new_id` gives the `meta.id` of an event that has none."""
         self._router = router
-        self._delivery = delivery
+        self._coalescer = coalescer
         self._telemetry = telemetry
         self._new_id = new_id
 
@@ -62,7 +62,7 @@ class Intake:
                 leaving[decision.upstream].append(self._outgoing(event, decision.stream))
         for delivered in await asyncio.gather(
             *(
-                self._delivery.deliver(upstream, group, post.headers, post.hasty)
+                self._coalescer.deliver(upstream, group, post.headers, post.hasty)
                 for upstream, outgoing in leaving.items()
                 for group in groups(outgoing)
             )
@@ -75,7 +75,7 @@ class Intake:
         """Return the event as it leaves: under its new name, and with an id to know it again by."""
         new_id = self._new_id() if event.lacks_id else None
         body = event.raw if stream is None and new_id is None else event.with_stream_and_id(stream, new_id)
-        return Outgoing(event.index, body, event.id or new_id, stream or event.stream or "")
+        return Outgoing(event.index, body, event.id or new_id, stream or event.stream or "", event.lacks_request_id)
 
     def _count(self, events: Sequence[Event], statuses: Sequence[EventStatus]) -> None:
         """Count events under the name they came with: that is what their producer looks for."""

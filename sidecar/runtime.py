@@ -17,6 +17,7 @@ from pathlib import Path
 
 from sidecar import loader
 from sidecar.app import EventsEndpoint, make_admin_app, make_intake_app
+from sidecar.coalescer import Coalescer
 from sidecar.config import Config
 from sidecar.delivery import Delivery
 from sidecar.endpoints import make_pools
@@ -93,7 +94,8 @@ class Runtime:
         pools = make_pools(config.upstreams)
         self._monitor = Monitor(pools.values(), Resolver().look_up, check, self.telemetry, random.random)
         self._delivery = Delivery(pools, self.telemetry, random.random)
-        intake = Intake(router, self._delivery, self.telemetry, lambda: str(uuid.uuid4()))
+        self._coalescer = Coalescer(self._delivery, {name: each.coalesce for name, each in config.upstreams.items()})
+        intake = Intake(router, self._coalescer, self.telemetry, lambda: str(uuid.uuid4()))
         self._events = EventsEndpoint(intake, self.telemetry)
         longest = max(upstream.timeouts.deadline for upstream in config.upstreams.values())
         self._ready = False
@@ -116,6 +118,7 @@ class Runtime:
         try:
             async with asyncio.TaskGroup() as tasks:
                 self._delivery.start(tasks)
+                self._coalescer.start(tasks)
                 watching = tasks.create_task(self._monitor.run())
                 for server, listening in self._servers:
                     tasks.create_task(server.serve(sockets=[listening]))

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from sidecar.config import Timeouts, Upstream
-from sidecar.delivery import Delivery
+from sidecar.delivery import Delivery, Undelivered
 from sidecar.endpoints import Address, Pool
 from sidecar.event import Outgoing
 from sidecar.eventgate import Attempt, EventGate
@@ -216,9 +216,15 @@ class Seen:
     unreachable: bool = False
 
 
+async def status_from(delivery: Delivery) -> EventStatus:
+    """Deliver the event, and return what became of it."""
+    result = await delivery.deliver("main", [EVENT], [], hasty=False)
+    return result.status_of(EVENT) if isinstance(result, Undelivered) else result[0]
+
+
 async def deliver(delivery: Delivery) -> Seen:
     """Deliver the event."""
-    (status,) = await delivery.deliver("main", [EVENT], [], hasty=False)
+    status = await status_from(delivery)
     return Seen(round(now(), 6), status.status, status.endpoint, status.unreachable)
 
 

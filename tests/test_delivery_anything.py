@@ -13,7 +13,7 @@ from sidecar.health import Health
 from sidecar.results import EventStatus
 from sidecar.retry import Failed, FailureClass
 from sidecar.telemetry import Resent
-from tests.scripted import EVENT, NEVER, Act, Posted, delivering, make_pool, now, script
+from tests.scripted import NEVER, Act, Posted, delivering, make_pool, now, script, status_from
 
 thoroughly = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
@@ -62,7 +62,7 @@ async def play(case: Case) -> tuple[EventStatus, float, list[Posted], int]:
         address.standing.health, address.standing.ejected_until = health, 60.0
         fakes.append(script(address, *acts, otherwise=acts[-1]))
     async with delivering(pool) as (delivery, recorder):
-        (status,) = await delivery.deliver("main", [EVENT], [], hasty=False)
+        status = await status_from(delivery)
         answered_at = now()
     assert [address.on_trial for address in pool.addresses] == [False] * len(fakes)
     posts = sorted((each for fake in fakes for each in fake.posts), key=lambda each: each.number)

@@ -28,6 +28,7 @@ from tests.scripted import (
     out,
     refuses,
     script,
+    status_from,
     two,
 )
 
@@ -107,7 +108,7 @@ async def test_when_all_refuse_the_answer_says_so() -> None:
     """Each address is asked once, and the event's error names the last failure and that another time may help."""
     pool, eqiad, codfw = two(refuses(), refuses())
     async with delivering(pool) as (delivery, _):
-        (status,) = await delivery.deliver("main", [EVENT], [], hasty=False)
+        status = await status_from(delivery)
     assert (eqiad.begun, codfw.begun) == ([0.0], [0.0])
     assert status.unreachable
     assert b'"not accepted by main: codfw: cannot connect: Connection refused"' in status.described
@@ -206,5 +207,5 @@ async def test_what_may_have_been_taken_is_said() -> None:
     """An event that went out twice without an answer says that it may have been taken nevertheless."""
     pool, _, _ = two(fails(AMBIGUOUS), refuses())
     async with delivering(pool) as (delivery, _):
-        (status,) = await delivery.deliver("main", [EVENT], [], hasty=False)
+        status = await status_from(delivery)
     assert b'"not accepted by main: eqiad: it fails; it may have been taken nevertheless"' in status.described

@@ -17,7 +17,6 @@ from tests.scripted import (
     CODFW,
     EQIAD,
     ESAMS,
-    EVENT,
     HANG,
     NO_CONNECTION,
     Act,
@@ -35,6 +34,7 @@ from tests.scripted import (
     one,
     out,
     script,
+    status_from,
     two,
 )
 
@@ -230,7 +230,7 @@ async def test_with_no_address_the_answer_is_there_at_once() -> None:
     pool = bare_pool("eqiad", "codfw")
     pool.looked_at.set()
     async with delivering(pool) as (delivery, _):
-        (status,) = await delivery.deliver("main", [EVENT], [], hasty=False)
+        status = await status_from(delivery)
         assert now() == 0.0
     assert (
         b"no endpoint of main is there to take it: eqiad: not looked up yet; codfw: not looked up yet"
@@ -286,7 +286,7 @@ async def test_the_deadline_is_kept_by_whatever_is_under_way(*, stubborn: bool) 
     if stubborn:
         address.eventgate = Stubborn(EQIAD, address.endpoint.config.timeouts, [], Act())
     async with delivering(pool) as (delivery, _):
-        (status,) = await delivery.deliver("main", [EVENT], [], hasty=False)
+        status = await status_from(delivery)
         assert now() == pytest.approx(4.0, abs=0.002)
     assert status.unreachable
     assert b"it may have been taken nevertheless" in status.described

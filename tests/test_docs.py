@@ -33,6 +33,7 @@ HEADINGS: dict[str, type[Section]] = {
     "timeouts": config.Timeouts,
     "health_check": config.HealthCheck,
     "outlier": config.Outlier,
+    "coalesce": config.Coalesce,
     "routes": config.Route,
     "match": config.Match,
     "tests": config.Test,
@@ -98,6 +99,8 @@ def means(default: str, field: FieldInfo) -> bool:
     value = default.strip("`")
     if isinstance(field.default, float):
         return duration(value) == field.default
+    if value.endswith("iB"):
+        return bool(config.size_in_bytes(value) == field.default)
     if isinstance(field.default, int | str):
         return value == str(field.default)
     return default not in ("", "required")  # in words: nothing, everything, or a section of its own

@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sidecar.delivery import Delivery
+from sidecar.batching import Headers
+from sidecar.coalescer import Coalescer
 from sidecar.errors import BodyTooLarge, EmptyBody, MalformedBody
 from sidecar.event import Outgoing
 from sidecar.intake import Intake, Post
@@ -62,7 +63,7 @@ Json = Any
 """Whatever JSON can hold, as Python holds it."""
 
 
-class FakeDelivery(Delivery):
+class FakeCoalescer(Coalescer):
     """Delivers to nobody: notes what it is given, and says of each event what `says` tells."""
 
     def __init__(self) -> None:
@@ -77,7 +78,7 @@ class FakeDelivery(Delivery):
         self,
         upstream: str,
         events: Sequence[Outgoing],
-        headers: Sequence[tuple[str, str]],
+        headers: Headers,
         hasty: bool,
     ) -> list[EventStatus]:
         """Take events."""
@@ -102,7 +103,7 @@ class Desk:
 
     def __init__(self) -> None:
         """Ids are counted, from id-1 on."""
-        self.delivery = FakeDelivery()
+        self.delivery = FakeCoalescer()
         self.log = io.StringIO()
         self.telemetry = Telemetry(["score", "live"], make_log(self.log))
         numbers = itertools.count(1)

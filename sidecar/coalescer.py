@@ -43,6 +43,8 @@ class Coalescer:
         self._limits = limits
         self._clock = clock
         self._rooms: dict[_Key, Room[_Caller]] = {}
+        self._alarms: dict[_Key, asyncio.TimerHandle] = {}
+        """One for each room where somebody waits; it may ring early, which costs nothing."""
         self._tasks: asyncio.TaskGroup | None = None
 
     def start(self, tasks: asyncio.TaskGroup) -> None:
@@ -70,10 +72,15 @@ class Coalescer:
         while self._tasks is not None and (batch := room.board(now)):
             self._tasks.create_task(self._travel(key, room, batch))
         departure = room.next_departure
-        if departure is not None:
-            asyncio.get_running_loop().call_later(max(departure - now, 0.0), self._depart, key, room)
+        if departure is not None and key not in self._alarms:
+            seconds = max(departure - now, 0.0)
+            self._alarms[key] = asyncio.get_running_loop().call_later(seconds, self._ring, key, room)
         elif room.empty and self._rooms.get(key) is room:
             del self._rooms[key]
+
+    def _ring(self, key: _Key, room: Room[_Caller]) -> None:
+        self._alarms.pop(key, None)
+        self._depart(key, room)
 
     async def _travel(self, key: _Key, room: Room[_Caller], batch: list[_Caller]) -> None:
         upstream, hasty, _ = key

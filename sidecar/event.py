@@ -29,6 +29,7 @@ JSON_TYPES = frozenset({"application/json", "text/plain", "application/reports+j
 _SPACE = b" \t\r\n"
 _SPACE_RE = re.compile(r"[ \t\r\n]*")
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
+_STREAM_MEMBER = re.compile(rb'"stream"[ \t\r\n]*:[ \t\r\n]*"([^"\\]*)"')
 _CHARSET = re.compile(r";\s*charset\s*=\s*\"?([^\s;\"]+)", re.IGNORECASE)
 
 
@@ -81,6 +82,10 @@ class Event(msgspec.Struct, frozen=True):
 
         `stream` and `new_id` are plain ASCII without quotes or backslashes: `template` and uuid4 see to that.
         """
+        if stream is not None and (new_id is None or not self.lacks_id):
+            renamed = self._renamed(stream)
+            if renamed is not None:
+                return renamed
         text = self.raw.decode("latin-1")
         meta = _last_member(text, 0, "meta")
         if meta is None or text[meta[0]] != "{":
@@ -96,6 +101,24 @@ class Event(msgspec.Struct, frozen=True):
         for start, end, new in sorted(cuts, reverse=True):
             text = text[:start] + new + text[end:]
         return text.encode("latin-1")
+
+
+    def _renamed(self, stream: str) -> bytes | None:
+        """Return the bytes with the one place replaced that reads `"stream": "<its stream>"`.
+
+        None where there is no such place or several, or where another is meant: then the exact place is needed.
+        """
+        found = _STREAM_MEMBER.search(self.raw)
+        if found is None or _STREAM_MEMBER.search(self.raw, found.end()):
+            return None
+        if found[1].decode("utf-8", errors="replace") != self.stream:
+            return None
+        renamed = b"%b%b%b" % (self.raw[: found.start(1)], stream.encode(), self.raw[found.end(1) :])
+        try:
+            meta = _decode_head(renamed).meta
+        except (ValueError, RecursionError):
+            return None
+        return renamed if meta is not msgspec.UNSET and meta.stream == stream else None
 
 
 class Outgoing(msgspec.Struct, frozen=True):

@@ -83,9 +83,9 @@ class EventGate:
             ("accept-encoding", "identity"),
         ]
         self._tls = tls
-        self._extensions = {"sni_hostname": server_name} if tls else None
+        self._extensions = {"sni_hostname": server_name} if tls else {}
         self._timeouts = timeouts
-        self._client: httpx.AsyncClient | None = None
+        self._transport: AiohttpTransport | None = None
         self._idle = asyncio.Event()
         self._idle.set()
         self._in_flight = 0
@@ -131,32 +131,34 @@ class EventGate:
 
     async def aclose(self) -> None:
         """Close all connections."""
-        if self._client is not None:
-            client, self._client = self._client, None
-            await client.aclose()
+        if self._transport is not None:
+            transport, self._transport = self._transport, None
+            await transport.aclose()
 
     async def _exchange(
         self, body: bytes, headers: Sequence[tuple[str, str]], hasty: bool, limit: float
     ) -> tuple[httpx.Response, bytes | None]:
         connect = min(self._timeouts.connect, limit)
-        client = self._opened()
-        request = client.build_request(
+        request = httpx.Request(
             "POST",
             f"{self._url}?hasty=true" if hasty else self._url,
             content=body,
             headers=[*self._headers, *(headers if _names_agent(headers) else [*headers, AGENT])],
-            timeout=httpx.Timeout(limit, connect=connect, pool=connect),
-            extensions=self._extensions,
+            extensions={"timeout": {"connect": connect, "pool": connect, "read": limit}, **self._extensions},
         )
-        response = await client.send(request, stream=True)
+        response = await self._opened().handle_async_request(request)
         try:
             return response, await _read_capped(response)
         finally:
             await response.aclose()
 
-    def _opened(self) -> httpx.AsyncClient:
-        """Return the client, made on first use: aiohttp's session belongs to the running event loop."""
-        if self._client is None:
+    def _opened(self) -> AiohttpTransport:
+        """Return the connections, made on first use: aiohttp's session belongs to the running event loop.
+
+        The transport alone, without httpx's client: redirects, cookies, authentication and proxies from the
+        environment are what we must not do anyway, and cost as much as the POST itself.
+        """
+        if self._transport is None:
             # The transport must be given a context, or it reads the CA bundle once more; the connector's counts.
             context = self._tls or ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
             trace = aiohttp.TraceConfig()
@@ -168,9 +170,8 @@ class EventGate:
                 auto_decompress=False,
                 trace_configs=[trace],
             )
-            transport = AiohttpTransport(client=session, verify=context, trust_env=False)
-            self._client = httpx.AsyncClient(transport=transport, trust_env=False, follow_redirects=False)
-        return self._client
+            self._transport = AiohttpTransport(client=session, verify=context, trust_env=False)
+        return self._transport
 
 
 def make_ssl_context(tls: Tls) -> ssl.SSLContext:

@@ -60,13 +60,14 @@ class Intake:
                 statuses.append(refused(event.index, event.raw, decision.refusal or "", decision.route))
             else:
                 leaving[decision.upstream].append(self._outgoing(event, decision.stream))
-        for delivered in await asyncio.gather(
-            *(
-                self._coalescer.deliver(upstream, group, post.headers, post.hasty)
-                for upstream, outgoing in leaving.items()
-                for group in groups(outgoing)
-            )
-        ):
+        deliveries = [
+            self._coalescer.deliver(upstream, group, post.headers, post.hasty)
+            for upstream, outgoing in leaving.items()
+            for group in groups(outgoing)
+        ]
+        # A task is made only where there is something to do side by side.
+        together = [await deliveries[0]] if len(deliveries) == 1 else await asyncio.gather(*deliveries)
+        for delivered in together:
             statuses += (msgspec.structs.replace(each, route=routes[each.index]) for each in delivered)
         self._count(events, statuses)
         return merge(statuses, post.hasty)

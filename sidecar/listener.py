@@ -184,6 +184,7 @@ class Protocol(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         async def in_one_write(scope: Any, receive: Any, _send: Any) -> None:
+            scope["body_complete"] = not cycle.more_body
             await app(scope, receive, _OneWrite(cycle).send)
 
         super()._start_asgi_task(cycle, in_one_write)

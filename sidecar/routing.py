@@ -17,6 +17,10 @@ from sidecar.pattern import Pattern
 from sidecar.template import STREAM_NAME
 
 
+MAX_REMEMBERED = 1024
+"""Pairs of stream and schema whose decision is remembered; a producer can make up any number."""
+
+
 class Decision(msgspec.Struct, frozen=True):
     """What becomes of an event: sent to `upstream`, under the name `stream` where that is not None, or refused."""
 
@@ -124,6 +128,13 @@ class Router:
         groups = pattern.groups_in(event.stream) if pattern and route.stream.groups else {}
         name = route.stream.expand(event.stream, self.labels, groups or {})
         return None if name == event.stream else name
+
+
+def _matches_of(config: Config) -> Iterator[Match]:
+    for upstream in config.upstreams.values():
+        yield from upstream.accepts or ()
+    for route in config.routes:
+        yield route.match
 
 
 def accepts(upstream: Upstream, stream: str | None, event: Event, labels: Mapping[str, str]) -> bool:

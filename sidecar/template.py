@@ -52,6 +52,8 @@ class Template:
 
     def expand(self, stream: str, labels: Mapping[str, str], groups: Mapping[str, str]) -> str:
         """Return the new name; every placeholder must have its value (`config` and `routing` see to that)."""
+        if not self.placeholders:
+            return self.source
         words = {**groups, **{f"labels.{name}": value for name, value in labels.items()}, "stream": stream}
         return _PLACEHOLDER.sub(lambda found: words[found[1]], self.source)
 

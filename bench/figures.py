@@ -1,0 +1,163 @@
+"""Medians, ratios, verdicts and changes; nothing here runs anything."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from bench.cases import BARS, DIRECT, ENVOY, SIDECAR, Bar
+
+NUMBERS = ("events_per_s", "p50_ms", "p99_ms", "cpu_us", "upstream_cpu_us", "rss_mib", "ready_s")
+HALF = 0.5
+"""The check fails only under this share of a bar."""
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What one run gave, or the medians of several; None is what there is not."""
+
+    events_per_s: float | None = None
+    p50_ms: float | None = None
+    p99_ms: float | None = None
+    cpu_us: float | None = None
+    """Processor time per event, of the proxy."""
+    upstream_cpu_us: float | None = None
+    rss_mib: float | None = None
+    ready_s: float | None = None
+    why: str = ""
+    """What failed; a failed run has no figures to speak of."""
+
+
+Table = Mapping[str, Mapping[str, Figures]]
+"""Case name → way → figures."""
+
+
+def median(runs: Sequence[Figures]) -> Figures:
+    """Take the median of each figure; one failed run makes the whole failed."""
+    for run in runs:
+        if run.why:
+            return Figures(why=run.why)
+    numbers = {}
+    for name in NUMBERS:
+        found = [value for run in runs if (value := getattr(run, name)) is not None]
+        numbers[name] = statistics.median(found) if found else None
+    return Figures(**numbers)
+
+
+def ratio(table: Table, case: str, way: str, over: str, figure: str = "events_per_s") -> float | None:
+    """Divide a figure of one way by that of another; None where one of them is missing."""
+    upper, lower = _value(table, case, way, figure), _value(table, case, over, figure)
+    return upper / lower if upper is not None and lower else None
+
+
+def _value(table: Table, case: str, way: str, figure: str) -> float | None:
+    figures = table.get(case, {}).get(way, Figures())
+    if figure != "added_p50_ms":
+        value: float | None = getattr(figures, figure)
+        return value
+    direct = table.get(case, {}).get(DIRECT, Figures()).p50_ms
+    return None if figures.p50_ms is None or direct is None else figures.p50_ms - direct
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A bar, and what was measured."""
+
+    bar: Bar
+    value: float | None
+
+    @property
+    def held(self) -> bool | None:
+        """Tell whether the bar holds; None where it was not measured."""
+        return self._within(self.bar.limit)
+
+    @property
+    def grossly_missed(self) -> bool:
+        """Tell whether not even half of the bar holds."""
+        return self._within(self.bar.limit * HALF if self.bar.at_least else self.bar.limit / HALF) is False
+
+    @property
+    def words(self) -> str:
+        """Say it in one or two words."""
+        return {None: "not measured", True: "held", False: "not held"}[self.held]
+
+    def _within(self, limit: float) -> bool | None:
+        if self.value is None:
+            return None
+        return self.value >= limit if self.bar.at_least else self.value <= limit
+
+
+def verdicts(table: Table, bars: Iterable[Bar] = BARS) -> list[Verdict]:
+    """Hold a table against the bars."""
+    found = []
+    for bar in bars:
+        if bar.over is None:
+            value = _value(table, bar.case.name, SIDECAR, bar.figure)
+        else:
+            value = ratio(table, bar.case.name, SIDECAR, bar.over, bar.figure)
+        found.append(Verdict(bar, value))
+    return found
+
+
+def gross_regressions(table: Table) -> list[str]:
+    """Say what a short run has to fail for: failed runs, and ratios of events/s under half of their bar."""
+    said = [
+        f"{case}, {way}: {figures.why}"
+        for case, row in table.items()
+        for way, figures in row.items()
+        if figures.why and way in {DIRECT, SIDECAR}
+    ]
+    for verdict in verdicts(table, [bar for bar in BARS if bar.figure == "events_per_s"]):
+        if verdict.grossly_missed:
+            said.append(f"{verdict.bar.what}: {verdict.value:.2f}, and half of the bar is {verdict.bar.limit * HALF:g}")
+        if verdict.value is None and verdict.bar.over == DIRECT:
+            said.append(f"{verdict.bar.what}: not measured")
+    return said
+
+
+@dataclass(frozen=True)
+class Change:
+    """What became of the sidecar's ratio since the results that were last written."""
+
+    case: str
+    over: str
+    was: float
+    now: float
+
+    @property
+    def percent(self) -> float:
+        """By how much it went up; negative is worse."""
+        return 100 * (self.now / self.was - 1)
+
+
+def changes(now: Table, was: Table) -> list[Change]:
+    """Compare ratios of events/s, which a slower machine hardly moves."""
+    found = []
+    for case in now:
+        for over in (DIRECT, ENVOY):
+            new, old = ratio(now, case, SIDECAR, over), ratio(was, case, SIDECAR, over)
+            if new is not None and old is not None and old > 0:
+                found.append(Change(case, over, old, new))
+    return found
+
+
+def to_json(table: Table) -> dict[str, Any]:
+    """Turn a table into what results.json holds, with three digits that count."""
+    return {
+        case: {
+            way: {name: _rounded(value) for name, value in asdict(figures).items() if value not in {None, ""}}
+            for way, figures in row.items()
+        }
+        for case, row in table.items()
+    }
+
+
+def from_json(data: Mapping[str, Any]) -> dict[str, dict[str, Figures]]:
+    """Read what `to_json` wrote."""
+    return {case: {way: Figures(**figures) for way, figures in row.items()} for case, row in data.items()}
+
+
+def _rounded(value: float | str) -> float | str:
+    return value if isinstance(value, str) else float(f"{value:.4g}")

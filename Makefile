@@ -1,5 +1,6 @@
 # Every target sets itself up: .venv is made on first use and kept until a requirement changes.
-# What may be given: PYTHON (which interpreter makes .venv), ARGS (passed on: make test ARGS='-k routing').
+# What may be given: PYTHON (which interpreter makes .venv), ARGS (passed on: make test ARGS='-k routing'),
+# UPSTREAM (an EventGate for make bench).
 
 MAKEFLAGS += --no-print-directory
 VENV := .venv
@@ -25,6 +26,9 @@ test: $(READY) ## all tests (ARGS='-k routing' for some of them)
 check: $(READY) ## style, types, import contracts, docstrings; changes nothing
 	@scripts/check
 
+bench: $(READY) ## the sidecar beside Envoy, nginx, HAProxy and direct posting (UPSTREAM=URL for a real EventGate)
+	@$(BIN)/python -m bench $(if $(UPSTREAM),--upstream '$(UPSTREAM)') $(ARGS)
+
 docs: $(READY) ## write the generated files anew
 	@scripts/docs
 
@@ -32,8 +36,8 @@ lock: $(READY) ## write requirements*.txt anew (ARGS=--upgrade for the newest ve
 	@scripts/lock $(ARGS)
 
 clean: ## remove .venv and what the tools left behind
-	@rm -rf $(VENV) build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
-	@find sidecar tests -type d -name __pycache__ -prune -exec rm -rf {} +
+	@rm -rf $(VENV) .venv-bench build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	@find bench sidecar tests -type d -name __pycache__ -prune -exec rm -rf {} +
 
 # The environment holds exactly what requirements-dev.txt says, so it is made from nothing whenever that changes.
 $(VENV)/.requirements: requirements-dev.txt scripts/venv

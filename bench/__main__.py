@@ -27,6 +27,7 @@ LOOPBACK = {"127.0.0.1", "localhost"}
 CHECK_SECONDS = 85.0
 """The check ends by then, whatever happens."""
 SECONDS = 2
+AGAIN = 2
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -62,6 +63,7 @@ async def _main(options: argparse.Namespace, folder: Path) -> int:
                 [way for way in ways if way not in left_out],
                 options.repetitions or (3 if not (options.quick or options.check) else 2),
                 options.seconds,
+                again=0 if options.check else AGAIN,
             )
             run = await _measured(plan, upstreams, found, folder)
     return _shown(options, upstreams.kind, replace(run, left_out=left_out), found)
@@ -107,7 +109,8 @@ def _chosen(options: argparse.Namespace) -> tuple[tuple[str, ...], tuple[Case, .
     """Choose ways and cases; words of --only that name no way are looked for in the names of cases."""
     if options.check:
         return CHECKED_WAYS, CHECKED
-    ways, cases = WAYS, QUICK if options.quick else FULL
+    ways: tuple[str, ...] = WAYS
+    cases = QUICK if options.quick else FULL
     only = [word.strip() for word in options.only.split(",") if word.strip()]
     named = {word for word in only if word in WAYS}
     if named:

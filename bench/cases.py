@@ -62,7 +62,7 @@ BARS = (
     Bar("events/s, 64 at once, sidecar ÷ direct", SOME, "events_per_s", DIRECT, 1.8),
     Bar("events/s, 256 at once, sidecar ÷ direct", MANY, "events_per_s", DIRECT, 2.5),
     Bar("events/s, 256 at once, sidecar ÷ Envoy", MANY, "events_per_s", ENVOY, 3.0),
-    Bar("added p50, one at a time, sidecar ÷ Envoy", ONE, "added_p50_ms", ENVOY, 1.0, at_least=False),
+    Bar("p50, one at a time, sidecar ÷ Envoy", ONE, "p50_ms", ENVOY, 1.0, at_least=False),
     Bar("RSS after 256 at once, sidecar ÷ Envoy", MANY, "rss_mib", ENVOY, 0.75, at_least=False),
     Bar("from exec to ready", MANY, "ready_s", None, 0.6, at_least=False, unit=" s"),
 )

@@ -43,7 +43,7 @@ def main() -> None:
         axis.set_ylim(bottom=0)
         axis.grid(axis="y", color="#dddddd")
         axis.spines[["top", "right"]].set_visible(False)
-        axis.legend(frameon=False, loc="upper left")
+        axis.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.15), ncols=5, fontsize=8)
     figure.tight_layout()
     figure.savefig(sys.argv[1], dpi=130, metadata={"Software": None})
 

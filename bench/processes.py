@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import socket
 from collections.abc import Sequence
 from contextlib import suppress
@@ -133,6 +134,18 @@ def _stat(pid: int) -> str:
         return (PROC / str(pid) / "stat").read_text()
     except (FileNotFoundError, ProcessLookupError):
         return ""
+
+
+def busy_seconds() -> float:
+    """Sum what all processors of the machine did since it started, for anybody."""
+    user, nice, system, _idle, _iowait, irq, softirq = (PROC / "stat").read_text().split("\n", 1)[0].split()[1:8]
+    return sum(int(ticks) for ticks in (user, nice, system, irq, softirq)) / TICK
+
+
+def ended_seconds() -> float:
+    """Sum the processor time of our children that ended, wrk among them."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def listener(port: int) -> int | None:

@@ -117,9 +117,7 @@ class EventsEndpoint:
         announced = int(length) if length.isdigit() else 0
         return self._too_much(announced) if announced <= MAX_BODY_BYTES else None
 
-    async def _body(
-        self, refusal: RequestError | None, receive: Receive, taken: _Taken, *, complete: bool
-    ) -> bytes:
+    async def _body(self, refusal: RequestError | None, receive: Receive, taken: _Taken, *, complete: bool) -> bytes:
         """Read the body, within its time and within what may be in flight; `complete`: it is there already.
 
         What is refused is read too, and dropped: its sender looks for the answer when all is sent.

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from sidecar.batching import Headers, Rider, Room, common_headers, must_share
 from sidecar.config import Coalesce
-from sidecar.delivery import Delivery, Undelivered
+from sidecar.delivery import MIN_ATTEMPT_SECONDS, Delivery, Undelivered
 from sidecar.event import Outgoing
 from sidecar.results import EventStatus
 from sidecar.retry import FailureClass
@@ -69,18 +69,30 @@ class Coalescer:
     def _depart(self, key: _Key, room: Room[_Caller]) -> None:
         """Let all leave whose time it is, and come back when it is the next one's."""
         now = self._clock()
-        while self._tasks is not None and (batch := room.board(now)):
-            self._tasks.create_task(self._travel(key, room, batch))
+        while batch := room.board(now):
+            if self._tasks is None:
+                self._come_back(room, batch)
+            else:
+                self._tasks.create_task(self._travel(key, room, batch))
         departure = room.next_departure
         if departure is not None and key not in self._alarms:
             seconds = max(departure - now, 0.0)
-            self._alarms[key] = asyncio.get_running_loop().call_later(seconds, self._ring, key, room)
+            self._alarms[key] = asyncio.get_running_loop().call_later(seconds, self._ring, key)
         elif room.empty and self._rooms.get(key) is room:
             del self._rooms[key]
 
-    def _ring(self, key: _Key, room: Room[_Caller]) -> None:
+    def _ring(self, key: _Key) -> None:
+        """Wake whoever waits now; the room that the alarm was for may have been left, and another opened."""
         self._alarms.pop(key, None)
-        self._depart(key, room)
+        room = self._rooms.get(key)
+        if room is not None:
+            self._depart(key, room)
+
+    def _come_back(self, room: Room[_Caller], batch: list[_Caller]) -> None:
+        """Let nobody of `batch` wait any longer, answered or not."""
+        for caller in batch:
+            caller.answer.cancel()
+        room.under_way -= 1
 
     async def _travel(self, key: _Key, room: Room[_Caller], batch: list[_Caller]) -> None:
         upstream, hasty, _ = key
@@ -93,24 +105,35 @@ class Coalescer:
                 if not caller.answer.done():
                     caller.answer.set_result(statuses[start:end])
                 start = end
-        finally:
+        except asyncio.CancelledError:
+            self._tasks = None  # only its end cancels a batch, and then no other can leave
+            raise
+        except Exception as error:  # noqa: BLE001  a bug of ours must not end the task group, and with it everything
             for caller in batch:
-                caller.answer.cancel()
-            room.under_way -= 1
+                if not caller.answer.done():
+                    caller.answer.set_exception(error)
+        finally:
+            self._come_back(room, batch)
             self._depart(key, room)
 
     async def _send(
-        self, upstream: str, events: Sequence[Outgoing], headers: Headers, hasty: bool
+        self,
+        upstream: str,
+        events: Sequence[Outgoing],
+        headers: Headers,
+        hasty: bool,
+        give_up: float | None = None,
     ) -> list[EventStatus]:
-        """Send `events` as one array, or in halves where they are refused together."""
-        result = await self._delivery.deliver(upstream, events, headers, hasty)
+        """Send `events` as one array, or in halves where they are refused together and there is time."""
+        result = await self._delivery.deliver(upstream, events, headers, hasty, give_up)
         if not isinstance(result, Undelivered):
             return result
-        if len(events) == 1 or result.failure not in HALVED or events[0].id is None:
+        in_time = self._clock() + MIN_ATTEMPT_SECONDS < result.give_up
+        if len(events) == 1 or result.failure not in HALVED or events[0].id is None or not in_time:
             return [result.status_of(event) for event in events]
         middle = len(events) // 2
         first, second = await asyncio.gather(
-            self._send(upstream, events[:middle], headers, hasty),
-            self._send(upstream, events[middle:], headers, hasty),
+            self._send(upstream, events[:middle], headers, hasty, result.give_up),
+            self._send(upstream, events[middle:], headers, hasty, result.give_up),
         )
         return first + second

@@ -109,6 +109,8 @@ class Undelivered:
     """The one that `message` is about; empty where none was tried."""
     failure: FailureClass
     message: str
+    give_up: float
+    """Until when another attempt would still be in time, in seconds of the clock."""
 
     def status_of(self, event: Outgoing) -> EventStatus:
         """Return the status of one of the events."""
@@ -142,11 +144,19 @@ class Delivery:
         self._tasks = tasks
 
     async def deliver(
-        self, upstream: str, events: Sequence[Outgoing], headers: Sequence[tuple[str, str]], hasty: bool
+        self,
+        upstream: str,
+        events: Sequence[Outgoing],
+        headers: Sequence[tuple[str, str]],
+        hasty: bool,
+        give_up: float | None = None,
     ) -> list[EventStatus] | Undelivered:
-        """Send `events` as one array to `upstream`; return their statuses, in their order, within its deadline."""
+        """Send `events` as one array to `upstream`; return their statuses, in their order.
+
+        Ends by `give_up`, in seconds of the clock; where that is not given, within the upstream's deadline.
+        """
         pool, budget = self._pools[upstream], self._budgets[upstream]
-        give_up = self._clock() + pool.config.timeouts.deadline
+        give_up = give_up or self._clock() + pool.config.timeouts.deadline
         if not pool.looked_at.is_set():
             await _wait_for(pool.looked_at, min(FIRST_ROUND_SECONDS, pool.config.timeouts.deadline))
         journey = _Journey(upstream, events, headers, hasty, give_up)
@@ -164,7 +174,7 @@ class Delivery:
             each.give_up()
             failure = FailureClass.AMBIGUOUS if each.sent else FailureClass.NEVER_SENT
             journey.ended(each, Failed(failure, f"no answer within {pool.config.timeouts.deadline:g} s"))
-        return _undelivered(upstream, pool, journey)
+        return _undelivered(upstream, pool, journey, give_up)
 
     async def aclose(self) -> None:
         """Close all connections."""
@@ -347,7 +357,7 @@ async def _wait_for(event: asyncio.Event, seconds: float) -> None:
         return
 
 
-def _undelivered(upstream: str, pool: Pool, journey: _Journey) -> Undelivered:
+def _undelivered(upstream: str, pool: Pool, journey: _Journey, give_up: float) -> Undelivered:
     if journey.tries:
         where = f"{journey.ended_at}: " if journey.ended_at else ""
         message = f"not accepted by {upstream}: {where}{journey.end.reason}"
@@ -355,7 +365,7 @@ def _undelivered(upstream: str, pool: Pool, journey: _Journey) -> Undelivered:
             message += "; it may have been taken nevertheless"
     else:
         message = f"no endpoint of {upstream} is there to take it: {_state_of(pool)}"
-    return Undelivered(upstream, journey.ended_at, journey.end.failure, message)
+    return Undelivered(upstream, journey.ended_at, journey.end.failure, message, give_up)
 
 
 def _state_of(pool: Pool) -> str:

@@ -102,7 +102,6 @@ class Event(msgspec.Struct, frozen=True):
             text = text[:start] + new + text[end:]
         return text.encode("latin-1")
 
-
     def _renamed(self, stream: str) -> bytes | None:
         """Return the bytes with the one place replaced that reads `"stream": "<its stream>"`.
 

@@ -16,7 +16,6 @@ from sidecar.event import Event
 from sidecar.pattern import Pattern
 from sidecar.template import STREAM_NAME
 
-
 MAX_REMEMBERED = 1024
 """Pairs of stream and schema whose decision is remembered; a producer can make up any number."""
 

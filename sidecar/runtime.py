@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import gc
 import random
 import resource
 import signal
@@ -174,11 +175,14 @@ def _bind_all(*addresses: str) -> list[socket.socket]:
 
 
 def prepare_process() -> None:
-    """Set up what belongs to the process and not to one `Runtime`: its log, and how many files it may open.
+    """Set up what belongs to the process and not to one `Runtime`: its log, its memory, and how many files it may open.
 
     Every request in flight needs a file or two; the usual soft limit of 1,024 is for programs that use select().
     """
     let_libraries_log()
+    # What is there now stays for good, and what a request makes is freed without the collector's help.
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with contextlib.suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -1,4 +1,4 @@
-"""Promises of `batching`: no event travels with one it could be mistaken for."""
+"""Promises of `batching`: no event travels with one it could be mistaken for, and none waits for nothing."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.batching import array, groups
+from sidecar.batching import Headers, Rider, Room, array, common_headers, groups, must_share
+from sidecar.config import Coalesce
 from sidecar.event import Outgoing
 from tests.jsontext import unhurried
 
@@ -79,3 +80,179 @@ def test_a_lone_event_goes_as_it_is() -> None:
 def test_an_array_of_many_is_json() -> None:
     """As many events as there are come out again, in their order."""
     assert json.loads(array(outgoing("a", "b", "c"))) == [{"n": 0}, {"n": 1}, {"n": 2}]
+
+
+# --- which headers they must have in common, and which they travel with ---
+
+AGENT, REQUEST, TRACE = ("user-agent", "model/1"), ("x-request-id", "r-1"), ("traceparent", "00-1-1-01")
+STATE = ("tracestate", "a=1")
+
+
+@pytest.mark.parametrize(
+    ("headers", "lacks", "shared"),
+    [
+        pytest.param((AGENT,), [False], (AGENT,), id="the user agent, always"),
+        pytest.param((AGENT,), [True], (AGENT,), id="the user agent, whatever the event lacks"),
+        pytest.param((REQUEST, AGENT), [False, False], (AGENT,), id="no x-request-id that nobody needs"),
+        pytest.param((REQUEST, AGENT), [False, True], (REQUEST, AGENT), id="x-request-id where one event needs it"),
+        pytest.param((TRACE, STATE), [True], (), id="tracing never"),
+        pytest.param((), [True], (), id="none at all"),
+    ],
+)
+def test_only_headers_that_reach_the_event_keep_posts_apart(
+    headers: Headers, lacks: list[bool], shared: Headers
+) -> None:
+    """The user agent always counts, `x-request-id` only where EventGate would fill it in, tracing never."""
+    events = [Outgoing(index, b"{}", str(index), "s", each) for index, each in enumerate(lacks)]
+    assert must_share(headers, events) == shared
+
+
+@pytest.mark.parametrize(
+    ("riders", "common"),
+    [
+        pytest.param([(REQUEST, TRACE, AGENT)], (REQUEST, TRACE, AGENT), id="one alone keeps all"),
+        pytest.param([(REQUEST, AGENT), (REQUEST, AGENT)], (REQUEST, AGENT), id="all alike"),
+        pytest.param([(TRACE, AGENT), (("traceparent", "00-2-2-01"), AGENT)], (AGENT,), id="other traces"),
+        pytest.param([(AGENT,), (REQUEST, AGENT)], (AGENT,), id="the first lacks one"),
+        pytest.param([(REQUEST, AGENT), (REQUEST, AGENT), (AGENT,)], (AGENT,), id="the last lacks one"),
+        pytest.param([(TRACE,), (STATE,)], (), id="nothing in common"),
+    ],
+)
+def test_an_array_carries_the_headers_that_all_have(riders: list[Headers], common: Headers) -> None:
+    """Nobody's header is said of an event that came without it."""
+    assert common_headers([Rider(outgoing("a"), headers, 0.0) for headers in riders]) == common
+
+
+# --- who leaves when, and with whom ---
+
+
+def room(**limits: object) -> Room[Rider]:
+    """An empty room: up to 3 events, up to 100 bytes, 5 ms."""
+    return Room(Coalesce.model_validate({"max_events": 3, "max_bytes": "100B", "linger": "5ms", **limits}))
+
+
+def rider(*ids: str, since: float = 0.0, size: int = 1) -> Rider:
+    """Events of these ids, each of so many bytes."""
+    return Rider([Outgoing(index, b"1" * size, each, "s") for index, each in enumerate(ids)], (), since)
+
+
+def let_in(waiting: Room[Rider], *riders: Rider) -> None:
+    """Let them wait, one after the other."""
+    for each in riders:
+        waiting.enter(each)
+
+
+def test_an_empty_room_stays_empty() -> None:
+    """Where nobody waits nobody leaves, and there is no departure to wait for."""
+    empty = room()
+    assert (empty.board(99.0), empty.next_departure, empty.under_way, empty.empty) == ([], None, 0, True)
+
+
+def test_one_leaves_at_once_when_nothing_is_under_way() -> None:
+    """A lone POST never waits for company; from then on its room is in use until it comes back."""
+    waiting, first = room(), rider("a")
+    waiting.enter(first)
+    assert waiting.board(0.0) == [first]
+    assert (waiting.under_way, waiting.next_departure, waiting.empty) == (1, None, False)
+    waiting.under_way -= 1
+    assert waiting.empty
+
+
+def test_all_that_wait_leave_when_the_one_under_way_returns() -> None:
+    """They leave together, in the order in which they came."""
+    waiting, riders = room(), [rider(each) for each in "abcd"]
+    let_in(waiting, riders[0])
+    assert waiting.board(0.0) == riders[:1]
+    let_in(waiting, *riders[1:3])
+    assert waiting.board(0.0) == []
+    waiting.under_way -= 1
+    assert waiting.board(0.0) == riders[1:3]
+
+
+@pytest.mark.parametrize(
+    ("now", "leave"),
+    [
+        pytest.param(0.0, 0, id="at once"),
+        pytest.param(0.004, 0, id="after 4 ms"),
+        pytest.param(0.005, 2, id="after 5 ms"),
+        pytest.param(0.006, 2, id="after 6 ms"),
+    ],
+)
+def test_nobody_waits_longer_than_linger(now: float, leave: int) -> None:
+    """Once the oldest has waited for `linger` it leaves, and takes along even those who have just come."""
+    waiting = room()
+    waiting.under_way = 1
+    let_in(waiting, rider("a"), rider("b", since=now))
+    assert waiting.next_departure == 0.005
+    assert len(waiting.board(now)) == leave
+
+
+@pytest.mark.parametrize(
+    ("sizes", "leave"),
+    [
+        pytest.param([1, 1], 0, id="2 events of 3"),
+        pytest.param([1, 1, 1], 3, id="3 events"),
+        pytest.param([50, 49], 0, id="99 bytes of 100"),
+        pytest.param([50, 50], 2, id="100 bytes"),
+        pytest.param([50, 51], 1, id="101 bytes: the second waits"),
+        pytest.param([101, 1], 1, id="one that is too large travels alone"),
+    ],
+)
+def test_an_array_leaves_when_it_is_full(sizes: list[int], leave: int) -> None:
+    """By events or by bytes, whatever is under way; what does not fit in any more stays."""
+    waiting = room()
+    waiting.under_way = 1
+    let_in(waiting, *(rider(str(number), size=size) for number, size in enumerate(sizes)))
+    assert len(waiting.board(0.0)) == leave
+
+
+def test_a_request_is_never_torn_apart() -> None:
+    """A request that is over the limits by itself travels alone and whole; one that does not fit in goes next."""
+    waiting = room()
+    large, small, fits_not, last = rider(*"abcd"), rider("e"), rider("f", "g", "h"), rider("i")
+    let_in(waiting, large, small, fits_not, last)
+    assert [waiting.board(0.0), waiting.board(0.0)] == [[large], [small, last]]
+    assert waiting.board(0.0) == [fits_not]
+    assert (waiting.board(9.0), waiting.under_way) == ([], 3)
+
+
+def test_what_has_left_counts_no_more() -> None:
+    """Who stays behind waits for its own `linger`, and the room is as full as those are many."""
+    waiting = room()
+    waiting.under_way = 1
+    let_in(waiting, rider("a", "b", size=30), rider("c", "d", since=0.002, size=20))
+    assert len(waiting.board(0.002)) == 1
+    assert (waiting.board(0.006), waiting.next_departure) == ([], 0.007)
+    assert len(waiting.board(0.007)) == 1
+
+
+def test_two_of_one_id_never_travel_together() -> None:
+    """The second goes with the next array, and those behind it are not held up."""
+    waiting, first, again, other = room(), rider("a", "b"), rider("b"), rider("c")
+    waiting.under_way = 1
+    let_in(waiting, first, again, other)
+    assert waiting.board(0.005) == [first, other]
+    assert waiting.board(0.005) == [again]
+
+
+@unhurried
+@given(
+    st.lists(st.tuples(st.lists(st.sampled_from("abcdef"), min_size=1, max_size=5, unique=True), st.integers(1, 60))),
+    st.integers(1, 4),
+)
+def test_everyone_leaves_once_within_the_limits(entering: list[tuple[list[str], int]], max_events: int) -> None:
+    """Whoever comes: the oldest is in the next array, none is over the limits but a lone one, no id is in one twice."""
+    waiting = room(max_events=max_events)
+    riders = [rider(*ids, size=size) for ids, size in entering]
+    let_in(waiting, *riders)
+    left = list(riders)
+    while left:
+        batch = waiting.board(0.005)
+        assert batch == [each for each in left if each in batch]
+        assert batch[0] is left[0]
+        events = [event for each in batch for event in each.events]
+        assert len({event.id for event in events}) == len(events)
+        full = len(events) > max_events or sum(len(event.body) for event in events) > 100
+        assert not full or len(batch) == 1
+        left = [each for each in left if each not in batch]
+    assert waiting.board(9.0) == []

@@ -1,0 +1,166 @@
+"""Callers of a coalescer, and a delivery that says what EventGate would say, in the time of the running loop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import math
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+
+from sidecar.batching import Headers
+from sidecar.coalescer import Coalescer
+from sidecar.config import Coalesce
+from sidecar.delivery import Delivery, Undelivered
+from sidecar.event import Outgoing
+from sidecar.results import EventStatus
+from sidecar.retry import FailureClass
+from sidecar.verdict import read
+from tests.scripted import now
+
+AGENT: Headers = (("user-agent", "model/1"),)
+WHOLE = {
+    "poison": FailureClass.REFUSED,
+    "crash": FailureClass.INFRASTRUCTURE,
+    "lost": FailureClass.AMBIGUOUS,
+}
+"""Kinds of events for whose sake a whole array gets no verdict, however small it is."""
+_numbers = itertools.count()
+
+
+def event(kind: str = "good", id: str | None = "", index: int = 0, *, needs_request_id: bool = False) -> Outgoing:  # noqa: A002
+    """Return an event of its own; its kind, which is its stream, says what becomes of it."""
+    number = next(_numbers)
+    id = f"id-{number}" if id == "" else id  # noqa: A001
+    body = f'{{"n":{number},"meta":{{"id":"{id}"}}}}'.encode()
+    return Outgoing(index, body, id, kind, needs_request_id)
+
+
+def request(*kinds: str) -> list[Outgoing]:
+    """Return the events of one POST."""
+    return [event(kind, index=index) for index, kind in enumerate(kinds or ("good",))]
+
+
+@dataclass
+class Array:
+    """One array as it came."""
+
+    begun: float
+    events: list[Outgoing]
+    headers: Headers
+    hasty: bool
+    ended: float = math.inf
+
+
+@dataclass
+class ScriptedDelivery(Delivery):
+    """Takes so many seconds for its first array, so many for its second, and says what EventGate would say."""
+
+    takes: list[float] = field(default_factory=list)
+    otherwise: float = 0.03
+    deadline: float = 60.0
+    arrays: list[Array] = field(default_factory=list)
+
+    async def deliver(
+        self,
+        upstream: str,
+        events: Sequence[Outgoing],
+        headers: Sequence[tuple[str, str]],
+        hasty: bool,
+        give_up: float | None = None,
+    ) -> list[EventStatus] | Undelivered:
+        """Take an array; a failure is known by its id alone, as from the real one."""
+        array = Array(now(), list(events), tuple(headers), hasty)
+        give_up = give_up or now() + self.deadline
+        self.arrays.append(array)
+        await asyncio.sleep(self.takes.pop(0) if self.takes else self.otherwise)
+        array.ended = now()
+        kinds = [each.stream for each in events]
+        if "bug" in kinds:
+            raise KeyError("a bug")
+        for kind, failure in WHOLE.items():
+            if kind in kinds:
+                return Undelivered(upstream, "eqiad", failure, f"there is {kind} in it", give_up)
+        return verdict(events)
+
+    @property
+    def sizes(self) -> list[int]:
+        """How many events each array had."""
+        return [len(array.events) for array in self.arrays]
+
+    @property
+    def most_at_once(self) -> int:
+        """How many arrays were under way at the same time."""
+        return max(sum(a.begun <= b.begun < a.ended for a in self.arrays) for b in self.arrays)
+
+
+def verdict(events: Sequence[Outgoing]) -> list[EventStatus]:
+    """Return what is read from EventGate's answer to an array of these events."""
+    invalid, error = (
+        [b'{"status":"%b","event":%b}' % (kind.encode(), each.body) for each in events if each.stream == kind]
+        for kind in ("invalid", "error")
+    )
+    failures = len(invalid) + len(error)
+    status = 201 if not failures else 400 if len(invalid) == len(events) else 500 if failures == len(events) else 207
+    body = b'{"invalid":[%b],"error":[%b]}' % (b",".join(invalid), b",".join(error))
+    statuses = read(status, body, events)
+    assert statuses is not None
+    return statuses
+
+
+@contextlib.asynccontextmanager
+async def coalescing(
+    *takes: float, otherwise: float = 0.03, **limits: object
+) -> AsyncIterator[tuple[Coalescer, ScriptedDelivery, asyncio.TaskGroup]]:
+    """Run a coalescer; yield it, who delivers for it, and a group for those who call it."""
+    delivery = ScriptedDelivery(list(takes), otherwise)
+    coalescer = Coalescer(delivery, {"main": Coalesce.model_validate({"linger": "5ms", **limits})}, now)
+    async with asyncio.TaskGroup() as tasks:
+        coalescer.start(tasks)
+        yield coalescer, delivery, tasks
+    assert coalescer._rooms == {}
+
+
+@dataclass
+class Caller:
+    """One who POSTs."""
+
+    statuses: list[EventStatus] = field(default_factory=list)
+    came: float = math.nan
+    answered: float = math.nan
+
+    @property
+    def waited(self) -> float:
+        """How long it took."""
+        return round(self.answered - self.came, 4)
+
+    @property
+    def words(self) -> list[str]:
+        """What became of each event."""
+        return [each.status for each in self.statuses]
+
+
+async def call(
+    caller: Caller,
+    coalescer: Coalescer,
+    events: Sequence[Outgoing],
+    at: float = 0.0,
+    headers: Headers = AGENT,
+    *,
+    hasty: bool = False,
+) -> None:
+    """POST these events at this time."""
+    await asyncio.sleep(at - now())
+    caller.came = now()
+    caller.statuses = await coalescer.deliver("main", events, headers, hasty)
+    caller.answered = now()
+
+
+async def call_at(coalescer: Coalescer, *times: float) -> list[Caller]:
+    """Let one POST come at each of these times; return when all are answered."""
+    callers = [Caller() for _ in times]
+    async with asyncio.TaskGroup() as tasks:
+        for caller, at in zip(callers, times, strict=True):
+            tasks.create_task(call(caller, coalescer, request(), at))
+    return callers

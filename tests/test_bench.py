@@ -1,0 +1,189 @@
+"""The bench's pure parts: what wrk said, medians, ratios, verdicts, changes, and what is shown of them."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import pytest
+
+from bench import load, report
+from bench.cases import BARS, DIRECT, ENVOY, HAPROXY, MANY, NGINX, ONE, SIDECAR, SOME, Case
+from bench.figures import (
+    Change,
+    Figures,
+    Verdict,
+    changes,
+    from_json,
+    gross_regressions,
+    median,
+    ratio,
+    to_json,
+    verdicts,
+)
+from bench.measure import Plan
+from bench.processes import ticks_in
+from bench.upstream import UpstreamError, given
+
+WRK = """Running 2s test @ http://127.0.0.1:1/v1/events
+  1 threads and 64 connections
+
+RESULT {"requests": 8000, "microseconds": 2000000, "p50": 7390, "p99": 14380, "status": 0, "others": 0, "socket": 0}
+"""
+TABLE = {
+    ONE.name: {DIRECT: Figures(p50_ms=0.2), SIDECAR: Figures(p50_ms=0.5), ENVOY: Figures(p50_ms=0.4)},
+    SOME.name: {DIRECT: Figures(events_per_s=5000.0), SIDECAR: Figures(events_per_s=10000.0)},
+    MANY.name: {
+        DIRECT: Figures(events_per_s=5000.0),
+        SIDECAR: Figures(events_per_s=6000.0, rss_mib=45.0, ready_s=0.5),
+        ENVOY: Figures(events_per_s=4000.0, rss_mib=60.0),
+    },
+}
+
+
+def a_run() -> report.Run:
+    """Make a run of TABLE, in which nginx was left out."""
+    return report.Run("EventGate 1.8.4", "1.0", 2, 3, 2, {NGINX: "not installed"}, TABLE)
+
+
+def test_wrk_is_understood() -> None:
+    """The line that load.lua writes becomes requests, seconds, milliseconds and failures."""
+    assert load.parse(WRK) == load.Load(8000, 2.0, 7.39, 14.38, 0)
+
+
+def test_an_answer_that_is_refused_counts_once() -> None:
+    """An answer that wrk and load.lua both saw fail is one failure, and a broken connection another."""
+    said = WRK.replace('"status": 0, "others": 0, "socket": 0', '"status": 3, "others": 4, "socket": 2')
+    assert load.parse(said).failed == 6
+
+
+def test_wrk_without_a_result_is_an_error() -> None:
+    """Where wrk could not connect, its own words are told."""
+    with pytest.raises(load.LoadError, match="unable to connect"):
+        load.parse("unable to connect to 127.0.0.1:1 Connection refused")
+
+
+@pytest.mark.parametrize("kilobytes", [1, 10])
+def test_events_have_their_size(kilobytes: int) -> None:
+    """An event with its ids filled in is as long as the case says, give or take one topic."""
+    event = load.event(kilobytes).replace(load.ID, "0" * load.UUID_LENGTH)
+    assert 0 <= len(event) - 1000 * kilobytes < 60
+    assert json.loads(event)["meta"]["stream"] == load.STREAM
+
+
+def test_median_of_each_figure() -> None:
+    """Each figure has its own median, and one that no run has stays missing."""
+    runs = [Figures(events_per_s=float(n), p50_ms=float(10 - n)) for n in (1, 5, 2)]
+    assert median(runs) == Figures(events_per_s=2.0, p50_ms=8.0)
+
+
+def test_one_failed_run_fails_the_median() -> None:
+    """A median never hides a run in which an answer was not 2xx."""
+    assert median([Figures(events_per_s=1.0), Figures(why="3 answers")]) == Figures(why="3 answers")
+
+
+def test_ratio_needs_both() -> None:
+    """A ratio is there only where both ways were measured."""
+    assert ratio(TABLE, SOME.name, SIDECAR, DIRECT) == 2.0
+    assert ratio(TABLE, SOME.name, SIDECAR, ENVOY) is None
+    assert ratio(TABLE, "no such case", SIDECAR, DIRECT) is None
+
+
+def test_verdicts() -> None:
+    """Each bar is held against its own case, figure and direction."""
+    assert [each.words for each in verdicts(TABLE)] == ["held", "not held", "not held", "not held", "held", "held"]
+    assert {each.words for each in verdicts({})} == {"not measured"}
+
+
+@pytest.mark.parametrize(("value", "held", "gross"), [(1.8, True, False), (1.79, False, False), (0.89, False, True)])
+def test_a_bar_and_half_a_bar(value: float, held: bool, gross: bool) -> None:
+    """A value at the bar holds, one under half of it is a gross miss, and one in between is neither."""
+    verdict = Verdict(BARS[0], value)
+    assert (verdict.held, verdict.grossly_missed) == (held, gross)
+
+
+def test_the_check_fails_for_gross_regressions_only() -> None:
+    """Under half a bar fails; a bar that is merely missed does not, nor does a missing Envoy."""
+    without_envoy = {case: {way: each for way, each in row.items() if way != ENVOY} for case, row in TABLE.items()}
+    fine = {**without_envoy, MANY.name: {DIRECT: Figures(events_per_s=4800.0), SIDECAR: Figures(events_per_s=6000.0)}}
+    assert gross_regressions(fine) == []
+    assert gross_regressions(without_envoy) == [
+        "events/s, 256 at once, sidecar ÷ direct: 1.20, and half of the bar is 1.25"
+    ]
+
+
+def test_changes_are_of_ratios() -> None:
+    """A machine of half the speed is no change; a sidecar of half the speed is."""
+    slow = {case: {way: halved(figures) for way, figures in row.items()} for case, row in TABLE.items()}
+    assert {each.percent for each in changes(slow, TABLE)} == {0.0}
+    worse = {SOME.name: {**TABLE[SOME.name], SIDECAR: Figures(events_per_s=5000.0)}}
+    assert changes(worse, TABLE) == [Change(SOME.name, DIRECT, 2.0, 1.0)]
+    assert "2.00 → 1.00 (-50 %)  WORSE" in report.changed(changes(worse, TABLE))
+
+
+def halved(figures: Figures) -> Figures:
+    """Halve the events per second."""
+    return dataclasses.replace(figures, events_per_s=figures.events_per_s and figures.events_per_s / 2)
+
+
+def test_results_survive_their_file() -> None:
+    """What is written to results.json is read back as it was, to four digits."""
+    assert from_json(json.loads(json.dumps(to_json(TABLE)))) == TABLE
+
+
+def test_the_terminal_says_what_failed_and_what_was_left_out() -> None:
+    """A failed run is shown as failed with its reason, and a way that was left out by its name."""
+    table = {SOME.name: {DIRECT: Figures(events_per_s=5000.0), HAPROXY: Figures(why="3 answers")}}
+    shown = report.terminal(dataclasses.replace(a_run(), table=table))
+    assert "HAProxy" in shown
+    assert "failed: 3 answers" in shown
+    assert "LEFT OUT  nginx + Lua: not installed" in shown
+
+
+def test_the_page_shows_every_line_and_every_bar() -> None:
+    """docs/performance.md has a row for each way and each bar, and says which upstream it was."""
+    page = report.markdown([a_run()])
+    assert "## Against EventGate 1.8.4" in page
+    assert "| sidecar | 10,000 | 2.00 |" in page
+    assert all(bar.what in page for bar in BARS)
+    assert "**not held**" in page
+
+
+def test_disturbed_runs_are_named() -> None:
+    """Figures that were taken while others used the machine come with a warning."""
+    assert not report.disturbed(TABLE)
+    assert "30% at worst" in report.disturbed({SOME.name: {DIRECT: Figures(others=0.3), SIDECAR: Figures(others=0.0)}})
+
+
+def test_the_ways_take_turns() -> None:
+    """Within a repetition every way has its turn in each case, and each repetition begins with another way."""
+    order = [way for _, way in Plan([SOME], [DIRECT, SIDECAR, ENVOY], 3, 2).order()]
+    assert order == [DIRECT, SIDECAR, ENVOY, SIDECAR, ENVOY, DIRECT, ENVOY, DIRECT, SIDECAR]
+
+
+def test_the_picture_shows_single_small_events() -> None:
+    """Only 1 kB events without TLS, and with connections that are kept, are drawn."""
+    table = {Case(16, tls=True).name: TABLE[SOME.name], Case(64, close=True).name: TABLE[SOME.name], **TABLE}
+    (panel,) = report.drawing([dataclasses.replace(a_run(), table=table)])
+    assert panel["lines"] == {
+        "direct": {"64": 5000.0, "256": 5000.0},
+        "sidecar": {"64": 10000.0, "256": 6000.0},
+        "Envoy": {"256": 4000.0},
+    }
+
+
+def test_processor_time_of_a_process_with_an_odd_name() -> None:
+    """The name in /proc/PID/stat may hold spaces and parentheses."""
+    assert ticks_in("7 (a) b (c)) S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16") == (11, 12, 13, 14)
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:1", "127.0.0.1:1", "http://127.0.0.1:1/v1/events"])
+def test_an_upstream_that_is_given(url: str) -> None:
+    """The path and the scheme may be left out."""
+    assert given(url).url == "http://127.0.0.1:1/v1/events"
+
+
+def test_an_upstream_with_another_path_is_refused() -> None:
+    """A URL that no event would go to is a mistake."""
+    with pytest.raises(UpstreamError, match=r"is not http\[s\]://HOST:PORT"):
+        given("http://127.0.0.1:1/v2/things")

@@ -1,0 +1,253 @@
+"""Promises of `coalescer`: who travels together, for how long anyone waits, and that each gets its own answer."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Sequence
+
+import pytest
+
+from sidecar.batching import Headers, must_share
+from sidecar.coalescer import Coalescer
+from sidecar.config import Coalesce
+from sidecar.event import Outgoing
+from tests.callers import AGENT, Array, Caller, ScriptedDelivery, call, call_at, coalescing, event, request
+from tests.scripted import now
+
+pytestmark = pytest.mark.looptime
+
+LONGEST = 0.035
+"""Seconds there and back, and `linger` before it."""
+
+
+# --- who waits, and how long ---
+
+
+async def test_a_lone_post_leaves_at_once() -> None:
+    """One after the other, nobody waits, and each keeps all its headers."""
+    async with coalescing() as (coalescer, delivery, _):
+        callers = await call_at(coalescer, 0.0, 0.03, 0.1)
+    assert [each.waited for each in callers] == [0.03] * 3
+    assert delivery.sizes == [1, 1, 1]
+
+
+async def test_those_that_come_meanwhile_leave_when_it_returns() -> None:
+    """Where the way is shorter than `linger`, the next array leaves as the first comes back."""
+    async with coalescing(otherwise=0.003) as (coalescer, delivery, _):
+        callers = await call_at(coalescer, 0.0, 0.001, 0.002)
+    assert delivery.sizes == [1, 2]
+    assert [each.waited for each in callers] == [0.003, 0.005, 0.004]
+
+
+async def test_linger_is_the_longest_wait() -> None:
+    """Where the way is longer, who comes meanwhile leaves after `linger`, with those that came up to then."""
+    async with coalescing() as (coalescer, delivery, _):
+        callers = await call_at(coalescer, 0.0, 0.001, 0.003, 0.0055, 0.0061)
+    assert [round(array.begun, 6) for array in delivery.arrays] == [0.0, 0.006, 0.0111]
+    assert sum(delivery.sizes) == 5
+    assert max(each.waited for each in callers) <= LONGEST
+
+
+async def test_many_at_once_are_not_serialised() -> None:
+    """Over a way of 30 ms, 640 at once take one way and `linger`, not one way for each array."""
+    async with coalescing() as (coalescer, delivery, _):
+        callers = await call_at(coalescer, *[0.0] * 640)
+    assert max(each.waited for each in callers) == LONGEST
+    assert delivery.sizes == [1, 128, 128, 128, 128, 127]
+    assert delivery.most_at_once == 6
+
+
+async def test_a_steady_stream_is_not_serialised() -> None:
+    """With one each millisecond over a way of 30 ms, arrays travel side by side, and nobody waits beyond `linger`."""
+    async with coalescing() as (coalescer, delivery, _):
+        callers = await call_at(coalescer, *(number / 1000 for number in range(300)))
+    assert max(each.waited for each in callers) <= LONGEST
+    assert delivery.most_at_once >= 5
+    assert len(delivery.arrays) <= 61
+
+
+async def test_a_hung_array_holds_only_what_was_in_it() -> None:
+    """While one array hangs for 4 s, those that come later leave after `linger` and are answered as ever."""
+    async with coalescing(4.0) as (coalescer, _, _):
+        hung, *others = await call_at(coalescer, 0.0, *(number / 100 for number in range(1, 100)))
+    assert hung.waited == 4.0
+    assert {each.waited for each in others} == {LONGEST}
+
+
+async def test_a_room_that_was_left_keeps_nobody_waiting() -> None:
+    """Who comes after a quiet moment is woken in time, although an earlier one was to be woken then."""
+    async with coalescing(0.001, 0.001, 4.0) as (coalescer, delivery, _):
+        *_, last = await call_at(coalescer, 0.0, 0.0005, 0.0025, 0.003)
+    assert delivery.sizes == [1, 1, 1, 1]
+    assert last.waited == LONGEST
+
+
+async def test_each_post_costs_the_same() -> None:
+    """However many came before: the clock is read a few times for each, so no wake-up calls pile up."""
+    looks = itertools.count()
+
+    def clock() -> float:
+        next(looks)
+        return now()
+
+    coalescer = Coalescer(ScriptedDelivery([4.0]), {"main": Coalesce()}, clock)
+    async with asyncio.TaskGroup() as tasks:
+        coalescer.start(tasks)
+        await call_at(coalescer, *(number / 2000 for number in range(2000)))
+    assert next(looks) <= 3 * 2000
+
+
+async def test_a_room_is_forgotten_when_it_is_empty() -> None:
+    """Whatever user agents and request ids come, nothing is kept of them once they are answered."""
+    async with coalescing() as (coalescer, delivery, tasks):
+        for number in range(100):
+            headers = (("x-request-id", str(number)), ("user-agent", str(number)))
+            tasks.create_task(call(Caller(), coalescer, [event(needs_request_id=True)], headers=headers))
+        await asyncio.sleep(0.01)
+        assert len(coalescer._rooms) == 100
+        await asyncio.sleep(0.03)
+        assert (coalescer._rooms, coalescer._alarms) == ({}, {})
+    assert delivery.sizes == [1] * 100
+
+
+# --- with whom ---
+
+
+async def together(*posts: tuple[Sequence[Outgoing], Headers, bool]) -> list[Array]:
+    """Let these come while another is under way; return the arrays they make."""
+    async with coalescing() as (coalescer, delivery, tasks):
+        for shared, hasty in {(must_share(headers, events), hasty) for events, headers, hasty in posts}:
+            first = [event("ahead", needs_request_id=True)]
+            tasks.create_task(call(Caller(), coalescer, first, 0.0, shared, hasty=hasty))
+        for events, headers, hasty in posts:
+            tasks.create_task(call(Caller(), coalescer, events, 0.001, headers, hasty=hasty))
+    return [array for array in delivery.arrays if array.events[0].stream != "ahead"]
+
+
+async def test_other_user_agents_travel_apart() -> None:
+    """EventGate logs the user agent, so that of one never stands for another's events."""
+    other: Headers = (("user-agent", "model/2"),)
+    arrays = await together((request(), AGENT, False), (request(), other, False), (request(), AGENT, False))
+    assert sorted((len(array.events), array.headers) for array in arrays) == [(1, other), (2, AGENT)]
+
+
+async def test_hasty_ones_travel_apart() -> None:
+    """Who asked EventGate not to wait does not answer for those who did not."""
+    arrays = await together((request(), AGENT, False), (request(), AGENT, True), (request(), AGENT, True))
+    assert sorted((len(array.events), array.hasty) for array in arrays) == [(1, False), (2, True)]
+
+
+@pytest.mark.parametrize(("needs", "sizes"), [(False, [2]), (True, [1, 1])], ids=["own request_id", "none"])
+async def test_a_request_id_keeps_apart_only_who_needs_it(needs: bool, sizes: list[int]) -> None:
+    """EventGate fills in `meta.request_id` from the header: never from another POST's."""
+    headers: list[Headers] = [(("x-request-id", each), *AGENT) for each in "12"]
+    arrays = await together(*(([event(needs_request_id=needs)], each, False) for each in headers))
+    assert [len(array.events) for array in arrays] == sizes
+    if needs:
+        assert sorted(array.headers for array in arrays) == sorted(headers)
+    else:
+        assert arrays[0].headers == AGENT
+
+
+async def test_traces_keep_nobody_apart() -> None:
+    """Tracing headers say nothing about an event; those that differ are left out."""
+    traces: list[Headers] = [(("traceparent", each), *AGENT) for each in "12"]
+    (array,) = await together(*((request(), each, False) for each in traces))
+    assert (len(array.events), array.headers) == (2, AGENT)
+
+
+async def test_events_without_an_id_never_travel_with_others() -> None:
+    """What can only be told apart by its place has an array of its own, at once, and is not halved."""
+    named = request("good", "invalid")
+    nameless = [event("good", None), event("poison", None, 1)]
+    arrays = await together((named, AGENT, False), (nameless, AGENT, False), (nameless[:1], AGENT, False))
+    assert sorted((round(array.begun, 6), len(array.events)) for array in arrays) == [
+        (0.001, 1),
+        (0.001, 2),
+        (0.006, 2),
+    ]
+    assert all(len({each.id is None for each in array.events}) == 1 for array in arrays)
+
+
+# --- each its own answer, whatever happens ---
+
+
+async def test_an_array_is_halved_until_the_one_at_fault_stands_alone() -> None:
+    """One poisonous event among 128 costs the 127 POSTs it travels with no more than time."""
+    async with coalescing() as (coalescer, delivery, tasks):
+        callers = [Caller() for _ in range(129)]
+        for number, caller in enumerate(callers):
+            tasks.create_task(call(caller, coalescer, request("poison" if number == 77 else "good")))
+    assert [number for number, each in enumerate(callers) if each.words != ["success"]] == [77]
+    assert b'"message":"there is poison in it"' in callers[77].statuses[0].described
+    assert delivery.sizes == [1, 128, 64, 64, 32, 32, 16, 16, 8, 8, 4, 4, 2, 2, 1, 1]
+
+
+async def test_halving_ends_with_the_time_of_the_whole() -> None:
+    """Halves have the deadline of the array they come from, so nobody waits longer than a lone one would."""
+    async with coalescing(otherwise=1.0) as (coalescer, delivery, tasks):
+        delivery.deadline = 2.5
+        callers = [Caller() for _ in range(9)]
+        for caller in callers:
+            tasks.create_task(call(caller, coalescer, request("poison")))
+    assert delivery.sizes == [1, 8, 4, 4, 2, 2, 2, 2]
+    assert [each.words for each in callers] == [["error"]] * 9
+
+
+async def test_what_may_have_been_taken_is_not_sent_in_halves() -> None:
+    """Halving is for what was surely not taken; else each is told what happened to its array."""
+    async with coalescing() as (coalescer, delivery, tasks):
+        callers = [Caller() for _ in range(3)]
+        for caller, kind in zip(callers, ("good", "lost", "good"), strict=True):
+            tasks.create_task(call(caller, coalescer, request(kind)))
+    assert [each.words for each in callers] == [["success"], ["error"], ["error"]]
+    assert delivery.sizes == [1, 2]
+
+
+async def test_a_bug_is_answered_and_ends_nothing_else() -> None:
+    """An exception is for those in the array it is about; those under way elsewhere and those to come feel nothing."""
+    async with coalescing() as (coalescer, _, tasks):
+        others = [Caller() for _ in range(3)]
+        for caller, at in zip(others, (0.0, 0.02, 1.0), strict=True):
+            tasks.create_task(call(caller, coalescer, request(), at))
+        await asyncio.sleep(0.001)
+        met = await asyncio.gather(
+            *(coalescer.deliver("main", request(kind), AGENT, False) for kind in ("good", "bug")),
+            return_exceptions=True,
+        )
+        assert [type(each) for each in met] == [KeyError, KeyError]
+    assert [each.words for each in others] == [["success"]] * 3
+
+
+async def test_who_goes_away_takes_nothing_along() -> None:
+    """A caller that gives up, waiting or under way, costs its neighbours nothing, and its events are delivered."""
+    async with coalescing() as (coalescer, delivery, tasks):
+        stays = [Caller(), Caller()]
+        going = [tasks.create_task(call(Caller(), coalescer, request(), at)) for at in (0.0, 0.001, 0.002)]
+        for caller in stays:
+            tasks.create_task(call(caller, coalescer, request(), 0.002))
+        for at, leaver in zip((0.003, 0.004, 0.01), going[1:] + going[:1], strict=True):
+            await asyncio.sleep(at - now())
+            leaver.cancel()
+    assert [each.words for each in stays] == [["success"]] * 2
+    assert delivery.sizes == [1, 4]
+
+
+async def test_stopping_midway_lets_nobody_wait_for_ever() -> None:
+    """When its tasks are cancelled those under way and those who wait are told, and nothing else goes wrong."""
+    coalescer = Coalescer(ScriptedDelivery([4.0]), {"main": Coalesce.model_validate({"linger": "1s"})}, now)
+
+    async def run() -> None:
+        async with asyncio.TaskGroup() as tasks:
+            coalescer.start(tasks)
+            tasks.create_task(asyncio.Event().wait())
+
+    async with asyncio.TaskGroup() as tasks:
+        running = tasks.create_task(run())
+        await asyncio.sleep(0)
+        callers = [tasks.create_task(call(Caller(), coalescer, request(), at)) for at in (0.1, 0.2)]
+        await asyncio.sleep(0.3)
+        running.cancel()
+    assert [each.cancelled() for each in (running, *callers)] == [True] * 3
+    assert now() == 0.3

@@ -156,9 +156,10 @@ class Delivery:
         Ends by `give_up`, in seconds of the clock; where that is not given, within the upstream's deadline.
         """
         pool, budget = self._pools[upstream], self._budgets[upstream]
-        give_up = give_up or self._clock() + pool.config.timeouts.deadline
+        if give_up is None:
+            give_up = self._clock() + pool.config.timeouts.deadline
         if not pool.looked_at.is_set():
-            await _wait_for(pool.looked_at, min(FIRST_ROUND_SECONDS, pool.config.timeouts.deadline))
+            await pool.first_round(min(FIRST_ROUND_SECONDS, pool.config.timeouts.deadline))
         journey = _Journey(upstream, events, headers, hasty, give_up)
         budget.in_flight += 1
         try:
@@ -347,14 +348,6 @@ async def _any_of(tasks: Sequence[asyncio.Task[Result]], seconds: float) -> set[
         return set()
     done, _ = await asyncio.wait(tasks, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
     return done
-
-
-async def _wait_for(event: asyncio.Event, seconds: float) -> None:
-    try:
-        async with asyncio.timeout(seconds):
-            await event.wait()
-    except TimeoutError:
-        return
 
 
 def _undelivered(upstream: str, pool: Pool, journey: _Journey, give_up: float) -> Undelivered:

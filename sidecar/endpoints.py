@@ -7,6 +7,7 @@ is dialled by its IP with a client of its own, so that one that hangs starves no
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ssl
 from collections.abc import Iterable, Iterator, Mapping
 from urllib.parse import urlsplit
@@ -111,6 +112,12 @@ class Pool:
         self._unseen.discard(endpoint.name)
         if not self._unseen:
             self.looked_at.set()
+
+    async def first_round(self, seconds: float = FIRST_ROUND_SECONDS) -> None:
+        """Return when every endpoint was looked at once, or after `seconds`."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self.looked_at.wait()
 
     def candidates(self) -> list[Candidate]:
         """Return all addresses as `failover` looks at them."""

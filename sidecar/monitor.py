@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from collections.abc import Awaitable, Callable, Iterable
 
 from sidecar.addresses import Answer, learn
-from sidecar.endpoints import FIRST_ROUND_SECONDS, Address, Endpoint, Pool, tell
+from sidecar.endpoints import Address, Endpoint, Pool, tell
 from sidecar.healthcheck import CheckResult, Target
 from sidecar.telemetry import AddressesChanged, Checked, Telemetry
 
@@ -45,10 +44,7 @@ class Monitor:
 
     async def ready(self) -> None:
         """Return when the first round is done, or its time is over."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(FIRST_ROUND_SECONDS):
-                for pool in self._pools:
-                    await pool.looked_at.wait()
+        await asyncio.gather(*(pool.first_round() for pool in self._pools))
 
     async def _watch_endpoint(self, pool: Pool, endpoint: Endpoint, tasks: asyncio.TaskGroup) -> None:
         """Look once, as fast as it goes, then keep watching."""

@@ -5,14 +5,15 @@ together only where every one has an id and no two the same. The others of a req
 no text, one id twice) travel in an array of their own, whose verdict is handed out in order; they are never
 mixed with another caller's.
 
-A batch leaves for one of three reasons: nothing is under way, it is full, or its oldest has waited `linger`.
+A batch leaves for one of three reasons: as many events wait as are under way (so at once where none is), it is
+full, or its oldest has waited `linger`. The first keeps EventGate at work while the next batch is gathered: were
+the next to wait for the one under way, the two would take turns, and each idle half of the time.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from typing import Generic, TypeVar
 
 import msgspec
@@ -43,36 +44,38 @@ def array(events: Sequence[Outgoing]) -> bytes:
     return b"[" + b",".join(event.body for event in events) + b"]"
 
 
-def must_share(headers: Headers, events: Iterable[Outgoing]) -> Headers:
+def must_share(headers: Headers, events: Sequence[Outgoing]) -> Headers:
     """Return the headers that a POST must have in common with those it travels with.
 
     EventGate folds `x-request-id` into events that lack `meta.request_id`, and logs the user agent. Tracing
     headers say nothing about an event.
     """
+    if not headers:
+        return headers
     fills = any(event.lacks_request_id for event in events)
-    return tuple(each for each in headers if each[0] == "user-agent" or (fills and each[0] == "x-request-id"))
+    return tuple([each for each in headers if each[0] == "user-agent" or (fills and each[0] == "x-request-id")])
 
 
 def common_headers(riders: Sequence[Rider]) -> Headers:
     """Return the headers that all of `riders` have; one alone keeps all of its own."""
     first, *others = riders
+    if not others or not first.headers:
+        return first.headers
     return tuple(each for each in first.headers if all(each in other.headers for other in others))
 
 
-@dataclass(eq=False)
 class Rider:
     """The events of one POST that may leave with others'; at least one, each with an id of its own."""
 
-    events: Sequence[Outgoing]
-    headers: Headers
-    since: float
-    """When they began to wait, in seconds of any clock."""
-    size: int = field(init=False)
-    """Bytes of the events."""
+    __slots__ = ("events", "headers", "since", "size")
 
-    def __post_init__(self) -> None:
-        """Count the bytes once."""
-        self.size = sum(len(event.body) for event in self.events)
+    def __init__(self, events: Sequence[Outgoing], headers: Headers, since: float) -> None:
+        """`since`: when they began to wait, in seconds of any clock."""
+        self.events = events
+        self.headers = headers
+        self.since = since
+        self.size = sum([len(event.body) for event in events])
+        """Bytes of the events."""
 
 
 R = TypeVar("R", bound=Rider)
@@ -87,8 +90,8 @@ class Room(Generic[R]):
         self._riders: list[R] = []
         self._events = 0
         self._bytes = 0
-        self.under_way = 0
-        """Batches that have left and not come back."""
+        self._under_way = 0
+        """Events that have left and not come back."""
 
     def enter(self, rider: R) -> None:
         """Let `rider` wait."""
@@ -99,7 +102,7 @@ class Room(Generic[R]):
     @property
     def empty(self) -> bool:
         """Whether nobody waits and nothing is under way."""
-        return not self._riders and not self.under_way
+        return not self._riders and not self._under_way
 
     @property
     def next_departure(self) -> float | None:
@@ -110,16 +113,20 @@ class Room(Generic[R]):
         """Return those who leave together now; nobody where it is not time yet."""
         if not self._riders or not self._is_time(now):
             return []
-        batch, left = self._fill()
-        self._riders = left
-        self._events -= sum(len(each.events) for each in batch)
-        self._bytes -= sum(each.size for each in batch)
-        self.under_way += 1
+        batch, self._riders = self._fill()
+        events = _events_of(batch)
+        self._events -= events
+        self._bytes -= sum([each.size for each in batch])
+        self._under_way += events
         return batch
+
+    def come_back(self, batch: Sequence[R]) -> None:
+        """Take note that a batch which left is under way no more."""
+        self._under_way -= _events_of(batch)
 
     def _is_time(self, now: float) -> bool:
         full = self._events >= self._limits.max_events or self._bytes >= self._limits.max_bytes
-        return self.under_way == 0 or full or now >= self._riders[0].since + self._limits.linger
+        return full or self._events >= self._under_way or now >= self._riders[0].since + self._limits.linger
 
     def _fill(self) -> tuple[list[R], list[R]]:
         """Take the oldest, and those behind that fit in; who carries an id that is in already stays."""
@@ -137,3 +144,7 @@ class Room(Generic[R]):
             else:
                 left.append(rider)
         return batch, left
+
+
+def _events_of(riders: Sequence[Rider]) -> int:
+    return sum([len(each.events) for each in riders])

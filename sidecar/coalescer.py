@@ -8,16 +8,20 @@ until the one at fault stands alone: a bad event never costs its neighbours anyt
 from __future__ import annotations
 
 import asyncio
+import dataclasses
+import functools
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from sidecar.batching import Headers, Rider, Room, common_headers, must_share
 from sidecar.config import Coalesce
-from sidecar.delivery import MIN_ATTEMPT_SECONDS, Delivery, Undelivered
+from sidecar.delivery import Delivery
 from sidecar.event import Outgoing
+from sidecar.journey import MIN_ATTEMPT_SECONDS, Undelivered
 from sidecar.results import EventStatus
 from sidecar.retry import FailureClass
+from sidecar.telemetry import Telemetry, Unexpected
 
 HALVED = frozenset({FailureClass.REFUSED, FailureClass.INFRASTRUCTURE})
 """Failures that one event may cause for all that travel with it."""
@@ -25,55 +29,77 @@ HALVED = frozenset({FailureClass.REFUSED, FailureClass.INFRASTRUCTURE})
 _Key = tuple[str, bool, Headers]
 
 
-@dataclass(eq=False)
-class _Caller(Rider):
-    """A rider, and where its answer goes."""
+Done = Callable[[Sequence[EventStatus]], None]
+"""Is told the status of each event, in their order; must not raise."""
 
-    answer: asyncio.Future[list[EventStatus]]
+
+@dataclass(frozen=True, slots=True)
+class _Load:
+    """What travels as one array."""
+
+    upstream: str
+    events: Sequence[Outgoing]
+    headers: Headers
+    hasty: bool
+
+
+class _Caller(Rider):
+    """A rider, and who is told how it went."""
+
+    __slots__ = ("done",)
+
+    def __init__(self, events: Sequence[Outgoing], headers: Headers, since: float, done: Done) -> None:
+        """`done` is called once."""
+        super().__init__(events, headers, since)
+        self.done = done
 
 
 class Coalescer:
     """Lets the events of many requests travel together; `intake` sends through it."""
 
     def __init__(
-        self, delivery: Delivery, limits: Mapping[str, Coalesce], clock: Callable[[], float] = time.monotonic
+        self,
+        delivery: Delivery,
+        limits: Mapping[str, Coalesce],
+        telemetry: Telemetry,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`limits` are those of each upstream."""
         self._delivery = delivery
         self._limits = limits
+        self._telemetry = telemetry
         self._clock = clock
         self._rooms: dict[_Key, Room[_Caller]] = {}
         self._alarms: dict[_Key, asyncio.TimerHandle] = {}
         """One for each room where somebody waits; it may ring early, which costs nothing."""
-        self._tasks: asyncio.TaskGroup | None = None
+        self._departing: set[_Key] = set()
+        """Rooms that are looked into before the loop turns once more."""
 
-    def start(self, tasks: asyncio.TaskGroup) -> None:
-        """Let batches travel in `tasks` from now on."""
-        self._tasks = tasks
-
-    async def deliver(
-        self, upstream: str, events: Sequence[Outgoing], headers: Headers, hasty: bool
-    ) -> list[EventStatus]:
-        """Return the status of each of `events`, in their order, as if they had been sent alone."""
-        if events[0].id is None or self._tasks is None:
-            return await self._send(upstream, events, headers, hasty)
+    def deliver(self, upstream: str, events: Sequence[Outgoing], headers: Headers, hasty: bool, done: Done) -> None:
+        """Tell `done` the status of each of `events`, in their order, as if they had been sent alone."""
+        if events[0].id is None:
+            self._send(_Load(upstream, events, headers, hasty), done)
+            return
+        caller = _Caller(events, headers, self._clock(), done)
         key = (upstream, hasty, must_share(headers, events))
         room = self._rooms.get(key)
         if room is None:
             room = self._rooms[key] = Room(self._limits[upstream])
-        caller = _Caller(events, headers, self._clock(), asyncio.get_running_loop().create_future())
         room.enter(caller)
-        self._depart(key, room)
-        return await caller.answer
+        self._depart_soon(key, room)
+
+    def _depart_soon(self, key: _Key, room: Room[_Caller]) -> None:
+        """Let leave whose time it is, once all that has come by now has entered."""
+        if key not in self._departing:
+            self._departing.add(key)
+            asyncio.get_running_loop().call_soon(self._depart, key, room)
 
     def _depart(self, key: _Key, room: Room[_Caller]) -> None:
         """Let all leave whose time it is, and come back when it is the next one's."""
+        self._departing.discard(key)
         now = self._clock()
         while batch := room.board(now):
-            if self._tasks is None:
-                self._come_back(room, batch)
-            else:
-                self._tasks.create_task(self._travel(key, room, batch))
+            self._travel(key, room, batch)
         departure = room.next_departure
         if departure is not None and key not in self._alarms:
             seconds = max(departure - now, 0.0)
@@ -88,52 +114,52 @@ class Coalescer:
         if room is not None:
             self._depart(key, room)
 
-    def _come_back(self, room: Room[_Caller], batch: list[_Caller]) -> None:
-        """Let nobody of `batch` wait any longer, answered or not."""
-        for caller in batch:
-            caller.answer.cancel()
-        room.under_way -= 1
-
-    async def _travel(self, key: _Key, room: Room[_Caller], batch: list[_Caller]) -> None:
+    def _travel(self, key: _Key, room: Room[_Caller], batch: list[_Caller]) -> None:
         upstream, hasty, _ = key
         events = [event for caller in batch for event in caller.events]
-        try:
-            statuses = await self._send(upstream, events, common_headers(batch), hasty)
-            start = 0
-            for caller in batch:
-                end = start + len(caller.events)
-                if not caller.answer.done():
-                    caller.answer.set_result(statuses[start:end])
-                start = end
-        except asyncio.CancelledError:
-            self._tasks = None  # only its end cancels a batch, and then no other can leave
-            raise
-        except Exception as error:  # noqa: BLE001  a bug of ours must not end the task group, and with it everything
-            for caller in batch:
-                if not caller.answer.done():
-                    caller.answer.set_exception(error)
-        finally:
-            self._come_back(room, batch)
-            self._depart(key, room)
 
-    async def _send(
-        self,
-        upstream: str,
-        events: Sequence[Outgoing],
-        headers: Headers,
-        hasty: bool,
-        give_up: float | None = None,
-    ) -> list[EventStatus]:
-        """Send `events` as one array, or in halves where they are refused together and there is time."""
-        result = await self._delivery.deliver(upstream, events, headers, hasty, give_up)
-        if not isinstance(result, Undelivered):
-            return result
+        def arrived(statuses: Sequence[EventStatus]) -> None:
+            room.come_back(batch)
+            self._depart(key, room)  # before the answers are written: EventGate is at work meanwhile
+            self._hand_out(batch, statuses)
+
+        self._send(_Load(upstream, events, common_headers(batch), hasty), arrived)
+
+    def _hand_out(self, batch: Sequence[_Caller], statuses: Sequence[EventStatus]) -> None:
+        start = 0
+        for caller in batch:
+            end = start + len(caller.events)
+            try:
+                caller.done(statuses[start:end])
+            except Exception as error:  # noqa: BLE001  a bug of ours must not cost the others their answers
+                self._telemetry.emit(Unexpected("coalescer", f"{type(error).__name__}: {error}"))
+            start = end
+
+    def _send(self, load: _Load, done: Done, give_up: float | None = None) -> None:
+        """Send events as one array, or in halves where they are refused together and there is time."""
+
+        def ended(result: list[EventStatus] | Undelivered) -> None:
+            if not isinstance(result, Undelivered):
+                done(result)
+            elif self._may_halve(load.events, result):
+                self._send_halves(load, done, result.give_up)
+            else:
+                done([result.status_of(event) for event in load.events])
+
+        self._delivery.deliver(load.upstream, load.events, load.headers, load.hasty, ended, give_up)
+
+    def _may_halve(self, events: Sequence[Outgoing], result: Undelivered) -> bool:
         in_time = self._clock() + MIN_ATTEMPT_SECONDS < result.give_up
-        if len(events) == 1 or result.failure not in HALVED or events[0].id is None or not in_time:
-            return [result.status_of(event) for event in events]
-        middle = len(events) // 2
-        first, second = await asyncio.gather(
-            self._send(upstream, events[:middle], headers, hasty, result.give_up),
-            self._send(upstream, events[middle:], headers, hasty, result.give_up),
-        )
-        return first + second
+        return len(events) > 1 and result.failure in HALVED and events[0].id is not None and in_time
+
+    def _send_halves(self, load: _Load, done: Done, give_up: float) -> None:
+        middle = len(load.events) // 2
+        ends: dict[int, Sequence[EventStatus]] = {}
+
+        def ended(half: int, statuses: Sequence[EventStatus]) -> None:
+            ends[half] = statuses
+            if len(ends) == 2:
+                done([*ends[0], *ends[1]])
+
+        for half, events in enumerate((load.events[:middle], load.events[middle:])):
+            self._send(dataclasses.replace(load, events=events), functools.partial(ended, half), give_up)

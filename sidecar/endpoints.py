@@ -18,6 +18,7 @@ from sidecar.eventgate import EventGate, make_ssl_context
 from sidecar.failover import Candidate
 from sidecar.health import Change, Judge, Standing
 from sidecar.healthcheck import Target
+from sidecar.retry import Budget
 from sidecar.telemetry import HealthChanged, Telemetry
 
 FIRST_ROUND_SECONDS = 1.0
@@ -98,6 +99,11 @@ class Pool:
         self.judge = Judge(config.health_check, config.outlier)
         tls = make_ssl_context(config.tls) if config.url.startswith("https:") else None
         self.endpoints = [Endpoint(name, each, url, config, tls) for each, url in config.endpoints]
+        self.budget = Budget()
+        self.turn = 0
+        """Grows with each journey: the addresses of an endpoint take turns."""
+        self.first: str | None = None
+        """Name of the endpoint that gets events first."""
         self.looked_at = asyncio.Event()
         """Set once every endpoint had its first look-up and its addresses their first check."""
         self._unseen = {endpoint.name for endpoint in self.endpoints}
@@ -106,6 +112,16 @@ class Pool:
     def addresses(self) -> Iterator[Address]:
         """All addresses, the preferred endpoint's first."""
         return (address for endpoint in self.endpoints for address in endpoint.addresses.values())
+
+    @property
+    def state(self) -> str:
+        """Say of each address, or of each endpoint that has none, how it stands."""
+        words = []
+        for endpoint in self.endpoints:
+            if not endpoint.addresses:
+                words.append(f"{endpoint.name}: {endpoint.known.problem or 'no address'}")
+            words += [f"{endpoint.name}: {each.standing}" for each in endpoint.addresses.values()]
+        return "; ".join(words)
 
     def looked_at_endpoint(self, endpoint: Endpoint) -> None:
         """Note that `endpoint` had its first look-up and checks."""

@@ -1,43 +1,40 @@
 """One POST to one address of EventGate, and what its end means.
 
-The only module that speaks HTTP outward: httpx over aiohttp's connection pool. No other library's exception
-and no status code leaves it; what does is the verdict on each event, or a `Failed`.
+The only module that speaks HTTP outward, over `connection`. No exception and no status code of it leaves it;
+what does is the verdict on each event, or a `Failed`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import email.utils
+import functools
 import os
 import ssl
 import time
-from collections.abc import Sequence
-from contextvars import ContextVar
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Callable, Sequence
+from http import HTTPStatus
 from urllib.parse import urlsplit
 
-import aiohttp
-import httpx
 import msgspec
-from httpx_aiohttp import AiohttpTransport
 
 from sidecar import __version__
 from sidecar.batching import array
 from sidecar.config import Timeouts, Tls
+from sidecar.connection import BadReply, Connection, Reply, open_connection
 from sidecar.errors import SettingError
 from sidecar.event import Outgoing
 from sidecar.results import EventStatus
 from sidecar.retry import Failed, FailureClass, failure_of_status
 from sidecar.verdict import read
 
-MAX_REPLY_BYTES = 32 * 1024 * 1024
-"""EventGate echoes failed events, so a reply can be about as large as the largest body, with defaults on top."""
 MAX_CONNECTIONS = 256
+"""To one address; a POST beyond that waits for one to end."""
 AGENT = ("user-agent", f"eventgate-sidecar/{__version__}")
 """Sent where the producer names none."""
 KEEPALIVE_SECONDS = 3.5
 """Below the 4.5 s after which Wikimedia's TLS proxies close an idle connection, so that we close it first."""
-
 
 UNREADABLE = frozenset({"SyntaxError", "PayloadTooLargeError", "UnsupportedMediaTypeError"})
 """Titles of EventGate's own 500 for a body that it will not read, however often it is sent."""
@@ -51,21 +48,25 @@ class _OwnError(msgspec.Struct):
     detail: str = ""
 
 
-@dataclass
+Result = list[EventStatus] | Failed | Exception
+"""The status of each event of a POST, in their order, or why there is none; an exception is a bug of ours."""
+
+Done = Callable[[Result], None]
+
+
 class Attempt:
     """One POST on its way."""
 
-    sent_at: float | None = None
-    """Monotonic time at which its headers were written; None: EventGate cannot have seen anything."""
-
-
-_attempt: ContextVar[Attempt | None] = ContextVar("attempt", default=None)
-
-
-async def _note_sent(_session: object, _context: object, _params: object) -> None:
-    attempt = _attempt.get()
-    if attempt is not None:
-        attempt.sent_at = time.monotonic()
+    def __init__(self, events: Sequence[Outgoing], done: Done) -> None:
+        """`done` is told its end."""
+        self.events = events
+        self.done: Done | None = done
+        """None once it has ended."""
+        self.sent_at: float | None = None
+        """Monotonic time at which it was written; None: EventGate cannot have seen anything."""
+        self.connection: Connection | None = None
+        self.connecting: asyncio.Task[None] | None = None
+        self.timer: asyncio.TimerHandle | None = None
 
 
 class EventGate:
@@ -74,104 +75,160 @@ class EventGate:
     def __init__(self, url: str, ip: str, tls: ssl.SSLContext | None, server_name: str, timeouts: Timeouts) -> None:
         """`url` is what the endpoint is called, `ip` what is dialled; `tls` is None for http."""
         parts = urlsplit(url)
-        host = f"[{ip}]" if ":" in ip else ip
-        port = f":{parts.port}" if parts.port else ""
-        self._url = f"{parts.scheme}://{host}{port}{parts.path}"
-        self._headers = [
-            ("host", parts.netloc),
-            ("content-type", "application/json"),
-            ("accept-encoding", "identity"),
-        ]
+        self._ip = ip
+        self._port = parts.port or (443 if tls else 80)
+        self._path = parts.path
+        self._head = (
+            f"Host: {parts.netloc}\r\nContent-Type: application/json\r\n"
+            "Accept: */*\r\nAccept-Encoding: identity\r\nConnection: keep-alive\r\n"
+        )
         self._tls = tls
-        self._extensions = {"sni_hostname": server_name} if tls else {}
+        self._server_name = server_name
         self._timeouts = timeouts
-        self._transport: AiohttpTransport | None = None
-        self._idle = asyncio.Event()
-        self._idle.set()
-        self._in_flight = 0
+        self._idle: list[tuple[Connection, float]] = []
+        """Each with when it was used; the one used last comes last, and is used first."""
+        self._in_use = 0
+        """Connections under an attempt, made or still being made."""
+        self._waiting: deque[tuple[Attempt, bytes, asyncio.TaskGroup]] = deque()
+        self._sweep: asyncio.TimerHandle | None = None
+        self._closed = False
 
-    async def post(
+    def post(
         self,
         events: Sequence[Outgoing],
         headers: Sequence[tuple[str, str]],
         hasty: bool,
         seconds: float,
-        attempt: Attempt,
-    ) -> list[EventStatus] | Failed:
-        """POST `events` as one array; return the status of each, in their order, or why there is none.
+        tasks: asyncio.TaskGroup,
+        done: Done,
+    ) -> Attempt:
+        """POST `events` as one array; `done` is told how that ended: once, later, and within `seconds`.
 
-        Ends within `seconds`. Raises nothing but cancellation. `attempt` is told when something was sent.
+        Where a connection is free, everything is written when this returns; what has to wait runs in `tasks`.
         """
+        attempt = Attempt(events, done)
         limit = min(seconds, self._timeouts.attempt)
-        _attempt.set(attempt)
-        self._in_flight += 1
-        self._idle.clear()
+        attempt.timer = asyncio.get_running_loop().call_later(limit, self._time_out, attempt, limit)
+        self._start(attempt, self._request(events, headers, hasty), tasks)
+        return attempt
+
+    def give_up(self, attempt: Attempt) -> None:
+        """Forget an attempt; its `done` is told nothing."""
+        attempt.done = None
+        self._release(attempt)
+
+    def close(self) -> None:
+        """Close all connections; those in use once their exchange ends."""
+        self._closed = True
+        if self._sweep is not None:
+            self._sweep.cancel()
+        while self._idle:
+            self._idle.pop()[0].close()
+
+    def _request(self, events: Sequence[Outgoing], headers: Sequence[tuple[str, str]], hasty: bool) -> bytes:
+        body = array(events)
+        lines = [f"POST {self._path}{'?hasty=true' if hasty else ''} HTTP/1.1\r\n", self._head]
+        lines += [f"{name}: {value}\r\n" for name, value in headers]
+        if not _names_agent(headers):
+            lines.append(f"{AGENT[0]}: {AGENT[1]}\r\n")
+        lines.append(f"Content-Length: {len(body)}\r\n\r\n")
+        return "".join(lines).encode("latin-1") + body
+
+    def _start(self, attempt: Attempt, data: bytes, tasks: asyncio.TaskGroup) -> None:
+        if self._in_use >= MAX_CONNECTIONS:
+            self._waiting.append((attempt, data, tasks))
+            return
+        self._in_use += 1
+        connection = self._idle_connection()
+        if connection is not None:
+            self._send(attempt, data, connection)
+        else:
+            attempt.connecting = tasks.create_task(self._connect(attempt, data))
+
+    def _send(self, attempt: Attempt, data: bytes, connection: Connection) -> None:
+        attempt.connection = connection
+        attempt.sent_at = time.monotonic()
+        connection.exchange(data, functools.partial(self._answered, attempt))
+
+    async def _connect(self, attempt: Attempt, data: bytes) -> None:
         try:
-            async with asyncio.timeout(limit):
-                response, body = await self._exchange(array(events), headers, hasty, limit)
+            async with asyncio.timeout(self._timeouts.connect):
+                connection = await open_connection(self._ip, self._port, self._tls, self._server_name)
         except TimeoutError:
-            return _timed_out(attempt, limit)
-        except httpx.HTTPError as error:
-            return _failed(error.__cause__ or error, attempt)
-        except aiohttp.ClientError as error:  # what httpx-aiohttp does not map
-            return _failed(error, attempt)
-        finally:
-            self._in_flight -= 1
-            if not self._in_flight:
-                self._idle.set()
-        if body is None:
-            return Failed(FailureClass.AMBIGUOUS, f"its answer is over {MAX_REPLY_BYTES} bytes")
-        statuses = read(response.status_code, body, events)
-        return statuses if statuses is not None else _no_verdict(response, body)
+            attempt.connecting = None
+            words = f"cannot connect: no connection within {self._timeouts.connect:.2g} s"
+            self._end(attempt, Failed(FailureClass.NEVER_SENT, words))
+        except OSError as error:
+            attempt.connecting = None
+            self._end(attempt, Failed(FailureClass.NEVER_SENT, f"cannot connect: {_words(error)}"))
+        else:
+            attempt.connecting = None
+            self._send(attempt, data, connection)
 
-    async def drain(self) -> None:
-        """Wait until nothing is under way, then close all connections."""
-        await self._idle.wait()
-        await self.aclose()
+    def _answered(self, attempt: Attempt, reply: Reply | Exception) -> None:
+        self._end(attempt, _result_of(reply, attempt.events))
 
-    async def aclose(self) -> None:
-        """Close all connections."""
-        if self._transport is not None:
-            transport, self._transport = self._transport, None
-            await transport.aclose()
+    def _time_out(self, attempt: Attempt, limit: float) -> None:
+        if attempt.sent_at is None:
+            self._end(attempt, Failed(FailureClass.NEVER_SENT, f"cannot connect within {limit:.2g} s"))
+        else:
+            self._end(attempt, Failed(FailureClass.AMBIGUOUS, f"no answer within {limit:.2g} s"))
 
-    async def _exchange(
-        self, body: bytes, headers: Sequence[tuple[str, str]], hasty: bool, limit: float
-    ) -> tuple[httpx.Response, bytes | None]:
-        connect = min(self._timeouts.connect, limit)
-        request = httpx.Request(
-            "POST",
-            f"{self._url}?hasty=true" if hasty else self._url,
-            content=body,
-            headers=[*self._headers, *(headers if _names_agent(headers) else [*headers, AGENT])],
-            extensions={"timeout": {"connect": connect, "pool": connect, "read": limit}, **self._extensions},
-        )
-        response = await self._opened().handle_async_request(request)
-        try:
-            return response, await _read_capped(response)
-        finally:
-            await response.aclose()
+    def _end(self, attempt: Attempt, result: Result) -> None:
+        done, attempt.done = attempt.done, None
+        self._release(attempt)
+        if done is not None:
+            done(result)
 
-    def _opened(self) -> AiohttpTransport:
-        """Return the connections, made on first use: aiohttp's session belongs to the running event loop.
+    def _release(self, attempt: Attempt) -> None:
+        """Give back what an attempt holds, and let one go on that waited for it."""
+        if attempt.timer is not None:
+            attempt.timer.cancel()
+        if attempt.connection is None and attempt.connecting is None and self._forget_waiting(attempt):
+            return
+        if attempt.connecting is not None:
+            attempt.connecting.cancel()
+        if attempt.connection is not None:
+            self._put_back(attempt.connection)
+        self._in_use -= 1
+        if self._waiting:
+            self._start(*self._waiting.popleft())
 
-        The transport alone, without httpx's client: redirects, cookies, authentication and proxies from the
-        environment are what we must not do anyway, and cost as much as the POST itself.
-        """
-        if self._transport is None:
-            # The transport must be given a context, or it reads the CA bundle once more; the connector's counts.
-            context = self._tls or ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-            trace = aiohttp.TraceConfig()
-            trace.on_request_headers_sent.append(_note_sent)
-            session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=MAX_CONNECTIONS, keepalive_timeout=KEEPALIVE_SECONDS, ssl=context),
-                cookie_jar=aiohttp.DummyCookieJar(),
-                trust_env=False,
-                auto_decompress=False,
-                trace_configs=[trace],
-            )
-            self._transport = AiohttpTransport(client=session, verify=context, trust_env=False)
-        return self._transport
+    def _forget_waiting(self, attempt: Attempt) -> bool:
+        for each in self._waiting:
+            if each[0] is attempt:
+                self._waiting.remove(each)
+                return True
+        return False
+
+    def _idle_connection(self) -> Connection | None:
+        """Return one that is open and fresh, if there is one."""
+        while self._idle:
+            connection, since = self._idle.pop()
+            if connection.is_open and time.monotonic() - since < KEEPALIVE_SECONDS:
+                return connection
+            connection.close()
+        return None
+
+    def _put_back(self, connection: Connection) -> None:
+        """Keep a connection for the next attempt, or close it: one without its answer can carry no other."""
+        if self._closed or not connection.may_be_reused or not connection.is_open:
+            connection.close()
+            return
+        self._idle.append((connection, time.monotonic()))
+        if self._sweep is None:
+            self._sweep = asyncio.get_running_loop().call_later(KEEPALIVE_SECONDS, self._close_stale)
+
+    def _close_stale(self) -> None:
+        """Close the connections that idled too long, and look again as long as there are others."""
+        self._sweep = None
+        now = time.monotonic()
+        stale = [connection for connection, since in self._idle if now - since >= KEEPALIVE_SECONDS]
+        for connection in stale:
+            connection.close()
+        self._idle = [(connection, since) for connection, since in self._idle if connection.is_open]
+        if self._idle:
+            self._sweep = asyncio.get_running_loop().call_later(KEEPALIVE_SECONDS, self._close_stale)
 
 
 def make_ssl_context(tls: Tls) -> ssl.SSLContext:
@@ -193,60 +250,44 @@ def _names_agent(headers: Sequence[tuple[str, str]]) -> bool:
     return any(name == "user-agent" for name, _ in headers)
 
 
-async def _read_capped(response: httpx.Response) -> bytes | None:
-    chunks: list[bytes] = []
-    size = 0
-    async for chunk in response.aiter_raw():
-        size += len(chunk)
-        if size > MAX_REPLY_BYTES:
-            return None
-        chunks.append(chunk)
-    return b"".join(chunks)
+def _result_of(reply: Reply | Exception, events: Sequence[Outgoing]) -> Result:
+    if isinstance(reply, BadReply):
+        return Failed(FailureClass.AMBIGUOUS, str(reply))
+    if isinstance(reply, Exception):
+        return Failed(FailureClass.AMBIGUOUS, f"connection lost before the answer was complete: {_words(reply)}")
+    try:
+        return read(reply.status, reply.body, events) or _no_verdict(reply)
+    except Exception as bug:  # noqa: BLE001  nobody above could tell whom it concerns
+        return bug
 
 
-def _timed_out(attempt: Attempt, seconds: float) -> Failed:
-    if attempt.sent_at is None:
-        return Failed(FailureClass.NEVER_SENT, f"cannot connect within {seconds:.2g} s")
-    return Failed(FailureClass.AMBIGUOUS, f"no answer within {seconds:.2g} s")
-
-
-def _failed(error: BaseException, attempt: Attempt) -> Failed:
-    """Say what an exception means for the events: only whether something was sent decides.
-
-    httpx-aiohttp maps a connection that the server closed to httpx.ConnectTimeout, as if nothing had been
-    sent; so `attempt` is asked, and not the class of the exception.
-    """
-    words = _words(error)
-    if attempt.sent_at is None:
-        return Failed(FailureClass.NEVER_SENT, f"cannot connect: {words}")
-    if isinstance(error, aiohttp.ServerDisconnectedError | aiohttp.ClientOSError | aiohttp.ClientPayloadError):
-        return Failed(FailureClass.AMBIGUOUS, f"connection lost before the answer was complete: {words}")
-    if isinstance(error, TimeoutError | httpx.TimeoutException):
-        return Failed(FailureClass.AMBIGUOUS, f"no answer in time: {words}")
-    return Failed(FailureClass.AMBIGUOUS, f"its answer is no HTTP we can read: {words}")
-
-
-def _words(error: BaseException) -> str:
-    """Say what went wrong as the system says it; aiohttp's own words repeat host and port."""
-    if isinstance(error, aiohttp.ClientConnectorCertificateError):
-        return str(error.certificate_error)
-    if isinstance(error, aiohttp.ClientConnectorError):
-        errno = error.os_error.errno
-        return os.strerror(errno) if errno else str(error.os_error) or "no reason given"
+def _words(error: Exception) -> str:
+    """Say what went wrong as the system says it; asyncio's own words repeat host and port."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"certificate verify failed: {error.verify_message}"
+    if isinstance(error, ssl.SSLError):
+        return error.reason or str(error)
+    if isinstance(error, OSError) and error.errno:
+        return os.strerror(error.errno)
     return str(error).strip() or type(error).__name__
 
 
-def _no_verdict(response: httpx.Response, body: bytes) -> Failed:
-    status = response.status_code
-    retry_after = _seconds(response.headers.get("retry-after"))
-    own = _own_error(body)
+def _no_verdict(reply: Reply) -> Failed:
+    retry_after = _seconds(reply.headers.get("retry-after"))
+    own = _own_error(reply.body)
     if own is not None and own.title in UNREADABLE:
-        return Failed(FailureClass.REFUSED, f"EventGate answered {status} {own.title}: {own.detail}")
-    words = response.reason_phrase or "without a reason"
-    reason = f"it answered {status} {words}, which says nothing about the events"
-    if 300 <= status < 400:
-        reason = f"it answered {status} with a redirect; redirects are not followed, so its url is wrong"
-    return Failed(failure_of_status(status, retry_after), reason, retry_after or 0.0)
+        return Failed(FailureClass.REFUSED, f"EventGate answered {reply.status} {own.title}: {own.detail}")
+    reason = f"it answered {reply.status} {_phrase(reply)}, which says nothing about the events"
+    if 300 <= reply.status < 400:
+        reason = f"it answered {reply.status} with a redirect; redirects are not followed, so its url is wrong"
+    return Failed(failure_of_status(reply.status, retry_after), reason, retry_after or 0.0)
+
+
+def _phrase(reply: Reply) -> str:
+    """Return the reason phrase, or the usual one where there is none."""
+    if reply.reason or reply.status not in set(HTTPStatus):
+        return reply.reason or "without a reason"
+    return HTTPStatus(reply.status).phrase
 
 
 def _own_error(body: bytes) -> _OwnError | None:

@@ -14,9 +14,10 @@ new events go elsewhere until a check, sent at once, says what is the matter.
 
 from __future__ import annotations
 
+import bisect
 import enum
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from sidecar.config import HealthCheck, Outlier
@@ -131,6 +132,8 @@ class Standing:
     """When a POST ended, and whether it was answered."""
     seconds: deque[float] = field(default_factory=lambda: deque(maxlen=200))
     """How long the last answers took."""
+    seconds_in_order: list[float] = field(default_factory=list)
+    """The same, the shortest first."""
 
     def __str__(self) -> str:
         """Return it as log, status page and tests show it."""
@@ -168,7 +171,7 @@ class Judge:
         standing.posts_failed_in_a_row = 0
         standing.last_answer = now
         standing.recent.append((now, True))
-        standing.seconds.append(seconds)
+        _keep(standing, seconds)
         if standing.health is Health.HEALTHY and now - standing.back_since >= self._outlier.max_ejection:
             standing.ejections = 0
         signal = Signal.TRIAL_ANSWERED if trial else Signal.ANSWERED
@@ -221,7 +224,7 @@ class Judge:
         """
         if len(standing.seconds) < MIN_SAMPLES:
             return min(MIN_SUSPECT_SECONDS, attempt)
-        return min(max(MIN_SUSPECT_SECONDS, 3 * _p95(standing.seconds)), attempt)
+        return min(max(MIN_SUSPECT_SECONDS, 3 * _p95(standing.seconds_in_order)), attempt)
 
     def _is_outlier(self, standing: Standing, now: float) -> bool:
         if standing.posts_failed_in_a_row >= self._outlier.consecutive:
@@ -251,6 +254,14 @@ class Judge:
         return changes
 
 
-def _p95(values: Iterable[float]) -> float:
-    ordered = sorted(values)
+def _keep(standing: Standing, seconds: float) -> None:
+    """Keep how long an answer took, in place of the one longest ago where there are enough."""
+    ordered = standing.seconds_in_order
+    if len(standing.seconds) == standing.seconds.maxlen:
+        del ordered[bisect.bisect_left(ordered, standing.seconds[0])]
+    standing.seconds.append(seconds)
+    bisect.insort(ordered, seconds)
+
+
+def _p95(ordered: Sequence[float]) -> float:
     return ordered[min(len(ordered) - 1, int(len(ordered) * 0.95))]

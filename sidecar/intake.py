@@ -2,34 +2,34 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import msgspec
 
-from sidecar.batching import groups
+from sidecar.batching import Headers, groups
 from sidecar.coalescer import Coalescer
 from sidecar.event import Event, Outgoing, decoded, parse
 from sidecar.results import Answer, EventStatus, Outcome, merge, refused
-from sidecar.routing import Router
+from sidecar.routing import Decision, Router
 from sidecar.telemetry import EventsEnded, Telemetry
 
 MAX_BODY_BYTES = 10 * 1024 * 1024
 """What Wikimedia's EventGate takes (charts/eventgate, max_body_size: 10mb)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Post:
+class Post(msgspec.Struct, frozen=True):
     """A POST of a producer, read in full."""
 
     body: bytes
     content_type: str
     content_encoding: str
     hasty: bool
-    headers: tuple[tuple[str, str], ...]
+    headers: Headers
     """Those that are passed on to EventGate."""
+
+
+Reply = Callable[[Answer], None]
+"""Takes the answer to a POST."""
 
 
 class Intake:
@@ -42,35 +42,32 @@ class Intake:
         self._telemetry = telemetry
         self._new_id = new_id
 
-    async def take(self, post: Post) -> Answer:
-        """Route and deliver every event of `post`; return the answer for its producer.
+    def take(self, post: Post, reply: Reply) -> None:
+        """Route and deliver every event of `post`; `reply` is told the answer for its producer, once.
+
+        No coroutine and no task: what is done for each event is done in one go, and the rest when its answer is
+        there.
 
         Raises:
-            RequestError: the body as a whole cannot be read as events.
+            RequestError: the body as a whole cannot be read as events; `reply` is told nothing then.
 
         """
         events = parse(decoded(post.body, post.content_type, post.content_encoding, MAX_BODY_BYTES))
-        statuses: list[EventStatus] = []
-        leaving: dict[str, list[Outgoing]] = defaultdict(list)
-        routes: dict[int, str] = {}
+        request = _Request(events, post.hasty, reply, self._telemetry)
+        leaving: dict[str, list[Outgoing]] = {}
         for event in events:
             decision = self._router.decide(event)
-            routes[event.index] = decision.route
+            request.routes.append(decision.route)
             if decision.upstream is None:
-                statuses.append(refused(event.index, event.raw, decision.refusal or "", decision.route))
+                request.refuse(event, decision)
             else:
-                leaving[decision.upstream].append(self._outgoing(event, decision.stream))
-        deliveries = [
-            self._coalescer.deliver(upstream, group, post.headers, post.hasty)
-            for upstream, outgoing in leaving.items()
-            for group in groups(outgoing)
-        ]
-        # A task is made only where there is something to do side by side.
-        together = [await deliveries[0]] if len(deliveries) == 1 else await asyncio.gather(*deliveries)
-        for delivered in together:
-            statuses += (msgspec.structs.replace(each, route=routes[each.index]) for each in delivered)
-        self._count(events, statuses)
-        return merge(statuses, post.hasty)
+                leaving.setdefault(decision.upstream, []).append(self._outgoing(event, decision.stream))
+        parts = [(upstream, group) for upstream, outgoing in leaving.items() for group in groups(outgoing)]
+        request.awaited = len(parts)
+        for upstream, group in parts:
+            self._coalescer.deliver(upstream, group, post.headers, post.hasty, request.part(group))
+        if not parts:
+            request.end()
 
     def _outgoing(self, event: Event, stream: str | None) -> Outgoing:
         """Return the event as it leaves: under its new name, and with an id to know it again by."""
@@ -78,14 +75,59 @@ class Intake:
         body = event.raw if stream is None and new_id is None else event.with_stream_and_id(stream, new_id)
         return Outgoing(event.index, body, event.id or new_id, stream or event.stream or "", event.lacks_request_id)
 
-    def _count(self, events: Sequence[Event], statuses: Sequence[EventStatus]) -> None:
+
+class _Request:
+    """The events of one POST until each has its status."""
+
+    __slots__ = ("_events", "_hasty", "_reply", "_statuses", "_telemetry", "awaited", "routes")
+
+    def __init__(self, events: Sequence[Event], hasty: bool, reply: Reply, telemetry: Telemetry) -> None:
+        self._events = events
+        self._hasty = hasty
+        self._reply = reply
+        self._telemetry = telemetry
+        self._statuses: list[EventStatus | None] = [None] * len(events)
+        self.routes: list[str] = []
+        """The name of the route that took each event, as far as they are routed."""
+        self.awaited = 0
+        """Deliveries that have not ended."""
+
+    def refuse(self, event: Event, decision: Decision) -> None:
+        """Take note that an event goes nowhere."""
+        self._statuses[event.index] = refused(event.raw, decision.refusal or "", decision.route)
+
+    def part(self, group: Sequence[Outgoing]) -> Callable[[Sequence[EventStatus]], None]:
+        """Return what is to be told the statuses of some of the events; the last one told makes the answer."""
+
+        def done(statuses: Sequence[EventStatus]) -> None:
+            for event, status in zip(group, statuses, strict=True):
+                self._statuses[event.index] = status
+            self.awaited -= 1
+            if not self.awaited:
+                self.end()
+
+        return done
+
+    def end(self) -> None:
+        """Count every event, and answer."""
+        statuses = [each for each in self._statuses if each is not None]
+        self._count(statuses)
+        self._reply(merge(statuses, self.routes, self._hasty))
+
+    def _count(self, statuses: Sequence[EventStatus]) -> None:
         """Count events under the name they came with: that is what their producer looks for."""
-        ended: dict[tuple[str, Outcome], list[EventStatus]] = defaultdict(list)
-        for each in statuses:
-            ended[events[each.index].stream or "", each.outcome].append(each)
-        for (stream, outcome), alike in ended.items():
-            reason = "" if outcome is Outcome.DELIVERED else _reason(alike[0])
-            self._telemetry.emit(EventsEnded(stream, outcome, len(alike), reason))
+        if len(statuses) == 1:
+            self._emit(self._events[0].stream or "", statuses[0], 1)
+            return
+        ended: dict[tuple[str, Outcome], list[EventStatus]] = {}
+        for event, status in zip(self._events, statuses, strict=True):
+            ended.setdefault((event.stream or "", status.outcome), []).append(status)
+        for (stream, _), alike in ended.items():
+            self._emit(stream, alike[0], len(alike))
+
+    def _emit(self, stream: str, status: EventStatus, count: int) -> None:
+        reason = "" if status.outcome is Outcome.DELIVERED else _reason(status)
+        self._telemetry.emit(EventsEnded(stream, status.outcome, count, reason))
 
 
 class _Violation(msgspec.Struct):

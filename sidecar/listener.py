@@ -1,11 +1,11 @@
 """uvicorn's HTTP protocol, with what EventGate's clients expect and slow clients must not break.
 
+- A POST of events goes straight to its `Taker`: no task, no ASGI messages, no coroutine. All else is ASGI.
 - The reason phrase: EventGate says in it what became of the events ("All 2 out of 2 events were accepted."),
-  aiohttp quotes it, model servers log it. ASGI has no word for it, so an application may put a key `reason`
-  into `http.response.start`; other servers ignore that key.
-- An answer leaves in one write.
-- Headers must arrive in their time and are of bounded size (`Limits`); uvicorn bounds neither. Nothing that a
-  client stops sending holds a connection for good.
+  aiohttp quotes it, model servers log it. ASGI has no word for it.
+- An answer to events leaves in one write, and the answers of one connection in the order of their requests.
+- Headers and bodies must arrive in their time, headers are of bounded size (`Limits`); uvicorn bounds neither.
+  Nothing that a client stops sending, or stops reading, holds a connection or memory for good.
 - A request that is no HTTP is refused in EventGate's JSON shape, and never in place of the answer to an
   earlier one.
 """
@@ -13,23 +13,24 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import functools
+import enum
 import math
-import socket
-from collections.abc import Iterator
+import re
+import urllib.parse
+from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
 import httptools
-import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from sidecar.errors import MalformedRequest, RequestError, SettingError
+from sidecar.errors import MalformedRequest, RequestError
+from sidecar.request import EventsRequest, Taker, wire, wire_without_body
 from sidecar.results import Answer, of_error
 
-BACKLOG = 2048
+EVENTS_PATH = re.compile(r"/v1/events/?", re.IGNORECASE)
+"""Where events are POSTed; its case does not matter, as Express has it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,8 @@ class Limits:
 
     header_seconds: float = 5.0
     """From the first byte of a request to the end of its headers; a client in the same pod needs none of it."""
+    body_seconds: float = 5.0
+    """From there to the end of its events; producers give up after 5 s themselves."""
     keep_alive_seconds: float = 90.0
     """For the next request. aiohttp reuses an idle connection for 15 s, and never repeats a POST on one that we
     closed just then."""
@@ -45,64 +48,13 @@ class Limits:
     """Request line and headers together; EventGate (Node) takes 16 kB."""
 
 
-Message = dict[str, Any]
+class _Phase(enum.Enum):
+    """What a connection waits for."""
 
-
-def headers_of(answer: Answer) -> list[tuple[bytes, bytes]]:
-    """Return the headers of `answer`; a body is JSON, and without one there is no content type."""
-    headers = [
-        (b"x-eventgate-sidecar", answer.outcome.encode("latin-1", "replace")),
-        (b"content-length", b"%d" % len(answer.body)),
-    ]
-    if answer.body:
-        headers.append((b"content-type", b"application/json; charset=utf-8"))
-    if answer.retry_after is not None:
-        headers.append((b"retry-after", b"%d" % answer.retry_after))
-    return headers
-
-
-def _status_line(status: int, reason: str) -> bytes:
-    return b"HTTP/1.1 %d %b\r\n" % (status, reason.encode("latin-1", "replace"))
-
-
-class _OneWrite:
-    """Holds back the start of an answer until its body is there, then writes both at once."""
-
-    def __init__(self, cycle: RequestResponseCycle) -> None:
-        self._cycle = cycle
-        self._start: Message | None = None
-
-    async def send(self, message: Message) -> None:
-        """Take what an ASGI application sends."""
-        cycle = self._cycle
-        if message["type"] == "http.response.start" and "reason" in message:
-            self._start = message
-            return
-        start, self._start = self._start, None
-        if start is None:
-            await cycle.send(message)  # type: ignore[arg-type]
-            return
-        if cycle.flow.write_paused and not cycle.disconnected:
-            await cycle.flow.drain()
-        if cycle.disconnected:
-            return
-        self._write(cycle, start, message["body"])
-
-    def _write(self, cycle: RequestResponseCycle, start: Message, body: bytes) -> None:
-        lines = [_status_line(start["status"], start["reason"])]
-        for name, value in start["headers"]:
-            lines += (name, b": ", value, b"\r\n")
-            if name == b"connection" and value == b"close":
-                cycle.keep_alive = False
-        if not cycle.keep_alive and (b"connection", b"close") not in start["headers"]:
-            lines.append(b"connection: close\r\n")
-        lines += (b"\r\n", body if cycle.scope["method"] != "HEAD" else b"")
-        cycle.transport.write(b"".join(lines))
-        cycle.response_started = cycle.response_complete = True
-        cycle.message_event.set()
-        if not cycle.keep_alive:
-            cycle.transport.close()
-        cycle.on_response()
+    REQUEST = enum.auto()
+    HEADERS = enum.auto()
+    BODY = enum.auto()
+    ANSWER = enum.auto()
 
 
 class Protocol(HttpToolsProtocol):
@@ -111,43 +63,66 @@ class Protocol(HttpToolsProtocol):
     _header_bytes = 0
     _unclaimed = 0
     """Bytes received since anything came of them: a header that never ends grows inside the parser."""
-    _header_timer: asyncio.TimerHandle | None = None
+    _in_headers = False
+    _messages = 0
+    """How many requests have begun."""
+    _awaited: tuple[_Phase, int] | None = None
+    _deadline = math.inf
+    _timer: asyncio.TimerHandle | None = None
+    _rings_at = math.inf
 
-    def __init__(self, *args: Any, limits: Limits, **kwargs: Any) -> None:
-        """`limits` are ours, the rest is uvicorn's."""
+    def __init__(self, *args: Any, limits: Limits, taker: Taker | None, **kwargs: Any) -> None:
+        """`limits` and `taker` are ours, the rest is uvicorn's; without a taker all is ASGI."""
         super().__init__(*args, **kwargs)
         self._limits = limits
-        self.timeout_keep_alive = limits.keep_alive_seconds  # type: ignore[assignment]  # call_later takes both
+        self._taker = taker
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Give a new connection as long for its first byte as an idle one has for its next."""
         super().connection_made(transport)
-        self._wait_for_next()
+        self._look_ahead()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the timers; uvicorn forgets its own only where there was no error."""
-        self._stop_waiting()
-        self._unset_keepalive_if_required()
+        """Forget the timer, and tell of the requests that will never be complete."""
+        if self._timer is not None:
+            self._timer.cancel()
+        for request in (self.cycle, *(cycle for cycle, _ in self.pipeline)):
+            if isinstance(request, EventsRequest):
+                if not request.response_complete and not request.taken and self._taker is not None:
+                    self._taker.gone(request)
+                request.response_complete = True
+        if isinstance(self.cycle, EventsRequest):
+            self.cycle = None  # type: ignore[assignment]
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Parse; whatever came, some timer or some request is in charge of the connection afterwards."""
+        """Parse; whatever came, some deadline or some request is in charge of the connection afterwards."""
         self._unclaimed += len(data)
-        self._unset_keepalive_if_required()
         self._feed(data)
         if self.transport.is_closing():
             return
         if self._unclaimed > self._limits.header_bytes:
             self._refuse(MalformedRequest(self._too_large))
-        elif self._header_timer is None and not self._unanswered:
-            self._wait_for_next()
+        else:
+            self._look_ahead()
+
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """Answer what is complete before the connection ends: a client may close its half after its last request."""
+        if not self._unanswered or self.cycle.more_body:
+            return False
+        self.cycle.keep_alive = False
+        return True
+
+    # --- what the parser tells ---
 
     def on_message_begin(self) -> None:
-        """From the first byte on, the headers have their own time."""
-        super().on_message_begin()
+        """Begin anew; what only ASGI needs is made when it is known that ASGI is meant."""
+        self.url = b""
+        self.expect_100_continue = False
+        self.headers = []
         self._header_bytes = self._unclaimed = 0
-        self._stop_waiting()
-        self._header_timer = self.loop.call_later(self._limits.header_seconds, self._too_slow)
+        self._messages += 1
+        self._in_headers = True
 
     def on_url(self, url: bytes) -> None:
         """Count the request target as part of the headers."""
@@ -160,34 +135,135 @@ class Protocol(HttpToolsProtocol):
         super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        """Start the application; the body's time is the application's to keep."""
-        self._stop_waiting()
+        """Hand the request to the taker of events, or to the application."""
+        self._in_headers = False
         self._unclaimed = 0
-        if not self._offers:
-            super().on_headers_complete()
+        if self._offers:
+            return
+        query = self._query_of_events()
+        if query is None or self._taker is None:
+            self._begin_asgi()
+            return
+        keep_alive = self.parser.should_keep_alive() and self.parser.get_http_version() != "1.0"
+        expects = self.expect_100_continue
+        request = EventsRequest(
+            self.write, self.url, query, self.headers, keep_alive=keep_alive, expects_100_continue=expects
+        )
+        earlier_is_answered = not self._unanswered
+        self.cycle = request  # type: ignore[assignment]
+        self._taker.begins(request)
+        if earlier_is_answered:
+            self._say_continue(request)
+        else:
+            request.waits_for_turn = True
+            self.flow.pause_reading()
+            self.pipeline.appendleft((self.cycle, self.app))
 
     def on_body(self, body: bytes) -> None:
         """Take a part of the body."""
         self._unclaimed = 0
-        super().on_body(body)
+        request = self.cycle
+        if not isinstance(request, EventsRequest):
+            super().on_body(body)
+        elif self._taker is not None and not request.response_complete:
+            self._taker.part(request, body)
 
     def on_message_complete(self) -> None:
         """Take the end of the request."""
         self._unclaimed = 0
-        if not self._offers:
+        if self._offers:
+            return
+        request = self.cycle
+        if not isinstance(request, EventsRequest):
             super().on_message_complete()
+            return
+        request.more_body = False
+        if not request.waits_for_turn:
+            self._take(request)
+
+    # --- requests and their answers, in order ---
+
+    def write(self, answer: Answer, close: bool) -> None:
+        """Write the answer to the events that are being answered, and go on to the next request."""
+        if self.transport.is_closing():
+            return
+        self.transport.write(wire(answer, close=close) if answer.body else wire_without_body(answer, close=close))
+        if close:
+            self.transport.close()
+        self.on_response_complete()
+
+    def on_response_complete(self) -> None:
+        """Go on with a request that waited for its turn, or wait for the next one."""
+        if self.transport.is_closing():
+            return
+        if not self.flow.write_paused:
+            self.flow.resume_reading()
+        if self.pipeline:
+            # Not at once: thousands of requests may have come in one piece, and each would go a level deeper.
+            self.loop.call_soon(self._start_next)
+        else:
+            self._look_ahead()
+
+    def pause_writing(self) -> None:
+        """Read nothing more from a client that does not read its answers."""
+        super().pause_writing()
+        self.flow.pause_reading()
+
+    def resume_writing(self) -> None:
+        """Go on."""
+        super().resume_writing()
+        if not self.pipeline:
+            self.flow.resume_reading()
 
     def send_400_response(self, msg: str) -> None:
         """Refuse what is no HTTP request, or has more headers than any client needs."""
         too_large = self._header_bytes > self._limits.header_bytes
         self._refuse(MalformedRequest(self._too_large if too_large else msg))
 
-    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
-        async def in_one_write(scope: Any, receive: Any, _send: Any) -> None:
-            scope["body_complete"] = not cycle.more_body
-            await app(scope, receive, _OneWrite(cycle).send)
+    def _start_next(self) -> None:
+        if not self.pipeline or self.transport.is_closing():
+            return
+        cycle, app = self.pipeline.pop()
+        if not isinstance(cycle, EventsRequest):
+            self._start_asgi_task(cycle, app)
+            return
+        cycle.waits_for_turn = False
+        self._say_continue(cycle)
+        if not cycle.more_body:
+            self._take(cycle)
+        self._look_ahead()
 
-        super()._start_asgi_task(cycle, in_one_write)
+    def _take(self, request: EventsRequest) -> None:
+        if self._taker is not None and not request.response_complete:
+            request.taken = True
+            self._taker.complete(request)
+
+    def _say_continue(self, request: EventsRequest) -> None:
+        if request.waits_for_100_continue and request.more_body:
+            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        request.waits_for_100_continue = False
+
+    def _query_of_events(self) -> bytes | None:
+        """Return the query of a POST of events; None for any other request."""
+        if self.parser.get_method() != b"POST":
+            return None
+        if self.url == b"/v1/events":
+            return b""
+        try:
+            target = httptools.parse_url(self.url)
+        except httptools.HttpParserInvalidURLError:
+            return None
+        path = urllib.parse.unquote((target.path or b"").decode("latin-1"))
+        return (target.query or b"") if EVENTS_PATH.fullmatch(path) else None
+
+    def _begin_asgi(self) -> None:
+        url, headers, expects = self.url, self.headers, self.expect_100_continue
+        super().on_message_begin()
+        self.url, self.headers, self.expect_100_continue = url, headers, expects
+        self.scope["headers"] = headers
+        super().on_headers_complete()
+
+    # --- what is no plain HTTP/1.1 ---
 
     def _feed(self, data: bytes) -> None:
         try:
@@ -224,7 +300,7 @@ class Protocol(HttpToolsProtocol):
 
     @property
     def _unanswered(self) -> bool:
-        cycle: RequestResponseCycle | None = self.cycle
+        cycle: RequestResponseCycle | None = self.cycle  # None before the first request
         return cycle is not None and not cycle.response_complete
 
     def _count(self, size: int) -> None:
@@ -232,81 +308,69 @@ class Protocol(HttpToolsProtocol):
         if self._header_bytes > self._limits.header_bytes:
             raise ValueError("headers too large")  # httptools turns it into HttpParserCallbackError
 
-    def _wait_for_next(self) -> None:
-        """Close the connection if nothing comes; without a word, which would pass for the next one's answer."""
-        self._unset_keepalive_if_required()
-        self.timeout_keep_alive_task = self.loop.call_later(
-            self._limits.keep_alive_seconds, self.timeout_keep_alive_handler
-        )
-
-    def _stop_waiting(self) -> None:
-        if self._header_timer is not None:
-            self._header_timer.cancel()
-            self._header_timer = None
-
-    def _too_slow(self) -> None:
-        self._header_timer = None
-        if not self.transport.is_closing():
-            self._refuse(MalformedRequest(f"No complete request within {self._limits.header_seconds:g} s."))
-
     def _refuse(self, error: RequestError) -> None:
         if self._unanswered and (self.pipeline or not self.cycle.more_body):
             self.cycle.keep_alive = False  # what came before is answered first, and then the connection ends
             return
         answer = of_error(error, "", "")
-        lines = [_status_line(answer.status, HTTPStatus(answer.status).phrase)]
-        lines += [b"%b: %b\r\n" % header for header in headers_of(answer)]
-        self.transport.write(b"".join([*lines, b"connection: close\r\n\r\n", answer.body]))
+        standard = Answer(answer.status, HTTPStatus(answer.status).phrase, answer.outcome, answer.body)
+        self.transport.write(wire(standard, close=True))
         self.transport.close()
 
+    # --- nothing waits for ever ---
 
-class Server(uvicorn.Server):
-    """A uvicorn server that leaves signals to `runtime`, since two of them run side by side."""
+    def _look_ahead(self) -> None:
+        """Set the deadline for what comes next; one that runs already is left alone."""
+        awaited = (self._phase(), self._messages)
+        if awaited != self._awaited:
+            self._awaited = awaited
+            self._wait(*self._patience(awaited[0]))
 
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Capture none."""
-        yield
+    def _phase(self) -> _Phase:
+        if self._in_headers:
+            return _Phase.HEADERS
+        if not self._unanswered:
+            return _Phase.REQUEST
+        request = self.cycle
+        events = isinstance(request, EventsRequest) and request.more_body and not request.waits_for_turn
+        return _Phase.BODY if events else _Phase.ANSWER
 
+    def _patience(self, phase: _Phase) -> tuple[float, Callable[[], None]]:
+        match phase:
+            case _Phase.HEADERS:
+                return self._limits.header_seconds, self._headers_too_slow
+            case _Phase.BODY:
+                return self._limits.body_seconds, self._body_too_slow
+            case _Phase.REQUEST:
+                return self._limits.keep_alive_seconds, self.timeout_keep_alive_handler
+        return math.inf, self.timeout_keep_alive_handler
 
-def make_server(app: Any, graceful_seconds: float, limits: Limits | None = None) -> Server:
-    """Return a server for the ASGI application `app`; on stop, requests under way have `graceful_seconds`."""
-    return Server(
-        uvicorn.Config(
-            app,
-            http=functools.partial(Protocol, limits=limits or Limits()),  # type: ignore[arg-type]
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            log_level="critical",
-            access_log=False,
-            server_header=False,
-            date_header=False,
-            proxy_headers=False,
-            timeout_graceful_shutdown=math.ceil(graceful_seconds),
-            backlog=BACKLOG,
-        )
-    )
+    def _wait(self, seconds: float, otherwise: Callable[[], None]) -> None:
+        """Call `otherwise` after `seconds`; a timer that rings earlier is left to ring, which is cheaper."""
+        self._deadline = self.loop.time() + seconds
+        self._otherwise = otherwise
+        if self._deadline == math.inf:
+            return
+        if self._timer is None or self._rings_at > self._deadline:
+            self._set_timer()
 
+    def _set_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._rings_at = self._deadline
+        self._timer = self.loop.call_at(self._deadline, self._ring)
 
-def bind(address: str) -> socket.socket:
-    """Listen on `address`, written `host:port`; port 0 is any that is free.
+    def _ring(self) -> None:
+        self._timer = None
+        if self._deadline > self.loop.time():
+            if self._deadline < math.inf:
+                self._set_timer()
+        elif not self.transport.is_closing():
+            self._otherwise()
 
-    Raises:
-        SettingError: not of that form, or the address cannot be had.
+    def _headers_too_slow(self) -> None:
+        self._refuse(MalformedRequest(f"No complete request within {self._limits.header_seconds:g} s."))
 
-    """
-    host, colon, port = address.rpartition(":")
-    if not colon or not host or not port.isdigit() or int(port) > 65535:
-        raise SettingError(f"{address!r} is no address; write host:port, as 127.0.0.1:8888")
-    host = host.strip("[]")
-    listening = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listening.bind((host, int(port)))
-        listening.listen(BACKLOG)
-    except OSError as error:
-        listening.close()
-        raise SettingError(f"cannot listen on {address}: {error.strerror}") from None
-    listening.setblocking(False)
-    return listening
+    def _body_too_slow(self) -> None:
+        if self._taker is not None and isinstance(self.cycle, EventsRequest):
+            self._taker.too_slow(self.cycle, self._limits.body_seconds)

@@ -73,7 +73,7 @@ class Monitor:
             at_once = False
             if not address.retired:
                 await self._check_once(pool, address)
-        await address.eventgate.drain()
+        address.eventgate.close()
 
     async def _learn(self, endpoint: Endpoint) -> list[Address]:
         """Look the name up; return the addresses that are new."""

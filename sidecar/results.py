@@ -7,7 +7,8 @@ EventGate described it; ours are described in the same shape.
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable, Sequence
+import functools
+from collections.abc import Sequence
 from typing import Literal
 
 import msgspec
@@ -28,6 +29,9 @@ class Outcome(enum.StrEnum):
     """EventGate met an error with it, or no endpoint could be reached."""
 
 
+BUG = "the sidecar met an error of its own; its log has more"
+"""What a producer is told of a mistake of ours."""
+
 MIXED = "mixed"
 """In the header of an answer: not every event of the request ended alike."""
 
@@ -35,18 +39,23 @@ Status = Literal["success", "invalid", "error"]
 
 
 class EventStatus(msgspec.Struct, frozen=True):
-    """What became of one event: EventGate's EventStatus, and where we sent it."""
+    """What became of one event: EventGate's EventStatus, and where we sent it.
 
-    index: int
+    Statuses are in the order of the events they are about; those that say the same may be one object.
+    """
+
     status: Status
     outcome: Outcome
     described: bytes = b""
     """JSON object `{status, event, context}`; empty for a success."""
     unreachable: bool = False
     """An error because no endpoint could be reached: trying again later may help."""
-    route: str = ""
     upstream: str = ""
     endpoint: str = ""
+
+
+SUCCESS = EventStatus("success", Outcome.DELIVERED)
+"""EventGate accepted it; where, is not said yet."""
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -61,7 +70,16 @@ class Answer(msgspec.Struct, frozen=True):
     """Seconds."""
 
 
-def refused(index: int, event: bytes, message: str, route: str) -> EventStatus:
+def placed(statuses: Sequence[EventStatus], upstream: str, endpoint: str) -> list[EventStatus]:
+    """Return the statuses with the place they are from."""
+    success = msgspec.structs.replace(SUCCESS, upstream=upstream, endpoint=endpoint)
+    return [
+        success if each is SUCCESS else msgspec.structs.replace(each, upstream=upstream, endpoint=endpoint)
+        for each in statuses
+    ]
+
+
+def refused(event: bytes, message: str, route: str) -> EventStatus:
     """Return the status of an event that the sidecar itself does not let through, as a validation error."""
     context = {
         "errors": [
@@ -75,13 +93,13 @@ def refused(index: int, event: bytes, message: str, route: str) -> EventStatus:
         ],
         "errorsText": f"'.meta.stream' {message}",
     }
-    return EventStatus(index, "invalid", Outcome.REFUSED, _described("invalid", event, context), route=route)
+    return EventStatus("invalid", Outcome.REFUSED, _described("invalid", event, context))
 
 
-def failed(index: int, event: bytes, message: str, unreachable: bool) -> EventStatus:
+def failed(event: bytes, message: str, unreachable: bool) -> EventStatus:
     """Return the status of an event that could not be delivered, as an error of EventGate's."""
     described = _described("error", event, {"message": message})
-    return EventStatus(index, "error", Outcome.FAILED, described, unreachable)
+    return EventStatus("error", Outcome.FAILED, described, unreachable)
 
 
 def _described(status: Status, event: bytes, context: object) -> bytes:
@@ -89,21 +107,21 @@ def _described(status: Status, event: bytes, context: object) -> bytes:
     return b'{"status":"%b","event":%b,"context":%b}' % (status.encode(), event, msgspec.json.encode(context))
 
 
-def merge(statuses: Iterable[EventStatus], hasty: bool, retry_after: int = 1) -> Answer:
+def merge(statuses: Sequence[EventStatus], routes: Sequence[str], hasty: bool, retry_after: int = 1) -> Answer:
     """Make one answer of the statuses of all events of a request, in the order of the request.
 
-    `hasty`: the producer asked EventGate not to wait; all accepted is then 202. `retry_after`: seconds to name
-    where nothing was accepted because no endpoint could be reached.
+    `routes`: the route that took each event, empty where none did. `hasty`: the producer asked EventGate not to
+    wait; all accepted is then 202. `retry_after`: seconds to name where nothing was accepted because no endpoint
+    could be reached.
     """
-    ordered = sorted(statuses, key=lambda each: each.index)
-    invalid = [each.described for each in ordered if each.status == "invalid"]
-    errors = [each.described for each in ordered if each.status == "error"]
-    total, failures = len(ordered), len(invalid) + len(errors)
-    outcome = _header(ordered)
+    if len(statuses) == 1 and statuses[0].status == "success":
+        return _lone_success(statuses[0], routes[0], hasty)
+    invalid = [each.described for each in statuses if each.status == "invalid"]
+    errors = [each.described for each in statuses if each.status == "error"]
+    total, failures = len(statuses), len(invalid) + len(errors)
+    outcome = _header(statuses, routes)
     if failures == 0:
-        if hasty:
-            return Answer(202, f"{total} events hastily received.", outcome)
-        return Answer(201, f"All {total} out of {total} events were accepted.", outcome)
+        return _success(total, outcome, hasty)
     if len(invalid) == total:
         reason = f"{total} out of {total} events were invalid and not accepted."
         return Answer(400, reason, outcome, b'{"invalid":[%b]}' % b",".join(invalid))
@@ -113,18 +131,35 @@ def merge(statuses: Iterable[EventStatus], hasty: bool, retry_after: int = 1) ->
         reason = f"{total - failures} out of {total} events were accepted, but {failures} failed {kinds}"
         return Answer(207, reason, outcome, body)
     reason = f"{failures} out of {total} events had failures and were not accepted. {kinds}"
-    if any(each.unreachable for each in ordered):
+    if any(each.unreachable for each in statuses):
         return Answer(503, reason, outcome, body, retry_after)
     return Answer(500, reason, outcome, body)
 
 
-def _header(statuses: Sequence[EventStatus]) -> str:
+@functools.lru_cache(maxsize=256)
+def _lone_success(status: EventStatus, route: str, hasty: bool) -> Answer:
+    """Return the answer to nearly every request; there are as many as upstreams, endpoints and routes."""
+    return _success(1, _header([status], [route]), hasty)
+
+
+def _success(total: int, outcome: str, hasty: bool) -> Answer:
+    if hasty:
+        return Answer(202, f"{total} events hastily received.", outcome)
+    return Answer(201, f"All {total} out of {total} events were accepted.", outcome)
+
+
+def _header(statuses: Sequence[EventStatus], routes: Sequence[str]) -> str:
     outcomes = {each.outcome for each in statuses}
     words = [outcomes.pop() if len(outcomes) == 1 else MIXED]
-    for name in ("upstream", "endpoint", "route"):
-        values = sorted({value for each in statuses if (value := getattr(each, name))})
-        if values:
-            words.append(f"{name}={','.join(values)}")
+    places = {
+        "upstream": {each.upstream for each in statuses},
+        "endpoint": {each.endpoint for each in statuses},
+        "route": set(routes),
+    }
+    for name, values in places.items():
+        named = sorted(value for value in values if value)
+        if named:
+            words.append(f"{name}={','.join(named)}")
     return "; ".join(words)
 
 

@@ -18,6 +18,8 @@ from sidecar.template import STREAM_NAME
 
 MAX_REMEMBERED = 1024
 """Pairs of stream and schema whose decision is remembered; a producer can make up any number."""
+MAX_REMEMBERED_LENGTH = 512
+"""Characters of the two together; longer ones are made up."""
 
 
 class Decision(msgspec.Struct, frozen=True):
@@ -63,10 +65,24 @@ class Router:
         """`labels` say what the pod is; they cannot change while it runs."""
         self.config = config
         self.labels = dict(labels)
+        self._remembers = not any(match.event for match in _matches_of(config))
+        """Whether stream and schema alone decide, as they do where no rule asks for more of an event."""
+        self._remembered: dict[tuple[str | None, str | None], Decision] = {}
         self._label_missing = {route.name: label for route, label in self.missing_labels}
 
     def decide(self, event: Event) -> Decision:
         """Return what becomes of `event`: the first route that matches decides."""
+        key = (event.stream, event.schema)
+        if not self._remembers or len(event.stream or "") + len(event.schema or "") > MAX_REMEMBERED_LENGTH:
+            return self._decide(event)
+        decision = self._remembered.get(key)
+        if decision is None:
+            if len(self._remembered) >= MAX_REMEMBERED:
+                self._remembered.clear()
+            decision = self._remembered[key] = self._decide(event)
+        return decision
+
+    def _decide(self, event: Event) -> Decision:
         for route in self.config.routes:
             if _first_mismatch(route.match, event.stream, event, self.labels) is None:
                 return self._decision(route, event)

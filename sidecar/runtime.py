@@ -25,10 +25,10 @@ from sidecar.endpoints import make_pools
 from sidecar.errors import SettingError
 from sidecar.healthcheck import check
 from sidecar.intake import Intake
-from sidecar.listener import bind, make_server
 from sidecar.monitor import Monitor
 from sidecar.resolver import Resolver
 from sidecar.routing import Router
+from sidecar.server import bind, make_server
 from sidecar.telemetry import ConfigLoaded, Listening, Stopped, Stopping, Telemetry, let_libraries_log, make_log
 
 
@@ -95,13 +95,17 @@ class Runtime:
         pools = make_pools(config.upstreams)
         self._monitor = Monitor(pools.values(), Resolver().look_up, check, self.telemetry, random.random)
         self._delivery = Delivery(pools, self.telemetry, random.random)
-        self._coalescer = Coalescer(self._delivery, {name: each.coalesce for name, each in config.upstreams.items()})
+        self._coalescer = Coalescer(
+            self._delivery, {name: each.coalesce for name, each in config.upstreams.items()}, self.telemetry
+        )
         intake = Intake(router, self._coalescer, self.telemetry, lambda: str(uuid.uuid4()))
         self._events = EventsEndpoint(intake, self.telemetry)
         longest = max(upstream.timeouts.deadline for upstream in config.upstreams.values())
         self._ready = False
-        apps = make_intake_app(self._events), make_admin_app(self.telemetry, lambda: self._ready)
-        servers = [make_server(app, longest + 0.5) for app in apps]
+        servers = [
+            make_server(make_intake_app(), longest + 0.5, taker=self._events),
+            make_server(make_admin_app(self.telemetry, lambda: self._ready), longest + 0.5),
+        ]
         self._servers = list(zip(servers, _bind_all(settings.listen, settings.admin), strict=True))
         labels = ",".join(f"{name}={value}" for name, value in settings.labels.items())
         self.telemetry.emit(ConfigLoaded(str(settings.routes), len(config.routes), len(config.upstreams), labels))
@@ -119,7 +123,6 @@ class Runtime:
         try:
             async with asyncio.TaskGroup() as tasks:
                 self._delivery.start(tasks)
-                self._coalescer.start(tasks)
                 watching = tasks.create_task(self._monitor.run())
                 for server, listening in self._servers:
                     tasks.create_task(server.serve(sockets=[listening]))
@@ -128,7 +131,7 @@ class Runtime:
                 await self._stop_when(told)
                 watching.cancel()
         finally:
-            await self._delivery.aclose()
+            self._delivery.close()
             self.telemetry.emit(Stopped(self._events.in_flight))
 
     async def _become_ready(self) -> None:

@@ -6,23 +6,30 @@ logged: only streams, names and reasons.
 
 from __future__ import annotations
 
-import dataclasses
+import bisect
+import itertools
 import logging
+import math
 import sys
 import time
+from collections import Counter as Tally
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import TextIO
 
 import ecs_logging
+import msgspec
 from prometheus_client import (
     CollectorRegistry,
     Counter,
     Gauge,
     Histogram,
+    Metric,
     disable_created_metrics,
     generate_latest,
 )
+from prometheus_client.metrics_core import CounterMetricFamily, HistogramMetricFamily
+from prometheus_client.registry import Collector
+from prometheus_client.utils import floatToGoString
 
 from sidecar import __version__
 
@@ -34,16 +41,14 @@ OTHER_STREAM = "_other"
 LATENCY_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 5.0)
 
 
-@dataclass(frozen=True, slots=True)
-class Listening:
+class Listening(msgspec.Struct, frozen=True):
     """Both listeners accept connections."""
 
     intake: str
     admin: str
 
 
-@dataclass(frozen=True, slots=True)
-class ConfigLoaded:
+class ConfigLoaded(msgspec.Struct, frozen=True):
     """A configuration is in force."""
 
     file: str
@@ -52,31 +57,27 @@ class ConfigLoaded:
     labels: str
 
 
-@dataclass(frozen=True, slots=True)
-class Stopping:
+class Stopping(msgspec.Struct, frozen=True):
     """A signal asked to stop; requests are still taken for `seconds` at most."""
 
     signal: str
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class Stopped:
+class Stopped(msgspec.Struct, frozen=True):
     """Nothing is taken any more."""
 
     unanswered: int
 
 
-@dataclass(frozen=True, slots=True)
-class RequestAnswered:
+class RequestAnswered(msgspec.Struct, frozen=True):
     """A producer got its answer."""
 
     status: int
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class RequestRefused:
+class RequestRefused(msgspec.Struct, frozen=True):
     """A request could not be taken as a whole."""
 
     status: int
@@ -84,8 +85,7 @@ class RequestRefused:
     detail: str
 
 
-@dataclass(frozen=True, slots=True)
-class EventsEnded:
+class EventsEnded(msgspec.Struct, frozen=True):
     """Events of one stream ended with one outcome."""
 
     stream: str
@@ -95,8 +95,7 @@ class EventsEnded:
     """Why, where the outcome is no success."""
 
 
-@dataclass(frozen=True, slots=True)
-class PostAnswered:
+class PostAnswered(msgspec.Struct, frozen=True):
     """An endpoint gave its verdict on a POST."""
 
     upstream: str
@@ -105,8 +104,7 @@ class PostAnswered:
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class PostFailed:
+class PostFailed(msgspec.Struct, frozen=True):
     """An attempt at an endpoint brought no verdict."""
 
     upstream: str
@@ -116,8 +114,7 @@ class PostFailed:
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class Resent:
+class Resent(msgspec.Struct, frozen=True):
     """Events went out a second time although the first attempt may have been taken: possible duplicates."""
 
     upstream: str
@@ -126,8 +123,7 @@ class Resent:
     events: int
 
 
-@dataclass(frozen=True, slots=True)
-class AddressesChanged:
+class AddressesChanged(msgspec.Struct, frozen=True):
     """What is known of an endpoint's name changed; both as name → CNAMEs → addresses."""
 
     upstream: str
@@ -136,8 +132,7 @@ class AddressesChanged:
     after: str
 
 
-@dataclass(frozen=True, slots=True)
-class Checked:
+class Checked(msgspec.Struct, frozen=True):
     """A health check ended."""
 
     upstream: str
@@ -146,8 +141,7 @@ class Checked:
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class HealthChanged:
+class HealthChanged(msgspec.Struct, frozen=True):
     """The health of an address changed."""
 
     upstream: str
@@ -158,8 +152,7 @@ class HealthChanged:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class FailedOver:
+class FailedOver(msgspec.Struct, frozen=True):
     """Events of an upstream go to another endpoint first from now on."""
 
     upstream: str
@@ -167,8 +160,7 @@ class FailedOver:
     after: str
 
 
-@dataclass(frozen=True, slots=True)
-class Unexpected:
+class Unexpected(msgspec.Struct, frozen=True):
     """A bug of ours, caught at the edge."""
 
     where: str
@@ -194,6 +186,53 @@ Happening = (
 )
 
 
+class _Seconds:
+    """How long things took, by `LATENCY_BUCKETS`."""
+
+    def __init__(self) -> None:
+        self.counts = [0] * (len(LATENCY_BUCKETS) + 1)
+        self.sum = 0.0
+
+    def observe(self, seconds: float) -> None:
+        """Count one."""
+        self.counts[bisect.bisect_left(LATENCY_BUCKETS, seconds)] += 1
+        self.sum += seconds
+
+    def metric(self, name: str, documentation: str) -> Metric:
+        """Return them as Prometheus counts: each bucket holds those before it, too."""
+        bounds = [str(floatToGoString(bound)) for bound in (*LATENCY_BUCKETS, math.inf)]  # type: ignore[no-untyped-call]
+        buckets = list(zip(bounds, map(float, itertools.accumulate(self.counts)), strict=True))
+        return HistogramMetricFamily(name, documentation, buckets=buckets, sum_value=self.sum)
+
+
+class _Counts(Collector):
+    """What is counted for every request: plain numbers, made into metrics when somebody asks for them."""
+
+    def __init__(self) -> None:
+        self.events: Tally[tuple[str, str]] = Tally()
+        """By stream and outcome."""
+        self.answers: Tally[int] = Tally()
+        self.seconds = _Seconds()
+
+    def collect(self) -> Iterable[Metric]:
+        """Return the metrics."""
+        events = CounterMetricFamily(
+            "eventgate_sidecar_events",
+            "Events received, by where they ended: delivered, invalid, refused, failed.",
+            labels=("stream", "outcome"),
+        )
+        for labels, count in self.events.items():
+            events.add_metric(labels, count)
+        yield events
+        answers = CounterMetricFamily(
+            "eventgate_sidecar_requests", "Answers to producers, by HTTP status.", labels=("status",)
+        )
+        for status, count in self.answers.items():
+            answers.add_metric([str(status)], count)
+        yield answers
+        yield self.seconds.metric("eventgate_sidecar_request_seconds", "From the whole request read to its answer.")
+
+
 class Telemetry:
     """The one place that logs and counts; `runtime` builds it, every other part receives it."""
 
@@ -203,30 +242,11 @@ class Telemetry:
         self._streams = frozenset(streams)
         self._log = log
         self._sampled: dict[tuple[object, ...], tuple[float, int]] = {}
-        self._define_counts_of_requests()
+        self._counts = _Counts()
+        self.registry.register(self._counts)
         self._define_counts_of_endpoints()
         info = Gauge("eventgate_sidecar_info", "Always 1.", ("version",), registry=self.registry)
         info.labels(__version__).set(1)
-
-    def _define_counts_of_requests(self) -> None:
-        self._events = Counter(
-            "eventgate_sidecar_events",
-            "Events received, by where they ended: delivered, invalid, refused, failed.",
-            ("stream", "outcome"),
-            registry=self.registry,
-        )
-        self._requests = Counter(
-            "eventgate_sidecar_requests",
-            "Answers to producers, by HTTP status.",
-            ("status",),
-            registry=self.registry,
-        )
-        self._request_seconds = Histogram(
-            "eventgate_sidecar_request_seconds",
-            "From the whole request read to its answer.",
-            buckets=LATENCY_BUCKETS,
-            registry=self.registry,
-        )
 
     def _define_counts_of_endpoints(self) -> None:
         self._posts = Counter(
@@ -276,8 +296,16 @@ class Telemetry:
     def emit(self, happening: Happening) -> None:
         """Count it and log it, each where it is worth it."""
         match happening:
-            case RequestAnswered() | EventsEnded() | RequestRefused():
-                self._of_requests(happening)
+            case EventsEnded(stream, outcome, count, reason):  # the first two come for every request
+                label = stream if stream in self._streams else OTHER_STREAM
+                self._counts.events[label, outcome] += count
+                if reason:
+                    self._log_sampled(logging.WARNING, happening, (label, outcome))
+            case RequestAnswered(status, seconds):
+                self._counts.answers[status] += 1
+                self._counts.seconds.observe(seconds)
+            case RequestRefused(status, title, _):
+                self._log_sampled(logging.WARNING, happening, (status, title))
             case PostAnswered() | PostFailed() | Resent():
                 self._of_posts(happening)
             case AddressesChanged() | Checked() | HealthChanged() | FailedOver():
@@ -286,19 +314,6 @@ class Telemetry:
                 self._log_line(logging.ERROR, happening)
             case Listening() | ConfigLoaded() | Stopping() | Stopped():
                 self._log_line(logging.INFO, happening)
-
-    def _of_requests(self, happening: RequestAnswered | EventsEnded | RequestRefused) -> None:
-        match happening:
-            case RequestAnswered(status, seconds):
-                self._requests.labels(str(status)).inc()
-                self._request_seconds.observe(seconds)
-            case EventsEnded(stream, outcome, count, reason):
-                label = stream if stream in self._streams else OTHER_STREAM
-                self._events.labels(label, outcome).inc(count)
-                if reason:
-                    self._log_sampled(logging.WARNING, happening, (label, outcome))
-            case RequestRefused(status, title, _):
-                self._log_sampled(logging.WARNING, happening, (status, title))
 
     def _of_posts(self, happening: PostAnswered | PostFailed | Resent) -> None:
         match happening:
@@ -345,7 +360,7 @@ class Telemetry:
 
     def _log_line(self, level: int, happening: Happening, untold: int = 0) -> None:
         name = type(happening).__name__
-        fields = {field.name: getattr(happening, field.name) for field in dataclasses.fields(happening)}
+        fields = msgspec.structs.asdict(happening)
         words = " ".join(f"{key}={_short(value)}" for key, value in fields.items() if value != "")
         more = f" (and {untold} more like it)" if untold else ""
         self._log.log(

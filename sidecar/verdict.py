@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import msgspec
 
 from sidecar.event import Outgoing
-from sidecar.results import EventStatus, Outcome, Status, failed
+from sidecar.results import SUCCESS, EventStatus, Outcome, Status, failed
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ def read(status: int, body: bytes, events: Sequence[Outgoing]) -> list[EventStat
     201 and 202 are verdicts, and so are 207, 400 and 500 whose JSON carries `invalid` or `error`.
     """
     if status in (201, 202):
-        return [_success(event) for event in events]
+        return [SUCCESS] * len(events)
     if status not in (207, 400, 500):
         return None
     echoes = _echoes(body)
@@ -64,10 +64,6 @@ def read(status: int, body: bytes, events: Sequence[Outgoing]) -> list[EventStat
     if any(event.id is None for event in events):
         return _in_order(status, echoes, events)
     return _by_id(status, echoes, events)
-
-
-def _success(event: Outgoing) -> EventStatus:
-    return EventStatus(event.index, "success", Outcome.DELIVERED)
 
 
 def _echoes(body: bytes) -> list[_Echo] | None:
@@ -104,25 +100,25 @@ def _by_id(status: int, echoes: list[_Echo], events: Sequence[Outgoing]) -> list
     for event in events:
         echo = echoed.get(event.id)
         if echo is not None:
-            statuses.append(_failure(event, echo))
+            statuses.append(_failure(echo))
         elif status == 207 and echoes and not strangers:
-            statuses.append(_success(event))
+            statuses.append(SUCCESS)
         else:
-            statuses.append(failed(event.index, event.body, _UNMATCHED, unreachable=False))
+            statuses.append(failed(event.body, _UNMATCHED, unreachable=False))
     return statuses
 
 
 def _in_order(status: int, echoes: list[_Echo], events: Sequence[Outgoing]) -> list[EventStatus]:
     """Hand the failures out in order: these events share one caller, who gets every one of them either way."""
-    statuses = [_failure(event, echo) for event, echo in zip(events, echoes, strict=False)]
+    statuses = [_failure(echo) for echo in echoes[: len(events)]]
     for event in events[len(echoes) :]:
         if status == 207 and echoes:
-            statuses.append(_success(event))
+            statuses.append(SUCCESS)
         else:
-            statuses.append(failed(event.index, event.body, _UNMATCHED, unreachable=False))
+            statuses.append(failed(event.body, _UNMATCHED, unreachable=False))
     return statuses
 
 
-def _failure(event: Outgoing, echo: _Echo) -> EventStatus:
+def _failure(echo: _Echo) -> EventStatus:
     outcome = Outcome.INVALID if echo.status == "invalid" else Outcome.FAILED
-    return EventStatus(event.index, echo.status, outcome, echo.described)
+    return EventStatus(echo.status, outcome, echo.described)

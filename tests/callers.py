@@ -12,12 +12,13 @@ from dataclasses import dataclass, field
 from sidecar.batching import Headers
 from sidecar.coalescer import Coalescer
 from sidecar.config import Coalesce
-from sidecar.delivery import Delivery, Undelivered
+from sidecar.delivery import Delivery
 from sidecar.event import Outgoing
+from sidecar.journey import Done, Undelivered
 from sidecar.results import EventStatus
 from sidecar.retry import FailureClass
 from sidecar.verdict import read
-from tests.scripted import now
+from tests.scripted import Recorder, now
 
 AGENT: Headers = (("user-agent", "model/1"),)
 WHOLE = {
@@ -57,28 +58,35 @@ class Array:
 class ScriptedDelivery(Delivery):
     """Takes so many seconds for its first array, so many for its second, and says what EventGate would say."""
 
+    group: asyncio.TaskGroup
     takes: list[float] = field(default_factory=list)
     otherwise: float = 0.03
     deadline: float = 60.0
     arrays: list[Array] = field(default_factory=list)
 
-    async def deliver(
+    def deliver(
         self,
         upstream: str,
         events: Sequence[Outgoing],
         headers: Sequence[tuple[str, str]],
         hasty: bool,
+        done: Done,
         give_up: float | None = None,
-    ) -> list[EventStatus] | Undelivered:
+    ) -> None:
         """Take an array; a failure is known by its id alone, as from the real one."""
         array = Array(now(), list(events), tuple(headers), hasty)
+        self.group.create_task(self._play(upstream, array, done, give_up))
+
+    async def _play(self, upstream: str, array: Array, done: Done, give_up: float | None) -> None:
+        done(await self._end_of(upstream, array, give_up))
+
+    async def _end_of(self, upstream: str, array: Array, give_up: float | None) -> list[EventStatus] | Undelivered:
+        events = array.events
         give_up = give_up or now() + self.deadline
         self.arrays.append(array)
         await asyncio.sleep(self.takes.pop(0) if self.takes else self.otherwise)
         array.ended = now()
         kinds = [each.stream for each in events]
-        if "bug" in kinds:
-            raise KeyError("a bug")
         for kind, failure in WHOLE.items():
             if kind in kinds:
                 return Undelivered(upstream, "eqiad", failure, f"there is {kind} in it", give_up)
@@ -114,10 +122,10 @@ async def coalescing(
     *takes: float, otherwise: float = 0.03, **limits: object
 ) -> AsyncIterator[tuple[Coalescer, ScriptedDelivery, asyncio.TaskGroup]]:
     """Run a coalescer; yield it, who delivers for it, and a group for those who call it."""
-    delivery = ScriptedDelivery(list(takes), otherwise)
-    coalescer = Coalescer(delivery, {"main": Coalesce.model_validate({"linger": "5ms", **limits})}, now)
     async with asyncio.TaskGroup() as tasks:
-        coalescer.start(tasks)
+        delivery = ScriptedDelivery(tasks, list(takes), otherwise)
+        coalesce = Coalesce.model_validate({"linger": "5ms", **limits})
+        coalescer = Coalescer(delivery, {"main": coalesce}, Recorder(), now)
         yield coalescer, delivery, tasks
     assert coalescer._rooms == {}
 
@@ -141,6 +149,20 @@ class Caller:
         return [each.status for each in self.statuses]
 
 
+async def statuses_from(
+    coalescer: Coalescer, events: Sequence[Outgoing], headers: Headers = AGENT, *, hasty: bool = False
+) -> list[EventStatus]:
+    """POST these events now; return what became of each."""
+    ended: asyncio.Future[Sequence[EventStatus]] = asyncio.get_running_loop().create_future()
+
+    def done(statuses: Sequence[EventStatus]) -> None:
+        if not ended.cancelled():
+            ended.set_result(statuses)
+
+    coalescer.deliver("main", events, headers, hasty, done)
+    return list(await ended)
+
+
 async def call(
     caller: Caller,
     coalescer: Coalescer,
@@ -153,7 +175,7 @@ async def call(
     """POST these events at this time."""
     await asyncio.sleep(at - now())
     caller.came = now()
-    caller.statuses = await coalescer.deliver("main", events, headers, hasty)
+    caller.statuses = await statuses_from(coalescer, events, headers, hasty=hasty)
     caller.answered = now()
 
 

@@ -13,15 +13,17 @@ from typing import Any
 
 from starlette.types import ASGIApp
 
-from sidecar.listener import Limits, bind, make_server
+from sidecar.listener import Limits
+from sidecar.request import Taker
 from sidecar.runtime import Runtime, Settings
+from sidecar.server import bind, make_server
 from tests.fakes import Answer, connected, eventually
 
 
 @contextlib.asynccontextmanager
-async def serving(app: ASGIApp, limits: Limits | None = None) -> AsyncIterator[str]:
-    """Serve `app` by the listener's protocol; yield its address."""
-    server = make_server(app, 1.0, limits)
+async def serving(app: ASGIApp, limits: Limits | None = None, taker: Taker | None = None) -> AsyncIterator[str]:
+    """Serve `app`, and events by `taker`, by the listener's protocol; yield its address."""
+    server = make_server(app, 1.0, limits, taker)
     server.config.load()
     listening = await asyncio.get_running_loop().create_server(
         lambda: server.config.http_protocol_class(  # type: ignore[call-arg]

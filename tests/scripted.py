@@ -11,12 +11,14 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from sidecar.batching import Headers
 from sidecar.config import Timeouts, Upstream
-from sidecar.delivery import Delivery, Undelivered
+from sidecar.delivery import Delivery
 from sidecar.endpoints import Address, Pool
 from sidecar.event import Outgoing
-from sidecar.eventgate import Attempt, EventGate
+from sidecar.eventgate import Attempt, Done, EventGate, Result
 from sidecar.health import Health
+from sidecar.journey import Undelivered
 from sidecar.results import EventStatus, Outcome
 from sidecar.retry import Failed, FailureClass
 from sidecar.telemetry import Happening, Telemetry
@@ -101,7 +103,6 @@ class ScriptedEventGate(EventGate):
         self._acts = list(acts)
         self._otherwise = otherwise
         self.posts: list[Posted] = []
-        self.drained = False
         self.closed = False
 
     @property
@@ -114,25 +115,41 @@ class ScriptedEventGate(EventGate):
         """Those that were sent."""
         return [each for each in self.posts if each.sent < NEVER]
 
-    async def post(
+    def post(
         self,
         events: Sequence[Outgoing],
         headers: Sequence[tuple[str, str]],
         hasty: bool,
         seconds: float,
-        attempt: Attempt,
-    ) -> list[EventStatus] | Failed:
+        tasks: asyncio.TaskGroup,
+        done: Done,
+    ) -> Attempt:
         """Do as the script says, within the time limits of a real one; a success is `described` by who took it."""
         del headers, hasty
+        attempt = Attempt(events, done)
+        attempt.connecting = tasks.create_task(self._play(attempt, seconds))
+        return attempt
+
+    def give_up(self, attempt: Attempt) -> None:
+        """Stop playing."""
+        attempt.done = None
+        if attempt.connecting is not None:
+            attempt.connecting.cancel()
+
+    async def _play(self, attempt: Attempt, seconds: float) -> None:
+        result = await self._end_of(attempt, seconds)
+        if attempt.done is not None:
+            attempt.done(result)
+
+    async def _end_of(self, attempt: Attempt, seconds: float) -> Result:
+        events = attempt.events
         act = self._acts.pop(0) if self._acts else self._otherwise
         took = f"{self._name} {len(self.posts)}".encode()
         posted = Posted(tuple(event.body for event in events), now(), took=took)
         self.posts.append(posted)
         posted.end = await self._meet(act, posted, min(seconds, self._limits.attempt), attempt)
         posted.ended = now()
-        if isinstance(posted.end, Exception):
-            raise posted.end
-        return posted.end or [EventStatus(event.index, "success", Outcome.DELIVERED, took) for event in events]
+        return posted.end or [EventStatus("success", Outcome.DELIVERED, took) for _ in events]
 
     async def _meet(self, act: Act, posted: Posted, limit: float, attempt: Attempt) -> Failed | Exception | None:
         never_sent = isinstance(act.end, Failed) and act.end.failure is FailureClass.NEVER_SENT
@@ -145,11 +162,7 @@ class ScriptedEventGate(EventGate):
             return Failed(FailureClass.AMBIGUOUS, "no answer in time")
         return act.end
 
-    async def drain(self) -> None:
-        """Nothing is ever kept open."""
-        self.drained = True
-
-    async def aclose(self) -> None:
+    def close(self) -> None:
         """Nothing is ever kept open."""
         self.closed = True
 
@@ -216,9 +229,18 @@ class Seen:
     unreachable: bool = False
 
 
+async def result_from(
+    delivery: Delivery, events: Sequence[Outgoing], headers: Headers = (), *, hasty: bool = False
+) -> list[EventStatus] | Undelivered:
+    """Deliver events, and return how that ended."""
+    ended: asyncio.Future[list[EventStatus] | Undelivered] = asyncio.get_running_loop().create_future()
+    delivery.deliver("main", events, headers, hasty, ended.set_result)
+    return await ended
+
+
 async def status_from(delivery: Delivery) -> EventStatus:
     """Deliver the event, and return what became of it."""
-    result = await delivery.deliver("main", [EVENT], [], hasty=False)
+    result = await result_from(delivery, [EVENT])
     return result.status_of(EVENT) if isinstance(result, Undelivered) else result[0]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import io
 import json
@@ -14,7 +13,8 @@ from starlette.types import Receive, Scope, Send
 
 from sidecar.app import Capacity, EventsEndpoint, make_admin_app, make_intake_app
 from sidecar.errors import EmptyBody, MalformedBody
-from sidecar.intake import MAX_BODY_BYTES, Intake, Post
+from sidecar.intake import MAX_BODY_BYTES, Intake, Post, Reply
+from sidecar.listener import Limits
 from sidecar.results import Answer
 from sidecar.telemetry import Telemetry, make_log
 from tests.fakes import Answer as Seen
@@ -28,24 +28,31 @@ LAST = b"0\r\n\r\n"
 
 
 class FakeIntake(Intake):
-    """Notes what it is given; answers 201 at once, or when `release` is set, or raises `error`."""
+    """Notes what it is given; answers 201 at once, or where it `holds` when released, or raises `error`."""
 
     def __init__(self) -> None:
         """It needs none of what the real one stands on."""
         self.taken: list[Post] = []
         self.finished = 0
-        self.release = asyncio.Event()
-        self.release.set()
+        self.holds = False
+        self._held: list[Reply] = []
         self.error: Exception | None = None
 
-    async def take(self, post: Post) -> Answer:
+    def take(self, post: Post, reply: Reply) -> None:
         """Take a POST."""
         self.taken.append(post)
-        await self.release.wait()
         if self.error is not None:
             raise self.error
-        self.finished += 1
-        return Answer(201, "All 1 out of 1 events were accepted.", "delivered")
+        self._held.append(reply)
+        if not self.holds:
+            self.release()
+
+    def release(self) -> None:
+        """Answer what is held."""
+        self.holds = False
+        while self._held:
+            self.finished += 1
+            self._held.pop(0)(Answer(201, "All 1 out of 1 events were accepted.", "delivered"))
 
 
 @dataclass
@@ -64,21 +71,21 @@ class Face:
 
 
 @contextlib.asynccontextmanager
-async def face(capacity: Capacity | None = None) -> AsyncIterator[Face]:
+async def face(capacity: Capacity | None = None, limits: Limits | None = None) -> AsyncIterator[Face]:
     """Serve the producers' face; afterwards nothing is in flight any more."""
     log = io.StringIO()
     intake, telemetry = FakeIntake(), Telemetry([], make_log(log))
     events = EventsEndpoint(intake, telemetry, capacity)
-    async with serving(make_intake_app(events)) as address:
+    async with serving(make_intake_app(), limits, events) as address:
         shown = Face(intake, events, telemetry, log, address)
         yield shown
         await eventually(lambda: shown.held() == (0, 0))
 
 
 @contextlib.asynccontextmanager
-async def talking(capacity: Capacity | None = None) -> AsyncIterator[tuple[Client, Face]]:
+async def talking(limits: Limits | None = None) -> AsyncIterator[tuple[Client, Face]]:
     """One connection to the producers' face."""
-    async with face(capacity) as shown, connected(shown.address) as client:
+    async with face(limits=limits) as shown, connected(shown.address) as client:
         yield client, shown
 
 
@@ -236,7 +243,7 @@ async def test_a_body_without_end_is_hung_up_on() -> None:
 @pytest.mark.parametrize("start", [post(b"half a body")[:-3], chunked(b"half")], ids=["announced", "chunked"])
 async def test_a_slow_body_is_refused(start: bytes) -> None:
     """A body that does not come to an end in its time is told so, and the connection ends."""
-    async with talking(Capacity(body_seconds=0.05)) as (client, shown):
+    async with talking(Limits(body_seconds=0.05)) as (client, shown):
         await client.send(start)
         answer = await client.answer()
         assert (answer.status, answer.reason, answer.headers["connection"]) == (
@@ -252,7 +259,7 @@ async def test_a_slow_body_is_refused(start: bytes) -> None:
 async def test_too_many_requests_are_asked_to_come_back() -> None:
     """One more than is held at once gets 503 and `Retry-After: 1`; the others are answered, and then so is it."""
     async with face(Capacity(requests=2)) as shown, contextlib.AsyncExitStack() as stack:
-        shown.intake.release.clear()
+        shown.intake.holds = True
         held = [await stack.enter_async_context(connected(shown.address)) for _ in range(2)]
         for client in held:
             await client.send(post(b"{}"))
@@ -262,7 +269,7 @@ async def test_too_many_requests_are_asked_to_come_back() -> None:
         words = "2 requests are being answered already; try again in a second"
         assert (answer.status, answer.headers["retry-after"]) == (503, "1")
         assert answer.json == error(503, "overloaded", "ServiceUnavailable", words)
-        shown.intake.release.set()
+        shown.intake.release()
         assert [(await client.answer()).status for client in held] == [201, 201]
         assert (await held[0].post(b"{}")).status == 201
 
@@ -271,7 +278,7 @@ async def test_too_many_requests_are_asked_to_come_back() -> None:
 async def test_too_many_bytes_are_asked_to_come_back(data: bytes) -> None:
     """What would be more than is held at once gets 503, whether or not it said how long it is."""
     async with face(Capacity(bytes=100)) as shown, connected(shown.address) as first:
-        shown.intake.release.clear()
+        shown.intake.holds = True
         await first.send(post(b"x" * 60))
         await eventually(lambda: shown.held() == (1, 60))
         async with connected(shown.address) as second:
@@ -280,7 +287,7 @@ async def test_too_many_bytes_are_asked_to_come_back(data: bytes) -> None:
         words = "100 bytes are held already; try again in a second"
         assert (answer.status, answer.headers["retry-after"]) == (503, "1")
         assert answer.json == error(503, "overloaded", "ServiceUnavailable", words)
-        shown.intake.release.set()
+        shown.intake.release()
         assert (await first.answer()).status == 201
 
 
@@ -302,11 +309,11 @@ async def test_a_client_that_leaves_in_its_body_leaves_nothing(data: bytes) -> N
 async def test_a_client_that_leaves_does_not_cancel_its_delivery() -> None:
     """Once a request is complete its events are delivered, whether or not anybody awaits the answer."""
     async with face() as shown:
-        shown.intake.release.clear()
+        shown.intake.holds = True
         async with connected(shown.address) as client:
             await client.send(post(b"{}"))
             await eventually(lambda: len(shown.intake.taken) == 1)
-        shown.intake.release.set()
+        shown.intake.release()
         await eventually(lambda: shown.intake.finished == 1)
 
 

@@ -136,6 +136,14 @@ def rider(*ids: str, since: float = 0.0, size: int = 1) -> Rider:
     return Rider([Outgoing(index, b"1" * size, each, "s") for index, each in enumerate(ids)], (), since)
 
 
+def busy_room() -> Room[Rider]:
+    """A room out of which many events have left, and not come back."""
+    busy = room()
+    let_in(busy, rider(*map(str, range(100, 200))))
+    assert len(busy.board(0.0)) == 1
+    return busy
+
+
 def let_in(waiting: Room[Rider], *riders: Rider) -> None:
     """Let them wait, one after the other."""
     for each in riders:
@@ -145,7 +153,7 @@ def let_in(waiting: Room[Rider], *riders: Rider) -> None:
 def test_an_empty_room_stays_empty() -> None:
     """Where nobody waits nobody leaves, and there is no departure to wait for."""
     empty = room()
-    assert (empty.board(99.0), empty.next_departure, empty.under_way, empty.empty) == ([], None, 0, True)
+    assert (empty.board(99.0), empty.next_departure, empty.empty) == ([], None, True)
 
 
 def test_one_leaves_at_once_when_nothing_is_under_way() -> None:
@@ -153,20 +161,30 @@ def test_one_leaves_at_once_when_nothing_is_under_way() -> None:
     waiting, first = room(), rider("a")
     waiting.enter(first)
     assert waiting.board(0.0) == [first]
-    assert (waiting.under_way, waiting.next_departure, waiting.empty) == (1, None, False)
-    waiting.under_way -= 1
+    assert (waiting.next_departure, waiting.empty) == (None, False)
+    waiting.come_back([first])
     assert waiting.empty
 
 
-def test_all_that_wait_leave_when_the_one_under_way_returns() -> None:
+def test_all_that_wait_leave_when_those_under_way_return() -> None:
     """They leave together, in the order in which they came."""
-    waiting, riders = room(), [rider(each) for each in "abcd"]
-    let_in(waiting, riders[0])
-    assert waiting.board(0.0) == riders[:1]
-    let_in(waiting, *riders[1:3])
+    waiting, first, *riders = room(), rider("a", "b", "c"), *(rider(each) for each in "de")
+    let_in(waiting, first)
+    assert waiting.board(0.0) == [first]
+    let_in(waiting, *riders)
     assert waiting.board(0.0) == []
-    waiting.under_way -= 1
-    assert waiting.board(0.0) == riders[1:3]
+    waiting.come_back([first])
+    assert waiting.board(0.0) == riders
+
+
+@pytest.mark.parametrize(("waiting_events", "leave"), [(1, 0), (2, 2), (3, 3)])
+def test_as_many_as_are_under_way_leave_too(waiting_events: int, leave: int) -> None:
+    """While two events are under way two more leave together, so that EventGate is never short of work."""
+    waiting = room(max_events=9)
+    let_in(waiting, rider("a", "b"))
+    assert len(waiting.board(0.0)) == 1
+    let_in(waiting, *(rider(str(number)) for number in range(waiting_events)))
+    assert len(waiting.board(0.0)) == leave
 
 
 @pytest.mark.parametrize(
@@ -180,8 +198,7 @@ def test_all_that_wait_leave_when_the_one_under_way_returns() -> None:
 )
 def test_nobody_waits_longer_than_linger(now: float, leave: int) -> None:
     """Once the oldest has waited for `linger` it leaves, and takes along even those who have just come."""
-    waiting = room()
-    waiting.under_way = 1
+    waiting = busy_room()
     let_in(waiting, rider("a"), rider("b", since=now))
     assert waiting.next_departure == 0.005
     assert len(waiting.board(now)) == leave
@@ -200,8 +217,7 @@ def test_nobody_waits_longer_than_linger(now: float, leave: int) -> None:
 )
 def test_an_array_leaves_when_it_is_full(sizes: list[int], leave: int) -> None:
     """By events or by bytes, whatever is under way; what does not fit in any more stays."""
-    waiting = room()
-    waiting.under_way = 1
+    waiting = busy_room()
     let_in(waiting, *(rider(str(number), size=size) for number, size in enumerate(sizes)))
     assert len(waiting.board(0.0)) == leave
 
@@ -213,13 +229,12 @@ def test_a_request_is_never_torn_apart() -> None:
     let_in(waiting, large, small, fits_not, last)
     assert [waiting.board(0.0), waiting.board(0.0)] == [[large], [small, last]]
     assert waiting.board(0.0) == [fits_not]
-    assert (waiting.board(9.0), waiting.under_way) == ([], 3)
+    assert waiting.board(9.0) == []
 
 
 def test_what_has_left_counts_no_more() -> None:
     """Who stays behind waits for its own `linger`, and the room is as full as those are many."""
-    waiting = room()
-    waiting.under_way = 1
+    waiting = busy_room()
     let_in(waiting, rider("a", "b", size=30), rider("c", "d", since=0.002, size=20))
     assert len(waiting.board(0.002)) == 1
     assert (waiting.board(0.006), waiting.next_departure) == ([], 0.007)
@@ -228,8 +243,7 @@ def test_what_has_left_counts_no_more() -> None:
 
 def test_two_of_one_id_never_travel_together() -> None:
     """The second goes with the next array, and those behind it are not held up."""
-    waiting, first, again, other = room(), rider("a", "b"), rider("b"), rider("c")
-    waiting.under_way = 1
+    waiting, first, again, other = busy_room(), rider("a", "b"), rider("b"), rider("c")
     let_in(waiting, first, again, other)
     assert waiting.board(0.005) == [first, other]
     assert waiting.board(0.005) == [again]

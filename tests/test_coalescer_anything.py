@@ -10,11 +10,9 @@ import looptime
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sidecar.coalescer import Coalescer
-from sidecar.config import Coalesce
 from sidecar.event import Outgoing
 from sidecar.results import EventStatus
-from tests.callers import Array, Caller, ScriptedDelivery, call, coalescing, event
+from tests.callers import Array, Caller, call, coalescing, event, statuses_from
 
 thoroughly = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
@@ -75,8 +73,8 @@ async def play(case: Case) -> tuple[list[Caller], list[Array]]:
 
 async def one_by_one(events: Sequence[Outgoing]) -> list[EventStatus]:
     """Return what is said of each event where it is sent alone."""
-    alone = Coalescer(ScriptedDelivery(), {"main": Coalesce()})
-    return [status for each in events for status in await alone.deliver("main", [each], (), hasty=False)]
+    async with coalescing() as (alone, _, _):
+        return [status for each in events for status in await statuses_from(alone, [each])]
 
 
 @thoroughly

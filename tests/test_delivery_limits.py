@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 
 import pytest
 
-from sidecar.event import Outgoing
-from sidecar.eventgate import Attempt
+from sidecar.eventgate import Attempt, Result
 from sidecar.health import Health
-from sidecar.results import EventStatus
-from sidecar.retry import Failed, FailureClass
+from sidecar.retry import FailureClass
 from sidecar.telemetry import HealthChanged, Resent
 from tests.scripted import (
     CODFW,
@@ -264,18 +261,11 @@ async def test_the_first_events_wait_for_the_first_round(found_at: float, deadli
 class Stubborn(ScriptedEventGate):
     """Sends, and ends long after it should."""
 
-    async def post(
-        self,
-        events: Sequence[Outgoing],
-        headers: Sequence[tuple[str, str]],
-        hasty: bool,
-        seconds: float,
-        attempt: Attempt,
-    ) -> list[EventStatus] | Failed:
+    async def _end_of(self, attempt: Attempt, seconds: float) -> Result:
         """Take 9 s, whatever the limit."""
         attempt.sent_at = now()
         await asyncio.sleep(9.0)
-        return await super().post(events, headers, hasty, seconds, attempt)
+        return await super()._end_of(attempt, seconds)
 
 
 @pytest.mark.parametrize("stubborn", [False, True], ids=["an attempt as long as the deadline", "one that overruns it"])

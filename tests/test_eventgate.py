@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from sidecar.eventgate import MAX_REPLY_BYTES
+from sidecar.connection import MAX_REPLY_BYTES
 from tests.fakes import (
     Answer,
     Authority,

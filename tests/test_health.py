@@ -324,6 +324,7 @@ def test_doubt_that_is_cleared_is_no_return() -> None:
         pytest.param([0.002] * 100, 1.5, 0.1, id="quick answers"),
         pytest.param([0.002] * 191 + [9.0] * 9, 1.5, 0.1, id="less than five in a hundred slow: one busy moment"),
         pytest.param([0.002] * 189 + [0.2] * 11, 1.5, 0.6, id="more than five in a hundred slow"),
+        pytest.param([9.0] * 150 + [0.002] * 195 + [9.0] * 5, 1.5, 0.1, id="what was long ago is forgotten"),
         pytest.param([2.0] * 100, 1.5, 1.5, id="slower than an attempt may take"),
         pytest.param([], 0.05, 0.05, id="an attempt shorter than the least"),
     ],
@@ -331,7 +332,8 @@ def test_doubt_that_is_cleared_is_no_return() -> None:
 def test_when_an_answer_is_late(seconds: list[float], attempt: float, late_after: float) -> None:
     """Late is three times the p95 of the last answers, at least 100 ms, at most an attempt."""
     standing = Standing(HEALTHY)
-    standing.seconds.extend(seconds)
+    for each in seconds:
+        judge().answered(standing, each, now=1.0)
     assert judge().suspect_after(standing, attempt) == pytest.approx(late_after)
 
 

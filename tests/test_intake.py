@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
+import functools
 import io
 import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -14,15 +14,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sidecar.batching import Headers
-from sidecar.coalescer import Coalescer
+from sidecar.coalescer import Coalescer, Done
 from sidecar.errors import BodyTooLarge, EmptyBody, MalformedBody
 from sidecar.event import Outgoing
 from sidecar.intake import Intake, Post
 from sidecar.loader import read
-from sidecar.results import EventStatus, Outcome, failed
+from sidecar.results import Answer, EventStatus, Outcome, failed
 from sidecar.routing import Router
 from sidecar.telemetry import Telemetry, make_log
-from tests.fakes import PATIENCE
 
 ROUTES = """
 version: 1
@@ -69,33 +68,31 @@ class FakeCoalescer(Coalescer):
     def __init__(self) -> None:
         """It needs none of what the real one stands on."""
         self.sent: list[tuple[str, bytes, tuple[tuple[str, str], ...], bool]] = []
-        self.meet: asyncio.Barrier | None = None
-        """Where it is set, so many deliveries must be under way at once before any of them ends."""
+        self.meet = 1
+        """So many deliveries must be under way at once before any of them ends."""
+        self.held: list[Callable[[], None]] = []
         self.says: dict[str, str] = {}
         """Stream → `invalid` or `error`; others succeed."""
 
-    async def deliver(
-        self,
-        upstream: str,
-        events: Sequence[Outgoing],
-        headers: Headers,
-        hasty: bool,
-    ) -> list[EventStatus]:
+    def deliver(self, upstream: str, events: Sequence[Outgoing], headers: Headers, hasty: bool, done: Done) -> None:
         """Take events."""
         body = b"[" + b",".join(event.body for event in events) + b"]"
         self.sent.append((upstream, body, tuple(headers), hasty))
-        if self.meet is not None:
-            await self.meet.wait()
-        return [self._status(upstream, event) for event in events]
+        answer = functools.partial(done, [self._status(upstream, event) for event in events])
+        self.held.append(answer)
+        if len(self.held) >= self.meet:
+            for each in self.held:
+                each()
+            self.held.clear()
 
     def _status(self, upstream: str, event: Outgoing) -> EventStatus:
         match self.says.get(event.stream):
             case "invalid":
                 described = b'{"status":"invalid","event":%b,"context":%b}' % (event.body, json.dumps(AJV).encode())
-                return EventStatus(event.index, "invalid", Outcome.INVALID, described, upstream=upstream)
+                return EventStatus("invalid", Outcome.INVALID, described, upstream=upstream)
             case "error":
-                return failed(event.index, event.body, "nobody answers", unreachable=True)
-        return EventStatus(event.index, "success", Outcome.DELIVERED, upstream=upstream, endpoint="one")
+                return failed(event.body, "nobody answers", unreachable=True)
+        return EventStatus("success", Outcome.DELIVERED, upstream=upstream, endpoint="one")
 
 
 class Desk:
@@ -118,8 +115,9 @@ class Desk:
     async def take_bytes(self, body: bytes, **more: Json) -> Json:
         """Take a body as it is."""
         values = {"content_type": "application/json", "content_encoding": "", "hasty": False, "headers": ()}
-        async with asyncio.timeout(PATIENCE):
-            answer = await self._intake.take(Post(body, **{**values, **more}))
+        answers: list[Answer] = []
+        self._intake.take(Post(body, **{**values, **more}), answers.append)
+        (answer,) = answers
         return answer.status, answer.reason, answer.outcome, json.loads(answer.body) if answer.body else None
 
     def counted(self) -> dict[tuple[str, str], float]:
@@ -241,7 +239,7 @@ async def test_an_array_is_split_and_merged_in_its_order() -> None:
 async def test_upstreams_are_served_side_by_side() -> None:
     """Neither upstream's events wait for the other's: both deliveries are under way before either ends."""
     desk = Desk()
-    desk.delivery.meet = asyncio.Barrier(2)
+    desk.delivery.meet = 2
     status, *_ = await desk.take(event("live", "1"), event("score", "2"))
     assert status == 201
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
 from collections.abc import AsyncIterator
 
 import pytest
 from starlette.types import Receive, Scope, Send
 
-from sidecar.errors import SettingError
-from sidecar.listener import Limits, bind, headers_of, make_server
+from sidecar.listener import Limits
+from sidecar.request import EventsRequest
 from sidecar.results import Answer
 from tests.fakes import PATIENCE, Client, connected, eventually, post
 from tests.running import serving
@@ -28,17 +27,58 @@ NOT_HTTP: dict[str, object] = {
 }
 
 
+HELD, LAST = "/v1/events?held", "/v1/events?last"
+TARGETS = pytest.mark.parametrize("held", [HELD, "/held"], ids=["events", "ASGI"])
+
+
 class Echo:
-    """An application that answers with what it read, and holds back the answer to `/held` until told."""
+    """Answers with what it read, events as their taker, all else as an application; holds back what asks for it."""
 
     def __init__(self) -> None:
         """Nothing is held yet."""
-        self.release = asyncio.Event()
+        self._released = asyncio.Event()
+        self._held: list[EventsRequest] = []
         self.under_way = 0
         self.finished = 0
 
+    def release(self) -> None:
+        """Answer what is held, and hold nothing any more."""
+        self._released.set()
+        for request in self._held:
+            self._answer(request)
+
+    def begins(self, _: EventsRequest) -> None:
+        """Take a POST of events."""
+        self.under_way += 1
+
+    def part(self, request: EventsRequest, chunk: bytes) -> None:
+        """Keep it."""
+        request.chunks.append(chunk)
+
+    def complete(self, request: EventsRequest) -> None:
+        """Answer it, now or when it is released."""
+        if request.query == b"held" and not self._released.is_set():
+            self._held.append(request)
+        else:
+            self._answer(request)
+
+    def too_slow(self, request: EventsRequest, seconds: float) -> None:
+        """Say so."""
+        self.under_way -= 1
+        request.answer(Answer(408, f"Not within {seconds:g} s.", "refused"), close=True)
+
+    def gone(self, _: EventsRequest) -> None:
+        """Forget it."""
+        self.under_way -= 1
+
+    def _answer(self, request: EventsRequest) -> None:
+        body = b"".join(request.chunks)
+        self.under_way -= 1
+        self.finished += 1
+        request.answer(Answer(201, f"Read {len(body)} bytes.", "delivered", body), close=request.query == b"last")
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
+        """Answer any other request."""
         self.under_way += 1
         try:
             body = b""
@@ -50,12 +90,9 @@ class Echo:
                 body += message.get("body", b"")
                 more = message.get("more_body", False)
             if scope["path"] == "/held":
-                await self.release.wait()
-            reason = f"Read {len(body)} bytes."
+                await self._released.wait()
             headers = [(b"content-length", b"%d" % len(body))]
-            if scope["path"] == "/last":
-                headers.append((b"connection", b"close"))
-            await send({"type": "http.response.start", "status": 201, "reason": reason, "headers": headers})
+            await send({"type": "http.response.start", "status": 201, "headers": headers})
             await send({"type": "http.response.body", "body": body})
             self.finished += 1
         finally:
@@ -66,7 +103,7 @@ class Echo:
 async def talking(limits: Limits | None = None) -> AsyncIterator[tuple[Client, Echo]]:
     """One connection to an `Echo`; afterwards the listener has forgotten it."""
     echo = Echo()
-    async with serving(echo, limits) as address, connected(address) as client:
+    async with serving(echo, limits, echo) as address, connected(address) as client:
         yield client, echo
 
 
@@ -79,7 +116,7 @@ def refusal(detail: str = "Invalid HTTP request received.") -> dict[str, object]
 
 
 async def test_the_reason_phrase_reaches_the_client() -> None:
-    """What an application says in `reason` stands in the status line; ASGI alone has no word for it."""
+    """What became of events stands in the status line, as EventGate has it."""
     async with talking() as (client, _):
         answer = await client.post(b"four")
         assert (answer.status, answer.reason, answer.body) == (201, "Read 4 bytes.", b"four")
@@ -99,9 +136,9 @@ async def test_a_connection_serves_many_requests() -> None:
 
 
 async def test_an_answer_may_end_the_connection() -> None:
-    """An application that says `connection: close` is taken at its word."""
+    """Whoever takes events may say that nothing follows the answer."""
     async with talking() as (client, _):
-        answer = await client.post(b"x", "/last")
+        answer = await client.post(b"x", LAST)
         assert (answer.body, answer.headers["connection"]) == (b"x", "close")
         assert await client.rest() == b""
 
@@ -141,12 +178,13 @@ async def test_the_answer_to_head_has_no_body() -> None:
         assert (await client.post(b"next")).body == b"next"
 
 
-async def test_pipelined_requests_are_answered_in_order() -> None:
+@TARGETS
+async def test_pipelined_requests_are_answered_in_order(held: str) -> None:
     """Two requests in one write get two answers, the first one's first."""
     async with talking() as (client, echo):
-        await client.send(post(b"first", "/held") + post(b"second"))
-        await eventually(lambda: echo.under_way == 1)
-        echo.release.set()
+        await client.send(post(b"first", held) + post(b"second"))
+        await eventually(lambda: echo.under_way > 0)
+        echo.release()
         assert [(await client.answer()).body, (await client.answer()).body] == [b"first", b"second"]
 
 
@@ -155,6 +193,37 @@ async def test_connect_is_a_request_and_no_tunnel() -> None:
     async with talking() as (client, _):
         await client.send(b"CONNECT / HTTP/1.1\r\nhost: x\r\n\r\nGET / HTTP/1.1\r\n\r\n")
         assert (await client.answer()).headers["connection"] == "close"
+        assert await client.rest() == b""
+
+
+async def test_thousands_of_pipelined_requests_are_answered() -> None:
+    """However many came in one piece, each has its answer, and none is a level deeper than the one before."""
+    async with talking() as (client, echo):
+        await client.send(post(b"x") * 3000)
+        for _ in range(3000):
+            assert (await client.answer()).body == b"x"
+        assert echo.finished == 3000
+
+
+async def test_requests_of_both_kinds_are_answered_in_order() -> None:
+    """Events and other requests on one connection keep their order, whichever is held up."""
+    async with talking() as (client, echo):
+        targets = [HELD, "/other", "/v1/events", "/held", "/v1/events"]
+        await client.send(b"".join(post(b"%d" % number, target) for number, target in enumerate(targets)))
+        await eventually(lambda: echo.under_way > 0)
+        echo.release()
+        assert [(await client.answer()).body for _ in targets] == [b"0", b"1", b"2", b"3", b"4"]
+
+
+async def test_a_client_may_close_its_half_after_its_last_request() -> None:
+    """A client that says it will send nothing more still gets its answer, and then the end."""
+    async with talking() as (client, echo):
+        await client.send(post(b"x", HELD))
+        client.writer.write_eof()
+        await eventually(lambda: echo.under_way == 1)
+        echo.release()
+        answer = await client.answer()
+        assert (answer.body, answer.headers["connection"]) == (b"x", "close")
         assert await client.rest() == b""
 
 
@@ -207,13 +276,14 @@ async def test_what_is_no_http_is_refused_in_eventgates_shape(data: bytes) -> No
         assert await client.rest() == b""
 
 
-async def test_rubbish_behind_a_request_does_not_cost_it_its_answer() -> None:
+@TARGETS
+async def test_rubbish_behind_a_request_does_not_cost_it_its_answer(held: str) -> None:
     """A refusal never stands where an earlier answer is awaited: that one comes, and then the end."""
     async with talking() as (client, echo):
-        await client.send(post(b"first", "/held") + b"\x00 rubbish\r\n\r\n")
+        await client.send(post(b"first", held) + b"\x00 rubbish\r\n\r\n")
         await eventually(lambda: echo.under_way == 1)
         await client.send(b"and more\r\n\r\n")
-        echo.release.set()
+        echo.release()
         answer = await client.answer()
         assert (answer.body, answer.headers["connection"]) == (b"first", "close")
         assert await client.rest() == b""
@@ -306,7 +376,7 @@ async def test_a_body_that_nobody_reads_does_not_hold_its_connection() -> None:
 async def test_a_client_that_vanishes_leaves_nothing_behind(data: bytes) -> None:
     """However far a request got, its connection and its task are gone when its client is."""
     echo = Echo()
-    async with serving(echo) as address:
+    async with serving(echo, taker=echo) as address:
         async with connected(address) as client:
             await client.send(data)
         await eventually(lambda: echo.under_way == 0)
@@ -314,84 +384,13 @@ async def test_a_client_that_vanishes_leaves_nothing_behind(data: bytes) -> None
             assert (await other.post(b"others")).body == b"others"
 
 
-async def test_a_client_that_vanishes_does_not_cancel_its_request() -> None:
+@TARGETS
+async def test_a_client_that_vanishes_does_not_cancel_its_request(held: str) -> None:
     """What an application began, it finishes, though nobody awaits the answer any more."""
     echo = Echo()
-    async with serving(echo) as address:
+    async with serving(echo, taker=echo) as address:
         async with connected(address) as client:
-            await client.send(post(b"x", "/held"))
+            await client.send(post(b"x", held))
             await eventually(lambda: echo.under_way == 1)
-        echo.release.set()
+        echo.release()
         await eventually(lambda: echo.finished == 1)
-
-
-# --- addresses, headers, the end ---
-
-
-@pytest.mark.parametrize("address", ["", "8888", ":8888", "localhost:", "localhost:http", "localhost:65536", "a:-1"])
-def test_what_is_no_address_is_refused_with_an_example(address: str) -> None:
-    """A wrong `--listen` is answered with how to write it."""
-    with pytest.raises(SettingError) as raised:
-        bind(address)
-    assert str(raised.value) == f"{address!r} is no address; write host:port, as 127.0.0.1:8888"
-
-
-def test_an_address_in_use_is_named() -> None:
-    """Who starts a second sidecar reads which address is taken."""
-    with socket.socket() as other:
-        other.bind(("127.0.0.1", 0))
-        other.listen()
-        address = f"127.0.0.1:{other.getsockname()[1]}"
-        with pytest.raises(SettingError) as raised:
-            bind(address)
-    assert str(raised.value) == f"cannot listen on {address}: Address already in use"
-
-
-def test_a_name_without_an_address_is_named() -> None:
-    """A host that cannot be found is a setting to mend, not a traceback."""
-    with pytest.raises(SettingError, match=r"^cannot listen on no-such-host\.invalid:0: "):
-        bind("no-such-host.invalid:0")
-
-
-def test_ipv6_is_written_in_brackets() -> None:
-    """`[::1]:8888` listens on IPv6's loopback."""
-    with bind("[::1]:0") as listening:
-        assert listening.getsockname()[0] == "::1"
-
-
-def test_headers_say_how_the_request_ended() -> None:
-    """Every answer names its outcome; only one with a body has a type, only one to repeat has a time."""
-    assert headers_of(Answer(201, "fine", "delivered; upstream=staging")) == [
-        (b"x-eventgate-sidecar", b"delivered; upstream=staging"),
-        (b"content-length", b"0"),
-    ]
-    assert headers_of(Answer(503, "later", "failed", b"{}", retry_after=1)) == [
-        (b"x-eventgate-sidecar", b"failed"),
-        (b"content-length", b"2"),
-        (b"content-type", b"application/json; charset=utf-8"),
-        (b"retry-after", b"1"),
-    ]
-
-
-def test_requests_under_way_have_at_least_their_time_on_stop() -> None:
-    """A deadline of 4 s and a half is not rounded down to 4 s when the sidecar stops."""
-    assert make_server(Echo(), 4.5).config.timeout_graceful_shutdown == 5
-
-
-async def test_a_server_that_stops_finishes_what_is_under_way() -> None:
-    """Told to exit, it takes no new connection and answers the request it has."""
-    echo = Echo()
-    server, listening = make_server(echo, 5.0), bind("127.0.0.1:0")
-    address = f"127.0.0.1:{listening.getsockname()[1]}"
-    async with asyncio.timeout(PATIENCE), asyncio.TaskGroup() as tasks:
-        tasks.create_task(server.serve(sockets=[listening]))
-        async with connected(address) as client:
-            await client.send(post(b"last", "/held"))
-            await eventually(lambda: echo.under_way == 1)
-            server.should_exit = True
-            await eventually(lambda: listening.fileno() == -1)
-            with pytest.raises(ConnectionRefusedError):
-                await asyncio.open_connection(*address.split(":"))
-            echo.release.set()
-            answer = await client.answer()
-            assert (answer.body, answer.headers["connection"]) == (b"last", "close")

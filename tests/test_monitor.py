@@ -242,7 +242,7 @@ async def test_a_moved_name_is_followed() -> None:
         await asyncio.sleep(9.5)
     assert names.asked == [(0.0, "eqiad"), (5.0, "eqiad")]
     assert checks.made == [(0.0, "10.1.0.1"), (5.0, "10.1.0.1"), (5.0, "10.1.0.2"), (10.0, "10.1.0.2")]
-    assert (all_healths(pool), old.retired, fake.drained) == ({"10.1.0.2": Health.HEALTHY}, True, True)
+    assert (all_healths(pool), old.retired, fake.closed) == ({"10.1.0.2": Health.HEALTHY}, True, True)
     assert recorder.all_of(AddressesChanged) == [
         AddressesChanged("main", "eqiad:80", "eqiad → worker1 → 10.1.0.1", "eqiad → worker2 → 10.1.0.2")
     ]
@@ -256,9 +256,9 @@ async def test_a_name_that_is_gone_takes_its_addresses_along() -> None:
         fake = script(next(pool.addresses))
         names.answers["eqiad"] = DENIED
         await asyncio.sleep(9.5)
-        assert (now(), all_healths(pool), fake.drained) == (10.5, {"10.1.0.1": Health.HEALTHY}, False)
+        assert (now(), all_healths(pool), fake.closed) == (10.5, {"10.1.0.1": Health.HEALTHY}, False)
         await asyncio.sleep(1.0)
-        assert (now(), all_healths(pool), fake.drained) == (11.5, {}, True)
+        assert (now(), all_healths(pool), fake.closed) == (11.5, {}, True)
     assert [each.after for each in recorder.all_of(AddressesChanged)] == [
         "eqiad → 10.1.0.1",
         "eqiad → 10.1.0.1 (stale: NXDOMAIN)",

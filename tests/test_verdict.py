@@ -60,16 +60,14 @@ def answer(kinds: list[Status], events: list[Outgoing]) -> tuple[int, bytes]:
 def seen(kinds: list[Status], events: list[Outgoing]) -> list[EventStatus]:
     """The statuses of these events, each failure in the bytes in which EventGate described it."""
     return [
-        EventStatus(
-            event.index, kind, OUTCOMES[kind], b"" if kind == "success" else stringified(echo(kind, event)).encode()
-        )
+        EventStatus(kind, OUTCOMES[kind], b"" if kind == "success" else stringified(echo(kind, event)).encode())
         for kind, event in zip(kinds, events, strict=True)
     ]
 
 
 def unmatched(event: Outgoing) -> EventStatus:
     """The status of an event of which nothing is known."""
-    return failed(event.index, event.body, UNMATCHED, unreachable=False)
+    return failed(event.body, UNMATCHED, unreachable=False)
 
 
 statuses: st.SearchStrategy[Status] = st.sampled_from(["success", "invalid", "error"])
@@ -96,7 +94,6 @@ def test_without_ids_the_numbers_are_right(pairs: list[tuple[None, Status]], has
         ["success"] * len(events) if hasty else sorted(kinds, key=["invalid", "error", "success"].index)
     )
     assert found is not None
-    assert [each.index for each in found] == [event.index for event in events]
     assert [each.status for each in found] == wanted
 
 
@@ -226,7 +223,7 @@ def test_a_failure_keeps_eventgates_bytes() -> None:
     """Numbers, spaces and order in EventGate's description reach the producer as they were written."""
     described = b'{ "context":{},"event":{"x":1e21, "meta":{"id":"a"},"x":null} }'
     assert read(400, b'{"invalid":[ %b ]}' % described, outgoing("a")) == [
-        EventStatus(0, "invalid", Outcome.INVALID, described)
+        EventStatus("invalid", Outcome.INVALID, described)
     ]
 
 
@@ -242,7 +239,7 @@ def test_a_lone_surrogate_in_one_event_costs_no_other_its_verdict() -> None:
     second = b'{"event":{"meta":{"id":"1\\ud83d\\ude00\\udc00"}}}'
     found = read(207, b'{"invalid":[%b],"error":[%b]}' % (first, second), events)
     assert found == [
-        EventStatus(0, "invalid", Outcome.INVALID, first.replace(rb"0\ud800", rb"0\ufffd")),
-        EventStatus(0, "error", Outcome.FAILED, second.replace(rb"\udc00", rb"\ufffd")),
-        EventStatus(0, "success", Outcome.DELIVERED),
+        EventStatus("invalid", Outcome.INVALID, first.replace(rb"0\ud800", rb"0\ufffd")),
+        EventStatus("error", Outcome.FAILED, second.replace(rb"\udc00", rb"\ufffd")),
+        EventStatus("success", Outcome.DELIVERED),
     ]

@@ -1,0 +1,209 @@
+"""One connection to one address of EventGate: HTTP/1.1, one exchange at a time.
+
+Written for what a POST of events needs and nothing else: no redirects, cookies, proxies, decompression or
+pipelining. What goes out leaves in one write; what comes back is bounded, and read by llhttp, which refuses what
+is no HTTP. Whoever asks keeps the time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import httptools
+
+MAX_REPLY_BYTES = 32 * 1024 * 1024
+"""EventGate echoes failed events, so a reply can be about as large as the largest body, with defaults on top."""
+MAX_HEAD_BYTES = 64 * 1024
+MAX_INTERIM = 16
+"""Answers of 1xx before the one that counts (RFC 9110, 15.2)."""
+
+
+class BadReply(Exception):
+    """What came back is no answer that we read."""
+
+
+class TooLarge(BadReply):
+    """The answer is over `MAX_REPLY_BYTES`."""
+
+    def __init__(self) -> None:
+        """The words are for log and producer."""
+        super().__init__(f"its answer is over {MAX_REPLY_BYTES} bytes")
+
+
+@dataclass(slots=True)
+class Reply:
+    """An answer, read in full."""
+
+    status: int = 0
+    reason: str = ""
+    headers: dict[str, str] = field(default_factory=dict)
+    """Names in lower case; of a repeated one the last."""
+    body: bytes = b""
+
+
+Done = Callable[[Reply | Exception], None]
+"""Is told an answer, or why there is none."""
+
+
+class Connection(asyncio.Protocol):
+    """Use `open_connection`."""
+
+    def __init__(self) -> None:
+        """Nothing is sent yet."""
+        self._transport: asyncio.Transport | None = None
+        self._parser = httptools.HttpResponseParser(self)
+        self._done: Done | None = None
+        self._reply = Reply()
+        self._chunks: list[bytes] = []
+        self._size = 0
+        self._unclaimed = 0
+        """Bytes received since anything came of them."""
+        self._interim = 0
+        self._headers_complete = self._has_length = self._complete = self._keeps_alive = False
+        self.may_be_reused = True
+        """Whether another exchange may follow the one that ended."""
+
+    def exchange(self, data: bytes, done: Done) -> None:
+        """Write a request; `done` is told the answer once it is complete, or why there is none: once, and later.
+
+        A reason is a `BadReply`, or a ConnectionError where the connection is lost before.
+        """
+        if self._transport is None or self._done is not None:
+            raise RuntimeError("one exchange at a time, on an open connection")
+        self._reply = Reply()
+        self._chunks = []
+        self._size = self._unclaimed = self._interim = 0
+        self._headers_complete = self._has_length = self.may_be_reused = False
+        self._done = done
+        self._transport.write(data)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the other side, as far as is known, still listens."""
+        return self._transport is not None and not self._transport.is_closing()
+
+    def close(self) -> None:
+        """Close it at once; whoever awaits an answer is told nothing more."""
+        self._done = None
+        self.may_be_reused = False
+        if self._transport is not None:
+            self._transport.abort()
+
+    # --- what the transport tells ---
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Take the transport."""
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        """Read the answer; anything unasked for ends the connection."""
+        if self._done is None:
+            self.close()
+            return
+        self._unclaimed += len(data)
+        sound = True
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            self._fail(BadReply("it wants to go on in another protocol"))
+        except httptools.HttpParserError as error:
+            sound = False
+            if not self._complete:
+                self._fail(_cause(error))
+        if self._complete:
+            self._finish(reuse=sound and self._keeps_alive)
+        elif self._unclaimed > MAX_HEAD_BYTES:
+            self._fail(BadReply(f"the headers of its answer are over {MAX_HEAD_BYTES} bytes"))
+
+    def eof_received(self) -> None:
+        """Take the end of the connection as the end of an answer that has no other (RFC 9112, 6.3)."""
+        if self._headers_complete and not self._has_length:
+            self._finish(reuse=False)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Whoever awaits an answer gets none."""
+        self._transport = None
+        if exc is None or isinstance(exc, ConnectionError):
+            self._fail(exc or ConnectionResetError("closed by the other side"))
+        else:
+            self._fail(ConnectionResetError(str(exc)))
+
+    # --- what the parser tells ---
+
+    def on_message_begin(self) -> None:
+        """Refuse a second answer behind the one that was asked for: it would pass for the next one's."""
+        if self._complete:
+            raise BadReply("it answers what was not asked")
+
+    def on_status(self, reason: bytes) -> None:
+        """Take the reason phrase, which may come in pieces."""
+        self._reply.reason += reason.decode("latin-1")
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header."""
+        self._reply.headers[name.decode("latin-1").lower()] = value.decode("latin-1")
+
+    def on_headers_complete(self) -> None:
+        """Know how the answer will end."""
+        self._unclaimed = 0
+        self._headers_complete = True
+        self._has_length = "content-length" in self._reply.headers or "transfer-encoding" in self._reply.headers
+        self._reply.status = self._parser.get_status_code()
+
+    def on_body(self, body: bytes) -> None:
+        """Take a part of the body."""
+        self._unclaimed = 0
+        self._size += len(body)
+        if self._size > MAX_REPLY_BYTES:
+            raise TooLarge
+        self._chunks.append(body)
+
+    def on_message_complete(self) -> None:
+        """Take the end of the answer; one of 1xx is not it."""
+        if self._reply.status >= 200:
+            self._complete = True
+            self._keeps_alive = self._has_length and self._parser.should_keep_alive()  # it forgets that soon
+            return
+        self._interim += 1
+        if self._interim > MAX_INTERIM:
+            raise BadReply(f"it sent over {MAX_INTERIM} answers of 1xx, and none that counts")
+        self._reply = Reply()
+        self._headers_complete = self._has_length = False
+
+    def _finish(self, *, reuse: bool) -> None:
+        done, self._done = self._done, None
+        self._reply.body = b"".join(self._chunks)
+        self.may_be_reused = reuse
+        self._complete = False
+        if done is not None:
+            done(self._reply)
+
+    def _fail(self, error: Exception) -> None:
+        done = self._done
+        self.close()
+        if done is not None:
+            done(error)
+
+
+async def open_connection(host: str, port: int, tls: ssl.SSLContext | None, server_name: str) -> Connection:
+    """Connect to an address; `server_name` is sent as SNI, and is what the certificate must carry.
+
+    Raises:
+        OSError: it cannot be reached; ssl.SSLError is one.
+
+    """
+    loop = asyncio.get_running_loop()
+    _, connection = await loop.create_connection(
+        Connection, host, port, ssl=tls, server_hostname=server_name if tls else None
+    )
+    return connection
+
+
+def _cause(error: httptools.HttpParserError) -> BadReply:
+    """Return what a callback of ours raised, or say that llhttp could not read on."""
+    if isinstance(error.__context__, BadReply):
+        return error.__context__
+    return BadReply(f"its answer is no HTTP we can read: {error}")

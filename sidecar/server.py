@@ -1,0 +1,73 @@
+"""The servers that `runtime` runs side by side, and the addresses they listen on."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import math
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+import uvicorn
+
+from sidecar.errors import SettingError
+from sidecar.listener import Limits, Protocol
+from sidecar.request import Taker
+
+BACKLOG = 2048
+
+
+class Server(uvicorn.Server):
+    """A uvicorn server that leaves signals to `runtime`, since two of them run side by side."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Capture none."""
+        yield
+
+
+def make_server(app: Any, graceful_seconds: float, limits: Limits | None = None, taker: Taker | None = None) -> Server:
+    """Return a server: POSTs of events go to `taker`, all else to the ASGI application `app`.
+
+    On stop, requests under way have `graceful_seconds`.
+    """
+    return Server(
+        uvicorn.Config(
+            app,
+            http=functools.partial(Protocol, limits=limits or Limits(), taker=taker),  # type: ignore[arg-type]
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            log_level="critical",
+            access_log=False,
+            server_header=False,
+            date_header=False,
+            proxy_headers=False,
+            timeout_graceful_shutdown=math.ceil(graceful_seconds),
+            backlog=BACKLOG,
+        )
+    )
+
+
+def bind(address: str) -> socket.socket:
+    """Listen on `address`, written `host:port`; port 0 is any that is free.
+
+    Raises:
+        SettingError: not of that form, or the address cannot be had.
+
+    """
+    host, colon, port = address.rpartition(":")
+    if not colon or not host or not port.isdigit() or int(port) > 65535:
+        raise SettingError(f"{address!r} is no address; write host:port, as 127.0.0.1:8888")
+    host = host.strip("[]")
+    listening = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((host, int(port)))
+        listening.listen(BACKLOG)
+    except OSError as error:
+        listening.close()
+        raise SettingError(f"cannot listen on {address}: {error.strerror}") from None
+    listening.setblocking(False)
+    return listening

@@ -1,0 +1,134 @@
+"""One connection: what a peer may send back, on real sockets, byte by byte where that matters."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+import pytest
+
+from sidecar.connection import MAX_INTERIM, MAX_REPLY_BYTES, BadReply, Connection, Reply, open_connection
+from tests.fakes import FakeEventGate, answer, close, drip, raw, reset
+from tests.fakes import Reply as Act
+
+REQUEST = b"POST /v1/events HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\n{}"
+FINE = b"HTTP/1.1 201 Created\r\ncontent-length: 2\r\n\r\nok"
+FAST = 0.0001
+
+
+@contextlib.asynccontextmanager
+async def connection(*acts: Act) -> AsyncIterator[Connection]:
+    """Connect to a peer that does these things, one for each request."""
+    async with FakeEventGate(*acts) as gate:
+        host, _, port = gate.address.partition(":")
+        made = await open_connection(host, int(port), None, "")
+        yield made
+        made.close()
+
+
+async def exchange(made: Connection) -> Reply:
+    """Send a request; return the answer, or raise why there is none."""
+    ended: asyncio.Future[Reply | Exception] = asyncio.get_running_loop().create_future()
+    made.exchange(REQUEST, ended.set_result)
+    async with asyncio.timeout(5):
+        result = await ended
+    if isinstance(result, Exception):
+        raise result
+    return result
+
+
+@pytest.mark.parametrize(
+    ("data", "reply"),
+    [
+        (FINE, Reply(201, "Created", {"content-length": "2"}, b"ok")),
+        (FINE.replace(b"content-", b"Content-"), Reply(201, "Created", {"content-length": "2"}, b"ok")),
+        (
+            b"HTTP/1.1 207 Some\r\ntransfer-encoding: chunked\r\n\r\n1;x=y\r\na\r\n2\r\nbc\r\n0\r\nx-sum: 1\r\n\r\n",
+            Reply(207, "Some", {"transfer-encoding": "chunked", "x-sum": "1"}, b"abc"),
+        ),
+        (b"HTTP/1.1 100 Continue\r\n\r\n" + FINE, Reply(201, "Created", {"content-length": "2"}, b"ok")),
+        (b"HTTP/1.1 103 Hints\r\nlink: x\r\n\r\n" + FINE, Reply(201, "Created", {"content-length": "2"}, b"ok")),
+        (b"HTTP/1.1 204 \r\n\r\n", Reply(204)),
+    ],
+    ids=["plain", "capitals", "chunks and trailers", "100 before it", "103 before it", "204"],
+)
+@pytest.mark.parametrize("slow", [False, True], ids=["at once", "byte by byte"])
+async def test_an_answer_is_read_whole(*, data: bytes, reply: Reply, slow: bool) -> None:
+    """Status, reason, headers and body, however the bytes are cut; answers of 1xx before it are passed over."""
+    async with connection(drip(data, FAST) if slow else raw(data)) as made:
+        assert await exchange(made) == reply
+
+
+async def test_an_answer_may_end_with_its_connection() -> None:
+    """Without a length the end of the connection is the end of the answer (RFC 9112, 6.3)."""
+
+    async def until_the_end(request: object, line: asyncio.StreamWriter) -> None:
+        del request
+        line.write(b"HTTP/1.1 201 Created\r\n\r\nall of it")
+        line.close()
+
+    async with connection(until_the_end) as made:
+        assert (await exchange(made)).body == b"all of it"
+        assert not made.may_be_reused
+
+
+@pytest.mark.parametrize(
+    ("data", "reused"),
+    [
+        (FINE, True),
+        (FINE.replace(b"\r\n\r\n", b"\r\nconnection: close\r\n\r\n"), False),
+        (b"HTTP/1.0 201 Created\r\ncontent-length: 2\r\n\r\nok", False),
+        (FINE + FINE, False),
+        (FINE + b"rubbish", False),
+    ],
+    ids=["keep-alive", "close", "HTTP/1.0", "an answer nobody asked for", "rubbish behind it"],
+)
+async def test_a_connection_is_reused_only_where_that_is_safe(data: bytes, reused: bool) -> None:
+    """Whatever follows an answer must never pass for the answer to the next request."""
+    async with connection(raw(data)) as made:
+        assert (await exchange(made)).body == b"ok"
+        assert made.may_be_reused is reused
+
+
+async def test_one_exchange_follows_another() -> None:
+    """Each request gets its own answer."""
+    async with connection(answer(201, "One", "1"), answer(202, "Two", "22")) as made:
+        assert [(await exchange(made)).body for _ in range(2)] == [b"1", b"22"]
+
+
+@pytest.mark.parametrize(
+    ("act", "error", "words"),
+    [
+        (close, ConnectionError, "closed by the other side"),
+        (reset, ConnectionError, "reset"),
+        (raw(b"SSH-2.0-OpenSSH_9.2\r\n"), BadReply, "is no HTTP we can read"),
+        (raw(b"HTTP/1.1 201 Created\r\ncontent-length: 2\r\ncontent-length: 3\r\n\r\n"), BadReply, "no HTTP"),
+        (raw(b"HTTP/1.1 101 Switching\r\nupgrade: h2c\r\nconnection: upgrade\r\n\r\n"), BadReply, "another protocol"),
+        (raw(b"HTTP/1.1 100 Continue\r\n\r\n" * (MAX_INTERIM + 1)), BadReply, "answers of 1xx"),
+        (raw(b"HTTP/1.1 201 Created\r\n" + b"x-short: y\r\n" * 9000), BadReply, "headers of its answer are over"),
+        (raw(b"HTTP/1.1 201 Created\r\nx-long: " + b"x" * 100_000), BadReply, "headers of its answer are over"),
+        (
+            raw(b"HTTP/1.1 201 Created\r\ncontent-length: 40000000\r\n\r\n" + bytes(MAX_REPLY_BYTES + 1)),
+            BadReply,
+            "over",
+        ),
+    ],
+    ids=["closed", "reset", "another protocol", "two lengths", "101", "a flood of 1xx", "headers", "header", "body"],
+)
+async def test_what_is_no_answer_is_told_in_words(act: Act, error: type[Exception], words: str) -> None:
+    """Whatever a peer does there is a reason, and the connection carries nothing more."""
+    async with connection(act) as made:
+        with pytest.raises(error, match=words):
+            await exchange(made)
+        assert (made.is_open, made.may_be_reused) == (False, False)
+
+
+async def test_after_closing_nobody_is_told_anything() -> None:
+    """Who gives up on an exchange hears no more of it."""
+    async with connection(close) as made:
+        told: list[object] = []
+        made.exchange(REQUEST, told.append)
+        made.close()
+        await asyncio.sleep(0.01)
+        assert (told, made.is_open) == ([], False)

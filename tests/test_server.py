@@ -1,0 +1,69 @@
+"""Servers: where they listen, and how they stop."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+
+import pytest
+
+from sidecar.errors import SettingError
+from sidecar.server import bind, make_server
+from tests.fakes import PATIENCE, connected, eventually, post
+from tests.test_listener import TARGETS, Echo
+
+
+@pytest.mark.parametrize("address", ["", "8888", ":8888", "localhost:", "localhost:http", "localhost:65536", "a:-1"])
+def test_what_is_no_address_is_refused_with_an_example(address: str) -> None:
+    """A wrong `--listen` is answered with how to write it."""
+    with pytest.raises(SettingError) as raised:
+        bind(address)
+    assert str(raised.value) == f"{address!r} is no address; write host:port, as 127.0.0.1:8888"
+
+
+def test_an_address_in_use_is_named() -> None:
+    """Who starts a second sidecar reads which address is taken."""
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        address = f"127.0.0.1:{other.getsockname()[1]}"
+        with pytest.raises(SettingError) as raised:
+            bind(address)
+    assert str(raised.value) == f"cannot listen on {address}: Address already in use"
+
+
+def test_a_name_without_an_address_is_named() -> None:
+    """A host that cannot be found is a setting to mend, not a traceback."""
+    with pytest.raises(SettingError, match=r"^cannot listen on no-such-host\.invalid:0: "):
+        bind("no-such-host.invalid:0")
+
+
+def test_ipv6_is_written_in_brackets() -> None:
+    """`[::1]:8888` listens on IPv6's loopback."""
+    with bind("[::1]:0") as listening:
+        assert listening.getsockname()[0] == "::1"
+
+
+def test_requests_under_way_have_at_least_their_time_on_stop() -> None:
+    """A deadline of 4 s and a half is not rounded down to 4 s when the sidecar stops."""
+    assert make_server(Echo(), 4.5).config.timeout_graceful_shutdown == 5
+
+
+@TARGETS
+async def test_a_server_that_stops_finishes_what_is_under_way(held: str) -> None:
+    """Told to exit, it takes no new connection and answers the request it has."""
+    echo = Echo()
+    server, listening = make_server(echo, 5.0, taker=echo), bind("127.0.0.1:0")
+    address = f"127.0.0.1:{listening.getsockname()[1]}"
+    async with asyncio.timeout(PATIENCE), asyncio.TaskGroup() as tasks:
+        tasks.create_task(server.serve(sockets=[listening]))
+        async with connected(address) as client:
+            await client.send(post(b"last", held))
+            await eventually(lambda: echo.under_way == 1)
+            server.should_exit = True
+            await eventually(lambda: listening.fileno() == -1)
+            with pytest.raises(ConnectionRefusedError):
+                await asyncio.open_connection(*address.split(":"))
+            echo.release()
+            answer = await client.answer()
+            assert (answer.body, answer.headers["connection"]) == (b"last", "close")

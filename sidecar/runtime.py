@@ -186,6 +186,7 @@ def prepare_process() -> None:
     # What is there now stays for good, and what a request makes is freed without the collector's help.
     gc.freeze()
     gc.set_threshold(50_000, 20, 20)
+    gc.enable()
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with contextlib.suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

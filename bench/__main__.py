@@ -87,7 +87,7 @@ def _shown(options: argparse.Namespace, kind: str, run: report.Run, found: Tools
     sys.stdout.write(report.changed(changes(run.table, written[kind].table if kind in written else {})) + "\n")
     failed = [figures.why for ways in run.table.values() for figures in ways.values() if figures.why]
     if options.check:
-        failed = gross_regressions(run.table)
+        failed = gross_regressions(run.table, written[kind].table if kind in written else {})
         sys.stdout.writelines(f"REGRESSION  {words}\n" for words in failed)
         if not failed:
             sys.stdout.write("check: no gross regression\n")
@@ -128,7 +128,9 @@ def _parser() -> argparse.ArgumentParser:
     add("--upstream", metavar="URL", help="an EventGate, as http[s]://HOST:PORT; else emulators of our own")
     add("--quick", action="store_true", help="fewer kinds of load, and two repetitions")
     add(
-        "--check", action="store_true", help=f"for CI: fail where a ratio is under half its bar; {ENVOY} if it is there"
+        "--check",
+        action="store_true",
+        help=f"for CI: fail where a ratio is under half of what it was; {ENVOY} if there",
     )
     add("--only", default="", metavar="WORDS", help=f"some of {', '.join(WAYS)}, or parts of a case's name; by commas")
     add("--write", action="store_true", help="write bench/results.json, docs/performance.md and .png")

@@ -13,7 +13,7 @@ NUMBERS = ("events_per_s", "p50_ms", "p99_ms", "cpu_us", "upstream_cpu_us", "rss
 DISTURBING = 0.08
 """A larger share of the processors in others' hands is worth saying, and measuring again."""
 HALF = 0.5
-"""The check fails only under this share of a bar."""
+"""The check fails only under this share of a ratio."""
 
 
 @dataclass(frozen=True)
@@ -71,22 +71,14 @@ class Verdict:
     @property
     def held(self) -> bool | None:
         """Tell whether the bar holds; None where it was not measured."""
-        return self._within(self.bar.limit)
-
-    @property
-    def grossly_missed(self) -> bool:
-        """Tell whether not even half of the bar holds."""
-        return self._within(self.bar.limit * HALF if self.bar.at_least else self.bar.limit / HALF) is False
+        if self.value is None:
+            return None
+        return self.value >= self.bar.limit if self.bar.at_least else self.value <= self.bar.limit
 
     @property
     def words(self) -> str:
         """Say it in one or two words."""
         return {None: "not measured", True: "held", False: "not held"}[self.held]
-
-    def _within(self, limit: float) -> bool | None:
-        if self.value is None:
-            return None
-        return self.value >= limit if self.bar.at_least else self.value <= limit
 
 
 def verdicts(table: Table, bars: Iterable[Bar] = BARS) -> list[Verdict]:
@@ -101,19 +93,27 @@ def verdicts(table: Table, bars: Iterable[Bar] = BARS) -> list[Verdict]:
     return found
 
 
-def gross_regressions(table: Table) -> list[str]:
-    """Say what a short run has to fail for: failed runs, and ratios of events/s under half of their bar."""
+def gross_regressions(table: Table, written: Table) -> list[str]:
+    """Say what a short run has to fail for: failed runs, and ratios of events/s under half of what was written last.
+
+    `written` is of a run against the same upstream; a ratio that it does not have is held against its bar, which is
+    meant for the real EventGate.
+    """
     said = [
         f"{case}, {way}: {figures.why}"
         for case, row in table.items()
         for way, figures in row.items()
         if figures.why and way in {DIRECT, SIDECAR}
     ]
-    for verdict in verdicts(table, [bar for bar in BARS if bar.figure == "events_per_s"]):
-        if verdict.grossly_missed:
-            said.append(f"{verdict.bar.what}: {verdict.value:.2f}, and half of the bar is {verdict.bar.limit * HALF:g}")
-        if verdict.value is None and verdict.bar.over == DIRECT:
-            said.append(f"{verdict.bar.what}: not measured")
+    for bar in BARS:
+        if bar.figure != "events_per_s" or bar.over is None:
+            continue
+        now, was = (ratio(each, bar.case.name, SIDECAR, bar.over) for each in (table, written))
+        least, what = (bar.limit, "the bar") if was is None else (was, "what was written last")
+        if now is None and bar.over == DIRECT:
+            said.append(f"{bar.what}: not measured")
+        elif now is not None and now < HALF * least:
+            said.append(f"{bar.what}: {now:.2f}, and half of {what} is {HALF * least:.2f}")
     return said
 
 

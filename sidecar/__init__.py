@@ -2,11 +2,13 @@
 
 The pure core decides and does nothing: `config` (read by `loader`, with `pattern`, `template` and `yamlmarks`),
 `event`, `request`, `routing` (with `routetests` and `explain`), `health`, `addresses`, `failover`, `batching`,
-`retry`, `verdict`, `results` and `errors` know no network, clock, randomness or logger; time and chance reach them
-as arguments. The other modules act on what the core decided: `listener`, `server` and `app` face the model server,
-`coalescer` lets events travel together, `delivery` sends each group of them on a `journey`, which holds the one
-retry loop, `eventgate` speaks HTTP outward over `connection`, and `resolver` DNS, `monitor` keeps watch with
-`healthcheck`, `telemetry` logs and counts, `runtime` builds it all once.
+`retry`, `verdict`, `results`, `spooled`, `ordering`, `replaypolicy` and `errors` know no network, clock, randomness or
+logger; time and chance reach them as arguments. The other modules act on what the core decided: `listener`, `server`
+and `app` face the model server, `coalescer` lets events travel together, `delivery` sends each group of them on a
+`journey`, which holds the one retry loop, `eventgate` speaks HTTP outward over `connection`, and `resolver` DNS,
+`monitor` keeps watch with `healthcheck`, `spool` keeps events on disk (`groupcommit` writes them, `spooldir` owns the
+directory, `spoolfile` is the database), `replay` sends them again, `telemetry` logs and counts, `runtime` builds it all
+once.
 
 Imports run one way only. `make check` enforces that, and the purity of the core, by the contracts at the end
 of `pyproject.toml`.

@@ -13,6 +13,7 @@ import typer
 
 from sidecar import __version__
 from sidecar.errors import ConfigError, RequestError, SettingError
+from sidecar.spoolcli import spool
 
 if TYPE_CHECKING:
     from sidecar.config import Config
@@ -27,6 +28,8 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+app.add_typer(spool)
 
 RoutesOption = Annotated[
     Path, typer.Option("--routes", envvar="SIDECAR_ROUTES", help="The configuration to use.", metavar="FILE")

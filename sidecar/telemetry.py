@@ -32,6 +32,7 @@ from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
 from sidecar import __version__
+from sidecar.spooltelemetry import SpoolHappening, SpoolMetrics
 
 disable_created_metrics()  # type: ignore[no-untyped-call]  # a series more for every counter, which nobody reads
 
@@ -182,6 +183,7 @@ Happening = (
     | Checked
     | HealthChanged
     | FailedOver
+    | SpoolHappening
     | Unexpected
 )
 
@@ -245,6 +247,7 @@ class Telemetry:
         self._counts = _Counts()
         self.registry.register(self._counts)
         self._define_counts_of_endpoints()
+        self._of_spool = SpoolMetrics(self.registry)
         info = Gauge("eventgate_sidecar_info", "Always 1.", ("version",), registry=self.registry)
         info.labels(__version__).set(1)
 
@@ -314,6 +317,8 @@ class Telemetry:
                 self._log_line(logging.ERROR, happening)
             case Listening() | ConfigLoaded() | Stopping() | Stopped():
                 self._log_line(logging.INFO, happening)
+            case _:
+                self._of_the_spool(happening)
 
     def _of_posts(self, happening: PostAnswered | PostFailed | Resent) -> None:
         match happening:
@@ -341,18 +346,25 @@ class Telemetry:
                 self._failovers.labels(upstream, after).inc()
                 self._log_line(logging.WARNING, happening)
 
+    def _of_the_spool(self, happening: SpoolHappening) -> None:
+        stream = getattr(happening, "stream", "")
+        label = stream if stream in self._streams else OTHER_STREAM
+        line = self._of_spool.count(happening, label)
+        if line is not None:
+            self._log_sampled(line.level, happening, line.kind, line.apart)
+
     def exposition(self) -> bytes:
         """Return the metrics in Prometheus' text format."""
         return generate_latest(self.registry)
 
-    def _log_sampled(self, level: int, happening: Happening, kind: tuple[object, ...]) -> None:
-        """Log the first of a kind and then one a second, with the number of those in between."""
+    def _log_sampled(self, level: int, happening: Happening, kind: tuple[object, ...], apart: float = 1.0) -> None:
+        """Log the first of a kind and then one every `apart` seconds, with the number of those in between."""
         if len(self._sampled) > 256:
             self._sampled.clear()
         key = (type(happening), *kind)
         now = time.monotonic()
         last, untold = self._sampled.get(key, (-1.0, 0))
-        if last >= 0 and now - last < 1.0:
+        if last >= 0 and now - last < apart:
             self._sampled[key] = (last, untold + 1)
             return
         self._sampled[key] = (now, 0)

@@ -1,0 +1,291 @@
+"""Group commit: while one transaction is on its way to the disk, whatever comes waits, and travels in the next.
+
+An fsync costs milliseconds for all of them together, not for each. One thread touches the disk, and nothing else
+waits for it; what follows from a transaction is done in the event loop, in the order of the transactions.
+
+While the disk is full, read-only or broken nothing is done, and once a second it is tried again. What must not be
+forgotten is kept in mind until it can be written down.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import queue
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from sidecar.ordering import Key
+from sidecar.spooldir import SetAside, SpoolDir, Trouble
+from sidecar.spooled import Totals
+from sidecar.spoolfile import SpoolFile
+from sidecar.spooltelemetry import (
+    SpoolBroken,
+    SpoolCommitted,
+    SpoolMeasured,
+    SpoolMigrated,
+    SpoolOpened,
+    SpoolSetAside,
+)
+from sidecar.telemetry import Telemetry, Unexpected
+
+LOOK_SECONDS = 1.0
+"""How often it looks for what other processes did to the file, and whether a trouble is over."""
+CLOSE_SECONDS = 2.0
+
+STOPPING = "the sidecar is stopping"
+
+
+class Hand(Protocol):
+    """Does what may block, one thing after the other."""
+
+    async def do(self, work: Callable[[], Any]) -> Any:
+        """Do it elsewhere, and return what it returns."""
+
+    def end(self) -> None:
+        """Do nothing more."""
+
+
+class Writer:
+    """The thread that touches the disk: a daemon, so that a disk that hangs does not hold the process."""
+
+    def __init__(self) -> None:
+        """Start it."""
+        self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        threading.Thread(target=self._run, name="spool", daemon=True).start()
+
+    async def do(self, work: Callable[[], Any]) -> Any:
+        """Do it in the thread."""
+        loop = asyncio.get_running_loop()
+        done = loop.create_future()
+
+        def job() -> None:
+            try:
+                result, error = work(), None
+            except Exception as caught:  # noqa: BLE001  it is raised where it is awaited
+                result, error = None, caught
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
+                loop.call_soon_threadsafe(_finish, done, result, error)
+
+        self._jobs.put(job)
+        return await done
+
+    def end(self) -> None:
+        """End the thread when it has done what it was given."""
+        self._jobs.put(None)
+
+    def _run(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            job()
+
+
+def _finish(done: asyncio.Future[Any], result: Any, error: Exception | None) -> None:
+    if done.done():
+        return
+    if error is None:
+        done.set_result(result)
+    else:
+        done.set_exception(error)
+
+
+@dataclass(eq=False)
+class Operation:
+    """One thing to do in the next transaction."""
+
+    work: Callable[[SpoolFile], Any]
+    after: Callable[[Any], None]
+    """Called in the event loop with its result, once that is durable."""
+    must: bool
+    """It is done again and again until the disk takes it."""
+    size: int
+    """Bytes that it keeps in memory until then."""
+    done: asyncio.Future[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """What an opened file says of order, or one that another process changed."""
+
+    file: SpoolFile
+    keys: dict[Key, int]
+    last_arrival: int
+
+
+class GroupCommit:
+    """Does operations on the spool's file, as many as wait in one transaction."""
+
+    def __init__(
+        self,
+        directory: SpoolDir,
+        hand: Hand,
+        telemetry: Telemetry,
+        now: Callable[[], float],
+        learn: Callable[[News], None],
+    ) -> None:
+        """`learn` is told what the file says of the order; `now` is the wall clock."""
+        self.trouble = "it is not open yet"
+        """Why nothing can be done now; empty where it can."""
+        self.totals = Totals()
+        """After the last transaction."""
+        self.waiting_size = 0
+        """Bytes of the operations that are not durable yet."""
+        self._directory = directory
+        self._hand = hand
+        self._telemetry = telemetry
+        self._now = now
+        self._learn = learn
+        self._known: SpoolFile | None = None
+        self._operations: deque[Operation] = deque()
+        self._woken = asyncio.Event()
+        self._closing = False
+
+    @property
+    def closing(self) -> bool:
+        """Whether nothing new is taken."""
+        return self._closing
+
+    def add(
+        self,
+        work: Callable[[SpoolFile], Any],
+        after: Callable[[Any], None] = lambda _: None,
+        *,
+        must: bool = False,
+        size: int = 0,
+    ) -> Operation:
+        """Have `work` done in the next transaction, behind what was added before."""
+        operation = Operation(work, after, must, size, asyncio.get_running_loop().create_future())
+        self._operations.append(operation)
+        self.waiting_size += size
+        self._woken.set()
+        return operation
+
+    def withdraw(self, operation: Operation) -> None:
+        """Forget an operation, unless it is on its way already."""
+        if operation in self._operations:
+            self._operations.remove(operation)
+            self.waiting_size -= operation.size
+
+    def stuck(self, reason: str) -> None:
+        """Take it that the disk hangs, until the transaction that is on its way has ended."""
+        if not self.trouble:
+            self.trouble = reason
+            self._telemetry.emit(SpoolBroken(str(self._directory.path), reason))
+
+    def close(self) -> None:
+        """Take nothing more; `run` returns when the rest is durable."""
+        self._closing = True
+        self._woken.set()
+
+    async def run(self, look: Callable[[], None], opened: asyncio.Event) -> None:
+        """Commit until `close` is called; `look` adds once a second what nobody asks for.
+
+        `opened` is set when the file was opened for the first time, or could not be.
+        """
+        clock = asyncio.get_running_loop().time
+        next_look = clock()
+        try:
+            while not self._closing or (self._operations and not self.trouble):
+                its_time = clock() >= next_look
+                if its_time:
+                    next_look = clock() + LOOK_SECONDS
+                    self._look(look)
+                if its_time or (self._operations and not self.trouble):
+                    await self._commit()
+                opened.set()
+                await self._wake(next_look - clock())
+        finally:
+            await self._end()
+
+    def _look(self, look: Callable[[], None]) -> None:
+        if self.trouble:
+            self.add(SpoolFile.prove_writable)
+        else:
+            look()
+
+    async def _wake(self, seconds: float) -> None:
+        if self._operations and not self.trouble:
+            return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(max(seconds, 0.0)):
+                self._woken.clear()
+                await self._woken.wait()
+
+    async def _end(self) -> None:
+        self._closing = True
+        self.trouble = self.trouble or STOPPING
+        self._fail(self._operations, STOPPING)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await self._hand.do(self._directory.close)
+        self._hand.end()
+
+    async def _commit(self) -> None:
+        """Do all that waits in one transaction."""
+        operations, self._operations = list(self._operations), deque()
+        works = [self._news, *(each.work for each in operations), SpoolFile.totals]
+        begun = time.perf_counter()
+        try:
+            news, *results, totals = await self._hand.do(lambda: self._directory.commit(works, self._now()))
+        except Trouble as trouble:
+            kept = [each for each in operations if each.must]
+            self._has_trouble(str(trouble), [each for each in operations if not each.must])
+            self._operations.extendleft(reversed(kept))
+        except asyncio.CancelledError:
+            self._has_trouble(STOPPING, operations)
+            raise
+        except Exception as error:  # noqa: BLE001  a bug of ours must not end the task group, and with it everything
+            self._telemetry.emit(Unexpected("spool", f"{type(error).__name__}: {error}"))
+            self._has_trouble("the sidecar met an error of its own; its log has more", operations)
+        else:
+            if news is not None:
+                self._known = news.file
+                self._learn(news)
+            self._tell_what_was_found()
+            self._is_well(totals)
+            self._finish(operations, results)
+            self._telemetry.emit(SpoolCommitted(len(operations), time.perf_counter() - begun))
+
+    def _news(self, file: SpoolFile) -> News | None:
+        if file.edited() or file is not self._known:
+            return News(file, file.keys(), file.last_arrival())
+        return None
+
+    def _finish(self, operations: Sequence[Operation], results: Sequence[Any]) -> None:
+        for operation, result in zip(operations, results, strict=True):
+            self.waiting_size -= operation.size
+            operation.after(result)
+            _finish(operation.done, result, None)
+
+    def _is_well(self, totals: Totals) -> None:
+        self.totals = totals
+        if self.trouble:
+            self.trouble = ""
+            self._telemetry.emit(SpoolOpened(str(self._directory.path), totals.events, totals.dead))
+        age = 0.0 if totals.oldest is None else max(0.0, self._now() - totals.oldest)
+        self._telemetry.emit(SpoolMeasured(totals.events, totals.size + totals.dead_size, totals.dead, age))
+
+    def _has_trouble(self, reason: str, failed: Sequence[Operation]) -> None:
+        self._tell_what_was_found()
+        self._known = None
+        self.trouble = reason
+        self._telemetry.emit(SpoolBroken(str(self._directory.path), reason))
+        self._fail(failed, reason)
+
+    def _fail(self, operations: Sequence[Operation] | deque[Operation], reason: str) -> None:
+        for each in operations:
+            self.waiting_size -= each.size
+            _finish(each.done, None, Trouble(reason))
+            if not each.done.cancelled():
+                each.done.exception()  # it may be that nobody waits for it
+
+    def _tell_what_was_found(self) -> None:
+        for found in self._directory.found():
+            path = str(self._directory.path)
+            if isinstance(found, SetAside):
+                self._telemetry.emit(SpoolSetAside(path, found.name, found.reason, found.saved))
+            else:
+                self._telemetry.emit(SpoolMigrated(path, found.before, found.after))

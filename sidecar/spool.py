@@ -1,0 +1,299 @@
+"""The door to the spool: whoever puts an event in learns when it is durable.
+
+Events come in, are handed out to be sent, and are forgotten when they were delivered; `groupcommit` does the writing.
+The order of events and which of them are under way is known here, in memory, and changes with each transaction.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import enum
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Literal, TypeVar
+
+from sidecar.groupcommit import LOOK_SECONDS, STOPPING, GroupCommit, Hand, News, Writer
+from sidecar.ordering import Ordering
+from sidecar.spooldir import SpoolDir, Trouble
+from sidecar.spooled import Limits, Spooled, Totals
+from sidecar.spoolfile import Batch, Gone, SpoolFile
+from sidecar.spooltelemetry import DeadLettered, DeadLettersDropped, EventsSpooled, SpoolRefused
+from sidecar.telemetry import Telemetry
+
+PUT_SECONDS = 2.0
+"""How long an event waits for the disk; its producer needs an answer."""
+MAX_WAITING_BYTES = 32 * 1024 * 1024
+"""Bytes of events that may wait for the disk in memory."""
+GIVE_BACK_PAGES = 1000
+"""Of room not used any more, at once, to the disk."""
+_PAGE = 200
+
+T = TypeVar("T")
+Cause = Literal["invalid", "errors", "age", "damaged"]
+"""Why an event is not sent any more."""
+
+
+class Kept(enum.StrEnum):
+    """What became of events that were put into the spool."""
+
+    STORED = "stored"
+    """They are durable."""
+    FULL = "full"
+    BROKEN = "broken"
+    """The disk did not take them, or not in time."""
+
+
+@dataclass(frozen=True, slots=True)
+class PutResult:
+    """What became of all the events of one put."""
+
+    kept: Kept
+    reason: str = ""
+    """Why they were not stored, in words."""
+
+
+@dataclass(frozen=True, slots=True)
+class SpoolState:
+    """The spool as a status page shows it."""
+
+    directory: str
+    trouble: str
+    """Why it cannot be used now; empty where it can."""
+    totals: Totals
+    limits: Limits
+    oldest_seconds: float
+    """Age of the oldest event that waits."""
+    in_flight: int
+    """Events of it that are being sent."""
+
+
+class Spool:
+    """Takes events, hands them out, forgets them."""
+
+    def __init__(
+        self,
+        directory: Path,
+        limits: Limits,
+        telemetry: Telemetry,
+        now: Callable[[], float] = time.time,
+        hand: Hand | None = None,
+    ) -> None:
+        """Nothing is touched before `run`; `now` is the wall clock, for events outlive the process."""
+        self.order = Ordering()
+        self._directory = directory
+        self._limits = limits
+        self._telemetry = telemetry
+        self._now = now
+        self._commits = GroupCommit(SpoolDir(directory, limits), hand or Writer(), telemetry, now, self._learn)
+        self._in_flight: set[int] = set()
+        self._handing_out = asyncio.Lock()
+        self._opened = asyncio.Event()
+        self._came: dict[str, asyncio.Event] = {}
+
+    async def run(self) -> None:
+        """Open the spool and serve it, until `close` is called and all that came before is durable."""
+        await self._commits.run(self._look, self._opened)
+
+    async def opened(self) -> None:
+        """Return when it was opened, or could not be: what it holds, and the order of it, is known from then on."""
+        await self._opened.wait()
+
+    def close(self) -> None:
+        """Take nothing more."""
+        self._commits.close()
+
+    @property
+    def state(self) -> SpoolState:
+        """How it is now."""
+        totals = self._commits.totals
+        age = 0.0 if totals.oldest is None else max(0.0, self._now() - totals.oldest)
+        return SpoolState(str(self._directory), self._commits.trouble, totals, self._limits, age, len(self._in_flight))
+
+    def _learn(self, news: News) -> None:
+        self.order.learn(news.keys, news.last_arrival)
+        for came in self._came.values():
+            came.set()
+
+    def _look(self) -> None:
+        """Have done what nobody asks for."""
+        oldest, before = self._commits.totals.oldest, self._now() - self._limits.age
+        # Not while events are being handed out: one that is sent must not become a dead letter meanwhile.
+        if oldest is not None and oldest < before and not self._handing_out.locked():
+            in_flight = frozenset(self._in_flight)
+            self._commits.add(lambda file: _bury_old(file, before, in_flight, self._now()), self._gone_for("age"))
+        if not self._commits.totals.events:
+            self._commits.add(lambda file: file.give_back(GIVE_BACK_PAGES))
+
+    # --- putting events in ---
+
+    async def put(self, events: Sequence[Spooled]) -> PutResult:
+        """Keep all of `events` or none; where they are stored, they are durable.
+
+        After `broken` they may nevertheless be kept, and sent later: the disk may take them when it is too late.
+        """
+        size = sum(each.size for each in events)
+        trouble = self._commits.trouble or (STOPPING if self._commits.closing else "")
+        if not trouble and self._commits.waiting_size + size > MAX_WAITING_BYTES:
+            trouble = f"{self._directory}: the disk does not keep up with the events"
+        if trouble:
+            return self._refuse(Kept.BROKEN, trouble, len(events))
+        operation = self._commits.add(
+            lambda file: file.put(events), lambda dropped: self._stored(events, dropped), size=size
+        )
+        try:
+            async with asyncio.timeout(PUT_SECONDS):
+                dropped = await operation.done
+        except TimeoutError:
+            self._commits.withdraw(operation)
+            self._commits.stuck(f"{self._directory}: the disk has not answered for {PUT_SECONDS:g} s")
+            return self._refuse(Kept.BROKEN, self._commits.trouble, len(events))
+        except Trouble as error:
+            return self._refuse(Kept.BROKEN, str(error), len(events))
+        if dropped is None:
+            full = f"{self._directory}: it holds {self._limits.size // 1024} KiB of events, and no more"
+            return self._refuse(Kept.FULL, full, len(events))
+        return PutResult(Kept.STORED)
+
+    def _stored(self, events: Sequence[Spooled], dropped: int | None) -> None:
+        if dropped is None:
+            return
+        for each in events:
+            if each.order_key is not None:
+                self.order.spooled((each.upstream, each.order_key))
+        for stream, count in Counter(each.stream for each in events).items():
+            self._telemetry.emit(EventsSpooled(stream, count))
+        if dropped:
+            self._telemetry.emit(DeadLettersDropped(dropped))
+        for upstream in {each.upstream for each in events}:
+            self._coming(upstream).set()
+
+    def _refuse(self, kept: Kept, reason: str, events: int) -> PutResult:
+        self._telemetry.emit(SpoolRefused(kept, reason, events))
+        return PutResult(kept, reason)
+
+    # --- handing them out ---
+
+    def waits_for(self, upstream: str) -> bool:
+        """Whether events for `upstream` wait, and can be handed out."""
+        return not self._commits.trouble and upstream in self._commits.totals.upstreams
+
+    async def something_for(self, upstream: str) -> None:
+        """Return when an event for `upstream` may wait."""
+        while not self.waits_for(upstream):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_SECONDS):  # the end of a trouble has no event of its own
+                    self._coming(upstream).clear()
+                    await self._coming(upstream).wait()
+
+    def _coming(self, upstream: str) -> asyncio.Event:
+        return self._came.setdefault(upstream, asyncio.Event())
+
+    async def hand_out(self, upstream: str, events: int, size: int) -> list[Spooled]:
+        """Return the first events for `upstream` that may be sent, `events` and `size` bytes of them at most.
+
+        None of them is handed out again before `delivered`, `failed`, `dead` or `release` was called for it, and
+        no other of its key. There are none while the disk is in trouble.
+        """
+        async with self._handing_out:
+            if self._commits.trouble:
+                return []
+            now, in_flight, earlier = self._now(), frozenset(self._in_flight), self.order.earliest()
+            operation = self._commits.add(
+                lambda file: file.hand_out(
+                    upstream, now, events=events, size=size, in_flight=in_flight, earlier=earlier
+                ),
+                lambda batch: self._gone_for("damaged")(batch.damaged),
+            )
+            try:
+                batch: Batch = await operation.done
+            except Trouble:
+                return []
+            self._in_flight.update(each.arrival for each in batch.events)
+            return batch.events
+
+    async def delivered(self, events: Iterable[Spooled]) -> None:
+        """Forget events; returns when that is durable, however long the disk is in trouble."""
+        arrivals = [each.arrival for each in events]
+
+        def forgotten(gone: list[Gone]) -> None:
+            self._left(gone)
+            self._in_flight.difference_update(arrivals)
+
+        await self._in_the_end(lambda file: file.delivered(arrivals), forgotten)
+
+    async def failed(self, event: Spooled, reason: str, due: float = 0.0, *, error: bool = False) -> None:
+        """Note that an attempt failed: the event may be handed out again, but not before `due`.
+
+        `error`: EventGate met an error with this event and took others.
+        """
+        now = self._now()
+        await self._in_the_end(
+            lambda file: file.failed(event.arrival, reason, now, due, error=error),
+            lambda _: self._in_flight.discard(event.arrival),
+        )
+
+    async def dead(self, event: Spooled, cause: Cause, reason: str, verdict: bytes) -> None:
+        """Make an event a dead letter; returns when that is durable, however long the disk is in trouble."""
+        now = self._now()
+
+        def buried(gone: list[Gone]) -> None:
+            self._gone_for(cause)(gone)
+            self._in_flight.discard(event.arrival)
+
+        await self._in_the_end(lambda file: file.bury(event.arrival, reason, verdict, now), buried)
+
+    async def _in_the_end(self, work: Callable[[SpoolFile], T], after: Callable[[T], None]) -> None:
+        """Have it done, however long the disk is in trouble; only the end of the sidecar forgets it."""
+        with contextlib.suppress(Trouble):
+            await self._commits.add(work, after, must=True).done
+
+    def release(self, events: Iterable[Spooled]) -> None:
+        """Take events back that were not sent."""
+        self._in_flight.difference_update(each.arrival for each in events)
+
+    def _gone_for(self, cause: Cause) -> Callable[[list[Gone]], None]:
+        def buried(gone: list[Gone]) -> None:
+            self._left(gone)
+            for stream, count in Counter(each.stream for each in gone).items():
+                self._telemetry.emit(DeadLettered(stream, cause, count))
+
+        return buried
+
+    def _left(self, gone: list[Gone]) -> None:
+        for each in gone:
+            if each.key is not None:
+                self.order.unspooled(each.key)
+
+    # --- what is left at the end ---
+
+    async def left(self) -> AsyncIterator[Spooled]:
+        """Yield all events that wait, in order; stops where the disk is in trouble."""
+        first = 0
+        while True:
+            operation = self._commits.add(_page_from(first))
+            try:
+                page: list[tuple[Spooled, bool]] = await operation.done
+            except Trouble:
+                return
+            for event, sound in page:
+                if sound:
+                    yield event
+            if not page:
+                return
+            first = page[-1][0].arrival + 1
+
+
+def _page_from(first: int) -> Callable[[SpoolFile], list[tuple[Spooled, bool]]]:
+    return lambda file: list(islice(file.waiting(first), _PAGE))
+
+
+def _bury_old(file: SpoolFile, before: float, in_flight: frozenset[int], now: float) -> list[Gone]:
+    gone: list[Gone] = []
+    for arrival in file.too_old(before, in_flight):
+        gone += file.bury(arrival, "it waited for longer than the spool keeps events", b"", now)
+    return gone

@@ -1,0 +1,364 @@
+"""`eventgate-sidecar spool`: look into a spool, and mend it, whether its sidecar runs or not."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import json
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.table import Table as RichTable
+
+    from sidecar.spooled import DeadLetter, Spooled
+    from sidecar.spoolfile import SpoolFile, Table
+
+    Entry = tuple[Spooled, DeadLetter | None, bool]  # an event, why it is dead if it is, and whether it is sound
+
+T = TypeVar("T")
+
+spool = typer.Typer(
+    name="spool",
+    help="Look into the spool, and mend it; the sidecar may run meanwhile.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+BUSY_SECONDS = 10.0
+"""How long to wait for a sidecar that is writing."""
+CHUNK = 100
+"""Events changed in one transaction: the sidecar must not wait long."""
+MANY = 500
+"""From so many events on a progress bar is shown."""
+
+DirOption = Annotated[
+    Path,
+    typer.Option("--spool", envvar="SIDECAR_SPOOL", help="The directory given to serve --spool.", metavar="DIR"),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+DeadOption = Annotated[bool, typer.Option("--dead", help="The dead letters instead of the events that wait.")]
+StreamOption = Annotated[str | None, typer.Option("--stream", help="Only events of this stream.", metavar="S")]
+NumbersArgument = Annotated[
+    list[int] | None, typer.Argument(help="Numbers of events, as ls shows them.", metavar="ID…")
+]
+
+
+@spool.command()
+def ls(
+    directory: DirOption,
+    dead: DeadOption = False,
+    stream: StreamOption = None,
+    limit: Annotated[int, typer.Option(help="Show so many at most; 0 is all.", metavar="N", min=0)] = 50,
+    as_json: JsonOption = False,
+) -> None:
+    """List what waits in the spool, the first to be sent on top.
+
+    Exit status: 0, also where nothing waits; 2 where the spool cannot be used.
+    """
+    from itertools import islice
+
+    from rich.console import Console
+
+    with _opened(directory) as file:
+        totals = file.totals()
+        found = (each for each in _all(file, dead=dead) if stream in (None, each[0].stream))
+        shown = list(islice(found, limit or None))
+    if as_json:
+        listed = [_known(*each) for each in shown]
+        _print_json({"waiting": totals.events, "dead_letters": totals.dead, "bytes": totals.size, "events": listed})
+        return
+    if shown:
+        Console(highlight=False).print(_table(shown))
+    print(f"{_count(totals.events, 'event')} waiting ({_bytes(totals.size)}), {_count(totals.dead, 'dead letter')}")
+    if limit and len(shown) == limit:
+        print(f"these are the first {limit}; --limit 0 shows all")
+
+
+@spool.command()
+def show(
+    number: Annotated[int, typer.Argument(help="Number of an event, as ls shows it.", metavar="ID")],
+    directory: DirOption,
+    as_json: JsonOption = False,
+) -> None:
+    """Show one event: where it goes, what was tried, its bytes, and EventGate's verdict on a dead letter.
+
+    Exit status: 0; 1 where there is no such event; 2 where the spool cannot be used.
+    """
+    with _opened(directory) as file:
+        found = _find(file, number)
+    if found is None:
+        _fail(f"there is no event {number} in {directory}: it was sent or dropped", 1)
+    known = _known(*found) | {"event": found[0].body.decode(errors="replace")}
+    if as_json:
+        _print_json(known)
+        return
+    for name, value in known.items():
+        if value not in (None, "", []):
+            print(f"{name + ':':17} {_shown(name, value)}")
+
+
+@spool.command()
+def retry(
+    directory: DirOption,
+    numbers: NumbersArgument = None,
+    everything: Annotated[bool, typer.Option("--all", help="All dead letters, and all events that wait.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Send events as soon as possible: dead letters wait again, at their old place, and pauses after errors end.
+
+    A dead letter with an order key is older than what was sent of that key since; sending it may undo that.
+
+    Exit status: 0; 1 where one is not there any more; 2 where the spool cannot be used.
+    """
+    now = time.time()
+
+    def again(file: SpoolFile, number: int) -> bool:
+        return file.revive(number, now) or file.hurry(number)
+
+    with _opened(directory) as file:
+        chosen = _chosen(file, numbers, everything=everything, tables=("dead", "waiting"))
+        done = _each(file, chosen, again, "retrying")
+    _report(chosen, done, "will be sent again", as_json=as_json)
+
+
+@spool.command()
+def export(
+    directory: DirOption,
+    output: Annotated[
+        typer.FileBinaryWrite, typer.Option("--output", "-o", help="Write to this file.", metavar="FILE")
+    ] = "-",  # type: ignore[assignment]  # as typer writes it
+    dead: DeadOption = False,
+    stream: StreamOption = None,
+) -> None:
+    """Write events as JSON lines, each with its bytes under "event"; nothing is removed.
+
+    Exit status: 0; 2 where the spool cannot be used, or the file cannot be written.
+    """
+    from sidecar.spooled import line_of
+
+    with _opened(directory) as file:
+        total = file.totals().dead if dead else file.totals().events
+        try:
+            for event, letter, _ in _watched(_all(file, dead=dead), total, "exporting"):
+                if stream in (None, event.stream):
+                    output.write(line_of(event, letter))
+            output.flush()
+        except OSError as error:
+            _fail(f"cannot write to {output.name}: {error.strerror}")
+
+
+@spool.command()
+def drop(
+    directory: DirOption,
+    numbers: NumbersArgument = None,
+    everything: Annotated[bool, typer.Option("--all", help="Every event that waits, and every dead letter.")] = False,
+    dead: Annotated[bool, typer.Option("--dead", help="Every dead letter.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Remove events for good: they will never be sent. One that is being sent at this moment may still arrive.
+
+    Exit status: 0; 1 where one is not there any more, or the answer was no; 2 where the spool cannot be used.
+    """
+
+    def forget(file: SpoolFile, number: int) -> bool:
+        return file.drop_dead([number]) == 1 or bool(file.delivered([number]))
+
+    with _opened(directory) as file:
+        tables: Sequence[Table] = ("dead",) if dead else ("dead", "waiting")
+        chosen = _chosen(file, numbers, everything=everything or dead, tables=tables)
+        if chosen and not yes and not typer.confirm(f"drop {_count(len(chosen), 'event')} for good?", err=True):
+            _fail("nothing was dropped", 1)
+        done = _each(file, chosen, forget, "dropping")
+    _report(chosen, done, "dropped", as_json=as_json)
+
+
+@spool.command()
+def verify(directory: DirOption, as_json: JsonOption = False) -> None:
+    """Check the file and every event in it, and list the files that were set aside.
+
+    Exit status: 0 where all is well; 1 where something is damaged; 2 where the spool cannot be used.
+    """
+    from sidecar.spooldir import files_set_aside
+
+    with _opened(directory, broken=1) as file:
+        problems, totals = file.problems(), file.totals()
+        for dead in (False, True):
+            total = totals.dead if dead else totals.events
+            checked = _watched(_all(file, dead=dead), total, "checking")
+            problems += [f"event {event.arrival} is damaged" for event, _, sound in checked if not sound]
+    aside = [path.name for path in files_set_aside(directory)]
+    if as_json:
+        found = {"waiting": totals.events, "dead_letters": totals.dead, "problems": problems, "set_aside": aside}
+        _print_json({"ok": not problems, **found})
+    else:
+        for words in problems:
+            print(words)
+        for name in aside:
+            print(f"set aside earlier: {name}")
+        verdict = f"{_count(len(problems), 'problem')}" if problems else "all is well"
+        print(f"{_count(totals.events, 'event')} waiting, {_count(totals.dead, 'dead letter')}; {verdict}")
+    if problems:
+        raise typer.Exit(1)
+
+
+# --- the file ---
+
+
+@contextlib.contextmanager
+def _opened(directory: Path, broken: int = 2) -> Iterator[SpoolFile]:
+    """Open the spool, and turn what is wrong with it into words and an exit status: `broken` where it is damaged."""
+    import sqlite3
+
+    from sidecar.spooldir import FILE, in_words
+    from sidecar.spooled import Limits
+    from sidecar.spoolfile import SpoolFile
+    from sidecar.spoolschema import Unusable
+
+    path = directory / FILE
+    if not path.is_file():
+        _fail(f"there is no spool in {directory} (no file {FILE}); name the directory that serve was given")
+    try:
+        with contextlib.closing(SpoolFile(path, Limits(), BUSY_SECONDS, create=False)) as file:
+            yield file
+    except Unusable as error:
+        later = "; the sidecar sets it aside when it starts" if error.kind == "damaged" else ""
+        _fail(f"{path} is {error.kind}: {error.reason}{later}", broken if error.kind == "damaged" else 2)
+    except sqlite3.Error as error:
+        _fail(in_words(error, path))
+
+
+def _all(file: SpoolFile, *, dead: bool, only: int | None = None) -> Iterator[Entry]:
+    span = () if only is None else (only, only)
+    if dead:
+        yield from ((letter.event, letter, sound) for letter, sound in file.dead_letters(*span))
+    else:
+        yield from ((event, None, sound) for event, sound in file.waiting(*span))
+
+
+def _find(file: SpoolFile, number: int) -> Entry | None:
+    from sidecar.spoolfile import LAST
+
+    if not 0 <= number < LAST:
+        return None
+    return next((each for dead in (False, True) for each in _all(file, dead=dead, only=number)), None)
+
+
+def _chosen(file: SpoolFile, numbers: list[int] | None, *, everything: bool, tables: Sequence[Table]) -> list[int]:
+    """Return the events that a command is about."""
+    if bool(numbers) == everything:
+        _fail("name the events by their numbers, or all of them; ls shows what there is")
+    return list(numbers or (number for table in tables for number in file.arrivals(table)))
+
+
+def _each(file: SpoolFile, numbers: list[int], change: Callable[[SpoolFile, int], bool], words: str) -> list[int]:
+    """Change events, a few in a transaction; return those that were there."""
+    done = []
+    chunks = [numbers[start : start + CHUNK] for start in range(0, len(numbers), CHUNK)]
+    for chunk in _watched(chunks, len(chunks), words):
+        with file.transaction():
+            done += [number for number in chunk if change(file, number)]
+    return done
+
+
+def _watched(items: Iterable[T], total: int, words: str) -> Iterator[T]:
+    """Yield the items, and show on a terminal how far it is."""
+    from rich.console import Console
+    from rich.progress import track
+
+    console = Console(stderr=True)
+    shown = console.is_terminal and total >= MANY
+    yield from track(items, words, total=total, console=console, transient=True) if shown else items
+
+
+# --- what is printed ---
+
+
+def _known(event: Spooled, letter: DeadLetter | None, sound: bool) -> dict[str, Any]:
+    from sidecar.spooled import as_json
+
+    known: dict[str, Any] = {
+        "id": event.arrival,
+        "state": "dead letter" if letter else "waiting",
+        "size": len(event.body),
+    }
+    known |= {"meta_id" if name == "id" else name: value for name, value in as_json(event).items()}
+    del known["arrival"]
+    if letter is not None:
+        verdict = letter.verdict.decode(errors="replace")
+        known |= {"reason": letter.reason, "died": letter.died, "verdict": verdict}
+    return known | ({} if sound else {"damaged": True})
+
+
+def _table(entries: Sequence[Entry]) -> RichTable:
+    from rich.table import Table as RichTable
+    from rich.text import Text
+
+    now = time.time()
+    table = RichTable(box=None, pad_edge=False, header_style="bold")
+    for title in ("id", "age", "tries"):
+        table.add_column(title, justify="right", no_wrap=True)
+    for title in ("upstream", "stream", "why"):
+        table.add_column(title, overflow="fold")
+    for event, letter, sound in entries:
+        why = letter.reason if letter else event.last_error
+        words = why if sound else f"damaged; {why}"
+        table.add_row(
+            *(str(event.arrival), _age(now - event.first_seen), str(event.attempts)),
+            *(
+                Text(each)
+                for each in (event.upstream, event.stream, words if len(words) <= 200 else words[:197] + "...")
+            ),
+        )
+    return table
+
+
+def _report(chosen: list[int], done: list[int], words: str, *, as_json: bool) -> None:
+    missing = sorted(set(chosen) - set(done))
+    if as_json:
+        _print_json({"done": done, "missing": missing})
+    else:
+        print(f"{_count(len(done), 'event')} {words}")
+        if missing:
+            print(f"not there any more: {', '.join(map(str, missing))}", file=sys.stderr)
+    if missing:
+        raise typer.Exit(1)
+
+
+def _shown(name: str, value: object) -> str:
+    if name in ("first_seen", "last_attempt", "died", "due") and isinstance(value, float):
+        return dt.datetime.fromtimestamp(value, dt.UTC).isoformat(timespec="milliseconds")
+    if name == "headers" and isinstance(value, list):
+        return "; ".join(f"{key}: {text}" for key, text in value)
+    return str(value)
+
+
+def _age(seconds: float) -> str:
+    for unit, length in (("d", 86_400), ("h", 3600), ("m", 60)):
+        if seconds >= length:
+            return f"{seconds / length:.1f}{unit}"
+    return f"{max(seconds, 0):.0f}s"
+
+
+def _bytes(size: int) -> str:
+    return f"{size / 1024:.0f} KiB" if size < 1024 * 1024 else f"{size / 1024 / 1024:.1f} MiB"
+
+
+def _print_json(value: object) -> None:
+    print(json.dumps(value, indent=2))
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def _fail(words: str, status: int = 2) -> NoReturn:
+    print(f"eventgate-sidecar: {words}", file=sys.stderr)
+    raise typer.Exit(status)

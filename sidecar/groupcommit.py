@@ -196,6 +196,8 @@ class GroupCommit:
                 if its_time or (self._operations and not self.trouble):
                     await self._commit()
                 opened.set()
+                if its_time and not self.trouble and not self.totals.events:
+                    await self._hand.do(self._directory.tidy)
                 await self._wake(next_look - clock())
         finally:
             await self._end()

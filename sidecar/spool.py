@@ -29,8 +29,6 @@ PUT_SECONDS = 2.0
 """How long an event waits for the disk; its producer needs an answer."""
 MAX_WAITING_BYTES = 32 * 1024 * 1024
 """Bytes of events that may wait for the disk in memory."""
-GIVE_BACK_PAGES = 1000
-"""Of room not used any more, at once, to the disk."""
 _PAGE = 200
 
 T = TypeVar("T")
@@ -126,8 +124,6 @@ class Spool:
         if oldest is not None and oldest < before and not self._handing_out.locked():
             in_flight = frozenset(self._in_flight)
             self._commits.add(lambda file: _bury_old(file, before, in_flight, self._now()), self._gone_for("age"))
-        if not self._commits.totals.events:
-            self._commits.add(lambda file: file.give_back(GIVE_BACK_PAGES))
 
     # --- putting events in ---
 

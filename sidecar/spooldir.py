@@ -29,6 +29,9 @@ LOCK = "lock"
 KEPT_ASIDE = 8
 """Files set aside that are kept; of more the oldest go."""
 
+TIDY_PAGES = 1000
+"""Given back to the disk at once; more would keep events waiting."""
+
 Work = Callable[[SpoolFile], Any]
 
 
@@ -131,7 +134,7 @@ class SpoolDir:
         with file.transaction():
             return [work(file) for work in works]
 
-    def tidy(self, pages: int = 1000) -> None:
+    def tidy(self, pages: int = TIDY_PAGES) -> None:
         """Give room that is not used any more back to the disk; whatever goes wrong shows in the next commit."""
         if self._file is not None:
             with contextlib.suppress(sqlite3.Error):

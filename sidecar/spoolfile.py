@@ -134,8 +134,10 @@ class SpoolFile:
         self._connection.execute(f"PRAGMA user_version = {VERSION}")
 
     def give_back(self, pages: int) -> None:
-        """Give room that is not used any more back to the disk."""
-        self._connection.execute(f"PRAGMA incremental_vacuum({pages})").fetchall()
+        """Give room that is not used any more back to the disk; not to be called in a transaction."""
+        if self._one("PRAGMA freelist_count"):
+            # Not `execute`: that steps once, and a step is a page.
+            self._connection.executescript(f"PRAGMA incremental_vacuum({pages})")
 
     def problems(self) -> list[str]:
         """Return everything that SQLite finds wrong; takes long where there is much."""

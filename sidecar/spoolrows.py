@@ -32,44 +32,28 @@ def is_sound(row: Sequence[Any]) -> bool:
     """Whether the checksum of a row that begins with `COLUMNS` fits; one of version 1 has none."""
     _, upstream, stream, event_id, _, _, key, *_ = row
     headers, body, checksum = row[14:17]
-    return checksum is None or checksum == checksum_of(upstream, stream, event_id, key, headers, body)
+    return isinstance(body, bytes) and checksum in (None, checksum_of(upstream, stream, event_id, key, headers, body))
 
 
 def event_of(row: Sequence[Any]) -> Spooled:
     """Make an event of a row that begins with `COLUMNS`."""
-    (
-        arrival,
-        upstream,
-        stream,
-        event_id,
-        lacks,
-        hasty,
-        key,
-        first,
-        attempts,
-        errors,
-        last,
-        words,
-        due,
-        _,
-        headers,
-        body,
-    ) = row[:16]
+    arrival, upstream, stream, event_id, lacks, hasty, key, first_seen, attempts, errors, last_attempt, *more = row[:16]
+    last_error, due, _, headers, body = more
     return Spooled(
         arrival=arrival,
         upstream=upstream,
         stream=stream,
-        body=bytes(body),
+        body=body if isinstance(body, bytes) else str(body).encode(),
         id=event_id,
         lacks_request_id=bool(lacks),
         hasty=bool(hasty),
         headers=_headers(headers),
         order_key=key,
-        first_seen=first,
+        first_seen=first_seen,
         attempts=attempts,
         errors=errors,
-        last_attempt=last,
-        last_error=words,
+        last_attempt=last_attempt,
+        last_error=last_error,
         due=due,
     )
 

@@ -27,8 +27,8 @@ def log_of(path: Path) -> Path:
 def committed_frames(path: Path) -> int:
     """Return how many pages of the log of the database at `path` belong to transactions that were committed.
 
-    Pages left over from before the log was last begun anew have another salt. A log whose head is unreadable
-    counts in full.
+    Pages left over from before the log was last begun anew have another salt. What is filled with zeros, and a log
+    whose head is unreadable, may have been anything, and counts.
     """
     try:
         log = log_of(path).open("rb")
@@ -46,7 +46,9 @@ def committed_frames(path: Path) -> int:
         committed = 0
         for number in range((size - _HEAD.size) // (_FRAME.size + page_size)):
             log.seek(_HEAD.size + number * (_FRAME.size + page_size))
-            _, pages_after, *its_salts, _, _ = _FRAME.unpack(log.read(_FRAME.size))
-            if its_salts == salts and pages_after:
+            page, pages_after, *its_salts, _, _ = _FRAME.unpack(log.read(_FRAME.size))
+            if page == 0 or (
+                its_salts == salts and pages_after
+            ):  # no page has the number 0: zeros were written over it
                 committed = number + 1
         return committed

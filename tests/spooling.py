@@ -1,0 +1,110 @@
+"""Spools for tests: events to put in, a spool that is open, and ways to spoil its files."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import io
+import json
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sidecar.spool import Spool
+from sidecar.spooldir import FILE, SpoolDir
+from sidecar.spooled import Limits, Spooled
+from sidecar.spoolfile import SpoolFile
+from sidecar.telemetry import Telemetry, make_log
+
+NOON = 1_800_000_000.0
+"""The time at which everything here happens, unless it says another."""
+
+
+def spooled(arrival: int, key: str | None = None, **more: Any) -> Spooled:
+    """Return an event for `main` of stream `score`, whose bytes name its number."""
+    body = b'{"meta":{"stream":"score","id":"%d"}}' % arrival
+    values: dict[str, Any] = {"upstream": "main", "stream": "score", "body": body, "id": str(arrival)}
+    return Spooled(**{**values, "arrival": arrival, "order_key": key, "first_seen": NOON, **more})
+
+
+def arrivals(events: list[Spooled]) -> list[int]:
+    """Return their numbers."""
+    return [event.arrival for event in events]
+
+
+@contextlib.contextmanager
+def spool_file(folder: Path, limits: Limits | None = None) -> Iterator[SpoolFile]:
+    """Open a spool's file in `folder`, for what takes no transaction of its own."""
+    folder.mkdir(exist_ok=True)
+    with contextlib.closing(SpoolFile(folder / FILE, limits or Limits())) as file:
+        yield file
+
+
+def fill(folder: Path, *events: Spooled) -> Path:
+    """Put events into the spool in `folder`, end tidily, and return its file."""
+    with spool_file(folder) as file, file.transaction():
+        assert file.put(events) is not None
+    return folder / FILE
+
+
+def waiting(folder: Path) -> list[int]:
+    """Return the numbers of the events that wait in `folder`, as another process would see them."""
+    with spool_file(folder) as file:
+        return [event.arrival for event, _ in file.waiting()]
+
+
+def held(directory: SpoolDir) -> list[int]:
+    """Return the numbers of the events that wait in an open directory."""
+    (found,) = directory.commit([lambda file: [event.arrival for event, _ in file.waiting()]], NOON)
+    return list(found)
+
+
+class AtOnce:
+    """A hand that does everything where it is asked, so that a test's clock is the only one."""
+
+    async def do(self, work: Callable[[], Any]) -> Any:
+        """Do it, after everybody else had a turn."""
+        await asyncio.sleep(0)
+        return work()
+
+    def end(self) -> None:
+        """There is nothing to end."""
+
+
+@dataclass
+class Opened:
+    """A spool that runs, and what it wrote."""
+
+    spool: Spool
+    telemetry: Telemetry
+    written: io.StringIO
+    task: asyncio.Task[None]
+
+    def log(self, action: str) -> list[dict[str, Any]]:
+        """Return what was logged of one kind."""
+        lines = [json.loads(line) for line in self.written.getvalue().splitlines()]
+        return [line["eventgate_sidecar"] for line in lines if line["event"]["action"] == action]
+
+    def counted(self, name: str) -> dict[str, float]:
+        """Return the samples of a metric of the spool, by their labels."""
+        lines = self.telemetry.exposition().decode().splitlines()
+        found = (line.rpartition(" ") for line in lines if line.startswith(f"eventgate_sidecar_spool_{name}"))
+        return {labels.removeprefix(f"eventgate_sidecar_spool_{name}"): float(value) for labels, _, value in found}
+
+
+@contextlib.asynccontextmanager
+async def open_spool(
+    folder: Path, limits: Limits | None = None, now: Callable[[], float] = lambda: NOON, **more: Any
+) -> AsyncIterator[Opened]:
+    """Run a spool in `folder`; end it tidily."""
+    written = io.StringIO()
+    telemetry = Telemetry(["score"], make_log(written))
+    spool = Spool(folder, limits or Limits(), telemetry, now, **more)
+    async with asyncio.TaskGroup() as tasks:
+        task = tasks.create_task(spool.run())
+        await spool.opened()
+        try:
+            yield Opened(spool, telemetry, written, task)
+        finally:
+            spool.close()

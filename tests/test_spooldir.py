@@ -1,0 +1,377 @@
+"""Promises of `spooldir`: one owner, and a file that cannot be used is set aside, named, and never in the way."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from sidecar.spooldir import FILE, KEPT_ASIDE, LOCK, Migrated, SetAside, SpoolDir, Trouble, files_set_aside
+from sidecar.spooled import Limits, Spooled
+from sidecar.spoolfile import SpoolFile
+from sidecar.spoolschema import APPLICATION_ID, STEPS, VERSION
+from sidecar.writeahead import log_of
+from tests.spooling import NOON, fill, held, spooled
+
+STAMP = "2027-01-15T080000Z"
+"""NOON, as it stands in names."""
+
+LOOK_INTO = """
+import sys
+from pathlib import Path
+from sidecar.spooldir import SpoolDir
+from sidecar.spooled import Limits, Spooled
+SpoolDir(Path(sys.argv[1]), Limits()).open(0)
+"""
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a tmpfs")
+
+
+@contextlib.contextmanager
+def owned(folder: Path, limits: Limits | None = None) -> Iterator[SpoolDir]:
+    """Own a directory, without opening it yet."""
+    directory = SpoolDir(folder, limits or Limits())
+    try:
+        yield directory
+    finally:
+        directory.close()
+
+
+def put_event(directory: SpoolDir, event: Spooled) -> None:
+    """Put one event in."""
+    directory.commit([lambda file: file.put([event])], NOON)
+
+
+def put(directory: SpoolDir, *numbers: int) -> None:
+    """Put events in, each in a transaction of its own."""
+    for number in numbers:
+        put_event(directory, spooled(number))
+
+
+def crashed(folder: Path, *numbers: int) -> Path:
+    """Leave behind what a sidecar does that is killed after these events; return the file."""
+    alive = folder.with_name(f"{folder.name}-alive")
+    with owned(alive) as directory:
+        put(directory, *numbers)
+        shutil.copytree(alive, folder)
+    shutil.rmtree(alive)
+    return folder / FILE
+
+
+def flip(path: Path, place: int) -> None:
+    """Flip a bit."""
+    data = bytearray(path.read_bytes())
+    data[place] ^= 0x10
+    path.write_bytes(data)
+
+
+# --- an ordinary life ---
+
+
+def test_a_directory_is_made_for_its_owner_alone(tmp_path: Path) -> None:
+    """With the folders above it; nobody else may look into events."""
+    with owned(tmp_path / "a" / "spool") as directory:
+        assert held(directory) == []
+    assert (tmp_path / "a" / "spool").stat().st_mode & 0o777 == 0o700
+
+
+def test_what_was_committed_is_there_next_time(tmp_path: Path) -> None:
+    """After an orderly end and after a crash, and neither is worth a word."""
+    with owned(tmp_path) as directory:
+        put(directory, 1, 2)
+    with owned(tmp_path) as directory:
+        assert (held(directory), directory.found()) == ([1, 2], [])
+    crashed(tmp_path / "crashed", 3, 4)
+    with owned(tmp_path / "crashed") as directory:
+        assert (held(directory), directory.found()) == ([3, 4], [])
+
+
+def test_works_of_one_commit_are_one_transaction(tmp_path: Path) -> None:
+    """Each result comes back; where one fails none was done."""
+
+    def fail(_: SpoolFile) -> None:
+        raise ZeroDivisionError
+
+    with owned(tmp_path) as directory:
+        put_one = [lambda file: file.put([spooled(1)]), lambda file: file.totals().events]
+        assert directory.commit(put_one, NOON) == [0, 1]
+        with pytest.raises(ZeroDivisionError):
+            directory.commit([lambda file: file.put([spooled(2)]), fail], NOON)
+        assert held(directory) == [1]
+
+
+def test_an_older_file_is_migrated_and_told(tmp_path: Path) -> None:
+    """An operator learns that an older sidecar cannot read it any more."""
+    with contextlib.closing(sqlite3.connect(tmp_path / FILE)) as connection, connection:
+        for statement in (*STEPS[0], f"PRAGMA application_id = {APPLICATION_ID}", "PRAGMA user_version = 1"):
+            connection.execute(statement)
+    with owned(tmp_path) as directory:
+        directory.open(NOON)
+        assert directory.found() == [Migrated(1, VERSION)]
+        assert directory.found() == []
+
+
+# --- one owner ---
+
+
+def test_two_sidecars_do_not_share_a_directory(tmp_path: Path) -> None:
+    """The second is told who the first is; when that is gone it may have the directory."""
+    with owned(tmp_path) as first, owned(tmp_path) as second:
+        put(first, 1)
+        with pytest.raises(Trouble, match=f"another sidecar, process {os.getpid()}, uses it"):
+            second.open(NOON)
+        first.close()
+        assert held(second) == [1]
+
+
+def test_a_process_that_is_gone_owns_nothing(tmp_path: Path) -> None:
+    """A lock that a killed process left behind is no lock."""
+    subprocess.run([sys.executable, "-c", LOOK_INTO, str(tmp_path)], check=True)
+    assert (tmp_path / LOCK).exists()
+    with owned(tmp_path) as directory:
+        assert held(directory) == []
+
+
+# --- a file that cannot be used ---
+
+
+def test_another_programs_file_is_set_aside_unharmed(tmp_path: Path) -> None:
+    """It is renamed, not changed, and the sidecar has a fresh one."""
+    with contextlib.closing(sqlite3.connect(tmp_path / FILE)) as connection, connection:
+        connection.execute("CREATE TABLE notes (text)")
+    before = (tmp_path / FILE).read_bytes()
+    with owned(tmp_path) as directory:
+        assert held(directory) == []
+        name = f"{FILE}.foreign-{STAMP}"
+        assert directory.found() == [SetAside(name, "it is a database of another program", 0)]
+    assert (tmp_path / name).read_bytes() == before
+
+
+def test_a_newer_file_is_set_aside_for_the_newer_sidecar(tmp_path: Path) -> None:
+    """After a step back nothing is lost: its events wait in a file of their own, its log beside it."""
+    path = crashed(tmp_path / "spool", 1)
+    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute(f"PRAGMA user_version = {VERSION + 1}")
+    with owned(tmp_path / "spool") as directory:
+        assert held(directory) == []
+        (found,) = directory.found()
+    assert isinstance(found, SetAside)
+    assert found.name == f"{FILE}.newer-{STAMP}"
+    aside = tmp_path / "spool" / found.name
+    with contextlib.closing(sqlite3.connect(aside)) as connection:
+        assert connection.execute("SELECT arrival FROM waiting").fetchall() == [(1,)]
+
+
+SPOILT: list[tuple[str, Callable[[bytes], bytes]]] = [
+    ("filled with zeros", lambda data: bytes(len(data))),
+    ("filled with noise", lambda data: b"noise" * (len(data) // 5)),
+    ("cut in the middle", lambda data: data[: len(data) // 2]),
+    ("cut to a few bytes", lambda data: data[:50]),
+    ("its head flipped", lambda data: bytes([data[0] ^ 0x10]) + data[1:]),
+    ("its first page gone", lambda data: bytes(4096) + data[4096:]),
+    ("its pages 2 to 4 gone", lambda data: data[:4096] + bytes(3 * 4096) + data[4 * 4096 :]),
+]
+
+
+@pytest.mark.parametrize("spoil", [spoil for _, spoil in SPOILT], ids=[name for name, _ in SPOILT])
+def test_a_damaged_file_is_set_aside_and_the_sidecar_starts(tmp_path: Path, spoil: Callable[[bytes], bytes]) -> None:
+    """Whatever became of the file: it has a new name, the fresh one works, and what is in it is sound."""
+    path = fill(tmp_path, *(spooled(number, body=b"%03d" % number * 300) for number in range(1, 101)))
+    spoilt = spoil(path.read_bytes())
+    path.write_bytes(spoilt)
+    with owned(tmp_path) as directory:
+        saved = held(directory)
+        (found,) = directory.found()
+        assert isinstance(found, SetAside)
+        assert (found.name, found.saved) == (f"{FILE}.damaged-{STAMP}", len(saved))
+        put(directory, 1000)
+        assert held(directory) == [*saved, 1000]
+    assert (tmp_path / found.name).read_bytes() == spoilt
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_a_flipped_bit_anywhere_is_no_reason_not_to_start(tmp_path: Path, seed: int) -> None:
+    """No event comes out changed, wherever the bit is; and new ones can be put in."""
+    events = [spooled(number, "a", body=b"%03d" % number * 300) for number in range(1, 61)]
+    path = fill(tmp_path, *events)
+    flip(path, seed * 7919 * 13 % path.stat().st_size)
+    with owned(tmp_path) as directory:
+        (found,) = directory.commit([lambda file: list(file.waiting())], NOON)
+        assert {event.body for event, sound in found if sound} <= {event.body for event in events}
+        put(directory, 1000)
+        assert 1000 in held(directory)
+
+
+def test_damage_that_comes_while_it_runs_costs_no_event(tmp_path: Path) -> None:
+    """The transaction that found it is done once more in a fresh file, with what could be saved."""
+
+    class Damaged(sqlite3.DatabaseError):
+        sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+
+    times: list[int] = []
+
+    def find_it(_: SpoolFile) -> None:
+        times.append(1)
+        if len(times) == 1:
+            raise Damaged("database disk image is malformed")
+
+    with owned(tmp_path) as directory:
+        put(directory, 1, 2)
+        directory.commit([lambda file: file.put([spooled(3)]), find_it], NOON)
+        assert held(directory) == [1, 2, 3]
+        assert directory.found() == [SetAside(f"{FILE}.damaged-{STAMP}", "database disk image is malformed", 2)]
+
+
+@pytest.mark.parametrize("spoil", [lambda log: bytes(len(log)), lambda log: log[:32] + bytes(len(log) - 32)])
+def test_a_log_filled_with_zeros_is_told(tmp_path: Path, spoil: Callable[[bytes], bytes]) -> None:
+    """With its head or without: SQLite says nothing of it, and the sidecar does."""
+    path = crashed(tmp_path / "spool", 1, 2, 3)
+    log_of(path).write_bytes(spoil(log_of(path).read_bytes()))
+    with owned(tmp_path / "spool") as directory:
+        put(directory, 9)
+        assert held(directory) == [9]
+        (found,) = directory.found()
+    assert isinstance(found, SetAside)
+    assert found.name == f"{FILE}-wal.damaged-{STAMP}"
+
+
+def test_a_flipped_bit_in_the_log_is_told(tmp_path: Path) -> None:
+    """Transactions behind it were acknowledged and are lost: that is said, and the log is kept."""
+    path = crashed(tmp_path / "spool", *range(1, 11))
+    log = log_of(path).read_bytes()
+    flip(log_of(path), log.index(b'"id":"5"'))
+    with owned(tmp_path / "spool") as directory:
+        assert held(directory) == [1, 2, 3, 4]
+        (found,) = directory.found()
+    assert isinstance(found, SetAside)
+    assert found.name == f"{FILE}-wal.damaged-{STAMP}"
+    assert "could not read" in found.reason
+    assert len((tmp_path / "spool" / found.name).read_bytes()) == len(log)
+
+
+def test_a_log_that_is_cut_is_as_good_as_what_is_left(tmp_path: Path) -> None:
+    """What was committed before the cut is there."""
+    path = crashed(tmp_path / "spool", *range(1, 11))
+    log = log_of(path).read_bytes()
+    log_of(path).write_bytes(log[: log.index(b'"id":"5"')])
+    with owned(tmp_path / "spool") as directory:
+        assert held(directory) == [1, 2, 3, 4]
+
+
+def test_files_set_aside_do_not_fill_the_disk(tmp_path: Path) -> None:
+    """The newest few are kept."""
+    for second in range(KEPT_ASIDE + 3):
+        (tmp_path / FILE).write_bytes(b"noise" * 100)
+        with owned(tmp_path) as directory:
+            directory.open(NOON + second)
+    assert len(files_set_aside(tmp_path)) == KEPT_ASIDE
+    assert not (tmp_path / f"{FILE}.damaged-{STAMP}").exists()
+
+
+def test_two_files_of_one_second_both_stay(tmp_path: Path) -> None:
+    """The second has a number in its name."""
+    for _ in range(2):
+        (tmp_path / FILE).write_bytes(b"noise" * 100)
+        with owned(tmp_path) as directory:
+            directory.open(NOON)
+    assert {path.name for path in files_set_aside(tmp_path)} == {
+        f"{FILE}.damaged-{STAMP}",
+        f"{FILE}.damaged-{STAMP}.2",
+    }
+
+
+# --- a disk that does not do what it should ---
+
+
+def test_a_file_that_was_removed_is_missed(tmp_path: Path) -> None:
+    """What is written to a file without a name is lost; so it is not taken, and there is a new file then."""
+    with owned(tmp_path) as directory:
+        put(directory, 1)
+        (tmp_path / FILE).rename(tmp_path / "elsewhere")
+        with pytest.raises(Trouble, match=r"spool\.db was removed or replaced"):
+            put(directory, 2)
+        put(directory, 3)
+        assert held(directory) == [3]
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """Return a folder on a disk of one megabyte."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder], check=True)
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+@needs_root
+def test_a_full_disk_takes_nothing_and_keeps_what_it_has(small_disk: Path) -> None:
+    """All that was acknowledged is there, and once there is room again events are taken."""
+    taken = []
+    with owned(small_disk / "spool") as directory:
+        directory.open(NOON)
+        (small_disk / "ballast").write_bytes(bytes(300_000))
+
+        def fill_up() -> None:
+            for number in range(1, 1000):
+                put_event(directory, spooled(number, body=b"x" * 5000))
+                taken.append(number)
+
+        with pytest.raises(Trouble, match="disk is full"):
+            fill_up()
+        assert taken
+        with contextlib.suppress(Trouble):
+            assert held(directory) == taken
+        (small_disk / "ballast").unlink()
+        put(directory, 5000)
+        assert held(directory) == [*taken, 5000]
+        assert directory.found() == []
+
+
+@needs_root
+def test_a_disk_that_became_read_only_is_told(small_disk: Path) -> None:
+    """Nothing is taken meanwhile; written to again it goes on where it was."""
+    with owned(small_disk / "spool") as directory:
+        put(directory, 1)
+        directory.close()
+        subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
+        with pytest.raises(Trouble, match=r"[Rr]ead-only"):
+            put(directory, 2)
+        subprocess.run(["mount", "-o", "remount,rw", small_disk], check=True)
+        put(directory, 3)
+        assert held(directory) == [1, 3]
+
+
+def test_a_place_that_is_no_directory_is_told(tmp_path: Path) -> None:
+    """In words, with the path."""
+    (tmp_path / "file").write_text("")
+    with owned(tmp_path / "file") as directory, pytest.raises(Trouble, match=r"/file: File exists"):
+        directory.open(NOON)
+
+
+@needs_root
+def test_a_damaged_file_waits_for_room_to_save_it(small_disk: Path) -> None:
+    """Where there is no room for a fresh file, the damaged one stays where it is until there is."""
+    path = fill(small_disk / "spool", *(spooled(number, body=b"%03d" % number * 900) for number in range(1, 101)))
+    data = bytearray(path.read_bytes())
+    place = data.index(b"050" * 900) // 4096 * 4096
+    data[place : place + 4096] = bytes(4096)
+    path.write_bytes(data)
+    (small_disk / "ballast").write_bytes(bytes(500_000))
+    with owned(small_disk / "spool") as directory:
+        with pytest.raises(Trouble, match="disk is full"):
+            directory.open(NOON)
+        assert path.read_bytes() == data
+        assert directory.found() == []
+        (small_disk / "ballast").unlink()
+        saved = held(directory)
+        assert 90 < len(saved) < 100

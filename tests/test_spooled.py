@@ -1,0 +1,46 @@
+"""Promises of `spooled`: nothing of an event is lost between its way out, the spool and the way back."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from sidecar.event import Outgoing
+from sidecar.spooled import ROW_BYTES, DeadLetter, Spooled, as_json, line_of
+from tests.spooling import NOON, spooled
+
+
+def test_an_event_comes_back_as_it_went_in() -> None:
+    """Bytes, id, stream and what EventGate fills in are the same; only its place in an array is new."""
+    outgoing = Outgoing(3, b'{"a": 1}', "an-id", "score", lacks_request_id=False)
+    event = Spooled.of(outgoing, arrival=7, upstream="main", first_seen=NOON, hasty=True, order_key="enwiki 1")
+    assert event.outgoing(0) == Outgoing(0, b'{"a": 1}', "an-id", "score", lacks_request_id=False)
+    assert (event.arrival, event.hasty, event.order_key) == (7, True, "enwiki 1")
+
+
+def test_the_size_of_an_event_is_all_that_it_takes() -> None:
+    """Body, headers, and a share of the file for the row itself."""
+    assert spooled(1, body=b"x" * 100, headers=(("a", "bc"),)).size == ROW_BYTES + 103
+
+
+@pytest.mark.parametrize("body", [b'{"a":1}', b'{\n  "a": "b\\n c"\r\n}', b'{"a":"\xff"}', '{"a":"é"}'.encode()])
+def test_an_event_is_one_line(body: bytes) -> None:
+    """However an event is laid out, it is one line of JSON that means the same."""
+    line = line_of(spooled(1, body=body, headers=(("x-request-id", "r"),)))
+    assert line.count(b"\n") == 1
+    found = json.loads(line)
+    assert found["event"] == json.loads(body.decode(errors="replace"))
+    assert (found["arrival"], found["headers"]) == (1, [["x-request-id", "r"]])
+
+
+def test_a_dead_letter_says_why_on_its_line() -> None:
+    """The reason and the time stand beside the event."""
+    event = spooled(1)
+    found = json.loads(line_of(event, DeadLetter(event=event, reason="invalid", died=NOON)))
+    assert (found["dead"], found["died"], found["event"]["meta"]["id"]) == ("invalid", NOON, "1")
+
+
+def test_what_is_known_of_an_event_has_no_bytes_of_it() -> None:
+    """The data beside an event can be shown to people without it."""
+    assert "body" not in as_json(spooled(1))

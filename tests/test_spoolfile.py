@@ -1,0 +1,291 @@
+"""Promises of `spoolfile`: what is put in is there, in order, until it is taken out."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sidecar.spooldir import FILE
+from sidecar.spooled import Limits
+from sidecar.spoolfile import DAMAGED_EVENT, Batch, Gone, SpoolFile
+from tests.spooling import NOON, arrivals, fill, spool_file, spooled, waiting
+
+EVENT = spooled(1).size
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Iterator[SpoolFile]:
+    """Return a spool with nothing in it, in a transaction."""
+    with spool_file(tmp_path) as file, file.transaction():
+        yield file
+
+
+def hand_out(file: SpoolFile, upstream: str = "main", now: float = NOON, **more: object) -> list[int]:
+    """Return the numbers of what is handed out."""
+    return arrivals(file.hand_out(upstream, now, **{"events": 100, "size": 10**6, **more}).events)  # type: ignore[arg-type]
+
+
+# --- putting in ---
+
+
+def test_an_event_is_there_as_it_was_put_in(file: SpoolFile) -> None:
+    """Each of its fields is kept."""
+    event = spooled(3, "enwiki 1", hasty=True, headers=(("x-request-id", "r"),), lacks_request_id=False)
+    assert file.put([event]) == 0
+    assert list(file.waiting()) == [(event, True)]
+
+
+def test_the_same_event_again_is_one(file: SpoolFile) -> None:
+    """A put that is repeated, since nobody knew whether the first was durable, changes nothing."""
+    for _ in range(2):
+        assert file.put([spooled(1)]) == 0
+    assert (file.totals().events, file.totals().size) == (1, EVENT)
+
+
+def test_totals_say_what_is_there(file: SpoolFile) -> None:
+    """Events and bytes, by upstream and stream, and since when the oldest waits."""
+    file.put([spooled(1, first_seen=NOON + 5), spooled(2), spooled(3, upstream="staging", stream="links")])
+    totals = file.totals()
+    assert (totals.events, totals.size, totals.oldest) == (3, 3 * EVENT, NOON)
+    assert (totals.upstreams, totals.streams) == ({"main": 2, "staging": 1}, {"score": 2, "links": 1})
+    file.delivered([1, 2, 3])
+    totals = file.totals()
+    assert (totals.events, totals.size, totals.oldest, totals.streams) == (0, 0, None, {})
+
+
+@pytest.mark.parametrize(("room", "kept"), [(2 * EVENT - 1, False), (2 * EVENT, True), (2 * EVENT + 1, True)])
+def test_a_full_spool_takes_nothing_of_a_request(tmp_path: Path, room: int, kept: bool) -> None:
+    """At the limit all of it fits; one byte less, and none of it is kept."""
+    with spool_file(tmp_path, Limits(size=room)) as file, file.transaction():
+        assert file.put([spooled(1), spooled(2)]) == (0 if kept else None)
+        assert file.totals().events == (2 if kept else 0)
+
+
+def test_dead_letters_make_room_down_to_their_share(tmp_path: Path) -> None:
+    """The oldest are dropped while they take more than a fourth of all room; then the spool is full."""
+    with spool_file(tmp_path, Limits(size=8 * EVENT)) as file, file.transaction():
+        alike = spooled(1).body
+        assert file.put([spooled(number, body=alike) for number in range(1, 9)]) == 0
+        for number in (2, 1, 3, 4):
+            file.bury(number, "invalid", b"", NOON + number)
+        assert file.put([spooled(11, body=alike)]) == 1
+        assert [letter.event.arrival for letter, _ in file.dead_letters()] == [2, 3, 4]
+        assert file.put([spooled(12, body=alike)]) == 1
+        assert file.put([spooled(13, body=alike)]) is None
+        assert (file.totals().dead, file.totals().dead_size) == (2, 2 * EVENT)
+
+
+def test_the_last_number_is_known(file: SpoolFile) -> None:
+    """Of those that wait and of the dead letters; an empty spool has none."""
+    assert file.last_arrival() == 0
+    file.put([spooled(4), spooled(9)])
+    file.bury(9, "invalid", b"", NOON)
+    assert file.last_arrival() == 9
+
+
+# --- handing out ---
+
+
+def test_events_are_handed_out_as_they_first_came(file: SpoolFile) -> None:
+    """The order of arrival, not that of putting; only those for the upstream."""
+    for number in (5, 2, 9):
+        file.put([spooled(number)])
+    file.put([spooled(1, upstream="staging")])
+    assert (hand_out(file), hand_out(file, "staging"), hand_out(file, "none")) == ([2, 5, 9], [1], [])
+
+
+@pytest.mark.parametrize(
+    ("limits", "expected"),
+    [
+        ({"events": 2}, [1, 2]),
+        ({"size": 2 * EVENT}, [1, 2]),
+        ({"size": 2 * EVENT - 1}, [1]),
+        ({"size": 1}, [1]),
+    ],
+)
+def test_a_batch_has_its_limits(file: SpoolFile, limits: dict[str, int], expected: list[int]) -> None:
+    """So many events, so many bytes; one event alone may be larger."""
+    file.put([spooled(number) for number in (1, 2, 3)])
+    assert hand_out(file, **limits) == expected
+
+
+def test_events_under_way_are_not_handed_out_again(file: SpoolFile) -> None:
+    """Nor those whose time has not come."""
+    file.put([spooled(1), spooled(2), spooled(3, due=NOON + 1)])
+    assert hand_out(file, in_flight={1}) == [2]
+    assert hand_out(file, now=NOON + 1, in_flight={1}) == [2, 3]
+
+
+def test_of_a_key_only_the_first_is_handed_out(file: SpoolFile) -> None:
+    """Whether it is under way, or waits for its time: the next one waits for it, and other keys do not."""
+    file.put([spooled(1, "a"), spooled(2, "a"), spooled(3, "b", due=NOON + 1), spooled(4, "b"), spooled(5)])
+    file.put([spooled(6, "a", upstream="staging")])
+    assert hand_out(file) == [1, 5]
+    assert hand_out(file, in_flight={1}) == [5]
+    assert hand_out(file, "staging") == [6]
+    file.delivered([1])
+    assert hand_out(file) == [2, 5]
+
+
+def test_an_event_waits_for_an_earlier_one_that_is_under_way_live(file: SpoolFile) -> None:
+    """Behind it: not handed out; before it: handed out."""
+    file.put([spooled(5, "a"), spooled(6)])
+    assert hand_out(file, earlier={("main", "a"): 4}) == [6]
+    assert hand_out(file, earlier={("main", "a"): 7}) == [5, 6]
+    assert hand_out(file, earlier={("staging", "a"): 4}) == [5, 6]
+
+
+def test_keys_are_counted(file: SpoolFile) -> None:
+    """After a restart it is known which keys have events that wait."""
+    file.put([spooled(1, "a"), spooled(2, "a"), spooled(3), spooled(4, "a", upstream="staging")])
+    assert file.keys() == {("main", "a"): 2, ("staging", "a"): 1}
+
+
+def test_a_damaged_event_is_not_sent(tmp_path: Path) -> None:
+    """A flipped bit in its bytes makes it a dead letter, and the next one is handed out."""
+    path = fill(tmp_path, spooled(1, "a"), spooled(2))
+    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("UPDATE waiting SET body = CAST('{}' AS BLOB) WHERE arrival = 1")
+    with spool_file(tmp_path) as file, file.transaction():
+        found = file.hand_out("main", NOON, events=9, size=10**6)
+        assert found == Batch([spooled(2)], [Gone(1, "score", ("main", "a"))])
+        ((letter, sound),) = file.dead_letters()
+        assert (letter.reason, letter.event.body, sound) == (DAMAGED_EVENT, b"{}", False)
+
+
+# --- what becomes of them ---
+
+
+def test_delivered_events_are_gone(file: SpoolFile) -> None:
+    """Who was there is told, with its key; one that is gone already is nobody's loss."""
+    file.put([spooled(1, "a"), spooled(2)])
+    assert file.delivered([1, 2, 3]) == [Gone(1, "score", ("main", "a")), Gone(2, "score", None)]
+    assert file.delivered([1]) == []
+
+
+def test_a_failure_is_written_down(file: SpoolFile) -> None:
+    """How often, when, why, and when it may be tried again."""
+    file.put([spooled(1)])
+    file.failed(1, "no answer", NOON + 1)
+    file.failed(1, "no schema", NOON + 2, NOON + 9, error=True)
+    ((event, sound),) = file.waiting()
+    assert (event.attempts, event.errors, event.last_attempt) == (2, 1, NOON + 2)
+    assert (event.last_error, event.due, sound) == ("no schema", NOON + 9, True)
+
+
+def test_a_dead_letter_keeps_the_verdict(file: SpoolFile) -> None:
+    """With the reason and the time; its bytes count, and so do the verdict's."""
+    file.put([spooled(1)])
+    assert file.bury(1, "no such field", b"a verdict", NOON + 3) == [Gone(1, "score", None)]
+    assert file.bury(1, "again", b"", NOON) == []
+    ((letter, sound),) = file.dead_letters()
+    assert (letter.event, letter.reason, letter.verdict, letter.died) == (
+        spooled(1),
+        "no such field",
+        b"a verdict",
+        NOON + 3,
+    )
+    assert sound
+    totals = file.totals()
+    assert (totals.events, totals.size, totals.dead, totals.dead_size) == (0, 0, 1, EVENT + 9)
+
+
+def test_the_oldest_are_found(file: SpoolFile) -> None:
+    """Those first seen before a time, but not what is under way."""
+    file.put([spooled(1, first_seen=NOON - 9), spooled(2, first_seen=NOON), spooled(3, first_seen=NOON - 5)])
+    assert file.too_old(NOON, ()) == [1, 3]
+    assert file.too_old(NOON, {1}) == [3]
+
+
+def test_a_dead_letter_can_wait_again(file: SpoolFile) -> None:
+    """At its old place in the order, its age and errors forgotten; one that is gone cannot."""
+    file.put([spooled(1, errors=19), spooled(2)])
+    file.bury(1, "errors", b"verdict", NOON)
+    assert (file.revive(1, NOON + 100), file.revive(1, NOON)) == (True, False)
+    assert (hand_out(file), file.totals().dead, file.totals().dead_size) == ([1, 2], 0, 0)
+    event = next(event for event, _ in file.waiting())
+    assert (event.errors, event.first_seen) == (0, NOON + 100)
+
+
+def test_an_event_can_be_hurried(file: SpoolFile) -> None:
+    """One that pauses after an error is sent as soon as it is its turn."""
+    file.put([spooled(1, due=NOON + 50)])
+    assert (hand_out(file), file.hurry(1), hand_out(file), file.hurry(2)) == ([], True, [1], False)
+
+
+# --- transactions and other processes ---
+
+
+def test_nothing_is_left_of_a_transaction_that_fails(tmp_path: Path) -> None:
+    """Neither in the file nor in the totals."""
+    with spool_file(tmp_path) as file:
+        with file.transaction():
+            file.put([spooled(1)])
+        with contextlib.suppress(ZeroDivisionError), file.transaction():
+            file.put([spooled(2)])
+            file.delivered([1])
+            raise ZeroDivisionError
+        assert (file.totals().events, waiting(tmp_path)) == (1, [1])
+
+
+def test_what_another_process_did_is_noticed(tmp_path: Path) -> None:
+    """Once each time, and the totals are right again; what was done here is no news."""
+    with spool_file(tmp_path) as ours, spool_file(tmp_path) as theirs:
+        with ours.transaction():
+            ours.put([spooled(1), spooled(2)])
+            assert not ours.edited()
+        with theirs.transaction():
+            theirs.delivered([1])
+        with ours.transaction():
+            assert (ours.edited(), ours.edited()) == (True, False)
+            assert ours.totals().events == 1
+
+
+def test_many_events_can_be_looked_at_while_others_come(tmp_path: Path) -> None:
+    """A long look does not hold a transaction open: who writes meanwhile is not kept waiting."""
+    with spool_file(tmp_path) as ours, spool_file(tmp_path) as theirs:
+        with ours.transaction():
+            ours.put([spooled(number) for number in range(1, 1001)])
+        seen = []
+        for event, _ in theirs.waiting():
+            if event.arrival % 300 == 0:
+                with ours.transaction():
+                    ours.delivered([event.arrival + 250])
+            seen.append(event.arrival)
+        assert len(seen) == 1000 - 2
+        assert theirs.arrivals("waiting") == [n for n in range(1, 1001) if n not in (550, 850)]
+
+
+def test_room_goes_back_to_the_disk(tmp_path: Path) -> None:
+    """After an outage the file becomes small again."""
+    path = fill(tmp_path, *(spooled(number, body=b"x" * 50_000) for number in range(1, 101)))
+    with spool_file(tmp_path) as file:
+        with file.transaction():
+            file.delivered(range(1, 101))
+        file.give_back(10_000)
+    assert path.stat().st_size < 200_000  # closing it copied the log into it
+
+
+@pytest.mark.parametrize("pragma", ["journal_mode", "synchronous", "auto_vacuum"])
+def test_the_file_is_set_to_survive(tmp_path: Path, pragma: str) -> None:
+    """Write-ahead log, an fsync for every transaction, and room that can be given back."""
+    expected = {"journal_mode": "wal", "synchronous": 2, "auto_vacuum": 2}
+    with spool_file(tmp_path) as file:
+        assert file._connection.execute(f"PRAGMA {pragma}").fetchone() == (expected[pragma],)
+
+
+def test_a_file_that_is_not_there_is_made_only_on_request(tmp_path: Path) -> None:
+    """Who only wants to look does not make one."""
+    with pytest.raises(sqlite3.OperationalError, match="unable to open"):
+        SpoolFile(tmp_path / FILE, Limits(), create=False)
+    assert not (tmp_path / FILE).exists()
+
+
+def test_a_sound_file_has_no_problems(file: SpoolFile) -> None:
+    """A thorough check finds nothing in it."""
+    file.put([spooled(1), spooled(2, "a")])
+    assert file.problems() == []

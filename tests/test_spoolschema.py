@@ -1,0 +1,94 @@
+"""Promises of `spoolschema`: a file is known by its header, and an older one becomes one of this version."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sidecar.spooled import Limits
+from sidecar.spoolfile import SpoolFile
+from sidecar.spoolschema import APPLICATION_ID, STEPS, VERSION, Unusable, is_damage, problems_of, version_of
+from tests.spooling import NOON
+
+
+@pytest.fixture
+def connection(tmp_path: Path) -> Iterator[sqlite3.Connection]:
+    """Return a database in which nothing is."""
+    with contextlib.closing(sqlite3.connect(tmp_path / "spool.db", isolation_level=None)) as connection:
+        yield connection
+
+
+def test_a_new_file_has_version_0(connection: sqlite3.Connection) -> None:
+    """An empty database may become a spool."""
+    assert version_of(connection) == 0
+
+
+@pytest.mark.parametrize(
+    ("statements", "kind", "words"),
+    [
+        (["CREATE TABLE notes (text)"], "foreign", "it is a database of another program"),
+        (["PRAGMA application_id = 42"], "foreign", "it is a database of another program"),
+        (["PRAGMA user_version = 3"], "foreign", "it is a database of another program"),
+        (
+            [f"PRAGMA application_id = {APPLICATION_ID}", f"PRAGMA user_version = {VERSION + 1}"],
+            "newer",
+            f"it has version {VERSION + 1}, and this sidecar knows versions up to {VERSION}",
+        ),
+    ],
+)
+def test_what_is_not_ours_is_refused(
+    connection: sqlite3.Connection, statements: list[str], kind: str, words: str
+) -> None:
+    """Another program's database, and a spool of a later version, are told apart from a damaged one."""
+    for each in statements:
+        connection.execute(each)
+    with pytest.raises(Unusable, match=words) as caught:
+        version_of(connection)
+    assert caught.value.kind == kind
+
+
+def test_a_file_of_version_1_is_migrated(connection: sqlite3.Connection, tmp_path: Path) -> None:
+    """Its events and dead letters are there as before, and get the checksum that version 1 did not know."""
+    for statement in STEPS[0]:
+        connection.execute(statement)
+    values = "'main', 'score', 'an-id', 1, 0, NULL, ?, 2, 0, NULL, 'no answer', 0, 300, '[]', ?"
+    connection.execute(f"INSERT INTO waiting VALUES (1, {values})", (NOON, b"{}"))
+    connection.execute(f"INSERT INTO dead VALUES (2, {values}, 'invalid', ?, ?)", (NOON, b"{}", b"[]", NOON))
+    connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    connection.execute("PRAGMA user_version = 1")
+    connection.close()
+    with contextlib.closing(SpoolFile(tmp_path / "spool.db", Limits())) as file:
+        assert file.migrated_from == 1
+        ((event, sound),) = file.waiting()
+        ((letter, letter_sound),) = file.dead_letters()
+        assert (event.arrival, event.id, event.attempts, sound) == (1, "an-id", 2, True)
+        assert (letter.event.arrival, letter.reason, letter_sound) == (2, "invalid", True)
+    with contextlib.closing(SpoolFile(tmp_path / "spool.db", Limits())) as again:
+        assert (again.migrated_from, again.totals().events) == (None, 1)
+
+
+def test_a_migration_that_is_cut_short_leaves_the_older_version(connection: sqlite3.Connection, tmp_path: Path) -> None:
+    """All steps are one transaction: where one fails the file is what it was."""
+    connection.execute(STEPS[0][1])  # without the table that the next version changes
+    connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    connection.execute("PRAGMA user_version = 1")
+    with pytest.raises(sqlite3.OperationalError, match="no such table: waiting"):
+        SpoolFile(tmp_path / "spool.db", Limits())
+    assert version_of(connection) == 1
+
+
+def test_damage_is_told_from_trouble() -> None:
+    """A broken file is one thing, a full disk another."""
+    with pytest.raises(sqlite3.OperationalError) as trouble, contextlib.closing(sqlite3.connect("/no/such/file")):
+        pass
+    assert not is_damage(trouble.value)
+    assert not is_damage(sqlite3.OperationalError("without a code"))
+
+
+def test_a_sound_file_has_no_problems(connection: sqlite3.Connection) -> None:
+    """SQLite's own word for that is ok."""
+    assert (problems_of(connection), problems_of(connection, thorough=True)) == ([], [])

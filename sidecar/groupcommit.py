@@ -142,6 +142,7 @@ class GroupCommit:
         self._operations: deque[Operation] = deque()
         self._woken = asyncio.Event()
         self._closing = False
+        self._ended = False
 
     @property
     def closing(self) -> bool:
@@ -158,8 +159,11 @@ class GroupCommit:
     ) -> Operation:
         """Have `work` done in the next transaction, behind what was added before."""
         operation = Operation(work, after, must, size, asyncio.get_running_loop().create_future())
-        self._operations.append(operation)
         self.waiting_size += size
+        if self._ended:
+            self._fail([operation], STOPPING)
+            return operation
+        self._operations.append(operation)
         self._woken.set()
         return operation
 
@@ -197,7 +201,7 @@ class GroupCommit:
                     await self._commit()
                 opened.set()
                 if its_time and not self.trouble and not self.totals.events:
-                    await self._hand.do(self._directory.tidy)
+                    await self._tidy()
                 await self._wake(next_look - clock())
         finally:
             await self._end()
@@ -216,8 +220,14 @@ class GroupCommit:
                 self._woken.clear()
                 await self._woken.wait()
 
+    async def _tidy(self) -> None:
+        try:
+            await self._hand.do(self._directory.tidy)
+        except Exception as error:  # noqa: BLE001  as in `_commit`
+            self._telemetry.emit(Unexpected("spool", f"{type(error).__name__}: {error}"))
+
     async def _end(self) -> None:
-        self._closing = True
+        self._closing = self._ended = True
         self.trouble = self.trouble or STOPPING
         self._fail(self._operations, STOPPING)
         with contextlib.suppress(TimeoutError):

@@ -89,8 +89,13 @@ class Opened:
     def counted(self, name: str) -> dict[str, float]:
         """Return the samples of a metric of the spool, by their labels."""
         lines = self.telemetry.exposition().decode().splitlines()
-        found = (line.rpartition(" ") for line in lines if line.startswith(f"eventgate_sidecar_spool_{name}"))
-        return {labels.removeprefix(f"eventgate_sidecar_spool_{name}"): float(value) for labels, _, value in found}
+        samples = (line.rpartition(" ") for line in lines if not line.startswith("#"))
+        split = ((*sample.partition("{"), float(value)) for sample, _, value in samples)
+        return {
+            labels.removesuffix("}"): value
+            for metric, _, labels, value in split
+            if metric == f"eventgate_sidecar_spool_{name}"
+        }
 
 
 @contextlib.asynccontextmanager

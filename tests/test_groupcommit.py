@@ -1,0 +1,169 @@
+"""Promises of `groupcommit`: one transaction for all that wait, and nothing is acknowledged before it is durable."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sidecar.groupcommit import LOOK_SECONDS, Writer
+from sidecar.spool import Kept
+from tests.spooling import AtOnce, arrivals, open_spool, spooled, waiting
+
+looptime = pytest.mark.looptime
+
+
+class Slow(AtOnce):
+    """A hand that takes half a second for everything, and counts."""
+
+    def __init__(self) -> None:
+        """Nothing was done."""
+        self.done = 0
+
+    async def do(self, work: Callable[[], Any]) -> Any:
+        """Do it half a second later."""
+        await asyncio.sleep(0.5)
+        self.done += 1
+        return work()
+
+
+class Failing(AtOnce):
+    """A hand that can be told to fail once."""
+
+    def __init__(self) -> None:
+        """All is well."""
+        self.errors: list[Exception] = []
+
+    async def do(self, work: Callable[[], Any]) -> Any:
+        """Fail, or do it."""
+        await asyncio.sleep(0)
+        if self.errors:
+            raise self.errors.pop()
+        return work()
+
+
+@looptime
+async def test_all_that_wait_travel_together(tmp_path: Path) -> None:
+    """Ten puts that come while one is on its way take as long as one, not ten times as long."""
+    hand = Slow()
+    async with open_spool(tmp_path, hand=hand) as opened, asyncio.TaskGroup() as tasks:
+        before, clock = hand.done, asyncio.get_running_loop().time
+        begun = clock()
+        puts = [tasks.create_task(opened.spool.put([spooled(number)])) for number in range(1, 12)]
+        await asyncio.wait(puts)
+        assert clock() - begun <= 1.5
+        assert hand.done - before <= 3
+    assert waiting(tmp_path) == list(range(1, 12))
+
+
+async def test_nobody_is_told_before_it_is_durable(tmp_path: Path) -> None:
+    """When a put returns, another process finds the event in the file."""
+    async with open_spool(tmp_path) as opened:
+        for number in range(1, 20):
+            assert (await opened.spool.put([spooled(number)])).kept is Kept.STORED
+            assert waiting(tmp_path)[-1] == number
+
+
+@looptime
+async def test_a_bug_of_ours_ends_nothing(tmp_path: Path) -> None:
+    """It is logged, whoever waits is told, and the next transaction works again."""
+    hand = Failing()
+    async with open_spool(tmp_path, hand=hand) as opened:
+        await asyncio.sleep(0.1)
+        hand.errors.append(ZeroDivisionError("a bug"))
+        assert (await opened.spool.put([spooled(1)])).kept is Kept.BROKEN
+        assert opened.log("Unexpected") == [{"where": "spool", "error": "ZeroDivisionError: a bug"}]
+        await asyncio.sleep(LOOK_SECONDS + 0.1)
+        assert (await opened.spool.put([spooled(2)])).kept is Kept.STORED
+
+
+@looptime
+async def test_what_was_delivered_is_written_down_when_the_disk_is_back(tmp_path: Path) -> None:
+    """It is kept in mind meanwhile, and not handed out again."""
+    (tmp_path / "spool").mkdir()
+    async with open_spool(tmp_path / "spool", hand=AtOnce()) as opened, asyncio.TaskGroup() as tasks:
+        await opened.spool.put([spooled(1), spooled(2)])
+        batch = await opened.spool.hand_out("main", 1, 10**6)
+        (tmp_path / "spool").rename(tmp_path / "away")
+        (tmp_path / "spool").write_text("in the way")
+        delivered = tasks.create_task(opened.spool.delivered(batch))
+        await asyncio.sleep(5 * LOOK_SECONDS)
+        assert not delivered.done()
+        assert await opened.spool.hand_out("main", 9, 10**6) == []
+        (tmp_path / "spool").unlink()
+        (tmp_path / "away").rename(tmp_path / "spool")
+        await delivered
+        assert arrivals(await opened.spool.hand_out("main", 9, 10**6)) == [2]
+    assert waiting(tmp_path / "spool") == [2]
+
+
+@looptime
+async def test_a_trouble_ends_by_itself(tmp_path: Path) -> None:
+    """It is looked after once a second, told when it begins and when it is over."""
+    folder = tmp_path / "spool"
+    folder.write_text("in the way")
+    async with open_spool(folder, hand=AtOnce()) as opened:
+        put = await opened.spool.put([spooled(1)])
+        assert (put.kept, put.reason) == (Kept.BROKEN, f"{folder}: File exists")
+        assert opened.counted("usable") == {"": 0.0}
+        folder.unlink()
+        await asyncio.sleep(LOOK_SECONDS + 0.1)
+        assert (await opened.spool.put([spooled(1)])).kept is Kept.STORED
+        assert opened.counted("usable") == {"": 1.0}
+        assert [len(opened.log(action)) for action in ("SpoolBroken", "SpoolOpened", "SpoolRefused")] == [1, 1, 1]
+
+
+@looptime
+async def test_at_the_end_everything_is_durable(tmp_path: Path) -> None:
+    """What was put in before `close` is there; what comes later is refused."""
+    async with open_spool(tmp_path, hand=Slow()) as opened, asyncio.TaskGroup() as tasks:
+        puts = [tasks.create_task(opened.spool.put([spooled(number)])) for number in (1, 2, 3)]
+        await asyncio.sleep(0)
+        opened.spool.close()
+        late = await opened.spool.put([spooled(4)])
+        assert (late.kept, late.reason) == (Kept.BROKEN, "the sidecar is stopping")
+        await asyncio.wait(puts)
+        assert {task.result().kept for task in puts} == {Kept.STORED}
+    assert waiting(tmp_path) == [1, 2, 3]
+
+
+async def test_an_end_without_warning_leaves_nobody_waiting(tmp_path: Path) -> None:
+    """Cancelled, it tells those who wait, and lets the directory go."""
+    async with open_spool(tmp_path) as opened, asyncio.TaskGroup() as tasks:
+        puts = [tasks.create_task(opened.spool.put([spooled(number)])) for number in (1, 2, 3)]
+        await asyncio.sleep(0)
+        opened.task.cancel()
+        async with asyncio.timeout(5):
+            await asyncio.wait([*puts, opened.task])
+        assert {task.result().kept for task in puts} <= {Kept.STORED, Kept.BROKEN}
+    async with open_spool(tmp_path) as again:
+        assert again.spool.state.trouble == ""
+
+
+# --- the thread ---
+
+
+async def test_work_is_done_elsewhere_one_after_the_other() -> None:
+    """In one thread, which is not ours; results and exceptions come back."""
+    writer = Writer()
+    threads = {await writer.do(threading.get_ident) for _ in range(5)}
+    assert len(threads) == 1
+    assert threads != {threading.get_ident()}
+    with pytest.raises(ZeroDivisionError):
+        await writer.do(lambda: 1 // 0)
+    writer.end()
+
+
+async def test_a_disk_that_hangs_does_not_hold_the_process() -> None:
+    """The thread is a daemon, and whoever waits for it can stop waiting."""
+    writer, released = Writer(), threading.Event()
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.02):
+            await writer.do(released.wait)
+    assert [thread.daemon for thread in threading.enumerate() if thread.name == "spool"] != [False]
+    released.set()
+    writer.end()

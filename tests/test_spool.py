@@ -1,0 +1,287 @@
+"""Promises of `spool`: events go in, come out in order, one at a time, and are there until they were delivered."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sidecar.spool import PUT_SECONDS, Kept, SpoolState
+from sidecar.spooled import Limits, Spooled, Totals
+from tests.spooling import NOON, AtOnce, arrivals, open_spool, spool_file, spooled, waiting
+
+pytestmark = pytest.mark.looptime
+
+ALL = (100, 10**6)
+"""As many events as there are, whatever their size."""
+
+
+class Stuck(AtOnce):
+    """A hand that hangs while it is told to."""
+
+    def __init__(self) -> None:
+        """It does not hang."""
+        self.free = asyncio.Event()
+        self.free.set()
+
+    async def do(self, work: Callable[[], Any]) -> Any:
+        """Do it once it is free."""
+        await self.free.wait()
+        await asyncio.sleep(0)
+        return work()
+
+
+# --- putting in ---
+
+
+async def test_what_is_stored_is_durable_and_counted(tmp_path: Path) -> None:
+    """The file has it, and the metrics by stream."""
+    async with open_spool(tmp_path, hand=AtOnce()) as opened:
+        result = await opened.spool.put([spooled(1), spooled(2), spooled(3, stream="made-up")])
+        assert (result.kept, result.reason) == (Kept.STORED, "")
+        assert opened.counted("stored_events_total") == {'stream="score"': 2.0, 'stream="_other"': 1.0}
+        assert opened.counted("events") == {"": 3.0}
+    assert waiting(tmp_path) == [1, 2, 3]
+
+
+async def test_a_full_spool_says_so(tmp_path: Path) -> None:
+    """In words, in a metric, and once a minute in the log; what it has stays."""
+    async with open_spool(tmp_path, Limits(size=4096), hand=AtOnce()) as opened:
+        assert (await opened.spool.put([spooled(1, body=b"x" * 3000)])).kept is Kept.STORED
+        for number in (2, 3):
+            result = await opened.spool.put([spooled(number, body=b"x" * 3000)])
+            assert (result.kept, result.reason) == (Kept.FULL, f"{tmp_path}: it holds 4 KiB of events, and no more")
+        assert opened.counted("refused_events_total") == {'why="full"': 2.0}
+        assert len(opened.log("SpoolRefused")) == 1
+    assert waiting(tmp_path) == [1]
+
+
+async def test_dead_letters_that_gave_way_are_told(tmp_path: Path) -> None:
+    """Nothing is dropped without a word."""
+    async with open_spool(tmp_path, Limits(size=8192), hand=AtOnce()) as opened:
+        await opened.spool.put([spooled(number, body=b"x" * 2000) for number in (1, 2, 3)])
+        for event in await opened.spool.hand_out("main", 2, 10**6):
+            await opened.spool.dead(event, "invalid", "no such field", b"verdict")
+        assert (await opened.spool.put([spooled(4, body=b"x" * 2000)])).kept is Kept.STORED
+        assert opened.log("DeadLettersDropped") == [{"count": 1}]
+        assert opened.counted("dropped_dead_letters_total") == {"": 1.0}
+
+
+async def test_a_disk_that_hangs_is_not_waited_for(tmp_path: Path, looptime: Any) -> None:
+    """The first put is told after two seconds, later ones at once, and it is well again when the disk is."""
+    hand = Stuck()
+    async with open_spool(tmp_path, hand=hand) as opened:
+        hand.free.clear()
+        assert (await opened.spool.put([spooled(1)])).reason == f"{tmp_path}: the disk has not answered for 2 s"
+        assert looptime == pytest.approx(PUT_SECONDS, abs=0.1)
+        assert (await opened.spool.put([spooled(2)])).kept is Kept.BROKEN
+        assert looptime == pytest.approx(PUT_SECONDS, abs=0.1)
+        assert await opened.spool.hand_out("main", *ALL) == []
+        hand.free.set()
+        await asyncio.sleep(1.5)
+        assert (await opened.spool.put([spooled(3)])).kept is Kept.STORED
+        assert len(opened.log("SpoolBroken")) == 1
+    assert waiting(tmp_path)[-1] == 3
+
+
+async def test_the_memory_that_waits_for_the_disk_is_bounded(tmp_path: Path) -> None:
+    """Beyond 32 MiB events are refused, and those before are stored."""
+    hand = Stuck()
+    async with open_spool(tmp_path, hand=hand) as opened, asyncio.TaskGroup() as tasks:
+        hand.free.clear()
+        large = b"x" * 10 * 1024 * 1024
+        puts = [tasks.create_task(opened.spool.put([spooled(number, body=large)])) for number in range(1, 5)]
+        await asyncio.sleep(0.5)
+        hand.free.set()
+        await asyncio.wait(puts)
+        assert [task.result().kept for task in puts] == [Kept.STORED] * 3 + [Kept.BROKEN]
+        assert "does not keep up" in puts[3].result().reason
+
+
+# --- handing out ---
+
+
+async def test_an_event_is_under_way_once(tmp_path: Path) -> None:
+    """However many ask at once; until it failed, then it is handed out again."""
+    async with open_spool(tmp_path, hand=AtOnce()) as opened:
+        await opened.spool.put([spooled(number) for number in (1, 2, 3)])
+        batches = await asyncio.gather(*(opened.spool.hand_out("main", 2, 10**6) for _ in range(4)))
+        assert [arrivals(batch) for batch in batches] == [[1, 2], [3], [], []]
+        assert opened.spool.state.in_flight == 3
+        await opened.spool.failed(batches[0][0], "no answer")
+        opened.spool.release(batches[1])
+        again = await opened.spool.hand_out("main", *ALL)
+        assert [(event.arrival, event.attempts, event.last_error) for event in again] == [
+            (1, 1, "no answer"),
+            (3, 0, ""),
+        ]
+
+
+async def test_delivered_events_are_gone_and_dead_ones_are_kept_apart(tmp_path: Path) -> None:
+    """Neither is handed out again, and their keys are free."""
+    async with open_spool(tmp_path, hand=AtOnce()) as opened:
+        await opened.spool.put([spooled(1, "a"), spooled(2, "b")])
+        first, second = await opened.spool.hand_out("main", *ALL)
+        await opened.spool.delivered([first])
+        await opened.spool.dead(second, "invalid", "no such field", b'{"a": 1}')
+        assert await opened.spool.hand_out("main", *ALL) == []
+        assert not opened.spool.order.is_busy(("main", "a"))
+        assert not opened.spool.order.is_busy(("main", "b"))
+        assert opened.counted("buried_events_total") == {'cause="invalid",stream="score"': 1.0}
+        assert opened.counted("dead_letters") == {"": 1.0}
+    with spool_file(tmp_path) as file:
+        ((letter, _),) = file.dead_letters()
+        assert (letter.event.arrival, letter.reason, letter.verdict, letter.died) == (
+            2,
+            "no such field",
+            b'{"a": 1}',
+            NOON,
+        )
+
+
+async def test_an_event_that_comes_behind_a_live_one_waits_for_it(tmp_path: Path) -> None:
+    """Once the live one is settled, it is handed out."""
+    async with open_spool(tmp_path, hand=AtOnce()) as opened:
+        order = opened.spool.order
+        live, behind = order.arrive(("main", "a")), order.arrive(("main", "a"))
+        assert (live.behind, behind.behind) == (False, True)
+        await opened.spool.put([spooled(behind.arrival, "a")])
+        order.settled(behind)
+        assert await opened.spool.hand_out("main", *ALL) == []
+        order.settled(live)
+        assert arrivals(await opened.spool.hand_out("main", *ALL)) == [behind.arrival]
+
+
+async def test_a_live_event_that_failed_is_the_first_of_its_key(tmp_path: Path) -> None:
+    """It kept its place: put in later, it is handed out before the one that came behind it."""
+    async with open_spool(tmp_path, hand=AtOnce()) as opened:
+        order = opened.spool.order
+        live, behind = order.arrive(("main", "a")), order.arrive(("main", "a"))
+        for place in (behind, live):
+            await opened.spool.put([spooled(place.arrival, "a")])
+            order.settled(place)
+        assert arrivals(await opened.spool.hand_out("main", *ALL)) == [live.arrival]
+
+
+async def test_who_waits_for_events_is_woken(tmp_path: Path) -> None:
+    """By the first for its upstream, not by others'."""
+    async with open_spool(tmp_path, hand=AtOnce()) as opened, asyncio.TaskGroup() as tasks:
+        woken = tasks.create_task(opened.spool.something_for("main"))
+        await opened.spool.put([spooled(1, upstream="staging")])
+        await asyncio.sleep(3)
+        assert not woken.done()
+        await opened.spool.put([spooled(2)])
+        await asyncio.sleep(0.01)
+        assert woken.done()
+
+
+# --- age ---
+
+
+async def test_an_event_that_is_too_old_becomes_a_dead_letter(tmp_path: Path) -> None:
+    """Not silently, not while it is under way, and not a moment too early."""
+    now = [NOON]
+    async with open_spool(tmp_path, Limits(age=3600), lambda: now[0], hand=AtOnce()) as opened:
+        await opened.spool.put([spooled(1), spooled(2), spooled(3, first_seen=NOON + 5000)])
+        await opened.spool.hand_out("main", 1, 10**6)
+        now[0] = NOON + 3600
+        await asyncio.sleep(2)
+        assert opened.spool.state.totals.dead == 0
+        now[0] += 0.001
+        await asyncio.sleep(2)
+        assert opened.spool.state.totals.dead == 1
+        assert opened.counted("buried_events_total") == {'cause="age",stream="score"': 1.0}
+        assert opened.log("DeadLettered") == [{"stream": "score", "cause": "age", "count": 1}]
+    assert waiting(tmp_path) == [1, 3]
+
+
+# --- starting, and others ---
+
+
+async def test_a_restart_knows_what_waits_and_in_which_order(tmp_path: Path) -> None:
+    """Events, their keys, and where to go on numbering."""
+    async with open_spool(tmp_path, hand=AtOnce()) as opened:
+        await opened.spool.put([spooled(7, "a"), spooled(8)])
+    async with open_spool(tmp_path, hand=AtOnce()) as opened:
+        assert opened.log("SpoolOpened") == [{"directory": str(tmp_path), "events": 2, "dead_letters": 0}]
+        assert opened.spool.order.arrive(("main", "a")).behind
+        assert opened.spool.order.arrive().arrival == 10
+        assert arrivals(await opened.spool.hand_out("main", *ALL)) == [7, 8]
+
+
+async def test_what_an_operator_changes_is_noticed_within_a_second(tmp_path: Path) -> None:
+    """Dropped events are not handed out, their keys are free, and what was revived is handed out."""
+    async with open_spool(tmp_path, hand=AtOnce()) as opened:
+        await opened.spool.put([spooled(1, "a"), spooled(2), spooled(3)])
+        batch = await opened.spool.hand_out("main", *ALL)
+        await opened.spool.dead(batch[1], "invalid", "", b"")
+        with spool_file(tmp_path) as theirs, theirs.transaction():
+            theirs.delivered([1])
+            theirs.revive(2, NOON)
+        await asyncio.sleep(1.1)
+        assert not opened.spool.order.is_busy(("main", "a"))
+        assert arrivals(await opened.spool.hand_out("main", *ALL)) == [2]
+        await opened.spool.delivered(batch)
+
+
+async def test_a_damaged_event_is_told_and_not_sent(tmp_path: Path) -> None:
+    """It is a dead letter of its own cause."""
+    async with open_spool(tmp_path, hand=AtOnce()) as opened:
+        await opened.spool.put([spooled(1), spooled(2)])
+        with spool_file(tmp_path) as theirs, theirs.transaction():
+            theirs._connection.execute("UPDATE waiting SET stream = 'other' WHERE arrival = 1")
+        assert arrivals(await opened.spool.hand_out("main", *ALL)) == [2]
+        assert opened.counted("buried_events_total") == {'cause="damaged",stream="_other"': 1.0}
+
+
+async def test_a_file_set_aside_is_told(tmp_path: Path) -> None:
+    """With its new name and how much was saved, as an error and in a metric."""
+    (tmp_path / "spool.db").write_bytes(b"noise" * 1000)
+    async with open_spool(tmp_path, hand=AtOnce()) as opened:
+        (told,) = opened.log("SpoolSetAside")
+        assert (told["name"], told["saved"]) == ("spool.db.damaged-2027-01-15T080000Z", 0)
+        assert opened.counted("files_set_aside_total") == {"": 1.0}
+        assert (await opened.spool.put([spooled(1)])).kept is Kept.STORED
+
+
+async def test_the_state_says_how_it_is(tmp_path: Path) -> None:
+    """Everything a status page shows."""
+    limits = Limits()
+    async with open_spool(tmp_path, limits, lambda: NOON + 60, hand=AtOnce()) as opened:
+        await opened.spool.put([spooled(1), spooled(2, upstream="staging", stream="links")])
+        await opened.spool.hand_out("main", *ALL)
+        size = spooled(1).size
+        totals = Totals(2, 2 * size, 0, 0, NOON, {"main": 1, "staging": 1}, {"score": 1, "links": 1})
+        assert opened.spool.state == SpoolState(str(tmp_path), "", totals, limits, 60.0, 1)
+
+
+async def test_what_is_left_can_be_read_at_the_end(tmp_path: Path) -> None:
+    """In order, under way or not, and nothing where the disk is in trouble."""
+    events = [spooled(number) for number in range(1, 451)]
+    async with open_spool(tmp_path / "spool", hand=AtOnce()) as opened:
+        await opened.spool.put(events)
+        await opened.spool.hand_out("main", 5, 10**6)
+        assert [event async for event in opened.spool.left()] == events
+        (tmp_path / "spool" / "spool.db").unlink()
+        assert [event async for event in opened.spool.left()] == []
+
+
+async def test_nobody_waits_for_a_spool_that_ended(tmp_path: Path) -> None:
+    """Whoever still has an event under way goes on; the next start sends it once more."""
+    event: Spooled
+    async with open_spool(tmp_path, hand=AtOnce()) as opened:
+        await opened.spool.put([spooled(1)])
+        (event,) = await opened.spool.hand_out("main", *ALL)
+        opened.spool.close()
+        await opened.task
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(1):
+                await opened.spool.delivered([event])
+                await opened.spool.failed(event, "no answer")
+        assert await opened.spool.hand_out("main", *ALL) == []
+        assert [event async for event in opened.spool.left()] == []
+    assert waiting(tmp_path) == [1]

@@ -150,5 +150,5 @@ class Replay:
             cause: Literal["invalid", "errors"] = "invalid" if status.status == "invalid" else "errors"
             await self._spool.dead(event, cause, reason(status), status.described)
         else:
-            later = due(event, status, self._now(), self._jitter())
+            later = due(status, self._now())
             await self._spool.failed(event, reason(status), later, error=its is Fate.ERROR)

@@ -24,6 +24,9 @@ MAX_BATCHES = 4
 """Batches side by side; live traffic comes first."""
 MAX_REST_SECONDS = 1.0
 """While live traffic is pressing, so much time passes between two batches: the spool still has to become empty."""
+ERROR_SECONDS = 2 * MAX_BACKOFF_SECONDS
+"""How long an event waits with which EventGate met an error: longer than any pause of its upstream, so that the next
+one is tried first, and shows whether others are taken."""
 MAX_ERRORS = 20
 """So many errors of EventGate with one event, while it took others, make it a dead letter."""
 
@@ -84,12 +87,9 @@ def fate(event: Spooled, status: EventStatus, last_success: float | None) -> Fat
     return Fate.DEAD if event.errors + 1 >= MAX_ERRORS else Fate.ERROR
 
 
-def due(event: Spooled, status: EventStatus, now: float, chance: float) -> float:
-    """Return when an event that was not taken may be sent again: at once, unless EventGate met an error with it.
-
-    Then others go first; while only one event goes out at a time, the next one shows whether others are taken.
-    """
-    return 0.0 if status.unreachable else now + backoff(event.attempts + 1, chance)
+def due(status: EventStatus, now: float) -> float:
+    """Return when an event that was not taken may be sent again: at once, unless EventGate met an error with it."""
+    return 0.0 if status.unreachable else now + ERROR_SECONDS
 
 
 class _Context(msgspec.Struct):

@@ -6,6 +6,7 @@ import contextlib
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,9 +25,10 @@ def file(tmp_path: Path) -> Iterator[SpoolFile]:
         yield file
 
 
-def hand_out(file: SpoolFile, upstream: str = "main", now: float = NOON, **more: object) -> list[int]:
+def hand_out(file: SpoolFile, upstream: str = "main", now: float = NOON, **more: Any) -> list[int]:
     """Return the numbers of what is handed out."""
-    return arrivals(file.hand_out(upstream, now, **{"events": 100, "size": 10**6, **more}).events)  # type: ignore[arg-type]
+    limits = {"events": 100, "size": 10**6, **more}
+    return arrivals(file.hand_out(upstream, now, **limits).events)
 
 
 # --- putting in ---
@@ -107,7 +109,7 @@ def test_events_are_handed_out_as_they_first_came(file: SpoolFile) -> None:
         ({"size": 1}, [1]),
     ],
 )
-def test_a_batch_has_its_limits(file: SpoolFile, limits: dict[str, int], expected: list[int]) -> None:
+def test_a_batch_has_its_limits(file: SpoolFile, limits: dict[str, Any], expected: list[int]) -> None:
     """So many events, so many bytes; one event alone may be larger."""
     file.put([spooled(number) for number in (1, 2, 3)])
     assert hand_out(file, **limits) == expected

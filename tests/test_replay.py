@@ -1,0 +1,280 @@
+"""Promises of `replay`: the spool becomes empty, live traffic goes first, and nobody is overrun."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sidecar.replay import IDLE_SECONDS, Replay
+from sidecar.replaypolicy import MAX_BATCHES, MAX_ERRORS, MAX_REST_SECONDS
+from sidecar.results import EventStatus, Outcome, failed, refused
+from sidecar.spooled import Spooled
+from tests.spooling import NOON, AtOnce, Opened, arrivals, open_spool, spool_file, spooled, waiting
+
+pytestmark = pytest.mark.looptime
+
+Verdict = Callable[[Spooled], EventStatus]
+
+
+def taken(_: Spooled) -> EventStatus:
+    """Say that EventGate accepted it."""
+    return EventStatus(0, "success", Outcome.DELIVERED)
+
+
+def unreachable(event: Spooled) -> EventStatus:
+    """Say that nothing answers."""
+    return failed(0, event.body, "nothing answers", unreachable=True)
+
+
+def invalid(event: Spooled) -> EventStatus:
+    """Say that EventGate called it invalid."""
+    return refused(0, event.body, "is not allowed", "")
+
+
+def error(event: Spooled) -> EventStatus:
+    """Say that EventGate met an error with it."""
+    return failed(0, event.body, "no schema", unreachable=False)
+
+
+@dataclass
+class Wire:
+    """Where the events go; it takes a while for each batch, and has its verdicts."""
+
+    verdict: Verdict = taken
+    takes: float = 0.01
+    sent: list[tuple[float, list[int]]] = field(default_factory=list)
+    """When, and which."""
+    under_way: int = 0
+    most_under_way: int = 0
+    pressing: bool = False
+
+    async def send(self, _: str, events: Sequence[Spooled]) -> list[EventStatus]:
+        """Send a batch."""
+        self.sent.append((asyncio.get_running_loop().time(), arrivals(list(events))))
+        self.under_way += 1
+        self.most_under_way = max(self.most_under_way, self.under_way)
+        try:
+            await asyncio.sleep(self.takes)
+        finally:
+            self.under_way -= 1
+        return [self.verdict(event) for event in events]
+
+    @property
+    def numbers(self) -> list[int]:
+        """All that was sent, in order."""
+        return [number for _, batch in self.sent for number in batch]
+
+
+@dataclass
+class Replaying:
+    """A spool that is sent again."""
+
+    opened: Opened
+    replay: Replay
+    wire: Wire
+
+
+@contextlib.asynccontextmanager
+async def replaying(
+    folder: Path, wire: Wire, *events: Spooled, jitter: float = 0.5, upstreams: Sequence[str] = ("main",), **more: Any
+) -> AsyncIterator[Replaying]:
+    """Put events in and send them again."""
+
+    def now() -> float:
+        return NOON + asyncio.get_running_loop().time()
+
+    async with open_spool(folder, now=now, hand=AtOnce(), **more) as opened:
+        await opened.spool.put(events)
+        replay = Replay(opened.spool, wire.send, lambda _: wire.pressing, opened.telemetry, lambda: jitter, now)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(replay.run(upstreams))
+            yield Replaying(opened, replay, wire)
+            replay.stop()
+
+
+async def test_everything_is_sent_once_in_the_order_it_came(tmp_path: Path) -> None:
+    """And nothing is left."""
+    events = [spooled(number) for number in range(1, 1001)]
+    async with replaying(tmp_path, Wire(), *reversed(events)) as it:
+        await asyncio.sleep(5)
+        assert sorted(it.wire.numbers) == list(range(1, 1001))
+        assert [batch[0] for _, batch in it.wire.sent] == sorted(batch[0] for _, batch in it.wire.sent)
+        assert it.opened.spool.state.totals.events == 0
+        assert it.opened.counted("replayed_events_total") == {'result="delivered",upstream="main"': 1000.0}
+    assert waiting(tmp_path) == []
+
+
+async def test_it_begins_with_one_and_grows(tmp_path: Path) -> None:
+    """1, 2, 4, … in a batch, then batches side by side, and never more than a few."""
+    async with replaying(tmp_path, Wire(), *(spooled(number) for number in range(1, 2001))) as it:
+        await asyncio.sleep(5)
+        sizes = [len(batch) for _, batch in it.wire.sent]
+        assert sizes[:9] == [1, 2, 4, 8, 16, 32, 64, 128, 128]
+        assert it.wire.most_under_way == MAX_BATCHES
+
+
+async def test_while_nothing_answers_one_event_goes_out_ever_more_rarely(tmp_path: Path) -> None:
+    """Half a second, one, two, … at most a minute between; the event stays, and knows what was tried."""
+    async with replaying(tmp_path, Wire(unreachable, 0.0), spooled(1), spooled(2), jitter=1.0) as it:
+        await asyncio.sleep(300)
+        pauses = [round(later - at) for at, later in itertools.pairwise(at for at, _ in it.wire.sent)]
+        assert pauses == [1, 2, 4, 8, 16, 32, 60, 60, 60]
+        assert set(it.wire.numbers) == {1}
+        assert len(it.opened.log("Replayed")) <= 6
+    with spool_file(tmp_path) as file:
+        first = next(event for event, _ in file.waiting())
+        assert (first.attempts, first.errors, first.last_error) == (10, 0, "nothing answers")
+
+
+async def test_healing_is_not_waited_for(tmp_path: Path) -> None:
+    """As soon as an endpoint is known to be well, it goes on, from one event to many."""
+    async with replaying(tmp_path, Wire(unreachable), *(spooled(number) for number in range(1, 101)), jitter=1.0) as it:
+        await asyncio.sleep(100)
+        it.wire.verdict = taken
+        it.replay.healed("main")
+        await asyncio.sleep(1)
+        assert it.opened.spool.state.totals.events == 0
+
+
+async def test_events_that_come_later_are_sent_too(tmp_path: Path) -> None:
+    """An empty spool is waited at, not left."""
+    async with replaying(tmp_path, Wire()) as it:
+        await asyncio.sleep(100)
+        await it.opened.spool.put([spooled(1)])
+        await asyncio.sleep(0.1)
+        assert it.wire.numbers == [1]
+
+
+async def test_it_rests_while_live_traffic_is_pressing(tmp_path: Path) -> None:
+    """A batch a second at most; and at full speed again afterwards."""
+    wire = Wire(pressing=True)
+    async with replaying(tmp_path, wire, *(spooled(number) for number in range(1, 1001))) as it:
+        await asyncio.sleep(4.5)
+        assert len(wire.sent) == pytest.approx(4.5 / MAX_REST_SECONDS, abs=1)
+        wire.pressing = False
+        await asyncio.sleep(1)
+        assert it.opened.spool.state.totals.events == 0
+
+
+async def test_an_upstream_that_is_down_does_not_hold_up_another(tmp_path: Path) -> None:
+    """Each has its own pace."""
+
+    def verdict(event: Spooled) -> EventStatus:
+        return (taken if event.upstream == "staging" else unreachable)(event)
+
+    events = [spooled(number, upstream=("main", "staging")[number % 2]) for number in range(1, 101)]
+    async with replaying(tmp_path, Wire(verdict), *events, upstreams=["main", "staging"]) as it:
+        await asyncio.sleep(2)
+        assert it.opened.spool.state.totals.upstreams == {"main": 50}
+
+
+async def test_an_invalid_event_becomes_a_dead_letter_and_the_rest_go_on(tmp_path: Path) -> None:
+    """With EventGate's verdict, to be looked at."""
+
+    def verdict(event: Spooled) -> EventStatus:
+        return (invalid if event.arrival == 2 else taken)(event)
+
+    async with replaying(tmp_path, Wire(verdict), *(spooled(number) for number in (1, 2, 3))) as it:
+        await asyncio.sleep(1)
+        assert it.opened.spool.state.totals.events == 0
+    with spool_file(tmp_path) as file:
+        ((letter, _),) = file.dead_letters()
+        assert (letter.event.arrival, letter.reason) == (2, "'.meta.stream' is not allowed")
+        assert letter.verdict == invalid(letter.event).described
+
+
+async def test_an_event_with_errors_lets_others_pass_and_ends_as_a_dead_letter(tmp_path: Path) -> None:
+    """It is tried every few minutes while others are taken; then it is enough."""
+
+    def verdict(event: Spooled) -> EventStatus:
+        return (error if event.arrival == 1 else taken)(event)
+
+    async with replaying(tmp_path, Wire(verdict), *(spooled(number) for number in (1, 2, 3))) as it:
+        await asyncio.sleep(5)
+        assert it.opened.spool.state.totals.events == 1
+        for number in range(10, 95):
+            await it.opened.spool.put([spooled(number)])
+            await asyncio.sleep(30)
+        assert it.wire.numbers.count(1) in (MAX_ERRORS, MAX_ERRORS + 1)
+        assert (it.opened.spool.state.totals.events, it.opened.spool.state.totals.dead) == (0, 1)
+        assert it.opened.counted("buried_events_total") == {'cause="errors",stream="score"': 1.0}
+
+
+async def test_while_eventgate_has_errors_for_all_no_event_is_to_blame(tmp_path: Path) -> None:
+    """Kafka is down for half an hour: nothing becomes a dead letter, and all of it arrives afterwards."""
+    async with replaying(tmp_path, Wire(error), *(spooled(number) for number in range(1, 51))) as it:
+        await asyncio.sleep(1800)
+        assert (it.opened.spool.state.totals.events, it.opened.spool.state.totals.dead) == (50, 0)
+        it.wire.verdict = taken
+        await asyncio.sleep(600)
+        assert (it.opened.spool.state.totals.events, it.opened.spool.state.totals.dead) == (0, 0)
+
+
+async def test_events_of_a_key_go_one_after_the_other(tmp_path: Path) -> None:
+    """Never two in one batch, the later only when the earlier is gone, also where that has errors."""
+    errors = [3]
+
+    def verdict(event: Spooled) -> EventStatus:
+        if event.arrival == 1 and errors[0]:
+            errors[0] -= 1
+            return error(event)
+        return taken(event)
+
+    keyed = [spooled(number, "a" if number <= 3 else None) for number in range(1, 40)]
+    async with replaying(tmp_path, Wire(verdict), *keyed) as it:
+        await asyncio.sleep(600)
+        assert [number for number in it.wire.numbers if number <= 3] == [1, 1, 1, 1, 2, 3]
+        assert all(len({*batch} & {1, 2, 3}) <= 1 for _, batch in it.wire.sent)
+
+
+async def test_a_bug_of_ours_is_not_the_end(tmp_path: Path) -> None:
+    """It is logged, the events stay, and are sent when it works again."""
+
+    def bug(_: Spooled) -> EventStatus:
+        raise ZeroDivisionError("a bug")
+
+    async with replaying(tmp_path, Wire(bug), spooled(1)) as it:
+        await asyncio.sleep(0.2)
+        assert it.opened.log("Unexpected") == [{"where": "replay", "error": "ZeroDivisionError: a bug"}]
+        it.wire.verdict = taken
+        await asyncio.sleep(100)
+        assert it.opened.spool.state.totals.events == 0
+
+
+async def test_at_the_end_what_is_under_way_is_waited_for(tmp_path: Path) -> None:
+    """Nothing more is begun, and what was taken is forgotten in time."""
+    wire = Wire(takes=2.0)
+    async with replaying(tmp_path, wire, *(spooled(number) for number in (1, 2, 3))):
+        await asyncio.sleep(0.5)
+    assert wire.numbers == [1]
+    assert waiting(tmp_path) == [2, 3]
+
+
+async def test_cut_short_it_gives_back_what_it_had(tmp_path: Path) -> None:
+    """Cancelled while it sends, the event stays in the spool."""
+    async with open_spool(tmp_path, hand=AtOnce()) as opened, asyncio.TaskGroup() as tasks:
+        await opened.spool.put([spooled(1)])
+        wire = Wire(takes=60.0)
+        replay = Replay(opened.spool, wire.send, lambda _: False, opened.telemetry, lambda: 0.5, lambda: NOON)
+        running = tasks.create_task(replay.run(["main"]))
+        await asyncio.sleep(1)
+        running.cancel()
+        await asyncio.wait([running])
+        assert opened.spool.state.in_flight == 0
+    assert waiting(tmp_path) == [1]
+
+
+async def test_events_whose_time_has_not_come_are_not_asked_for_in_a_hurry(tmp_path: Path) -> None:
+    """It looks once a second, and sends them when it is time."""
+    async with replaying(tmp_path, Wire(), spooled(1, due=NOON + 10)) as it:
+        await asyncio.sleep(9.9)
+        assert it.wire.sent == []
+        await asyncio.sleep(2 * IDLE_SECONDS)
+        assert it.wire.numbers == [1]

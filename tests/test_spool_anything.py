@@ -1,0 +1,235 @@
+"""Whatever comes in whatever order: no event of a key overtakes another, none is under way twice, none is lost."""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+import io
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import looptime
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from sidecar.ordering import Place
+from sidecar.spool import Kept, Spool
+from sidecar.spooled import Limits, Spooled
+from sidecar.telemetry import Telemetry, make_log
+from tests.spooling import NOON, AtOnce, arrivals, spool_file, spooled
+
+KEYS = st.sampled_from([None, "a", "a", "b"])
+PICK = st.integers(0, 10**6)
+
+
+class Where(enum.Enum):
+    """What an event is doing."""
+
+    LIVE = enum.auto()
+    """Being sent for its producer, who waits."""
+    COMING = enum.auto()
+    """To be put into the spool; its producer waits."""
+    WAITING = enum.auto()
+    """In the spool, its producer has been told so."""
+    REPLAYED = enum.auto()
+    """Being sent from the spool."""
+    ENDED = enum.auto()
+
+
+@dataclass(eq=False)
+class One:
+    """An event, as the model knows it."""
+
+    place: Place
+    where: Where
+    event: Spooled
+
+    @property
+    def key(self) -> str | None:
+        """Its order key."""
+        return self.event.order_key
+
+
+class AnyOrder(RuleBasedStateMachine):
+    """Producers, endpoints that fail, an operator and crashes, beside a model of what has to be."""
+
+    def __init__(self) -> None:
+        """Nothing has come."""
+        super().__init__()
+        self.folder = Path(tempfile.mkdtemp())
+        self.runner = asyncio.Runner(loop_factory=looptime.new_event_loop)
+        self.events: list[One] = []
+        self.delivered: dict[str | None, list[int]] = {}
+
+    def teardown(self) -> None:
+        """End it, and look once more at what a new start would find."""
+        self.stop(crash=False)
+        with spool_file(self.folder) as file:
+            assert [event.arrival for event, sound in file.waiting() if sound] == self.numbers(Where.WAITING)
+        self.runner.close()
+        shutil.rmtree(self.folder)
+
+    # --- the process ---
+
+    @initialize()
+    def start(self) -> None:
+        """Open the spool."""
+        self.runner.run(self._start())
+
+    async def _start(self) -> None:
+        telemetry = Telemetry([], make_log(io.StringIO()))
+        self.spool = Spool(self.folder, Limits(), telemetry, lambda: NOON, AtOnce())
+        self.task = asyncio.get_running_loop().create_task(self.spool.run())
+        await self.spool.opened()
+
+    def stop(self, *, crash: bool) -> None:
+        """End the process; what waits in the spool is all that outlives it."""
+
+        async def end() -> None:
+            if crash:
+                self.task.cancel()
+            self.spool.close()
+            await asyncio.wait([self.task])
+
+        self.runner.run(end())
+        for one in self.events:
+            if one.where is Where.REPLAYED:
+                one.where = Where.WAITING
+            elif one.where in (Where.LIVE, Where.COMING):
+                one.where = Where.ENDED
+
+    @rule(crash=st.booleans())
+    def restart(self, crash: bool) -> None:
+        """End it and start anew."""
+        self.stop(crash=crash)
+        self.start()
+
+    # --- producers ---
+
+    @rule(key=KEYS)
+    def arrive(self, key: str | None) -> None:
+        """An event comes; it goes out live unless another of its key is not settled."""
+        place = self.spool.order.arrive(("main", key) if key else None)
+        busy = key is not None and any(one.key == key and one.where is not Where.ENDED for one in self.events)
+        assert place.behind == busy
+        where = Where.COMING if place.behind else Where.LIVE
+        self.events.append(One(place, where, spooled(place.arrival, key)))
+
+    @precondition(lambda self: self.of(Where.LIVE))
+    @rule(pick=PICK, taken=st.booleans())
+    def live_ends(self, pick: int, taken: bool) -> None:
+        """A live event is taken, or no endpoint takes it."""
+        one = self.pick(Where.LIVE, pick)
+        if taken:
+            self.arrived(one)
+            self.spool.order.settled(one.place)
+        else:
+            one.where = Where.COMING
+
+    @precondition(lambda self: self.of(Where.COMING))
+    @rule(pick=PICK, given_up=st.booleans())
+    def store(self, pick: int, given_up: bool) -> None:
+        """An event is put into the spool, or its producer is told that it failed."""
+        one = self.pick(Where.COMING, pick)
+        if not given_up:
+            assert self.runner.run(self.spool.put([one.event])).kept is Kept.STORED
+        one.where = Where.ENDED if given_up else Where.WAITING
+        self.spool.order.settled(one.place)
+
+    # --- replay ---
+
+    @rule(most=st.integers(1, 4))
+    def hand_out(self, most: int) -> None:
+        """Exactly those are handed out that may be sent, the first that came first."""
+        found = self.runner.run(self.spool.hand_out("main", most, 10**6))
+        assert arrivals(found) == [one.place.arrival for one in self.may_be_sent()][:most]
+        for one in self.events:
+            if one.where is Where.WAITING and one.place.arrival in arrivals(found):
+                one.where = Where.REPLAYED
+
+    @precondition(lambda self: self.of(Where.REPLAYED))
+    @rule(pick=PICK, end=st.sampled_from(["delivered", "delivered", "failed", "dead", "released"]))
+    def replay_ends(self, pick: int, end: str) -> None:
+        """An attempt from the spool ends in one way or another."""
+        one = self.pick(Where.REPLAYED, pick)
+        if end == "delivered":
+            self.arrived(one)
+            self.runner.run(self.spool.delivered([one.event]))
+        elif end == "dead":
+            one.where = Where.ENDED
+            self.runner.run(self.spool.dead(one.event, "invalid", "", b""))
+        else:
+            one.where = Where.WAITING
+            if end == "failed":
+                self.runner.run(self.spool.failed(one.event, "no answer"))
+            self.spool.release([one.event])
+
+    # --- an operator ---
+
+    @precondition(lambda self: self.of(Where.WAITING))
+    @rule(pick=PICK)
+    def drop(self, pick: int) -> None:
+        """An operator drops an event, from another process."""
+        one = self.pick(Where.WAITING, pick)
+        with spool_file(self.folder) as theirs, theirs.transaction():
+            assert theirs.delivered([one.place.arrival])
+        one.where = Where.ENDED
+        self.runner.run(asyncio.sleep(1.1))
+
+    # --- what has to be ---
+
+    @invariant()
+    def never_two_of_a_key_at_once(self) -> None:
+        """Of a key one event is being sent at most."""
+        sent = [one.key for one in self.events if one.key and one.where in (Where.LIVE, Where.REPLAYED)]
+        assert len(sent) == len(set(sent))
+
+    @invariant()
+    def no_event_overtakes_another(self) -> None:
+        """Of a key, events reach EventGate in the order in which they came."""
+        for key, numbers in self.delivered.items():
+            assert key is None or numbers == sorted(numbers)
+
+    def arrived(self, one: One) -> None:
+        """Note that an event reached EventGate."""
+        one.where = Where.ENDED
+        self.delivered.setdefault(one.key, []).append(self.events.index(one))
+
+    def may_be_sent(self) -> list[One]:
+        """Return the events that may be sent from the spool, by the rules and by no clever means."""
+        settled = (Where.ENDED,)
+        return [
+            one
+            for one in sorted(self.events, key=lambda one: one.place.arrival)
+            if one.where is Where.WAITING
+            and not any(
+                other.key == one.key and other.place.arrival < one.place.arrival and other.where not in settled
+                for other in self.events
+                if one.key
+            )
+        ]
+
+    def of(self, where: Where) -> list[One]:
+        """Return the events that do this."""
+        return [one for one in self.events if one.where is where]
+
+    def numbers(self, where: Where) -> list[int]:
+        """Return their numbers, in order."""
+        return sorted(one.place.arrival for one in self.of(where))
+
+    def pick(self, where: Where, number: int) -> One:
+        """Return one of them."""
+        found = self.of(where)
+        return found[number % len(found)]
+
+
+TestAnyOrder = AnyOrder.TestCase
+TestAnyOrder.settings = settings(
+    max_examples=60,
+    stateful_step_count=40,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
+)

@@ -63,6 +63,8 @@ class AnyOrder(RuleBasedStateMachine):
         self.runner = asyncio.Runner(loop_factory=looptime.new_event_loop)
         self.events: list[One] = []
         self.delivered: dict[str | None, list[int]] = {}
+        self.steps = 0
+        """Since the last start; where starts are too many, nothing else happens."""
 
     def teardown(self) -> None:
         """End it, and look once more at what a new start would find."""
@@ -77,6 +79,7 @@ class AnyOrder(RuleBasedStateMachine):
     @initialize()
     def start(self) -> None:
         """Open the spool."""
+        self.steps = 0
         self.runner.run(self._start())
 
     async def _start(self) -> None:
@@ -101,6 +104,7 @@ class AnyOrder(RuleBasedStateMachine):
             elif one.where in (Where.LIVE, Where.COMING):
                 one.where = Where.ENDED
 
+    @precondition(lambda self: self.steps >= 12)
     @rule(crash=st.booleans())
     def restart(self, crash: bool) -> None:
         """End it and start anew."""
@@ -109,9 +113,14 @@ class AnyOrder(RuleBasedStateMachine):
 
     # --- producers ---
 
-    @rule(key=KEYS)
-    def arrive(self, key: str | None) -> None:
-        """An event comes; it goes out live unless another of its key is not settled."""
+    @rule(keys=st.lists(KEYS, min_size=1, max_size=4))
+    def arrive(self, keys: list[str | None]) -> None:
+        """Events come; each goes out live unless another of its key is not settled."""
+        for key in keys:
+            self.arrive_one(key)
+
+    def arrive_one(self, key: str | None) -> None:
+        """Let one event come."""
         place = self.spool.order.arrive(("main", key) if key else None)
         busy = key is not None and any(one.key == key and one.where is not Where.ENDED for one in self.events)
         assert place.behind == busy
@@ -184,6 +193,7 @@ class AnyOrder(RuleBasedStateMachine):
     @invariant()
     def never_two_of_a_key_at_once(self) -> None:
         """Of a key one event is being sent at most."""
+        self.steps += 1
         sent = [one.key for one in self.events if one.key and one.where in (Where.LIVE, Where.REPLAYED)]
         assert len(sent) == len(set(sent))
 
@@ -228,7 +238,7 @@ class AnyOrder(RuleBasedStateMachine):
 
 TestAnyOrder = AnyOrder.TestCase
 TestAnyOrder.settings = settings(
-    max_examples=60,
+    max_examples=100,
     stateful_step_count=40,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],

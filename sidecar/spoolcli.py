@@ -132,8 +132,8 @@ def retry(
 def export(
     directory: DirOption,
     output: Annotated[
-        typer.FileBinaryWrite, typer.Option("--output", "-o", help="Write to this file.", metavar="FILE")
-    ] = "-",  # type: ignore[assignment]  # as typer writes it
+        Path, typer.Option("--output", "-o", help="Write to this file; - is standard output.", metavar="FILE")
+    ] = Path("-"),
     dead: DeadOption = False,
     stream: StreamOption = None,
 ) -> None:
@@ -146,12 +146,14 @@ def export(
     with _opened(directory) as file:
         total = file.totals().dead if dead else file.totals().events
         try:
-            for event, letter, _ in _watched(_all(file, dead=dead), total, "exporting"):
-                if stream in (None, event.stream):
-                    output.write(line_of(event, letter))
-            output.flush()
+            to_stdout = contextlib.nullcontext(sys.stdout.buffer)
+            with to_stdout if str(output) == "-" else output.open("wb") as out:
+                for event, letter, _ in _watched(_all(file, dead=dead), total, "exporting"):
+                    if stream in (None, event.stream):
+                        out.write(line_of(event, letter))
+                out.flush()
         except OSError as error:
-            _fail(f"cannot write to {output.name}: {error.strerror}")
+            _fail(f"cannot write to {output}: {error.strerror}")
 
 
 @spool.command()

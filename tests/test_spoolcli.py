@@ -1,0 +1,265 @@
+"""`eventgate-sidecar spool`: what is printed, what is changed, and the exit statuses."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from sidecar.cli import app
+from sidecar.spooldir import FILE
+from tests.spooling import NOON, fill, spool_file, spooled, waiting
+
+COMMANDS = ("ls", "show", "retry", "export", "drop", "verify")
+
+
+def run(*words: str | Path | int, folder: Path | None = None, given: str = "") -> Result:
+    """Run a command of `spool`."""
+    env = {"SIDECAR_SPOOL": str(folder) if folder else None, "COLUMNS": "100"}
+    return CliRunner().invoke(app, ["spool", *(str(word) for word in words)], env=env, input=given)
+
+
+def loaded(result: Result) -> Any:
+    """Return what was printed as JSON."""
+    return json.loads(result.stdout)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Return a spool with three events that wait and two dead letters."""
+    events = [
+        spooled(1, "enwiki 7", headers=(("x-request-id", "r"),)),
+        spooled(2, stream="links", upstream="staging"),
+        spooled(3),
+        spooled(4),
+        spooled(5, stream="links"),
+    ]
+    fill(tmp_path, *events)
+    with spool_file(tmp_path) as file, file.transaction():
+        file.failed(1, "nothing answers", NOON + 1)
+        file.bury(4, "no such field", b'{"status":"invalid"}', NOON + 2)
+        file.bury(5, "too old", b"", NOON + 3)
+    return tmp_path
+
+
+def dead(folder: Path) -> list[int]:
+    """Return the numbers of the dead letters."""
+    with spool_file(folder) as file:
+        return file.arrivals("dead")
+
+
+# --- all of them ---
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself(command: str) -> None:
+    """--help says what it does and what its exit statuses mean."""
+    result = run(command, "--help")
+    assert result.exit_code == 0
+    assert f"spool {command} [OPTIONS]" in result.stdout
+    assert "Exit status: 0" in " ".join(result.stdout.split())
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_directory_without_a_spool_is_told(tmp_path: Path, command: str) -> None:
+    """In words and with status 2; none is made."""
+    result = run(command, *(["1"] if command == "show" else []), folder=tmp_path)
+    assert (result.exit_code, result.stdout, result.stderr) == (
+        2,
+        "",
+        f"eventgate-sidecar: there is no spool in {tmp_path} (no file spool.db); "
+        "name the directory that serve was given\n",
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_damaged_file_is_told(tmp_path: Path, command: str) -> None:
+    """With what happens to it; verify has found what it looks for, the others cannot work."""
+    (tmp_path / FILE).write_bytes(b"noise" * 1000)
+    result = run(command, *(["1"] if command == "show" else []), folder=tmp_path)
+    assert result.exit_code == (1 if command == "verify" else 2)
+    assert result.stderr == (
+        f"eventgate-sidecar: {tmp_path / FILE} is damaged: file is not a database; "
+        "the sidecar sets it aside when it starts\n"
+    )
+    assert (tmp_path / FILE).read_bytes() == b"noise" * 1000
+
+
+def test_another_programs_file_is_left_alone(tmp_path: Path) -> None:
+    """It is told from a damaged one."""
+    with sqlite3.connect(tmp_path / FILE) as connection:
+        connection.execute("CREATE TABLE notes (text)")
+    connection.close()
+    result = run("ls", folder=tmp_path)
+    assert (result.exit_code, "is foreign: it is a database of another program" in result.stderr) == (2, True)
+
+
+# --- ls and show ---
+
+
+def test_ls_lists_what_waits(folder: Path) -> None:
+    """In the order it is sent, with what was tried, and how much there is in all."""
+    result = run("ls", folder=folder)
+    lines = result.stdout.splitlines()
+    assert lines[0].split() == ["id", "age", "tries", "upstream", "stream", "why"]
+    assert [line.split()[0] for line in lines[1:4]] == ["1", "2", "3"]
+    assert lines[1].split()[2:] == ["1", "main", "score", "nothing", "answers"]
+    assert lines[4:] == ["3 events waiting (1 KiB), 2 dead letters"]
+
+
+def test_ls_can_be_narrowed(folder: Path) -> None:
+    """To dead letters, to a stream, to the first few."""
+    assert [each["id"] for each in loaded(run("ls", "--dead", "--json", folder=folder))["events"]] == [4, 5]
+    assert [each["id"] for each in loaded(run("ls", "--stream", "links", "--json", folder=folder))["events"]] == [2]
+    assert run("ls", "--limit", 1, folder=folder).stdout.endswith("these are the first 1; --limit 0 shows all\n")
+    assert len(loaded(run("ls", "--limit", 0, "--json", folder=folder))["events"]) == 3
+
+
+def test_ls_of_an_empty_spool_is_no_error(tmp_path: Path) -> None:
+    """Nothing waits: status 0."""
+    fill(tmp_path)
+    result = run("ls", folder=tmp_path)
+    assert (result.exit_code, result.stdout) == (0, "0 events waiting (0 KiB), 0 dead letters\n")
+
+
+def test_what_others_wrote_is_printed_as_it_is(tmp_path: Path) -> None:
+    """A stream's name is no markup."""
+    fill(tmp_path, spooled(1, stream="[bold]x[/bold]"))
+    assert "[bold]x[/bold]" in run("ls", folder=tmp_path).stdout
+
+
+def test_show_tells_everything_of_one_event(folder: Path) -> None:
+    """Where it goes, what was tried, its bytes; of a dead letter the verdict too."""
+    lines = [line.split(None, 1) for line in run("show", 1, folder=folder).stdout.splitlines()]
+    told = {name.rstrip(":"): rest for name, rest in lines}
+    assert (told["state"], told["upstream"], told["order_key"]) == ("waiting", "main", "enwiki 7")
+    assert (told["headers"], told["last_attempt"]) == ("x-request-id: r", "2027-01-15T08:00:01.000+00:00")
+    assert told["event"] == '{"meta":{"stream":"score","id":"1"}}'
+    found = loaded(run("show", 4, "--json", folder=folder))
+    assert (found["state"], found["reason"]) == ("dead letter", "no such field")
+    assert (found["verdict"], found["died"]) == ('{"status":"invalid"}', NOON + 2)
+
+
+@pytest.mark.parametrize("number", [9, 2**70])
+def test_show_knows_what_is_not_there(folder: Path, number: int) -> None:
+    """It may have been sent meanwhile: status 1."""
+    result = run("show", number, folder=folder)
+    assert (result.exit_code, result.stderr) == (
+        1,
+        f"eventgate-sidecar: there is no event {number} in {folder}: it was sent or dropped\n",
+    )
+
+
+# --- retry and drop ---
+
+
+def test_retry_lets_dead_letters_wait_again(folder: Path) -> None:
+    """At their old place; the others stay dead."""
+    result = run("retry", 5, folder=folder)
+    assert (result.exit_code, result.stdout) == (0, "1 event will be sent again\n")
+    assert (waiting(folder), dead(folder)) == ([1, 2, 3, 5], [4])
+
+
+def test_retry_can_take_all(folder: Path) -> None:
+    """Dead letters and events that wait."""
+    assert loaded(run("retry", "--all", "--json", folder=folder)) == {"done": [4, 5, 1, 2, 3], "missing": []}
+    assert (waiting(folder), dead(folder)) == ([1, 2, 3, 4, 5], [])
+
+
+@pytest.mark.parametrize("command", ["retry", "drop"])
+def test_what_is_gone_is_told(folder: Path, command: str) -> None:
+    """The others are changed all the same; the status is 1."""
+    result = run(command, 5, 99, *(["--yes"] if command == "drop" else []), folder=folder)
+    assert (result.exit_code, result.stderr) == (1, "not there any more: 99\n")
+    assert dead(folder) == [4]
+
+
+@pytest.mark.parametrize("words", [(), ("1", "--all")])
+@pytest.mark.parametrize("command", ["retry", "drop"])
+def test_it_must_be_said_which(folder: Path, command: str, words: tuple[str, ...]) -> None:
+    """Either numbers or all of them; status 2."""
+    result = run(command, *words, folder=folder)
+    words_then = "eventgate-sidecar: name the events by their numbers, or all of them; ls shows what there is\n"
+    assert (result.exit_code, result.stderr) == (2, words_then)
+
+
+def test_drop_asks_first(folder: Path) -> None:
+    """No is no; --yes does not ask."""
+    refused = run("drop", 1, 4, folder=folder, given="n\n")
+    assert (refused.exit_code, "drop 2 events for good?" in refused.stderr) == (1, True)
+    assert (waiting(folder), dead(folder)) == ([1, 2, 3], [4, 5])
+    accepted = run("drop", 1, 4, folder=folder, given="y\n")
+    assert (accepted.exit_code, accepted.stdout.splitlines()[-1]) == (0, "2 events dropped")
+    assert (waiting(folder), dead(folder)) == ([2, 3], [5])
+    assert run("drop", 2, "--yes", folder=folder).exit_code == 0
+    assert waiting(folder) == [3]
+
+
+def test_drop_can_take_the_dead_or_all(folder: Path) -> None:
+    """--dead leaves those that wait; --all leaves nothing."""
+    run("drop", "--dead", "--yes", folder=folder)
+    assert (waiting(folder), dead(folder)) == ([1, 2, 3], [])
+    run("drop", "--all", "--yes", folder=folder)
+    assert (waiting(folder), dead(folder)) == ([], [])
+
+
+# --- export and verify ---
+
+
+def test_export_writes_a_line_for_each_event(folder: Path, tmp_path: Path) -> None:
+    """To standard output or a file; nothing is removed."""
+    lines = [json.loads(line) for line in run("export", folder=folder).stdout.splitlines()]
+    assert [(line["arrival"], line["event"]["meta"]["id"]) for line in lines] == [(1, "1"), (2, "2"), (3, "3")]
+    assert run("export", "--dead", "--stream", "links", "-o", tmp_path / "out", folder=folder).exit_code == 0
+    (line,) = (tmp_path / "out").read_text().splitlines()
+    assert (json.loads(line)["arrival"], json.loads(line)["dead"]) == (5, "too old")
+    assert (waiting(folder), dead(folder)) == ([1, 2, 3], [4, 5])
+
+
+def test_export_says_where_it_cannot_write(folder: Path) -> None:
+    """In words, with status 2."""
+    result = run("export", "-o", "/no/such/folder/out", folder=folder)
+    assert (result.exit_code, result.stderr) == (
+        2,
+        "eventgate-sidecar: cannot write to /no/such/folder/out: No such file or directory\n",
+    )
+
+
+def test_verify_says_that_all_is_well(folder: Path) -> None:
+    """In one line, and as JSON; files set aside earlier are listed."""
+    (folder / f"{FILE}.damaged-2026-01-01T000000Z").write_bytes(b"")
+    result = run("verify", folder=folder)
+    assert (result.exit_code, result.stdout) == (
+        0,
+        "set aside earlier: spool.db.damaged-2026-01-01T000000Z\n3 events waiting, 2 dead letters; all is well\n",
+    )
+    found = loaded(run("verify", "--json", folder=folder))
+    assert (found["ok"], found["problems"], len(found["set_aside"])) == (True, [], 1)
+
+
+def test_verify_finds_damaged_events(folder: Path) -> None:
+    """Each by its number; status 1."""
+    with sqlite3.connect(folder / FILE) as connection:
+        connection.execute("UPDATE waiting SET body = x'7b7d' WHERE arrival = 2")
+    connection.close()
+    result = run("verify", folder=folder)
+    assert (result.exit_code, result.stdout) == (
+        1,
+        "event 2 is damaged\n3 events waiting, 2 dead letters; 1 problem\n",
+    )
+
+
+def test_many_events_can_be_changed_while_the_sidecar_writes(tmp_path: Path) -> None:
+    """A sidecar that puts events in meanwhile is never kept waiting for all of them."""
+    fill(tmp_path, *(spooled(number) for number in range(1, 1001)))
+    with spool_file(tmp_path) as ours:
+        assert run("drop", "--all", "--yes", folder=tmp_path).stdout == "1000 events dropped\n"
+        with ours.transaction():
+            assert ours.edited()
+            ours.put([spooled(2000)])
+    assert waiting(tmp_path) == [2000]

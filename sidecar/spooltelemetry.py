@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from collections.abc import Collection
+from typing import Protocol
 
+import msgspec
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 COMMIT_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 
 
-@dataclass(frozen=True, slots=True)
-class SpoolOpened:
+class SpoolOpened(msgspec.Struct, frozen=True):
     """The spool is in use: at the start, and again after a trouble is over."""
 
     directory: str
@@ -19,16 +20,14 @@ class SpoolOpened:
     dead_letters: int
 
 
-@dataclass(frozen=True, slots=True)
-class SpoolBroken:
+class SpoolBroken(msgspec.Struct, frozen=True):
     """The spool cannot be used now, and events that need it are answered 503; it is tried again every second."""
 
     directory: str
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class SpoolSetAside:
+class SpoolSetAside(msgspec.Struct, frozen=True):
     """A file of the spool could not be used; it has a new name, and what could be read of it was saved."""
 
     directory: str
@@ -37,8 +36,7 @@ class SpoolSetAside:
     saved: int
 
 
-@dataclass(frozen=True, slots=True)
-class SpoolMigrated:
+class SpoolMigrated(msgspec.Struct, frozen=True):
     """A file of an older version was brought to this one."""
 
     directory: str
@@ -46,16 +44,14 @@ class SpoolMigrated:
     after: int
 
 
-@dataclass(frozen=True, slots=True)
-class SpoolCommitted:
+class SpoolCommitted(msgspec.Struct, frozen=True):
     """What waited for the disk is durable."""
 
     operations: int
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class SpoolMeasured:
+class SpoolMeasured(msgspec.Struct, frozen=True):
     """How much the spool holds."""
 
     events: int
@@ -64,16 +60,14 @@ class SpoolMeasured:
     oldest_seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class EventsSpooled:
+class EventsSpooled(msgspec.Struct, frozen=True):
     """Events of one stream are in the spool, to be sent later."""
 
     stream: str
     count: int
 
 
-@dataclass(frozen=True, slots=True)
-class SpoolRefused:
+class SpoolRefused(msgspec.Struct, frozen=True):
     """Events needed the spool and could not be taken: it is full, or broken."""
 
     why: str
@@ -81,8 +75,7 @@ class SpoolRefused:
     events: int
 
 
-@dataclass(frozen=True, slots=True)
-class Replayed:
+class Replayed(msgspec.Struct, frozen=True):
     """Events of the spool were sent, and ended alike: delivered, dead, error or failed."""
 
     upstream: str
@@ -92,8 +85,7 @@ class Replayed:
     """Why, where no endpoint took them."""
 
 
-@dataclass(frozen=True, slots=True)
-class DeadLettered:
+class DeadLettered(msgspec.Struct, frozen=True):
     """Events of one stream are not sent any more: invalid, errors, age, or damaged."""
 
     stream: str
@@ -101,8 +93,7 @@ class DeadLettered:
     count: int
 
 
-@dataclass(frozen=True, slots=True)
-class DeadLettersDropped:
+class DeadLettersDropped(msgspec.Struct, frozen=True):
     """The oldest dead letters had to make room for events: they are lost."""
 
     count: int
@@ -125,20 +116,21 @@ SpoolHappening = (
 MINUTE = 60.0
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
-    """Whether to write a line: how loud, and how many seconds at least between two of a kind."""
+class Log(Protocol):
+    """Writes a line, unless there was one of the same kind less than `apart` seconds ago."""
 
-    level: int
-    kind: tuple[object, ...] = ()
-    apart: float = 0.0
+    def __call__(self, level: int, happening: SpoolHappening, kind: tuple[object, ...], apart: float = 1.0) -> None:
+        """Write it, or count it with those that are told together later."""
 
 
 class SpoolMetrics:
-    """Counts what happens to the spool, and says what of it is worth a line in the log."""
+    """Counts what happens to the spool, and logs what of it is worth a line."""
 
-    def __init__(self, registry: CollectorRegistry) -> None:
-        """Nothing has happened."""
+    def __init__(self, registry: CollectorRegistry, streams: Collection[str], other: str, log: Log) -> None:
+        """`streams` are those that get a label of their own, and `other` is the label of all others."""
+        self._streams = streams
+        self._other = other
+        self._log = log
         self._usable = Gauge("eventgate_sidecar_spool_usable", "1 while the spool takes events.", registry=registry)
         self._events = Gauge("eventgate_sidecar_spool_events", "Events that wait to be sent.", registry=registry)
         self._bytes = Gauge(
@@ -187,57 +179,58 @@ class SpoolMetrics:
             registry=registry,
         )
 
-    def count(self, happening: SpoolHappening, label: str) -> Line | None:
-        """Count it; return what to do about a line. `label` stands for its stream."""
+    def emit(self, happening: SpoolHappening) -> None:
+        """Count it and log it, each where it is worth it."""
         match happening:
             case EventsSpooled() | SpoolRefused() | Replayed() | DeadLettered() | DeadLettersDropped():
-                return self._of_events(happening, label)
+                self._of_events(happening)
             case _:
-                return self._of_the_file(happening)
+                self._of_the_file(happening)
 
     def _of_the_file(
         self,
         happening: SpoolOpened | SpoolBroken | SpoolSetAside | SpoolMigrated | SpoolCommitted | SpoolMeasured,
-    ) -> Line | None:
+    ) -> None:
         match happening:
             case SpoolOpened():
                 self._usable.set(1)
-                return Line(logging.INFO)
+                self._log(logging.INFO, happening, ())
             case SpoolBroken():
                 self._usable.set(0)
-                return Line(logging.ERROR, apart=MINUTE)
+                self._log(logging.ERROR, happening, (), MINUTE)
             case SpoolSetAside():
                 self._set_aside.inc()
-                return Line(logging.ERROR)
+                self._log(logging.ERROR, happening, (happening.name,))
             case SpoolMigrated():
-                return Line(logging.INFO)
-            case SpoolCommitted(_, seconds):
-                self._commits.observe(seconds)
-            case SpoolMeasured(events, size, dead_letters, oldest_seconds):
-                self._events.set(events)
-                self._bytes.set(size)
-                self._dead.set(dead_letters)
-                self._oldest.set(oldest_seconds)
-        return None
+                self._log(logging.INFO, happening, ())
+            case SpoolCommitted():
+                self._commits.observe(happening.seconds)
+            case SpoolMeasured():
+                self._events.set(happening.events)
+                self._bytes.set(happening.size)
+                self._dead.set(happening.dead_letters)
+                self._oldest.set(happening.oldest_seconds)
 
     def _of_events(
-        self,
-        happening: EventsSpooled | SpoolRefused | Replayed | DeadLettered | DeadLettersDropped,
-        label: str,
-    ) -> Line | None:
+        self, happening: EventsSpooled | SpoolRefused | Replayed | DeadLettered | DeadLettersDropped
+    ) -> None:
         match happening:
-            case EventsSpooled(_, count):
-                self._spooled.labels(label).inc(count)
+            case EventsSpooled(stream, count):
+                self._spooled.labels(self._label(stream)).inc(count)
             case SpoolRefused(why, _, events):
                 self._refused.labels(why).inc(events)
-                return Line(logging.ERROR, (why,), MINUTE)
+                self._log(logging.ERROR, happening, (why,), MINUTE)
             case Replayed(upstream, result, events, reason):
                 self._replayed.labels(upstream, result).inc(events)
-                return Line(logging.WARNING, (upstream, result), MINUTE) if reason else None
-            case DeadLettered(_, cause, count):
+                if reason:
+                    self._log(logging.WARNING, happening, (upstream, result), MINUTE)
+            case DeadLettered(stream, cause, count):
+                label = self._label(stream)
                 self._buried.labels(label, cause).inc(count)
-                return Line(logging.WARNING, (label, cause), MINUTE)
+                self._log(logging.WARNING, happening, (label, cause), MINUTE)
             case DeadLettersDropped(count):
                 self._dropped.inc(count)
-                return Line(logging.ERROR, apart=MINUTE)
-        return None
+                self._log(logging.ERROR, happening, (), MINUTE)
+
+    def _label(self, stream: str) -> str:
+        return stream if stream in self._streams else self._other

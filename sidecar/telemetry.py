@@ -247,9 +247,8 @@ class Telemetry:
         self._counts = _Counts()
         self.registry.register(self._counts)
         self._define_counts_of_endpoints()
-        self._of_spool = SpoolMetrics(self.registry)
-        info = Gauge("eventgate_sidecar_info", "Always 1.", ("version",), registry=self.registry)
-        info.labels(__version__).set(1)
+        self._of_spool = SpoolMetrics(self.registry, self._streams, OTHER_STREAM, self._log_sampled)
+        Gauge("eventgate_sidecar_info", "Always 1.", ("version",), registry=self.registry).labels(__version__).set(1)
 
     def _define_counts_of_endpoints(self) -> None:
         self._posts = Counter(
@@ -318,7 +317,7 @@ class Telemetry:
             case Listening() | ConfigLoaded() | Stopping() | Stopped():
                 self._log_line(logging.INFO, happening)
             case _:
-                self._of_the_spool(happening)
+                self._of_spool.emit(happening)
 
     def _of_posts(self, happening: PostAnswered | PostFailed | Resent) -> None:
         match happening:
@@ -345,13 +344,6 @@ class Telemetry:
             case FailedOver(upstream, _, after):
                 self._failovers.labels(upstream, after).inc()
                 self._log_line(logging.WARNING, happening)
-
-    def _of_the_spool(self, happening: SpoolHappening) -> None:
-        stream = getattr(happening, "stream", "")
-        label = stream if stream in self._streams else OTHER_STREAM
-        line = self._of_spool.count(happening, label)
-        if line is not None:
-            self._log_sampled(line.level, happening, line.kind, line.apart)
 
     def exposition(self) -> bytes:
         """Return the metrics in Prometheus' text format."""
@@ -384,10 +376,9 @@ def make_log(stream: TextIO | None = None) -> logging.Logger:
     """Return the log: ECS JSON, or readable lines where `stream` (default: standard output) is a terminal."""
     stream = stream or sys.stdout
     handler = logging.StreamHandler(stream)
-    if stream.isatty():
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s", "%H:%M:%S"))
-    else:
-        handler.setFormatter(ecs_logging.StdlibFormatter(exclude_fields=["process", "log.origin", "log.original"]))
+    for_people = logging.Formatter("%(asctime)s %(levelname)-7s %(message)s", "%H:%M:%S")
+    ecs = ecs_logging.StdlibFormatter(exclude_fields=["process", "log.origin", "log.original"])
+    handler.setFormatter(for_people if stream.isatty() else ecs)
     log = logging.Logger("eventgate-sidecar", logging.INFO)  # noqa: LOG001  two sidecars in one process share none
     log.addHandler(handler)
     return log

@@ -168,7 +168,11 @@ def test_commands_that_are_shown_exist(page: Path) -> None:
     """No page speaks of a command that there is not, or of an option that it does not have."""
     for command, rest in re.findall(r"eventgate-sidecar ([a-z]+)\b([^`\n]*)", page.read_text()):
         assert command in COMMANDS
-        options = {option for parameter in COMMANDS[command].params for option in parameter.opts}
+        described = COMMANDS[command]
+        below = getattr(described, "commands", {})
+        if below and rest.split():
+            described = below[rest.split()[0]]
+        options = {option for parameter in described.params for option in parameter.opts}
         assert set(re.findall(r"--[a-z-]+", rest)) <= options
 
 
@@ -190,6 +194,23 @@ def test_the_table_of_settings_is_complete() -> None:
         row = rf"\| `{parameter.opts[0]} [^|]*` \| `{variable}` \| {re.escape(default)} \|"
         missing += [] if re.search(row, text) else [row]
     assert missing == []
+
+
+def test_every_command_of_the_spool_is_in_the_readme() -> None:
+    """A new one has to be written about."""
+    text = README.read_text()
+    assert [
+        command for command in COMMANDS["spool"].commands if not re.search(rf"^\| `{command}\b", text, re.MULTILINE)
+    ] == []
+
+
+def test_every_promise_has_its_test() -> None:
+    """Each test that docs/guarantees.md names is there."""
+    named = set(re.findall(r"`(test_\w+|Test\w+)`", (ROOT / "docs" / "guarantees.md").read_text()))
+    tests = "\n".join(path.read_text() for path in (ROOT / "tests").glob("test_*.py"))
+    there = set(re.findall(r"^(?:async )?def (test_\w+)|^(Test\w+) = ", tests, re.MULTILINE))
+    assert named
+    assert named - {name for names in there for name in names} == set()
 
 
 def test_every_outcome_is_in_the_readme() -> None:

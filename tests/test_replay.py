@@ -25,22 +25,22 @@ Verdict = Callable[[Spooled], EventStatus]
 
 def taken(_: Spooled) -> EventStatus:
     """Say that EventGate accepted it."""
-    return EventStatus(0, "success", Outcome.DELIVERED)
+    return EventStatus("success", Outcome.DELIVERED)
 
 
 def unreachable(event: Spooled) -> EventStatus:
     """Say that nothing answers."""
-    return failed(0, event.body, "nothing answers", unreachable=True)
+    return failed(event.body, "nothing answers", unreachable=True)
 
 
 def invalid(event: Spooled) -> EventStatus:
     """Say that EventGate called it invalid."""
-    return refused(0, event.body, "is not allowed", "")
+    return refused(event.body, "is not allowed", "")
 
 
 def error(event: Spooled) -> EventStatus:
     """Say that EventGate met an error with it."""
-    return failed(0, event.body, "no schema", unreachable=False)
+    return failed(event.body, "no schema", unreachable=False)
 
 
 @dataclass

@@ -20,10 +20,10 @@ from sidecar.replaypolicy import (
 from sidecar.results import EventStatus, Outcome, failed, refused
 from tests.spooling import NOON, spooled
 
-SUCCESS = EventStatus(0, "success", Outcome.DELIVERED)
-INVALID = refused(0, b"{}", "is not allowed", "a-route")
-ERROR = failed(0, b"{}", "no schema", unreachable=False)
-UNREACHABLE = failed(0, b"{}", "nothing answers", unreachable=True)
+SUCCESS = EventStatus("success", Outcome.DELIVERED)
+INVALID = refused(b"{}", "is not allowed", "a-route")
+ERROR = failed(b"{}", "no schema", unreachable=False)
+UNREACHABLE = failed(b"{}", "nothing answers", unreachable=True)
 
 
 @pytest.mark.parametrize(
@@ -87,8 +87,8 @@ def test_an_event_with_an_error_lets_others_go_first() -> None:
     [
         (INVALID, "'.meta.stream' is not allowed"),
         (ERROR, "no schema"),
-        (EventStatus(0, "error", Outcome.FAILED, b"<html>"), "EventGate's answer was error"),
-        (EventStatus(0, "error", Outcome.FAILED, b'{"context":{}}'), "EventGate's answer was error"),
+        (EventStatus("error", Outcome.FAILED, b"<html>"), "EventGate's answer was error"),
+        (EventStatus("error", Outcome.FAILED, b'{"context":{}}'), "EventGate's answer was error"),
     ],
 )
 def test_the_reason_is_in_words(status: EventStatus, words: str) -> None:

@@ -33,8 +33,8 @@ spool = typer.Typer(
 
 BUSY_SECONDS = 10.0
 """How long to wait for a sidecar that is writing."""
-CHUNK = 100
-"""Events changed in one transaction: the sidecar must not wait long."""
+CHUNK = 500
+"""Events changed in one transaction: the sidecar must not wait long, and counts anew after each."""
 MANY = 500
 """From so many events on a progress bar is shown."""
 
@@ -100,7 +100,7 @@ def show(
         _print_json(known)
         return
     for name, value in known.items():
-        if value not in (None, "", []):
+        if value not in (None, "", []) and (name, value) != ("due", 0.0):
             print(f"{name + ':':17} {_shown(name, value)}")
 
 

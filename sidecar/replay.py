@@ -117,7 +117,7 @@ class Replay:
     async def _send_batch(self, upstream: str, events: list[Spooled]) -> bool:
         """Send events and note what became of each; return whether any of them got a verdict."""
         try:
-            statuses = await self._send(upstream, events)
+            ended = list(zip(events, await self._send(upstream, events), strict=True))
         except Exception as error:  # noqa: BLE001  a bug of ours must not end the task group, and with it everything
             self._telemetry.emit(Unexpected("replay", f"{type(error).__name__}: {error}"))
             self._spool.release(events)
@@ -125,7 +125,7 @@ class Replay:
         except asyncio.CancelledError:
             self._spool.release(events)
             raise
-        return await self._note(upstream, list(zip(events, statuses, strict=True)))
+        return await self._note(upstream, ended)
 
     async def _note(self, upstream: str, ended: list[tuple[Spooled, EventStatus]]) -> bool:
         if any(status.status == "success" for _, status in ended):

@@ -127,32 +127,53 @@ class Spool:
 
     # --- putting events in ---
 
-    async def put(self, events: Sequence[Spooled]) -> PutResult:
-        """Keep all of `events` or none; where they are stored, they are durable.
+    def store(self, events: Sequence[Spooled], done: Callable[[PutResult], None]) -> None:
+        """Keep all of `events` or none; `done` is told once, and where they are stored they are durable by then.
 
         After `broken` they may nevertheless be kept, and sent later: the disk may take them when it is too late.
         """
         size = sum(each.size for each in events)
-        trouble = self._commits.trouble or (STOPPING if self._commits.closing else "")
-        if not trouble and self._commits.waiting_size + size > MAX_WAITING_BYTES:
-            trouble = f"{self._directory}: the disk does not keep up with the events"
-        if trouble:
-            return self._refuse(Kept.BROKEN, trouble, len(events))
+        if trouble := self._trouble_with(size):
+            done(self._refuse(Kept.BROKEN, trouble, len(events)))
+            return
         operation = self._commits.add(
             lambda file: file.put(events), lambda dropped: self._stored(events, dropped), size=size
         )
-        try:
-            async with asyncio.timeout(PUT_SECONDS):
-                dropped = await operation.done
-        except TimeoutError:
+
+        def late() -> None:
             self._commits.withdraw(operation)
             self._commits.stuck(f"{self._directory}: the disk has not answered for {PUT_SECONDS:g} s")
-            return self._refuse(Kept.BROKEN, self._commits.trouble, len(events))
-        except Trouble as error:
-            return self._refuse(Kept.BROKEN, str(error), len(events))
-        if dropped is None:
+            operation.done.cancel()
+
+        timer = asyncio.get_running_loop().call_later(PUT_SECONDS, late)
+
+        def ended(future: asyncio.Future[int | None]) -> None:
+            timer.cancel()
+            done(self._result(future, len(events)))
+
+        operation.done.add_done_callback(ended)
+
+    async def put(self, events: Sequence[Spooled]) -> PutResult:
+        """Do the same as `store`, for who can wait."""
+        result: asyncio.Future[PutResult] = asyncio.get_running_loop().create_future()
+        self.store(events, lambda told: None if result.done() else result.set_result(told))
+        return await result
+
+    def _trouble_with(self, size: int) -> str:
+        if self._commits.trouble or self._commits.closing:
+            return self._commits.trouble or STOPPING
+        if self._commits.waiting_size + size > MAX_WAITING_BYTES:
+            return f"{self._directory}: the disk does not keep up with the events"
+        return ""
+
+    def _result(self, future: asyncio.Future[int | None], events: int) -> PutResult:
+        if future.cancelled():
+            return self._refuse(Kept.BROKEN, self._commits.trouble, events)
+        if error := future.exception():
+            return self._refuse(Kept.BROKEN, str(error), events)
+        if future.result() is None:
             full = f"{self._directory}: it holds {self._limits.size // 1024} KiB of events, and no more"
-            return self._refuse(Kept.FULL, full, len(events))
+            return self._refuse(Kept.FULL, full, events)
         return PutResult(Kept.STORED)
 
     def _stored(self, events: Sequence[Spooled], dropped: int | None) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from sidecar.spool import PUT_SECONDS, Kept, SpoolState
+from sidecar.spool import PUT_SECONDS, Kept, PutResult, SpoolState
 from sidecar.spooled import Limits, Spooled, Totals
 from tests.spooling import NOON, AtOnce, arrivals, open_spool, spool_file, spooled, waiting
 
@@ -46,6 +46,22 @@ async def test_what_is_stored_is_durable_and_counted(tmp_path: Path) -> None:
         assert opened.counted("stored_events_total") == {'stream="score"': 2.0, 'stream="_other"': 1.0}
         assert opened.counted("events") == {"": 3.0}
     assert waiting(tmp_path) == [1, 2, 3]
+
+
+async def test_who_cannot_wait_is_told(tmp_path: Path) -> None:
+    """Once, when the event is durable, or at once where it cannot be taken."""
+    async with open_spool(tmp_path, Limits(size=4096), hand=AtOnce()) as opened:
+        told: list[tuple[Kept, list[int]]] = []
+        for number in (1, 2):
+            opened.spool.store(
+                [spooled(number, body=b"x" * 3000)], lambda result: told.append((result.kept, waiting(tmp_path)))
+            )
+        assert told == []
+        await asyncio.sleep(0.1)
+        assert told == [(Kept.STORED, [1]), (Kept.FULL, [1])]
+        opened.spool.close()
+        opened.spool.store([spooled(3)], note)
+        assert told[2:] == [(Kept.BROKEN, [1])]
 
 
 async def test_a_full_spool_says_so(tmp_path: Path) -> None:

@@ -52,10 +52,12 @@ async def test_who_cannot_wait_is_told(tmp_path: Path) -> None:
     """Once, when the event is durable, or at once where it cannot be taken."""
     async with open_spool(tmp_path, Limits(size=4096), hand=AtOnce()) as opened:
         told: list[tuple[Kept, list[int]]] = []
+
+        def note(result: PutResult) -> None:
+            told.append((result.kept, waiting(tmp_path)))
+
         for number in (1, 2):
-            opened.spool.store(
-                [spooled(number, body=b"x" * 3000)], lambda result: told.append((result.kept, waiting(tmp_path)))
-            )
+            opened.spool.store([spooled(number, body=b"x" * 3000)], note)
         assert told == []
         await asyncio.sleep(0.1)
         assert told == [(Kept.STORED, [1]), (Kept.FULL, [1])]

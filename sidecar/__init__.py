@@ -7,7 +7,8 @@ logger; time and chance reach them as arguments. The other modules act on what t
 and `app` face the model server, `coalescer` lets events travel together, `delivery` sends each group of them on a
 `journey`, which holds the one retry loop, `eventgate` speaks HTTP outward over `connection`, and `resolver` DNS,
 `monitor` keeps watch with `healthcheck`, `spool` keeps events on disk (`groupcommit` writes them, `spooldir` owns the
-directory, `spoolfile` is the database), `replay` sends them again, `telemetry` logs and counts, `runtime` builds it all
+directory, `spoolfile` is the database), `keeping` decides what goes there, `replay` sends them again and `spooling`
+runs all that, `telemetry` logs and counts, `runtime` builds it all
 once.
 
 Imports run one way only. `make check` enforces that, and the purity of the core, by the contracts at the end

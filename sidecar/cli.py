@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import json
 import sys
 from collections.abc import Mapping
@@ -13,7 +14,7 @@ import typer
 
 from sidecar import __version__
 from sidecar.errors import ConfigError, RequestError, SettingError
-from sidecar.spoolcli import spool
+from sidecar.spoolcli import spool as spool_commands
 
 if TYPE_CHECKING:
     from sidecar.config import Config
@@ -29,7 +30,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-app.add_typer(spool)
+app.add_typer(spool_commands)
 
 RoutesOption = Annotated[
     Path, typer.Option("--routes", envvar="SIDECAR_ROUTES", help="The configuration to use.", metavar="FILE")
@@ -44,6 +45,13 @@ LabelOption = Annotated[
 ]
 LabelsVariable = Annotated[str, typer.Option(envvar="SIDECAR_LABELS", hidden=True)]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+
+
+class OnExit(enum.StrEnum):
+    """What to do at the end with what is left in the spool."""
+
+    KEEP = "keep"
+    PRINT = "print"
 
 
 @app.callback(invoke_without_command=True)
@@ -74,6 +82,21 @@ def serve(
             metavar="TIME",
         ),
     ] = "25s",
+    spool: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="SIDECAR_SPOOL",
+            help="Keep events that no endpoint takes in this directory, answer 202, and send them later.",
+            metavar="DIR",
+        ),
+    ] = None,
+    on_exit: Annotated[
+        OnExit,
+        typer.Option(
+            envvar="SIDECAR_ON_EXIT",
+            help="What to do with events that are left in the spool: print writes them to standard output, too.",
+        ),
+    ] = OnExit.KEEP,
 ) -> None:
     """Run the sidecar until SIGTERM or SIGINT.
 
@@ -89,7 +112,15 @@ def serve(
     from sidecar.runtime import Runtime, Settings, prepare_process
 
     with _Complaints():
-        settings = Settings(routes, listen, admin, _labels(label, labels_variable), _seconds(drain))
+        settings = Settings(
+            routes,
+            listen,
+            admin,
+            _labels(label, labels_variable),
+            _seconds(drain),
+            spool=spool,
+            prints_what_is_left=on_exit is OnExit.PRINT,
+        )
         prepare_process()
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(Runtime(settings).run())

@@ -31,6 +31,8 @@ _Key = tuple[str, bool, Headers]
 
 Done = Callable[[Sequence[EventStatus]], None]
 """Is told the status of each event, in their order; must not raise."""
+Deliver = Callable[[str, Sequence[Outgoing], Headers, bool, Done], None]
+"""Delivers events to an upstream, with these headers, hasty or not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +89,10 @@ class Coalescer:
             room = self._rooms[key] = Room(self._limits[upstream])
         room.enter(caller)
         self._depart_soon(key, room)
+
+    def pressing(self, upstream: str) -> bool:
+        """Whether somebody waits to be sent to `upstream`."""
+        return any(key[0] == upstream and room.next_departure is not None for key, room in self._rooms.items())
 
     def _depart_soon(self, key: _Key, room: Room[_Caller]) -> None:
         """Let leave whose time it is, once all that has come by now has entered."""

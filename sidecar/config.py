@@ -208,9 +208,13 @@ class Upstream(Section):
     """Last line of defence, whatever the routes say: what may be sent here, after rewriting. Default: all."""
     tls: Tls = Tls()
     timeouts: Timeouts = Timeouts()
-    on_ambiguous: Literal["resend", "fail"] = "resend"
+    on_ambiguous: Literal["resend", "spool", "fail"] = "resend"
     """An attempt that broke off after the event was sent may have been taken. `resend`: try the next endpoint,
-    same bytes, same `meta.id` (at least once); `fail`: tell the producer (at most once)."""
+    same bytes, same `meta.id` (at least once); `spool`: the same, but later, from the spool; `fail`: tell the
+    producer (at most once)."""
+    spool: bool = True
+    """Whether events that no endpoint took in time are kept and sent later, where `serve` has a spool; else they
+    are answered 503."""
 
     health_check: HealthCheck = HealthCheck()
     outlier: Outlier = Outlier()
@@ -237,6 +241,11 @@ class Route(Section):
     """New name of its stream; default: the name stays."""
     reject: Text | None = None
     """Instead of `to`: refuse it, and tell the producer why."""
+    acknowledge: Literal["delivered", "spooled"] = "delivered"
+    """When the producer has its answer: once EventGate has the event, or as soon as it is in the spool. Then the
+    inference does not wait for EventGate at all; the answer is 202."""
+    order_by: list[Text] = []
+    """Dotted paths in the event. Of events with the same values there a newer one never overtakes an older one."""
 
 
 class Expect(Section):

@@ -21,9 +21,15 @@ class Delivery:
         telemetry: Telemetry,
         jitter: Callable[[], float],
         clock: Callable[[], float] = time.monotonic,
+        *,
+        reserve: float = 0.0,
     ) -> None:
-        """`pools` are filled by `monitor`; `jitter` gives numbers from 0 to 1."""
+        """`pools` are filled by `monitor`; `jitter` gives numbers from 0 to 1.
+
+        `reserve`: seconds of each deadline that are left for what follows, as an event may have to go to the spool.
+        """
         self._pools = pools
+        self._reserve = reserve
         self._means = Means(telemetry, jitter, clock)
 
     def start(self, tasks: asyncio.TaskGroup) -> None:
@@ -45,7 +51,7 @@ class Delivery:
         """
         pool = self._pools[upstream]
         if give_up is None:
-            give_up = self._means.clock() + pool.config.timeouts.deadline
+            give_up = self._means.clock() + max(0.0, pool.config.timeouts.deadline - self._reserve)
         journey = Journey(pool, self._means, events, headers, hasty, give_up, done)
         if pool.looked_at.is_set() or self._means.tasks is None:
             journey.begin()

@@ -16,7 +16,7 @@ from sidecar.addresses import Known
 from sidecar.config import Upstream
 from sidecar.eventgate import EventGate, make_ssl_context
 from sidecar.failover import Candidate
-from sidecar.health import Change, Judge, Standing
+from sidecar.health import Change, Health, Judge, Standing
 from sidecar.healthcheck import Target
 from sidecar.retry import Budget
 from sidecar.telemetry import HealthChanged, Telemetry
@@ -72,6 +72,8 @@ class Endpoint:
         self.addresses: dict[str, Address] = {}
         self.look_up_now = asyncio.Event()
         """Set to have its name looked up at once."""
+        self.healed = asyncio.Event()
+        """Set when an address may take events again."""
 
     def set_addresses(self, ips: tuple[str, ...]) -> tuple[list[Address], list[Address]]:
         """Take the addresses that DNS leads to now; return those that are new and those that are gone."""
@@ -157,6 +159,8 @@ def make_pools(upstreams: Mapping[str, Upstream]) -> dict[str, Pool]:
 def tell(telemetry: Telemetry, address: Address, changes: Iterable[Change]) -> None:
     """Report what changed in the health of an address."""
     for change in changes:
+        if change.after in (Health.HEALTHY, Health.PROBATION):
+            address.endpoint.healed.set()
         telemetry.emit(
             HealthChanged(
                 address.endpoint.upstream,

@@ -17,7 +17,7 @@ import functools
 import json
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NoReturn
 
 import msgspec
@@ -78,6 +78,10 @@ class Event(msgspec.Struct, frozen=True):
             return None
         return _string(text, start) if first == '"' else text[start:end]
 
+    def order_key(self, paths: Sequence[str]) -> str:
+        """Return what the event has at these dotted paths, as JSON; null where there is no scalar."""
+        return msgspec.json.encode([self.value_at(path) for path in paths]).decode()
+
     def with_stream_and_id(self, stream: str | None, new_id: str | None) -> bytes:
         """Return the bytes with `meta.stream` replaced and a missing `meta.id` put in; None leaves either alone.
 
@@ -132,6 +136,10 @@ class Outgoing(msgspec.Struct, frozen=True):
     """The name it is counted under; empty where it has none."""
     lacks_request_id: bool = True
     """Whether EventGate takes `meta.request_id` from the header."""
+    order_key: str | None = None
+    """Events of an upstream with the same key never overtake each other; None: in any order."""
+    spool_first: bool = False
+    """Whether its producer is answered as soon as it is in the spool."""
 
 
 def decoded(body: bytes, content_type: str, content_encoding: str, limit: int) -> bytes:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from sidecar.batching import Headers, groups
-from sidecar.coalescer import Coalescer
+from sidecar.coalescer import Deliver
 from sidecar.event import Event, Outgoing, decoded, parse
 from sidecar.results import Answer, EventStatus, Outcome, merge, refused
 from sidecar.routing import Decision, Router
@@ -35,10 +35,10 @@ Reply = Callable[[Answer], None]
 class Intake:
     """Takes POSTs under one configuration."""
 
-    def __init__(self, router: Router, coalescer: Coalescer, telemetry: Telemetry, new_id: Callable[[], str]) -> None:
-        """`new_id` gives the `meta.id` of an event that has none."""
+    def __init__(self, router: Router, deliver: Deliver, telemetry: Telemetry, new_id: Callable[[], str]) -> None:
+        """`deliver` is a coalescer's, or that of `keeping` before it; `new_id` makes the `meta.id` that is missing."""
         self._router = router
-        self._coalescer = coalescer
+        self._deliver = deliver
         self._telemetry = telemetry
         self._new_id = new_id
 
@@ -61,19 +61,28 @@ class Intake:
             if decision.upstream is None:
                 request.refuse(event, decision)
             else:
-                leaving.setdefault(decision.upstream, []).append(self._outgoing(event, decision.stream))
+                leaving.setdefault(decision.upstream, []).append(self._outgoing(event, decision))
         parts = [(upstream, group) for upstream, outgoing in leaving.items() for group in groups(outgoing)]
         request.awaited = len(parts)
         for upstream, group in parts:
-            self._coalescer.deliver(upstream, group, post.headers, post.hasty, request.part(group))
+            self._deliver(upstream, group, post.headers, post.hasty, request.part(group))
         if not parts:
             request.end()
 
-    def _outgoing(self, event: Event, stream: str | None) -> Outgoing:
+    def _outgoing(self, event: Event, decision: Decision) -> Outgoing:
         """Return the event as it leaves: under its new name, and with an id to know it again by."""
+        stream = decision.stream
         new_id = self._new_id() if event.lacks_id else None
         body = event.raw if stream is None and new_id is None else event.with_stream_and_id(stream, new_id)
-        return Outgoing(event.index, body, event.id or new_id, stream or event.stream or "", event.lacks_request_id)
+        return Outgoing(
+            event.index,
+            body,
+            event.id or new_id,
+            stream or event.stream or "",
+            event.lacks_request_id,
+            event.order_key(decision.order_by) if decision.order_by else None,
+            decision.spool_first,
+        )
 
 
 class _Request:
@@ -126,7 +135,7 @@ class _Request:
             self._emit(stream, alike[0], len(alike))
 
     def _emit(self, stream: str, status: EventStatus, count: int) -> None:
-        reason = "" if status.outcome is Outcome.DELIVERED else _reason(status)
+        reason = "" if status.status == "success" else _reason(status)
         self._telemetry.emit(EventsEnded(stream, status.outcome, count, reason))
 
 

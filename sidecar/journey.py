@@ -48,12 +48,16 @@ class Undelivered:
     message: str
     give_up: float
     """Until when another attempt would still be in time, in seconds of the clock."""
+    may_be_sent_again: bool = False
+    """Whether the same events may be sent later: the spool may take them."""
 
     def status_of(self, event: Outgoing) -> EventStatus:
         """Return the status of one of the events."""
         unreachable = self.failure is not FailureClass.REFUSED
         status = failed(event.body, self.message, unreachable)
-        return msgspec.structs.replace(status, upstream=self.upstream, endpoint=self.endpoint)
+        return msgspec.structs.replace(
+            status, upstream=self.upstream, endpoint=self.endpoint, may_be_sent_again=self.may_be_sent_again
+        )
 
 
 Done = Callable[[list[EventStatus] | Undelivered], None]
@@ -216,7 +220,7 @@ class Journey:
         if choice is None or address is None or means.tasks is None:
             return False
         doubles = self._how.failure is FailureClass.AMBIGUOUS or any(each.sent for each in under_way)
-        if doubles and pool.config.on_ambiguous == "fail":
+        if doubles and pool.config.on_ambiguous != "resend":
             return False
         if doubles and not self._pool.budget.allows:
             self._waits_for_budget = True
@@ -361,4 +365,7 @@ class Journey:
                 message += "; it may have been taken nevertheless"
         else:
             message = f"no endpoint of {upstream} is there to take it: {self._pool.state}"
-        return Undelivered(upstream, self._ended_at, how.failure, message, self._give_up)
+        once = how.failure is FailureClass.REFUSED or (
+            how.failure is FailureClass.AMBIGUOUS and self._pool.config.on_ambiguous == "fail"
+        )
+        return Undelivered(upstream, self._ended_at, how.failure, message, self._give_up, not once)

@@ -182,10 +182,14 @@ def _route_contradictions(path: Path, route: Route, upstreams: list[str]) -> Ite
             f"is {route.to!r}, and no upstream is called that{_nearest(route.to, upstreams)}; "
             f"there is {_all(upstreams)}",
         )
+    if route.reject is not None:
+        for key in ("stream", "order_by"):
+            if getattr(route, key):
+                yield (*path, key), "has no effect in a route that rejects"
+        if route.acknowledge == "spooled":
+            yield (*path, "acknowledge"), "has no effect in a route that rejects"
     if route.stream is None:
         return
-    if route.reject is not None:
-        yield (*path, "stream"), "has no effect in a route that rejects"
     groups = route.match.stream.group_names if route.match.stream else frozenset()
     for group in sorted(route.stream.groups - groups):
         there = f"it captures {_all(sorted(groups)) or 'none'}"

@@ -25,6 +25,8 @@ class Outcome(enum.StrEnum):
     """EventGate called it invalid."""
     REFUSED = "refused"
     """The sidecar did: no route, a route that rejects, or an upstream that does not accept it."""
+    SPOOLED = "spooled"
+    """It is in the spool, durable, and is sent later."""
     FAILED = "failed"
     """EventGate met an error with it, or no endpoint could be reached."""
 
@@ -50,6 +52,8 @@ class EventStatus(msgspec.Struct, frozen=True):
     """JSON object `{status, event, context}`; empty for a success."""
     unreachable: bool = False
     """An error because no endpoint could be reached: trying again later may help."""
+    may_be_sent_again: bool = False
+    """An error after which the same bytes may be sent later: the spool may take it."""
     upstream: str = ""
     endpoint: str = ""
 
@@ -111,8 +115,8 @@ def merge(statuses: Sequence[EventStatus], routes: Sequence[str], hasty: bool, r
     """Make one answer of the statuses of all events of a request, in the order of the request.
 
     `routes`: the route that took each event, empty where none did. `hasty`: the producer asked EventGate not to
-    wait; all accepted is then 202. `retry_after`: seconds to name where nothing was accepted because no endpoint
-    could be reached.
+    wait; all accepted is then 202, as it is where some are in the spool. `retry_after`: seconds to name where nothing
+    was accepted because no endpoint could be reached.
     """
     if len(statuses) == 1 and statuses[0].status == "success":
         return _lone_success(statuses[0], routes[0], hasty)
@@ -121,7 +125,7 @@ def merge(statuses: Sequence[EventStatus], routes: Sequence[str], hasty: bool, r
     total, failures = len(statuses), len(invalid) + len(errors)
     outcome = _header(statuses, routes)
     if failures == 0:
-        return _success(total, outcome, hasty)
+        return _success(total, outcome, hasty or any(each.outcome is Outcome.SPOOLED for each in statuses))
     if len(invalid) == total:
         reason = f"{total} out of {total} events were invalid and not accepted."
         return Answer(400, reason, outcome, b'{"invalid":[%b]}' % b",".join(invalid))
@@ -139,11 +143,12 @@ def merge(statuses: Sequence[EventStatus], routes: Sequence[str], hasty: bool, r
 @functools.lru_cache(maxsize=256)
 def _lone_success(status: EventStatus, route: str, hasty: bool) -> Answer:
     """Return the answer to nearly every request; there are as many as upstreams, endpoints and routes."""
-    return _success(1, _header([status], [route]), hasty)
+    return _success(1, _header([status], [route]), hasty or status.outcome is Outcome.SPOOLED)
 
 
-def _success(total: int, outcome: str, hasty: bool) -> Answer:
-    if hasty:
+def _success(total: int, outcome: str, received: bool) -> Answer:
+    """Return the answer where nothing failed; `received`: not all of it is accepted yet."""
+    if received:
         return Answer(202, f"{total} events hastily received.", outcome)
     return Answer(201, f"All {total} out of {total} events were accepted.", outcome)
 

@@ -42,13 +42,13 @@ MAX_ATTEMPTS = 2
 """How often the events of one request may be sent; what was never sent does not count."""
 
 
-def may_try_again(failed: Failed, attempts_sent: int, on_ambiguous: Literal["resend", "fail"]) -> bool:
+def may_try_again(failed: Failed, attempts_sent: int, on_ambiguous: Literal["resend", "spool", "fail"]) -> bool:
     """Whether the same bytes may go out once more, after `attempts_sent` attempts that reached an endpoint."""
     if failed.failure is FailureClass.NEVER_SENT:
         return True
     if failed.failure is FailureClass.REFUSED:
         return False
-    if failed.failure is FailureClass.AMBIGUOUS and on_ambiguous == "fail":
+    if failed.failure is FailureClass.AMBIGUOUS and on_ambiguous != "resend":
         return False
     return attempts_sent < MAX_ATTEMPTS
 

@@ -31,6 +31,10 @@ class Decision(msgspec.Struct, frozen=True):
     stream: str | None = None
     refusal: str | None = None
     """Why it is refused and what to do, for the producer; None where it is sent."""
+    order_by: tuple[str, ...] = ()
+    """Dotted paths: events with the same values there keep their order."""
+    spool_first: bool = False
+    """Whether its producer is answered as soon as it is in the spool."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +137,13 @@ class Router:
                 refusal=f"route {route.name} sends it to {route.to}, which does not accept {_of(final)} "
                 f"from {self._pod}; see upstreams.{route.to}.accepts in routes.yaml",
             )
-        return Decision(route.name, route.to, stream)
+        return Decision(
+            route.name,
+            route.to,
+            stream,
+            order_by=tuple(route.order_by),
+            spool_first=route.acknowledge == "spooled",
+        )
 
     def _new_name(self, route: Route, event: Event) -> str | None:
         """Return the stream's new name, or None where it stays; a stream that is not there is never made up."""

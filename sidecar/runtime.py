@@ -29,6 +29,8 @@ from sidecar.monitor import Monitor
 from sidecar.resolver import Resolver
 from sidecar.routing import Router
 from sidecar.server import bind, make_server
+from sidecar.spool import PUT_SECONDS
+from sidecar.spooling import Spooling
 from sidecar.telemetry import ConfigLoaded, Listening, Stopped, Stopping, Telemetry, let_libraries_log, make_log
 
 
@@ -44,6 +46,10 @@ class Settings:
     """Seconds for which requests are still taken after SIGTERM, at most."""
     quiet: float = 10.0
     """After SIGTERM it ends once no request came for so many seconds: a draining model server still posts."""
+    spool: Path | None = None
+    """Directory of the spool; None: there is none."""
+    prints_what_is_left: bool = False
+    """Whether what is left in the spool is written to standard output at the end."""
 
 
 def read_config(path: Path) -> Config:
@@ -91,14 +97,21 @@ class Runtime:
                 f"route {route.name} takes a word from label {label}, which this pod does not have; "
                 f"give it with --label {label}=…"
             )
+        if settings.spool is None:
+            _need_no_spool(config)
         self.telemetry = Telemetry(streams_named_by(config), make_log())
         pools = make_pools(config.upstreams)
         self._monitor = Monitor(pools.values(), Resolver().look_up, check, self.telemetry, random.random)
-        self._delivery = Delivery(pools, self.telemetry, random.random)
+        reserve = PUT_SECONDS if settings.spool else 0.0
+        self._delivery = Delivery(pools, self.telemetry, random.random, reserve=reserve)
         self._coalescer = Coalescer(
             self._delivery, {name: each.coalesce for name, each in config.upstreams.items()}, self.telemetry
         )
-        intake = Intake(router, self._coalescer, self.telemetry, lambda: str(uuid.uuid4()))
+        self._spooling: Spooling | None = None
+        if settings.spool is not None:
+            self._spooling = Spooling(settings.spool, pools, self._coalescer, self.telemetry)
+        deliver = self._spooling.deliver if self._spooling else self._coalescer.deliver
+        intake = Intake(router, deliver, self.telemetry, lambda: str(uuid.uuid4()))
         self._events = EventsEndpoint(intake, self.telemetry)
         longest = max(upstream.timeouts.deadline for upstream in config.upstreams.values())
         self._ready = False
@@ -124,11 +137,15 @@ class Runtime:
             async with asyncio.TaskGroup() as tasks:
                 self._delivery.start(tasks)
                 watching = tasks.create_task(self._monitor.run())
-                for server, listening in self._servers:
-                    tasks.create_task(server.serve(sockets=[listening]))
+                if self._spooling:
+                    await self._spooling.start(tasks)
+                serving = [tasks.create_task(server.serve(sockets=[listening])) for server, listening in self._servers]
                 self.telemetry.emit(Listening(*(_address(listening) for _, listening in self._servers)))
                 tasks.create_task(self._become_ready())
                 await self._stop_when(told)
+                await asyncio.wait(serving)
+                if self._spooling:
+                    await self._spooling.end(prints=self._settings.prints_what_is_left)
                 watching.cancel()
         finally:
             self._delivery.close()
@@ -146,10 +163,20 @@ class Runtime:
             try:
                 async with asyncio.timeout(drain):
                     await self._quiet_or(told)
+                    if self._spooling and told.empty():
+                        await self._empty_or(told, self._spooling)
             except TimeoutError:
                 pass
         for server, _ in self._servers:
             server.should_exit = True
+
+    async def _empty_or(self, told: asyncio.Queue[signal.Signals], spooling: Spooling) -> None:
+        """Wait until the spool is empty, or a second signal came."""
+        async with asyncio.TaskGroup() as tasks:
+            waiting = [tasks.create_task(spooling.empty()), tasks.create_task(told.get())]
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            for each in waiting:
+                each.cancel()
 
     async def _quiet_or(self, told: asyncio.Queue[signal.Signals]) -> None:
         """Wait until nothing came for `quiet` seconds, or a second signal did."""
@@ -162,6 +189,19 @@ class Runtime:
                     return
             except TimeoutError:
                 continue
+
+
+def _need_no_spool(config: Config) -> None:
+    """Raise SettingError where the configuration asks for what only a spool can do."""
+    wants = [f"route {each.name} has acknowledge: spooled" for each in config.routes if each.acknowledge == "spooled"]
+    wants += [f"route {each.name} has order_by" for each in config.routes if each.order_by]
+    wants += [
+        f"upstream {name} has on_ambiguous: spool"
+        for name, each in config.upstreams.items()
+        if each.on_ambiguous == "spool"
+    ]
+    for want in wants:
+        raise SettingError(f"{want}, and there is no spool; give it a directory with --spool DIR")
 
 
 def _bind_all(*addresses: str) -> list[socket.socket]:

@@ -25,8 +25,8 @@ from sidecar.spoolfile import Batch, Gone, SpoolFile
 from sidecar.spooltelemetry import DeadLettered, DeadLettersDropped, EventsSpooled, SpoolRefused
 from sidecar.telemetry import Telemetry
 
-PUT_SECONDS = 2.0
-"""How long an event waits for the disk; its producer needs an answer."""
+PUT_SECONDS = 1.0
+"""How long an event waits for the disk; its producer needs an answer, and may have waited for an endpoint before."""
 MAX_WAITING_BYTES = 32 * 1024 * 1024
 """Bytes of events that may wait for the disk in memory."""
 _PAGE = 200

@@ -99,6 +99,13 @@ class DeadLettersDropped(msgspec.Struct, frozen=True):
     count: int
 
 
+class SpoolLeft(msgspec.Struct, frozen=True):
+    """The sidecar ends while events of a stream wait in its spool; the next one to use the directory sends them."""
+
+    stream: str
+    count: int
+
+
 SpoolHappening = (
     SpoolOpened
     | SpoolBroken
@@ -111,6 +118,7 @@ SpoolHappening = (
     | Replayed
     | DeadLettered
     | DeadLettersDropped
+    | SpoolLeft
 )
 
 MINUTE = 60.0
@@ -189,7 +197,13 @@ class SpoolMetrics:
 
     def _of_the_file(
         self,
-        happening: SpoolOpened | SpoolBroken | SpoolSetAside | SpoolMigrated | SpoolCommitted | SpoolMeasured,
+        happening: SpoolOpened
+        | SpoolBroken
+        | SpoolSetAside
+        | SpoolMigrated
+        | SpoolCommitted
+        | SpoolMeasured
+        | SpoolLeft,
     ) -> None:
         match happening:
             case SpoolOpened():
@@ -203,6 +217,8 @@ class SpoolMetrics:
                 self._log(logging.ERROR, happening, (happening.name,))
             case SpoolMigrated():
                 self._log(logging.INFO, happening, ())
+            case SpoolLeft(stream, _):
+                self._log(logging.WARNING, happening, (stream,))
             case SpoolCommitted():
                 self._commits.observe(happening.seconds)
             case SpoolMeasured():

@@ -220,7 +220,7 @@ class _Counts(Collector):
         """Return the metrics."""
         events = CounterMetricFamily(
             "eventgate_sidecar_events",
-            "Events received, by where they ended: delivered, invalid, refused, failed.",
+            "Events received, by where they ended: delivered, invalid, refused, spooled, failed.",
             labels=("stream", "outcome"),
         )
         for labels, count in self.events.items():

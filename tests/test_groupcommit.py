@@ -18,15 +18,15 @@ looptime = pytest.mark.looptime
 
 
 class Slow(AtOnce):
-    """A hand that takes half a second for everything, and counts."""
+    """A hand that takes a fifth of a second for everything, and counts."""
 
     def __init__(self) -> None:
         """Nothing was done."""
         self.done = 0
 
     async def do(self, work: Callable[[], Any]) -> Any:
-        """Do it half a second later."""
-        await asyncio.sleep(0.5)
+        """Do it a fifth of a second later."""
+        await asyncio.sleep(0.2)
         self.done += 1
         return work()
 

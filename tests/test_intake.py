@@ -105,7 +105,7 @@ class Desk:
         self.telemetry = Telemetry(["score", "live"], make_log(self.log))
         numbers = itertools.count(1)
         router = Router(CONFIG, {"env": "staging"})
-        self._intake = Intake(router, self.delivery, self.telemetry, lambda: f"id-{next(numbers)}")
+        self._intake = Intake(router, self.delivery.deliver, self.telemetry, lambda: f"id-{next(numbers)}")
 
     async def take(self, *events: object, hasty: bool = False, headers: tuple[tuple[str, str], ...] = ()) -> Json:
         """Take a lone event, or several as an array; return status, reason, outcome and body."""

@@ -94,7 +94,7 @@ async def test_a_disk_that_hangs_is_not_waited_for(tmp_path: Path, looptime: Any
     hand = Stuck()
     async with open_spool(tmp_path, hand=hand) as opened:
         hand.free.clear()
-        assert (await opened.spool.put([spooled(1)])).reason == f"{tmp_path}: the disk has not answered for 2 s"
+        assert (await opened.spool.put([spooled(1)])).reason == f"{tmp_path}: the disk has not answered for 1 s"
         assert looptime == pytest.approx(PUT_SECONDS, abs=0.1)
         assert (await opened.spool.put([spooled(2)])).kept is Kept.BROKEN
         assert looptime == pytest.approx(PUT_SECONDS, abs=0.1)

@@ -1,0 +1,93 @@
+"""The spool at work: opened first, sent again beside live traffic, and put away last."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import sys
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+
+from sidecar.coalescer import Coalescer
+from sidecar.endpoints import Pool
+from sidecar.keeping import Keeping
+from sidecar.replay import Replay
+from sidecar.spool import Spool, SpoolState
+from sidecar.spooled import Limits, line_of
+from sidecar.spooltelemetry import SpoolLeft
+from sidecar.telemetry import Telemetry
+
+OPEN_SECONDS = 2.0
+"""How long a start waits for the disk; after that events are taken without a spool until it is there."""
+END_SECONDS = 5.0
+"""How long an end waits for the disk, and for what is being sent again."""
+EMPTY_SECONDS = 0.1
+"""How often an end looks whether the spool is empty."""
+
+
+class Spooling:
+    """Everything of a running sidecar that has to do with its spool."""
+
+    def __init__(self, directory: Path, pools: Mapping[str, Pool], coalescer: Coalescer, telemetry: Telemetry) -> None:
+        """Nothing is opened yet."""
+        self._pools = pools
+        self._telemetry = telemetry
+        self._spool = Spool(directory, Limits(), telemetry)
+        keeps = {name: pool.config.spool for name, pool in pools.items()}
+        self._keeping = Keeping(coalescer.deliver, self._spool, keeps)
+        self._replay = Replay(self._spool, self._keeping.send, coalescer.pressing, telemetry, random.random)
+        self._tasks: list[asyncio.Task[None]] = []
+        self.deliver = self._keeping.deliver
+        """For `intake`."""
+
+    @property
+    def state(self) -> SpoolState:
+        """How the spool is now."""
+        return self._spool.state
+
+    async def start(self, tasks: asyncio.TaskGroup) -> None:
+        """Open it and begin to send what it holds; returns when the order of that is known."""
+        self._tasks = [tasks.create_task(self._spool.run()), tasks.create_task(self._replay.run(self._pools))]
+        for name, pool in self._pools.items():
+            self._tasks += [tasks.create_task(self._watch(name, endpoint.healed)) for endpoint in pool.endpoints]
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(OPEN_SECONDS):
+                await self._spool.opened()
+
+    async def empty(self) -> None:
+        """Return when nothing waits any more, or the disk does not say."""
+        while self.state.totals.events and not self.state.trouble:  # noqa: ASYNC110  it changes by the disk's hand
+            await asyncio.sleep(EMPTY_SECONDS)
+
+    async def end(self, *, prints: bool) -> None:
+        """Send nothing more, say what is left of each stream, and close the file; `prints`: write it out, too."""
+        running, replaying, *watching = self._tasks
+        self._replay.stop()
+        for task in watching:
+            task.cancel()
+        await asyncio.wait([replaying], timeout=END_SECONDS)
+        replaying.cancel()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(END_SECONDS):
+                await self._say_what_is_left(prints=prints)
+        self._spool.close()
+        await asyncio.wait([running], timeout=END_SECONDS)
+        running.cancel()
+
+    async def _watch(self, upstream: str, healed: asyncio.Event) -> None:
+        """Have the spool sent at once when an endpoint takes events again."""
+        while True:
+            await healed.wait()
+            healed.clear()
+            self._replay.healed(upstream)
+
+    async def _say_what_is_left(self, *, prints: bool) -> None:
+        left: Counter[str] = Counter()
+        async for event in self._spool.left():
+            left[event.stream] += 1
+            if prints:
+                sys.stdout.write(line_of(event).decode(errors="replace"))
+        for stream, count in left.items():
+            self._telemetry.emit(SpoolLeft(stream, count))

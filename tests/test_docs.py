@@ -101,6 +101,8 @@ def means(default: str, field: FieldInfo) -> bool:
         return duration(value) == field.default
     if value.endswith("iB"):
         return bool(config.size_in_bytes(value) == field.default)
+    if isinstance(field.default, bool):
+        return value == str(field.default).lower()
     if isinstance(field.default, int | str):
         return value == str(field.default)
     return default not in ("", "required")  # in words: nothing, everything, or a section of its own

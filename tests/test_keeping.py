@@ -1,0 +1,219 @@
+"""What is sent live, what goes into the spool, and what its producer is told."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Sequence
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from sidecar.batching import Headers
+from sidecar.coalescer import Done
+from sidecar.event import Outgoing
+from sidecar.keeping import Keeping
+from sidecar.results import EventStatus, Outcome, failed
+from sidecar.spooled import Limits
+from tests.spooling import NOON, AtOnce, Opened, open_spool, waiting
+
+pytestmark = pytest.mark.looptime
+
+AGENT: Headers = (("user-agent", "model/1"),)
+ACCEPTED = EventStatus("success", Outcome.DELIVERED)
+UNREACHED = EventStatus("error", Outcome.FAILED, b"nobody", unreachable=True, may_be_sent_again=True)
+REFUSED = EventStatus("error", Outcome.FAILED, b"413")
+ONCE_ONLY = EventStatus("error", Outcome.FAILED, b"lost", unreachable=True)
+SPOOLED = EventStatus("success", Outcome.SPOOLED, upstream="main")
+
+
+class Wire:
+    """Delivers as told: a status for each name of an event, at once or when released."""
+
+    def __init__(self) -> None:
+        """All are accepted at once."""
+        self.says: dict[str, EventStatus] = {}
+        self.sent: list[tuple[list[str], Headers, bool]] = []
+        self.holds = False
+        self._held: list[Callable[[], None]] = []
+
+    def deliver(self, _: str, events: Sequence[Outgoing], headers: Headers, hasty: bool, done: Done) -> None:
+        """Send them."""
+        names = [event.id or "" for event in events]
+        self.sent.append((names, headers, hasty))
+        statuses = [self.says.get(name, ACCEPTED) for name in names]
+        if self.holds:
+            self._held.append(lambda: done(statuses))
+        else:
+            done(statuses)
+
+    def release(self) -> None:
+        """Let all that is under way end."""
+        self.holds = False
+        while self._held:
+            self._held.pop(0)()
+
+    @property
+    def names(self) -> list[list[str]]:
+        """Which events were sent, array by array."""
+        return [names for names, _, _ in self.sent]
+
+
+class Desk:
+    """A keeping between a wire and a spool."""
+
+    def __init__(self, opened: Opened, *, keeps: bool = True) -> None:
+        """`keeps`: whether what no endpoint took is kept."""
+        self.wire = Wire()
+        self.opened = opened
+        self.keeping = Keeping(self.wire.deliver, opened.spool, {"main": keeps}, lambda: NOON)
+
+    def begin(self, *events: Outgoing, hasty: bool = False) -> asyncio.Future[Sequence[EventStatus]]:
+        """Deliver them; the future has their statuses."""
+        ended: asyncio.Future[Sequence[EventStatus]] = asyncio.get_running_loop().create_future()
+        self.keeping.deliver("main", events, AGENT, hasty, ended.set_result)
+        return ended
+
+    async def deliver(self, *events: Outgoing) -> list[EventStatus]:
+        """Deliver them, and return their statuses."""
+        return list(await self.begin(*events))
+
+
+@contextlib.asynccontextmanager
+async def desk(folder: Path, limits: Limits | None = None, *, keeps: bool = True) -> AsyncIterator[Desk]:
+    """A desk over a spool of its own."""
+    async with open_spool(folder / "spool", limits, hand=AtOnce()) as opened:
+        yield Desk(opened, keeps=keeps)
+
+
+def event(name: str, key: str | None = None, *, spool_first: bool = False) -> Outgoing:
+    """An event by its id."""
+    return Outgoing(0, b'{"meta":{"id":"%b"}}' % name.encode(), name, "score", False, key, spool_first)
+
+
+async def test_what_is_accepted_leaves_nothing_behind(tmp_path: Path) -> None:
+    """Nearly every event: it is delivered, and the disk is not touched."""
+    async with desk(tmp_path) as desk_:
+        assert await desk_.deliver(event("a"), event("b")) == [ACCEPTED] * 2
+        assert desk_.opened.spool.state.totals.events == 0
+    assert desk_.wire.sent == [(["a", "b"], AGENT, False)]
+
+
+async def test_what_no_endpoint_took_is_kept(tmp_path: Path) -> None:
+    """Of an array those are kept that nobody took, and every one has its own status in its place."""
+    async with desk(tmp_path) as desk_:
+        desk_.wire.says = {"b": UNREACHED, "c": REFUSED}
+        assert await desk_.deliver(event("a"), event("b"), event("c")) == [ACCEPTED, SPOOLED, REFUSED]
+    assert waiting(tmp_path / "spool") == [2]
+
+
+@pytest.mark.parametrize(
+    ("status", "keeps"), [(ONCE_ONLY, True), (UNREACHED, False)], ids=["at most once", "spool: false"]
+)
+async def test_what_must_not_be_sent_again_is_not_kept(*, tmp_path: Path, status: EventStatus, keeps: bool) -> None:
+    """An event that may have been taken under `on_ambiguous: fail`, or that its upstream does not keep, fails."""
+    async with desk(tmp_path, keeps=keeps) as desk_:
+        desk_.wire.says = {"a": status}
+        assert await desk_.deliver(event("a")) == [status]
+    assert waiting(tmp_path / "spool") == []
+
+
+async def test_acknowledged_as_spooled_means_nothing_is_sent_first(tmp_path: Path) -> None:
+    """The producer does not wait for EventGate at all."""
+    async with desk(tmp_path) as desk_:
+        assert await desk_.deliver(event("a", spool_first=True), event("b")) == [SPOOLED, ACCEPTED]
+    assert desk_.wire.names == [["b"]]
+    assert waiting(tmp_path / "spool") == [1]
+
+
+async def test_a_newer_event_goes_behind_an_older_one_of_its_key(tmp_path: Path) -> None:
+    """While one of a key is under way, or waits, the next goes into the spool behind it; others go live."""
+    async with desk(tmp_path) as desk_:
+        desk_.wire.holds = True
+        first = desk_.begin(event("a", "k"))
+        behind = desk_.begin(event("b", "k"))
+        other = desk_.begin(event("c", "l"))
+        assert await behind == [SPOOLED]
+        desk_.wire.release()
+        assert (await first, await other) == ([ACCEPTED], [ACCEPTED])
+        assert await desk_.deliver(event("d", "k")) == [SPOOLED]
+    assert desk_.wire.names == [["a"], ["c"]]
+    assert waiting(tmp_path / "spool") == [2, 4]
+
+
+async def test_two_of_a_key_are_never_in_one_array(tmp_path: Path) -> None:
+    """EventGate promises no order within an array."""
+    async with desk(tmp_path) as desk_:
+        assert await desk_.deliver(event("a", "k"), event("b", "k")) == [ACCEPTED, SPOOLED]
+    assert desk_.wire.names == [["a"]]
+
+
+async def test_a_key_is_free_again_when_its_events_are_settled(tmp_path: Path) -> None:
+    """Once nothing of a key is under way or waits, the next one goes out live."""
+    async with desk(tmp_path) as desk_:
+        for name in ("a", "b"):
+            assert await desk_.deliver(event(name, "k")) == [ACCEPTED]
+    assert desk_.wire.names == [["a"], ["b"]]
+
+
+async def test_an_event_that_failed_keeps_its_place(tmp_path: Path) -> None:
+    """The older one comes first out of the spool, though the newer one went in first."""
+    async with desk(tmp_path) as desk_:
+        desk_.wire.holds, desk_.wire.says = True, {"a": UNREACHED}
+        first = desk_.begin(event("a", "k"))
+        assert await desk_.begin(event("b", "k")) == [SPOOLED]
+        desk_.wire.release()
+        assert await first == [SPOOLED]
+        handed_out = await desk_.opened.spool.hand_out("main", 10, 10_000)
+        assert [each.id for each in handed_out] == ["a"]
+
+
+TINY = Limits(size=200)
+"""Room for no event at all."""
+
+
+async def test_with_a_full_spool_events_fail_as_without_one(tmp_path: Path) -> None:
+    """What EventGate's side said is the answer; a status of 2xx is never made up."""
+    async with desk(tmp_path, TINY) as desk_:
+        desk_.wire.says = {"a": UNREACHED}
+        assert await desk_.deliver(event("a")) == [UNREACHED]
+
+
+async def test_with_a_full_spool_what_was_to_be_spooled_is_sent(tmp_path: Path) -> None:
+    """`acknowledge: spooled` is a matter of speed; without room the event goes its usual way."""
+    async with desk(tmp_path, TINY) as desk_:
+        assert await desk_.deliver(event("a", spool_first=True)) == [ACCEPTED]
+        assert desk_.wire.names == [["a"]]
+
+
+async def test_with_a_full_spool_nobody_overtakes(tmp_path: Path) -> None:
+    """An event that would have to wait behind another, and cannot, fails, and says why."""
+    async with desk(tmp_path, TINY) as desk_:
+        desk_.wire.holds = True
+        first = desk_.begin(event("a", "k"))
+        (status,) = await desk_.begin(event("b", "k"))
+        desk_.wire.release()
+        assert await first == [ACCEPTED]
+        words = (
+            "an earlier event that it must not overtake is not delivered yet, and the spool cannot take it: "
+            f"{tmp_path / 'spool'}: it holds 0 KiB of events, and no more"
+        )
+        expected = failed(event("b").body, words, unreachable=True)
+        assert status == msgspec.structs.replace(expected, upstream="main")
+        assert await desk_.deliver(event("c", "k")) == [ACCEPTED]
+
+
+async def test_the_spool_is_sent_in_arrays_of_like_headers(tmp_path: Path) -> None:
+    """Events of other headers travel apart, those of one id too, and each status finds its event."""
+    async with desk(tmp_path) as desk_:
+        names = ["a", "b", "b", "c"]
+        for name in names:
+            await desk_.deliver(event(name, spool_first=True))
+        await desk_.begin(event("d", spool_first=True), hasty=True)
+        handed_out = await desk_.opened.spool.hand_out("main", 10, 10_000)
+        desk_.wire.says = {"c": UNREACHED, "d": REFUSED}
+        statuses = await desk_.keeping.send("main", handed_out)
+        desk_.opened.spool.release(handed_out)
+    assert statuses == [ACCEPTED, ACCEPTED, ACCEPTED, UNREACHED, REFUSED]
+    assert desk_.wire.sent == [(["a", "c"], AGENT, False), (["", ""], AGENT, False), (["d"], AGENT, True)]

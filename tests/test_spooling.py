@@ -1,0 +1,84 @@
+"""The spool of a whole sidecar: what it holds is sent when an endpoint is there, and put away at the end."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sidecar.errors import SettingError
+from tests.fakes import FakeEventGate, eventually, refusing
+from tests.running import Running, sidecar, to_one
+from tests.spooling import waiting
+
+EVENT = b'{"meta":{"stream":"s","id":"%d"},"page":{"id":7}}'
+QUICK: dict[str, Any] = {
+    "timeouts": {"connect": "100ms", "attempt": "200ms", "deadline": "2s"},
+    "health_check": {"interval": "200ms", "timeout": "100ms"},
+}
+
+
+def config(address: str, **route: object) -> dict[str, Any]:
+    """A `routes.yaml` with one upstream that is checked often, and one route."""
+    made: dict[str, Any] = to_one(address, **QUICK)
+    made["routes"][0] |= route
+    return made
+
+
+def held(running: Running) -> int:
+    """How many events wait."""
+    spooling = running.runtime._spooling
+    assert spooling is not None
+    return spooling.state.totals.events
+
+
+async def test_an_event_that_nobody_takes_is_answered_202_and_kept(tmp_path: Path) -> None:
+    """The score is not lost, and the inference goes on."""
+    with refusing() as address:
+        async with sidecar(config(address), tmp_path, spool=tmp_path / "spool") as running:
+            seen = await running.post(EVENT % 1)
+            assert (seen.status, seen.reason) == (202, "1 events hastily received.")
+            assert seen.headers["x-eventgate-sidecar"] == "spooled; upstream=main; route=all"
+    assert waiting(tmp_path / "spool") == [1]
+
+
+async def test_what_a_spool_holds_is_sent_by_the_next_sidecar(tmp_path: Path) -> None:
+    """It outlives the process: the next one that uses the directory sends it, byte for byte."""
+    with refusing() as address:
+        async with sidecar(config(address), tmp_path, spool=tmp_path / "spool") as running:
+            assert (await running.post(EVENT % 1)).status == 202
+    async with FakeEventGate() as gate, sidecar(config(gate.address), tmp_path, spool=tmp_path / "spool") as running:
+        (request,) = await gate.received(1)
+        assert request.body == EVENT % 1
+        await eventually(lambda: held(running) == 0)
+
+
+async def test_an_acknowledged_event_is_sent_afterwards(tmp_path: Path) -> None:
+    """With `acknowledge: spooled` EventGate has the event a moment later."""
+    async with FakeEventGate() as gate:
+        routes = config(gate.address, acknowledge="spooled")
+        async with sidecar(routes, tmp_path, spool=tmp_path / "spool") as running:
+            assert (await running.post(EVENT % 1)).status == 202
+            assert [each.body for each in await gate.received(1)] == [EVENT % 1]
+            await eventually(lambda: held(running) == 0)
+
+
+@pytest.mark.parametrize(
+    ("route", "upstream", "words"),
+    [
+        ({"acknowledge": "spooled"}, {}, "route all has acknowledge: spooled"),
+        ({"order_by": ["page.id"]}, {}, "route all has order_by"),
+        ({}, {"on_ambiguous": "spool"}, "upstream main has on_ambiguous: spool"),
+    ],
+)
+async def test_what_needs_a_spool_is_refused_without_one(
+    tmp_path: Path, route: dict[str, object], upstream: dict[str, object], words: str
+) -> None:
+    """An operator who asks for what only a spool can do is told to give one, before anything is taken."""
+    routes = config("127.0.0.1:1", **route)
+    routes["upstreams"]["main"] |= upstream
+    with pytest.raises(SettingError) as refusal:
+        async with sidecar(routes, tmp_path):
+            pass
+    assert str(refusal.value) == f"{words}, and there is no spool; give it a directory with --spool DIR"

@@ -5,9 +5,9 @@ together only where every one has an id and no two the same. The others of a req
 no text, one id twice) travel in an array of their own, whose verdict is handed out in order; they are never
 mixed with another caller's.
 
-A batch leaves for one of three reasons: as many events wait as are under way (so at once where none is), it is
-full, or its oldest has waited `linger`. The first keeps EventGate at work while the next batch is gathered: were
-the next to wait for the one under way, the two would take turns, and each idle half of the time.
+A batch leaves for one of four reasons: nothing is under way, as many events wait as are under way and not just a
+few, it is full, or its oldest has waited `linger`. The second keeps EventGate at work while the next batch is
+gathered: were the next to wait for the one under way, the two would take turns, and each idle half of the time.
 """
 
 from __future__ import annotations
@@ -22,6 +22,9 @@ from sidecar.config import Coalesce
 from sidecar.event import Outgoing
 
 Headers = tuple[tuple[str, str], ...]
+
+WORTH_ITS_COST = 8
+"""Fewer events than these do not leave while others are under way: a POST costs about as much as so many events."""
 
 
 def groups(events: Sequence[Outgoing]) -> list[list[Outgoing]]:
@@ -125,8 +128,10 @@ class Room(Generic[R]):
         self._under_way -= _events_of(batch)
 
     def _is_time(self, now: float) -> bool:
+        if not self._under_way or self._events >= max(self._under_way, WORTH_ITS_COST):
+            return True
         full = self._events >= self._limits.max_events or self._bytes >= self._limits.max_bytes
-        return full or self._events >= self._under_way or now >= self._riders[0].since + self._limits.linger
+        return full or now >= self._riders[0].since + self._limits.linger
 
     def _fill(self) -> tuple[list[R], list[R]]:
         """Take the oldest, and those behind that fit in; who carries an id that is in already stays."""

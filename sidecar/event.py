@@ -78,9 +78,9 @@ class Event(msgspec.Struct, frozen=True):
             return None
         return _string(text, start) if first == '"' else text[start:end]
 
-    def order_key(self, paths: Sequence[str]) -> str:
-        """Return what the event has at these dotted paths, as JSON; null where there is no scalar."""
-        return msgspec.json.encode([self.value_at(path) for path in paths]).decode()
+    def order_key(self, stream: str, paths: Sequence[str]) -> str:
+        """Return `stream` and what the event has at these dotted paths, as JSON; null where there is no scalar."""
+        return msgspec.json.encode([stream, *(self.value_at(path) for path in paths)]).decode()
 
     def with_stream_and_id(self, stream: str | None, new_id: str | None) -> bytes:
         """Return the bytes with `meta.stream` replaced and a missing `meta.id` put in; None leaves either alone.

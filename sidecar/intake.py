@@ -72,15 +72,16 @@ class Intake:
     def _outgoing(self, event: Event, decision: Decision) -> Outgoing:
         """Return the event as it leaves: under its new name, and with an id to know it again by."""
         stream = decision.stream
+        name = stream or event.stream or ""
         new_id = self._new_id() if event.lacks_id else None
         body = event.raw if stream is None and new_id is None else event.with_stream_and_id(stream, new_id)
         return Outgoing(
             event.index,
             body,
             event.id or new_id,
-            stream or event.stream or "",
+            name,
             event.lacks_request_id,
-            event.order_key(decision.order_by) if decision.order_by else None,
+            event.order_key(name, decision.order_by) if decision.order_by else None,
             decision.spool_first,
         )
 

@@ -177,11 +177,15 @@ def test_all_that_wait_leave_when_those_under_way_return() -> None:
     assert waiting.board(0.0) == riders
 
 
-@pytest.mark.parametrize(("waiting_events", "leave"), [(1, 0), (2, 2), (3, 3)])
-def test_as_many_as_are_under_way_leave_too(waiting_events: int, leave: int) -> None:
-    """While two events are under way two more leave together, so that EventGate is never short of work."""
-    waiting = room(max_events=9)
-    let_in(waiting, rider("a", "b"))
+@pytest.mark.parametrize(
+    ("under_way", "waiting_events", "leave"),
+    [(9, 8, 0), (9, 9, 9), (9, 10, 10), (1, 7, 0), (1, 8, 8)],
+    ids=["one too few", "as many", "more", "a few", "enough"],
+)
+def test_as_many_as_are_under_way_leave_too(under_way: int, waiting_events: int, leave: int) -> None:
+    """While nine events are under way nine more leave together, so that EventGate is never short of work."""
+    waiting = room(max_events=20)
+    let_in(waiting, rider(*(f"first {number}" for number in range(under_way))))
     assert len(waiting.board(0.0)) == 1
     let_in(waiting, *(rider(str(number)) for number in range(waiting_events)))
     assert len(waiting.board(0.0)) == leave

@@ -389,3 +389,10 @@ def test_all_members_of_a_gzip_file_are_read() -> None:
     assert decoded(body, "application/json", "gzip", len(plain)) == plain
     with pytest.raises(BodyTooLarge):
         decoded(body, "application/json", "gzip", len(plain) - 1)
+
+
+def test_an_order_key_is_the_stream_and_the_values() -> None:
+    """Events with the same key keep their order; what is missing, or no scalar, is null."""
+    (event,) = parse(b'{"meta":{"stream":"s"},"wiki_id":"de\\u0077iki","page":{"page_id":7,"tags":[]}}')
+    paths = ["wiki_id", "page.page_id", "page.tags", "nothing"]
+    assert event.order_key("t", paths) == '["t","dewiki","7",null,null]'

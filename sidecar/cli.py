@@ -6,7 +6,6 @@ import enum
 import json
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -102,9 +101,6 @@ def serve(
 
     Exit status: 0 after a signal; 2 where routes.yaml or a setting is wrong, with every problem on standard error.
     """
-    import gc
-
-    gc.disable()  # until `prepare_process`: what is imported stays, and looking through it is a tenth of the start
     import asyncio
 
     import uvloop
@@ -131,39 +127,21 @@ def check(
     file: Annotated[Path, typer.Argument(help="The configuration to check.", metavar="FILE")] = Path("routes.yaml"),
     as_json: JsonOption = False,
 ) -> None:
-    """Check a routes.yaml and run the tests in it.
+    """Check a routes.yaml, run the tests in it, and show which way each stream goes.
 
-    Exit status: 0 where all is well; 1 with every problem; 2 where the file cannot be read.
+    Exit status: 0 where all is well, with or without warnings; 1 with every problem; 2 where the file cannot be read.
     """
-    from sidecar.routetests import failures
-    from sidecar.runtime import read_config
+    from sidecar.checkreport import as_data, in_text
+    from sidecar.inspection import inspect
+    from sidecar.routesfile import read_text
 
-    try:
-        config = read_config(file)
-    except SettingError as error:
-        _fail(f"eventgate-sidecar: {error}")
-    except ConfigError as error:
-        if as_json:
-            _print_json({"ok": False, "problems": [asdict(each) for each in error.problems]})
-        else:
-            print("\n".join(map(str, error.problems)))
-            print(f"\n{file}: {_count(len(error.problems), 'problem')}")
-        raise typer.Exit(1) from None
-    failed = list(failures(config))
+    with _Complaints():
+        found = inspect(read_text(file), str(file))
     if as_json:
-        failed_json = [{"test": each.name, "index": each.index, "differences": each.differences} for each in failed]
-        _print_json({"ok": not failed, "problems": [], "tests": len(config.tests), "failed": failed_json})
+        _print_json(as_data(found))
     else:
-        for each in failed:
-            print(f"{file}: tests[{each.index}] failed: {each.name}")
-            print("".join(f"    {difference}\n" for difference in each.differences), end="")
-        parts = (
-            _count(len(config.upstreams), "upstream"),
-            _count(len(config.routes), "route"),
-            _count(len(config.tests), "test"),
-        )
-        print(f"{file}: {', '.join(parts)}; " + (f"{len(failed)} failed" if failed else "all is well"))
-    if failed:
+        print(in_text(found, str(file)), end="")
+    if found.problems:
         raise typer.Exit(1)
 
 
@@ -183,8 +161,8 @@ def explain(
     Exit status: 0 where the event would be sent; 1 where it would be refused; 2 where a file cannot be used.
     """
     from sidecar.explain import explanation, in_text
+    from sidecar.routesfile import read_config
     from sidecar.routing import Router
-    from sidecar.runtime import read_config
 
     with _Complaints():
         config: Config = read_config(routes)
@@ -215,7 +193,7 @@ def probe(
     from sidecar.probe import all_reachable, as_data, show
     from sidecar.probe import probe as probe_all
     from sidecar.resolver import Resolver
-    from sidecar.runtime import read_config
+    from sidecar.routesfile import read_config
 
     with _Complaints():
         found = asyncio.run(probe_all(read_config(routes), Resolver()))

@@ -21,6 +21,7 @@ from sidecar.template import Template
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")
 _SIZE = re.compile(r"(\d{1,9})(B|KiB|MiB)")
+_TOPIC_PREFIX = re.compile(r"[A-Za-z0-9._-]{1,40}")
 _BYTES = {"B": 1, "KiB": 1024, "MiB": 1024 * 1024}
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
@@ -76,6 +77,12 @@ def _name(value: object) -> str:
     return value
 
 
+def _topic_prefix(value: object) -> str:
+    if not isinstance(value, str) or not _TOPIC_PREFIX.fullmatch(value):
+        raise ValueError(f"is {shown(value)}; write it as EventGate's own configuration does, with its dot: staging.")
+    return value
+
+
 def _text(value: object) -> str:
     if not isinstance(value, str) or not value.strip():
         raise ValueError(f"is {shown(value)}; write a text (quote it if it is a number or yes, no, on, off)")
@@ -113,6 +120,7 @@ Count = Annotated[int, _ReadBy(_count)]
 Size = Annotated[int, _ReadBy(size_in_bytes)]
 Name = Annotated[str, _ReadBy(_name)]
 Text = Annotated[str, _ReadBy(_text)]
+TopicPrefix = Annotated[str, _ReadBy(_topic_prefix)]
 Url = Annotated[str, _ReadBy(_url)]
 PatternField = Annotated[Pattern, _ReadBy(Pattern.parse)]
 TemplateField = Annotated[Template, _ReadBy(Template.parse)]
@@ -206,6 +214,8 @@ class Upstream(Section):
     """In order of preference."""
     accepts: list[Match] | None = None
     """Last line of defence, whatever the routes say: what may be sent here, after rewriting. Default: all."""
+    topic_prefixes: list[TopicPrefix] = []
+    """What its EventGates put before a stream's name to make the Kafka topic, with the dot; shown, never used."""
     tls: Tls = Tls()
     timeouts: Timeouts = Timeouts()
     on_ambiguous: Literal["resend", "spool", "fail"] = "resend"

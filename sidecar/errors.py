@@ -123,12 +123,19 @@ class Problem:
     message: str
     text: str
     """The line it stands in."""
+    warning: bool = False
+    """Whether it does no harm, and the file is taken all the same."""
+
+    def place(self) -> tuple[int, int]:
+        """Return line and column, to put problems in the order of the file."""
+        return self.line, self.column
 
     def __str__(self) -> str:
         """Return it as a compiler shows it: place, message, the line itself and a caret."""
         subject = f"{self.path} " if self.path else ""
         place = f"{self.file}:{self.line}:{self.column}"
-        return f"{place}: {subject}{self.message}\n    {self.text}\n    {' ' * (self.column - 1)}^"
+        kind = "warning: " if self.warning else ""
+        return f"{place}: {kind}{subject}{self.message}\n    {self.text}\n    {' ' * (self.column - 1)}^"
 
 
 class ConfigError(SidecarError):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import re
 import typing
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -22,28 +22,46 @@ from sidecar.yamlmarks import Mark, Marked, Path
 from sidecar.yamlmarks import read as read_yaml
 
 
-def read(text: str, file: str = "routes.yaml") -> Config:
-    """Return the configuration in `text`; `file` is its name in messages.
+class Source:
+    """The text of a file, and where each part of it stands."""
+
+    def __init__(self, text: str, file: str) -> None:
+        """`file` is its name in messages."""
+        self._file = file
+        self._lines = text.splitlines()
+        self.marked = read_yaml(text)
+
+    def problem(self, path: Path, message: str, mark: Mark | None = None) -> Problem:
+        """Return what is to be said of the part at `path`, with the line it stands in."""
+        at = mark or self.marked.mark_of(path)
+        line = self._lines[at.line - 1] if at.line <= len(self._lines) else ""
+        return Problem(self._file, at.line, at.column, _dotted(path), message, line)
+
+    def problems(self, found: Iterable[tuple[Path, str]]) -> list[Problem]:
+        """Return them all, in the order of the file."""
+        return sorted((self.problem(*each) for each in found), key=Problem.place)
+
+
+def load(text: str, file: str = "routes.yaml") -> tuple[Config, Source]:
+    """Return the configuration in `text`, and where its parts stand; `file` is its name in messages.
 
     Raises:
         ConfigError: with every problem, in the order of the file.
 
     """
-    marked = read_yaml(text)
-    lines = text.splitlines()
+    source = Source(text, file)
+    complaints = [source.problem(path, message, mark) for mark, path, message in source.marked.complaints]
+    if complaints:
+        raise ConfigError(sorted(complaints, key=Problem.place))
+    config, found = _build(source.marked)
+    if found or config is None:
+        raise ConfigError(source.problems(found))
+    return config, source
 
-    def problem(mark: Mark, path: Path, message: str) -> Problem:
-        line = lines[mark.line - 1] if mark.line <= len(lines) else ""
-        return Problem(file, mark.line, mark.column, _dotted(path), message, line)
 
-    problems = [problem(mark, path, message) for mark, path, message in marked.complaints]
-    config = None
-    if not problems:
-        config, found = _build(marked)
-        problems = [problem(marked.mark_of(path), path, message) for path, message in found]
-    if problems or config is None:
-        raise ConfigError(sorted(problems, key=lambda each: (each.line, each.column)))
-    return config
+def read(text: str, file: str = "routes.yaml") -> Config:
+    """Return the configuration in `text`, as `load` does."""
+    return load(text, file)[0]
 
 
 def _build(marked: Marked) -> tuple[Config | None, list[tuple[Path, str]]]:

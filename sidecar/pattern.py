@@ -59,6 +59,7 @@ class Glob:
 
     def __init__(self, glob: str) -> None:
         """Compile `glob`; the standard library's translation backtracks atomically, so it stays bounded."""
+        self.source = glob
         self._regex = re.compile(fnmatch.translate(glob))
 
     def groups_in(self, text: str) -> Mapping[str, str] | None:
@@ -76,6 +77,7 @@ class Regex:
             ValueError: RE2 refuses it; the message says why.
 
         """
+        self.source = source
         options = re2.Options()
         options.log_errors = False
         try:
@@ -135,6 +137,12 @@ class Pattern:
     def group_names(self) -> frozenset[str]:
         """Groups that every alternative captures: a template may rely on these alone."""
         return frozenset.intersection(*(matcher.group_names for matcher in self.matchers))
+
+    @property
+    def alternatives(self) -> tuple[Pattern, ...]:
+        """A pattern for each alternative."""
+        texts = (self.source,) if isinstance(self.source, str) else self.source
+        return tuple(Pattern(text, (matcher,)) for text, matcher in zip(texts, self.matchers, strict=True))
 
     @property
     def literals(self) -> tuple[str, ...]:

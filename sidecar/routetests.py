@@ -14,13 +14,25 @@ from sidecar.routing import Decision, Router
 
 
 @dataclass(frozen=True, slots=True)
+class Difference:
+    """One thing that is not as a test expects it."""
+
+    key: str
+    """Of `expect`; or `event`, where the event is none."""
+    words: str
+
+    def __str__(self) -> str:
+        """Return it as `stream: expected a, is b`."""
+        return f"{self.key}: {self.words}"
+
+
+@dataclass(frozen=True, slots=True)
 class Failure:
     """A test whose event went another way than it expects."""
 
     index: int
     name: str
-    differences: tuple[str, ...]
-    """Each as `stream: expected a, is b`."""
+    differences: tuple[Difference, ...]
 
 
 def failures(config: Config) -> Iterator[Failure]:
@@ -31,18 +43,18 @@ def failures(config: Config) -> Iterator[Failure]:
             yield Failure(index, test.name, differences)
 
 
-def _differences(config: Config, test: Test) -> Iterator[str]:
+def _differences(config: Config, test: Test) -> Iterator[Difference]:
     try:
         event = parse(msgspec.json.encode(test.event))[0]
     except (RequestError, TypeError, ValueError) as error:
-        yield f"event: cannot be written as JSON: {error}"
+        yield Difference("event", f"cannot be written as JSON: {error}")
         return
     decision = Router(config, test.labels).decide(event)
     found = _as_expected(decision, event.stream)
     for key, expected in test.expect.model_dump(exclude_none=True).items():
         if found[key] != expected:
             why = f" ({decision.refusal})" if decision.refusal else ""
-            yield f"{key}: expected {_word(expected)}, is {_word(found[key])}{why}"
+            yield Difference(key, f"expected {_word(expected)}, is {_word(found[key])}{why}")
 
 
 def _as_expected(decision: Decision, stream: str | None) -> dict[str, str | bool | None]:

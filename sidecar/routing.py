@@ -69,7 +69,7 @@ class Router:
         """`labels` say what the pod is; they cannot change while it runs."""
         self.config = config
         self.labels = dict(labels)
-        self._remembers = not any(match.event for match in _matches_of(config))
+        self._remembers = not any(match.event for match in matches_of(config))
         """Whether stream and schema alone decide, as they do where no rule asks for more of an event."""
         self._remembered: dict[tuple[str | None, str | None], Decision] = {}
         self._label_missing = {route.name: label for route, label in self.missing_labels}
@@ -155,7 +155,8 @@ class Router:
         return None if name == event.stream else name
 
 
-def _matches_of(config: Config) -> Iterator[Match]:
+def matches_of(config: Config) -> Iterator[Match]:
+    """Yield every `match` there is: of `accepts`, then of the routes."""
     for upstream in config.upstreams.values():
         yield from upstream.accepts or ()
     for route in config.routes:
@@ -167,6 +168,18 @@ def accepts(upstream: Upstream, stream: str | None, event: Event, labels: Mappin
     if upstream.accepts is None:
         return True
     return any(_first_mismatch(entry, stream, event, labels) is None for entry in upstream.accepts)
+
+
+def acceptance(
+    upstream: Upstream, stream: str | None, event: Event, labels: Mapping[str, str]
+) -> tuple[Mismatch | None, ...]:
+    """Return why each entry of `accepts` does not take `event`, up to the first that does (None), if one does."""
+    reasons: list[Mismatch | None] = []
+    for entry in upstream.accepts or ():
+        reasons.append(_first_mismatch(entry, stream, event, labels))
+        if reasons[-1] is None:
+            break
+    return tuple(reasons)
 
 
 def _first_mismatch(match: Match, stream: str | None, event: Event, labels: Mapping[str, str]) -> Mismatch | None:

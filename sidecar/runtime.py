@@ -16,7 +16,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sidecar import loader
 from sidecar.app import EventsEndpoint, make_admin_app, make_intake_app
 from sidecar.coalescer import Coalescer
 from sidecar.config import Config
@@ -27,7 +26,9 @@ from sidecar.healthcheck import check
 from sidecar.intake import Intake
 from sidecar.monitor import Monitor
 from sidecar.resolver import Resolver
+from sidecar.routesfile import read_config
 from sidecar.routing import Router
+from sidecar.samples import streams_named_by
 from sidecar.server import bind, make_server
 from sidecar.spool import PUT_SECONDS
 from sidecar.spooling import Spooling
@@ -52,32 +53,6 @@ class Settings:
     """Whether what is left in the spool is written to standard output at the end."""
 
 
-def read_config(path: Path) -> Config:
-    """Read and check a `routes.yaml`.
-
-    Raises:
-        SettingError: the file cannot be read.
-        ConfigError: it is wrong.
-
-    """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-        raise SettingError(f"cannot read {path}: {reason}") from None
-    return loader.read(text, str(path))
-
-
-def streams_named_by(config: Config) -> set[str]:
-    """Return the streams that a configuration writes out: in routes, in `accepts` and in tests."""
-    matches = [route.match for route in config.routes]
-    matches += [entry for upstream in config.upstreams.values() for entry in upstream.accepts or ()]
-    named = {name for match in matches if match.stream for name in match.stream.literals}
-    named |= {route.stream.source for route in config.routes if route.stream and not route.stream.placeholders}
-    metas = [test.event.get("meta") for test in config.tests]
-    return named | {str(meta["stream"]) for meta in metas if isinstance(meta, dict) and "stream" in meta}
-
-
 class Runtime:
     """A running sidecar."""
 
@@ -99,7 +74,7 @@ class Runtime:
             )
         if settings.spool is None:
             _need_no_spool(config)
-        self.telemetry = Telemetry(streams_named_by(config), make_log())
+        self.telemetry = Telemetry(set(streams_named_by(config)), make_log())
         pools = make_pools(config.upstreams)
         self._monitor = Monitor(pools.values(), Resolver().look_up, check, self.telemetry, random.random)
         reserve = PUT_SECONDS if settings.spool else 0.0

@@ -89,38 +89,64 @@ def test_what_nobody_understands_is_status_2(words: tuple[str, ...]) -> None:
 
 
 def test_check_says_that_all_is_well(routes: Path) -> None:
-    """One line with what was checked, and status 0."""
+    """Which way each stream goes, one line with what was checked, and status 0."""
     result = run("check", routes)
-    assert (result.exit_code, result.stdout) == (0, f"{routes}: 1 upstream, 2 routes, 1 test; all is well\n")
+    assert (result.exit_code, result.stdout) == (
+        0,
+        "env=staging:\n"
+        "  stream      upstream  sent as     topic prefix\n"
+        "  score       staging   score-test\n"
+        "  score-test  refused\n"
+        "  links       staging   the same\n"
+        "no labels: everything is refused\n"
+        "\n"
+        f"{routes}: 1 upstream, 2 routes, 1 test; all is well\n",
+    )
 
 
 def test_check_says_so_as_json(routes: Path) -> None:
     """The same for a machine."""
     result = run("check", "--json", routes)
-    assert (result.exit_code, json.loads(result.stdout)) == (
-        0,
-        {"ok": True, "problems": [], "tests": 1, "failed": []},
-    )
+    found = json.loads(result.stdout)
+    assert (result.exit_code, found["ok"], found["problems"], found["warnings"], found["tests"]) == (0, True, [], [], 1)
+    assert found["matrix"][0] == {
+        "labels": {"env": "staging"},
+        "stream": "score",
+        "schema": None,
+        "route": "rename",
+        "upstream": "staging",
+        "sent_as": "score-test",
+        "topics": [],
+        "refused": None,
+        "depends_on": None,
+    }
 
 
 def test_check_shows_every_test_that_fails(routes: Path) -> None:
-    """A test that does not hold is named with each difference, and the status is 1."""
+    """A test that does not hold is shown at each key that differs, and the status is 1."""
     routes.write_text(ROUTES + WRONG_TEST)
     result = run("check", routes)
     assert (result.exit_code, result.stdout) == (
         1,
-        f"{routes}: tests[1] failed: this is not so\n"
-        "    stream: expected other, is links\n"
-        "    route: expected rename, is keep\n"
-        f"{routes}: 1 upstream, 2 routes, 2 tests; 1 failed\n",
+        f"{routes}:15:14: tests[1].expect.stream fails: expected other, is links (test: this is not so)\n"
+        "        expect: {stream: other, route: rename}\n"
+        "                 ^\n"
+        f"{routes}:15:29: tests[1].expect.route fails: expected rename, is keep (test: this is not so)\n"
+        "        expect: {stream: other, route: rename}\n"
+        "                                ^\n"
+        f"\n{routes}: 2 problems\n",
     )
-    as_json = run("check", "--json", routes)
-    differences = ["stream: expected other, is links", "route: expected rename, is keep"]
-    failed = [{"test": "this is not so", "index": 1, "differences": differences}]
-    assert (as_json.exit_code, json.loads(as_json.stdout)) == (
-        1,
-        {"ok": False, "problems": [], "tests": 2, "failed": failed},
-    )
+    assert run("check", "--json", routes).exit_code == 1
+
+
+def test_check_shows_a_warning_and_passes(routes: Path) -> None:
+    """What is superfluous is shown, and the status is 0."""
+    spare = 'upstreams:\n  spare: {url: "http://spare/v1/events"}\n'
+    routes.write_text(ROUTES.replace("upstreams:\n", spare))
+    result = run("check", routes)
+    assert result.exit_code == 0
+    assert result.stdout.startswith(f"{routes}:3:3: warning: upstreams.spare is not used by any route; ")
+    assert result.stdout.endswith(f"\n{routes}: 2 upstreams, 2 routes, 1 test; 1 warning\n")
 
 
 def test_check_shows_every_problem_where_it_stands(routes: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sidecar.loader import read
-from sidecar.routetests import Failure, failures
+from sidecar.routetests import Difference, Failure, failures
 
 ROUTES = """\
 version: 1
@@ -23,7 +23,9 @@ tests:
 
 def differences(test: str) -> list[tuple[str, ...]]:
     """What each failing one of the file's tests differs in; here there is one test."""
-    return [failure.differences for failure in failures(read(f"{ROUTES}  - {{name: a test, {test}}}\n"))]
+    return [
+        tuple(map(str, failure.differences)) for failure in failures(read(f"{ROUTES}  - {{name: a test, {test}}}\n"))
+    ]
 
 
 @pytest.mark.parametrize(
@@ -133,8 +135,8 @@ def test_failures_come_in_the_order_of_the_file() -> None:
         "see upstreams.staging.accepts in routes.yaml"
     )
     assert list(failures(config)) == [
-        Failure(0, "first", (f"refused: expected false, is true ({not_accepted})",)),
-        Failure(2, "third", ("route: expected rest, is never (route never refuses it: not today)",)),
+        Failure(0, "first", (Difference("refused", f"expected false, is true ({not_accepted})"),)),
+        Failure(2, "third", (Difference("route", "expected rest, is never (route never refuses it: not today)"),)),
     ]
 
 

@@ -12,8 +12,7 @@ from pathlib import Path
 import pytest
 
 from sidecar.errors import SettingError
-from sidecar.loader import read
-from sidecar.runtime import Runtime, Settings, read_config, streams_named_by
+from sidecar.runtime import Runtime, Settings
 from tests.fakes import PATIENCE, FakeEventGate, after, connected, eventually, post, refusing
 from tests.running import Running, sidecar, to_one
 
@@ -40,38 +39,6 @@ def actions(running: Running) -> list[str]:
 
 
 # --- what it starts from ---
-
-
-def test_a_configuration_that_is_not_there_is_named(tmp_path: Path) -> None:
-    """Who mistypes the file reads which file."""
-    with pytest.raises(SettingError) as raised:
-        read_config(tmp_path / "nope.yaml")
-    assert str(raised.value) == f"cannot read {tmp_path}/nope.yaml: No such file or directory"
-
-
-def test_a_configuration_that_is_no_text_is_named(tmp_path: Path) -> None:
-    """A file in another encoding is refused in words."""
-    (tmp_path / "routes.yaml").write_bytes(b"\xff\xfe")
-    with pytest.raises(SettingError) as raised:
-        read_config(tmp_path / "routes.yaml")
-    assert str(raised.value) == f"cannot read {tmp_path}/routes.yaml: it is not UTF-8"
-
-
-def test_streams_get_a_label_where_the_configuration_names_them() -> None:
-    """Names written out in routes, in `accepts` and in tests are counted apart; what only matches a pattern is not."""
-    config = read(
-        """
-version: 1
-upstreams:
-  u: {url: http://u/v1/events, accepts: [{stream: [accepted, "accepted-*"]}, {stream: to}]}
-routes:
-  - {name: a, match: {stream: [literal, "glob.*", /regex/]}, to: u, stream: to}
-  - {name: b, match: {stream: accepted}, to: u, stream: "accepted-{stream}"}
-tests:
-  - {name: t, event: {meta: {stream: tested}}, expect: {refused: true}}
-"""
-    )
-    assert streams_named_by(config) == {"literal", "to", "accepted", "tested"}
 
 
 def test_a_label_that_a_route_needs_must_be_given(tmp_path: Path) -> None:

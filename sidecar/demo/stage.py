@@ -35,8 +35,8 @@ from sidecar.demo.proof import (
     repeated,
     ways,
 )
+from sidecar.routesfile import read_config
 from sidecar.routing import Router
-from sidecar.runtime import read_config
 
 EVENTS = 250
 SECONDS = 5.0

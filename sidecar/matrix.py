@@ -1,0 +1,95 @@
+"""Which way each stream goes from each kind of pod: the table that `check`, `streams` and `diff` are made from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from sidecar.config import Config
+from sidecar.event import Event
+from sidecar.routing import Mismatch, Router, acceptance
+from sidecar.samples import Labels, events_of, pods_of
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """What becomes of a stream's events."""
+
+    upstream: str | None = None
+    stream: str | None = None
+    """The name they leave under."""
+    topic_prefixes: tuple[str, ...] = ()
+    urls: tuple[str, ...] = ()
+    """Of the upstream's endpoints."""
+    depends_on: str | None = None
+    """The key, such as `schema`, that an event must have before it can be told."""
+    route: str = field(default="", compare=False)
+    refusal: str | None = field(default=None, compare=False)
+
+    @property
+    def refused(self) -> bool:
+        """Whether they go nowhere."""
+        return self.upstream is None and self.depends_on is None
+
+    @property
+    def topics(self) -> tuple[str, ...]:
+        """The Kafka topics they end in, as far as the configuration says."""
+        return tuple(f"{prefix}{self.stream}" for prefix in self.topic_prefixes)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One stream from one kind of pod."""
+
+    labels: Labels
+    event: Event
+    way: Way
+
+    @property
+    def stream(self) -> str:
+        """The name that it comes under."""
+        return self.event.stream or ""
+
+
+def way_of(router: Router, event: Event) -> Way:
+    """Return the way of `event`, or what it lacks to tell."""
+    steps, decision = router.explain(event)
+    lacking = _lacking(step.mismatch for step in steps)
+    target = router.config.upstreams.get(steps[-1].route.to or "") if steps else None
+    if lacking is None and target is not None and decision.refusal is not None and steps[-1].mismatch is None:
+        lacking = _lacking(acceptance(target, decision.stream or event.stream, event, router.labels))
+    if lacking is not None:
+        return Way(depends_on=lacking, route=decision.route)
+    if decision.upstream is None:
+        return Way(route=decision.route, refusal=decision.refusal)
+    upstream = router.config.upstreams[decision.upstream]
+    return Way(
+        decision.upstream,
+        decision.stream or event.stream,
+        tuple(upstream.topic_prefixes),
+        tuple(url for _, url in upstream.endpoints),
+        route=decision.route,
+    )
+
+
+def _lacking(mismatches: Iterable[Mismatch | None]) -> str | None:
+    for each in mismatches:
+        if each is not None and each.found is None and not each.key.startswith(("labels.", "stream")):
+            return each.key
+    return None
+
+
+def matrix(config: Config, more: Iterable[Event] = ()) -> list[Row]:
+    """Return a row for each kind of pod and each stream that `config` knows, and for each event in `more`."""
+    return rows(config, pods_of([config]), events_of([config], more))
+
+
+def rows(config: Config, pods: Sequence[Labels], events: Sequence[Event]) -> list[Row]:
+    """Return a row for each of `pods` and each of `events`; those alike in stream and way are one."""
+    found: dict[tuple[int, str | None, Way], Row] = {}
+    for index, labels in enumerate(pods):
+        router = Router(config, labels)
+        for event in events:
+            way = way_of(router, event)
+            found.setdefault((index, event.stream, way), Row(labels, event, way))
+    return list(found.values())

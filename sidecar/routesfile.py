@@ -1,0 +1,34 @@
+"""The file `routes.yaml` on disk."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sidecar.config import Config
+from sidecar.errors import SettingError
+from sidecar.inspection import inspect
+
+
+def read_text(path: Path) -> str:
+    """Return what is in the file.
+
+    Raises:
+        SettingError: it cannot be read.
+
+    """
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise SettingError(f"cannot read {path}: {reason}") from None
+
+
+def read_config(path: Path) -> Config:
+    """Return the configuration in the file, checked and tested.
+
+    Raises:
+        SettingError: it cannot be read.
+        ConfigError: it is wrong, or one of its tests fails.
+
+    """
+    return inspect(read_text(path), str(path)).approved

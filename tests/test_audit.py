@@ -1,0 +1,127 @@
+"""Promises of `audit`: a route that can do nothing is found, and none that can is called so."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sidecar import audit
+from sidecar.config import Config
+from sidecar.event import parse
+from sidecar.loader import read
+from sidecar.routing import Router
+from tests.jsontext import unhurried
+
+UPSTREAMS = """\
+version: 1
+upstreams:
+  production:
+    url: https://eventgate-main.discovery.wmnet:4492/v1/events
+    accepts: [{labels: {env: production}}, {stream: test}]
+  staging: {url: "https://staging.svc.eqiad.wmnet:4492/v1/events"}
+routes:
+"""
+
+
+def config(*routes: str) -> Config:
+    """Return a configuration of these routes, each named by its place."""
+    return read(UPSTREAMS + "".join(f"  - {{name: r{index}, {route}}}\n" for index, route in enumerate(routes)))
+
+
+def mistaken(*routes: str) -> list[int]:
+    """Which of these routes are said to be without effect."""
+    return [int(path[1]) for path, _ in audit.mistakes(config(*routes))]
+
+
+@pytest.mark.parametrize(
+    ("routes", "found"),
+    [
+        (("to: staging", "to: staging"), [1]),
+        (("match: {stream: a}, to: staging", "to: staging"), []),
+        (("match: {stream: 'a*'}, to: staging", "match: {stream: [ab, ac]}, to: staging"), [1]),
+        (("match: {stream: 'a*'}, to: staging", "match: {stream: [ab, b]}, to: staging"), []),
+        (("match: {labels: {env: a}}, to: staging", "match: {stream: b}, to: staging"), []),
+        (("match: {labels: {env: a}}, to: staging", "match: {labels: {env: a, isvc: b}}, to: staging"), [1]),
+        (("match: {event: {a.b: x}}, to: staging", "match: {event: {a.b: x}, schema: s}, to: staging"), [1]),
+        (("match: {schema: s}, to: staging", "match: {event: {$schema: s}}, to: staging"), []),
+        (
+            (
+                "match: {stream: a}, to: staging",
+                "match: {stream: b}, reject: never",
+                "match: {stream: [a, b], schema: s}, to: staging",
+            ),
+            [2],
+        ),
+        (
+            (
+                "match: {stream: a, labels: {env: x}}, to: staging",
+                "match: {stream: b, labels: {env: [x, y]}}, to: staging",
+                "match: {stream: [a, b], labels: {env: [x, y]}}, to: staging",
+            ),
+            [],
+        ),
+    ],
+)
+def test_a_route_below_what_takes_all_of_it_is_found(routes: tuple[str, ...], found: list[int]) -> None:
+    """One earlier route, or several together, may leave nothing for it."""
+    assert mistaken(*routes) == found
+
+
+@pytest.mark.parametrize(
+    ("route", "found"),
+    [
+        ("match: {labels: {env: staging}, stream: score}, to: production", [0]),
+        ("match: {labels: {env: staging}, stream: score}, to: production, stream: test", []),
+        ("match: {labels: {env: staging}, stream: score}, to: production, stream: other", [0]),
+        ("match: {labels: {env: staging}, stream: score}, to: production, stream: '{stream}.x'", []),
+        ("match: {labels: {env: staging}}, to: production", []),
+        ("match: {labels: {env: 'prod*'}}, to: production", []),
+        ("match: {labels: {env: staging}, stream: score}, to: staging", []),
+        ("match: {labels: {env: staging}, stream: score}, reject: never", []),
+    ],
+)
+def test_a_route_that_is_never_accepted_is_found(route: str, found: list[int]) -> None:
+    """It is looked at what arrives, after renaming."""
+    assert mistaken(route) == found
+
+
+def test_too_many_combinations_are_looked_at_as_a_whole() -> None:
+    """A route with long lists costs no more than its patterns, and is still found below one that takes all."""
+    lists = "{" + ", ".join(f"l{n}: [{', '.join(f'v{m}' for m in range(10))}]" for n in range(6)) + "}"
+    assert mistaken(f"match: {{labels: {lists}}}, to: staging", f"match: {{labels: {lists}}}, to: staging") == [1]
+
+
+def test_the_later_of_two_equal_entries_is_superfluous() -> None:
+    """Of two that say the same one is named, so that one stays."""
+    text = UPSTREAMS.replace("{stream: test}]", "{stream: test}, {stream: test}]")
+    found = audit.warnings(read(text + "  - {name: a, to: production}\n  - {name: b, match: {stream: x}, to: staging}"))
+    assert [path for path, _ in found] == [("upstreams", "production", "accepts", 2)]
+
+
+PATTERN = st.sampled_from(["a", "b", "ab", "a*", "*b", "*", "?", "[ab]", "/a/"])
+MATCH = st.fixed_dictionaries(
+    {},
+    optional={
+        "stream": st.one_of(PATTERN, st.lists(PATTERN, min_size=1, max_size=3)),
+        "schema": PATTERN,
+        "labels": st.fixed_dictionaries({}, optional={"env": PATTERN}),
+    },
+)
+NAME = st.sampled_from(["a", "b", "ab", "ba", "c"])
+
+
+@unhurried
+@given(st.lists(MATCH, min_size=1, max_size=4), NAME, NAME, st.one_of(st.none(), NAME))
+def test_no_event_takes_a_route_that_is_said_to_be_without_effect(
+    matches: list[dict[str, object]], stream: str, schema: str, env: str | None
+) -> None:
+    """Whatever the routes, `check` and the router agree."""
+    routes = [{"name": f"r{n}", "match": match, "to": "staging"} for n, match in enumerate(matches)]
+    upstreams = {"staging": {"url": "http://s/v1/events"}}
+    found = read(json.dumps({"version": 1, "upstreams": upstreams, "routes": routes}))
+    (event,) = parse(json.dumps({"$schema": schema, "meta": {"stream": stream}}).encode())
+    taken = Router(found, {"env": env} if env else {}).decide(event).route
+    assert taken not in {f"r{path[1]}" for path, _ in audit.mistakes(found)}

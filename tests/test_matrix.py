@@ -1,0 +1,81 @@
+"""Promises of `matrix`: each stream's way from each kind of pod is the router's, or said to be open."""
+
+from __future__ import annotations
+
+import pytest
+
+from sidecar.loader import read
+from sidecar.matrix import Row, Way, matrix, way_of
+from sidecar.routing import Router
+from sidecar.samples import event_of
+
+ROUTES = """\
+version: 1
+upstreams:
+  production:
+    url: http://production/v1/events
+    topic_prefixes: [eqiad., codfw.]
+    accepts: [{labels: {env: production}}, {stream: test, schema: "/score/*"}]
+  staging: {url: "http://{datacenter}/v1/events", datacenters: [eqiad, codfw], topic_prefixes: [staging.]}
+routes:
+  - {name: scores, match: {labels: {env: staging}, schema: "/score/*"}, to: production, stream: test}
+  - {name: links, match: {labels: {env: staging}, stream: link}, to: staging}
+  - {name: tests, match: {labels: {env: staging}, stream: test}, to: production}
+  - {name: never, match: {stream: never}, reject: not today}
+  - {name: production, match: {labels: {env: production}}, to: production}
+"""
+PRODUCTION = ("http://production/v1/events",)
+PREFIXES = ("eqiad.", "codfw.")
+
+
+@pytest.mark.parametrize(
+    ("env", "stream", "schema", "way"),
+    [
+        ("staging", "a", "/score/1", Way("production", "test", PREFIXES, PRODUCTION)),
+        (
+            "staging",
+            "link",
+            "/links/1",
+            Way("staging", "link", ("staging.",), ("http://eqiad/v1/events", "http://codfw/v1/events")),
+        ),
+        ("staging", "link", None, Way(depends_on="schema")),
+        ("staging", "other", "/links/1", Way()),
+        ("production", "never", None, Way()),
+        ("production", "a", None, Way("production", "a", PREFIXES, PRODUCTION)),
+    ],
+    ids=["renamed", "kept", "open", "no route", "rejected", "production"],
+)
+def test_the_way_of_a_stream(env: str, stream: str, schema: str | None, way: Way) -> None:
+    """Upstream, name and topics, or nothing; a schema that is not known is not guessed."""
+    assert way_of(Router(read(ROUTES), {"env": env}), event_of(stream, schema)) == way
+
+
+def test_what_accepts_asks_for_may_be_open_too() -> None:
+    """Where only the upstream looks at the schema, the way depends on it as well."""
+    text = ROUTES.replace('schema: "/score/*"}, to', "stream: score_a}, to")
+    assert way_of(Router(read(text), {"env": "staging"}), event_of("test")).depends_on == "schema"
+
+
+def test_topics_are_prefix_and_name() -> None:
+    """As Kafka has them, one for each prefix."""
+    assert Way("production", "a", PREFIXES).topics == ("eqiad.a", "codfw.a")
+
+
+def test_every_pod_has_every_stream() -> None:
+    """A row for each; a stream whose events go one way has one row, whatever their schemas are."""
+    found = matrix(read(ROUTES), [event_of("a", "/score/1"), event_of("a", "/score/2"), event_of("a", "/links/1")])
+    rows = [(row.labels.get("env"), row.stream, row.way.upstream) for row in found if row.stream in {"a", "never"}]
+    assert rows == [
+        ("production", "a", "production"),
+        ("production", "never", None),
+        ("staging", "a", "production"),
+        ("staging", "a", None),
+        ("staging", "never", None),
+        (None, "a", None),
+        (None, "never", None),
+    ]
+
+
+def test_a_row_names_the_stream_that_came() -> None:
+    """Not the one that leaves."""
+    assert Row({}, event_of("a"), Way("u", "b")).stream == "a"

@@ -2,29 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import TypedDict
 
+from sidecar.config import Match
 from sidecar.event import Event
-from sidecar.routing import Router, Step
+from sidecar.routing import Arrival, Mismatch, Router, Step
 
 
-class RouteLine(TypedDict):
-    """One route looked at."""
+class Line(TypedDict):
+    """One route, or one entry of `accepts`, that was looked at."""
 
-    route: str
+    name: str
     matched: bool
     because: str
+    """The values that it asks for and found, or the first that is not as it asks."""
 
 
 class Explanation(TypedDict):
     """The whole way of one event."""
 
     stream: str | None
+    schema: str | None
     labels: dict[str, str]
-    routes: list[RouteLine]
+    routes: list[Line]
     refused: str | None
     upstream: str | None
     sent_as: str | None
+    accepts: list[Line]
+    """Of the upstream that the route leads to, up to the entry that took it; empty where it takes everything."""
+    topics: list[str]
     endpoints: list[str]
 
 
@@ -32,13 +39,18 @@ def explanation(router: Router, event: Event) -> Explanation:
     """Return which route takes `event`, why each earlier one does not, and where it goes."""
     steps, decision = router.explain(event)
     upstream = router.config.upstreams.get(decision.upstream) if decision.upstream else None
+    sent_as = (decision.stream or event.stream) if upstream else None
+    arrival = router.arrival(event)
     return Explanation(
         stream=event.stream,
+        schema=event.schema,
         labels=dict(router.labels),
-        routes=[_line(step) for step in steps],
+        routes=[_route_line(step, router, event) for step in steps],
         refused=decision.refusal,
         upstream=decision.upstream,
-        sent_as=(decision.stream or event.stream) if decision.upstream else None,
+        sent_as=sent_as,
+        accepts=list(_accepts(arrival, router, event)) if arrival else [],
+        topics=[f"{prefix}{sent_as}" for prefix in upstream.topic_prefixes] if upstream and sent_as else [],
         endpoints=[url for _, url in upstream.endpoints] if upstream else [],
     )
 
@@ -46,18 +58,50 @@ def explanation(router: Router, event: Event) -> Explanation:
 def in_text(found: Explanation) -> str:
     """Return an explanation as lines for a terminal."""
     labels = " ".join(f"{name}={value}" for name, value in found["labels"].items())
-    lines = [f"event of stream {found['stream'] or '(none)'}, labels {labels or '(none)'}"]
-    lines += [f"  {'✓' if each['matched'] else '·'} {each['route']}: {each['because']}" for each in found["routes"]]
+    schema = f", schema {found['schema']}" if found["schema"] else ""
+    lines = [f"event of stream {found['stream'] or '(none)'}{schema}, labels {labels or '(none)'}"]
+    lines += _marked(found["routes"])
     if found["refused"]:
         lines.append(f"refused: {found['refused']}")
+        lines += _marked(found["accepts"])
     else:
         renamed = " (renamed)" if found["sent_as"] != found["stream"] else ""
         name = f"as {found['sent_as']}{renamed}" if found["sent_as"] else "as it is, without a stream"
         lines.append(f"sent to {found['upstream']} {name}")
+        lines += _marked(found["accepts"])
+        lines += [f"  topic {topic}" for topic in found["topics"]]
         lines += [f"  {url}" for url in found["endpoints"]]
     return "\n".join(lines) + "\n"
 
 
-def _line(step: Step) -> RouteLine:
-    because = "matches" if step.mismatch is None else str(step.mismatch)
-    return RouteLine(route=step.route.name, matched=step.mismatch is None, because=because)
+def _marked(lines: Sequence[Line]) -> list[str]:
+    return [f"  {'✓' if each['matched'] else '·'} {each['name']}: {each['because']}" for each in lines]
+
+
+def _route_line(step: Step, router: Router, event: Event) -> Line:
+    return _line(step.route.name, step.route.match, step.mismatch, event.stream, router, event)
+
+
+def _accepts(arrival: Arrival, router: Router, event: Event) -> Iterator[Line]:
+    entries = router.config.upstreams[arrival.upstream].accepts or ()
+    for index, (entry, mismatch) in enumerate(zip(entries, arrival.acceptance, strict=False)):
+        yield _line(f"{arrival.upstream}.accepts[{index}]", entry, mismatch, arrival.stream, router, event)
+
+
+def _line(name: str, match: Match, mismatch: Mismatch | None, stream: str | None, router: Router, event: Event) -> Line:
+    if mismatch is not None:
+        return Line(name=name, matched=False, because=str(mismatch))
+    values = ", ".join(f"{key} is {value}" for key, value in _values(match, stream, router, event))
+    return Line(name=name, matched=True, because=values or "takes everything")
+
+
+def _values(match: Match, stream: str | None, router: Router, event: Event) -> Iterator[tuple[str, str | None]]:
+    """Yield each key of `match` with the value that it found."""
+    for label in match.labels:
+        yield f"labels.{label}", router.labels[label]
+    if match.stream is not None:
+        yield "stream", stream
+    if match.schema_ is not None:
+        yield "schema", event.schema
+    for path in match.event:
+        yield f"event.{path}", event.value_at(path)

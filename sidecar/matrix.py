@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from sidecar.config import Config
 from sidecar.event import Event
-from sidecar.routing import Mismatch, Router, acceptance
+from sidecar.routing import Mismatch, Router
 from sidecar.samples import Labels, events_of, pods_of
 
 
@@ -54,10 +54,9 @@ class Row:
 def way_of(router: Router, event: Event) -> Way:
     """Return the way of `event`, or what it lacks to tell."""
     steps, decision = router.explain(event)
-    lacking = _lacking(step.mismatch for step in steps)
-    target = router.config.upstreams.get(steps[-1].route.to or "") if steps else None
-    if lacking is None and target is not None and decision.refusal is not None and steps[-1].mismatch is None:
-        lacking = _lacking(acceptance(target, decision.stream or event.stream, event, router.labels))
+    arrival = router.arrival(event)
+    not_accepted = arrival.acceptance if arrival is not None and decision.upstream is None else ()
+    lacking = _lacking([*(step.mismatch for step in steps), *not_accepted])
     if lacking is not None:
         return Way(depends_on=lacking, route=decision.route)
     if decision.upstream is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from sidecar import loader
 from sidecar.config import Config
 from sidecar.errors import SettingError
 from sidecar.inspection import inspect
@@ -24,7 +25,18 @@ def read_text(path: Path) -> str:
 
 
 def read_config(path: Path) -> Config:
-    """Return the configuration in the file, checked and tested.
+    """Return the configuration in the file, to be asked about; its tests may fail.
+
+    Raises:
+        SettingError: it cannot be read.
+        ConfigError: it is wrong.
+
+    """
+    return loader.read(read_text(path), str(path))
+
+
+def approved_config(path: Path) -> Config:
+    """Return the configuration in the file, to be used: checked and tested.
 
     Raises:
         SettingError: it cannot be read.

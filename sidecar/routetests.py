@@ -51,10 +51,11 @@ def _differences(config: Config, test: Test) -> Iterator[Difference]:
         return
     decision = Router(config, test.labels).decide(event)
     found = _as_expected(decision, event.stream)
+    why = f" ({decision.refusal})" if decision.refusal else ""
     for key, expected in test.expect.model_dump(exclude_none=True).items():
         if found[key] != expected:
-            why = f" ({decision.refusal})" if decision.refusal else ""
             yield Difference(key, f"expected {_word(expected)}, is {_word(found[key])}{why}")
+            why = ""  # said once
 
 
 def _as_expected(decision: Decision, stream: str | None) -> dict[str, str | bool | None]:

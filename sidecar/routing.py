@@ -62,6 +62,17 @@ class Step:
     """None: this route took the event."""
 
 
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """An event as its upstream's `accepts` looks at it."""
+
+    upstream: str
+    stream: str | None
+    """Its name there."""
+    acceptance: tuple[Mismatch | None, ...]
+    """Why each entry does not take it, up to the first that does (None), if one does."""
+
+
 class Router:
     """The routes of one configuration, for one set of labels."""
 
@@ -105,6 +116,24 @@ class Router:
                 break
         return tuple(steps), self.decide(event)
 
+    def arrival(self, event: Event) -> Arrival | None:
+        """Return how `event` arrives at its upstream, accepted there or not; None where it is sent to none."""
+        for route in self.config.routes:
+            if _first_mismatch(route.match, event.stream, event, self.labels) is None:
+                stream, unnamed = self._naming(route, event)
+                if route.to is None or unnamed is not None:
+                    return None
+                final = stream or event.stream
+                return Arrival(route.to, final, tuple(self._acceptance(route.to, final, event)))
+        return None
+
+    def _acceptance(self, upstream: str, stream: str | None, event: Event) -> Iterator[Mismatch | None]:
+        for entry in self.config.upstreams[upstream].accepts or ():
+            mismatch = _first_mismatch(entry, stream, event, self.labels)
+            yield mismatch
+            if mismatch is None:
+                return
+
     @property
     def missing_labels(self) -> Iterator[tuple[Route, str]]:
         """Routes that take words from a label this pod does not have, each with that label's name."""
@@ -120,16 +149,9 @@ class Router:
     def _decision(self, route: Route, event: Event) -> Decision:
         if route.to is None:
             return Decision(route.name, refusal=f"route {route.name} refuses it: {route.reject}")
-        label = self._label_missing.get(route.name)
-        if label is not None:  # `serve` does not start then, but `check` and `explain` take any labels
-            return Decision(
-                route.name,
-                refusal=f"route {route.name} takes a word from label {label}, which {self._pod} does not have",
-            )
-        stream = self._new_name(route, event)
-        if stream is not None and not STREAM_NAME.fullmatch(stream):
-            refusal = f"route {route.name} would call its stream {stream!r}, which no stream can be called"
-            return Decision(route.name, refusal=refusal)
+        stream, unnamed = self._naming(route, event)
+        if unnamed is not None:
+            return Decision(route.name, refusal=unnamed)
         final = stream or event.stream
         if not accepts(self.config.upstreams[route.to], final, event, self.labels):
             return Decision(
@@ -144,6 +166,16 @@ class Router:
             order_by=tuple(route.order_by),
             spool_first=route.acknowledge == "spooled",
         )
+
+    def _naming(self, route: Route, event: Event) -> tuple[str | None, str | None]:
+        """Return the stream's new name, None where it stays; and why there can be none, None where there can."""
+        label = self._label_missing.get(route.name)
+        if label is not None:  # `serve` does not start then, but `check` and `explain` take any labels
+            return None, f"route {route.name} takes a word from label {label}, which {self._pod} does not have"
+        stream = self._new_name(route, event)
+        if stream is not None and not STREAM_NAME.fullmatch(stream):
+            return None, f"route {route.name} would call its stream {stream!r}, which no stream can be called"
+        return stream, None
 
     def _new_name(self, route: Route, event: Event) -> str | None:
         """Return the stream's new name, or None where it stays; a stream that is not there is never made up."""
@@ -168,18 +200,6 @@ def accepts(upstream: Upstream, stream: str | None, event: Event, labels: Mappin
     if upstream.accepts is None:
         return True
     return any(_first_mismatch(entry, stream, event, labels) is None for entry in upstream.accepts)
-
-
-def acceptance(
-    upstream: Upstream, stream: str | None, event: Event, labels: Mapping[str, str]
-) -> tuple[Mismatch | None, ...]:
-    """Return why each entry of `accepts` does not take `event`, up to the first that does (None), if one does."""
-    reasons: list[Mismatch | None] = []
-    for entry in upstream.accepts or ():
-        reasons.append(_first_mismatch(entry, stream, event, labels))
-        if reasons[-1] is None:
-            break
-    return tuple(reasons)
 
 
 def _first_mismatch(match: Match, stream: str | None, event: Event, labels: Mapping[str, str]) -> Mismatch | None:

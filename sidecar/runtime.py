@@ -26,7 +26,7 @@ from sidecar.healthcheck import check
 from sidecar.intake import Intake
 from sidecar.monitor import Monitor
 from sidecar.resolver import Resolver
-from sidecar.routesfile import read_config
+from sidecar.routesfile import approved_config
 from sidecar.routing import Router
 from sidecar.samples import streams_named_by
 from sidecar.server import bind, make_server
@@ -65,7 +65,7 @@ class Runtime:
 
         """
         self._settings = settings
-        config = read_config(settings.routes)
+        config = approved_config(settings.routes)
         router = Router(config, settings.labels)
         for route, label in router.missing_labels:
             raise SettingError(

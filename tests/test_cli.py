@@ -187,7 +187,7 @@ def test_explain_shows_the_way_of_an_event(routes: Path) -> None:
         0,
         "event of stream links, labels env=staging\n"
         "  · rename: stream should match score, but it is links\n"
-        "  ✓ keep: matches\n"
+        "  ✓ keep: labels.env is staging, stream is links\n"
         "sent to staging as links\n"
         f"  {ENDPOINTS[0]}\n"
         f"  {ENDPOINTS[1]}\n",
@@ -198,11 +198,14 @@ def test_explain_says_so_as_json(routes: Path) -> None:
     """The same for a machine, with the new name."""
     assert explained("--routes", routes, "--label", "env=staging", "--stream", "score") == {
         "stream": "score",
+        "schema": None,
         "labels": {"env": "staging"},
-        "routes": [{"route": "rename", "matched": True, "because": "matches"}],
+        "routes": [{"name": "rename", "matched": True, "because": "labels.env is staging, stream is score"}],
         "refused": None,
         "upstream": "staging",
         "sent_as": "score-test",
+        "accepts": [],
+        "topics": [],
         "endpoints": ENDPOINTS,
     }
 

@@ -14,52 +14,100 @@ from sidecar.routing import Router
 ROUTES = """\
 version: 1
 upstreams:
-  production: {url: "https://eventgate-main.discovery.wmnet:4492/v1/events"}
+  production:
+    url: https://eventgate-main.discovery.wmnet:4492/v1/events
+    topic_prefixes: [eqiad., codfw.]
+    accepts: [{labels: {env: production}}, {stream: score-test}]
   staging: {url: "https://staging.svc.{datacenter}.wmnet:4492/v1/events", datacenters: [eqiad, codfw]}
 routes:
   - {name: scores, match: {labels: {env: staging}, stream: "score_*"}, to: production, stream: score-test}
   - {name: never, match: {stream: never}, reject: not today}
+  - {name: mistake, match: {labels: {env: staging}, schema: "/tags/*"}, to: production}
   - {name: staging, match: {labels: {env: staging}}, to: staging}
+  - {name: rest, match: {labels: {env: other}, event: {a.b: "1"}}, to: staging}
 """
+NO_TAGS = "schema should match /tags/*, but there is none"
 NO_SCORE = "stream should match score_*, but it is page"
+
+NOT_FROM_STAGING = "labels.env should match production, but it is staging"
+NOT_SAID = "labels.env should match staging, but there is none"
 
 RENAMED = Explanation(
     stream="score_a",
+    schema=None,
     labels={"env": "staging", "isvc": "a"},
-    routes=[{"route": "scores", "matched": True, "because": "matches"}],
+    routes=[{"name": "scores", "matched": True, "because": "labels.env is staging, stream is score_a"}],
     refused=None,
     upstream="production",
     sent_as="score-test",
+    accepts=[
+        {"name": "production.accepts[0]", "matched": False, "because": NOT_FROM_STAGING},
+        {"name": "production.accepts[1]", "matched": True, "because": "stream is score-test"},
+    ],
+    topics=["eqiad.score-test", "codfw.score-test"],
     endpoints=["https://eventgate-main.discovery.wmnet:4492/v1/events"],
 )
 KEPT = Explanation(
     stream="page",
+    schema=None,
     labels={"env": "staging"},
     routes=[
-        {"route": "scores", "matched": False, "because": NO_SCORE},
-        {"route": "never", "matched": False, "because": "stream should match never, but it is page"},
-        {"route": "staging", "matched": True, "because": "matches"},
+        {"name": "scores", "matched": False, "because": NO_SCORE},
+        {"name": "never", "matched": False, "because": "stream should match never, but it is page"},
+        {"name": "mistake", "matched": False, "because": NO_TAGS},
+        {"name": "staging", "matched": True, "because": "labels.env is staging"},
     ],
     refused=None,
     upstream="staging",
     sent_as="page",
+    accepts=[],
+    topics=[],
     endpoints=[
         "https://staging.svc.eqiad.wmnet:4492/v1/events",
         "https://staging.svc.codfw.wmnet:4492/v1/events",
     ],
 )
+NOT_ACCEPTED = Explanation(
+    stream="page",
+    schema="/tags/1",
+    labels={"env": "staging"},
+    routes=[
+        {"name": "scores", "matched": False, "because": NO_SCORE},
+        {"name": "never", "matched": False, "because": "stream should match never, but it is page"},
+        {"name": "mistake", "matched": True, "because": "labels.env is staging, schema is /tags/1"},
+    ],
+    refused="route mistake sends it to production, which does not accept stream page from env=staging; "
+    "see upstreams.production.accepts in routes.yaml",
+    upstream=None,
+    sent_as=None,
+    accepts=[
+        {"name": "production.accepts[0]", "matched": False, "because": NOT_FROM_STAGING},
+        {
+            "name": "production.accepts[1]",
+            "matched": False,
+            "because": "stream should match score-test, but it is page",
+        },
+    ],
+    topics=[],
+    endpoints=[],
+)
 REFUSED = Explanation(
     stream=None,
+    schema=None,
     labels={},
     routes=[
-        {"route": "scores", "matched": False, "because": "labels.env should match staging, but there is none"},
-        {"route": "never", "matched": False, "because": "stream should match never, but there is none"},
-        {"route": "staging", "matched": False, "because": "labels.env should match staging, but there is none"},
+        {"name": "scores", "matched": False, "because": NOT_SAID},
+        {"name": "never", "matched": False, "because": "stream should match never, but there is none"},
+        {"name": "mistake", "matched": False, "because": NOT_SAID},
+        {"name": "staging", "matched": False, "because": NOT_SAID},
+        {"name": "rest", "matched": False, "because": "labels.env should match other, but there is none"},
     ],
     refused="no route in routes.yaml takes an event without meta.stream from a pod without labels; "
     "post to a stream that has a route, or ask for one",
     upstream=None,
     sent_as=None,
+    accepts=[],
+    topics=[],
     endpoints=[],
 )
 
@@ -69,13 +117,14 @@ REFUSED = Explanation(
     [
         pytest.param("score_a", RENAMED, id="renamed"),
         pytest.param("page", KEPT, id="kept"),
+        pytest.param("page", NOT_ACCEPTED, id="not accepted"),
         pytest.param(None, REFUSED, id="refused"),
     ],
 )
 def test_the_way_of_an_event_is_data(stream: str | None, found: Explanation) -> None:
     """Routes looked at in their order, the first that matches last; then where the event goes and as what."""
     router = Router(read(ROUTES), found["labels"])
-    (event,) = parse(json.dumps([{"meta": {"stream": stream}}]).encode())
+    (event,) = parse(json.dumps([{"$schema": found["schema"], "meta": {"stream": stream}}]).encode())
     assert explanation(router, event) == found
 
 
@@ -85,8 +134,12 @@ def test_the_way_of_an_event_is_data(stream: str | None, found: Explanation) -> 
         pytest.param(
             RENAMED,
             "event of stream score_a, labels env=staging isvc=a\n"
-            "  ✓ scores: matches\n"
+            "  ✓ scores: labels.env is staging, stream is score_a\n"
             "sent to production as score-test (renamed)\n"
+            f"  · production.accepts[0]: {NOT_FROM_STAGING}\n"
+            "  ✓ production.accepts[1]: stream is score-test\n"
+            "  topic eqiad.score-test\n"
+            "  topic codfw.score-test\n"
             "  https://eventgate-main.discovery.wmnet:4492/v1/events\n",
             id="renamed",
         ),
@@ -95,18 +148,33 @@ def test_the_way_of_an_event_is_data(stream: str | None, found: Explanation) -> 
             "event of stream page, labels env=staging\n"
             f"  · scores: {NO_SCORE}\n"
             "  · never: stream should match never, but it is page\n"
-            "  ✓ staging: matches\n"
+            f"  · mistake: {NO_TAGS}\n"
+            "  ✓ staging: labels.env is staging\n"
             "sent to staging as page\n"
             "  https://staging.svc.eqiad.wmnet:4492/v1/events\n"
             "  https://staging.svc.codfw.wmnet:4492/v1/events\n",
             id="kept",
         ),
         pytest.param(
+            NOT_ACCEPTED,
+            "event of stream page, schema /tags/1, labels env=staging\n"
+            f"  · scores: {NO_SCORE}\n"
+            "  · never: stream should match never, but it is page\n"
+            "  ✓ mistake: labels.env is staging, schema is /tags/1\n"
+            "refused: route mistake sends it to production, which does not accept stream page from env=staging; "
+            "see upstreams.production.accepts in routes.yaml\n"
+            f"  · production.accepts[0]: {NOT_FROM_STAGING}\n"
+            "  · production.accepts[1]: stream should match score-test, but it is page\n",
+            id="not accepted",
+        ),
+        pytest.param(
             REFUSED,
             "event of stream (none), labels (none)\n"
-            "  · scores: labels.env should match staging, but there is none\n"
+            f"  · scores: {NOT_SAID}\n"
             "  · never: stream should match never, but there is none\n"
-            "  · staging: labels.env should match staging, but there is none\n"
+            f"  · mistake: {NOT_SAID}\n"
+            f"  · staging: {NOT_SAID}\n"
+            "  · rest: labels.env should match other, but there is none\n"
             "refused: no route in routes.yaml takes an event without meta.stream from a pod without labels; "
             "post to a stream that has a route, or ask for one\n",
             id="refused",
@@ -124,3 +192,13 @@ def test_an_event_without_a_stream_is_sent_without_one() -> None:
     found = explanation(Router(read(ROUTES), {"env": "staging"}), event)
     assert (found["upstream"], found["sent_as"]) == ("staging", None)
     assert "sent to staging as it is, without a stream\n" in in_text(found)
+
+
+def test_a_route_without_a_match_says_so() -> None:
+    """What takes everything has no value to show; a value in the event is shown as it was compared."""
+    (event,) = parse(b'{"meta":{"stream":"x"},"a":{"b":1}}')
+    found = explanation(Router(read(ROUTES), {"env": "other"}), event)
+    assert found["routes"][-1]["because"] == "labels.env is other, event.a.b is 1"
+    text = ROUTES.replace('{labels: {env: other}, event: {a.b: "1"}}', "{}")
+    found = explanation(Router(read(text), {"env": "other"}), event)
+    assert found["routes"][-1]["because"] == "takes everything"

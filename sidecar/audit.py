@@ -13,7 +13,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 
-from sidecar.config import Config, Match, Route
+from sidecar.config import Config, Route
 from sidecar.overlap import covers, disjoint
 from sidecar.pattern import Pattern
 from sidecar.yamlmarks import Path
@@ -27,7 +27,7 @@ Box = Mapping[str, Pattern]
 
 def mistakes(config: Config) -> Iterator[tuple[Path, str]]:
     """Yield each part that has no effect and was surely meant to have one."""
-    boxes = [_box(route.match) for route in config.routes]
+    boxes = [route.match.patterns for route in config.routes]
     for index, route in enumerate(config.routes):
         takers = _takers(boxes[index], boxes[:index])
         if takers:
@@ -46,7 +46,7 @@ def warnings(config: Config) -> Iterator[tuple[Path, str]]:
     for name, upstream in config.upstreams.items():
         if name not in used:
             yield ("upstreams", name), "is not used by any route; remove it, or write a route to it"
-        for index, other in _superfluous([_box(entry) for entry in upstream.accepts or ()]):
+        for index, other in _superfluous([entry.patterns for entry in upstream.accepts or ()]):
             yield (
                 ("upstreams", name, "accepts", index),
                 f"adds nothing: accepts[{other}] already lets in all that it would; remove one of them",
@@ -99,19 +99,12 @@ def _is_never_accepted(config: Config, route: Route) -> bool:
     entries = config.upstreams[route.to].accepts if route.to is not None else None
     if entries is None:
         return False
-    arriving = dict(_box(route.match))
+    arriving = route.match.patterns
     if route.stream is not None:
         arriving.pop("stream", None)
         if not route.stream.placeholders:
             arriving["stream"] = Pattern.parse([route.stream.source])
-    return all(_boxes_disjoint(arriving, _box(entry)) for entry in entries)
-
-
-def _box(match: Match) -> Box:
-    box = {f"labels.{name}": pattern for name, pattern in match.labels.items()}
-    box |= {f"event.{path}": pattern for path, pattern in match.event.items()}
-    found = {"stream": match.stream, "schema": match.schema_}
-    return box | {key: pattern for key, pattern in found.items() if pattern is not None}
+    return all(_boxes_disjoint(arriving, entry.patterns) for entry in entries)
 
 
 def _box_covers(wide: Box, narrow: Box) -> bool:

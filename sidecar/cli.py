@@ -6,6 +6,7 @@ import enum
 import json
 import sys
 from collections.abc import Mapping
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -18,6 +19,14 @@ from sidecar.spoolcli import spool as spool_commands
 if TYPE_CHECKING:
     from sidecar.config import Config
     from sidecar.event import Event
+
+
+class Form(StrEnum):
+    """How a table is written."""
+
+    TEXT = "text"
+    MARKDOWN = "markdown"
+
 
 app = typer.Typer(
     name="eventgate-sidecar",
@@ -173,6 +182,38 @@ def explain(
     else:
         print(in_text(found), end="")
     if found["refused"]:
+        raise typer.Exit(1)
+
+
+@app.command()
+def diff(
+    old: Annotated[Path, typer.Argument(help="The configuration as it was.", metavar="OLD")],
+    new: Annotated[Path, typer.Argument(help="The configuration as it will be.", metavar="NEW")],
+    streams: Annotated[
+        Path | None,
+        typer.Option(help="More streams to compare: a name in each line, and after it its schema.", metavar="FILE"),
+    ] = None,
+    form: Annotated[Form, typer.Option("--format", help="How to write it.")] = Form.TEXT,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what an edit changes: which streams go another way, from which pods.
+
+    Exit status: 0 where nothing starts writing to production and nothing stops being delivered; 1 where something
+    does; 2 where a file cannot be used.
+    """
+    from sidecar.diff import diff as compare
+    from sidecar.diff import streams_in
+    from sidecar.diffreport import as_data, in_markdown, in_text
+    from sidecar.routesfile import read_config, read_text
+
+    with _Complaints():
+        more = streams_in(read_text(streams), str(streams)) if streams else []
+        found = compare(read_config(old), read_config(new), more)
+    if as_json:
+        _print_json(as_data(found))
+    else:
+        print(in_markdown(found) if form is Form.MARKDOWN else in_text(found), end="")
+    if found.marked:
         raise typer.Exit(1)
 
 

@@ -144,6 +144,13 @@ class Match(Section):
     event: dict[Text, PatternField] = {}
     """Dotted path in the event → the scalar there, as text (`true`, `42`, a string without its quotes)."""
 
+    @property
+    def patterns(self) -> dict[str, Pattern]:
+        """Every pattern by its key, as messages call it: `labels.env`, `stream`, `event.page.page_id`."""
+        found = {f"labels.{name}": pattern for name, pattern in self.labels.items()}
+        found |= {key: each for key, each in (("stream", self.stream), ("schema", self.schema_)) if each is not None}
+        return found | {f"event.{path}": pattern for path, pattern in self.event.items()}
+
 
 class Tls(Section):
     """How an https endpoint proves who it is."""

@@ -32,7 +32,7 @@ WRONG_TEST = """\
     expect: {stream: other, route: rename}
 """
 ENDPOINTS = [f"https://staging.svc.{datacenter}.wmnet:4492/v1/events" for datacenter in ("eqiad", "codfw")]
-COMMANDS = ("serve", "check", "explain", "probe", "demo")
+COMMANDS = ("serve", "check", "explain", "diff", "probe", "demo")
 
 
 @pytest.fixture
@@ -258,6 +258,35 @@ def test_explain_refuses_what_is_no_event(routes: Path) -> None:
     """Half an event is status 2, not a traceback."""
     result = run("explain", "--routes", routes, "--event", "-", given='{"meta"')
     assert (result.exit_code, result.stderr.startswith("eventgate-sidecar: ")) == (2, True)
+
+
+# --- diff ---
+
+
+def test_diff_marks_what_must_not_be_overlooked(routes: Path, tmp_path: Path) -> None:
+    """Status 1 where a stream stops being delivered, in each form; 0 where nothing is marked."""
+    new = tmp_path / "new.yaml"
+    new.write_text(ROUTES.replace("stream: links}, to: staging", "stream: links}, reject: no more"))
+    text = run("diff", routes, new)
+    assert (text.exit_code, text.stdout.splitlines()[-1]) == (1, "3 streams from 2 kinds of pods: 1 change, 1 marked")
+    markdown = run("diff", routes, new, "--format", "markdown")
+    assert (
+        markdown.exit_code,
+        "| env=staging | links | staging | refused | is no longer delivered |" in markdown.stdout,
+    ) == (1, True)
+    as_json = run("diff", "--json", routes, new)
+    assert (as_json.exit_code, json.loads(as_json.stdout)["marked"]) == (1, 1)
+    assert run("diff", new, routes).exit_code == 0
+
+
+def test_diff_takes_more_streams(routes: Path, tmp_path: Path) -> None:
+    """A list of streams that the files do not name is compared, too; a list that is none is status 2."""
+    (tmp_path / "streams.txt").write_text("other\n")
+    (tmp_path / "none.txt").write_text("other than these\n")
+    more = run("diff", routes, routes, "--streams", tmp_path / "streams.txt")
+    assert (more.exit_code, more.stdout) == (0, "4 streams from 2 kinds of pods: every one goes the same way\n")
+    none = run("diff", routes, routes, "--streams", tmp_path / "none.txt")
+    assert (none.exit_code, none.stderr.startswith(f"eventgate-sidecar: {tmp_path}/none.txt:1: ")) == (2, True)
 
 
 # --- labels ---

@@ -53,7 +53,9 @@ def test_the_way_of_a_stream(env: str, stream: str, schema: str | None, way: Way
 def test_what_accepts_asks_for_may_be_open_too() -> None:
     """Where only the upstream looks at the schema, the way depends on it as well."""
     text = ROUTES.replace('schema: "/score/*"}, to', "stream: score_a}, to")
-    assert way_of(Router(read(text), {"env": "staging"}), event_of("test")).depends_on == "schema"
+    router = Router(read(text), {"env": "staging"})
+    assert way_of(router, event_of("test")).depends_on == "schema"
+    assert way_of(router, event_of("score_a")).depends_on == "schema"  # it arrives as `test`
 
 
 def test_topics_are_prefix_and_name() -> None:

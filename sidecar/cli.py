@@ -247,6 +247,17 @@ def probe(
 
 
 @app.command()
+def schema() -> None:
+    """Print the JSON Schema of routes.yaml, by which an editor completes and underlines.
+
+    Exit status: 0 always.
+    """
+    from sidecar.schema import json_schema
+
+    _print_json(json_schema())
+
+
+@app.command()
 def demo(
     keep: Annotated[bool, typer.Option("--keep", help="Leave everything running for curl; Ctrl-C ends it.")] = False,
     as_json: JsonOption = False,
@@ -322,7 +333,7 @@ def _event(stream: str | None, file: Path | None) -> Event:
 
 
 def _print_json(value: object) -> None:
-    print(json.dumps(value, indent=2))
+    print(json.dumps(value, indent=2, ensure_ascii=False))
 
 
 def _count(number: int, noun: str) -> str:

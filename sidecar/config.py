@@ -7,7 +7,7 @@ where it does not, is in `loader`.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -16,11 +16,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic_core import CoreSchema, core_schema
 
 from sidecar.pattern import Pattern
-from sidecar.template import Template
+from sidecar.template import STREAM_NAME, Template
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")
-_SIZE = re.compile(r"(\d{1,9})(B|KiB|MiB)")
+_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h)")
+_SIZE = re.compile(r"([0-9]{1,9})(B|KiB|MiB)")
 _TOPIC_PREFIX = re.compile(r"[A-Za-z0-9._-]{1,40}")
 _BYTES = {"B": 1, "KiB": 1024, "MiB": 1024 * 1024}
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
@@ -49,6 +49,11 @@ def duration(value: object) -> float:
     return seconds
 
 
+def in_duration_words(seconds: float) -> str:
+    """Write seconds as `duration` reads them."""
+    return f"{seconds:g}s" if seconds >= 1 else f"{seconds * 1000:g}ms"
+
+
 def _count(value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 1000:
         raise ValueError(f"is {shown(value)}; write a whole number from 1 to 1000")
@@ -68,12 +73,24 @@ def size_in_bytes(value: object) -> int:
     return int(found[1]) * _BYTES[found[2]]
 
 
+def in_size_words(size: int) -> str:
+    """Write bytes as `size_in_bytes` reads them."""
+    unit = next(unit for unit in ("MiB", "KiB", "B") if size % _BYTES[unit] == 0)
+    return f"{size // _BYTES[unit]}{unit}"
+
+
 def _name(value: object) -> str:
     if not isinstance(value, str) or not NAME.fullmatch(value):
         raise ValueError(
             f"is {shown(value)}; a name has up to 63 letters, digits, dots, dashes and underscores, "
             "and starts with a letter or digit (quote it if it is a number)"
         )
+    return value
+
+
+def _version(value: object) -> int:
+    if type(value) is not int or value != 1:
+        raise ValueError(f"is {shown(value)}{' in quotes' if value == '1' else ''}; allowed: 1")
     return value
 
 
@@ -100,30 +117,76 @@ def _url(value: object) -> str:
         raise ValueError(f"is {text!r}; write it whole, as https://host:4492/v1/events")
     if not parts.path.strip("/"):
         raise ValueError(f"is {text!r}, which has no path; EventGate takes events at /v1/events")
-    if parts.query or parts.fragment or parts.username or re.search(r"[{}\s]", text.replace("{datacenter}", "")):
+    if parts.query or parts.fragment or "@" in parts.netloc or re.search(r"[{}\s]", text.replace("{datacenter}", "")):
         raise ValueError(f"is {text!r}; a query, a fragment, a user or spaces have no place here")
     return text
 
 
-@dataclass(frozen=True)
-class _ReadBy:
-    """Lets a function of ours read a field, so that the words of a refusal are ours too."""
+@dataclass(frozen=True, eq=False)
+class Form:
+    """How a value is written: a function of ours reads it, so that the words of a refusal are ours too."""
 
     read: Callable[[object], Any]
+    schema: Mapping[str, Any]
+    """The same as JSON Schema, for editors."""
 
     def __get_pydantic_core_schema__(self, _source: Any, _handler: Any) -> CoreSchema:
         return core_schema.no_info_plain_validator_function(self.read)
 
 
-Duration = Annotated[float, _ReadBy(duration)]
-Count = Annotated[int, _ReadBy(_count)]
-Size = Annotated[int, _ReadBy(size_in_bytes)]
-Name = Annotated[str, _ReadBy(_name)]
-Text = Annotated[str, _ReadBy(_text)]
-TopicPrefix = Annotated[str, _ReadBy(_topic_prefix)]
-Url = Annotated[str, _ReadBy(_url)]
-PatternField = Annotated[Pattern, _ReadBy(Pattern.parse)]
-TemplateField = Annotated[Template, _ReadBy(Template.parse)]
+def _written(pattern: str, *examples: str) -> dict[str, Any]:
+    return {"type": "string", "pattern": f"^(?:{pattern})$", "examples": list(examples)}
+
+
+_IN_URL = r"(?:[^\s{}?#]|\{datacenter\})"
+_HOST = r"(?:[^\s{}?#@/:]|\{datacenter\})(?:[^\s{}?#@/]|\{datacenter\})*"
+_IN_NAME = r"(?:[A-Za-z0-9._-]|\{[^{}]*\})"
+_PATTERN = {"type": "string", "minLength": 1}
+
+Version = Annotated[int, Form(_version, {"enum": [1]})]
+Duration = Annotated[float, Form(duration, _written(rf"(?=.*[1-9]){_DURATION.pattern}", "500ms", "1.5s", "5m"))]
+Count = Annotated[int, Form(_count, {"type": "integer", "minimum": 1, "maximum": 1000})]
+Size = Annotated[int, Form(size_in_bytes, _written(rf"(?=.*[1-9]){_SIZE.pattern}", "64KiB", "1MiB"))]
+Name = Annotated[str, Form(_name, _written(NAME.pattern, "production"))]
+Text = Annotated[str, Form(_text, {"type": "string", "pattern": r"\S"})]
+TopicPrefix = Annotated[str, Form(_topic_prefix, _written(_TOPIC_PREFIX.pattern, "eqiad.", "staging."))]
+Url = Annotated[
+    str,
+    Form(
+        _url,
+        _written(
+            rf"[Hh][Tt][Tt][Pp][Ss]?://{_HOST}(?=/+[^/]){_IN_URL}*",
+            "https://eventgate-main.discovery.wmnet:4492/v1/events",
+            "https://staging.svc.{datacenter}.wmnet:4492/v1/events",
+        ),
+    ),
+]
+PatternField = Annotated[
+    Pattern,
+    Form(
+        Pattern.parse,
+        {
+            "anyOf": [_PATTERN, {"type": "array", "items": _PATTERN, "minItems": 1}],
+            "examples": ["mediawiki.revision-score-test", "mediawiki.revision_score_*", "/^mediawiki\\.(.*)_score/"],
+        },
+    ),
+]
+TemplateField = Annotated[
+    Template,
+    Form(
+        Template.parse,
+        _written(
+            rf"(?:[A-Za-z0-9]|\{{[^{{}}]*\}}){_IN_NAME}{{0,199}}",
+            *("mediawiki.revision-score-test", "{stream}.test", "score.{labels.isvc}", "score.{1}"),
+        ),
+    ),
+]
+
+
+# Of these three the loader says more, together with what else is wrong.
+Percent = Annotated[int, Form(_count, {"type": "integer", "minimum": 1, "maximum": 100})]
+StreamName = Annotated[str, Form(_text, _written(STREAM_NAME.pattern, "mediawiki.revision-score-test"))]
+UrlPath = Annotated[str, Form(_text, _written(r"/.*", "/_info"))]
 
 
 class Section(BaseModel):
@@ -175,7 +238,7 @@ class Timeouts(Section):
 class HealthCheck(Section):
     """Our periodic request to each address of an endpoint."""
 
-    path: Text = "/_info"
+    path: UrlPath = "/_info"
     """What is fetched; never `/v1/_test/events`, which produces an event."""
     interval: Duration = 5.0
     """Between two checks, ±20 %; skipped while POSTs are answered, 1 s while a streak is deciding."""
@@ -192,13 +255,16 @@ class Outlier(Section):
 
     consecutive: Count = 3
     """Failures in a row."""
-    percent: Count = 50
+    percent: Percent = 50
     """Or this share of the POSTs within `window`, if there were `requests` at least."""
     requests: Count = 10
+    """For `percent` there must be at least so many."""
     window: Duration = 30.0
+    """How far back `percent` looks."""
     ejection: Duration = 5.0
     """How long the first ejection lasts; each one in a row twice as long, ±25 %."""
     max_ejection: Duration = 60.0
+    """No ejection lasts longer than this."""
 
 
 class Coalesce(Section):
@@ -251,6 +317,7 @@ class Route(Section):
     """One rule; the first whose `match` fits takes the event."""
 
     name: Name
+    """Shown by `explain`, in answers and in the log; each only once."""
     match: Match = Match()
     to: Name | None = None
     """The upstream that gets it."""
@@ -269,24 +336,35 @@ class Expect(Section):
     """What a test says must become of its event; only the keys given are compared."""
 
     upstream: Name | None = None
-    stream: Text | None = None
+    """The upstream that gets it."""
+    stream: StreamName | None = None
+    """The name of its stream when it is sent."""
     route: Name | None = None
+    """The route that takes it."""
     refused: bool | None = None
+    """`true`: it is refused; `false`: it is sent."""
 
 
 class Test(Section):
     """An example in the file itself; `check` runs it."""
 
     name: Text
+    """What it promises."""
     labels: dict[Name, Text] = {}
+    """What the pod of this example is."""
     event: dict[Text, Any]
+    """The event, as much of it as routes look at."""
     expect: Expect
 
 
 class Config(Section):
     """The whole of `routes.yaml`."""
 
-    version: Literal[1]
+    version: Version
+    """Always 1."""
     upstreams: dict[Name, Upstream] = Field(min_length=1)
+    """The EventGate services, by names of your own; at least one."""
     routes: list[Route] = Field(min_length=1)
+    """Tried from the top; the first whose `match` fits takes the event."""
     tests: list[Test] = []
+    """Examples that must stay true; `check` runs them."""

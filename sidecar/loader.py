@@ -128,8 +128,7 @@ def _in_words(details: Mapping[str, Any]) -> tuple[Path, str]:
     if kind == "literal_error":
         expected = details["ctx"]["expected"].replace("'", "")
         allowed = re.split(r", | or ", expected)
-        quoted = str(details["input"]) in allowed  # `version: "1"`
-        guess = " in quotes" if quoted else _nearest(str(details["input"]), allowed)
+        guess = _nearest(str(details["input"]), allowed)
         return path, f"is {shown(details['input'])}{guess}; allowed: {expected}"
     if kind == "too_short":
         return path, "is empty; it needs at least one entry"

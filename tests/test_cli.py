@@ -12,6 +12,7 @@ from typer.testing import CliRunner, Result
 from sidecar import __version__
 from sidecar.cli import app
 
+ROOT = Path(__file__).parent.parent
 ROUTES = """\
 version: 1
 upstreams:
@@ -32,7 +33,7 @@ WRONG_TEST = """\
     expect: {stream: other, route: rename}
 """
 ENDPOINTS = [f"https://staging.svc.{datacenter}.wmnet:4492/v1/events" for datacenter in ("eqiad", "codfw")]
-COMMANDS = ("serve", "check", "explain", "diff", "probe", "demo")
+COMMANDS = ("serve", "check", "explain", "diff", "probe", "schema", "demo")
 
 
 @pytest.fixture
@@ -287,6 +288,15 @@ def test_diff_takes_more_streams(routes: Path, tmp_path: Path) -> None:
     assert (more.exit_code, more.stdout) == (0, "4 streams from 2 kinds of pods: every one goes the same way\n")
     none = run("diff", routes, routes, "--streams", tmp_path / "none.txt")
     assert (none.exit_code, none.stderr.startswith(f"eventgate-sidecar: {tmp_path}/none.txt:1: ")) == (2, True)
+
+
+# --- schema ---
+
+
+def test_schema_prints_the_file_that_editors_read() -> None:
+    """As it lies beside `routes.yaml`, byte for byte."""
+    result = run("schema")
+    assert (result.exit_code, result.stdout) == (0, (ROOT / "routes.schema.json").read_text(encoding="utf-8"))
 
 
 # --- labels ---

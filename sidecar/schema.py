@@ -1,0 +1,147 @@
+"""What `routes.yaml` may hold, as a JSON Schema: editors complete and underline by it.
+
+It is made from `config`: the fields, how each is written, and the words below each. What JSON Schema cannot say,
+such as that an upstream of this name exists, is left to `check`.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import types
+import typing
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Literal
+
+from pydantic.fields import FieldInfo
+
+from sidecar import config
+from sidecar.config import Form, Section, in_duration_words, in_size_words
+
+Schema = dict[str, Any]
+
+_TEXT = {"type": "string"}
+EXTRAS: Mapping[str, Schema] = {
+    "Config": {"properties": {"upstreams": {"minProperties": 1}, "routes": {"minItems": 1}}},
+    "Upstream": {
+        "properties": {"datacenters": {"uniqueItems": True}, "accepts": {"minItems": 1}},
+        "examples": [
+            {"url": "https://staging.svc.{datacenter}.wmnet:4492/v1/events", "datacenters": ["eqiad", "codfw"]},
+        ],
+    },
+    "Match": {"examples": [{"labels": {"env": "staging"}, "stream": "mediawiki.revision_score_*"}]},
+    "Route": {
+        "oneOf": [
+            {"required": ["to"], "properties": {"to": _TEXT, "reject": {"type": "null"}}},
+            {
+                "required": ["reject"],
+                "properties": {"reject": _TEXT, "to": {"type": "null"}, "stream": {"type": "null"}},
+            },
+        ],
+        "examples": [
+            {"name": "staging", "match": {"labels": {"env": "staging"}}, "to": "staging"},
+            {"name": "no-tags", "match": {"stream": "*_tags_*"}, "reject": "tags would change the live search index"},
+        ],
+    },
+    "Expect": {"minProperties": 1, "examples": [{"upstream": "staging"}, {"refused": True}]},
+    "Test": {
+        "examples": [
+            {
+                "name": "a staging score goes to the testing stream",
+                "labels": {"env": "staging"},
+                "event": {"meta": {"stream": "mediawiki.revision_score_damaging"}},
+                "expect": {"upstream": "production", "stream": "mediawiki.revision-score-test"},
+            }
+        ]
+    },
+}
+"""What the fields of a section do not say."""
+
+
+def json_schema() -> Schema:
+    """Return the schema, as draft 7 has it: that is what editors know best."""
+    words = dict(_descriptions())
+    sections = {each.__name__: _section(each, words) for each in Section.__subclasses__()}
+    top = sections.pop("Config")
+    return {
+        "$schema": "http://json-schema.org/draft-07/schema#",
+        "title": "routes.yaml of eventgate-sidecar",
+        **top,
+        "definitions": sections,
+    }
+
+
+def _section(section: type[Section], words: Mapping[tuple[str, str], str]) -> Schema:
+    hints = typing.get_type_hints(section, include_extras=True)
+    extras = EXTRAS.get(section.__name__, {})
+    properties = {}
+    for key, field in section.model_fields.items():
+        kind = field.annotation.__name__ if isinstance(field.annotation, type) else ""
+        described = {"description": words.get((section.__name__, key)) or words[kind, ""]}
+        of_kind = {**_of(hints[key]), **extras.get("properties", {}).get(field.alias or key, {})}
+        default = _default(field, hints[key])
+        if "$ref" in of_kind:  # draft 7 heeds nothing beside a reference
+            of_kind = {"allOf": [of_kind]}
+        properties[field.alias or key] = {**described, **of_kind, **default}
+    required = [field.alias or key for key, field in section.model_fields.items() if field.is_required()]
+    rest = {key: value for key, value in extras.items() if key != "properties"}
+    description = {"description": words[section.__name__, ""]}
+    closed = {"type": "object", "additionalProperties": False, "properties": properties}
+    return {**description, **closed, **({"required": required} if required else {}), **rest}
+
+
+def _of(hint: Any) -> Schema:
+    """Return the schema of a type, as a field is annotated with it."""
+    arguments = typing.get_args(hint)
+    for form in getattr(hint, "__metadata__", ()):
+        if isinstance(form, Form):
+            return dict(form.schema)
+        if isinstance(form, FieldInfo):
+            return _of(arguments[0])
+    origin = typing.get_origin(hint)
+    if origin in COMPOSED:
+        return COMPOSED[origin](*arguments)
+    if isinstance(hint, type) and issubclass(hint, Section):
+        return {"$ref": f"#/definitions/{hint.__name__}"}
+    return {bool: {"type": "boolean"}, types.NoneType: {"type": "null"}, Any: {}}[hint]
+
+
+def _mapping(keys: Any, values: Any) -> Schema:
+    return {"type": "object", "propertyNames": {"pattern": _of(keys)["pattern"]}, "additionalProperties": _of(values)}
+
+
+def _either(*hints: Any) -> Schema:
+    return {"anyOf": [_of(each) for each in hints]}
+
+
+COMPOSED: Mapping[Any, Callable[..., Schema]] = {
+    list: lambda items: {"type": "array", "items": _of(items)},
+    dict: _mapping,
+    Literal: lambda *values: {"enum": list(values)},
+    types.UnionType: _either,
+    typing.Union: _either,
+}
+"""How a type that is made of others becomes a schema."""
+
+
+def _default(field: FieldInfo, hint: Any) -> Schema:
+    value = field.default
+    if field.is_required() or value is None or isinstance(value, (Section, list, dict)):
+        return {}
+    if hint == config.Duration:
+        return {"default": in_duration_words(value)}
+    return {"default": in_size_words(value) if hint == config.Size else value}
+
+
+def _descriptions() -> Iterator[tuple[tuple[str, str], str]]:
+    """Yield the words below each field of each section, and those of the section itself under an empty name."""
+    for node in ast.parse(inspect.getsource(config)).body:
+        if isinstance(node, ast.ClassDef):
+            yield (node.name, ""), " ".join((ast.get_docstring(node) or "").split())
+            for field, words in zip(node.body, node.body[1:], strict=False):
+                if (
+                    isinstance(field, ast.AnnAssign)
+                    and isinstance(field.target, ast.Name)
+                    and isinstance(words, ast.Expr)
+                ):
+                    yield (node.name, field.target.id), " ".join(str(ast.literal_eval(words.value)).split())

@@ -28,6 +28,13 @@ class Form(StrEnum):
     MARKDOWN = "markdown"
 
 
+class Markup(StrEnum):
+    """How a table for a page is written."""
+
+    MARKDOWN = "markdown"
+    WIKITEXT = "wikitext"
+
+
 app = typer.Typer(
     name="eventgate-sidecar",
     help="A local proxy for EventGate: model servers POST events to localhost, routes.yaml decides where they go.",
@@ -244,6 +251,27 @@ def probe(
         show(found, Console())
     if not all_reachable(found):
         raise typer.Exit(1)
+
+
+@app.command()
+def streams(
+    file: Annotated[Path, typer.Argument(help="The configuration to show.", metavar="FILE")] = Path("routes.yaml"),
+    form: Annotated[Markup, typer.Option("--format", help="How to write it.")] = Markup.MARKDOWN,
+    as_json: JsonOption = False,
+) -> None:
+    """Show the streams of a routes.yaml: who writes them, and where they are found in Kafka.
+
+    Exit status: 0 where it is shown; 2 where the file cannot be used.
+    """
+    from sidecar.routesfile import read_config
+    from sidecar.streams import as_data, in_markdown, in_wikitext, streams_of
+
+    with _Complaints():
+        found = streams_of(read_config(file))
+    if as_json:
+        _print_json(as_data(found))
+    else:
+        print(in_wikitext(found) if form is Markup.WIKITEXT else in_markdown(found), end="")
 
 
 @app.command()

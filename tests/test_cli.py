@@ -33,7 +33,7 @@ WRONG_TEST = """\
     expect: {stream: other, route: rename}
 """
 ENDPOINTS = [f"https://staging.svc.{datacenter}.wmnet:4492/v1/events" for datacenter in ("eqiad", "codfw")]
-COMMANDS = ("serve", "check", "explain", "diff", "probe", "schema", "demo")
+COMMANDS = ("serve", "check", "explain", "diff", "probe", "streams", "schema", "demo")
 
 
 @pytest.fixture
@@ -288,6 +288,24 @@ def test_diff_takes_more_streams(routes: Path, tmp_path: Path) -> None:
     assert (more.exit_code, more.stdout) == (0, "4 streams from 2 kinds of pods: every one goes the same way\n")
     none = run("diff", routes, routes, "--streams", tmp_path / "none.txt")
     assert (none.exit_code, none.stderr.startswith(f"eventgate-sidecar: {tmp_path}/none.txt:1: ")) == (2, True)
+
+
+# --- streams ---
+
+
+def test_streams_shows_a_table_in_each_form(routes: Path) -> None:
+    """Markdown unless wikitext or JSON is asked for."""
+    markdown = run("streams", routes)
+    assert (markdown.exit_code, markdown.stdout.splitlines()[2]) == (
+        0,
+        "| `score` |  |  | staging EventGate, `score-test` |",
+    )
+    assert run("streams", routes, "--format", "wikitext").stdout.startswith('{| class="wikitable sortable"\n')
+    assert [each["stream"] for each in json.loads(run("streams", "--json", routes).stdout)] == [
+        "score",
+        "score-test",
+        "links",
+    ]
 
 
 # --- schema ---

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import re
 import shlex
-from collections.abc import Iterator
+import textwrap
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from sidecar.cli import app
 from sidecar.config import Section, duration
 from sidecar.results import MIXED, Outcome
 from sidecar.routetests import failures
+from sidecar.streams import Stream, in_markdown, in_wikitext, streams_of
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
@@ -55,7 +57,9 @@ COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
 def blocks(language: str) -> Iterator[Any]:
     """Yield every fenced block in this language on every page."""
     for page in PAGES:
-        for block in re.findall(rf"^```{language}\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL):
+        fence = rf"^ *```{language}\n(.*?)^ *```"
+        for indented in re.findall(fence, page.read_text(), re.MULTILINE | re.DOTALL):
+            block = textwrap.dedent(indented)
             first = block.splitlines()[0]
             yield pytest.param(block, id=f"{page.stem}: {first}")
 
@@ -123,6 +127,15 @@ def test_yaml_that_is_shown_is_accepted(block: str) -> None:
         upstreams = {**REST["upstreams"], **part.get("upstreams", {})}
         block = yaml.safe_dump({**REST, **part, "upstreams": upstreams})
     assert list(failures(loader.read(block))) == []
+
+
+@pytest.mark.parametrize(("form", "show"), [("md", in_markdown), ("wikitext", in_wikitext)], ids=["md", "wikitext"])
+def test_the_page_of_streams_has_the_table_of_the_shipped_file(
+    form: str, show: Callable[[Sequence[Stream]], str]
+) -> None:
+    """`make docs` wrote both pages after the last change of `routes.yaml`."""
+    shipped = loader.read((ROOT / "routes.yaml").read_text(encoding="utf-8"))
+    assert show(streams_of(shipped)) in (ROOT / "docs" / f"streams.{form}").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)

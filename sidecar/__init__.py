@@ -10,7 +10,8 @@ server, `coalescer` lets events travel together, `delivery` sends each group of 
 one retry loop, `eventgate` speaks HTTP outward over `connection`, and `resolver` DNS, `monitor` keeps watch with
 `healthcheck`, `spool` keeps events on disk (`groupcommit` writes them, `spooldir` owns the directory, `spoolfile` is
 the database), `keeping` decides what goes there, `replay` sends them again and `spooling` runs all that, `telemetry`
-logs and counts, `routesfile` reads the file, `runtime` builds it all once.
+logs and counts, `routesfile` reads the file, `reload` takes it anew while events flow, a `generation` is all that
+depends on it, `inquiry` tells (and `ask` asks) what is true now, `runtime` builds it all once.
 
 Imports run one way only. `make check` enforces that, and the purity of the core, by the contracts at the end
 of `pyproject.toml`.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from urllib.parse import parse_qs
 
@@ -154,9 +154,9 @@ def _of_error(error: RequestError, request: EventsRequest) -> Answer:
     return of_error(error, "POST", request.target.decode("latin-1"))
 
 
-def make_intake_app() -> Starlette:
-    """Return what the producers' listener answers beside events: so far, that there is nothing else."""
-    return Starlette(exception_handlers={404: _not_found})
+def make_intake_app(routes: Sequence[Route] = ()) -> Starlette:
+    """Return what the producers' listener answers beside events: `routes`, and that there is nothing else."""
+    return Starlette(routes=routes, exception_handlers={404: _not_found, 405: _not_found})
 
 
 def make_admin_app(telemetry: Telemetry, ready: Callable[[], bool]) -> Starlette:

@@ -17,7 +17,6 @@ from sidecar.errors import ConfigError, RequestError, SettingError
 from sidecar.spoolcli import spool as spool_commands
 
 if TYPE_CHECKING:
-    from sidecar.config import Config
     from sidecar.event import Event
 
 
@@ -59,6 +58,14 @@ LabelOption = Annotated[
     ),
 ]
 LabelsVariable = Annotated[str, typer.Option(envvar="SIDECAR_LABELS", hidden=True)]
+LastGoodOption = Annotated[
+    Path | None,
+    typer.Option(
+        envvar="SIDECAR_LAST_GOOD",
+        help="Keep the last good configuration here, to start with where routes.yaml is broken.",
+        metavar="FILE",
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 
 
@@ -112,8 +119,9 @@ def serve(
             help="What to do with events that are left in the spool: print writes them to standard output, too.",
         ),
     ] = OnExit.KEEP,
+    last_good: LastGoodOption = None,
 ) -> None:
-    """Run the sidecar until SIGTERM or SIGINT.
+    """Run the sidecar until SIGTERM or SIGINT; SIGHUP loads routes.yaml now.
 
     Exit status: 0 after a signal; 2 where routes.yaml or a setting is wrong, with every problem on standard error.
     """
@@ -132,6 +140,7 @@ def serve(
             _seconds(drain),
             spool=spool,
             prints_what_is_left=on_exit is OnExit.PRINT,
+            last_good=last_good,
         )
         prepare_process()
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -170,24 +179,37 @@ def explain(
     event: Annotated[
         Path | None, typer.Option(help="A file with one event as JSON; - is standard input.", metavar="FILE")
     ] = None,
+    running: Annotated[
+        bool, typer.Option("--running", help="Ask the sidecar that runs here, and show which address it would try.")
+    ] = False,
+    listen: Annotated[
+        str, typer.Option(envvar="SIDECAR_LISTEN", help="Where that sidecar listens.", metavar="HOST:PORT")
+    ] = "127.0.0.1:8888",
     as_json: JsonOption = False,
 ) -> None:
     """Show which route takes an event, why each earlier one does not, and what becomes of it.
 
+    With --running it is the running sidecar's own configuration and labels that decide.
+
     Exit status: 0 where the event would be sent; 1 where it would be refused; 2 where a file cannot be used.
     """
-    from sidecar.explain import explanation, in_text
+    from sidecar.ask import explained_by
+    from sidecar.explain import explanation, in_text, tried_in_text
     from sidecar.routesfile import read_config
     from sidecar.routing import Router
 
     with _Complaints():
-        config: Config = read_config(routes)
-        router = Router(config, _labels(label, labels_variable))
-        found = explanation(router, _event(stream, event))
+        if running and label:
+            raise SettingError("a running sidecar has its own labels; leave --label or --running out")
+        if running:
+            found = explained_by(listen, _event(stream, event))
+        else:
+            router = Router(read_config(routes), _labels(label, labels_variable))
+            found = explanation(router, _event(stream, event))
     if as_json:
         _print_json(found)
     else:
-        print(in_text(found), end="")
+        print(in_text(found) + (tried_in_text(found["tried"]) if running else ""), end="")
     if found["refused"]:
         raise typer.Exit(1)
 

@@ -35,6 +35,16 @@ class Explanation(TypedDict):
     endpoints: list[str]
 
 
+class Tried(TypedDict):
+    """An address of the upstream, as a running sidecar sees it now."""
+
+    endpoint: str
+    address: str
+    state: str
+    place: int | None
+    """1 for the one that gets the next event; None where it gets none."""
+
+
 def explanation(router: Router, event: Event) -> Explanation:
     """Return which route takes `event`, why each earlier one does not, and where it goes."""
     steps, decision = router.explain(event)
@@ -71,6 +81,16 @@ def in_text(found: Explanation) -> str:
         lines += _marked(found["accepts"])
         lines += [f"  topic {topic}" for topic in found["topics"]]
         lines += [f"  {url}" for url in found["endpoints"]]
+    return "\n".join(lines) + "\n"
+
+
+def tried_in_text(tried: Sequence[Tried]) -> str:
+    """Return the addresses in the order in which they would be tried now."""
+    lines = ["tried now:" if tried else "no address is known now"]
+    lines += [
+        f"  {'–' if each['place'] is None else each['place']} {each['endpoint']} {each['address']}: {each['state']}"
+        for each in tried
+    ]
     return "\n".join(lines) + "\n"
 
 

@@ -6,7 +6,7 @@ and its own tests are run (`routetests`). All that is wrong comes at once, each 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from sidecar import audit
@@ -14,6 +14,7 @@ from sidecar.config import Config
 from sidecar.errors import ConfigError, Problem
 from sidecar.loader import load
 from sidecar.routetests import failures
+from sidecar.routing import Router
 from sidecar.yamlmarks import Path
 
 
@@ -40,15 +41,24 @@ class Inspection:
         return self.config
 
 
-def inspect(text: str, file: str = "routes.yaml") -> Inspection:
-    """Look at everything in `text`; `file` is its name in messages."""
+def inspect(text: str, file: str = "routes.yaml", labels: Mapping[str, str] | None = None) -> Inspection:
+    """Look at everything in `text`; `file` is its name in messages, `labels` those of the pod that is to use it."""
     try:
         config, source = load(text, file)
     except ConfigError as error:
         return Inspection(None, error.problems, ())
-    problems = source.problems([*audit.mistakes(config), *_failed_tests(config)])
+    missing = _missing_labels(config, labels) if labels is not None else ()
+    problems = source.problems([*audit.mistakes(config), *_failed_tests(config), *missing])
     warnings = source.problems(audit.warnings(config))
     return Inspection(config, tuple(problems), tuple(replace(each, warning=True) for each in warnings))
+
+
+def _missing_labels(config: Config, labels: Mapping[str, str]) -> Iterator[tuple[Path, str]]:
+    for route, label in Router(config, labels).missing_labels:
+        yield (
+            ("routes", config.routes.index(route), "stream"),
+            f"takes a word from label {label}, which this pod does not have; give it with --label {label}=…",
+        )
 
 
 def _failed_tests(config: Config) -> Iterator[tuple[Path, str]]:

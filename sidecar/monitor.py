@@ -29,6 +29,8 @@ class Monitor:
     ) -> None:
         """`look_up` and `check` do the I/O; `jitter` gives numbers from 0 to 1."""
         self._pools = list(pools)
+        self._watches: dict[Pool, list[asyncio.Task[None]]] = {}
+        self._tasks: asyncio.TaskGroup | None = None
         self._look_up = look_up
         self._check = check
         self._telemetry = telemetry
@@ -37,14 +39,44 @@ class Monitor:
 
     async def run(self) -> None:
         """Look up and check until cancelled."""
-        async with asyncio.TaskGroup() as tasks:
+        async with asyncio.TaskGroup() as self._tasks:
             for pool in self._pools:
-                for endpoint in pool.endpoints:
-                    tasks.create_task(self._watch_endpoint(pool, endpoint, tasks))
+                self.watch(pool)
+            await asyncio.Event().wait()
 
     async def ready(self) -> None:
         """Return when the first round is done, or its time is over."""
         await asyncio.gather(*(pool.first_round() for pool in self._pools))
+
+    def watch(self, pool: Pool) -> None:
+        """Watch one more pool, while it runs."""
+        tasks = self._running
+        self._watches[pool] = [
+            tasks.create_task(self._watch_endpoint(pool, endpoint, tasks)) for endpoint in pool.endpoints
+        ]
+
+    def forget(self, pool: Pool, seconds: float) -> None:
+        """Watch a pool for `seconds` more, then let its connections end: what is under way there needs them."""
+        self._running.create_task(self._forget(pool, seconds))
+
+    def close(self) -> None:
+        """Close the connections of every pool that it still watched."""
+        for pool in self._watches:
+            for address in pool.addresses:
+                address.eventgate.close()
+
+    async def _forget(self, pool: Pool, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+        for task in self._watches.pop(pool):
+            task.cancel()
+        for endpoint in pool.endpoints:
+            endpoint.set_addresses(())  # whoever watches one of them lets its connections end
+
+    @property
+    def _running(self) -> asyncio.TaskGroup:
+        if self._tasks is None:
+            raise RuntimeError("pools are watched while the monitor runs")
+        return self._tasks
 
     async def _watch_endpoint(self, pool: Pool, endpoint: Endpoint, tasks: asyncio.TaskGroup) -> None:
         """Look once, as fast as it goes, then keep watching."""

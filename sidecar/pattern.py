@@ -17,7 +17,7 @@ from __future__ import annotations
 import fnmatch
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import re2
@@ -107,7 +107,7 @@ class Pattern:
     """A pattern as written and as compiled; alternatives are tried in the order of the file."""
 
     source: str | tuple[str, ...]
-    matchers: tuple[Matcher, ...]
+    matchers: tuple[Matcher, ...] = field(compare=False)
 
     @classmethod
     def parse(cls, value: object) -> Pattern:

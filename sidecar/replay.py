@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Literal
 
 from sidecar.replaypolicy import MAX_BYTES, MAX_REST_SECONDS, Fate, Pace, backoff, due, fate, reason
@@ -18,6 +18,9 @@ from sidecar.telemetry import Telemetry, Unexpected
 
 Send = Callable[[str, Sequence[Spooled]], Awaitable[Sequence[EventStatus]]]
 """Sends events to an upstream; returns their statuses, in their order."""
+
+Way = tuple[Send, Callable[[str], bool]]
+"""How events are sent to an upstream, and whether its live traffic has to wait already."""
 
 IDLE_SECONDS = 1.0
 """How long to wait where events wait, and none of them may be sent yet."""
@@ -31,16 +34,15 @@ class Replay:
     def __init__(
         self,
         spool: Spool,
-        send: Send,
-        pressing: Callable[[str], bool],
         telemetry: Telemetry,
         jitter: Callable[[], float],
         now: Callable[[], float] = time.time,
     ) -> None:
-        """`pressing` says whether live traffic for an upstream has to wait already; `now` is the wall clock."""
+        """`now` is the wall clock; what is sent where is said by `follow`."""
         self._spool = spool
-        self._send = send
-        self._pressing = pressing
+        self._ways: Mapping[str, Way] = {}
+        self._group: asyncio.TaskGroup | None = None
+        self._running: dict[str, asyncio.Task[None]] = {}
         self._telemetry = telemetry
         self._jitter = jitter
         self._now = now
@@ -48,12 +50,28 @@ class Replay:
         self._last_success: dict[str, float] = {}
         self._stopping = asyncio.Event()
 
-    async def run(self, upstreams: Iterable[str]) -> None:
-        """Send what waits for `upstreams`, until `stop` is called and what is under way has ended."""
+    async def run(self) -> None:
+        """Send what waits for the upstreams, until `stop` is called and what is under way has ended."""
         await self._spool.opened()
-        async with asyncio.TaskGroup() as tasks:
-            for upstream in upstreams:
-                tasks.create_task(self._replay(upstream))
+        async with asyncio.TaskGroup() as self._group:
+            self._begin_and_end()
+
+    def follow(self, upstreams: Iterable[str], send: Send, pressing: Callable[[str], bool]) -> None:
+        """Send what waits for these upstreams from now on, and for no others, by `send`.
+
+        `pressing` says whether live traffic for an upstream has to wait already.
+        """
+        self._ways = dict.fromkeys(upstreams, (send, pressing))
+        if self._group is not None and not self._stopping.is_set():
+            self._begin_and_end()
+
+    def _begin_and_end(self) -> None:
+        """Replay for each upstream there is, and for none that there is no more."""
+        for upstream in self._ways.keys() - self._running.keys():
+            if self._group is not None:
+                self._running[upstream] = self._group.create_task(self._replay(upstream))
+        for upstream in self._running.keys() - self._ways.keys():
+            self._running.pop(upstream).cancel()
 
     def stop(self) -> None:
         """Begin nothing more."""
@@ -93,9 +111,13 @@ class Replay:
 
     async def _let_live_go_first(self, upstream: str) -> None:
         rested = 0.0
-        while self._pressing(upstream) and rested < MAX_REST_SECONDS and not self._stopping.is_set():
+        while self._presses(upstream) and rested < MAX_REST_SECONDS and not self._stopping.is_set():
             await asyncio.sleep(REST_SECONDS)
             rested += REST_SECONDS
+
+    def _presses(self, upstream: str) -> bool:
+        _, pressing = self._ways[upstream]
+        return pressing(upstream)
 
     async def _next_batches(self, upstream: str, pace: Pace) -> list[list[Spooled]]:
         batches = []
@@ -117,7 +139,8 @@ class Replay:
     async def _send_batch(self, upstream: str, events: list[Spooled]) -> bool:
         """Send events and note what became of each; return whether any of them got a verdict."""
         try:
-            ended = list(zip(events, await self._send(upstream, events), strict=True))
+            send, _ = self._ways[upstream]
+            ended = list(zip(events, await send(upstream, events), strict=True))
         except Exception as error:  # noqa: BLE001  a bug of ours must not end the task group, and with it everything
             self._telemetry.emit(Unexpected("replay", f"{type(error).__name__}: {error}"))
             self._spool.release(events)

@@ -7,7 +7,6 @@ from pathlib import Path
 from sidecar import loader
 from sidecar.config import Config
 from sidecar.errors import SettingError
-from sidecar.inspection import inspect
 
 
 def read_text(path: Path) -> str:
@@ -18,7 +17,7 @@ def read_text(path: Path) -> str:
 
     """
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_bytes().decode("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
         raise SettingError(f"cannot read {path}: {reason}") from None
@@ -33,14 +32,3 @@ def read_config(path: Path) -> Config:
 
     """
     return loader.read(read_text(path), str(path))
-
-
-def approved_config(path: Path) -> Config:
-    """Return the configuration in the file, to be used: checked and tested.
-
-    Raises:
-        SettingError: it cannot be read.
-        ConfigError: it is wrong, or one of its tests fails.
-
-    """
-    return inspect(read_text(path), str(path)).approved

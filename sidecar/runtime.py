@@ -6,33 +6,29 @@ import asyncio
 import contextlib
 import functools
 import gc
+import math
 import random
 import resource
 import signal
 import socket
 import time
-import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from sidecar.app import EventsEndpoint, make_admin_app, make_intake_app
-from sidecar.coalescer import Coalescer
-from sidecar.config import Config
-from sidecar.delivery import Delivery
-from sidecar.endpoints import make_pools
+from sidecar.configtelemetry import ConfigLoaded
 from sidecar.errors import SettingError
+from sidecar.generation import Generation
 from sidecar.healthcheck import check
-from sidecar.intake import Intake
+from sidecar.inquiry import inquiry_routes
 from sidecar.monitor import Monitor
+from sidecar.reload import Loaded, Pace, Reloader, begin
 from sidecar.resolver import Resolver
-from sidecar.routesfile import approved_config
-from sidecar.routing import Router
 from sidecar.samples import streams_named_by
 from sidecar.server import bind, make_server
-from sidecar.spool import PUT_SECONDS
 from sidecar.spooling import Spooling
-from sidecar.telemetry import ConfigLoaded, Listening, Stopped, Stopping, Telemetry, let_libraries_log, make_log
+from sidecar.telemetry import Listening, Stopped, Stopping, Telemetry, let_libraries_log, make_log
 
 
 @dataclass(frozen=True)
@@ -51,6 +47,10 @@ class Settings:
     """Directory of the spool; None: there is none."""
     prints_what_is_left: bool = False
     """Whether what is left in the spool is written to standard output at the end."""
+    last_good: Path | None = None
+    """Where the last good configuration is kept."""
+    pace: Pace = field(default_factory=Pace)
+    """How often the configuration is looked at."""
 
 
 class Runtime:
@@ -65,38 +65,30 @@ class Runtime:
 
         """
         self._settings = settings
-        config = approved_config(settings.routes)
-        router = Router(config, settings.labels)
-        for route, label in router.missing_labels:
-            raise SettingError(
-                f"route {route.name} takes a word from label {label}, which this pod does not have; "
-                f"give it with --label {label}=…"
-            )
-        if settings.spool is None:
-            _need_no_spool(config)
-        self.telemetry = Telemetry(set(streams_named_by(config)), make_log())
-        pools = make_pools(config.upstreams)
-        self._monitor = Monitor(pools.values(), Resolver().look_up, check, self.telemetry, random.random)
-        reserve = PUT_SECONDS if settings.spool else 0.0
-        self._delivery = Delivery(pools, self.telemetry, random.random, reserve=reserve)
-        self._coalescer = Coalescer(
-            self._delivery, {name: each.coalesce for name, each in config.upstreams.items()}, self.telemetry
+        beginning = begin(settings.routes, settings.last_good, settings.labels)
+        self.telemetry = Telemetry((), make_log())
+        self._spooling = Spooling(settings.spool, self.telemetry) if settings.spool is not None else None
+        config = beginning.loaded.config
+        self._generation = Generation(config, settings.labels, self.telemetry, spooling=self._spooling)
+        self._monitor = Monitor(
+            self._generation.pools.values(), Resolver().look_up, check, self.telemetry, random.random
         )
-        self._spooling: Spooling | None = None
-        if settings.spool is not None:
-            self._spooling = Spooling(settings.spool, pools, self._coalescer, self.telemetry)
-        deliver = self._spooling.deliver if self._spooling else self._coalescer.deliver
-        intake = Intake(router, deliver, self.telemetry, lambda: str(uuid.uuid4()))
-        self._events = EventsEndpoint(intake, self.telemetry)
-        longest = max(upstream.timeouts.deadline for upstream in config.upstreams.values())
+        self._reloader = Reloader(
+            settings.routes, settings.last_good, settings.labels, beginning, self._apply, self.telemetry, settings.pace
+        )
+        self._events = EventsEndpoint(self._generation.intake, self.telemetry)
         self._ready = False
         servers = [
-            make_server(make_intake_app(), longest + 0.5, taker=self._events),
-            make_server(make_admin_app(self.telemetry, lambda: self._ready), longest + 0.5),
+            make_server(
+                make_intake_app(inquiry_routes(lambda: self._generation, self._reloader.as_data)),
+                self._generation.longest,
+                taker=self._events,
+            ),
+            make_server(make_admin_app(self.telemetry, lambda: self._ready), self._generation.longest),
         ]
         self._servers = list(zip(servers, _bind_all(settings.listen, settings.admin), strict=True))
-        labels = ",".join(f"{name}={value}" for name, value in settings.labels.items())
-        self.telemetry.emit(ConfigLoaded(str(settings.routes), len(config.routes), len(config.upstreams), labels))
+        self._tasks: asyncio.TaskGroup | None = None
+        self._in_force(beginning.loaded)
 
     async def run(self) -> None:
         """Serve until SIGTERM or SIGINT.
@@ -108,12 +100,16 @@ class Runtime:
         told: asyncio.Queue[signal.Signals] = asyncio.Queue()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, functools.partial(told.put_nowait, number))
+        loop.add_signal_handler(signal.SIGHUP, self._reloader.now)
         try:
             async with asyncio.TaskGroup() as tasks:
-                self._delivery.start(tasks)
-                watching = tasks.create_task(self._monitor.run())
+                self._tasks = tasks
+                self._generation.start(tasks)
+                watching = [tasks.create_task(self._monitor.run())]
                 if self._spooling:
+                    self._generation.use_spool()
                     await self._spooling.start(tasks)
+                watching.append(tasks.create_task(self._reloader.run()))
                 serving = [tasks.create_task(server.serve(sockets=[listening])) for server, listening in self._servers]
                 self.telemetry.emit(Listening(*(_address(listening) for _, listening in self._servers)))
                 tasks.create_task(self._become_ready())
@@ -121,10 +117,42 @@ class Runtime:
                 await asyncio.wait(serving)
                 if self._spooling:
                     await self._spooling.end(prints=self._settings.prints_what_is_left)
-                watching.cancel()
+                for each in watching:
+                    each.cancel()
         finally:
-            self._delivery.close()
+            self._monitor.close()
             self.telemetry.emit(Stopped(self._events.in_flight))
+
+    async def _apply(self, loaded: Loaded) -> None:
+        """Put a configuration in force, from one request to the next; the one before ends in its own time.
+
+        Raises:
+            SettingError: a file that it names cannot be read; nothing has changed.
+
+        """
+        if self._tasks is None:
+            raise RuntimeError("a configuration is applied while the sidecar runs")
+        before = self._generation
+        after = Generation(loaded.config, self._settings.labels, self.telemetry, before, self._spooling)
+        after.start(self._tasks)
+        new = after.pools_not_in(before)
+        for pool in new:
+            self._monitor.watch(pool)
+        await asyncio.gather(*(pool.first_round() for pool in new))  # so that no event has to wait for it
+        self._events.intake = after.intake
+        self._generation = after
+        after.use_spool()
+        for pool in before.pools_not_in(after):
+            self._monitor.forget(pool, before.longest)
+        self._in_force(loaded)
+
+    def _in_force(self, loaded: Loaded) -> None:
+        config, labels = loaded.config, self._settings.labels
+        self.telemetry.know_streams(streams_named_by(config))
+        for server, _ in self._servers:
+            server.config.timeout_graceful_shutdown = math.ceil(self._generation.longest)
+        words = ",".join(f"{name}={value}" for name, value in labels.items())
+        self.telemetry.emit(ConfigLoaded(loaded.file, len(config.routes), len(config.upstreams), words, loaded.digest))
 
     async def _become_ready(self) -> None:
         await self._monitor.ready()
@@ -164,19 +192,6 @@ class Runtime:
                     return
             except TimeoutError:
                 continue
-
-
-def _need_no_spool(config: Config) -> None:
-    """Raise SettingError where the configuration asks for what only a spool can do."""
-    wants = [f"route {each.name} has acknowledge: spooled" for each in config.routes if each.acknowledge == "spooled"]
-    wants += [f"route {each.name} has order_by" for each in config.routes if each.order_by]
-    wants += [
-        f"upstream {name} has on_ambiguous: spool"
-        for name, each in config.upstreams.items()
-        if each.on_ambiguous == "spool"
-    ]
-    for want in wants:
-        raise SettingError(f"{want}, and there is no spool; give it a directory with --spool DIR")
 
 
 def _bind_all(*addresses: str) -> list[socket.socket]:

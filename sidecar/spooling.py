@@ -7,7 +7,7 @@ import contextlib
 import random
 import sys
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from sidecar.coalescer import Coalescer
@@ -30,17 +30,31 @@ EMPTY_SECONDS = 0.1
 class Spooling:
     """Everything of a running sidecar that has to do with its spool."""
 
-    def __init__(self, directory: Path, pools: Mapping[str, Pool], coalescer: Coalescer, telemetry: Telemetry) -> None:
+    def __init__(self, directory: Path, telemetry: Telemetry) -> None:
         """Nothing is opened yet."""
-        self._pools = pools
+        self._pools: Mapping[str, Pool] = {}
         self._telemetry = telemetry
         self._spool = Spool(directory, Limits(), telemetry)
-        keeps = {name: pool.config.spool for name, pool in pools.items()}
-        self._keeping = Keeping(coalescer.deliver, self._spool, keeps)
-        self._replay = Replay(self._spool, self._keeping.send, coalescer.pressing, telemetry, random.random)
+        self._replay = Replay(self._spool, telemetry, random.random)
+        self._group: asyncio.TaskGroup | None = None
         self._tasks: list[asyncio.Task[None]] = []
-        self.deliver = self._keeping.deliver
-        """For `intake`."""
+        """Of the spool and of its replay, once they run."""
+        self._watches: list[asyncio.Task[None]] = []
+
+    def keeping(self, pools: Mapping[str, Pool], coalescer: Coalescer) -> Keeping:
+        """Return what stands between an `intake` and this coalescer."""
+        keeps = {name: pool.config.spool for name, pool in pools.items()}
+        return Keeping(coalescer.deliver, self._spool, keeps)
+
+    def follow(self, pools: Mapping[str, Pool], keeping: Keeping, pressing: Callable[[str], bool]) -> None:
+        """Send again to these pools from now on, by `keeping`; `pressing`: see `Replay.follow`.
+
+        Events for an upstream that is gone stay in the spool until there is one of that name again.
+        """
+        self._pools = pools
+        self._replay.follow(pools, keeping.send, pressing)
+        if self._group is not None:
+            self._watch_all(self._group)
 
     @property
     def state(self) -> SpoolState:
@@ -49,9 +63,9 @@ class Spooling:
 
     async def start(self, tasks: asyncio.TaskGroup) -> None:
         """Open it and begin to send what it holds; returns when the order of that is known."""
-        self._tasks = [tasks.create_task(self._spool.run()), tasks.create_task(self._replay.run(self._pools))]
-        for name, pool in self._pools.items():
-            self._tasks += [tasks.create_task(self._watch(name, endpoint.healed)) for endpoint in pool.endpoints]
+        self._tasks = [tasks.create_task(self._spool.run()), tasks.create_task(self._replay.run())]
+        self._group = tasks
+        self._watch_all(tasks)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(OPEN_SECONDS):
                 await self._spool.opened()
@@ -63,9 +77,10 @@ class Spooling:
 
     async def end(self, *, prints: bool) -> None:
         """Send nothing more, say what is left of each stream, and close the file; `prints`: write it out, too."""
-        running, replaying, *watching = self._tasks
+        running, replaying = self._tasks
+        self._group = None
         self._replay.stop()
-        for task in watching:
+        for task in self._watches:
             task.cancel()
         await asyncio.wait([replaying], timeout=END_SECONDS)
         replaying.cancel()
@@ -75,6 +90,15 @@ class Spooling:
         self._spool.close()
         await asyncio.wait([running], timeout=END_SECONDS)
         running.cancel()
+
+    def _watch_all(self, tasks: asyncio.TaskGroup) -> None:
+        for task in self._watches:
+            task.cancel()
+        self._watches = [
+            tasks.create_task(self._watch(name, endpoint.healed))
+            for name, pool in self._pools.items()
+            for endpoint in pool.endpoints
+        ]
 
     async def _watch(self, upstream: str, healed: asyncio.Event) -> None:
         """Have the spool sent at once when an endpoint takes events again."""

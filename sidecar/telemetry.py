@@ -18,20 +18,13 @@ from typing import TextIO
 
 import ecs_logging
 import msgspec
-from prometheus_client import (
-    CollectorRegistry,
-    Counter,
-    Gauge,
-    Histogram,
-    Metric,
-    disable_created_metrics,
-    generate_latest,
-)
-from prometheus_client.metrics_core import CounterMetricFamily, HistogramMetricFamily
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
+from prometheus_client.metrics_core import CounterMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
 from sidecar import __version__
+from sidecar.configtelemetry import ConfigHappening, ConfigLoaded, ConfigMetrics, ConfigNotKept, ConfigRefused
 from sidecar.spooltelemetry import SpoolHappening, SpoolMetrics
 
 disable_created_metrics()  # type: ignore[no-untyped-call]  # a series more for every counter, which nobody reads
@@ -47,15 +40,6 @@ class Listening(msgspec.Struct, frozen=True):
 
     intake: str
     admin: str
-
-
-class ConfigLoaded(msgspec.Struct, frozen=True):
-    """A configuration is in force."""
-
-    file: str
-    routes: int
-    upstreams: int
-    labels: str
 
 
 class Stopping(msgspec.Struct, frozen=True):
@@ -170,7 +154,7 @@ class Unexpected(msgspec.Struct, frozen=True):
 
 Happening = (
     Listening
-    | ConfigLoaded
+    | ConfigHappening
     | Stopping
     | Stopped
     | RequestAnswered
@@ -241,12 +225,13 @@ class Telemetry:
     def __init__(self, streams: Iterable[str], log: logging.Logger) -> None:
         """`streams` are those that get a label of their own."""
         self.registry = CollectorRegistry()
-        self._streams = frozenset(streams)
+        self._streams = set(streams)
         self._log = log
         self._sampled: dict[tuple[object, ...], tuple[float, int]] = {}
         self._counts = _Counts()
         self.registry.register(self._counts)
         self._define_counts_of_endpoints()
+        self._of_config = ConfigMetrics(self.registry)
         self._of_spool = SpoolMetrics(self.registry, self._streams, OTHER_STREAM, self._log_sampled)
         Gauge("eventgate_sidecar_info", "Always 1.", ("version",), registry=self.registry).labels(__version__).set(1)
 
@@ -314,8 +299,11 @@ class Telemetry:
                 self._of_health(happening)
             case Unexpected():
                 self._log_line(logging.ERROR, happening)
-            case Listening() | ConfigLoaded() | Stopping() | Stopped():
+            case Listening() | Stopping() | Stopped():
                 self._log_line(logging.INFO, happening)
+            case ConfigLoaded() | ConfigRefused() | ConfigNotKept():
+                self._of_config.count(happening)
+                self._log_line(happening.level, happening)
             case _:
                 self._of_spool.emit(happening)
 
@@ -345,6 +333,11 @@ class Telemetry:
                 self._failovers.labels(upstream, after).inc()
                 self._log_line(logging.WARNING, happening)
 
+    def know_streams(self, streams: Iterable[str]) -> None:
+        """Give these streams a label of their own from now on, and no others."""
+        self._streams.clear()
+        self._streams.update(streams)
+
     def exposition(self) -> bytes:
         """Return the metrics in Prometheus' text format."""
         return generate_latest(self.registry)
@@ -365,7 +358,8 @@ class Telemetry:
     def _log_line(self, level: int, happening: Happening, untold: int = 0) -> None:
         name = type(happening).__name__
         fields = msgspec.structs.asdict(happening)
-        words = " ".join(f"{key}={_short(value)}" for key, value in fields.items() if value != "")
+        told = " ".join(f"{key}={_short(value)}" for key, value in fields.items() if value != "")
+        words = happening.words if isinstance(happening, ConfigRefused) else told  # as `check` prints them
         more = f" (and {untold} more like it)" if untold else ""
         self._log.log(
             level, "%s: %s%s", _spaced(name), words, more, extra={"event.action": name, "eventgate_sidecar": fields}

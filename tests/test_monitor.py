@@ -276,3 +276,63 @@ async def test_silent_dns_takes_nothing_away() -> None:
         await asyncio.sleep(12.5)
     assert all_healths(pool) == {"10.1.0.1": Health.HEALTHY}
     assert [at for at, _ in names.asked] == pytest.approx([0, 10, 11, 12, 13])
+
+
+# --- pools come and go ---
+
+
+async def test_a_pool_that_comes_later_is_watched_like_the_others() -> None:
+    """It is looked up and checked at once."""
+    names, checks = Names(eqiad=found("10.1.0.1"), esams=found("10.3.0.1")), Checks()
+    first, later = bare_pool("eqiad", "codfw"), bare_pool("esams", "drmrs")
+    monitor = Monitor([first], names.look_up, checks.check, Recorder(), lambda: 0.5, now)
+    async with asyncio.TaskGroup() as tasks:
+        task = tasks.create_task(monitor.run())
+        await monitor.ready()
+        monitor.watch(later)
+        await later.first_round()
+        assert all_healths(later) == {"10.3.0.1": Health.HEALTHY}
+        task.cancel()
+
+
+async def test_a_pool_that_goes_is_watched_until_nothing_needs_it() -> None:
+    """Then its connections end, and nothing more is asked about it; the others stay."""
+    names, checks = Names(eqiad=found("10.1.0.1", ttl=1.0), esams=found("10.3.0.1", ttl=1.0)), Checks()
+    stays, goes = bare_pool("eqiad", "codfw"), bare_pool("esams", "drmrs")
+    monitor = Monitor([stays, goes], names.look_up, checks.check, Recorder(), lambda: 0.5, now)
+    async with asyncio.TaskGroup() as tasks:
+        task = tasks.create_task(monitor.run())
+        await monitor.ready()
+        eventgate = script(next(goes.addresses))
+        monitor.forget(goes, 60.0)
+        await asyncio.sleep(59.0)
+        assert ([*goes.addresses] != [], eventgate.closed) == (True, False)
+        await asyncio.sleep(2.0)
+        assert ([*goes.addresses], eventgate.closed) == ([], True)
+        asked, made = len(names.asked), len(checks.made)
+        await asyncio.sleep(60.0)
+        assert {name for _, name in names.asked[asked:]} == {"eqiad", "codfw"}
+        assert {address for _, address in checks.made[made:]} == {"10.1.0.1"}
+        task.cancel()
+
+
+async def test_at_the_end_every_connection_is_closed() -> None:
+    """Of the pools that are watched, and of those that are on their way out."""
+    names = Names(eqiad=found("10.1.0.1"), esams=found("10.3.0.1"))
+    stays, goes = bare_pool("eqiad", "codfw"), bare_pool("esams", "drmrs")
+    monitor = Monitor([stays, goes], names.look_up, Checks().check, Recorder(), lambda: 0.5, now)
+    async with asyncio.TaskGroup() as tasks:
+        task = tasks.create_task(monitor.run())
+        await monitor.ready()
+        eventgates = [script(address) for pool in (stays, goes) for address in pool.addresses]
+        monitor.forget(goes, 60.0)
+        task.cancel()
+    monitor.close()
+    assert [each.closed for each in eventgates] == [True, True]
+
+
+async def test_pools_are_watched_only_while_it_runs() -> None:
+    """Who asks for more before the start made a mistake, and is told so."""
+    monitor = Monitor([], Names().look_up, Checks().check, Recorder(), lambda: 0.5, now)
+    with pytest.raises(RuntimeError, match="while the monitor runs"):
+        monitor.watch(bare_pool("eqiad"))

@@ -92,9 +92,10 @@ async def replaying(
 
     async with open_spool(folder, now=now, hand=AtOnce(), **more) as opened:
         await opened.spool.put(events)
-        replay = Replay(opened.spool, wire.send, lambda _: wire.pressing, opened.telemetry, lambda: jitter, now)
+        replay = Replay(opened.spool, opened.telemetry, lambda: jitter, now)
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(replay.run(upstreams))
+            replay.follow(upstreams, wire.send, lambda _: wire.pressing)
+            tasks.create_task(replay.run())
             yield Replaying(opened, replay, wire)
             replay.stop()
 
@@ -262,8 +263,9 @@ async def test_cut_short_it_gives_back_what_it_had(tmp_path: Path) -> None:
     async with open_spool(tmp_path, hand=AtOnce()) as opened, asyncio.TaskGroup() as tasks:
         await opened.spool.put([spooled(1)])
         wire = Wire(takes=60.0)
-        replay = Replay(opened.spool, wire.send, lambda _: False, opened.telemetry, lambda: 0.5, lambda: NOON)
-        running = tasks.create_task(replay.run(["main"]))
+        replay = Replay(opened.spool, opened.telemetry, lambda: 0.5, lambda: NOON)
+        replay.follow(["main"], wire.send, lambda _: False)
+        running = tasks.create_task(replay.run())
         await asyncio.sleep(1)
         running.cancel()
         await asyncio.wait([running])
@@ -278,3 +280,18 @@ async def test_events_whose_time_has_not_come_are_not_asked_for_in_a_hurry(tmp_p
         assert it.wire.sent == []
         await asyncio.sleep(2 * IDLE_SECONDS)
         assert it.wire.numbers == [1]
+
+
+async def test_upstreams_come_and_go(tmp_path: Path) -> None:
+    """What waits for a new one is sent; what waits for one that is gone stays, until it is back."""
+    events = [spooled(number, upstream=upstream) for number, upstream in enumerate(("main", "other"), 1)]
+    async with replaying(tmp_path, Wire(), *events) as it:
+        await asyncio.sleep(1)
+        assert it.wire.numbers == [1]
+        it.replay.follow(["other"], it.wire.send, lambda _: False)
+        await it.opened.spool.put([spooled(3, upstream="main")])
+        await asyncio.sleep(5)
+        assert it.wire.numbers == [1, 2]
+        it.replay.follow(["main", "other"], it.wire.send, lambda _: False)
+        await asyncio.sleep(5)
+        assert it.wire.numbers == [1, 2, 3]

@@ -9,8 +9,8 @@ import typing
 import pytest
 
 from sidecar import __version__, telemetry
+from sidecar.configtelemetry import ConfigLoaded
 from sidecar.telemetry import (
-    ConfigLoaded,
     EventsEnded,
     Happening,
     Listening,
@@ -56,7 +56,7 @@ class Desk:
 def made_up(kind: type[Happening]) -> Happening:
     """Return a happening of that kind, its fields filled with something of their type."""
     values = {"str": "word", "int": 1, "float": 0.5, "bool": True}
-    return kind(**{name: values[annotation] for name, annotation in kind.__annotations__.items()})  # type: ignore[arg-type]
+    return kind(**{name: values[kind.__annotations__[name]] for name in kind.__struct_fields__})  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("kind", typing.get_args(Happening), ids=lambda kind: kind.__name__)
@@ -77,14 +77,20 @@ def test_every_happening_says_what_it_is(kind: type[Happening]) -> None:
 
 def test_a_line_of_the_log_is_ecs() -> None:
     """Logstash gets the time, the level, words for people, and the fields for machines."""
-    (line,) = Desk().after(ConfigLoaded("routes.yaml", 4, 2, "env=staging"))
+    (line,) = Desk().after(ConfigLoaded("routes.yaml", 4, 2, "env=staging", "0123abcd"))
     assert line.pop("@timestamp").endswith("Z")
     assert line == {
         "log.level": "info",
-        "message": "config loaded: file=routes.yaml routes=4 upstreams=2 labels=env=staging",
+        "message": "config loaded: file=routes.yaml routes=4 upstreams=2 labels=env=staging digest=0123abcd",
         "ecs.version": "1.6.0",
         "event": {"action": "ConfigLoaded"},
-        "eventgate_sidecar": {"file": "routes.yaml", "routes": 4, "upstreams": 2, "labels": "env=staging"},
+        "eventgate_sidecar": {
+            "file": "routes.yaml",
+            "routes": 4,
+            "upstreams": 2,
+            "labels": "env=staging",
+            "digest": "0123abcd",
+        },
         "log": {"logger": "eventgate-sidecar"},
     }
 

@@ -1,0 +1,108 @@
+"""One configuration, and everything that it takes to deliver events under it: swapped as a whole.
+
+A request is routed, coalesced and delivered by the parts of one generation, from its first event to its last, and
+one that is under way when the next comes into force ends under its own. Where an upstream stays what it was, the
+next generation goes on with its pool: the connections, and what is known of the health of each address.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import uuid
+from collections.abc import Mapping
+
+from sidecar.coalescer import Coalescer
+from sidecar.config import Config, Upstream
+from sidecar.delivery import Delivery
+from sidecar.endpoints import Pool
+from sidecar.errors import SettingError
+from sidecar.intake import Intake
+from sidecar.routing import Router
+from sidecar.spool import PUT_SECONDS
+from sidecar.spooling import Spooling
+from sidecar.telemetry import Telemetry
+
+SPARE_SECONDS = 1.0
+"""How much longer than its deadline a request may take to end, on a busy machine."""
+
+
+class Generation:
+    """The parts that depend on the configuration."""
+
+    def __init__(
+        self,
+        config: Config,
+        labels: Mapping[str, str],
+        telemetry: Telemetry,
+        before: Generation | None = None,
+        spooling: Spooling | None = None,
+    ) -> None:
+        """Contact nothing yet; `before` is what is in force now, `spooling` outlives every generation.
+
+        Raises:
+            SettingError: a file that the configuration names cannot be read, or it needs a spool and there is none.
+
+        """
+        if spooling is None:
+            _need_no_spool(config)
+        self.config = config
+        kept: Mapping[str, Pool] = before.pools if before else {}
+        self.pools: dict[str, Pool] = {
+            name: _pool(name, upstream, kept.get(name)) for name, upstream in config.upstreams.items()
+        }
+        self.router = Router(config, labels)
+        reserve = PUT_SECONDS if spooling else 0.0
+        self._delivery = Delivery(self.pools, telemetry, random.random, reserve=reserve)
+        limits = {name: upstream.coalesce for name, upstream in config.upstreams.items()}
+        self._coalescer = Coalescer(self._delivery, limits, telemetry)
+        self._spooling = spooling
+        self._keeping = spooling.keeping(self.pools, self._coalescer) if spooling else None
+        deliver = self._keeping.deliver if self._keeping else self._coalescer.deliver
+        self.intake = Intake(self.router, deliver, telemetry, lambda: str(uuid.uuid4()))
+
+    @property
+    def longest(self) -> float:
+        """Seconds that a request under it may take."""
+        times = ((each.timeouts.deadline, each.coalesce.linger) for each in self.config.upstreams.values())
+        return max(deadline + linger for deadline, linger in times) + SPARE_SECONDS
+
+    def pools_not_in(self, other: Generation | None) -> list[Pool]:
+        """Return the pools that `other` does not use."""
+        used = set(other.pools.values()) if other else set()
+        return [pool for pool in self.pools.values() if pool not in used]
+
+    def use_spool(self) -> None:
+        """Let what is in the spool, if there is one, be sent again by this generation."""
+        if self._spooling is not None and self._keeping is not None:
+            self._spooling.follow(self.pools, self._keeping, self._coalescer.pressing)
+
+    def start(self, tasks: asyncio.TaskGroup) -> None:
+        """Deliver in `tasks` from now on."""
+        self._delivery.start(tasks)
+
+
+def _pool(name: str, upstream: Upstream, before: Pool | None) -> Pool:
+    """Return the pool of an upstream, the one from before where nothing changed that it depends on."""
+    return before if before is not None and _of_pool(before.config) == _of_pool(upstream) else Pool(name, upstream)
+
+
+def _of_pool(upstream: Upstream) -> Upstream:
+    """Leave out what `routing`, `coalescer` and those who read tables look at, and no pool does."""
+    rest = Upstream(url=upstream.url)
+    return upstream.model_copy(
+        update={"accepts": rest.accepts, "topic_prefixes": rest.topic_prefixes, "coalesce": rest.coalesce}
+    )
+
+
+def _need_no_spool(config: Config) -> None:
+    """Raise SettingError where the configuration asks for what only a spool can do."""
+    wants = [f"route {each.name} has acknowledge: spooled" for each in config.routes if each.acknowledge == "spooled"]
+    wants += [f"route {each.name} has order_by" for each in config.routes if each.order_by]
+    wants += [
+        f"upstream {name} has on_ambiguous: spool"
+        for name, each in config.upstreams.items()
+        if each.on_ambiguous == "spool"
+    ]
+    for want in wants:
+        raise SettingError(f"{want}, and there is no spool; give it a directory with --spool DIR")

@@ -1,0 +1,238 @@
+"""Take an edited `routes.yaml` while events flow, or stay with what is in force.
+
+The file is read every few seconds and compared by its digest: a ConfigMap is changed by a symbolic link that
+moves, of which the kernel says nothing for the file. Once it has stopped changing it is parsed, checked and its
+tests are run, all in a thread, so that no event waits for it. Only then is it applied. Whatever is wrong with
+it, the configuration in force stays, and log, metric and status say why. The last good text is kept on disk: a
+sidecar that is started again beside a broken file starts with that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import os
+import tempfile
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from sidecar.config import Config
+from sidecar.configtelemetry import ConfigNotKept, ConfigRefused
+from sidecar.errors import ConfigError, Problem, SettingError
+from sidecar.inspection import inspect
+from sidecar.routesfile import read_text
+from sidecar.telemetry import Telemetry, Unexpected
+
+MAX_LOOKS = 10
+"""How often a file that keeps changing is looked at before it is taken as it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A configuration that may be used, and where it is from."""
+
+    config: Config
+    text: str
+    file: str
+
+    @property
+    def digest(self) -> str:
+        """The first digits of the SHA-256 of its text."""
+        return _digest(self.text)
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a file cannot be used."""
+
+    file: str
+    text: str
+    """As `check` shows it."""
+    problems: tuple[Problem, ...]
+
+    @classmethod
+    def of(cls, file: Path, error: ConfigError | SettingError) -> Refusal:
+        """Return what is to be said of a file."""
+        return cls(str(file), str(error), error.problems if isinstance(error, ConfigError) else ())
+
+    def tell(self, telemetry: Telemetry) -> None:
+        """Report it."""
+        telemetry.emit(ConfigRefused(self.file, max(len(self.problems), 1), self.text))
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How often the file is looked at."""
+
+    interval: float = 2.0
+    """Seconds between two looks."""
+    settle: float = 0.5
+    """Seconds for which a file that changed must stay as it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Beginning:
+    """What a sidecar starts with."""
+
+    loaded: Loaded
+    refusal: Refusal | None
+    """What is wrong with the file, where this is the last good one."""
+    seen: str
+    """What the file was when it was looked at."""
+
+
+def begin(path: Path, last_good: Path | None, labels: Mapping[str, str]) -> Beginning:
+    """Return what to start with: the file, or the last good one where it cannot be used.
+
+    Raises:
+        SettingError: the file cannot be read, and there is no other.
+        ConfigError: it is wrong, and there is no other.
+
+    """
+    seen = _seen(path)  # first: a change that comes between shows at the next look
+    try:
+        return Beginning(_load(path, labels), None, seen)
+    except (SettingError, ConfigError) as error:
+        if last_good is not None:
+            with contextlib.suppress(SettingError, ConfigError):
+                return Beginning(_load(last_good, labels), Refusal.of(path, error), seen)
+        raise
+
+
+def keep(text: str, last_good: Path) -> None:
+    """Write the text down so that either all of it is there or what was there before.
+
+    Raises:
+        OSError: that is not possible.
+
+    """
+    last_good.parent.mkdir(parents=True, exist_ok=True)
+    number, name = tempfile.mkstemp(prefix=f".{last_good.name}.", dir=last_good.parent)
+    try:
+        with os.fdopen(number, "w", encoding="utf-8", newline="") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(name).replace(last_good)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+class Reloader:
+    """Watches one file."""
+
+    def __init__(
+        self,
+        path: Path,
+        last_good: Path | None,
+        labels: Mapping[str, str],
+        beginning: Beginning,
+        apply: Callable[[Loaded], Awaitable[None]],
+        telemetry: Telemetry,
+        pace: Pace | None = None,
+    ) -> None:
+        """`apply` puts a configuration in force, or raises SettingError; `last_good` is where the last one is kept."""
+        self._path = path
+        self._last_good = last_good
+        self._labels = labels
+        self._apply = apply
+        self._telemetry = telemetry
+        self._pace = pace or Pace()
+        self._now = asyncio.Event()
+        self._seen = beginning.seen
+        """What was looked at last, good or bad."""
+        self.in_force = beginning.loaded
+        self.since = time.time()
+        """When that came into force, in Unix time."""
+        self.refusal = beginning.refusal
+        """What is wrong with the file on disk, if anything is."""
+
+    def now(self) -> None:
+        """Load the file now, changed or not: SIGHUP."""
+        self._now.set()
+
+    async def run(self) -> None:
+        """Watch until cancelled."""
+        if self.refusal is None:
+            await self._keep()
+        else:
+            self.refusal.tell(self._telemetry)
+        while True:
+            asked = await self._asked_within(self._pace.interval)
+            if asked or await asyncio.to_thread(_seen, self._path) != self._seen:
+                try:
+                    await self._reload(settled=asked)
+                except Exception as error:  # noqa: BLE001  a bug of ours must not end what is in force
+                    self._telemetry.emit(Unexpected("reload", f"{type(error).__name__}: {error}"))
+
+    async def _asked_within(self, seconds: float) -> bool:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._now.wait()
+        except TimeoutError:
+            return False
+        self._now.clear()
+        return True
+
+    async def _reload(self, *, settled: bool) -> None:
+        if not settled:
+            await self._settle()
+        self._seen = await asyncio.to_thread(_seen, self._path)  # first, as in `begin`
+        try:
+            loaded = await asyncio.to_thread(_load, self._path, self._labels)
+            await self._apply(loaded)
+        except (SettingError, ConfigError) as error:
+            self.refusal = Refusal.of(self._path, error)
+            self.refusal.tell(self._telemetry)
+            return
+        self.in_force, self.since, self.refusal = loaded, time.time(), None
+        await self._keep()
+
+    async def _settle(self) -> None:
+        """Wait until the file has stopped changing, but not for ever."""
+        last = ""
+        for _ in range(MAX_LOOKS):
+            now = await asyncio.to_thread(_seen, self._path)
+            if now == last or await self._asked_within(self._pace.settle):
+                return
+            last = now
+
+    async def _keep(self) -> None:
+        if self._last_good is not None:
+            try:
+                await asyncio.to_thread(keep, self.in_force.text, self._last_good)
+            except OSError as error:
+                self._telemetry.emit(ConfigNotKept(str(self._last_good), error.strerror or str(error)))
+
+    def as_data(self) -> dict[str, Any]:
+        """Return what is in force, and what is wrong with the file."""
+        return {
+            "file": str(self._path),
+            "in_force": self.in_force.file,
+            "digest": self.in_force.digest,
+            "since": self.since,
+            "refused": self.refusal.text if self.refusal else None,
+            "problems": [asdict(each) for each in self.refusal.problems] if self.refusal else [],
+        }
+
+
+def _load(path: Path, labels: Mapping[str, str]) -> Loaded:
+    text = read_text(path)
+    return Loaded(inspect(text, str(path), labels).approved, text, str(path))
+
+
+def _seen(path: Path) -> str:
+    """Return what tells one content of the file from another; of one that cannot be read, why."""
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        return str(error)
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -1,0 +1,97 @@
+"""Promises of `generation`: what an edit does not touch goes on as it was, what it touches begins anew."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sidecar.errors import SettingError
+from sidecar.generation import SPARE_SECONDS, Generation
+from tests.anyroutes import config_of
+from tests.scripted import Recorder
+
+BEFORE: dict[str, Any] = {
+    "version": 1,
+    "upstreams": {
+        "one": {"url": "http://one/v1/events", "accepts": [{"stream": ["a*", "/b/"]}]},
+        "two": {"url": "http://two/v1/events", "timeouts": {"deadline": "3s"}, "coalesce": {"linger": "500ms"}},
+    },
+    "routes": [{"name": "a", "to": "one"}],
+}
+
+
+def generation(file: dict[str, Any], before: Generation | None = None) -> Generation:
+    """Return the generation of a file with this in it."""
+    return Generation(config_of(file), {}, Recorder(), before)
+
+
+def edited(upstream: str, **settings: object) -> dict[str, Any]:
+    """Return the file with other settings in an upstream."""
+    upstreams = BEFORE["upstreams"]
+    return {**BEFORE, "upstreams": {**upstreams, upstream: {**upstreams[upstream], **settings}}}
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        pytest.param(BEFORE, id="the same again"),
+        pytest.param({**BEFORE, "routes": [{"name": "b", "to": "two"}]}, id="routes"),
+        pytest.param(edited("one", accepts=[{"stream": "c"}]), id="accepts"),
+        pytest.param(edited("one", topic_prefixes=["eqiad."]), id="topic prefixes"),
+        pytest.param(edited("one", coalesce={"max_events": 7}), id="coalesce"),
+    ],
+)
+def test_a_pool_goes_on_where_nothing_changed_that_it_depends_on(file: dict[str, Any]) -> None:
+    """Its connections and what is known of its addresses stay."""
+    before = generation(BEFORE)
+    after = generation(file, before)
+    assert after.pools == before.pools
+    assert (after.pools_not_in(before), before.pools_not_in(after)) == ([], [])
+    assert after.intake is not before.intake
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"url": "http://other/v1/events"},
+        {"timeouts": {"attempt": "1s"}},
+        {"health_check": {"path": "/"}},
+        {"outlier": {"consecutive": 5}},
+        {"on_ambiguous": "fail"},
+        {"failback": "1m"},
+    ],
+    ids=lambda settings: next(iter(settings)),
+)
+def test_a_pool_begins_anew_where_its_upstream_changed(settings: dict[str, object]) -> None:
+    """And only that one."""
+    before = generation(BEFORE)
+    after = generation(edited("one", **settings), before)
+    assert (after.pools["one"] is before.pools["one"], after.pools["two"] is before.pools["two"]) == (False, True)
+    assert after.pools_not_in(before) == [after.pools["one"]]
+    assert before.pools_not_in(after) == [before.pools["one"]]
+
+
+def test_upstreams_come_and_go() -> None:
+    """One that is new has a pool of its own; one that is gone leaves its pool to be forgotten."""
+    before = generation(BEFORE)
+    upstreams = {"one": BEFORE["upstreams"]["one"], "three": {"url": "http://three/v1/events"}}
+    after = generation({**BEFORE, "upstreams": upstreams}, before)
+    assert [pool.name for pool in after.pools_not_in(before)] == ["three"]
+    assert [pool.name for pool in before.pools_not_in(after)] == ["two"]
+    assert [pool.name for pool in before.pools_not_in(None)] == ["one", "two"]
+
+
+def test_it_knows_how_long_a_request_may_take() -> None:
+    """The longest deadline, what an event may wait before it leaves, and some time to spare."""
+    assert generation(BEFORE).longest == pytest.approx(4.0 + 0.005 + SPARE_SECONDS)
+    slow = edited("two", timeouts={"deadline": "4.2s"})
+    assert generation(slow).longest == pytest.approx(4.2 + 0.5 + SPARE_SECONDS)
+
+
+def test_a_ca_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    """Before anything is in force."""
+    file = edited("one", url="https://one/v1/events", tls={"ca_file": f"{tmp_path}/ca.pem"})
+    with pytest.raises(SettingError, match="cannot be read as PEM"):
+        generation(file, generation(BEFORE))

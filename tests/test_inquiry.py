@@ -1,0 +1,107 @@
+"""Promises of `inquiry`: who sits on this machine learns what is true now, and nobody else learns anything."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import httpx
+import pytest
+from starlette.applications import Starlette
+
+from sidecar.generation import Generation
+from sidecar.health import Health
+from sidecar.inquiry import MAX_BODY_BYTES, inquiry_routes, tried_now
+from tests.anyroutes import config_of
+from tests.scripted import CODFW, EQIAD, ESAMS, Recorder, at, make_pool, out
+
+FILE = {
+    "version": 1,
+    "upstreams": {"main": {"url": "http://main/v1/events"}},
+    "routes": [{"name": "all", "match": {"labels": {"env": "staging"}}, "to": "main"}],
+}
+CONFIGURATION = {"file": "routes.yaml", "refused": None}
+EVENT = b'{"meta":{"stream":"s"}}'
+
+
+def app() -> Starlette:
+    """Return an application that knows one healthy address."""
+    generation = Generation(config_of(FILE), {"env": "staging"}, Recorder())
+    generation.pools["main"] = make_pool({"eqiad": [EQIAD]})
+    return Starlette(routes=inquiry_routes(lambda: generation, lambda: CONFIGURATION, lambda: 100.0))
+
+
+async def asked(
+    method: str = "GET",
+    path: str = "/_sidecar/config",
+    peer: str = "127.0.0.1",
+    host: str = "localhost:8888",
+    **more: Any,
+) -> httpx.Response:
+    """Ask as this peer, calling it by this name."""
+    transport = httpx.ASGITransport(app(), client=(peer, 50000))
+    async with httpx.AsyncClient(transport=transport, base_url="http://sidecar") as client:
+        return await client.request(method, path, headers={"host": host}, **more)
+
+
+@pytest.mark.parametrize("peer", ["127.0.0.1", "127.8.9.10", "::1", "::ffff:127.0.0.1"])
+@pytest.mark.parametrize("host", ["127.0.0.1:8888", "localhost", "LOCALHOST:1", "[::1]:8888", "[::1]"])
+async def test_this_machine_is_answered(peer: str, host: str) -> None:
+    """Whichever loopback address it asks from, and whichever it calls."""
+    answer = await asked(peer=peer, host=host)
+    assert (answer.status_code, answer.json()) == (200, CONFIGURATION)
+
+
+@pytest.mark.parametrize("path", ["/_sidecar/config", "/_sidecar/explain"])
+@pytest.mark.parametrize("peer", ["10.2.2.45", "192.168.0.1", "::ffff:10.0.0.1", "2620:0:861::1", "a name", ""])
+async def test_another_machine_is_refused(peer: str, path: str) -> None:
+    """Even where the listener was opened to it."""
+    answer = await asked("POST" if "explain" in path else "GET", path, peer=peer, content=EVENT)
+    assert (answer.status_code, "ask from there" in answer.json()["detail"]) == (403, True)
+
+
+@pytest.mark.parametrize("host", ["evil.example", "evil.example:8888", "127.0.0.1.evil.example", "10.0.0.1", ""])
+async def test_another_name_is_refused(host: str) -> None:
+    """A page in a browser on this machine may have had its own name point here."""
+    answer = await asked(host=host)
+    assert (answer.status_code, "write http://127.0.0.1" in answer.json()["detail"]) == (403, True)
+
+
+async def test_an_event_is_explained_by_what_is_in_force() -> None:
+    """With the pod's own labels, and the address that would get it now."""
+    found = (await asked("POST", "/_sidecar/explain", content=EVENT)).json()
+    assert (found["labels"], found["upstream"], found["sent_as"]) == ({"env": "staging"}, "main", "s")
+    assert found["tried"] == [
+        {"endpoint": "eqiad:80", "address": EQIAD, "state": "healthy (its health check passed)", "place": 1}
+    ]
+    assert found["configuration"] == CONFIGURATION
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (b"", "Request body was empty."),
+        (b"{", ""),
+        (b"[" + EVENT + b"," + EVENT + b"]", "explain takes one event, not several"),
+        (b" " * (MAX_BODY_BYTES + 1), f"the event is over {MAX_BODY_BYTES} bytes"),
+    ],
+    ids=["nothing", "half", "two", "too large"],
+)
+async def test_what_is_no_event_is_refused_in_words(body: bytes, words: str) -> None:
+    """As the command line shows it."""
+    answer = await asked("POST", "/_sidecar/explain", content=body)
+    assert answer.status_code == 400
+    assert answer.json()["detail"].startswith(words)
+
+
+def test_addresses_stand_in_the_order_of_trying() -> None:
+    """The healthy by preference; those that are out come last, without a place."""
+    pool = make_pool({"eqiad": [EQIAD], "codfw": [CODFW], "esams": [ESAMS]})
+    out(pool, Health.EJECTED, EQIAD)
+    found = tried_now(pool, 100.0)
+    assert [(each["endpoint"], each["place"]) for each in found] == [("codfw", 1), ("esams", 2), ("eqiad", None)]
+    assert found[2]["state"].startswith("ejected")
+    out(pool, Health.UNHEALTHY, EQIAD, CODFW, ESAMS)
+    at(pool, ESAMS).standing.last_answer = 50.0
+    assert [each["endpoint"] for each in tried_now(pool, 100.0) if each["place"] == 1] == ["esams"]
+    assert json.dumps(found)

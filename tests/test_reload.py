@@ -1,0 +1,235 @@
+"""Promises of `reload`: a good edit is taken, a bad one changes nothing and is shown, and a restart survives it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from sidecar.configtelemetry import ConfigNotKept, ConfigRefused
+from sidecar.errors import ConfigError, SettingError
+from sidecar.reload import Loaded, Pace, Reloader, begin, keep
+from sidecar.telemetry import Unexpected
+from tests.fakes import eventually
+from tests.scripted import Recorder
+from tests.test_loader import SMALL
+
+OTHER = SMALL.replace("everything", "all")
+BROKEN = SMALL.replace("to: production", "to: prodcution")
+FAILING = f"{SMALL}tests:\n  - {{name: t, event: {{meta: {{stream: a}}}}, expect: {{refused: true}}}}\n"
+QUICK = Pace(0.01, 0.01)
+NEVER = Pace(3600.0, 0.01)
+
+
+class Watched:
+    """A file that is watched, and what was applied of it."""
+
+    def __init__(self, folder: Path, pace: Pace) -> None:
+        """The file is right to begin with."""
+        self.path = folder / "routes.yaml"
+        self.path.write_text(SMALL)
+        self.last_good = folder / "state" / "last-good.yaml"
+        self.recorder = Recorder()
+        self.applied: list[str] = []
+        self.troubles: list[Exception] = []
+        """What the next applications meet."""
+        beginning = begin(self.path, self.last_good, {})
+        self.reloader = Reloader(self.path, self.last_good, {}, beginning, self._apply, self.recorder, pace)
+
+    async def _apply(self, loaded: Loaded) -> None:
+        if self.troubles:
+            raise self.troubles.pop()
+        self.applied.append(loaded.config.routes[0].name)
+
+    @property
+    def refused(self) -> list[ConfigRefused]:
+        """Every refusal that was told."""
+        return self.recorder.all_of(ConfigRefused)
+
+
+@contextlib.asynccontextmanager
+async def watched(folder: Path, pace: Pace = QUICK) -> AsyncIterator[Watched]:
+    """Watch a file until the block is left."""
+    watching = Watched(folder, pace)
+    async with asyncio.TaskGroup() as tasks:
+        task = tasks.create_task(watching.reloader.run())
+        await eventually(watching.last_good.exists)
+        yield watching
+        task.cancel()
+
+
+# --- what is taken ---
+
+
+async def test_an_edit_is_applied_and_kept(tmp_path: Path) -> None:
+    """A new text is in force soon after it was written, and lies on disk for the next start."""
+    async with watched(tmp_path) as file:
+        assert file.last_good.read_text() == SMALL
+        file.path.write_text(OTHER)
+        await eventually(lambda: file.applied == ["all"])
+        await eventually(lambda: file.last_good.read_text() == OTHER)
+        assert file.reloader.in_force.text == OTHER
+
+
+async def test_a_link_that_moves_is_an_edit(tmp_path: Path) -> None:
+    """As Kubernetes changes a ConfigMap: the file is a link into a folder that is a link itself."""
+    for name, text in (("one", SMALL), ("two", OTHER)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "routes.yaml").write_text(text)
+    async with watched(tmp_path) as file:
+        file.path.unlink()
+        (tmp_path / "..data").symlink_to("one")
+        file.path.symlink_to("..data/routes.yaml")
+        (tmp_path / "..data_tmp").symlink_to("two")
+        (tmp_path / "..data_tmp").rename(tmp_path / "..data")
+        await eventually(lambda: file.applied == ["all"])
+
+
+async def test_a_file_that_does_not_change_is_left_alone(tmp_path: Path) -> None:
+    """Nothing is applied again, not even where it was written anew with the same text."""
+    async with watched(tmp_path) as file:
+        file.path.write_text(SMALL)
+        file.path.touch()
+        file.path.write_text(OTHER)
+        await eventually(lambda: len(file.applied) == 1)
+        assert file.applied == ["all"]
+
+
+async def test_sighup_loads_at_once(tmp_path: Path) -> None:
+    """Without waiting for the next look; an unchanged file is loaded again."""
+    async with watched(tmp_path, NEVER) as file:
+        file.path.write_text(OTHER)
+        file.reloader.now()
+        await eventually(lambda: file.applied == ["all"])
+        file.reloader.now()
+        await eventually(lambda: file.applied == ["all", "all"])
+
+
+# --- what is not ---
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (BROKEN, "did you mean 'production'?"),
+        (FAILING, "tests[0].expect.refused fails: expected true, is false"),
+        (f"{SMALL}  - {{name: late, to: production}}\n", "is never reached"),
+        ("", "is empty"),
+    ],
+    ids=["broken", "a test fails", "a mistake", "empty"],
+)
+async def test_a_bad_file_changes_nothing_and_is_shown(tmp_path: Path, text: str, words: str) -> None:
+    """It is told once, as `check` shows it; what was in force stays, and so does what is kept on disk."""
+    async with watched(tmp_path) as file:
+        file.path.write_text(text)
+        await eventually(lambda: file.refused != [])
+        assert words in file.refused[0].text
+        assert file.reloader.refusal is not None
+        assert words in file.reloader.as_data()["refused"]
+        file.path.write_text(OTHER)
+        await eventually(lambda: file.reloader.refusal is None)
+        await eventually(lambda: file.last_good.read_text() == OTHER)
+        assert (file.applied, len(file.refused)) == (["all"], 1)
+
+
+async def test_a_file_that_is_gone_changes_nothing(tmp_path: Path) -> None:
+    """It may come back, and is taken then."""
+    async with watched(tmp_path) as file:
+        file.path.unlink()
+        await eventually(lambda: file.refused != [])
+        assert file.refused[0].text == f"cannot read {file.path}: No such file or directory"
+        file.path.write_text(OTHER)
+        await eventually(lambda: file.applied == ["all"])
+
+
+async def test_what_cannot_be_applied_is_refused(tmp_path: Path) -> None:
+    """A file of certificates that is not there, for example, is only found then."""
+    async with watched(tmp_path) as file:
+        file.troubles = [SettingError("tls.ca_file cannot be read")]
+        file.path.write_text(OTHER)
+        await eventually(lambda: file.refused != [])
+        assert (file.refused[0].problems, file.refused[0].text) == (1, "tls.ca_file cannot be read")
+        assert file.reloader.in_force.text == SMALL
+
+
+async def test_a_bug_does_not_end_the_watch(tmp_path: Path) -> None:
+    """What nobody foresaw is told, and the next edit is taken."""
+    async with watched(tmp_path) as file:
+        file.troubles = [KeyError("what")]
+        file.path.write_text(OTHER)
+        await eventually(lambda: file.recorder.all_of(Unexpected) != [])
+        file.path.write_text(SMALL.replace("everything", "third"))
+        await eventually(lambda: file.applied == ["third"])
+
+
+async def test_what_cannot_be_kept_is_applied_nevertheless(tmp_path: Path) -> None:
+    """A disk that is full or read-only is told of, and costs nothing else."""
+    async with watched(tmp_path) as file:
+        file.last_good.unlink()
+        file.last_good.mkdir()
+        file.path.write_text(OTHER)
+        await eventually(lambda: file.recorder.all_of(ConfigNotKept) != [])
+        assert file.applied == ["all"]
+
+
+# --- how it starts ---
+
+
+def test_a_restart_beside_a_broken_file_starts(tmp_path: Path) -> None:
+    """With the last good one; what is wrong with the file is told."""
+    path, last_good = tmp_path / "routes.yaml", tmp_path / "last-good.yaml"
+    path.write_text(BROKEN)
+    keep(OTHER, last_good)
+    beginning = begin(path, last_good, {})
+    assert (beginning.loaded.file, beginning.loaded.text) == (str(last_good), OTHER)
+    assert beginning.refusal is not None
+    assert [problem.path for problem in beginning.refusal.problems] == ["routes[0].to"]
+    path.unlink()
+    assert begin(path, last_good, {}).loaded.text == OTHER
+
+
+@pytest.mark.parametrize("kept", [None, "", BROKEN], ids=["nothing is kept", "empty", "broken, too"])
+def test_without_a_last_good_file_a_broken_one_is_refused(tmp_path: Path, kept: str | None) -> None:
+    """The problems shown are those of the file that the operator edits."""
+    path, last_good = tmp_path / "routes.yaml", tmp_path / "last-good.yaml"
+    path.write_text(FAILING)
+    if kept is not None:
+        last_good.write_text(kept)
+    with pytest.raises(ConfigError, match=r"expect\.refused fails"):
+        begin(path, last_good, {})
+    with pytest.raises(ConfigError, match=r"expect\.refused fails"):
+        begin(path, None, {})
+
+
+async def test_a_broken_file_at_the_start_is_told_once_and_not_kept(tmp_path: Path) -> None:
+    """The last good one stays what it is until there is a better one."""
+    path, last_good = tmp_path / "routes.yaml", tmp_path / "last-good.yaml"
+    path.write_text(BROKEN)
+    keep(SMALL, last_good)
+    recorder, applied = Recorder(), []
+
+    async def apply(loaded: Loaded) -> None:
+        applied.append(loaded.text)
+
+    reloader = Reloader(path, last_good, {}, begin(path, last_good, {}), apply, recorder, QUICK)
+    async with asyncio.TaskGroup() as tasks:
+        task = tasks.create_task(reloader.run())
+        await eventually(lambda: recorder.all_of(ConfigRefused) != [])
+        path.write_text(OTHER)
+        await eventually(lambda: applied == [OTHER])
+        task.cancel()
+    assert len(recorder.all_of(ConfigRefused)) == 1
+
+
+def test_keeping_leaves_nothing_half_written(tmp_path: Path) -> None:
+    """The new text or the old one, and no other file beside it."""
+    last_good = tmp_path / "deep" / "last-good.yaml"
+    keep(SMALL, last_good)
+    keep(OTHER.replace("\n", "\r\n"), last_good)
+    assert last_good.read_bytes().decode() == OTHER.replace("\n", "\r\n")
+    with pytest.raises(UnicodeEncodeError):
+        keep("\ud800", last_good)
+    assert [each.name for each in last_good.parent.iterdir()] == ["last-good.yaml"]

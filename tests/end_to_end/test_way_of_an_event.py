@@ -88,13 +88,14 @@ def running_before(emulators: Emulators, folder: Path) -> Iterator[Wikimedia]:
     config = {
         "version": 1,
         "upstreams": {
-            "production": upstream(production.address, accepts=[{"stream": test_stream}]),
+            "production": upstream(production.address, accepts=[{"stream": "*-test"}]),
             "staging": upstream(eqiad.address, codfw.address),
         },
         "routes": [
             {"name": "scores", "match": scores, "to": "production", "stream": test_stream},
             {"name": "links", "match": {"stream": LINKS}, "to": "staging"},
-            {"name": "live", "match": {"stream": "live"}, "to": "production"},
+            # With a regular expression: of the name alone `check` would see that production never accepts it.
+            {"name": "live", "match": {"stream": ["live", "/^live$/"]}, "to": "production"},
         ],
     }
     with sidecar(written(config, folder), env={"SIDECAR_LABELS": "env=staging"}) as running:

@@ -43,7 +43,8 @@ FULL: dict[str, Any] = {
             "accepts": [{"labels": {"env": "production"}}, {"stream": ["a", "b*"], "schema": "/s/*"}],
             "tls": {"ca_file": "/etc/ca.pem", "server_name": "eventgate"},
             "timeouts": {"connect": "500ms", "attempt": "1.5s", "deadline": "4s"},
-            "on_ambiguous": "fail",
+            "on_ambiguous": "spool",
+            "spool": False,
             "health_check": {"path": "/_info", "interval": "5s", "timeout": "1s", "fall": 3, "rise": 2},
             "outlier": {"consecutive": 3, "percent": 50, "requests": 10, "window": "30s", "ejection": "5s"},
             "coalesce": {"max_events": 64, "max_bytes": "64KiB", "linger": "2ms"},
@@ -58,7 +59,8 @@ FULL: dict[str, Any] = {
             "to": "staging",
             "stream": "{1}.t",
         },
-        {"name": "b", "reject": "not today"},
+        {"name": "b", "to": "staging", "acknowledge": "spooled", "order_by": ["wiki_id", "page.page_id"]},
+        {"name": "c", "reject": "not today"},
     ],
     "tests": [
         {"name": "t", "labels": {"env": "x"}, "event": {"meta": {"n": 1}}, "expect": {"stream": "a", "refused": False}}

@@ -15,7 +15,7 @@ from typing import Any
 
 from tests.end_to_end.conftest import written
 from tests.end_to_end.processes import ROOT, Process, Sidecar, ask, sidecar
-from tests.fakes import PATIENCE, Client, FakeEventGate, Received, after, connected, eventually, post
+from tests.fakes import PATIENCE, Client, FakeEventGate, Received, after, connected, eventually, post, refusing
 from tests.running import to_one
 
 JSON = {"content-type": "application/json"}
@@ -156,6 +156,33 @@ async def test_an_upstream_that_stays_keeps_its_connections(tmp_path: Path) -> N
 def streams(requests: list[Received]) -> list[str]:
     """Return the streams of what came."""
     return [event["meta"]["stream"] for request in requests for event in request.events]
+
+
+async def test_what_is_in_the_spool_goes_where_the_new_configuration_says(tmp_path: Path) -> None:
+    """Events that nobody took before the edit are sent, as soon as their upstream has an endpoint that takes them."""
+    with refusing() as nobody:
+        async with FakeEventGate() as gate:
+            path = written(to_one(nobody), tmp_path)
+            with sidecar(path, "--spool", str(tmp_path / "spool")) as running:
+                seen = await asyncio.to_thread(
+                    ask, running.address, "POST", "/v1/events", b'{"meta":{"stream":"s","id":"a"}}', JSON
+                )
+                assert (seen.status, gate.requests) == (202, [])
+                rewrite(path, json.dumps(to_one(gate.address)))
+                running.process.tell(signal.SIGHUP)
+                (request,) = await gate.received(1)
+                assert [event["meta"]["id"] for event in request.events] == ["a"]
+
+
+async def test_a_file_that_needs_a_spool_is_refused_without_one(tmp_path: Path) -> None:
+    """It would otherwise promise what it cannot keep."""
+    async with FakeEventGate() as gate:
+        path = written(to_one(gate.address), tmp_path)
+        with sidecar(path) as running:
+            rewrite(path, json.dumps(to_one(gate.address, on_ambiguous="spool")))
+            running.process.tell(signal.SIGHUP)
+            await told(running, "ConfigRefused")
+            assert "--spool DIR" in (await asked(running.address, "GET", "/_sidecar/config"))["refused"]
 
 
 # --- mistakes ---

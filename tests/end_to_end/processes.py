@@ -182,7 +182,7 @@ def ask(address: str, method: str, target: str, body: bytes = b"", headers: Mapp
 
 
 def _action(line: Json) -> str | None:
-    return line["event"]["action"] if isinstance(line, dict) else None
+    return line.get("event", {}).get("action") if isinstance(line, dict) else None
 
 
 def _address(url: str) -> str:

@@ -6,10 +6,14 @@ import asyncio
 import contextlib
 import io
 import json
+import os
+import subprocess
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from sidecar.spool import Spool
 from sidecar.spooldir import FILE, SpoolDir
@@ -58,6 +62,20 @@ def held(directory: SpoolDir) -> list[int]:
     """Return the numbers of the events that wait in an open directory."""
     (found,) = directory.commit([lambda file: [event.arrival for event, _ in file.waiting()]], NOON)
     return list(found)
+
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a tmpfs")
+
+
+@contextlib.contextmanager
+def small_disk(folder: Path, size: str = "1m") -> Iterator[Path]:
+    """Make `folder` a disk of this size; only root can."""
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", folder], check=True)
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", folder], check=True)
 
 
 class AtOnce:

@@ -18,7 +18,7 @@ from sidecar.spooled import Limits, Spooled
 from sidecar.spoolfile import SpoolFile
 from sidecar.spoolschema import APPLICATION_ID, STEPS, VERSION
 from sidecar.writeahead import log_of
-from tests.spooling import NOON, fill, held, spooled
+from tests.spooling import NOON, fill, held, needs_root, small_disk, spooled
 
 STAMP = "2027-01-15T080000Z"
 """NOON, as it stands in names."""
@@ -30,8 +30,6 @@ from sidecar.spooldir import SpoolDir
 from sidecar.spooled import Limits, Spooled
 SpoolDir(Path(sys.argv[1]), Limits()).open(0)
 """
-
-needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a tmpfs")
 
 
 @contextlib.contextmanager
@@ -302,24 +300,19 @@ def test_a_file_that_was_removed_is_missed(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
+def disk(tmp_path: Path) -> Iterator[Path]:
     """Return a folder on a disk of one megabyte."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder], check=True)
-    try:
+    with small_disk(tmp_path / "disk") as folder:
         yield folder
-    finally:
-        subprocess.run(["umount", "--lazy", folder], check=True)
 
 
 @needs_root
-def test_a_full_disk_takes_nothing_and_keeps_what_it_has(small_disk: Path) -> None:
+def test_a_full_disk_takes_nothing_and_keeps_what_it_has(disk: Path) -> None:
     """All that was acknowledged is there, and once there is room again events are taken."""
     taken = []
-    with owned(small_disk / "spool") as directory:
+    with owned(disk / "spool") as directory:
         directory.open(NOON)
-        (small_disk / "ballast").write_bytes(bytes(300_000))
+        (disk / "ballast").write_bytes(bytes(300_000))
 
         def fill_up() -> None:
             for number in range(1, 1000):
@@ -331,22 +324,22 @@ def test_a_full_disk_takes_nothing_and_keeps_what_it_has(small_disk: Path) -> No
         assert taken
         with contextlib.suppress(Trouble):
             assert held(directory) == taken
-        (small_disk / "ballast").unlink()
+        (disk / "ballast").unlink()
         put(directory, 5000)
         assert held(directory) == [*taken, 5000]
         assert directory.found() == []
 
 
 @needs_root
-def test_a_disk_that_became_read_only_is_told(small_disk: Path) -> None:
+def test_a_disk_that_became_read_only_is_told(disk: Path) -> None:
     """Nothing is taken meanwhile; written to again it goes on where it was."""
-    with owned(small_disk / "spool") as directory:
+    with owned(disk / "spool") as directory:
         put(directory, 1)
         directory.close()
-        subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
+        subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
         with pytest.raises(Trouble, match=r"[Rr]ead-only"):
             put(directory, 2)
-        subprocess.run(["mount", "-o", "remount,rw", small_disk], check=True)
+        subprocess.run(["mount", "-o", "remount,rw", disk], check=True)
         put(directory, 3)
         assert held(directory) == [1, 3]
 
@@ -359,19 +352,19 @@ def test_a_place_that_is_no_directory_is_told(tmp_path: Path) -> None:
 
 
 @needs_root
-def test_a_damaged_file_waits_for_room_to_save_it(small_disk: Path) -> None:
+def test_a_damaged_file_waits_for_room_to_save_it(disk: Path) -> None:
     """Where there is no room for a fresh file, the damaged one stays where it is until there is."""
-    path = fill(small_disk / "spool", *(spooled(number, body=b"%03d" % number * 900) for number in range(1, 101)))
+    path = fill(disk / "spool", *(spooled(number, body=b"%03d" % number * 900) for number in range(1, 101)))
     data = bytearray(path.read_bytes())
     place = data.index(b"050" * 900) // 4096 * 4096
     data[place : place + 4096] = bytes(4096)
     path.write_bytes(data)
-    (small_disk / "ballast").write_bytes(bytes(500_000))
-    with owned(small_disk / "spool") as directory:
+    (disk / "ballast").write_bytes(bytes(500_000))
+    with owned(disk / "spool") as directory:
         with pytest.raises(Trouble, match="disk is full"):
             directory.open(NOON)
         assert path.read_bytes() == data
         assert directory.found() == []
-        (small_disk / "ballast").unlink()
+        (disk / "ballast").unlink()
         saved = held(directory)
         assert 90 < len(saved) < 100

@@ -11,6 +11,9 @@ import pytest
 from tests.end_to_end.processes import Emulator, Sidecar, emulator, sidecar
 from tests.running import to_one
 
+QUICK_CHECKS = {"health_check": {"interval": "500ms", "timeout": "500ms"}, "failback": "1s"}
+"""For an upstream whose endpoints go away and come back within a test."""
+
 
 @pytest.fixture(scope="module")
 def eventgate(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:

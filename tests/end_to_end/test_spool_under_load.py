@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 from sidecar.replaypolicy import MAX_BATCHES, MAX_EVENTS
-from tests.end_to_end.conftest import written
+from tests.end_to_end.conftest import QUICK_CHECKS, written
 from tests.end_to_end.load import Answers, new_ids, post_on_and_on, post_steadily
 from tests.end_to_end.processes import Emulator, emulator, sidecar
 from tests.running import to_one
@@ -42,8 +42,6 @@ PRODUCERS = 4
 """Each posts one event after the other."""
 MAX_UNDER_WAY = MAX_BATCHES * MAX_EVENTS
 """Events of the spool that a kill can catch on their way."""
-QUICK_CHECKS = {"health_check": {"interval": "500ms", "timeout": "500ms"}, "failback": "1s"}
-"""As usual but sooner: endpoints come and go within a test."""
 
 Gates = tuple[Emulator, Emulator]
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.end_to_end.processes import Emulator, Sidecar, emulator, sidecar
 from tests.running import to_one
 
-QUICK_CHECKS = {"health_check": {"interval": "500ms", "timeout": "500ms"}, "failback": "1s"}
+QUICK_CHECKS: dict[str, Any] = {"health_check": {"interval": "500ms", "timeout": "500ms"}, "failback": "1s"}
 """For an upstream whose endpoints go away and come back within a test."""
 
 

@@ -222,7 +222,7 @@ def test_every_command_of_the_spool_is_in_the_readme() -> None:
 def test_every_promise_has_its_test() -> None:
     """Each test that docs/guarantees.md names is there."""
     named = set(re.findall(r"`(test_\w+|Test\w+)`", (ROOT / "docs" / "guarantees.md").read_text()))
-    tests = "\n".join(path.read_text() for path in (ROOT / "tests").glob("test_*.py"))
+    tests = "\n".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
     there = set(re.findall(r"^(?:async )?def (test_\w+)|^(Test\w+) = ", tests, re.MULTILINE))
     assert named
     assert named - {name for names in there for name in names} == set()

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import sidecar
 from bench import report
-from bench.cases import CHECKED, CHECKED_WAYS, DIRECT, ENVOY, FULL, QUICK, WAYS, Case
+from bench.cases import CHECKED, CHECKED_WAYS, DIRECT, ENVOY, FULL, QUICK, WAYS, Case, ways_of
 from bench.figures import Figures, changes, gross_regressions, median
 from bench.install import ROOT, Tools, tools
 from bench.measure import Plan, runs
@@ -70,7 +70,9 @@ async def _main(options: argparse.Namespace, folder: Path) -> int:
 
 
 async def _measured(plan: Plan, upstreams: Upstreams, found: Tools, folder: Path) -> report.Run:
-    gathered: dict[str, dict[str, list[Figures]]] = {case.name: {way: [] for way in plan.ways} for case in plan.cases}
+    gathered: dict[str, dict[str, list[Figures]]] = {
+        case.name: {way: [] for way in ways_of(case, plan.ways)} for case in plan.cases
+    }
     done = 0
     async for case, way, figures in runs(plan, upstreams, folder, found.envoy):
         done += 1

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-DIRECT, SIDECAR, ENVOY, NGINX, HAPROXY = "direct", "sidecar", "envoy", "nginx", "haproxy"
-WAYS = (DIRECT, SIDECAR, ENVOY, NGINX, HAPROXY)
-LONG_NAMES = {ENVOY: "Envoy", NGINX: "nginx + Lua", HAPROXY: "HAProxy"}
+DIRECT, SIDECAR, SPOOLED, ENVOY, NGINX, HAPROXY = "direct", "sidecar", "spooled", "envoy", "nginx", "haproxy"
+WAYS = (DIRECT, SIDECAR, SPOOLED, ENVOY, NGINX, HAPROXY)
+LONG_NAMES = {SPOOLED: "sidecar, spooled", ENVOY: "Envoy", NGINX: "nginx + Lua", HAPROXY: "HAProxy"}
 CHECKED_WAYS = (DIRECT, SIDECAR, ENVOY)
 
 
@@ -46,6 +47,8 @@ class Bar:
 
 ONE, SIXTEEN, SOME, MANY = Case(1), Case(16), Case(64), Case(256)
 
+SPOOLED_CASES = (ONE, SOME, MANY)
+"""Those in which the sidecar is also measured with `acknowledge: spooled`."""
 FULL = (
     *(Case(connections, tls=tls) for tls in (False, True) for connections in (1, 16, 64, 256)),
     *(Case(connections, kilobytes=10) for connections in (1, 16, 64, 256)),
@@ -66,3 +69,8 @@ BARS = (
     Bar("RSS after 256 at once, sidecar ÷ Envoy", MANY, "rss_mib", ENVOY, 0.75, at_least=False),
     Bar("from exec to ready", MANY, "ready_s", None, 0.6, at_least=False, unit=" s"),
 )
+
+
+def ways_of(case: Case, ways: Sequence[str]) -> list[str]:
+    """Return those of `ways` that are measured in this case."""
+    return [way for way in ways if way != SPOOLED or case in SPOOLED_CASES]

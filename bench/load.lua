@@ -1,6 +1,6 @@
 -- The load for wrk. Every event has a meta.id and a meta.request_id of its own; everything else is built once.
 -- Arguments: template file, events per POST, eight hex digits that no other run has, "close" or "keep-alive",
--- and "strict" where every answer but 201 is to be counted (that costs wrk some time, so only warming up does it).
+-- and a status where every other answer is to be counted (that costs wrk some time, so only warming up does it), or "any".
 
 local threads = {}
 
@@ -40,9 +40,10 @@ function init(args)
       end
    end
    others = 0
-   if args[5] == "strict" then
+   local wanted = tonumber(args[5])
+   if wanted then
       response = function(status)
-         if status ~= 201 then others = others + 1 end
+         if status ~= wanted then others = others + 1 end
       end
    end
 end

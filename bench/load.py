@@ -85,8 +85,11 @@ def parse(output: str) -> Load:
     )
 
 
-async def run(url: str, case: Case, seconds: float, folder: Path, *, strict: bool = False) -> Load:
-    """Let wrk post to `url`; it takes whole seconds, and is killed where it does not end by itself."""
+async def run(url: str, case: Case, seconds: float, folder: Path, *, status: int | None = None) -> Load:
+    """Let wrk post to `url`; it takes whole seconds, and is killed where it does not end by itself.
+
+    `status`: what every answer has to be; without it, any 2xx.
+    """
     template = folder / f"event-{case.kilobytes}.json"
     if not template.exists():
         template.write_text(event(case.kilobytes))
@@ -106,7 +109,7 @@ async def run(url: str, case: Case, seconds: float, folder: Path, *, strict: boo
             str(LUA),
             url,
         ),
-        *("--", str(template), str(case.array), secrets.token_hex(4), connection, "strict" if strict else "quick"),
+        *("--", str(template), str(case.array), secrets.token_hex(4), connection, str(status or "any")),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )

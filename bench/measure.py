@@ -1,4 +1,4 @@
-"""One measured run: a fresh proxy, a warm-up in which every answer must be 201, and the load."""
+"""One measured run: a fresh proxy, a warm-up in which every answer must be 201, or 202 from the spool, and the load."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench import load
-from bench.cases import SOME, Case
+from bench.cases import SOME, SPOOLED, Case, ways_of
 from bench.figures import DISTURBING, Figures
 from bench.processes import StartError, busy_seconds, cpu_seconds, ended_seconds
 from bench.upstream import Upstream, Upstreams
@@ -31,14 +31,14 @@ class Plan:
     """How often a run is repeated, at most, where other processes took part of the machine meanwhile."""
 
     def __len__(self) -> int:
-        return self.repetitions * len(self.cases) * len(self.ways)
+        return self.repetitions * sum(len(ways_of(case, self.ways)) for case in self.cases)
 
     def order(self) -> Iterator[tuple[Case, str]]:
         """Yield the runs: the ways take turns within a repetition, and in each repetition another one begins."""
         for repetition in range(self.repetitions):
             first = repetition % len(self.ways)
             for case in self.cases:
-                for way in (*self.ways[first:], *self.ways[:first]):
+                for way in ways_of(case, (*self.ways[first:], *self.ways[:first])):
                     yield case, way
 
 
@@ -64,7 +64,7 @@ async def runs(
 async def _run(case: Case, name: str, upstream: Upstream, folder: Path, envoy: Path | None, seconds: int) -> Figures:
     way = await open_way(name, upstream, folder, envoy)
     try:
-        warm = await load.run(way.url, case, WARM_UP_SECONDS, folder, strict=True)
+        warm = await load.run(way.url, case, WARM_UP_SECONDS, folder, status=202 if name == SPOOLED else 201)
         before = _Meter.read(way, upstream)
         loaded = await load.run(way.url, case, seconds, folder)
         spent = _Meter.read(way, upstream) - before

@@ -16,6 +16,7 @@ from matplotlib import pyplot as plt  # type: ignore[import-not-found,unused-ign
 
 COLOURS = {
     "sidecar": "#0072b2",
+    "sidecar, spooled": "#56b4e9",
     "direct": "#333333",
     "Envoy": "#d55e00",
     "nginx + Lua": "#009e73",

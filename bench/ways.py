@@ -1,6 +1,7 @@
 """How each proxy is set up: one way in, one upstream, connections kept, TLS verified, nothing logged per event.
 
-The sidecar and nginx rename the stream; Envoy and HAProxy only pass on what they get.
+The sidecar and nginx rename the stream; Envoy and HAProxy only pass on what they get. The sidecar is also measured
+with `acknowledge: spooled`: each event is on the disk, fsynced, before its answer.
 """
 
 from __future__ import annotations
@@ -8,11 +9,12 @@ from __future__ import annotations
 import json
 import os
 import sys
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.cases import DIRECT, ENVOY, HAPROXY, NGINX, SIDECAR
+from bench.cases import DIRECT, ENVOY, HAPROXY, NGINX, SIDECAR, SPOOLED
 from bench.load import RENAMED, STREAM
 from bench.processes import Running, free_port
 from bench.upstream import PATH, Upstream
@@ -41,8 +43,8 @@ async def open_way(name: str, upstream: Upstream, folder: Path, envoy: Path | No
         return Way(upstream.url, None)
     port, admin = free_port(), free_port()
     ready_port, ready_path = port, None
-    if name == SIDECAR:
-        command = _sidecar(upstream, port, admin, folder)
+    if name in {SIDECAR, SPOOLED}:
+        command = _sidecar(upstream, port, admin, folder, spooled=name == SPOOLED)
         ready_port, ready_path = admin, "/readyz"
     elif name == ENVOY:
         command = [str(envoy), *_envoy(upstream, port, folder)]
@@ -52,13 +54,14 @@ async def open_way(name: str, upstream: Upstream, folder: Path, envoy: Path | No
     return Way(f"http://127.0.0.1:{port}{PATH}", process)
 
 
-def _sidecar(upstream: Upstream, port: int, admin: int, folder: Path) -> Command:
+def _sidecar(upstream: Upstream, port: int, admin: int, folder: Path, *, spooled: bool) -> Command:
     tls = {"tls": {"ca_file": str(upstream.ca)}} if upstream.tls else {}
     route = {"name": "rename", "match": {"labels": {"env": "staging"}, "stream": STREAM}, "stream": RENAMED}
+    acknowledge = {"acknowledge": "spooled"} if spooled else {}
     routes = {
         "version": 1,
         "upstreams": {"bench": {"url": upstream.url, **tls}},
-        "routes": [{**route, "to": "bench"}, {"name": "rest", "match": {"stream": "*"}, "to": "bench"}],
+        "routes": [{**route, "to": "bench", **acknowledge}, {"name": "rest", "match": {"stream": "*"}, "to": "bench"}],
     }
     file = folder / "routes.yaml"
     file.write_text(json.dumps(routes))  # JSON is YAML
@@ -66,6 +69,7 @@ def _sidecar(upstream: Upstream, port: int, admin: int, folder: Path) -> Command
     return [
         *(sys.executable, "-m", "sidecar", "serve", "--routes", str(file), *listen),
         *("--label", "env=staging", "--drain", "0s"),
+        *(("--spool", tempfile.mkdtemp(dir=folder)) if spooled else ()),  # a fresh one for each run
     ]
 
 

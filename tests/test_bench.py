@@ -8,7 +8,7 @@ import json
 import pytest
 
 from bench import load, report
-from bench.cases import BARS, DIRECT, ENVOY, HAPROXY, MANY, NGINX, ONE, SIDECAR, SOME, Case
+from bench.cases import BARS, DIRECT, ENVOY, HAPROXY, MANY, NGINX, ONE, SIDECAR, SOME, SPOOLED, Case
 from bench.figures import (
     Change,
     Figures,
@@ -163,6 +163,14 @@ def test_the_ways_take_turns() -> None:
     """Within a repetition every way has its turn in each case, and each repetition begins with another way."""
     order = [way for _, way in Plan([SOME], [DIRECT, SIDECAR, ENVOY], 3, 2).order()]
     assert order == [DIRECT, SIDECAR, ENVOY, SIDECAR, ENVOY, DIRECT, ENVOY, DIRECT, SIDECAR]
+
+
+def test_the_spool_is_measured_with_single_small_events() -> None:
+    """`acknowledge: spooled` is a way of its own where its figures say something, and in no other case."""
+    many = Case(16, array=32)
+    plan = Plan([SOME, many], [DIRECT, SPOOLED], 1, 2)
+    assert list(plan.order()) == [(SOME, DIRECT), (SOME, SPOOLED), (many, DIRECT)]
+    assert len(plan) == 3
 
 
 def test_the_picture_shows_single_small_events() -> None:

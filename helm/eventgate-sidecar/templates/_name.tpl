@@ -35,7 +35,7 @@ heritage: {{ .Release.Service }}
 {{- $sidecar := .Root.Values.eventgate_sidecar -}}
 {{- /* Revisions are immutable: without this one a change of routes would make none. */ -}}
 {{- if not $sidecar.reload.enabled -}}
-{{- $_ := set $annotations "checksum/eventgate-sidecar" ($sidecar.routes | sha256sum) -}}
+{{- $_ := set $annotations "checksum/eventgate-sidecar" ($sidecar.routes | trim | sha256sum) -}}
 {{- end -}}
 {{- if $sidecar.metrics.scrape -}}
 {{- $_ := set $annotations "eventgate-sidecar.wikimedia.org/scrape" "true" -}}

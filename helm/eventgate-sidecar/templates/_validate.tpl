@@ -141,7 +141,7 @@ eventgate_sidecar.drain is {{ $drain | toString | quote }}; write whole seconds 
 {{- if regexMatch "^[0-9]+m$" $text -}}
 {{- trimSuffix "m" $text -}}
 {{- else if regexMatch "^[0-9]+(\\.[0-9]+)?$" $text -}}
-{{- mulf 1000 (float64 $text) | round 0 | int -}}
+{{- round (mulf 1000 (float64 $text)) 0 | int -}}
 {{- end -}}
 {{- end -}}
 

@@ -89,8 +89,10 @@ spec:
     - name: {{ include "eventgate-sidecar.model.name" (merge (dict "name" (printf "kserve-predictor-%s" $isvc.name)) $args) }}
       image: {{ printf "%s/%s:%s" $values.docker.registry ($predictor.image | default $common.image | required (printf "%s: it has no image, and neither has inference.predictor" $isvc.name)) ($isvc.tag | default $common.version | required (printf "%s: it has no image_version, and inference.predictor has no version" $isvc.name)) | quote }}
       imagePullPolicy: {{ $values.docker.imagePullPolicy }}
+      {{- with include "eventgate-sidecar.model.env" (merge (dict "env" $env) $args) }}
       env:
-      {{- include "eventgate-sidecar.model.env" (merge (dict "env" $env) $args) | nindent 6 }}
+      {{- . | nindent 6 }}
+      {{- end }}
       {{- with include "eventgate-sidecar.model.container" (merge (dict "container" $container) $args) }}
       {{- . | nindent 6 }}
       {{- end }}

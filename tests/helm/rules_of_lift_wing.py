@@ -131,7 +131,7 @@ def metrics_through_the_policy(isvc: Isvc) -> Iterator[str]:
 def _policies(isvc: Isvc) -> Iterator[Any]:
     labels = {**isvc.object["metadata"]["labels"], "component": "predictor"}
     for policy in isvc.beside("NetworkPolicy"):
-        if policy["spec"]["podSelector"]["matchLabels"].items() <= labels.items():
+        if (policy["spec"].get("podSelector") or {}).get("matchLabels", {}).items() <= labels.items():
             yield policy
 
 

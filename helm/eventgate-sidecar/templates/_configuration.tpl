@@ -4,8 +4,10 @@
  - eventgate-sidecar.configuration.configmap: routes.yaml as a ConfigMap. It takes the root.
  - eventgate-sidecar.configuration.istio: with `istio.egress: mesh`, what the mesh has to know of each host of
    EventGate. It takes the root. Creating these objects needs more rights than deploying a model.
+ - eventgate-sidecar.configuration.endpoints: host and port of every https endpoint in routes.yaml, as a YAML list, each
+   once. It takes the root. Plain http is not among them: it stays with istio-proxy, which adds TLS to it.
 
-Both return nothing while no InferenceService gets the sidecar.
+The first two return nothing while the sidecar is not enabled.
 */}}
 
 {{- define "eventgate-sidecar.configuration.configmap" -}}
@@ -17,16 +19,14 @@ kind: ConfigMap
 metadata:
   name: {{ include "eventgate-sidecar.name.object" . }}
   labels:
-    {{- include "eventgate-sidecar.name._labels" . | nindent 4 }}
+    {{- include "eventgate-sidecar.name.labels" . | nindent 4 }}
 data:
   routes.yaml: |
     {{- .Values.eventgate_sidecar.routes | trim | nindent 4 }}
 {{- end }}
 {{- end -}}
 
-{{- /* Host and port of every https endpoint in routes.yaml, each once. Plain http stays with istio-proxy, which adds
-TLS to it. */ -}}
-{{- define "eventgate-sidecar.configuration._endpoints" -}}
+{{- define "eventgate-sidecar.configuration.endpoints" -}}
 {{- $found := dict -}}
 {{- range (.Values.eventgate_sidecar.routes | fromYaml).upstreams -}}
 {{- $upstream := . -}}
@@ -50,7 +50,7 @@ TLS to it. */ -}}
 {{- $sidecar := .Values.eventgate_sidecar | default dict -}}
 {{- if and $sidecar.enabled (eq (dig "istio" "egress" "" $sidecar) "mesh") }}
 {{- include "eventgate-sidecar.validate.values" . }}
-{{- range include "eventgate-sidecar.configuration._endpoints" . | fromYamlArray }}
+{{- range include "eventgate-sidecar.configuration.endpoints" . | fromYamlArray }}
 {{- if not (has .host $sidecar.istio.known_hosts) }}
 {{- $name := printf "eventgate-sidecar-%s" (.host | replace "." "-") | trunc 63 | trimSuffix "-" }}
 ---
@@ -59,7 +59,7 @@ kind: ServiceEntry
 metadata:
   name: {{ $name }}
   labels:
-    {{- include "eventgate-sidecar.name._labels" $ | nindent 4 }}
+    {{- include "eventgate-sidecar.name.labels" $ | nindent 4 }}
 spec:
   exportTo:
   - "."
@@ -78,7 +78,7 @@ kind: DestinationRule
 metadata:
   name: {{ $name }}
   labels:
-    {{- include "eventgate-sidecar.name._labels" $ | nindent 4 }}
+    {{- include "eventgate-sidecar.name.labels" $ | nindent 4 }}
 spec:
   exportTo:
   - "."
@@ -96,7 +96,7 @@ kind: VirtualService
 metadata:
   name: {{ $name }}
   labels:
-    {{- include "eventgate-sidecar.name._labels" $ | nindent 4 }}
+    {{- include "eventgate-sidecar.name.labels" $ | nindent 4 }}
 spec:
   exportTo:
   - "."

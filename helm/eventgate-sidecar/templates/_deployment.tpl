@@ -8,12 +8,44 @@
  - eventgate-sidecar.deployment.volumes: takes the volumes of a predictor and returns them with ours.
    Usage:
    {{- include "eventgate-sidecar.deployment.volumes" (dict "Root" $ "isvc" $name "volumes" $volumes) | nindent 4 }}
+ - eventgate-sidecar.deployment.annotations: takes the annotations of an InferenceService and returns them with ours.
+   Usage:
+   {{- include "eventgate-sidecar.deployment.annotations" (dict "Root" $ "isvc" $name "annotations" $annotations) | nindent 4 }}
 
-Both return nothing for an InferenceService that does not get the sidecar and has no volumes of its own.
+For an InferenceService that does not get the sidecar, the first returns nothing, and the others what they were given.
 
 Knative rejects ports, probes and fieldRef here, and the API server drops lifecycle without a word: none of them may
 be added. A volume that no container mounts is rejected, too.
 */}}
+
+{{- define "eventgate-sidecar.deployment.annotations" -}}
+{{- $annotations := deepCopy (.annotations | default dict) -}}
+{{- if include "eventgate-sidecar.name.injected" . -}}
+{{- $sidecar := .Root.Values.eventgate_sidecar -}}
+{{- /* Revisions are immutable: without this one a change of routes would make none. */ -}}
+{{- if not $sidecar.reload.enabled -}}
+{{- $_ := set $annotations "checksum/eventgate-sidecar" ($sidecar.routes | trim | sha256sum) -}}
+{{- end -}}
+{{- if $sidecar.metrics.scrape -}}
+{{- $_ := set $annotations "eventgate-sidecar.wikimedia.org/scrape" "true" -}}
+{{- $_ := set $annotations "eventgate-sidecar.wikimedia.org/port" ($sidecar.metrics.port | toString) -}}
+{{- end -}}
+{{- if eq $sidecar.istio.egress "bypass" -}}
+{{- $key := "traffic.sidecar.istio.io/excludeOutboundPorts" -}}
+{{- $ports := include "eventgate-sidecar.configuration.endpoints" .Root | fromYamlArray -}}
+{{- $all := compact (splitList "," (get $annotations $key)) -}}
+{{- range $ports -}}
+{{- $all = append $all (.port | toString) -}}
+{{- end -}}
+{{- if $all -}}
+{{- $_ := set $annotations $key ($all | uniq | join ",") -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- if $annotations -}}
+{{- toYaml $annotations -}}
+{{- end -}}
+{{- end -}}
 
 {{- define "eventgate-sidecar.deployment.container" -}}
 {{- if include "eventgate-sidecar.name.injected" . -}}

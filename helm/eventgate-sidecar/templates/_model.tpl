@@ -78,7 +78,7 @@ Each returns what it was given for an InferenceService that does not get the sid
 {{- end -}}
 {{- end -}}
 {{- $timeout := $config.timeout | default 300 | int -}}
-{{- $drain := include "eventgate-sidecar.validate._seconds" .Root.Values.eventgate_sidecar.drain | int -}}
+{{- $drain := include "eventgate-sidecar.validate.seconds" .Root.Values.eventgate_sidecar.drain | int -}}
 {{- /* Knative waits 30 s without a request before SIGTERM, and the sidecar needs a few at the end. */ -}}
 {{- if gt (add $drain 35) $timeout -}}
 {{- fail (printf "%s: a pod ends %d seconds after it is asked to (predictor.config.timeout, 300 where it is not set), and 30 go by before SIGTERM: eventgate_sidecar.drain is %s, and may be %ds at most" .isvc $timeout .Root.Values.eventgate_sidecar.drain (max 0 (sub $timeout 35))) -}}

@@ -3,6 +3,7 @@
 
  - eventgate-sidecar.validate.values: fails where eventgate_sidecar cannot work. It takes the root. The other modules
    call it; a chart need not.
+ - eventgate-sidecar.validate.seconds: takes 60s or 2m and returns 60 or 120; nothing for what is neither.
 
 A private template here takes the root and returns a line for each problem. values.schema.json says the same of types
 and of unknown keys; this is for what a schema cannot say, and for charts that bring no schema.
@@ -122,7 +123,7 @@ eventgate_sidecar.port and metrics.port are both {{ .port }}; take two
 {{- end }}
 {{- end -}}
 
-{{- define "eventgate-sidecar.validate._seconds" -}}
+{{- define "eventgate-sidecar.validate.seconds" -}}
 {{- if regexMatch "^[0-9]{1,5}(s|m)$" (. | toString) -}}
 {{- mul (regexFind "^[0-9]+" . | atoi) (ternary 60 1 (hasSuffix "m" .)) -}}
 {{- end -}}
@@ -130,7 +131,7 @@ eventgate_sidecar.port and metrics.port are both {{ .port }}; take two
 
 {{- define "eventgate-sidecar.validate._drain" -}}
 {{- $drain := .Values.eventgate_sidecar.drain }}
-{{- if not (include "eventgate-sidecar.validate._seconds" $drain) }}
+{{- if not (include "eventgate-sidecar.validate.seconds" $drain) }}
 eventgate_sidecar.drain is {{ $drain | toString | quote }}; write whole seconds or minutes, as 60s or 2m
 {{- end }}
 {{- end -}}

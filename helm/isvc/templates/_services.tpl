@@ -70,7 +70,7 @@ kind: InferenceService
 metadata:
   name: {{ $isvc.name }}
   annotations:
-    {{- include "eventgate-sidecar.name.annotations" (merge (dict "annotations" $annotations) $args) | nindent 4 }}
+    {{- include "eventgate-sidecar.deployment.annotations" (merge (dict "annotations" $annotations) $args) | nindent 4 }}
   labels:
     {{- include "isvc.labels" .Root | nindent 4 }}
     {{- with $values.inference.labels }}

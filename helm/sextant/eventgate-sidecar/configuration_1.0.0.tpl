@@ -1,0 +1,118 @@
+{{/*
+== Objects that the sidecar needs beside the pods, once for a release
+
+ - eventgate-sidecar.configuration.configmap: routes.yaml as a ConfigMap. It takes the root.
+ - eventgate-sidecar.configuration.istio: with `istio.egress: mesh`, what the mesh has to know of each host of
+   EventGate. It takes the root. Creating these objects needs more rights than deploying a model.
+ - eventgate-sidecar.configuration.endpoints: host and port of every https endpoint in routes.yaml, as a YAML list, each
+   once. It takes the root. Plain http is not among them: it stays with istio-proxy, which adds TLS to it.
+
+The first two return nothing while the sidecar is not enabled.
+*/}}
+
+{{- define "eventgate-sidecar.configuration.configmap" -}}
+{{- if (.Values.eventgate_sidecar | default dict).enabled }}
+{{- include "eventgate-sidecar.validate.values" . }}
+---
+apiVersion: v1
+kind: ConfigMap
+metadata:
+  name: {{ include "eventgate-sidecar.name.object" . }}
+  labels:
+    {{- include "eventgate-sidecar.name.labels" . | nindent 4 }}
+data:
+  routes.yaml: |
+    {{- .Values.eventgate_sidecar.routes | trim | nindent 4 }}
+{{- end }}
+{{- end -}}
+
+{{- define "eventgate-sidecar.configuration.endpoints" -}}
+{{- $found := dict -}}
+{{- range (.Values.eventgate_sidecar.routes | fromYaml).upstreams -}}
+{{- $upstream := . -}}
+{{- range $datacenter := .datacenters | default (list "") -}}
+{{- $url := $upstream.url | replace "{datacenter}" $datacenter | urlParse -}}
+{{- if eq $url.scheme "https" -}}
+{{- $port := regexFind ":[0-9]+$" $url.host | trimPrefix ":" | default "443" | int -}}
+{{- $host := regexReplaceAll ":[0-9]+$" $url.host "" -}}
+{{- $_ := set $found $url.host (dict "host" $host "port" $port) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- $endpoints := list -}}
+{{- range keys $found | sortAlpha -}}
+{{- $endpoints = append $endpoints (get $found .) -}}
+{{- end -}}
+{{- toYaml $endpoints -}}
+{{- end -}}
+
+{{- define "eventgate-sidecar.configuration.istio" -}}
+{{- $sidecar := .Values.eventgate_sidecar | default dict -}}
+{{- if and $sidecar.enabled (eq (dig "istio" "egress" "" $sidecar) "mesh") }}
+{{- include "eventgate-sidecar.validate.values" . }}
+{{- range include "eventgate-sidecar.configuration.endpoints" . | fromYamlArray }}
+{{- if not (has .host $sidecar.istio.known_hosts) }}
+{{- $name := printf "eventgate-sidecar-%s" (.host | replace "." "-") | trunc 63 | trimSuffix "-" }}
+---
+apiVersion: networking.istio.io/v1beta1
+kind: ServiceEntry
+metadata:
+  name: {{ $name }}
+  labels:
+    {{- include "eventgate-sidecar.name.labels" $ | nindent 4 }}
+spec:
+  exportTo:
+  - "."
+  hosts:
+  - {{ .host }}
+  location: MESH_EXTERNAL
+  ports:
+  - name: tls-eventgate
+    number: {{ .port }}
+    protocol: TLS
+  # The sidecar looks the name up itself; Envoy dials the address that it is given.
+  resolution: NONE
+---
+apiVersion: networking.istio.io/v1beta1
+kind: DestinationRule
+metadata:
+  name: {{ $name }}
+  labels:
+    {{- include "eventgate-sidecar.name.labels" $ | nindent 4 }}
+spec:
+  exportTo:
+  - "."
+  host: {{ .host }}
+  trafficPolicy:
+    connectionPool:
+      tcp:
+        connectTimeout: 1s
+    # The sidecar speaks TLS itself, to the end.
+    tls:
+      mode: DISABLE
+---
+apiVersion: networking.istio.io/v1beta1
+kind: VirtualService
+metadata:
+  name: {{ $name }}
+  labels:
+    {{- include "eventgate-sidecar.name.labels" $ | nindent 4 }}
+spec:
+  exportTo:
+  - "."
+  hosts:
+  - {{ .host }}
+  tls:
+  - match:
+    - port: {{ .port }}
+      sniHosts:
+      - {{ .host }}
+    route:
+    - destination:
+        host: {{ .host }}
+        port:
+          number: {{ .port }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end -}}

@@ -1,0 +1,280 @@
+{{/*
+== What is wrong with the values, all of it at once, each with the mend
+
+ - eventgate-sidecar.validate.values: fails where eventgate_sidecar cannot work. It takes the root. The other modules
+   call it; a chart need not.
+ - eventgate-sidecar.validate.seconds: takes 60s or 2m and returns 60 or 120; nothing for what is neither.
+
+A private template here takes the root and returns a line for each problem. values.schema.json says the same of types
+and of unknown keys; this is for what a schema cannot say, and for charts that bring no schema.
+*/}}
+
+{{- define "eventgate-sidecar.validate.values" -}}
+{{- $problems := include "eventgate-sidecar.validate._keys" . | trim -}}
+{{- if not $problems -}}
+{{- range $check := list "_isvcs" "_image" "_labels" "_ports" "_drain" "_resources" "_spool" "_user" "_istio" "_routes" -}}
+{{- $problems = printf "%s\n%s" $problems (include (printf "eventgate-sidecar.validate.%s" $check) $ | trim) | trim -}}
+{{- end -}}
+{{- end -}}
+{{- if $problems -}}
+{{- fail (printf "\n%s" (regexReplaceAll "\\s*\n+\\s*" $problems "\n")) -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "eventgate-sidecar.validate._keys" -}}
+{{- $known := dict
+      "" (list "enabled" "isvcs" "image" "version" "labels" "routes" "reload" "spool" "port" "drain" "metrics" "resources" "user" "istio" "networkpolicy")
+      "reload" (list "enabled")
+      "spool" (list "enabled" "size")
+      "metrics" (list "port" "scrape")
+      "istio" (list "egress" "known_hosts")
+      "networkpolicy" (list "dst_nets") -}}
+{{- range $section, $names := $known }}
+{{- /* Helm adds global to the values of every chart that others depend on. */}}
+{{- $values := omit $.Values.eventgate_sidecar "global" }}
+{{- $path := "eventgate_sidecar" }}
+{{- if $section }}
+{{- $values = get $values $section | default dict }}
+{{- $path = printf "eventgate_sidecar.%s" $section }}
+{{- end }}
+{{- range $key, $_ := $values }}
+{{- if not (has $key $names) }}
+{{ $path }}.{{ $key }} is not known; there is {{ $names | sortAlpha | join ", " }}
+{{- end }}
+{{- end }}
+{{- range $name := $names }}
+{{- if not (hasKey $values $name) }}
+{{ $path }}.{{ $name }} is missing; take it from the values.yaml of the version in use
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{- define "eventgate-sidecar.validate._isvcs" -}}
+{{- $names := list }}
+{{- range $key, $isvc := .Values.inference_services | default dict }}
+{{- $names = append $names ((default dict $isvc).name | default $key) }}
+{{- end }}
+{{- range .Values.revscoring_inference_services | default list }}
+{{- $names = append $names (printf "%s-%s" .wiki (.model | default $.Values.inference.model)) }}
+{{- end }}
+{{- range .Values.eventgate_sidecar.isvcs }}
+{{- if not (has . $names) }}
+eventgate_sidecar.isvcs names {{ . | quote }}, which this release does not have; there is {{ $names | sortAlpha | join ", " | default "none" }}
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{- define "eventgate-sidecar.validate._image" -}}
+{{- with .Values.eventgate_sidecar }}
+{{- if not .image }}
+eventgate_sidecar.image is empty; name the image without its tag, as docker-registry.discovery.wmnet/wikimedia/eventgate-sidecar
+{{- else if regexMatch "@|:[^/]*$" .image }}
+eventgate_sidecar.image is {{ .image | quote }}; leave the tag out and give it as version
+{{- end }}
+{{- if not (regexMatch "^[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$" (.version | toString)) }}
+eventgate_sidecar.version is {{ .version | toString | quote }}; give the tag of the image
+{{- else if eq .version "latest" }}
+eventgate_sidecar.version is "latest", which means something else every day; give the tag of one build
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{- define "eventgate-sidecar.validate._labels" -}}
+{{- $labels := .Values.eventgate_sidecar.labels }}
+{{- if not $labels.env }}
+eventgate_sidecar.labels.env is empty; say what these pods are, as env: staging or env: production
+{{- end }}
+{{- if hasKey $labels "isvc" }}
+eventgate_sidecar.labels.isvc is {{ $labels.isvc | quote }}, but each InferenceService has its own; leave it out
+{{- end }}
+{{- range $name, $value := $labels }}
+{{- if not (regexMatch "^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$" $name) }}
+eventgate_sidecar.labels has {{ $name | quote }}; a label's name has up to 63 letters, digits, dots, dashes and underscores
+{{- end }}
+{{- if and $value (or (not (kindIs "string" $value)) (regexMatch "[,\\s]" ($value | toString))) }}
+eventgate_sidecar.labels.{{ $name }} is {{ $value | toString | quote }}; write a text without commas and spaces (quote a number)
+{{- else if and (not $value) (ne $name "env") }}
+eventgate_sidecar.labels.{{ $name }} is empty; give it a value, or leave it out
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{- define "eventgate-sidecar.validate._ports" -}}
+{{- $owners := dict
+      "8008" "queue-proxy's profiler" "8012" "queue-proxy" "8013" "queue-proxy" "8022" "queue-proxy" "8080" "the model"
+      "8081" "the model's gRPC" "8112" "queue-proxy" "9081" "KServe's agent" "9088" "KServe's metrics"
+      "9090" "queue-proxy's metrics" "9091" "queue-proxy's metrics" -}}
+{{- with .Values.eventgate_sidecar }}
+{{- range $path, $port := dict "port" .port "metrics.port" .metrics.port }}
+{{- $owner := get $owners ($port | toString) }}
+{{- if and (ge ($port | int) 15000) (le ($port | int) 15090) }}
+{{- $owner = "istio-proxy" }}
+{{- end }}
+{{- if or (lt ($port | int) 1024) (gt ($port | int) 65535) }}
+eventgate_sidecar.{{ $path }} is {{ $port }}; take one from 1024 to 65535
+{{- else if $owner }}
+eventgate_sidecar.{{ $path }} is {{ $port }}, where {{ $owner }} listens in the same pod; take another
+{{- end }}
+{{- end }}
+{{- if eq (.port | int) (.metrics.port | int) }}
+eventgate_sidecar.port and metrics.port are both {{ .port }}; take two
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{- define "eventgate-sidecar.validate.seconds" -}}
+{{- if regexMatch "^[0-9]{1,5}(s|m)$" (. | toString) -}}
+{{- mul (regexFind "^[0-9]+" . | atoi) (ternary 60 1 (hasSuffix "m" .)) -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "eventgate-sidecar.validate._drain" -}}
+{{- $drain := .Values.eventgate_sidecar.drain }}
+{{- if not (include "eventgate-sidecar.validate.seconds" $drain) }}
+eventgate_sidecar.drain is {{ $drain | toString | quote }}; write whole seconds or minutes, as 60s or 2m
+{{- end }}
+{{- end -}}
+
+{{- /* 200m, 0.2 or 1 in thousandths of a core. */ -}}
+{{- define "eventgate-sidecar.validate._millicores" -}}
+{{- $text := . | toString -}}
+{{- if regexMatch "^[0-9]+m$" $text -}}
+{{- trimSuffix "m" $text -}}
+{{- else if regexMatch "^[0-9]+(\\.[0-9]+)?$" $text -}}
+{{- round (mulf 1000 (float64 $text)) 0 | int -}}
+{{- end -}}
+{{- end -}}
+
+{{- /* 200Mi, 1Gi, 200M or 1G in MiB, rounded down. */ -}}
+{{- define "eventgate-sidecar.validate._mebibytes" -}}
+{{- $text := . | toString -}}
+{{- if regexMatch "^[0-9]+(Mi|Gi|M|G)$" $text -}}
+{{- $number := regexFind "^[0-9]+" $text | float64 -}}
+{{- $factor := get (dict "Mi" 1.0 "Gi" 1024.0 "M" 0.95367431640625 "G" 953.67431640625) (regexFind "[A-Za-z]+$" $text) -}}
+{{- mulf $number $factor | floor | int -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "eventgate-sidecar.validate._resources" -}}
+{{- $resources := .Values.eventgate_sidecar.resources }}
+{{- $rules := dict
+      "cpu" (dict "read" "_millicores" "least" 100 "shown" "100m" "form" "200m")
+      "memory" (dict "read" "_mebibytes" "least" 100 "shown" "100Mi" "form" "200Mi") }}
+{{- range $kind := list "requests" "limits" }}
+{{- $given := get $resources $kind | default dict }}
+{{- range $name, $rule := $rules }}
+{{- $path := printf "eventgate_sidecar.resources.%s.%s" $kind $name }}
+{{- $amount := include (printf "eventgate-sidecar.validate.%s" $rule.read) (get $given $name) }}
+{{- if not $amount }}
+{{ $path }} is {{ get $given $name | toString | quote }}; write it as {{ $rule.form }}
+{{- else if lt ($amount | int) $rule.least }}
+{{ $path }} is {{ get $given $name | toString }}, less than LimitRanges allow; give {{ $rule.shown }} at least
+{{- else if eq $kind "limits" }}
+{{- $request := include (printf "eventgate-sidecar.validate.%s" $rule.read) (dig "requests" $name "" $resources) }}
+{{- if and $request (lt ($amount | int) ($request | int)) }}
+{{ $path }} is {{ get $given $name | toString }}, less than its request of {{ dig "requests" $name "" $resources }}; give that much at least
+{{- end }}
+{{- end }}
+{{- end }}
+{{- range $name, $_ := omit $given "cpu" "memory" }}
+eventgate_sidecar.resources.{{ $kind }}.{{ $name }} is set; there is cpu and memory{{ if eq $name "ephemeral-storage" }} (a limit here would become that of the whole pod, the model included){{ end }}
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{- define "eventgate-sidecar.validate._spool" -}}
+{{- $size := .Values.eventgate_sidecar.spool.size }}
+{{- $mebibytes := include "eventgate-sidecar.validate._mebibytes" $size }}
+{{- if not $mebibytes }}
+eventgate_sidecar.spool.size is {{ $size | toString | quote }}; write it as 256Mi
+{{- else if or (lt ($mebibytes | int) 16) (gt ($mebibytes | int) 2048) }}
+eventgate_sidecar.spool.size is {{ $size }}; take from 16Mi to 2Gi
+{{- end }}
+{{- end -}}
+
+{{- define "eventgate-sidecar.validate._user" -}}
+{{- $user := .Values.eventgate_sidecar.user }}
+{{- if or (not (regexMatch "^[0-9]+$" ($user | toString))) (lt ($user | int) 1) (eq ($user | int) 1337) }}
+eventgate_sidecar.user is {{ $user | toString | quote }}; give the uid of the image's user as a number: not 0, which is root, and not 1337, which is istio-proxy
+{{- end }}
+{{- end -}}
+
+{{- define "eventgate-sidecar.validate._istio" -}}
+{{- $istio := .Values.eventgate_sidecar.istio }}
+{{- if not (has $istio.egress (list "bypass" "mesh")) }}
+eventgate_sidecar.istio.egress is {{ $istio.egress | toString | quote }}; write bypass or mesh
+{{- end }}
+{{- end -}}
+
+{{- define "eventgate-sidecar.validate._routes" -}}
+{{- $text := .Values.eventgate_sidecar.routes }}
+{{- $bypass := eq "bypass" (.Values.eventgate_sidecar.istio.egress | toString) }}
+{{- if not (kindIs "string" $text) }}
+eventgate_sidecar.routes is a {{ kindOf $text }}; give the text of routes.yaml: after `routes: |`, or with --set-file eventgate_sidecar.routes=routes.yaml
+{{- else if not ($text | trim) }}
+eventgate_sidecar.routes is empty; give the text of routes.yaml: after `routes: |`, or with --set-file eventgate_sidecar.routes=routes.yaml
+{{- else if gt (len $text) 1000000 }}
+eventgate_sidecar.routes has {{ len $text }} bytes; a ConfigMap takes 1000000
+{{- else }}
+{{- $routes := fromYaml $text }}
+{{- if and (hasKey $routes "Error") (eq (len $routes) 1) }}
+eventgate_sidecar.routes is not YAML: {{ $routes.Error | replace "\n" " " }}; `eventgate-sidecar check` says more
+{{- else }}
+{{- include "eventgate-sidecar.validate._routes_keys" $routes }}
+{{- $upstreams := $routes.upstreams | default dict }}
+{{- if kindIs "map" $upstreams }}
+{{- range $name, $upstream := $upstreams }}
+{{- include "eventgate-sidecar.validate._upstream" (dict "name" $name "upstream" $upstream "bypass" $bypass) }}
+{{- end }}
+{{- range $index, $route := kindIs "slice" $routes.routes | ternary $routes.routes list }}
+{{- include "eventgate-sidecar.validate._route" (dict "index" $index "route" $route "upstreams" (keys $upstreams | sortAlpha)) }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{- define "eventgate-sidecar.validate._routes_keys" -}}
+{{- if ne (.version | toString) "1" }}
+eventgate_sidecar.routes: version is {{ .version | toString | quote }}; it is written for version: 1
+{{- end }}
+{{- range $key, $_ := omit . "version" "upstreams" "routes" "tests" }}
+eventgate_sidecar.routes: {{ $key }} is not known; there is version, upstreams, routes and tests
+{{- end }}
+{{- if or (not (kindIs "map" .upstreams)) (not .upstreams) }}
+eventgate_sidecar.routes: upstreams has to name at least one EventGate with its url
+{{- end }}
+{{- if or (not (kindIs "slice" .routes)) (not .routes) }}
+eventgate_sidecar.routes: routes has to have at least one route; without, every event is refused
+{{- end }}
+{{- end -}}
+
+{{- define "eventgate-sidecar.validate._upstream" -}}
+{{- $url := dig "url" "" (kindIs "map" .upstream | ternary .upstream dict) | toString }}
+{{- $path := printf "eventgate_sidecar.routes: upstreams.%s" .name }}
+{{- if not (regexMatch "^https?://[^/\\s]+/[^\\s]+$" $url) }}
+{{ $path }}.url is {{ $url | quote }}; write it whole, as https://eventgate-main.discovery.wmnet:4492/v1/events
+{{- else if and (contains "{datacenter}" $url) (not .upstream.datacenters) }}
+{{ $path }} has {datacenter} in its url and no datacenters; name them in order of preference
+{{- else if and .upstream.datacenters (not (contains "{datacenter}" $url)) }}
+{{ $path }} has datacenters and no {datacenter} in its url; write it where they differ
+{{- else if and .bypass (hasPrefix "https:" $url) (regexMatch "^https://[^/:]+(:443)?/" $url) }}
+{{ $path }}.url is {{ $url | quote }}: port 443 would leave istio-proxy aside for the model's own connections too; use EventGate's own port, or set eventgate_sidecar.istio.egress to mesh
+{{- end }}
+{{- end -}}
+
+{{- define "eventgate-sidecar.validate._route" -}}
+{{- $route := kindIs "map" .route | ternary .route dict }}
+{{- $path := printf "eventgate_sidecar.routes: routes[%d]" .index }}
+{{- if not $route.name }}
+{{ $path }} has no name; answers and metrics call it by that
+{{- end }}
+{{- if and $route.to $route.reject }}
+{{ $path }} has to and reject; keep one
+{{- else if and (not $route.to) (not $route.reject) }}
+{{ $path }} has neither to nor reject; write the upstream that takes its events, or why they are refused
+{{- else if and $route.to (not (has ($route.to | toString) .upstreams)) }}
+{{ $path }}.to is {{ $route.to | toString | quote }}, and no upstream is called that; there is {{ .upstreams | join ", " | default "none" }}
+{{- end }}
+{{- end -}}

@@ -11,7 +11,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench docs helm helm-test lock clean
+.PHONY: help demo test check bench docs helm helm-test lock clean pod-test
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1|\2/p' Makefile | while IFS='|' read -r target words; do \
@@ -34,6 +34,9 @@ docs: $(READY) ## write the generated files anew
 
 helm-test: $(READY) $(VENV)/.helm ## the charts, linted, rendered and checked with the real Helm engine
 	@$(BIN)/python -m pytest -q tests/helm $(ARGS)
+
+pod-test: $(READY) $(VENV)/.helm ## the image and a real pod; takes root, podman and some minutes
+	@$(BIN)/python -m pytest -q tests/pod $(ARGS)
 
 helm: $(READY) $(VENV)/.helm ## write helm/sextant and the charts' snapshots anew
 	@$(BIN)/python scripts/helm

@@ -16,8 +16,9 @@ ROOT = Path(__file__).parent.parent.parent
 CHARTS = ROOT / "helm"
 LIBRARY = "eventgate-sidecar"
 APPLICATION = "isvc"
-VALUES = sorted((Path(__file__).parent / "values").glob("*.yaml"))
-SNAPSHOTS = Path(__file__).parent / "snapshots"
+HERE = Path(__file__).parent
+VALUES = sorted((HERE / "values").glob("*.yaml"))
+SNAPSHOTS = HERE / "snapshots"
 
 Values = dict[str, Any]
 Object = dict[str, Any]

@@ -33,7 +33,9 @@ def test_a_module_depends_on_what_it_includes_and_on_nothing_else() -> None:
     for name, text in TEMPLATES.items():
         code = re.sub(r"{{-? ?/\*.*?\*/", "", text, flags=re.DOTALL)
         included = set(re.findall(r'"eventgate-sidecar\.(\w+)\.', code)) & set(TEMPLATES)
-        assert DESCRIBED[name]["depends"] == [f"eventgate-sidecar.{each}:{VERSION[:-2]}" for each in sorted(included - {name})]
+        assert DESCRIBED[name]["depends"] == [
+            f"eventgate-sidecar.{each}:{VERSION[:-2]}" for each in sorted(included - {name})
+        ]
 
 
 def test_no_module_uses_what_is_private_to_another() -> None:

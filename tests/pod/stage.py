@@ -1,0 +1,154 @@
+"""The whole scene: the image, the datacenters, and the pod between them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sidecar.demo.modelserver import KINDS, Post
+from sidecar.demo.proof import STREAMS, Gate, Record, problems, records_in
+from sidecar.routing import Router
+from sidecar.runtime import read_config
+from tests.helm.engine import ROOT, Object
+from tests.helm.release import SIDECAR
+from tests.netns.datacenter import PORT, make_authority, make_certificate
+from tests.pod.manifests import ISVC, MODEL, written
+from tests.pod.podman import Podman
+
+PRODUCTION = Gate("production", "production", "198.18.0.1", "eqiad.")
+EQIAD = Gate("eqiad", "staging", "198.18.1.11", "staging.")
+CODFW = Gate("codfw", "staging", "198.18.2.21", "staging.")
+GATES = (PRODUCTION, EQIAD, CODFW)
+HOSTS = {
+    "eventgate-main.discovery.wmnet": PRODUCTION.host,
+    "staging.svc.eqiad.wmnet": EQIAD.host,
+    "staging.svc.codfw.wmnet": CODFW.host,
+}
+LABELS = {"env": "staging", "isvc": ISVC}
+
+
+@dataclass(frozen=True)
+class Datacenters:
+    """The emulated EventGates, with certificates like the real ones'."""
+
+    folder: Path
+    processes: dict[str, subprocess.Popen[str]]
+
+    @property
+    def ca_file(self) -> Path:
+        """The authority that signed the certificates."""
+        return self.folder / "ca.pem"
+
+    def records(self) -> list[Record]:
+        """Return everything they accepted."""
+        return [record for gate in GATES for record in records_in(gate, self.folder / f"{gate.name}.events")]
+
+
+@contextlib.contextmanager
+def datacenters(podman: Podman, folder: Path) -> Iterator[Datacenters]:
+    """Run an EventGate in each, for as long as the block lasts."""
+    asyncio.run(_certificates(folder))
+    (folder / "streams.json").write_text(json.dumps(STREAMS))
+    processes: dict[str, subprocess.Popen[str]] = {}
+    try:
+        for gate in GATES:
+            stem = folder / ("eqiad" if gate is PRODUCTION else gate.name)
+            command = (
+                *(*podman.inside(), sys.executable, "-m", "sidecar.emulator", "--name", gate.name),
+                *("--listen", f"{gate.host}:{PORT}", "--topic-prefix", gate.prefix),
+                *("--output", str(folder / f"{gate.name}.events"), "--streams", str(folder / "streams.json")),
+                *("--certfile", f"{stem}.pem", "--keyfile", f"{stem}.key"),
+            )
+            processes[gate.name] = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT)
+        for process in processes.values():
+            assert process.stdout is not None
+            assert process.stdout.readline()
+        yield Datacenters(folder, processes)
+    finally:
+        for process in processes.values():
+            process.kill()
+            process.communicate()
+
+
+async def _certificates(folder: Path) -> None:
+    await make_authority(folder)
+    for name in ("eqiad", "codfw"):
+        await make_certificate(folder, name)
+
+
+@dataclass(frozen=True)
+class Pod:
+    """A running pod."""
+
+    podman: Podman
+    ready_after: float
+    """Seconds from the start of the sidecar's container until it was ready."""
+
+    def post(self, events: int, seconds: float) -> list[Post]:
+        """Let the model server post; return what it was answered."""
+        text = self.podman("exec", container(MODEL), "python", "/opt/model/model.py", "post", str(events), str(seconds))
+        return posts_in(text)
+
+    def in_sidecar(self, code: str) -> Any:
+        """Run Python in the sidecar's container; return what it printed, from JSON."""
+        return json.loads(self.podman("exec", container(SIDECAR), "python", "-c", code))
+
+    def state(self, name: str) -> Object:
+        """Return what podman knows of a container's state."""
+        found: list[Object] = json.loads(self.podman("container", "inspect", container(name)))
+        return {**found[0]["State"], "RestartCount": found[0]["RestartCount"]}
+
+    def log(self, name: str) -> str:
+        """Return what a container wrote."""
+        return self.podman("logs", container(name))
+
+
+@contextlib.contextmanager
+def playing(podman: Podman, objects: list[Object], folder: Path, ca_file: Path) -> Iterator[Pod]:
+    """Run the pod for as long as the block lasts."""
+    file = written(folder / "pod.yaml", objects, HOSTS, ca_file)
+    podman("kube", "play", str(file))
+    try:
+        yield Pod(podman, _ready(podman))
+    finally:
+        podman("pod", "rm", "-f", "-t", "0", ISVC)
+        podman("volume", "prune", "-f")
+
+
+def _ready(podman: Podman) -> float:
+    """Read the model server's log until it says that the sidecar was ready."""
+    started = podman("container", "inspect", "--format", "{{.State.StartedAt.UnixMilli}}", container(SIDECAR))
+    follow = podman.command("podman", "logs", "--follow", container(MODEL))
+    with subprocess.Popen(follow, stdout=subprocess.PIPE, text=True, env=podman.environment) as log:
+        assert log.stdout is not None
+        line = log.stdout.readline()
+        log.kill()
+    return float(json.loads(line)["ready"]) - int(started) / 1000
+
+
+def container(name: str) -> str:
+    """Return podman's name of a container in the pod."""
+    return f"{ISVC}-{name}"
+
+
+def posts_in(text: str) -> list[Post]:
+    """Read what model.py wrote."""
+    lines = [json.loads(line) for line in text.splitlines() if line.startswith('{"kind"')]
+    return [
+        Post(KINDS[each["kind"]], each["id"], each["body"].encode(), each["status"], each["reason"], each["seconds"])
+        for each in lines
+    ]
+
+
+def wrong(posts: list[Post], records: list[Record]) -> list[str]:
+    """Say what is wrong with these posts: lost, doubled, misplaced, changed or wrongly answered."""
+    ids = {post.id for post in posts}
+    mine = [record for record in records if record.id in ids]
+    return [words for _, words in problems(posts, mine, Router(read_config(ROOT / "routes.yaml"), LABELS))]

@@ -1,0 +1,150 @@
+"""The sidecar in a pod, as the chart renders it: every bar that a pod can show."""
+
+from __future__ import annotations
+
+import json
+import signal
+import statistics
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.helm.engine import remove_built
+from tests.helm.release import SIDECAR
+from tests.pod import image, needs
+from tests.pod.manifests import MODEL, TAG, release
+from tests.pod.podman import Podman, podman
+from tests.pod.stage import GATES, Datacenters, Pod, container, datacenters, playing, posts_in, wrong
+
+Measured = Callable[[str, object], None]
+MEGABYTE = 1_000_000
+MEBIBYTE = 1024 * 1024
+
+STATE_CODE = """
+import json, os
+status = dict(line.split(":\\t", 1) for line in open("/proc/1/status").read().splitlines())
+def refusal(path):
+    try:
+        open(path, "w").close()
+    except OSError as error:
+        return error.strerror
+print(json.dumps({
+    "uid": status["Uid"].split(), "gid": status["Gid"].split(), "no_new_privileges": status["NoNewPrivs"],
+    "capabilities": sorted({status[key] for key in status if key.startswith("Cap")}),
+    "root": refusal("/x"), "tmp": refusal("/tmp/x"), "routes": refusal("/etc/eventgate-sidecar/x"),
+    "peak": int(status["VmHWM"].split()[0]) * 1024,
+}))
+"""
+
+
+@pytest.fixture(scope="module")
+def tool(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Podman]:
+    """Podman, the base image, and the sidecar's image."""
+    if why := needs.missing():
+        pytest.fail(f"THE POD IS NOT TESTED: {why}", pytrace=False)
+    with podman(tmp_path_factory.mktemp("podman"), tuple(gate.host for gate in GATES)) as tool:
+        image.make_base(tool)
+        image.build(tool, image.fetch_wheels(tool), TAG)
+        yield tool
+    remove_built()
+
+
+@pytest.fixture(scope="module")
+def gates(tool: Podman, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Datacenters]:
+    """The emulated datacenters."""
+    with datacenters(tool, tmp_path_factory.mktemp("datacenters")) as gates:
+        yield gates
+
+
+@pytest.fixture
+def pod(tool: Podman, gates: Datacenters, tmp_path: Path) -> Iterator[Pod]:
+    """A pod of its own for each test."""
+    with playing(tool, release(), tmp_path, gates.ca_file) as pod:
+        yield pod
+
+
+@pytest.fixture
+def measured(record_property: Measured) -> Measured:
+    """Write down what was measured, and how much it is; it is shown in the end."""
+    return record_property
+
+
+def test_the_image_is_small_and_the_same_each_time(tool: Podman, measured: Measured) -> None:
+    """It adds less than 150 MB to its base, and a second build gives the same image, to the bit."""
+    added = image.size(tool, f"{image.IMAGE}:{TAG}") - image.size(tool, image.BASE)
+    measured("image over its base", f"{added / MEGABYTE:.0f} MB")
+    assert added < 150 * MEGABYTE
+    first = tool("image", "inspect", "--format", "{{.Id}}", f"{image.IMAGE}:{TAG}")
+    assert image.build(tool, image.BUILD / "wheels", "again") == first
+
+
+def test_the_image_runs_as_a_number_and_brings_no_compiler(tool: Podman) -> None:
+    """`runAsNonRoot` can tell from the image that it is no root; nothing in it makes programs."""
+    config = json.loads(tool("image", "inspect", f"{image.IMAGE}:{TAG}"))[0]
+    assert config["Config"]["User"] == "900:900"
+    tools = "import shutil; print([x for x in ('cc', 'gcc', 'g++', 'clang', 'make', 'ld') if shutil.which(x)])"
+    found = tool("run", "--rm", "--network", "none", "--entrypoint", "python3", f"{image.IMAGE}:{TAG}", "-c", tools)
+    assert found == "[]"
+
+
+def test_the_container_is_what_the_chart_says(pod: Pod) -> None:
+    """It is user 900 without capabilities and without a way to get any, and writes nowhere."""
+    found = pod.in_sidecar(STATE_CODE)
+    assert found.pop("peak") > 0
+    assert found == {
+        "uid": ["900"] * 4,
+        "gid": ["900"] * 4,
+        "no_new_privileges": "1",
+        "capabilities": ["0000000000000000"],
+        "root": "Read-only file system",
+        "tmp": "Read-only file system",
+        "routes": "Read-only file system",
+    }
+
+
+def test_events_arrive_as_routed(pod: Pod, gates: Datacenters) -> None:
+    """With the shipped routes.yaml every event is where it belongs, byte for byte, and in no production stream."""
+    posts = pod.post(100, 4)
+    assert wrong(posts, gates.records()) == []
+
+
+def test_a_hung_datacenter_is_not_felt(pod: Pod, gates: Datacenters, measured: Measured) -> None:
+    """The model server is answered as ever while one hangs, and the events are in the other."""
+    gates.processes["eqiad"].send_signal(signal.SIGSTOP)
+    try:
+        posts = pod.post(100, 4)
+    finally:
+        gates.processes["eqiad"].send_signal(signal.SIGCONT)
+    measured("slowest answer while eqiad hung", f"{max(post.seconds for post in posts) * 1000:.0f} ms")
+    assert wrong(posts, gates.records()) == []
+
+
+def test_it_is_ready_soon_on_a_fifth_of_a_core(pod: Pod, measured: Measured) -> None:
+    """From the start of the container until it is ready no more than 2.5 seconds pass."""
+    measured("ready after", f"{pod.ready_after:.2f} s")
+    assert pod.ready_after <= 2.5
+
+
+def test_a_fifth_of_a_core_and_100_mib_hold_300_events_a_second(
+    pod: Pod, gates: Datacenters, measured: Measured
+) -> None:
+    """None is lost, none is late for its model server, and the container is not killed."""
+    posts = pod.post(3000, 10)
+    took = [post.seconds for post in posts]
+    peak = pod.in_sidecar(STATE_CODE)["peak"]
+    measured("300 events/s for 10 s", f"p50 {statistics.median(took) * 1000:.0f} ms, worst {max(took) * 1000:.0f} ms")
+    measured("resident memory at most", f"{peak / MEBIBYTE:.0f} MiB")
+    assert wrong(posts, gates.records()) == []
+    assert (pod.state(SIDECAR)["RestartCount"], pod.state(SIDECAR)["Running"]) == (0, True)
+    assert max(took) < 4
+
+
+def test_it_takes_what_a_draining_model_server_posts(pod: Pod, gates: Datacenters) -> None:
+    """Both get SIGTERM at once; the sidecar takes the last event, and then it ends by itself."""
+    pod.podman("kill", "--signal", "TERM", container(MODEL), container(SIDECAR))
+    pod.podman("wait", container(MODEL), container(SIDECAR))
+    posts = posts_in(pod.log(MODEL))
+    assert len(posts) >= 80
+    assert wrong(posts, gates.records()) == []
+    assert {name: pod.state(name)["ExitCode"] for name in (MODEL, SIDECAR)} == {MODEL: 0, SIDECAR: 0}

@@ -57,6 +57,8 @@ COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
 def blocks(language: str) -> Iterator[Any]:
     """Yield every fenced block in this language on every page."""
     for page in PAGES:
+        if (language, page.stem) == ("yaml", "liftwing"):
+            continue  # values of the chart, which tests/helm renders
         fence = rf"^ *```{language}\n(.*?)^ *```"
         for indented in re.findall(fence, page.read_text(), re.MULTILINE | re.DOTALL):
             block = textwrap.dedent(indented)
@@ -236,7 +238,7 @@ def test_every_outcome_is_in_the_readme() -> None:
 
 def test_every_target_of_make_is_in_the_readme() -> None:
     """What `make help` lists stands in the README."""
-    targets = re.findall(r"^([a-z]+):.*## ", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    targets = re.findall(r"^([a-z-]+):.*## ", (ROOT / "Makefile").read_text(), re.MULTILINE)
     text = README.read_text()
     assert [target for target in targets if target != "help" and f"`make {target}`" not in text] == []
 

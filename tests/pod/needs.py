@@ -28,6 +28,10 @@ def missing() -> str | None:
     """Say in one sentence what is missing; None where a pod can run."""
     if os.geteuid() != 0:
         return "a pod with limits and a network of its own takes root, and this is not root"
+    return _tools() or _namespaces()
+
+
+def _tools() -> str | None:
     absent = [command for command in PACKAGES if shutil.which(command) is None]
     if not absent:
         return None
@@ -38,6 +42,13 @@ def missing() -> str | None:
     if (why := _run(install)) and (_run(("apt-get", "update", "-qq")) or (why := _run(install))):
         return f"{', '.join(absent)} not found, and apt-get install {' '.join(packages)} failed: {why}"
     return None
+
+
+def _namespaces() -> str | None:
+    name = f"egtry{os.getpid()}"
+    if why := _run(("ip", "netns", "add", name)):
+        return f"no network namespace can be made: {why}"
+    return _run(("ip", "netns", "del", name))
 
 
 def _run(command: Sequence[str]) -> str | None:

@@ -105,17 +105,17 @@ def a_way_past_istio(isvc: Isvc) -> Iterator[str]:
             yield f"{url} leads into istio-proxy, which knows no such host; exclude port {parts.port or 443}"
 
 
-def spool_with_a_limit(isvc: Isvc) -> Iterator[str]:
-    """A spool is an emptyDir with a size, mounted where the sidecar is told that it is."""
-    folder = variable(isvc.sidecar or {}, "SIDECAR_SPOOL")
-    if not folder:
-        return
-    mount = next((each for each in mounts(isvc.sidecar or {}) if each["mountPath"] == folder), {})
-    volume = next((each for each in isvc.volumes if each["name"] == mount.get("name")), {})
-    if "emptyDir" not in volume:
-        yield f"SIDECAR_SPOOL is {folder}, and no emptyDir is mounted there; the root is read-only"
-    elif "sizeLimit" not in volume["emptyDir"]:
-        yield f"volume {volume['name']} has no sizeLimit, and may fill the node"
+def room_to_write(isvc: Isvc) -> Iterator[str]:
+    """What the sidecar is told to write to is in an emptyDir with a size."""
+    places = {"SIDECAR_SPOOL": "", "SIDECAR_LAST_GOOD": "/routes.yaml"}
+    for name, file in places.items():
+        folder = variable(isvc.sidecar or {}, name).removesuffix(file)
+        mount = next((each for each in mounts(isvc.sidecar or {}) if each["mountPath"] == folder), {})
+        volume = next((each for each in isvc.volumes if each["name"] == mount.get("name")), {})
+        if folder and "emptyDir" not in volume:
+            yield f"{name} is in {folder}, and no emptyDir is mounted there; the root is read-only"
+        elif folder and "sizeLimit" not in volume["emptyDir"]:
+            yield f"volume {volume['name']} has no sizeLimit, and may fill the node"
 
 
 def metrics_through_the_policy(isvc: Isvc) -> Iterator[str]:
@@ -156,5 +156,5 @@ def _endpoints(routes: dict[str, Any]) -> Iterator[str]:
 
 RULES = (
     restricted, enough_resources, limits_above_requests, pinned_image, time_to_end, routes_as_a_folder,
-    a_change_of_routes_arrives, a_way_past_istio, spool_with_a_limit, metrics_through_the_policy,
+    a_change_of_routes_arrives, a_way_past_istio, room_to_write, metrics_through_the_policy,
 )  # fmt: skip

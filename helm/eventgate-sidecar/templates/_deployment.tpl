@@ -75,6 +75,10 @@ be added. A volume that no container mounts is rejected, too.
   - name: SIDECAR_SPOOL
     value: /var/spool/eventgate-sidecar
   {{- end }}
+  {{- if $sidecar.reload.enabled }}
+  - name: SIDECAR_LAST_GOOD
+    value: /var/lib/eventgate-sidecar/routes.yaml
+  {{- end }}
   volumeMounts:
   {{- /* A folder, not a file by subPath: only a folder follows changes of its ConfigMap. */}}
   - name: eventgate-sidecar-routes
@@ -83,6 +87,10 @@ be added. A volume that no container mounts is rejected, too.
   {{- if $sidecar.spool.enabled }}
   - name: eventgate-sidecar-spool
     mountPath: /var/spool/eventgate-sidecar
+  {{- end }}
+  {{- if $sidecar.reload.enabled }}
+  - name: eventgate-sidecar-last-good
+    mountPath: /var/lib/eventgate-sidecar
   {{- end }}
   resources:
     {{- toYaml $sidecar.resources | nindent 4 }}
@@ -110,11 +118,16 @@ be added. A volume that no container mounts is rejected, too.
 - name: eventgate-sidecar-routes
   configMap:
     name: {{ include "eventgate-sidecar.name.object" .Root }}
-{{- with .Root.Values.eventgate_sidecar.spool }}
-{{- if .enabled }}
+{{- with .Root.Values.eventgate_sidecar }}
+{{- if .spool.enabled }}
 - name: eventgate-sidecar-spool
   emptyDir:
-    sizeLimit: {{ .size }}
+    sizeLimit: {{ .spool.size }}
+{{- end }}
+{{- if .reload.enabled }}
+- name: eventgate-sidecar-last-good
+  emptyDir:
+    sizeLimit: 8Mi
 {{- end }}
 {{- end }}
 {{- end }}

@@ -187,9 +187,9 @@ eventgate_sidecar.resources.{{ $kind }}.{{ $name }} is set; there is cpu and mem
 {{- $size := .Values.eventgate_sidecar.spool.size }}
 {{- $mebibytes := include "eventgate-sidecar.validate._mebibytes" $size }}
 {{- if not $mebibytes }}
-eventgate_sidecar.spool.size is {{ $size | toString | quote }}; write it as 256Mi
-{{- else if or (lt ($mebibytes | int) 16) (gt ($mebibytes | int) 2048) }}
-eventgate_sidecar.spool.size is {{ $size }}; take from 16Mi to 2Gi
+eventgate_sidecar.spool.size is {{ $size | toString | quote }}; write it as 512Mi
+{{- else if or (lt ($mebibytes | int) 512) (gt ($mebibytes | int) 4096) }}
+eventgate_sidecar.spool.size is {{ $size }}; take from 512Mi, twice what the sidecar keeps at most, to 4Gi
 {{- end }}
 {{- end -}}
 

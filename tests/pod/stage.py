@@ -14,8 +14,8 @@ from typing import Any
 
 from sidecar.demo.modelserver import KINDS, Post
 from sidecar.demo.proof import STREAMS, Gate, Record, problems, records_in
+from sidecar.loader import read
 from sidecar.routing import Router
-from sidecar.runtime import read_config
 from tests.helm.engine import ROOT, Object
 from tests.helm.release import SIDECAR
 from tests.netns.datacenter import PORT, make_authority, make_certificate
@@ -31,6 +31,7 @@ HOSTS = {
     "staging.svc.eqiad.wmnet": EQIAD.host,
     "staging.svc.codfw.wmnet": CODFW.host,
 }
+CONFIG_MAP = "isvc-main-eventgate-sidecar"
 LABELS = {"env": "staging", "isvc": ISVC}
 
 
@@ -105,6 +106,12 @@ class Pod:
         found: list[Object] = json.loads(self.podman("container", "inspect", container(name)))
         return {**found[0]["State"], "RestartCount": found[0]["RestartCount"]}
 
+    def edit_routes(self, file: Path) -> None:
+        """Change the ConfigMap's file in the pod, by one that takes its place, as kubelet does."""
+        volume = Path(self.podman("volume", "inspect", "--format", "{{.Mountpoint}}", CONFIG_MAP))
+        (volume / "new").write_bytes(file.read_bytes())
+        (volume / "new").replace(volume / "routes.yaml")
+
     def log(self, name: str) -> str:
         """Return what a container wrote."""
         return self.podman("logs", container(name))
@@ -147,8 +154,8 @@ def posts_in(text: str) -> list[Post]:
     ]
 
 
-def wrong(posts: list[Post], records: list[Record]) -> list[str]:
+def wrong(posts: list[Post], records: list[Record], routes: Path = ROOT / "routes.yaml") -> list[str]:
     """Say what is wrong with these posts: lost, doubled, misplaced, changed or wrongly answered."""
     ids = {post.id for post in posts}
     mine = [record for record in records if record.id in ids]
-    return [words for _, words in problems(posts, mine, Router(read_config(ROOT / "routes.yaml"), LABELS))]
+    return [words for _, words in problems(posts, mine, Router(read(routes.read_text()), LABELS))]

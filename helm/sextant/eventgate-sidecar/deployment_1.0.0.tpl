@@ -21,6 +21,7 @@ be added. A volume that no container mounts is rejected, too.
 {{- define "eventgate-sidecar.deployment.annotations" -}}
 {{- $annotations := deepCopy (.annotations | default dict) -}}
 {{- if include "eventgate-sidecar.name.injected" . -}}
+{{- include "eventgate-sidecar.validate.values" .Root -}}
 {{- $sidecar := .Root.Values.eventgate_sidecar -}}
 {{- /* Revisions are immutable: without this one a change of routes would make none. */ -}}
 {{- if not $sidecar.reload.enabled -}}
@@ -49,7 +50,6 @@ be added. A volume that no container mounts is rejected, too.
 
 {{- define "eventgate-sidecar.deployment.container" -}}
 {{- if include "eventgate-sidecar.name.injected" . -}}
-{{- include "eventgate-sidecar.validate.values" .Root -}}
 {{- $sidecar := .Root.Values.eventgate_sidecar -}}
 {{- $labels := list (printf "isvc=%s" .isvc) -}}
 {{- range $name, $value := $sidecar.labels -}}

@@ -15,7 +15,7 @@ export PYTHON
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1|\2/p' Makefile | while IFS='|' read -r target words; do \
-		printf '  %-12s %s\n' "$$target" "$$words"; done
+		printf '  %-14s %s\n' "$$target" "$$words"; done
 
 demo: $(READY) ## two emulated datacenters, the sidecar, and a stream of scores (ARGS=--keep leaves it running)
 	@$(BIN)/python -m sidecar demo $(ARGS)

@@ -95,9 +95,10 @@ async def live_until_killed(
         async with asyncio.TaskGroup() as tasks:
             for _ in range(PRODUCERS):
                 tasks.create_task(post_on_and_on(running.address, ids, answers))
-            for _ in range(2):
-                await asyncio.sleep(chance.uniform(0.0, LONGEST_LIFE / 2))
-                set_faults(gates, chance.choices(("none", "unavailable", "unavailable"), k=2))
+            for faults in (chance.choices(("none", "unavailable", "unavailable"), k=2), ("none", "none")):
+                await asyncio.sleep(chance.uniform(0.0, LONGEST_LIFE / 3))
+                set_faults(gates, faults)
+            await asyncio.sleep(chance.uniform(0.0, LONGEST_LIFE / 3))  # while the spool is sent, often enough
             running.process.tell(signal.SIGKILL)
 
 

@@ -165,8 +165,7 @@ class Runtime:
         if drain:
             try:
                 async with asyncio.timeout(drain):
-                    await self._quiet_or(told)
-                    if self._spooling and told.empty():
+                    if await self._quiet_or(told) and self._spooling:
                         await self._empty_or(told, self._spooling)
             except TimeoutError:
                 pass
@@ -181,17 +180,18 @@ class Runtime:
             for each in waiting:
                 each.cancel()
 
-    async def _quiet_or(self, told: asyncio.Queue[signal.Signals]) -> None:
-        """Wait until nothing came for `quiet` seconds, or a second signal did."""
+    async def _quiet_or(self, told: asyncio.Queue[signal.Signals]) -> bool:
+        """Return True once nothing came for `quiet` seconds, False once a second signal did."""
         clock = time.monotonic
         begun, quiet = clock(), self._settings.quiet
         while (left := max(begun, self._events.last_active) + quiet - clock()) > 0 or self._events.in_flight:
             try:
                 async with asyncio.timeout(max(left, 0.1)):
                     await told.get()
-                    return
+                    return False
             except TimeoutError:
                 continue
+        return True
 
 
 def _bind_all(*addresses: str) -> list[socket.socket]:

@@ -106,6 +106,16 @@ async def test_what_is_left_is_not_printed_unasked(tmp_path: Path, spool: Path) 
             assert "Zq7MARKERq7Z" not in json.dumps(running.process.lines)
 
 
+async def test_a_second_signal_does_not_wait_for_the_spool(tmp_path: Path, spool: Path) -> None:
+    """Who asks twice wants the end now: what waits is told and left for the next."""
+    with refusing() as nobody, sidecar(written(to_one(nobody), tmp_path), "--spool", str(spool)) as running:
+        assert await told(running, "a") == 202
+        await told_it_stops(running)
+        running.process.tell(signal.SIGTERM)
+        assert await status(running) == 0
+        assert logged(running, "SpoolLeft") == [{"stream": "score", "count": 1}]
+
+
 # --- what routes.yaml can ask for ---
 
 

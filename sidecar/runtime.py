@@ -12,12 +12,13 @@ import resource
 import signal
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from sidecar.app import EventsEndpoint, make_admin_app, make_intake_app
 from sidecar.configtelemetry import ConfigLoaded
+from sidecar.endpoints import Pool
 from sidecar.errors import SettingError
 from sidecar.generation import Generation
 from sidecar.healthcheck import check
@@ -29,6 +30,7 @@ from sidecar.samples import streams_named_by
 from sidecar.server import bind, make_server
 from sidecar.spooling import Spooling
 from sidecar.telemetry import Listening, Stopped, Stopping, Telemetry, let_libraries_log, make_log
+from sidecar.vitals import Vitals
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,7 @@ class Runtime:
             settings.routes, settings.last_good, settings.labels, beginning, self._apply, self.telemetry, settings.pace
         )
         self._events = EventsEndpoint(self._generation.intake, self.telemetry)
+        self._vitals = Vitals(self.telemetry.registry, self._pools, self._events)
         self._ready = False
         servers = [
             make_server(
@@ -105,7 +108,7 @@ class Runtime:
             async with asyncio.TaskGroup() as tasks:
                 self._tasks = tasks
                 self._generation.start(tasks)
-                watching = [tasks.create_task(self._monitor.run())]
+                watching = [tasks.create_task(self._monitor.run()), tasks.create_task(self._vitals.run())]
                 if self._spooling:
                     self._generation.use_spool()
                     await self._spooling.start(tasks)
@@ -153,6 +156,9 @@ class Runtime:
             server.config.timeout_graceful_shutdown = math.ceil(self._generation.longest)
         words = ",".join(f"{name}={value}" for name, value in labels.items())
         self.telemetry.emit(ConfigLoaded(loaded.file, len(config.routes), len(config.upstreams), words, loaded.digest))
+
+    def _pools(self) -> Iterable[Pool]:
+        return self._generation.pools.values()
 
     async def _become_ready(self) -> None:
         await self._monitor.ready()

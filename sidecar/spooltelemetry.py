@@ -139,7 +139,12 @@ class SpoolMetrics:
         self._streams = streams
         self._other = other
         self._log = log
-        self._usable = Gauge("eventgate_sidecar_spool_usable", "1 while the spool takes events.", registry=registry)
+        self._usable = Gauge(
+            "eventgate_sidecar_spool_usable",
+            "1 while the spool takes events, 0 while it is broken; nothing where there is no spool.",
+            ("directory",),
+            registry=registry,
+        )
         self._events = Gauge("eventgate_sidecar_spool_events", "Events that wait to be sent.", registry=registry)
         self._bytes = Gauge(
             "eventgate_sidecar_spool_bytes", "Bytes of all events, dead letters too.", registry=registry
@@ -207,10 +212,10 @@ class SpoolMetrics:
     ) -> None:
         match happening:
             case SpoolOpened():
-                self._usable.set(1)
+                self._usable.labels(happening.directory).set(1)
                 self._log(logging.INFO, happening, ())
             case SpoolBroken():
-                self._usable.set(0)
+                self._usable.labels(happening.directory).set(0)
                 self._log(logging.ERROR, happening, (), MINUTE)
             case SpoolSetAside():
                 self._set_aside.inc()

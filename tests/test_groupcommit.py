@@ -109,11 +109,11 @@ async def test_a_trouble_ends_by_itself(tmp_path: Path) -> None:
     async with open_spool(folder, hand=AtOnce()) as opened:
         put = await opened.spool.put([spooled(1)])
         assert (put.kept, put.reason) == (Kept.BROKEN, f"{folder}: File exists")
-        assert opened.counted("usable") == {"": 0.0}
+        assert opened.counted("usable") == {f'directory="{folder}"': 0.0}
         folder.unlink()
         await asyncio.sleep(LOOK_SECONDS + 0.1)
         assert (await opened.spool.put([spooled(1)])).kept is Kept.STORED
-        assert opened.counted("usable") == {"": 1.0}
+        assert opened.counted("usable") == {f'directory="{folder}"': 1.0}
         assert [len(opened.log(action)) for action in ("SpoolBroken", "SpoolOpened", "SpoolRefused")] == [1, 1, 1]
 
 

@@ -25,6 +25,8 @@ from sidecar.spooltelemetry import (
 )
 from sidecar.telemetry import Telemetry, make_log
 
+USABLE = 'usable{directory="/spool"}'
+
 
 def after(*happenings: SpoolHappening) -> tuple[list[tuple[str, str]], dict[str, float]]:
     """Return level and kind of each line, and all samples of the spool's metrics that are not 0."""
@@ -82,9 +84,14 @@ def test_whatever_happens_leaves_a_trace(kind: type[msgspec.Struct]) -> None:
 def test_gauges_show_how_it_is_now() -> None:
     """Whether it is usable, and how much it holds."""
     assert after(SpoolOpened("/spool", 0, 0), SpoolMeasured(5, 1000, 2, 60.0))[1] == {
-        "usable": 1.0, "events": 5.0, "bytes": 1000.0, "dead_letters": 2.0, "oldest_seconds": 60.0,
+        USABLE: 1.0, "events": 5.0, "bytes": 1000.0, "dead_letters": 2.0, "oldest_seconds": 60.0,
     }  # fmt: skip
-    assert "usable" not in after(SpoolOpened("/spool", 0, 0), SpoolBroken("/spool", "disk full"))[1]
+    assert USABLE not in after(SpoolOpened("/spool", 0, 0), SpoolBroken("/spool", "disk full"))[1]
+
+
+def test_where_there_is_no_spool_none_is_broken() -> None:
+    """An alert on a spool that is not usable stays silent in a pod that was given none."""
+    assert "spool_usable{" not in Telemetry([], make_log(io.StringIO())).exposition().decode()
 
 
 def test_events_are_counted_by_what_became_of_them() -> None:

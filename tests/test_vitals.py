@@ -1,0 +1,109 @@
+"""Promises of `vitals`: what an alert on the present state needs is there, and costs nothing until it is read."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from sidecar.config import Upstream
+from sidecar.endpoints import Pool
+from sidecar.health import Health
+from sidecar.vitals import Vitals
+from tests.fakes import FakeEventGate
+from tests.running import sidecar, to_one
+
+
+@dataclass
+class Holding:
+    """What is in flight."""
+
+    in_flight: int = 0
+    bytes_in_flight: int = 0
+
+
+class Desk:
+    """The vitals of a sidecar with one upstream in two datacenters, codfw's name unknown to DNS."""
+
+    def __init__(self, clock: Callable[[], float] = lambda: 0.0) -> None:
+        """Nothing has happened yet."""
+        self.registry = CollectorRegistry()
+        self.holding = Holding()
+        self.pool = Pool("staging", Upstream(url="http://{datacenter}.test/v1/events", datacenters=["eqiad", "codfw"]))
+        self.vitals = Vitals(self.registry, lambda: [self.pool], self.holding, clock)
+
+    def read(self, name: str, **labels: str) -> float | None:
+        """Return one sample, as a scrape finds it."""
+        return self.registry.get_sample_value(f"eventgate_sidecar_{name}", labels)
+
+
+@pytest.mark.parametrize(
+    ("health", "healthy"),
+    [
+        (Health.UNKNOWN, 1.0),
+        (Health.HEALTHY, 1.0),
+        (Health.SUSPECTED, 1.0),
+        (Health.PROBATION, 1.0),
+        (Health.UNHEALTHY, 0.0),
+        (Health.EJECTED, 0.0),
+    ],
+)
+def test_an_endpoint_is_down_when_its_addresses_are(health: Health, healthy: float) -> None:
+    """One on probation is not: after an outage at night no event may come to try it with for hours."""
+    desk = Desk()
+    desk.pool.endpoints[0].set_addresses(("10.0.0.1",))
+    desk.pool.endpoints[0].addresses["10.0.0.1"].standing.health = health
+    assert desk.read("endpoint_healthy", upstream="staging", endpoint="eqiad") == healthy
+
+
+def test_one_good_address_is_enough() -> None:
+    """An endpoint with several addresses is up while one of them is."""
+    desk = Desk()
+    desk.pool.endpoints[0].set_addresses(("10.0.0.1", "10.0.0.2"))
+    desk.pool.endpoints[0].addresses["10.0.0.1"].standing.health = Health.EJECTED
+    assert desk.read("endpoint_healthy", upstream="staging", endpoint="eqiad") == 1.0
+
+
+def test_an_endpoint_without_an_address_is_down() -> None:
+    """Where DNS says nothing there is nobody to send to."""
+    assert Desk().read("endpoint_healthy", upstream="staging", endpoint="codfw") == 0.0
+
+
+def test_what_is_in_flight_is_read_when_asked_for() -> None:
+    """The numbers are those of the moment."""
+    desk = Desk()
+    desk.holding.in_flight, desk.holding.bytes_in_flight = 3, 4096
+    assert (desk.read("requests_in_flight"), desk.read("bytes_in_flight")) == (3.0, 4096.0)
+
+
+@pytest.mark.looptime
+async def test_the_lag_is_the_worst_since_it_was_last_read() -> None:
+    """A stall between two scrapes is seen by the next one, and only by that."""
+    times = iter([10.0, 10.5, 20.0, 20.75, 30.0, 30.5, 40.0, 40.5, 50.0])
+    desk = Desk(lambda: next(times))
+    async with asyncio.TaskGroup() as tasks:
+        running = tasks.create_task(desk.vitals.run())
+        await asyncio.sleep(1.6)
+        assert desk.read("event_loop_lag_seconds") == 0.25
+        await asyncio.sleep(0.5)
+        assert desk.read("event_loop_lag_seconds") == 0.0
+        running.cancel()
+
+
+def test_the_process_is_described() -> None:
+    """When it started and how much memory it takes are told under our name: other containers of the pod do so too."""
+    desk = Desk()
+    assert desk.read("process_start_time_seconds")
+    assert desk.read("process_resident_memory_bytes")
+
+
+async def test_a_running_sidecar_has_them(tmp_path: Path) -> None:
+    """What runs shows its endpoint's health, and follows it."""
+    async with FakeEventGate() as gate, sidecar(to_one(gate.address), tmp_path) as running:
+        shown = await running.metrics("eventgate_sidecar_endpoint_healthy")
+        assert list(shown) == [f'{{endpoint="{gate.address}",upstream="main"}}']
+        assert b"\neventgate_sidecar_requests_in_flight 0.0\n" in (await running.get("/metrics")).body

@@ -1,0 +1,104 @@
+#!/usr/bin/env python3
+"""Writes the table of docs/metrics.md from what a sidecar registers."""
+
+from __future__ import annotations
+
+import io
+import re
+import sys
+import typing
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import msgspec
+from prometheus_client import CollectorRegistry, Metric
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))  # the package of this folder, installed or not
+
+from sidecar.app import EventsEndpoint  # noqa: E402
+from sidecar.generation import Generation  # noqa: E402
+from sidecar.health import Health  # noqa: E402
+from sidecar.loader import read  # noqa: E402
+from sidecar.replaypolicy import Fate  # noqa: E402
+from sidecar.results import Outcome  # noqa: E402
+from sidecar.retry import FailureClass  # noqa: E402
+from sidecar.spool import Cause, Kept  # noqa: E402
+from sidecar.telemetry import OTHER_STREAM, Happening, Telemetry, make_log  # noqa: E402
+from sidecar.vitals import Vitals  # noqa: E402
+
+PAGE = ROOT / "docs" / "metrics.md"
+TABLE = re.compile(r"(<!-- table: written by scripts/docs -->\n).*?(<!-- end of table -->)", re.DOTALL)
+ROUTES = """
+version: 1
+upstreams: {production: {url: "http://eventgate.test/v1/events"}}
+routes: [{name: everything, to: production}]
+"""
+MADE_UP: dict[type, object] = {str: "word", int: 1, float: 0.5, bool: True}
+
+
+def in_code(values: Iterable[object]) -> str:
+    """Return the values one by one, each as code."""
+    return ", ".join(f"`{value}`" for value in values)
+
+
+LABELS = {
+    "upstream": "the upstreams of `routes.yaml`",
+    "endpoint": "the upstream's datacenters, or its host and port where it has none",
+    "stream": f"the streams that `routes.yaml` names, `{OTHER_STREAM}` for all others",
+    "outcome": in_code(Outcome),
+    "status": "the HTTP statuses of answers",
+    "health": in_code(Health),
+    "version": "the sidecar's version",
+    "directory": "that of `--spool`",
+    "why": in_code(kept for kept in Kept if kept is not Kept.STORED),
+    "cause": in_code(typing.get_args(Cause)),
+    "eventgate_sidecar_posts_total result": in_code(["answered", *FailureClass]),
+    "eventgate_sidecar_health_checks_total result": in_code(["passed", "failed"]),
+    "eventgate_sidecar_config_loads_total result": in_code(["applied", "refused"]),
+    "eventgate_sidecar_spool_replayed_events_total result": in_code(fate.value for fate in Fate),
+}
+"""What a label can be; one whose values depend on the metric has the metric before it."""
+
+
+def full_registry() -> CollectorRegistry:
+    """Return the registry of a sidecar in which everything happened once, so that each metric has its labels."""
+    telemetry = Telemetry((), make_log(io.StringIO()))
+    generation = Generation(read(ROUTES), {}, telemetry)
+    Vitals(telemetry.registry, generation.pools.values, EventsEndpoint(generation.intake, telemetry))
+    for kind in typing.get_args(Happening):
+        hints = typing.get_type_hints(kind)
+        telemetry.emit(kind(**{field.name: MADE_UP[hints[field.name]] for field in msgspec.structs.fields(kind)}))
+    return telemetry.registry
+
+
+def name_of(metric: Metric) -> str:
+    """Return the name by which queries ask for it; a histogram has several, which begin with this."""
+    return f"{metric.name}_total" if metric.type == "counter" else metric.name
+
+
+def labels_of(metric: Metric) -> list[str]:
+    """Return the names of its labels, without the bounds of a histogram's buckets."""
+    return list(dict.fromkeys(label for sample in metric.samples for label in sample.labels if label != "le"))
+
+
+def table() -> Iterator[str]:
+    """Yield the table's lines."""
+    yield "| metric | type | labels | meaning |"
+    yield "| --- | --- | --- | --- |"
+    for metric in sorted(full_registry().collect(), key=lambda each: each.name):
+        name = name_of(metric)
+        labels = [f"`{label}`: {LABELS.get(label) or LABELS[f'{name} {label}']}" for label in labels_of(metric)]
+        yield f"| `{name}` | {metric.type} | {'<br>'.join(labels)} | {metric.documentation} |"
+
+
+def renewed(page: str) -> str:
+    """Return the page with its table written anew."""
+    page, times = TABLE.subn(lambda found: found[1] + "\n".join(table()) + "\n" + found[2], page)
+    if times != 1:
+        raise SystemExit(f"{PAGE.name} should have one place for the table, and has {times}")
+    return page
+
+
+if __name__ == "__main__":
+    PAGE.write_text(renewed(PAGE.read_text(encoding="utf-8")), encoding="utf-8")

@@ -17,7 +17,7 @@ from sidecar.config import Upstream
 from sidecar.eventgate import EventGate, make_ssl_context
 from sidecar.failover import Candidate
 from sidecar.health import Change, Health, Judge, Standing
-from sidecar.healthcheck import Target
+from sidecar.healthcheck import CheckResult, Target
 from sidecar.retry import Budget
 from sidecar.telemetry import HealthChanged, Telemetry
 
@@ -37,6 +37,8 @@ class Address:
         self.on_trial = False
         self.retired = False
         """DNS no longer leads here: nothing new is sent, what is under way ends."""
+        self.checked: tuple[float, CheckResult] | None = None
+        """When its last health check ended, and how."""
         self.check_now = asyncio.Event()
         """Set to have it checked at once."""
 

@@ -57,8 +57,8 @@ def inquiry_routes(
         return JSONResponse({**found, "tried": tried, "configuration": configuration()})
 
     return [
-        Route("/_sidecar/config", _local_alone(config), methods=["GET"]),
-        Route("/_sidecar/explain", _local_alone(explain), methods=["POST"]),
+        Route("/_sidecar/config", local_alone(config), methods=["GET"]),
+        Route("/_sidecar/explain", local_alone(explain), methods=["POST"]),
     ]
 
 
@@ -78,7 +78,9 @@ def tried_now(pool: Pool, now: float) -> list[Tried]:
     return sorted(addresses, key=lambda each: each["place"] or len(addresses) + 1)
 
 
-def _local_alone(endpoint: _Endpoint) -> _Endpoint:
+def local_alone(endpoint: _Endpoint) -> _Endpoint:
+    """Let only those ask who sit on this machine and call it by a loopback name."""
+
     async def guarded(request: Request) -> Response:
         if not _is_loopback(request.client.host if request.client else ""):
             return _refusal(403, "this is for the machine that the sidecar runs on; ask from there")

@@ -123,6 +123,7 @@ class Monitor:
             Checked(address.endpoint.upstream, address.endpoint.name, result.passed, sum(result.seconds.values()))
         )
         now = self._clock()
+        address.checked = (now, result)
         changes = pool.judge.time_passed(address.standing, now)
         if result.passed:
             changes += pool.judge.check_passed(address.standing, now)

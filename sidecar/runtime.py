@@ -16,12 +16,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from starlette.routing import Route
+
 from sidecar.app import EventsEndpoint, make_admin_app, make_intake_app
 from sidecar.configtelemetry import ConfigLoaded
 from sidecar.endpoints import Pool
 from sidecar.errors import SettingError
 from sidecar.generation import Generation
 from sidecar.healthcheck import check
+from sidecar.history import History
 from sidecar.inquiry import inquiry_routes
 from sidecar.monitor import Monitor
 from sidecar.reload import Loaded, Pace, Reloader, begin
@@ -29,6 +32,7 @@ from sidecar.resolver import Resolver
 from sidecar.samples import streams_named_by
 from sidecar.server import bind, make_server
 from sidecar.spooling import Spooling
+from sidecar.statuspage import Sources, status_routes
 from sidecar.telemetry import Listening, Stopped, Stopping, Telemetry, let_libraries_log, make_log
 from sidecar.vitals import Vitals
 
@@ -69,6 +73,8 @@ class Runtime:
         self._settings = settings
         beginning = begin(settings.routes, settings.last_good, settings.labels)
         self.telemetry = Telemetry((), make_log())
+        self._history = History()
+        self.telemetry.observer = self._history.observe
         self._spooling = Spooling(settings.spool, self.telemetry) if settings.spool is not None else None
         config = beginning.loaded.config
         self._generation = Generation(config, settings.labels, self.telemetry, spooling=self._spooling)
@@ -83,7 +89,7 @@ class Runtime:
         self._ready = False
         servers = [
             make_server(
-                make_intake_app(inquiry_routes(lambda: self._generation, self._reloader.as_data)),
+                make_intake_app([*inquiry_routes(lambda: self._generation, self._reloader.as_data), *self._status()]),
                 self._generation.longest,
                 taker=self._events,
             ),
@@ -92,6 +98,16 @@ class Runtime:
         self._servers = list(zip(servers, _bind_all(settings.listen, settings.admin), strict=True))
         self._tasks: asyncio.TaskGroup | None = None
         self._in_force(beginning.loaded)
+
+    def _status(self) -> list[Route]:
+        sources = Sources(
+            generation=lambda: self._generation,
+            configuration=self._reloader.as_data,
+            spool=lambda: self._spooling.state if self._spooling else None,
+            events=self.telemetry.counts.events,
+            history=self._history,
+        )
+        return status_routes(sources)
 
     async def run(self) -> None:
         """Serve until SIGTERM or SIGINT.
@@ -113,6 +129,7 @@ class Runtime:
                     self._generation.use_spool()
                     await self._spooling.start(tasks)
                 watching.append(tasks.create_task(self._reloader.run()))
+                watching.append(tasks.create_task(self._history.run(self.telemetry.counts.events)))
                 serving = [tasks.create_task(server.serve(sockets=[listening])) for server, listening in self._servers]
                 self.telemetry.emit(Listening(*(_address(listening) for _, listening in self._servers)))
                 tasks.create_task(self._become_ready())

@@ -13,7 +13,7 @@ import math
 import sys
 import time
 from collections import Counter as Tally
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TextIO
 
 import ecs_logging
@@ -228,8 +228,10 @@ class Telemetry:
         self._streams = set(streams)
         self._log = log
         self._sampled: dict[tuple[object, ...], tuple[float, int]] = {}
-        self._counts = _Counts()
-        self.registry.register(self._counts)
+        self.observer: Callable[[int, Happening, str, int], None] = lambda *_: None
+        """Told of each line of the log (level, happening, text, how many it stands for) and of each health check."""
+        self.counts = _Counts()
+        self.registry.register(self.counts)
         self._define_counts_of_endpoints()
         self._of_config = ConfigMetrics(self.registry)
         self._of_spool = SpoolMetrics(self.registry, self._streams, OTHER_STREAM, self._log_sampled)
@@ -285,12 +287,12 @@ class Telemetry:
         match happening:
             case EventsEnded(stream, outcome, count, reason):  # the first two come for every request
                 label = stream if stream in self._streams else OTHER_STREAM
-                self._counts.events[label, outcome] += count
+                self.counts.events[label, outcome] += count
                 if reason:
                     self._log_sampled(logging.WARNING, happening, (label, outcome))
             case RequestAnswered(status, seconds):
-                self._counts.answers[status] += 1
-                self._counts.seconds.observe(seconds)
+                self.counts.answers[status] += 1
+                self.counts.seconds.observe(seconds)
             case RequestRefused(status, title, _):
                 self._log_sampled(logging.WARNING, happening, (status, title))
             case PostAnswered() | PostFailed() | Resent():
@@ -326,6 +328,7 @@ class Telemetry:
                 self._log_line(logging.INFO, happening)
             case Checked(upstream, endpoint, passed, _):
                 self._checks.labels(upstream, endpoint, "passed" if passed else "failed").inc()
+                self.observer(logging.DEBUG, happening, "", 1)
             case HealthChanged(upstream, endpoint, _, _, after, _):
                 self._health_changes.labels(upstream, endpoint, after).inc()
                 self._log_line(logging.INFO if after == "healthy" else logging.WARNING, happening)
@@ -360,6 +363,7 @@ class Telemetry:
         fields = msgspec.structs.asdict(happening)
         told = " ".join(f"{key}={_short(value)}" for key, value in fields.items() if value != "")
         words = happening.words if isinstance(happening, ConfigRefused) else told  # as `check` prints them
+        self.observer(level, happening, f"{_spaced(name)}: {words}", untold + 1)
         more = f" (and {untold} more like it)" if untold else ""
         self._log.log(
             level, "%s: %s%s", _spaced(name), words, more, extra={"event.action": name, "eventgate_sidecar": fields}

@@ -1,0 +1,169 @@
+"""What happened in the last hour, in a few hundred kilobytes at most.
+
+`telemetry` tells of each line of its log and each health check; numbers of events are read from its counters once a
+second, so that no event costs anything here. Times are those of a monotonic clock.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from sidecar.telemetry import (
+    Checked,
+    EventsEnded,
+    FailedOver,
+    Happening,
+    HealthChanged,
+    PostFailed,
+    RequestRefused,
+)
+
+HOUR = 3600.0
+MINUTE = 60.0
+RATE_SECONDS = 10
+MAX_PLACES = 64
+"""Addresses of which changes are remembered."""
+MAX_CHANGES = 120
+"""Changes remembered of each."""
+MAX_WORDS = 300
+
+Place = tuple[str, str, str]
+"""Upstream, endpoint, address."""
+
+
+@dataclass(slots=True)
+class MinutePast:
+    """One minute."""
+
+    begin: float
+    events: Counter[str] = field(default_factory=Counter)
+    """By outcome."""
+    checks: Counter[tuple[str, str, bool]] = field(default_factory=Counter)
+    """By upstream, endpoint, and whether they passed."""
+
+
+@dataclass(frozen=True, slots=True)
+class HealthPast:
+    """A change of an address's health."""
+
+    at: float
+    before: str
+    after: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class FailoverPast:
+    """A failover."""
+
+    at: float
+    upstream: str
+    before: str
+    after: str
+
+
+@dataclass(slots=True)
+class FailurePast:
+    """Something that went wrong, and how often; `at` is the last time."""
+
+    at: float
+    words: str
+    times: int
+
+
+class History:
+    """The memory; `observe` is `telemetry`'s observer."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        """Nothing has happened yet."""
+        self._clock = clock
+        self.minutes: deque[MinutePast] = deque(maxlen=60)
+        self.health: dict[Place, deque[HealthPast]] = {}
+        self.failovers: deque[FailoverPast] = deque(maxlen=100)
+        self.failures: deque[FailurePast] = deque(maxlen=30)
+        self._samples: deque[tuple[float, Counter[str]]] = deque(maxlen=int(MINUTE) + 1)
+        """Events since the start, by outcome, one a second."""
+
+    def observe(self, level: int, happening: Happening, text: str, times: int) -> None:
+        """Remember what happened; `text` is how the log says it."""
+        now = self._clock()
+        match happening:
+            case Checked(upstream, endpoint, passed, _):
+                self._minute(now).checks[upstream, endpoint, passed] += 1
+            case HealthChanged(upstream, endpoint, address, before, after, reason):
+                self._changes((upstream, endpoint, address)).append(HealthPast(now, before, after, reason[:MAX_WORDS]))
+            case FailedOver(upstream, before, after):
+                self.failovers.append(FailoverPast(now, upstream, before, after))
+        if level >= logging.WARNING:
+            self._remember_failure(now, _words(happening, text), times)
+
+    def measure(self, events: Mapping[tuple[str, str], int]) -> None:
+        """Take note of the counters, by stream and outcome."""
+        now, total = self._clock(), Counter[str]()
+        for (_, outcome), count in events.items():
+            total[outcome] += count
+        before = self._samples[-1][1] if self._samples else Counter[str]()
+        self._samples.append((now, total))
+        self._minute(now).events += total - before
+
+    async def run(self, events: Mapping[tuple[str, str], int]) -> None:
+        """Measure once a second until cancelled."""
+        while True:
+            self.measure(events)
+            await asyncio.sleep(1.0)
+
+    @property
+    def events_per_second(self) -> float:
+        """Over the last 10 seconds."""
+        recent = list(self._samples)[-RATE_SECONDS - 1 :]
+        if len(recent) < 2:
+            return 0.0
+        (begin, before), (end, after) = recent[0], recent[-1]
+        return (after.total() - before.total()) / (end - begin) if end > begin else 0.0
+
+    @property
+    def last_minute(self) -> Counter[str]:
+        """Events of the last minute, by outcome."""
+        return self._samples[-1][1] - self._samples[0][1] if self._samples else Counter()
+
+    def _minute(self, now: float) -> MinutePast:
+        begin = now - now % MINUTE
+        if not self.minutes or self.minutes[-1].begin != begin:
+            self.minutes.append(MinutePast(begin))
+        return self.minutes[-1]
+
+    def _changes(self, place: Place) -> deque[HealthPast]:
+        if place not in self.health and len(self.health) >= MAX_PLACES:
+            longest_ago = min(self.health, key=lambda each: self.health[each][-1].at)
+            del self.health[longest_ago]
+        return self.health.setdefault(place, deque(maxlen=MAX_CHANGES))
+
+    def _remember_failure(self, now: float, words: str, times: int) -> None:
+        """Remember it; what was said in the same words before counts with it, and is new again."""
+        same = next((each for each in self.failures if each.words == words), None)
+        if same is not None:
+            self.failures.remove(same)
+            times += same.times
+        self.failures.append(FailurePast(now, words, times))
+
+
+def _words(happening: Happening, text: str) -> str:
+    match happening:
+        case HealthChanged(upstream, endpoint, address, before, after, reason):
+            words = f"{upstream}: {endpoint} {address} was {before} and is {after}: {reason}"
+        case FailedOver(upstream, before, after):
+            words = f"{upstream}: events go to {after} instead of {before}"
+        case PostFailed(upstream, endpoint, failure, reason, _):
+            words = f"{upstream}: a POST to {endpoint} failed ({failure}): {reason}"
+        case EventsEnded(stream, outcome, _, reason):
+            words = f"events of stream {stream or '(none)'} ended as {outcome}: {reason}"
+        case RequestRefused(status, title, detail):
+            words = f"a request was answered {status}: {detail or title}"
+        case _:
+            words = text
+    return words if len(words) <= MAX_WORDS else words[: MAX_WORDS - 1] + "…"

@@ -1,0 +1,307 @@
+"""What is true now, as one value, and the one sentence that says it.
+
+The sentence is for somebody who was woken up: what is wrong, the worst first, in plain words, and what happens to
+events meanwhile. Times are Unix times; `now` is among the values.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+USABLE = frozenset({"healthy", "unknown", "suspected"})
+"""States in which an address gets more than trial POSTs."""
+NEARLY_FULL = 0.8
+MAX_REASON = 160
+
+
+class Level(enum.StrEnum):
+    """How bad it is."""
+
+    WELL = "well"
+    WARNING = "warning"
+    """Something is wrong, and events still arrive."""
+    BAD = "bad"
+    """Events do not arrive, or may get lost."""
+
+
+class Span(msgspec.Struct, frozen=True):
+    """A time in which an address had one health; it ends where the next begins."""
+
+    begin: float
+    health: str
+    reason: str
+
+
+class AddressNow(msgspec.Struct, frozen=True, kw_only=True):
+    """One address."""
+
+    ip: str
+    health: str
+    reason: str
+    since: float | None
+    """When it got this health; None: it was never asked."""
+    ejected_until: float | None
+    checked: float | None
+    """When its last health check ended."""
+    check: str
+    """What that found."""
+    check_seconds: float | None
+    post_seconds: float | None
+    """The median of its last POSTs."""
+    slow_post_seconds: float | None
+    """Their 95th percentile."""
+    spans: tuple[Span, ...]
+    """Of the last hour."""
+
+
+class ChecksOfMinute(msgspec.Struct, frozen=True):
+    """The health checks of an endpoint in one minute."""
+
+    begin: float
+    passed: int
+    failed: int
+
+
+class EndpointNow(msgspec.Struct, frozen=True, kw_only=True):
+    """One datacenter of an upstream."""
+
+    name: str
+    url: str
+    way: str
+    """From the name over its CNAMEs to its addresses."""
+    problem: str
+    """Why the last look-up brought nothing."""
+    addresses: tuple[AddressNow, ...]
+    checks: tuple[ChecksOfMinute, ...]
+
+    @property
+    def usable(self) -> bool:
+        """Whether events may be sent there."""
+        return any(each.health in USABLE for each in self.addresses)
+
+    @property
+    def why(self) -> str:
+        """Why events are not sent there."""
+        reasons = dict.fromkeys(each.reason for each in self.addresses if each.health not in USABLE)
+        return _short(", ".join(reasons)) if reasons else _short(self.problem or "it has no address")
+
+
+class FailoverNow(msgspec.Struct, frozen=True):
+    """A failover of the last hour."""
+
+    at: float
+    before: str
+    after: str
+
+
+class UpstreamNow(msgspec.Struct, frozen=True, kw_only=True):
+    """One EventGate service."""
+
+    name: str
+    used: bool
+    """Whether a route leads there from this pod."""
+    first: str | None
+    """The endpoint that gets events first."""
+    endpoints: tuple[EndpointNow, ...]
+    failovers: tuple[FailoverNow, ...]
+
+
+class RouteNow(msgspec.Struct, frozen=True):
+    """One route."""
+
+    name: str
+    to: str | None
+    stream: str | None
+    """The new name of its streams, as `routes.yaml` writes it."""
+    reject: str | None
+
+
+class StreamNow(msgspec.Struct, frozen=True):
+    """The events of one stream since the start."""
+
+    stream: str
+    routes: tuple[str, ...]
+    """Which took them, as far as that is remembered."""
+    outcomes: Mapping[str, int]
+
+
+class SpoolNow(msgspec.Struct, frozen=True, kw_only=True):
+    """The spool."""
+
+    directory: str
+    trouble: str
+    events: int
+    bytes: int
+    """Of all events, dead letters too."""
+    max_bytes: int
+    dead_letters: int
+    oldest_seconds: float
+    in_flight: int
+    upstreams: Mapping[str, int]
+
+
+class Minute(msgspec.Struct, frozen=True):
+    """The events of one minute, by outcome."""
+
+    begin: float
+    outcomes: Mapping[str, int]
+
+
+class Failure(msgspec.Struct, frozen=True):
+    """Something that went wrong, without any event's content."""
+
+    at: float
+    words: str
+    times: int
+
+
+class Problem(msgspec.Struct, frozen=True):
+    """Something that is wrong now."""
+
+    level: Level
+    words: str
+
+
+class Status(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything."""
+
+    version: str
+    labels: Mapping[str, str]
+    now: float
+    started: float
+    events_per_second: float
+    last_minute: Mapping[str, int]
+    """Events of the last minute, by outcome."""
+    upstreams: tuple[UpstreamNow, ...]
+    routes: tuple[RouteNow, ...]
+    streams: tuple[StreamNow, ...]
+    configuration: Mapping[str, Any]
+    spool: SpoolNow | None
+    minutes: tuple[Minute, ...]
+    failures: tuple[Failure, ...]
+
+
+def problems_of(status: Status) -> list[Problem]:
+    """Return what is wrong, the worst first."""
+    found = [
+        *_of_spool(status.spool),
+        *(each for upstream in status.upstreams if upstream.used for each in _of_upstream(upstream, status)),
+        *_of_configuration(status),
+        *_of_events(status),
+    ]
+    return sorted(found, key=lambda each: each.level is not Level.BAD)
+
+
+def sentence(status: Status, problems: Sequence[Problem]) -> str:
+    """Return what is happening now, in one sentence."""
+    if problems:
+        more = f" (and {_count(len(problems) - 1, 'more problem')})" if len(problems) > 1 else ""
+        return f"{problems[0].words}{more}"
+    used = [each for each in status.upstreams if each.used]
+    if any(all(not end.addresses for end in each.endpoints) for each in used):
+        return "Starting: the first look-ups and health checks are under way"
+    ways = ", ".join(f"{each.name} → {each.first}" for each in used) or "no route leads anywhere from this pod"
+    return f"All well: {ways}; {rate(status.events_per_second)}; nothing waiting"
+
+
+def as_data(status: Status) -> dict[str, Any]:
+    """Return what a program reads."""
+    problems = problems_of(status)
+    return {
+        "sentence": sentence(status, problems),
+        "level": problems[0].level if problems else Level.WELL,
+        "problems": msgspec.to_builtins(problems),
+        **msgspec.to_builtins(status),
+    }
+
+
+def rate(per_second: float) -> str:
+    """Write a number of events per second."""
+    return f"{per_second:.0f} events/s" if per_second >= 10 or not per_second else f"{per_second:.1f} events/s"
+
+
+def age(seconds: float) -> str:
+    """Write how long something lasts, in its largest unit."""
+    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds // size:.0f} {unit}"
+    return f"{max(seconds, 0):.0f} s"
+
+
+def _of_upstream(upstream: UpstreamNow, status: Status) -> Iterator[Problem]:
+    asked = [each for each in upstream.endpoints if each.addresses or each.problem != "not looked up yet"]
+    out = [each for each in asked if not each.usable]
+    if asked and len(out) == len(upstream.endpoints):
+        whys = "; ".join(f"{each.name}: {each.why}" for each in out)
+        yield Problem(Level.BAD, f"{upstream.name}: no datacenter answers ({whys}). {_meanwhile(status.spool)}")
+        return
+    for each in out:
+        since = max((address.since or 0.0 for address in each.addresses), default=0.0)
+        lasts = f" for {age(status.now - since)}" if since else ""
+        where = f"events go to {upstream.first}" if upstream.first else "nothing takes its place"
+        yield Problem(Level.WARNING, f"{upstream.name}: {each.name} is out{lasts} ({each.why}); {where}")
+    for each in upstream.endpoints:
+        if each.usable and each.problem and each.addresses:
+            words = f"{upstream.name}: the name of {each.name} cannot be looked up ({_short(each.problem)})"
+            yield Problem(Level.WARNING, f"{words}; its last addresses are in use")
+
+
+def _meanwhile(spool: SpoolNow | None) -> str:
+    if spool is None:
+        return "There is no spool: events fail, and model servers get 503"
+    if spool.trouble:
+        return "The spool cannot be used: events fail, and model servers get 503"
+    return f"Events are kept in the spool: {_waiting(spool)}"
+
+
+def _waiting(spool: SpoolNow) -> str:
+    if not spool.events:
+        return "nothing waiting yet"
+    waits = "waits" if spool.events == 1 else "wait"
+    return f"{_count(spool.events, 'event')} {waits}, the oldest for {age(spool.oldest_seconds)}"
+
+
+def _of_spool(spool: SpoolNow | None) -> Iterator[Problem]:
+    if spool is None:
+        return
+    if spool.trouble:
+        yield Problem(Level.BAD, f"The spool cannot be used: {_short(spool.trouble)}. Events that need it get 503")
+    elif spool.bytes >= NEARLY_FULL * spool.max_bytes:
+        full = spool.bytes * 100 // spool.max_bytes
+        yield Problem(Level.BAD, f"The spool is {full} % full; when there is no room, events get 503")
+    if spool.events and not spool.trouble:
+        yield Problem(Level.WARNING, f"In the spool {_waiting(spool)}; {spool.in_flight} on the way")
+    if spool.dead_letters:
+        count = _count(spool.dead_letters, "dead letter")
+        yield Problem(Level.WARNING, f"{count} in the spool, not sent any more: eventgate-sidecar spool ls --dead")
+
+
+def _of_configuration(status: Status) -> Iterator[Problem]:
+    if status.configuration.get("refused"):
+        count = _count(max(len(status.configuration.get("problems") or ()), 1), "problem")
+        lasts = age(status.now - status.configuration["since"])
+        yield Problem(
+            Level.WARNING, f"routes.yaml is refused ({count}); the configuration of {lasts} ago stays in force"
+        )
+
+
+def _of_events(status: Status) -> Iterator[Problem]:
+    for outcome, level, words in (
+        ("failed", Level.BAD, "failed: EventGate met an error with them, or no endpoint could be reached"),
+        ("refused", Level.WARNING, "refused: no route takes them, or their upstream does not accept them"),
+        ("invalid", Level.WARNING, "called invalid by EventGate"),
+    ):
+        if status.last_minute.get(outcome):
+            yield Problem(level, f"{_count(status.last_minute[outcome], 'event')} in the last minute {words}")
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= MAX_REASON else text[: MAX_REASON - 1] + "…"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -1,0 +1,198 @@
+"""`/_sidecar/status`: what is true now, for people; `/_sidecar/status.json`: the same for programs.
+
+Here the value is put together from the parts that know; `status` says what it means, `statushtml` how it looks.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.routing import Route
+
+from sidecar import __version__
+from sidecar.endpoints import Address, Endpoint, Pool
+from sidecar.failover import order
+from sidecar.generation import Generation
+from sidecar.health import Health
+from sidecar.history import HOUR, History
+from sidecar.inquiry import local_alone
+from sidecar.spool import SpoolState
+from sidecar.status import (
+    AddressNow,
+    ChecksOfMinute,
+    EndpointNow,
+    FailoverNow,
+    Failure,
+    Minute,
+    RouteNow,
+    Span,
+    SpoolNow,
+    Status,
+    StreamNow,
+    UpstreamNow,
+    as_data,
+)
+from sidecar.statushtml import POLICY, page
+
+HEADERS = {
+    "content-security-policy": POLICY,
+    "cache-control": "no-store",
+    "referrer-policy": "no-referrer",
+    "x-content-type-options": "nosniff",
+}
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Who knows what is true now; `clock` is the one that health and history go by, `wall` that of people."""
+
+    generation: Callable[[], Generation]
+    configuration: Callable[[], dict[str, Any]]
+    spool: Callable[[], SpoolState | None]
+    events: Mapping[tuple[str, str], int]
+    """Since the start, by stream and outcome."""
+    history: History
+    clock: Callable[[], float] = time.monotonic
+    wall: Callable[[], float] = time.time
+    started: float = field(default_factory=time.time)
+
+
+def status_routes(sources: Sources) -> list[Route]:
+    """Return the routes."""
+
+    async def html(_: Request) -> Response:
+        return HTMLResponse(page(status_now(sources)), headers=HEADERS)
+
+    async def data(_: Request) -> Response:
+        return JSONResponse(as_data(status_now(sources)), headers=HEADERS)
+
+    return [
+        Route("/_sidecar/status", local_alone(html), methods=["GET"]),
+        Route("/_sidecar/status.json", local_alone(data), methods=["GET"]),
+    ]
+
+
+def status_now(sources: Sources) -> Status:
+    """Return what is true now."""
+    generation, history = sources.generation(), sources.history
+    present = _Present(sources)
+    reachable, spool = generation.router.reachable, sources.spool()
+    return Status(
+        version=__version__,
+        labels=generation.router.labels,
+        now=present.wall,
+        started=sources.started,
+        events_per_second=round(history.events_per_second, 2),
+        last_minute=dict(history.last_minute),
+        upstreams=tuple(present.upstream(pool, used=name in reachable) for name, pool in generation.pools.items()),
+        routes=tuple(
+            RouteNow(each.name, each.to, str(each.stream) if each.stream else None, each.reject)
+            for each in generation.config.routes
+        ),
+        streams=_streams(sources.events, generation.router.taken),
+        configuration=sources.configuration(),
+        spool=_spool(spool) if spool else None,
+        minutes=tuple(Minute(present.at(each.begin), dict(each.events)) for each in present.minutes),
+        failures=tuple(Failure(present.at(each.at), each.words, each.times) for each in reversed(history.failures)),
+    )
+
+
+class _Present:
+    """One moment, by both clocks."""
+
+    def __init__(self, sources: Sources) -> None:
+        self._history = sources.history
+        self._now = sources.clock()
+        self.wall = sources.wall()
+        self.minutes = [each for each in sources.history.minutes if each.begin > self._now - HOUR]
+
+    def at(self, time_of_clock: float) -> float:
+        """Return a time of the clock as one of the wall."""
+        return round(self.wall - self._now + time_of_clock, 3)
+
+    def upstream(self, pool: Pool, *, used: bool) -> UpstreamNow:
+        """Return an upstream as it is now."""
+        choices = order(pool.candidates(), pool.config.failback, 0, self._now)
+        failovers = [each for each in self._history.failovers if each.upstream == pool.name]
+        return UpstreamNow(
+            name=pool.name,
+            used=used,
+            first=choices[0].endpoint if choices else None,
+            endpoints=tuple(map(self._endpoint, pool.endpoints)),
+            failovers=tuple(
+                FailoverNow(self.at(each.at), each.before, each.after)
+                for each in failovers
+                if each.at > self._now - HOUR
+            ),
+        )
+
+    def _endpoint(self, endpoint: Endpoint) -> EndpointNow:
+        key = (endpoint.upstream, endpoint.name)
+        return EndpointNow(
+            name=endpoint.name,
+            url=endpoint.url,
+            way=str(endpoint.known),
+            problem=endpoint.known.problem,
+            addresses=tuple(map(self._address, endpoint.addresses.values())),
+            checks=tuple(
+                ChecksOfMinute(self.at(each.begin), each.checks[*key, True], each.checks[*key, False])
+                for each in self.minutes
+                if each.checks[*key, True] or each.checks[*key, False]
+            ),
+        )
+
+    def _address(self, address: Address) -> AddressNow:
+        standing = address.standing
+        at, result = address.checked or (None, None)
+        ordered = standing.seconds_in_order
+        return AddressNow(
+            ip=address.ip,
+            health=standing.health,
+            reason=standing.reason,
+            since=self.at(standing.since) if standing.health is not Health.UNKNOWN else None,
+            ejected_until=self.at(standing.ejected_until) if standing.health is Health.EJECTED else None,
+            checked=None if at is None else self.at(at),
+            check=(result.words or "it passed") if result else "",
+            check_seconds=sum(result.seconds.values()) if result else None,
+            post_seconds=ordered[len(ordered) // 2] if ordered else None,
+            slow_post_seconds=ordered[min(len(ordered) - 1, int(len(ordered) * 0.95))] if ordered else None,
+            spans=self._spans(address),
+        )
+
+    def _spans(self, address: Address) -> tuple[Span, ...]:
+        """Return the last hour of an address, without the time in which it was not known."""
+        begin = self._now - HOUR
+        place = (address.endpoint.upstream, address.endpoint.name, address.ip)
+        changes = self._history.health.get(place, ())
+        older = [each for each in changes if each.at <= begin]
+        spans = [Span(self.at(begin), older[-1].after, older[-1].reason)] if older else []
+        spans += [Span(self.at(each.at), each.after, each.reason) for each in changes if each.at > begin]
+        return tuple(spans)
+
+
+def _streams(events: Mapping[tuple[str, str], int], taken: Mapping[str, list[str]]) -> tuple[StreamNow, ...]:
+    counts: dict[str, dict[str, int]] = {}
+    for (stream, outcome), count in events.items():
+        counts.setdefault(stream, {})[str(outcome)] = count
+    busiest = sorted(counts, key=lambda stream: -sum(counts[stream].values()))
+    return tuple(StreamNow(stream, tuple(taken.get(stream, ())), counts[stream]) for stream in busiest)
+
+
+def _spool(state: SpoolState) -> SpoolNow:
+    totals = state.totals
+    return SpoolNow(
+        directory=state.directory,
+        trouble=state.trouble,
+        events=totals.events,
+        bytes=totals.size + totals.dead_size,
+        max_bytes=state.limits.size,
+        dead_letters=totals.dead,
+        oldest_seconds=state.oldest_seconds,
+        in_flight=state.in_flight,
+        upstreams=dict(totals.upstreams),
+    )

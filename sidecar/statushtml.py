@@ -90,6 +90,7 @@ POLICY = (
 )
 """The page's Content-Security-Policy: its own style and script, and nothing else."""
 
+_MARKS = {Level.WELL: "✓", Level.WARNING: "▲", Level.BAD: "✕"}
 _SYMBOLS = {"healthy": "●", "suspected": "◐", "probation": "◐", "unknown": "○"}
 
 
@@ -100,10 +101,11 @@ def page(status: Status) -> str:
     items = "".join(f"<li>{escape(each.words)}</li>" for each in problems[1:])
     labels = ", ".join(f"{name}={value}" for name, value in status.labels.items()) or "no labels"
     return f"""<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>{_title(level)}: eventgate-sidecar</title>
+<html lang="en"><head><meta charset="utf-8"><title>{_MARKS[level]} {level}: eventgate-sidecar</title>
 <meta name="viewport" content="width=device-width,initial-scale=1"><link rel="icon" href="data:,">
 <noscript><meta http-equiv="refresh" content="10"></noscript><style>{STYLE}</style></head>
-<body><header role="banner"><div role="status"><h1 id="sentence" class="{level}">{escape(words)}</h1></div>
+<body><header><div role="status">
+<h1 id="sentence" class="{level}">{_MARKS[level]} {escape(words)}</h1></div>
 <p id="lost" role="alert" hidden>The sidecar does not answer any more. What is shown here is old.</p></header>
 <main id="rest">{f'<ul class="problems">{items}</ul>' if items else ""}
 <p class="dim">{escape(labels)} · {rate(status.events_per_second)} · up {age(status.now - status.started)}</p>
@@ -113,10 +115,6 @@ def page(status: Status) -> str:
 <a href="/_sidecar/status.json">status.json</a></footer></main>
 <script>{SCRIPT}</script></body></html>
 """
-
-
-def _title(level: Level) -> str:
-    return {Level.WELL: "✓ all well", Level.WARNING: "! warning", Level.BAD: "✕ bad"}[level]
 
 
 def _upstream(upstream: UpstreamNow, status: Status) -> str:
@@ -153,7 +151,7 @@ def _address(address: AddressNow, endpoint: EndpointNow, upstream: UpstreamNow, 
 def _time_line(address: AddressNow, endpoint: EndpointNow, upstream: UpstreamNow, now: float) -> str:
     """Draw the last hour: a second is a unit; health above, one tick per minute of checks below, failovers across."""
     begin = now - HOUR
-    ends = [*(each.begin for each in address.spans[1:]), now]
+    bounds = [*(each.begin for each in address.spans), now]
     shapes = [
         _box(
             each.begin - begin,
@@ -163,7 +161,7 @@ def _time_line(address: AddressNow, endpoint: EndpointNow, upstream: UpstreamNow
             each.health,
             f"{_clock(each.begin)} {each.health}: {each.reason}",
         )
-        for each, end in zip(address.spans, ends, strict=True)
+        for each, end in zip(address.spans, bounds[1:], strict=True)
     ]
     for minute in endpoint.checks:
         kind = "failed" if minute.failed else "passed"

@@ -1,0 +1,211 @@
+"""Promises of `statushtml`: one page with everything, safe, readable without JavaScript, and sound HTML."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import itertools
+import re
+from html.parser import HTMLParser
+from typing import Any
+
+import pytest
+
+from sidecar.status import FailoverNow, Failure, Minute, RouteNow, Span, Status, StreamNow
+from sidecar.statushtml import POLICY, page
+from tests.statuses import CONFIGURATION, HANGS, NOW, address, endpoint, spool, status, upstream
+
+EVIL = "<script>alert(1)</script>\"'&"
+VOID = {"meta", "link"}
+HUNG = upstream(
+    endpoint(
+        "eqiad",
+        address("unhealthy", HANGS, spans=(Span(NOW - 3000, "healthy", "x"), Span(NOW - 720, "unhealthy", HANGS))),
+    ),
+    endpoint("codfw", address()),
+    first="codfw",
+)
+
+
+class Reader(HTMLParser):
+    """Reads a page, and holds it against the rules of nesting."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.words = ""
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Note a tag."""
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        """Close the tag that was opened last."""
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        """Note what is to be read."""
+        self.words += data
+
+    def all_of(self, tag: str) -> list[dict[str, str | None]]:
+        """Return the attributes of each such tag."""
+        return [attributes for each, attributes in self.tags if each == tag]
+
+
+def evil() -> Status:
+    """Return a status in which everything that comes from outside is an attack."""
+    ends = upstream(
+        endpoint("eqiad", address("unhealthy", EVIL, check=EVIL), problem=EVIL), endpoint("codfw", problem=EVIL)
+    )
+    return status(
+        labels={"env": EVIL},
+        upstreams=(ends,),
+        routes=(RouteNow(EVIL, None, None, EVIL),),
+        streams=(StreamNow(EVIL, (EVIL,), {"delivered": 1}),),
+        configuration={**CONFIGURATION, "file": EVIL, "refused": EVIL},
+        spool=spool(directory=EVIL, trouble=EVIL, upstreams={EVIL: 1}),
+        failures=(Failure(NOW, EVIL, 1),),
+    )
+
+
+@pytest.mark.parametrize(
+    ("more", "mark"),
+    [
+        ({}, "✓ All well"),
+        ({"upstreams": (HUNG,)}, "▲ staging: eqiad is out"),
+        ({"last_minute": {"failed": 1}}, "✕ 1 event"),
+    ],
+    ids=["well", "a datacenter hangs", "events fail"],
+)
+def test_the_sentence_is_on_top(more: dict[str, Any], mark: str) -> None:
+    """With a mark for those who do not see colours, and the same mark in the tab."""
+    read = Reader(page(status(**more)))
+    assert re.search(r"<h1[^>]*>([^<]*)", page(status(**more)))[1].startswith(mark)  # type: ignore[index]
+    assert len(read.all_of("h1")) == 1
+    assert read.words.lstrip().startswith(mark[0])
+
+
+def test_everything_is_on_it() -> None:
+    """What an operator looks for, in words."""
+    words = Reader(
+        page(
+            status(
+                upstreams=(HUNG,),
+                configuration={**CONFIGURATION, "refused": "routes.yaml:7:5: no such upstream"},
+                spool=spool(events=3, oldest_seconds=300.0, upstreams={"staging": 3}),
+                failures=(Failure(NOW - 60, "a POST failed", 7),),
+            )
+        )
+    ).words
+    for each in (
+        "staging → codfw",
+        "https://staging.svc.eqiad.wmnet:4492/v1/events",
+        "staging.svc.eqiad.wmnet → 10.2.2.45",
+        "✕ unhealthy since",
+        "(12 min ago)",
+        HANGS,
+        "4.0 ms in the middle, 31 ms at the slow end",
+        "mediawiki.a",
+        "0123456789ab",
+        "routes.yaml:7:5: no such upstream",
+        "3 events, the oldest for 5 min (staging: 3)",
+        "a POST failed",
+        "env=staging",
+    ):
+        assert each in words
+
+
+def test_the_last_hour_is_drawn_and_told() -> None:
+    """Health, checks and failovers; each shape has words, and the picture has a name."""
+    with_failover = upstream(*HUNG.endpoints, first="codfw")
+    with_failover = type(with_failover)(
+        name="staging",
+        used=True,
+        first="codfw",
+        endpoints=HUNG.endpoints,
+        failovers=(FailoverNow(NOW - 720, "eqiad", "codfw"),),
+    )
+    text = page(status(upstreams=(with_failover,), minutes=(Minute(NOW - 60, {"delivered": 90, "failed": 10}),)))
+    read = Reader(text)
+    boxes = [(each["class"], each["x"], each["width"]) for each in read.all_of("rect")]
+    assert ("healthy", "600.0", "2280.0") in boxes
+    assert ("unhealthy", "2880.0", "720.0") in boxes
+    assert ("mark", "2876.0", "8.0") in boxes
+    assert ("failed", "3545.0", "50.0") in boxes
+    assert "eqiad → codfw" in text
+    assert all(each["role"] == "img" and each["aria-label"] for each in read.all_of("svg"))
+    assert len(read.all_of("rect")) == text.count("<title>") - 1
+
+
+def test_nothing_from_outside_is_markup() -> None:
+    """Reasons, names and files are text, whatever is in them."""
+    text = page(evil())
+    read = Reader(text)
+    assert len(read.all_of("script")) == 1
+    assert "<script>alert" not in text
+    assert read.words.count(EVIL) >= 10
+
+
+def test_it_asks_nobody_for_anything() -> None:
+    """No address of another machine is loaded, and the policy of the page forbids it."""
+    read = Reader(page(status()))
+    assert [each.get("href") for each in read.all_of("link")] == ["data:,"]
+    assert not any("src" in attributes or "style" in attributes for _, attributes in read.tags)
+    assert POLICY.startswith("default-src 'none'; ")
+
+
+def test_the_policy_allows_its_own_style_and_script() -> None:
+    """By their digests, so that no other is run."""
+    text = page(status())
+    for tag in ("style", "script"):
+        inside = re.search(f"<{tag}>(.*?)</{tag}>", text, re.DOTALL)
+        assert inside
+        digest = base64.b64encode(hashlib.sha256(inside[1].encode()).digest()).decode()
+        assert f"{tag}-src 'sha256-{digest}'" in POLICY
+
+
+def test_it_can_be_read_by_ear() -> None:
+    """A language, landmarks, headings in order, heads of tables that say what they are of."""
+    read = Reader(page(status(failures=(Failure(NOW, "x", 1),))))
+    assert read.all_of("html") == [{"lang": "en"}]
+    assert {"header", "main", "footer"} <= {tag for tag, _ in read.tags}
+    levels = [int(tag[1]) for tag, _ in read.tags if re.fullmatch("h[1-6]", tag)]
+    assert levels[0] == 1
+    assert all(after - before <= 1 for before, after in itertools.pairwise(levels))
+    assert all(each.get("scope") in {"col", "row"} for each in read.all_of("th"))
+    assert all(each.get("aria-label") for each in read.all_of("div") if each.get("role") == "region")
+
+
+def test_without_javascript_it_is_loaded_anew() -> None:
+    """And with JavaScript it is not: that would take the reader's place away."""
+    assert '<noscript><meta http-equiv="refresh" content="10"></noscript>' in page(status())
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"spool": None, "streams": (), "labels": {}, "upstreams": (upstream(first=None, used=False),)},
+        {"upstreams": (upstream(endpoint("eqiad", problem="not looked up yet"), first=None),)},
+        {
+            "upstreams": (
+                upstream(
+                    endpoint(
+                        "eqiad",
+                        address("ejected", "it fails", ejected_until=NOW + 8, spans=()),
+                        address("unknown", "not asked yet", since=None, checked=None, post_seconds=None),
+                    )
+                ),
+            )
+        },
+    ],
+    ids=["little", "a start", "several addresses"],
+)
+def test_whatever_is_true_there_is_a_page(more: dict[str, Any]) -> None:
+    """Nothing that may be missing is needed."""
+    assert Reader(page(status(**more))).words

@@ -50,6 +50,8 @@ class AddressNow(msgspec.Struct, frozen=True, kw_only=True):
     check: str
     """What that found."""
     check_seconds: float | None
+    answered: float | None
+    """When it last answered a POST; while it does, no health check is needed."""
     post_seconds: float | None
     """The median of its last POSTs."""
     slow_post_seconds: float | None

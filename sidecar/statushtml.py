@@ -43,8 +43,8 @@ h2{font-size:1.15rem;margin:1.6rem 0 .5rem}h3{font-size:1rem;margin:0}
 p{margin:.5rem 0}.dim{color:var(--dim);font-weight:normal}
 ul.problems{margin:.5rem 0;padding-left:1.5rem}
 .cards{display:grid;gap:.8rem;grid-template-columns:repeat(auto-fit,minmax(min(100%,26rem),1fr))}
+article{display:flex;flex-direction:column}article svg{margin-top:auto}
 article,.card{border:1px solid var(--line);border-radius:.4rem;padding:.7rem .9rem;background:var(--card)}
-article+article{margin:0}
 dl{display:grid;grid-template-columns:6.5rem 1fr;gap:.15rem .6rem;margin:.5rem 0}
 dt{color:var(--dim)}dd{margin:0}
 .healthy{color:var(--good)}.unhealthy,.ejected,.gone{color:var(--bad)}.suspected,.probation{color:var(--warn)}
@@ -59,14 +59,16 @@ svg .mark{fill:var(--text)}
 .wide{overflow-x:auto;border:1px solid var(--line);border-radius:.4rem}
 table{border-collapse:collapse;width:100%;font-size:.93rem}
 th,td{text-align:left;padding:.3rem .7rem;border-top:1px solid var(--line);vertical-align:top}
-thead th{border-top:0;color:var(--dim);font-weight:normal}tbody th{font-weight:normal}
+thead th{border-top:0;color:var(--dim);font-weight:normal}tbody th{font-weight:normal;min-width:11rem}
+td{overflow-wrap:normal}td:not(.number){min-width:6rem}
 .number{text-align:right;font-variant-numeric:tabular-nums;overflow-wrap:normal}
+.wide:focus-visible{outline:2px solid}
 pre{white-space:pre-wrap;margin:.5rem 0;font-size:.85rem}
-code{font-size:.9em}
+code{font-size:.82em}
 #lost{border:2px solid var(--bad);border-radius:.4rem;padding:.5rem 1rem;font-weight:bold}
 footer{margin-top:2rem;color:var(--dim);font-size:.85rem}a{color:inherit}
 @media(max-width:30rem){body{padding:.6rem}h1{font-size:1.15rem}dl{grid-template-columns:5.5rem 1fr}
-.wide{overflow:visible;border:0}th,td{padding:.3rem .4rem}}
+th,td{padding:.3rem .4rem}}
 """
 SCRIPT = """
 const put=(id,next)=>{const now=document.getElementById(id),then=next.getElementById(id);
@@ -141,10 +143,9 @@ def _address(address: AddressNow, endpoint: EndpointNow, upstream: UpstreamNow, 
     if address.checked:
         took = f", {_ms(address.check_seconds)}" if address.check_seconds else ""
         rows.append(("Last check", f"{_ago(address.checked, now)}{took}: {escape(address.check)}"))
-    if address.post_seconds is not None:
-        rows.append(
-            ("POSTs", f"{_ms(address.post_seconds)} in the middle, {_ms(address.slow_post_seconds)} at the slow end")
-        )
+    if address.answered:
+        took = f"{_ms(address.post_seconds)} in the middle, {_ms(address.slow_post_seconds)} at the slow end"
+        rows.append(("POSTs", f"last answered {age(now - address.answered)} ago; {took}"))
     return _list(rows) + _time_line(address, endpoint, upstream, now)
 
 

@@ -5,6 +5,7 @@ Here the value is put together from the parts that know; `status` says what it m
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -159,6 +160,7 @@ class _Present:
             checked=None if at is None else self.at(at),
             check=(result.words or "it passed") if result else "",
             check_seconds=sum(result.seconds.values()) if result else None,
+            answered=self.at(standing.last_answer) if math.isfinite(standing.last_answer) else None,
             post_seconds=ordered[len(ordered) // 2] if ordered else None,
             slow_post_seconds=ordered[min(len(ordered) - 1, int(len(ordered) * 0.95))] if ordered else None,
             spans=self._spans(address),

@@ -39,6 +39,7 @@ def address(health: str = "healthy", reason: str = "its health check passed", **
         "checked": NOW - 3,
         "check": "answers",
         "check_seconds": 0.012,
+        "answered": NOW - 1,
         "post_seconds": 0.004,
         "slow_post_seconds": 0.031,
         "spans": (Span(NOW - 720, health, reason),),

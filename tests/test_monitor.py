@@ -116,6 +116,7 @@ async def test_the_first_check_decides() -> None:
     async with watching([pool], names, checks) as recorder:
         await pool.looked_at.wait()
     assert all_healths(pool) == {"10.1.0.1": Health.HEALTHY, "10.2.0.1": Health.UNHEALTHY}
+    assert [each.checked[1].passed for each in pool.addresses if each.checked] == [True, False]
     assert recorder.all_of(Checked) == [Checked("main", "eqiad", True, 0.75), Checked("main", "codfw", False, 0.0)]
     assert recorder.all_of(HealthChanged) == [
         HealthChanged("main", "eqiad", "10.1.0.1", "unknown", "healthy", "its health check passed"),

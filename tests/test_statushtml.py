@@ -110,7 +110,7 @@ def test_everything_is_on_it() -> None:
         "✕ unhealthy since",
         "(12 min ago)",
         HANGS,
-        "4.0 ms in the middle, 31 ms at the slow end",
+        "last answered 1 s ago; 4.0 ms in the middle, 31 ms at the slow end",
         "mediawiki.a",
         "0123456789ab",
         "routes.yaml:7:5: no such upstream",
@@ -198,7 +198,7 @@ def test_without_javascript_it_is_loaded_anew() -> None:
                     endpoint(
                         "eqiad",
                         address("ejected", "it fails", ejected_until=NOW + 8, spans=()),
-                        address("unknown", "not asked yet", since=None, checked=None, post_seconds=None),
+                        address("unknown", "not asked yet", since=None, checked=None, answered=None, post_seconds=None),
                     )
                 ),
             )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 import typing
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from sidecar import __version__, telemetry
 from sidecar.configtelemetry import ConfigLoaded
 from sidecar.telemetry import (
+    Checked,
     EventsEnded,
     Happening,
     Listening,
@@ -18,6 +20,7 @@ from sidecar.telemetry import (
     PostFailed,
     RequestAnswered,
     RequestRefused,
+    Stopped,
     Telemetry,
     Unexpected,
     make_log,
@@ -203,3 +206,16 @@ def test_every_metric_begins_with_our_name_and_explains_itself() -> None:
         assert metric.name.startswith("eventgate_sidecar_")
         assert metric.documentation.endswith(".")
     assert telemetry.OTHER_STREAM == "_other"
+
+
+def test_an_observer_is_told_what_is_logged_and_what_was_checked() -> None:
+    """In the words of the log, and for how many of a kind a line stands; never of an event that went well."""
+    desk = Desk()
+    told: list[tuple[object, ...]] = []
+    desk.telemetry.observer = lambda *line: told.append(line)
+    for happening in (EventsEnded("s", "delivered", 1), Checked("u", "e", True, 0.1), Stopped(3)):
+        desk.telemetry.emit(happening)
+    assert told == [
+        (logging.DEBUG, Checked("u", "e", True, 0.1), "", 1),
+        (logging.INFO, Stopped(3), "stopped: unanswered=3", 1),
+    ]

@@ -6,33 +6,25 @@ logged: only streams, names and reasons.
 
 from __future__ import annotations
 
-import bisect
-import itertools
 import logging
-import math
 import sys
 import time
-from collections import Counter as Tally
 from collections.abc import Callable, Iterable
 from typing import TextIO
 
 import ecs_logging
 import msgspec
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
-from prometheus_client.metrics_core import CounterMetricFamily, HistogramMetricFamily, Metric
-from prometheus_client.registry import Collector
-from prometheus_client.utils import floatToGoString
+from prometheus_client import CollectorRegistry, Counter, Gauge, disable_created_metrics, generate_latest
 
 from sidecar import __version__
 from sidecar.configtelemetry import ConfigHappening, ConfigLoaded, ConfigMetrics, ConfigNotKept, ConfigRefused
+from sidecar.counts import Counts
 from sidecar.spooltelemetry import SpoolHappening, SpoolMetrics
 
 disable_created_metrics()  # type: ignore[no-untyped-call]  # a series more for every counter, which nobody reads
 
 OTHER_STREAM = "_other"
 """Label for streams that `routes.yaml` does not name, so that a producer cannot grow the metrics."""
-
-LATENCY_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 5.0)
 
 
 class Listening(msgspec.Struct, frozen=True):
@@ -172,53 +164,6 @@ Happening = (
 )
 
 
-class _Seconds:
-    """How long things took, by `LATENCY_BUCKETS`."""
-
-    def __init__(self) -> None:
-        self.counts = [0] * (len(LATENCY_BUCKETS) + 1)
-        self.sum = 0.0
-
-    def observe(self, seconds: float) -> None:
-        """Count one."""
-        self.counts[bisect.bisect_left(LATENCY_BUCKETS, seconds)] += 1
-        self.sum += seconds
-
-    def metric(self, name: str, documentation: str) -> Metric:
-        """Return them as Prometheus counts: each bucket holds those before it, too."""
-        bounds = [str(floatToGoString(bound)) for bound in (*LATENCY_BUCKETS, math.inf)]  # type: ignore[no-untyped-call]
-        buckets = list(zip(bounds, map(float, itertools.accumulate(self.counts)), strict=True))
-        return HistogramMetricFamily(name, documentation, buckets=buckets, sum_value=self.sum)
-
-
-class _Counts(Collector):
-    """What is counted for every request: plain numbers, made into metrics when somebody asks for them."""
-
-    def __init__(self) -> None:
-        self.events: Tally[tuple[str, str]] = Tally()
-        """By stream and outcome."""
-        self.answers: Tally[int] = Tally()
-        self.seconds = _Seconds()
-
-    def collect(self) -> Iterable[Metric]:
-        """Return the metrics."""
-        events = CounterMetricFamily(
-            "eventgate_sidecar_events",
-            "Events received, by where they ended: delivered, invalid, refused, spooled, failed.",
-            labels=("stream", "outcome"),
-        )
-        for labels, count in self.events.items():
-            events.add_metric(labels, count)
-        yield events
-        answers = CounterMetricFamily(
-            "eventgate_sidecar_requests", "Answers to producers, by HTTP status.", labels=("status",)
-        )
-        for status, count in self.answers.items():
-            answers.add_metric([str(status)], count)
-        yield answers
-        yield self.seconds.metric("eventgate_sidecar_request_seconds", "From the whole request read to its answer.")
-
-
 class Telemetry:
     """The one place that logs and counts; `runtime` builds it, every other part receives it."""
 
@@ -230,7 +175,7 @@ class Telemetry:
         self._sampled: dict[tuple[object, ...], tuple[float, int]] = {}
         self.observer: Callable[[int, Happening, str, int], None] = lambda *_: None
         """Told of each line of the log (level, happening, text, how many it stands for) and of each health check."""
-        self.counts = _Counts()
+        self.counts = Counts()
         self.registry.register(self.counts)
         self._define_counts_of_endpoints()
         self._of_config = ConfigMetrics(self.registry)
@@ -238,19 +183,6 @@ class Telemetry:
         Gauge("eventgate_sidecar_info", "Always 1.", ("version",), registry=self.registry).labels(__version__).set(1)
 
     def _define_counts_of_endpoints(self) -> None:
-        self._posts = Counter(
-            "eventgate_sidecar_posts",
-            "POSTs to endpoints; result is answered or the class of the failure.",
-            ("upstream", "endpoint", "result"),
-            registry=self.registry,
-        )
-        self._post_seconds = Histogram(
-            "eventgate_sidecar_post_seconds",
-            "POSTs to endpoints, to the last byte of the answer or the failure.",
-            ("upstream", "endpoint"),
-            buckets=LATENCY_BUCKETS,
-            registry=self.registry,
-        )
         self._resent = Counter(
             "eventgate_sidecar_events_resent",
             "Events sent once more although the first attempt may have been taken: possible duplicates.",
@@ -312,11 +244,9 @@ class Telemetry:
     def _of_posts(self, happening: PostAnswered | PostFailed | Resent) -> None:
         match happening:
             case PostAnswered(upstream, endpoint, _, seconds):
-                self._posts.labels(upstream, endpoint, "answered").inc()
-                self._post_seconds.labels(upstream, endpoint).observe(seconds)
+                self.counts.post(upstream, endpoint, "answered", seconds)
             case PostFailed(upstream, endpoint, failure, _, seconds):
-                self._posts.labels(upstream, endpoint, failure).inc()
-                self._post_seconds.labels(upstream, endpoint).observe(seconds)
+                self.counts.post(upstream, endpoint, failure, seconds)
                 self._log_sampled(logging.WARNING, happening, (upstream, endpoint, failure))
             case Resent(upstream, endpoint, events):
                 self._resent.labels(upstream, endpoint).inc(events)

@@ -1,0 +1,106 @@
+"""What is counted for every request and every POST: plain numbers, made into metrics when somebody asks for them.
+
+Finding the child of a Prometheus metric by its labels costs more than all that a lone event's batch has to count.
+"""
+
+from __future__ import annotations
+
+import bisect
+import itertools
+import math
+from collections import Counter as Tally
+from collections import defaultdict
+from collections.abc import Iterable
+
+from prometheus_client import Metric
+from prometheus_client.metrics_core import CounterMetricFamily, HistogramMetricFamily
+from prometheus_client.registry import Collector
+from prometheus_client.utils import floatToGoString
+
+LATENCY_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 5.0)
+
+
+class Seconds:
+    """How long things took, by `LATENCY_BUCKETS`."""
+
+    def __init__(self) -> None:
+        """Nothing took any time yet."""
+        self.counts = [0] * (len(LATENCY_BUCKETS) + 1)
+        self.sum = 0.0
+
+    def observe(self, seconds: float) -> None:
+        """Count one."""
+        self.counts[bisect.bisect_left(LATENCY_BUCKETS, seconds)] += 1
+        self.sum += seconds
+
+    @property
+    def buckets(self) -> list[tuple[str, float]]:
+        """As Prometheus counts them: each bucket holds those before it, too."""
+        bounds = [str(floatToGoString(bound)) for bound in (*LATENCY_BUCKETS, math.inf)]  # type: ignore[no-untyped-call]
+        return list(zip(bounds, map(float, itertools.accumulate(self.counts)), strict=True))
+
+
+class Counts(Collector):
+    """The numbers; any of them may be read at any time."""
+
+    def __init__(self) -> None:
+        """Nothing has happened yet."""
+        self.events: Tally[tuple[str, str]] = Tally()
+        """By stream and outcome."""
+        self.answers: Tally[int] = Tally()
+        """By HTTP status."""
+        self.seconds = Seconds()
+        """From whole requests to their answers."""
+        self.posts: Tally[tuple[str, str, str]] = Tally()
+        """By upstream, endpoint and result."""
+        self.post_seconds: defaultdict[tuple[str, str], Seconds] = defaultdict(Seconds)
+        """By upstream and endpoint."""
+
+    def post(self, upstream: str, endpoint: str, result: str, seconds: float) -> None:
+        """Count a POST to an endpoint."""
+        self.posts[upstream, endpoint, result] += 1
+        self.post_seconds[upstream, endpoint].observe(seconds)
+
+    def collect(self) -> Iterable[Metric]:
+        """Return the metrics."""
+        yield _counter(
+            "eventgate_sidecar_events",
+            "Events received, by where they ended: delivered, invalid, refused, spooled, failed.",
+            ("stream", "outcome"),
+            self.events.items(),
+        )
+        yield _counter(
+            "eventgate_sidecar_requests",
+            "Answers to producers, by HTTP status.",
+            ("status",),
+            (((str(status),), count) for status, count in self.answers.items()),
+        )
+        yield HistogramMetricFamily(
+            "eventgate_sidecar_request_seconds",
+            "From the whole request read to its answer.",
+            buckets=self.seconds.buckets,
+            sum_value=self.seconds.sum,
+        )
+        yield _counter(
+            "eventgate_sidecar_posts",
+            "POSTs to endpoints; result is answered or the class of the failure.",
+            ("upstream", "endpoint", "result"),
+            self.posts.items(),
+        )
+        posts = HistogramMetricFamily(
+            "eventgate_sidecar_post_seconds",
+            "POSTs to endpoints, to the last byte of the answer or the failure.",
+            labels=("upstream", "endpoint"),
+        )
+        for labels, seconds in self.post_seconds.items():
+            posts.add_metric(labels, seconds.buckets, seconds.sum)
+        yield posts
+
+
+def _counter(
+    name: str, documentation: str, labels: tuple[str, ...], values: Iterable[tuple[tuple[str, ...], int]]
+) -> CounterMetricFamily:
+    family = CounterMetricFamily(name, documentation, labels=labels)
+    for value, count in values:
+        family.add_metric(value, count)
+    return family

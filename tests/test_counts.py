@@ -1,0 +1,39 @@
+"""Plain numbers that become metrics when somebody asks."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, generate_latest
+
+from sidecar.counts import Counts
+
+
+def exposed(counts: Counts) -> list[str]:
+    """Return what a scrape shows of them."""
+    registry = CollectorRegistry()
+    registry.register(counts)
+    return generate_latest(registry).decode().splitlines()
+
+
+def test_what_was_counted_is_shown() -> None:
+    """Every number stands under its labels, whatever was counted since the last scrape."""
+    counts = Counts()
+    counts.events["s", "delivered"] += 2
+    counts.answers[201] += 1
+    counts.post("main", "eqiad", "answered", 0.002)
+    counts.post("main", "eqiad", "ambiguous", 9.0)
+    shown = exposed(counts)
+    assert 'eventgate_sidecar_events_total{outcome="delivered",stream="s"} 2.0' in shown
+    assert 'eventgate_sidecar_requests_total{status="201"} 1.0' in shown
+    assert 'eventgate_sidecar_posts_total{endpoint="eqiad",result="ambiguous",upstream="main"} 1.0' in shown
+    assert 'eventgate_sidecar_post_seconds_count{endpoint="eqiad",upstream="main"} 2.0' in shown
+
+
+def test_each_bucket_holds_those_before_it() -> None:
+    """As Prometheus has it: a time on a bound is within it, and the last bucket holds all."""
+    counts = Counts()
+    for seconds in (0.0005, 0.001, 0.0011, 7.0):
+        counts.seconds.observe(seconds)
+    shown = [line.rpartition(" ") for line in exposed(counts) if line.startswith("eventgate_sidecar_request_seconds")]
+    values = {name.removeprefix("eventgate_sidecar_request_seconds"): float(value) for name, _, value in shown}
+    assert (values['_bucket{le="0.001"}'], values['_bucket{le="0.0025"}']) == (2.0, 3.0)
+    assert (values['_bucket{le="5.0"}'], values['_bucket{le="+Inf"}'], values["_count"]) == (3.0, 4.0, 4.0)

@@ -174,6 +174,8 @@ class SpoolMetrics:
             ("why",),
             registry=registry,
         )
+        for why in ("full", "broken"):  # from 0 on, so that an alert sees the first one
+            self._refused.labels(why)
         self._replayed = Counter(
             "eventgate_sidecar_spool_replayed_events",
             "Events sent from the spool, by result: delivered, dead, error or failed.",

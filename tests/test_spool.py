@@ -73,7 +73,7 @@ async def test_a_full_spool_says_so(tmp_path: Path) -> None:
         for number in (2, 3):
             result = await opened.spool.put([spooled(number, body=b"x" * 3000)])
             assert (result.kept, result.reason) == (Kept.FULL, f"{tmp_path}: it holds 4 KiB of events, and no more")
-        assert opened.counted("refused_events_total") == {'why="full"': 2.0}
+        assert opened.counted("refused_events_total") == {'why="full"': 2.0, 'why="broken"': 0.0}
         assert len(opened.log("SpoolRefused")) == 1
     assert waiting(tmp_path) == [1]
 

@@ -137,6 +137,19 @@ def test_events_are_counted_by_stream_and_outcome() -> None:
     }
 
 
+def test_trouble_is_counted_from_0_on() -> None:
+    """The first event that is refused is an increase, which an alert sees; what was counted before stays."""
+    desk = Desk()
+    desk.after(EventsEnded("known", "refused", 2, "no route"))
+    desk.telemetry.know_streams(["known"])
+    assert desk.counted("events_total") == {
+        'outcome="refused",stream="known"': 2.0,
+        'outcome="failed",stream="known"': 0.0,
+        'outcome="refused",stream="_other"': 0.0,
+        'outcome="failed",stream="_other"': 0.0,
+    }
+
+
 def test_posts_are_counted_by_how_they_ended() -> None:
     """An endpoint's failures stand beside its answers, each by its class."""
     desk = Desk()

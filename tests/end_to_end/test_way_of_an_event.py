@@ -180,7 +180,8 @@ def test_every_event_is_counted_where_it_ended(own: Wikimedia) -> None:
     """For each stream received equals the sum of outcomes; a stream that routes.yaml does not name is `_other`."""
     for stream in [LINKS] * 3 + ["live"] + [SCORES] * 2:
         own.post(an_event(stream))
-    assert own.sidecar.metrics("eventgate_sidecar_events_total") == {
+    counted = own.sidecar.metrics("eventgate_sidecar_events_total")
+    assert {labels: count for labels, count in counted.items() if count} == {
         ("delivered", LINKS): 3.0,
         ("refused", "live"): 1.0,
         ("delivered", "_other"): 2.0,

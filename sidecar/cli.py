@@ -15,6 +15,7 @@ import typer
 from sidecar import __version__
 from sidecar.errors import ConfigError, RequestError, SettingError
 from sidecar.spoolcli import spool as spool_commands
+from sidecar.topcli import top
 
 if TYPE_CHECKING:
     from sidecar.event import Event
@@ -45,6 +46,7 @@ app = typer.Typer(
 )
 
 app.add_typer(spool_commands)
+app.command()(top)
 
 RoutesOption = Annotated[
     Path, typer.Option("--routes", envvar="SIDECAR_ROUTES", help="The configuration to use.", metavar="FILE")

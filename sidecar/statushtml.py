@@ -111,12 +111,17 @@ def page(status: Status) -> str:
 <p id="lost" role="alert" hidden>The sidecar does not answer any more. What is shown here is old.</p></header>
 <main id="rest">{f'<ul class="problems">{items}</ul>' if items else ""}
 <p class="dim">{escape(labels)} · {rate(status.events_per_second)} · up {age(status.now - status.started)}</p>
-{"".join(_upstream(each, status) for each in status.upstreams)}
+{"".join(_upstream(each, status) for each in sorted(status.upstreams, key=_concern))}
 {_events(status)}{_routes(status)}{_spool(status.spool)}{_configuration(status)}{_failures(status)}
 <footer>eventgate-sidecar {escape(status.version)} · {_day(status.now)} {_clock(status.now)} UTC ·
 <a href="/_sidecar/status.json">status.json</a></footer></main>
 <script>{SCRIPT}</script></body></html>
 """
+
+
+def _concern(upstream: UpstreamNow) -> tuple[bool, bool]:
+    """Sort what needs a look first, and last what this pod does not need."""
+    return not upstream.used, all(each.usable for each in upstream.endpoints)
 
 
 def _upstream(upstream: UpstreamNow, status: Status) -> str:

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from sidecar.ask import explained_by
+from sidecar.ask import explained_by, status_of
 from sidecar.errors import SettingError
 from tests.anyroutes import event_of
 from tests.fakes import FakeEventGate, answer, refusing
@@ -27,6 +27,13 @@ async def test_the_event_goes_to_the_sidecar_as_it_is() -> None:
         assert await asyncio.to_thread(explained_by, fake.address, EVENT) == {"upstream": "main"}
         (request,) = fake.requests
         assert (request.target, request.body) == ("/_sidecar/explain", EVENT.raw)
+
+
+async def test_the_status_is_asked_for() -> None:
+    """By a GET; the answer is what the sidecar says."""
+    async with FakeEventGate(health=answer(200, "OK", '{"level": "well"}')) as fake:
+        assert await asyncio.to_thread(status_of, fake.address) == {"level": "well"}
+        assert fake.requests == []
 
 
 async def test_what_is_no_sidecar_is_told() -> None:

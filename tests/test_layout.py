@@ -27,7 +27,7 @@ ACTING = {
     "delivery", "endpoints", "eventgate", "generation", "groupcommit", "healthcheck", "history", "inquiry",
     "intake", "journey", "keeping", "listener", "monitor", "probe", "reload", "replay", "resolver",
     "routesfile", "runtime", "salvage", "server", "spool", "spoolcli", "spooldir", "spoolfile", "spooling",
-    "spoolrows", "spoolschema", "spooltelemetry", "statuspage", "telemetry", "vitals", "writeahead",
+    "spoolrows", "spoolschema", "spooltelemetry", "statuspage", "telemetry", "topcli", "vitals", "writeahead",
 }  # fmt: skip
 LONGEST_FUNCTION = 60
 LONGEST_MODULE = 400

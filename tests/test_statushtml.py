@@ -9,6 +9,7 @@ import re
 from html.parser import HTMLParser
 from typing import Any
 
+import msgspec
 import pytest
 
 from sidecar.status import FailoverNow, Failure, Minute, RouteNow, Span, Status, StreamNow
@@ -123,14 +124,7 @@ def test_everything_is_on_it() -> None:
 
 def test_the_last_hour_is_drawn_and_told() -> None:
     """Health, checks and failovers; each shape has words, and the picture has a name."""
-    with_failover = upstream(*HUNG.endpoints, first="codfw")
-    with_failover = type(with_failover)(
-        name="staging",
-        used=True,
-        first="codfw",
-        endpoints=HUNG.endpoints,
-        failovers=(FailoverNow(NOW - 720, "eqiad", "codfw"),),
-    )
+    with_failover = msgspec.structs.replace(HUNG, failovers=(FailoverNow(NOW - 720, "eqiad", "codfw"),))
     text = page(status(upstreams=(with_failover,), minutes=(Minute(NOW - 60, {"delivered": 90, "failed": 10}),)))
     read = Reader(text)
     boxes = [(each["class"], each["x"], each["width"]) for each in read.all_of("rect")]
@@ -141,6 +135,14 @@ def test_the_last_hour_is_drawn_and_told() -> None:
     assert "eqiad → codfw" in text
     assert all(each["role"] == "img" and each["aria-label"] for each in read.all_of("svg"))
     assert len(read.all_of("rect")) == text.count("<title>") - 1
+
+
+def test_what_needs_a_look_comes_first() -> None:
+    """And what no route of this pod leads to comes last."""
+    idle = msgspec.structs.replace(upstream(used=False), name="idle")
+    well = msgspec.structs.replace(upstream(), name="well")
+    headings = re.findall(r"<h2>(\w+) →", page(status(upstreams=(idle, well, HUNG))))
+    assert headings == ["staging", "well", "idle"]
 
 
 def test_nothing_from_outside_is_markup() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import json
 from pathlib import Path
@@ -11,6 +12,7 @@ import httpx
 import pytest
 from starlette.applications import Starlette
 
+from sidecar.ask import status_of
 from sidecar.generation import Generation
 from sidecar.health import Health
 from sidecar.history import History
@@ -115,6 +117,8 @@ async def test_a_sidecar_says_that_all_is_well(tmp_path: Path) -> None:
         answer = await running.get("/_sidecar/status", running.address)
         assert (answer.status, "All well: main → " in answer.body.decode()) == (200, True)
         found: dict[str, Any] = json.loads((await running.get("/_sidecar/status.json", running.address)).body)
+        known = await asyncio.to_thread(status_of, running.address)
+    assert known["sentence"].startswith("All well: main → ")
     (stream,) = found["streams"]
     assert (stream["outcomes"], found["level"]) == ({"delivered": 1}, "well")
     assert found["upstreams"][0]["endpoints"][0]["addresses"][0]["spans"][-1]["health"] == "healthy"

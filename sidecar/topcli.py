@@ -1,0 +1,160 @@
+"""`eventgate-sidecar top`: the status page in a terminal, for who has no browser at hand."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+    from rich.table import Table
+
+    from sidecar.status import Status
+
+INTERVAL_SECONDS = 2.0
+FAILURES = 5
+"""How many of the last failures fit under the rest."""
+STYLES = {"well": "green", "warning": "yellow", "bad": "red"}
+STYLES |= {"healthy": "green", "suspected": "yellow", "probation": "yellow", "unknown": "dim"}
+
+
+def top(
+    listen: Annotated[
+        str, typer.Option(envvar="SIDECAR_LISTEN", help="Where the sidecar listens.", metavar="HOST:PORT")
+    ] = "127.0.0.1:8888",
+    once: Annotated[bool, typer.Option("--once", help="Show it once; without a terminal that is usual.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON once instead of text.")] = False,
+) -> None:
+    """Show what is true now of the sidecar that runs here, renewed every 2 seconds until Ctrl-C.
+
+    Exit status: 0; with --once or --json 1 where something is wrong, 2 where no sidecar answers.
+    """
+    from rich.console import Console
+
+    from sidecar.errors import SettingError
+
+    console = Console(highlight=False, markup=False, emoji=False)
+    if console.is_terminal and not (once or as_json):
+        _live(console, listen)
+        return
+    try:
+        data, status = _known(listen)
+    except SettingError as error:
+        typer.echo(f"eventgate-sidecar: {error}", err=True)
+        raise typer.Exit(2) from None
+    if as_json:
+        typer.echo(json.dumps(data, indent=2, ensure_ascii=False))
+    else:
+        console.print(_screen(status))
+    if data["level"] != "well":
+        raise typer.Exit(1)
+
+
+def _live(console: Console, listen: str) -> None:
+    from rich.live import Live
+    from rich.text import Text
+
+    from sidecar.errors import SettingError
+
+    async def run() -> None:
+        with Live(console=console, auto_refresh=False, screen=True) as live:
+            while True:
+                try:
+                    _, status = await asyncio.to_thread(_known, listen)
+                    live.update(_screen(status), refresh=True)
+                except SettingError as error:
+                    live.update(Text(f"{error}; trying again", style="red"), refresh=True)
+                await asyncio.sleep(INTERVAL_SECONDS)
+
+    try:
+        asyncio.run(run())
+    except KeyboardInterrupt:
+        return
+
+
+def _known(listen: str) -> tuple[dict[str, Any], Status]:
+    """Return what the sidecar says, as it says it and as `status` knows it.
+
+    Raises:
+        SettingError: nobody answers there, or somebody else.
+
+    """
+    import msgspec
+
+    from sidecar.ask import status_of
+    from sidecar.errors import SettingError
+    from sidecar.status import Status
+
+    data = status_of(listen)
+    try:
+        return data, msgspec.convert(data, Status)
+    except msgspec.ValidationError as error:
+        raise SettingError(f"what answers at {listen} is no sidecar of this version: {error}") from None
+
+
+def _screen(status: Status) -> RenderableType:
+    """Return what is shown: the sentence, the other problems, endpoints, streams, the last failures."""
+    from rich.console import Group
+    from rich.text import Text
+
+    from sidecar.status import Level, age, problems_of, rate, sentence
+
+    problems = problems_of(status)
+    level = problems[0].level if problems else Level.WELL
+    labels = ", ".join(f"{name}={value}" for name, value in status.labels.items()) or "no labels"
+    failures = [
+        Text(f"{age(status.now - each.at):>7} ago  {each.words}" + (f" ({each.times} times)" if each.times > 1 else ""))
+        for each in status.failures[:FAILURES]
+    ]
+    return Group(
+        Text(sentence(status, problems), style=f"bold {STYLES[level]}"),
+        *(Text(f"  {each.words}", style=STYLES[each.level]) for each in problems[1:]),
+        Text(f"{labels}; {rate(status.events_per_second)}; up {age(status.now - status.started)}\n", style="dim"),
+        _endpoints(status),
+        Text(),
+        _streams(status),
+        *([Text("\nlast failures", style="bold"), *failures] if failures else []),
+    )
+
+
+def _endpoints(status: Status) -> Table:
+    from rich.text import Text
+
+    from sidecar.status import age
+
+    table = _table("upstream", "datacenter", "address", "state", "for", "why")
+    for upstream in status.upstreams:
+        for endpoint in upstream.endpoints:
+            mark = "→ " if endpoint.name == upstream.first else "  "
+            places = (Text(upstream.name), Text(mark + endpoint.name))
+            if not endpoint.addresses:
+                table.add_row(*places, "", Text("no address", style="red"), "", Text(endpoint.why))
+            for each in endpoint.addresses:
+                state = Text(each.health, style=STYLES.get(each.health, "red"))
+                lasts = age(status.now - each.since) if each.since else ""
+                table.add_row(*places, Text(each.ip), state, lasts, Text(each.reason))
+    return table
+
+
+def _streams(status: Status) -> Table:
+    from rich.text import Text
+
+    from sidecar.results import Outcome
+
+    table = _table("stream", *Outcome)
+    for each in status.streams:
+        counts = (str(each.outcomes.get(outcome, 0)) for outcome in Outcome)
+        table.add_row(Text("other streams" if each.stream == "_other" else each.stream), *counts)
+    return table
+
+
+def _table(*titles: str) -> Table:
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in titles:
+        table.add_column(title, overflow="fold")
+    return table

@@ -271,7 +271,7 @@ class Telemetry:
         self._streams.clear()
         self._streams.update(streams)
         for label in (*self._streams, OTHER_STREAM):  # from 0 on, so that an alert sees the first one
-            self._counts.events.update({(label, "refused"): 0, (label, "failed"): 0})
+            self.counts.events.update({(label, "refused"): 0, (label, "failed"): 0})
 
     def exposition(self) -> bytes:
         """Return the metrics in Prometheus' text format."""

@@ -13,6 +13,8 @@ from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from sidecar.configtelemetry import ConfigRefused
+from sidecar.spooltelemetry import DeadLettered, Replayed, SpoolBroken, SpoolRefused
 from sidecar.telemetry import (
     Checked,
     EventsEnded,
@@ -164,6 +166,22 @@ def _words(happening: Happening, text: str) -> str:
             words = f"events of stream {stream or '(none)'} ended as {outcome}: {reason}"
         case RequestRefused(status, title, detail):
             words = f"a request was answered {status}: {detail or title}"
+        case ConfigRefused(file, problems, _):
+            words = f"{file} is refused, with {problems} problem{'' if problems == 1 else 's'}"
         case _:
-            words = text
+            words = _words_of_spool(happening) or text
     return words if len(words) <= MAX_WORDS else words[: MAX_WORDS - 1] + "…"
+
+
+def _words_of_spool(happening: Happening) -> str | None:
+    match happening:
+        case Replayed(upstream, _, events, reason):
+            return f"{upstream}: {events} of the spool could not be sent: {reason}"
+        case SpoolRefused(why, reason, events):
+            return f"the spool is {why} and did not take {events}: {reason}"
+        case SpoolBroken(_, reason):
+            return f"the spool cannot be used: {reason}"
+        case DeadLettered(stream, cause, count):
+            return f"{count} of stream {stream} became dead letters: {cause}"
+        case _:
+            return None

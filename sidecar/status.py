@@ -12,8 +12,12 @@ from typing import Any
 
 import msgspec
 
+from sidecar.addresses import Known
+
 USABLE = frozenset({"healthy", "unknown", "suspected"})
 """States in which an address gets more than trial POSTs."""
+NOT_YET = Known("").problem
+"""What is said of a name before its first look-up."""
 NEARLY_FULL = 0.8
 MAX_REASON = 160
 
@@ -111,6 +115,16 @@ class UpstreamNow(msgspec.Struct, frozen=True, kw_only=True):
     endpoints: tuple[EndpointNow, ...]
     failovers: tuple[FailoverNow, ...]
 
+    @property
+    def looked_at(self) -> list[EndpointNow]:
+        """The endpoints that were looked up once at least."""
+        return [each for each in self.endpoints if each.addresses or each.problem != NOT_YET]
+
+    @property
+    def out(self) -> bool:
+        """Whether events can be sent to none of its endpoints."""
+        return len(self.looked_at) == len(self.endpoints) and not any(each.usable for each in self.endpoints)
+
 
 class RouteNow(msgspec.Struct, frozen=True):
     """One route."""
@@ -189,8 +203,9 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
 
 def problems_of(status: Status) -> list[Problem]:
     """Return what is wrong, the worst first."""
+    out = any(each.used and each.out for each in status.upstreams)
     found = [
-        *_of_spool(status.spool),
+        *_of_spool(status.spool, told=out),
         *(each for upstream in status.upstreams if upstream.used for each in _of_upstream(upstream, status)),
         *_of_configuration(status),
         *_of_events(status),
@@ -235,9 +250,8 @@ def age(seconds: float) -> str:
 
 
 def _of_upstream(upstream: UpstreamNow, status: Status) -> Iterator[Problem]:
-    asked = [each for each in upstream.endpoints if each.addresses or each.problem != "not looked up yet"]
-    out = [each for each in asked if not each.usable]
-    if asked and len(out) == len(upstream.endpoints):
+    out = [each for each in upstream.looked_at if not each.usable]
+    if upstream.out:
         whys = "; ".join(f"{each.name}: {each.why}" for each in out)
         yield Problem(Level.BAD, f"{upstream.name}: no datacenter answers ({whys}). {_meanwhile(status.spool)}")
         return
@@ -267,7 +281,8 @@ def _waiting(spool: SpoolNow) -> str:
     return f"{_count(spool.events, 'event')} {waits}, the oldest for {age(spool.oldest_seconds)}"
 
 
-def _of_spool(spool: SpoolNow | None) -> Iterator[Problem]:
+def _of_spool(spool: SpoolNow | None, *, told: bool) -> Iterator[Problem]:
+    """Yield what is wrong with the spool; `told`: that events wait is said already, of an upstream that is out."""
     if spool is None:
         return
     if spool.trouble:
@@ -275,7 +290,7 @@ def _of_spool(spool: SpoolNow | None) -> Iterator[Problem]:
     elif spool.bytes >= NEARLY_FULL * spool.max_bytes:
         full = spool.bytes * 100 // spool.max_bytes
         yield Problem(Level.BAD, f"The spool is {full} % full; when there is no room, events get 503")
-    if spool.events and not spool.trouble:
+    if spool.events and not spool.trouble and not told:
         yield Problem(Level.WARNING, f"In the spool {_waiting(spool)}; {spool.in_flight} on the way")
     if spool.dead_letters:
         count = _count(spool.dead_letters, "dead letter")

@@ -46,7 +46,7 @@ ul.problems{margin:.5rem 0;padding-left:1.5rem}
 article{display:flex;flex-direction:column}article svg{margin-top:auto}
 article,.card{border:1px solid var(--line);border-radius:.4rem;padding:.7rem .9rem;background:var(--card)}
 dl{display:grid;grid-template-columns:6.5rem 1fr;gap:.15rem .6rem;margin:.5rem 0}
-dt{color:var(--dim)}dd{margin:0}
+dt{color:var(--dim)}dd{margin:0}dd .dim,th .dim{white-space:nowrap}
 .healthy{color:var(--good)}.unhealthy,.ejected,.gone{color:var(--bad)}.suspected,.probation{color:var(--warn)}
 .unknown{color:var(--dim)}
 svg{display:block;width:100%;height:1.6rem;border-radius:.2rem;background:var(--none)}
@@ -125,7 +125,7 @@ def _concern(upstream: UpstreamNow) -> tuple[bool, bool]:
 
 
 def _upstream(upstream: UpstreamNow, status: Status) -> str:
-    to = f"→ {escape(upstream.first)}" if upstream.first else "→ nowhere"
+    to = f"→ {escape(upstream.first)}" if upstream.first and not upstream.out else "→ nowhere"
     unused = "" if upstream.used else ' <span class="dim">(no route leads here from this pod)</span>'
     cards = "".join(_endpoint(each, upstream, status) for each in upstream.endpoints)
     return f'<section><h2>{escape(upstream.name)} {to}{unused}</h2><div class="cards">{cards}</div></section>'

@@ -159,7 +159,7 @@ class _Present:
             ejected_until=self.at(standing.ejected_until) if standing.health is Health.EJECTED else None,
             checked=None if at is None else self.at(at),
             check=(result.words or "it passed") if result else "",
-            check_seconds=sum(result.seconds.values()) if result else None,
+            check_seconds=sum(result.seconds.values()) if result and result.passed else None,
             answered=self.at(standing.last_answer) if math.isfinite(standing.last_answer) else None,
             post_seconds=ordered[len(ordered) // 2] if ordered else None,
             slow_post_seconds=ordered[min(len(ordered) - 1, int(len(ordered) * 0.95))] if ordered else None,

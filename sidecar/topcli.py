@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -54,6 +53,8 @@ def top(
 
 
 def _live(console: Console, listen: str) -> None:
+    import asyncio
+
     from rich.live import Live
     from rich.text import Text
 

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 
 import pytest
 
-from sidecar.configtelemetry import ConfigNotKept
+from sidecar.configtelemetry import ConfigNotKept, ConfigRefused
 from sidecar.history import MAX_CHANGES, MAX_PLACES, MAX_WORDS, History
+from sidecar.spooltelemetry import DeadLettered, Replayed, SpoolBroken, SpoolRefused
 from sidecar.telemetry import (
     Checked,
     EventsEnded,
@@ -87,9 +88,26 @@ def test_checks_are_counted_by_the_minute() -> None:
         (EventsEnded("s", "refused", 3, "no route"), "events of stream s ended as refused: no route"),
         (EventsEnded("", "refused", 3, "no route"), "events of stream (none) ended as refused: no route"),
         (RequestRefused(413, "Too large", ""), "a request was answered 413: Too large"),
+        (Replayed("staging", "failed", 5, "no answer"), "staging: 5 of the spool could not be sent: no answer"),
+        (SpoolRefused("full", "256 MiB", 2), "the spool is full and did not take 2: 256 MiB"),
+        (SpoolBroken("/d", "no space left"), "the spool cannot be used: no space left"),
+        (DeadLettered("s", "age", 4), "4 of stream s became dead letters: age"),
+        (ConfigRefused("routes.yaml", 2, "line 1"), "routes.yaml is refused, with 2 problems"),
         (ConfigNotKept("/f", "read-only"), "config not kept: file=/f reason=read-only"),
     ],
-    ids=["health", "post", "events", "no stream", "request", "as the log says it"],
+    ids=[
+        "health",
+        "post",
+        "events",
+        "no stream",
+        "request",
+        "replay",
+        "full",
+        "broken",
+        "dead",
+        "refused",
+        "as the log says it",
+    ],
 )
 def test_failures_are_in_words(happening: Happening, words: str) -> None:
     """An operator reads them without a table of codes."""

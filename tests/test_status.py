@@ -51,6 +51,15 @@ def test_both_datacenters_out_says_what_becomes_of_events(kept: Any, meanwhile: 
     assert f"staging: no datacenter answers (eqiad: {HANGS}; codfw: it fails). {meanwhile}" in words
 
 
+def test_what_waits_is_said_once() -> None:
+    """Of an upstream that is out, or of the spool where all are up."""
+    kept = spool(events=8, oldest_seconds=200.0)
+    assert said(upstreams=(BOTH_OUT,), spool=kept)[0] == [Level.BAD]
+    assert said(upstreams=(BOTH_OUT,), spool=kept)[1].endswith(
+        "Events are kept in the spool: 8 events wait, the oldest for 3 min"
+    )
+
+
 def test_a_name_that_leads_nowhere_is_out() -> None:
     """With what DNS said."""
     gone = endpoint("eqiad", problem="no such name")

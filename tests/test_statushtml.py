@@ -137,6 +137,11 @@ def test_the_last_hour_is_drawn_and_told() -> None:
     assert len(read.all_of("rect")) == text.count("<title>") - 1
 
 
+def test_an_upstream_that_is_out_leads_nowhere() -> None:
+    """Whichever endpoint gets the next trial."""
+    assert "<h2>staging → nowhere" in page(status(upstreams=(upstream(HUNG.endpoints[0]),)))
+
+
 def test_what_needs_a_look_comes_first() -> None:
     """And what no route of this pod leads to comes last."""
     idle = msgspec.structs.replace(upstream(used=False), name="idle")

@@ -20,7 +20,7 @@ HUNG = upstream(endpoint("eqiad", address("unhealthy", HANGS)), endpoint("codfw"
 async def top(address: str, *flags: str) -> Result:
     """Run it, in a thread, as it asks over HTTP."""
     arguments = ["top", "--listen", address, *flags]
-    return await asyncio.to_thread(CliRunner().invoke, app, arguments)
+    return await asyncio.to_thread(lambda: CliRunner().invoke(app, arguments))
 
 
 async def shown(data: Any, *flags: str) -> Result:

@@ -180,7 +180,8 @@ class _Present:
 def _streams(events: Mapping[tuple[str, str], int], taken: Mapping[str, list[str]]) -> tuple[StreamNow, ...]:
     counts: dict[str, dict[str, int]] = {}
     for (stream, outcome), count in events.items():
-        counts.setdefault(stream, {})[str(outcome)] = count
+        if count:
+            counts.setdefault(stream, {})[str(outcome)] = count
     busiest = sorted(counts, key=lambda stream: -sum(counts[stream].values()))
     return tuple(StreamNow(stream, tuple(taken.get(stream, ())), counts[stream]) for stream in busiest)
 

@@ -38,7 +38,7 @@ def sources(spool: SpoolState | None = None, **places: str) -> Sources:
         generation=lambda: generation,
         configuration=lambda: CONFIGURATION,
         spool=lambda: spool,
-        events={("s", "delivered"): 5, ("_other", "refused"): 7},
+        events={("s", "delivered"): 5, ("s", "failed"): 0, ("_other", "refused"): 7, ("idle", "failed"): 0},
         history=History(lambda: CLOCK),
         clock=lambda: CLOCK,
         wall=lambda: WALL,
@@ -80,7 +80,7 @@ def test_the_last_hour_begins_with_what_was_true_then() -> None:
 
 
 def test_streams_and_the_spool_are_shown() -> None:
-    """The busiest first; of the spool how full it is, dead letters too."""
+    """The busiest first, and none without events; of the spool how full it is, dead letters too."""
     totals = Totals(events=3, size=100, dead=1, dead_size=11, upstreams={"main": 3})
     now = status_now(sources(SpoolState("/d", "", totals, Limits(), 4.0, 2), main=EQIAD))
     assert [(each.stream, dict(each.outcomes)) for each in now.streams] == [

@@ -265,6 +265,8 @@ class _Demo:
             ("post an event", f"curl -i -H 'content-type: application/json' -d @{event} {url}/v1/events"),
             ("see it arrive", f"tail -n 1 {self._output(GATES[0])}"),
             ("ask why there", why),
+            ("see all of it at one look", f"{sidecar} top --listen {url.removeprefix('http://')}"),
+            ("and in a browser", f"{url}/_sidecar/status"),
             ("which datacenter answers?", f"{sidecar} probe --routes {self._routes}"),
             ("let eqiad hang; then post again, and codfw has it", _fault(eqiad, "freeze")),
             ("let eqiad answer again", _fault(eqiad, "none")),

@@ -2,11 +2,57 @@
 
 from __future__ import annotations
 
+import re
 import runpy
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
 
 ROOT = Path(__file__).parent.parent
+MONITORING = ROOT / "docs" / "monitoring"
+RUNBOOK = (ROOT / "docs" / "runbook.md").read_text(encoding="utf-8")
 METRICS_PAGE = runpy.run_path(str(ROOT / "scripts" / "metrics_page.py"))
+METRICS = list(METRICS_PAGE["full_registry"]().collect())
+LABELS = {
+    sample.name: set(METRICS_PAGE["labels_of"](metric)) | {"le"} for metric in METRICS for sample in metric.samples
+}
+"""What a query can ask for, and by which labels."""
+OF_THE_TARGET = {"job", "instance"}
+PROMTOOL = ROOT / ".tools" / "prometheus" / "usr" / "bin" / "promtool"
+
+RULES: list[dict[str, Any]] = yaml.safe_load((MONITORING / "alerts.yaml").read_text())["groups"][0]["rules"]
+RULE_TESTS: list[dict[str, Any]] = yaml.safe_load((MONITORING / "alerts_test.yaml").read_text())["tests"]
+
+each_rule = pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule["alert"])
+
+
+def problems(query: str) -> Iterator[str]:
+    """Yield each metric that no sidecar has, and each label that its metric has not."""
+    for name, matchers in re.findall(r"\b(eventgate_sidecar_\w+)(?:\{([^}]*)\})?", query):
+        if name not in LABELS:
+            yield f"there is no {name}"
+            continue
+        labels = set(re.findall(r"(\w+)\s*(?:=~|!~|!=|=)", re.sub(r'"[^"]*"', "", matchers)))
+        yield from (f"{name} has no label {label}" for label in labels - LABELS[name] - OF_THE_TARGET)
+    grouped = {
+        label
+        for labels in re.findall(r"\b(?:by|without|on|ignoring) \(([^)]*)\)", query)
+        for label in labels.split(", ")
+    }
+    known = set().union(*(LABELS.get(name, set()) for name in re.findall(r"\beventgate_sidecar_\w+", query)))
+    yield from (f"nothing here has a label {label}" for label in grouped - known - OF_THE_TARGET)
+
+
+def promtool(*words: str) -> None:
+    """Run it on files of `docs/monitoring`."""
+    if not PROMTOOL.exists():
+        pytest.skip("THE ALERTS ARE NOT TESTED: there is no promtool; scripts/promtool gets it on Debian")
+    ended = subprocess.run([PROMTOOL, *words], cwd=MONITORING, capture_output=True, text=True, timeout=60, check=False)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
 
 
 def test_the_page_of_metrics_is_what_a_sidecar_registers() -> None:
@@ -17,6 +63,62 @@ def test_the_page_of_metrics_is_what_a_sidecar_registers() -> None:
 
 def test_every_metric_begins_with_our_name_and_explains_itself() -> None:
     """Names are `eventgate_sidecar_…`, those of the process too, and each has words beside it."""
-    for metric in METRICS_PAGE["full_registry"]().collect():
+    for metric in METRICS:
         assert metric.name.startswith("eventgate_sidecar_")
         assert metric.documentation.endswith(".")
+
+
+# --- alerts ---
+
+
+@each_rule
+def test_an_alert_asks_for_what_there_is(rule: dict[str, Any]) -> None:
+    """A rule on a metric or label that nobody has would be silent for ever."""
+    assert list(problems(rule["expr"])) == []
+
+
+@pytest.mark.parametrize(
+    ("query", "problem"),
+    [
+        ("eventgate_sidecar_evnts_total > 0", "there is no eventgate_sidecar_evnts_total"),
+        ("eventgate_sidecar_events > 0", "there is no eventgate_sidecar_events"),
+        ('eventgate_sidecar_events_total{result="x"} > 0', "eventgate_sidecar_events_total has no label result"),
+        ("sum by (job, stram) (eventgate_sidecar_events_total)", "nothing here has a label stram"),
+    ],
+)
+def test_a_query_for_nothing_is_found(query: str, problem: str) -> None:
+    """Whatever is misspelt in it."""
+    assert list(problems(query)) == [problem]
+
+
+@each_rule
+def test_an_alert_says_what_it_means_and_what_to_do(rule: dict[str, Any]) -> None:
+    """Severity, a sentence, and its place in the runbook, with what it means, where to look, and what to do."""
+    assert rule["labels"]["severity"] in {"critical", "warning"}
+    assert rule["annotations"]["summary"].endswith(".")
+    assert rule["annotations"]["runbook"] == f"docs/runbook.md#{rule['alert'].lower()}"
+    section = RUNBOOK.partition(f"\n## {rule['alert']}\n")[2].partition("\n## ")[0]
+    assert re.findall(r"^\*\*(.*?):\*\*", section, re.MULTILINE) == ["Means", "Look first", "Do"]
+
+
+def test_the_runbook_has_no_alert_that_is_gone() -> None:
+    """Its sections are the alerts, in their order."""
+    assert re.findall(r"^## (.*)", RUNBOOK, re.MULTILINE) == [rule["alert"] for rule in RULES]
+
+
+def test_the_runbook_asks_for_what_there_is() -> None:
+    """Every metric that it tells to look at is there."""
+    assert list(problems(RUNBOOK)) == []
+
+
+@each_rule
+def test_an_alert_is_tested_both_ways(rule: dict[str, Any]) -> None:
+    """For each alert there is a time when it comes, and one when it does not."""
+    cases = [case for test in RULE_TESTS for case in test["alert_rule_test"] if case["alertname"] == rule["alert"]]
+    assert {bool(case["exp_alerts"]) for case in cases} == {True, False}
+
+
+def test_the_alerts_come_when_they_should() -> None:
+    """Prometheus reads the rules, and they do what alerts_test.yaml says."""
+    promtool("check", "rules", "alerts.yaml")
+    promtool("test", "rules", "alerts_test.yaml")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import runpy
 import subprocess
@@ -26,6 +27,9 @@ PROMTOOL = ROOT / ".tools" / "prometheus" / "usr" / "bin" / "promtool"
 
 RULES: list[dict[str, Any]] = yaml.safe_load((MONITORING / "alerts.yaml").read_text())["groups"][0]["rules"]
 RULE_TESTS: list[dict[str, Any]] = yaml.safe_load((MONITORING / "alerts_test.yaml").read_text())["tests"]
+DASHBOARD: dict[str, Any] = json.loads((MONITORING / "dashboard.json").read_text())
+PANELS: list[dict[str, Any]] = [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]
+QUERIES = [target["expr"] for panel in PANELS for target in panel["targets"]]
 
 each_rule = pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule["alert"])
 
@@ -108,7 +112,8 @@ def test_the_runbook_has_no_alert_that_is_gone() -> None:
 
 def test_the_runbook_asks_for_what_there_is() -> None:
     """Every metric that it tells to look at is there."""
-    assert list(problems(RUNBOOK)) == []
+    named = set(re.findall(r"`(eventgate_sidecar_\w+)`", RUNBOOK))
+    assert named - {METRICS_PAGE["name_of"](metric) for metric in METRICS} == set()
 
 
 @each_rule
@@ -122,3 +127,37 @@ def test_the_alerts_come_when_they_should() -> None:
     """Prometheus reads the rules, and they do what alerts_test.yaml says."""
     promtool("check", "rules", "alerts.yaml")
     promtool("test", "rules", "alerts_test.yaml")
+
+
+# --- dashboard ---
+
+
+@pytest.mark.parametrize("panel", PANELS, ids=lambda panel: panel["title"])
+def test_a_panel_asks_for_what_there_is(panel: dict[str, Any]) -> None:
+    """A panel on a metric or label that nobody has would be empty for ever; each says what it shows."""
+    assert [problem for target in panel["targets"] for problem in problems(target["expr"])] == []
+    assert panel["description"].endswith(".")
+
+
+def test_the_dashboard_shows_every_metric() -> None:
+    """What is measured can be seen, but for what another panel says better."""
+    shown = set(re.findall(r"eventgate_sidecar_\w+", " ".join(QUERIES)))
+    hidden = {METRICS_PAGE["name_of"](metric) for metric in METRICS} - {name.removesuffix("_bucket") for name in shown}
+    assert hidden == {
+        "eventgate_sidecar_config_loads_total",
+        "eventgate_sidecar_process_max_fds",
+        "eventgate_sidecar_process_virtual_memory_bytes",
+    }
+
+
+def test_panels_lie_beside_each_other() -> None:
+    """Grafana takes the file as it is: each panel has an id of its own and a place that no other has."""
+    panels = DASHBOARD["panels"]
+    cells = [
+        (place["x"] + x, place["y"] + y)
+        for place in (panel["gridPos"] for panel in panels)
+        for x in range(place["w"])
+        for y in range(place["h"])
+    ]
+    assert (len(cells), max(x for x, _ in cells)) == (len(set(cells)), 23)
+    assert len({panel["id"] for panel in panels}) == len(panels)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import io
 import itertools
 import json
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -72,7 +74,7 @@ class FakeCoalescer(Coalescer):
         """So many deliveries must be under way at once before any of them ends."""
         self.held: list[Callable[[], None]] = []
         self.says: dict[str, str] = {}
-        """Stream → `invalid` or `error`; others succeed."""
+        """Stream or id → `invalid`, `error` or `spooled`; others succeed."""
 
     def deliver(self, upstream: str, events: Sequence[Outgoing], headers: Headers, hasty: bool, done: Done) -> None:
         """Take events."""
@@ -86,12 +88,14 @@ class FakeCoalescer(Coalescer):
             self.held.clear()
 
     def _status(self, upstream: str, event: Outgoing) -> EventStatus:
-        match self.says.get(event.stream):
+        match self.says.get(event.id or "", self.says.get(event.stream)):
             case "invalid":
                 described = b'{"status":"invalid","event":%b,"context":%b}' % (event.body, json.dumps(AJV).encode())
                 return EventStatus("invalid", Outcome.INVALID, described, upstream=upstream)
             case "error":
                 return failed(event.body, "nobody answers", unreachable=True)
+            case "spooled":
+                return EventStatus("success", Outcome.SPOOLED, upstream=upstream)
         return EventStatus("success", Outcome.DELIVERED, upstream=upstream, endpoint="one")
 
 
@@ -309,6 +313,38 @@ async def test_every_event_received_is_counted_once(streams: list[str]) -> None:
     }
     ends = [outcomes[stream] for stream in streams]
     assert desk.counted() == {end: float(ends.count(end)) for end in set(ends)}
+
+
+ENDS = {"": "delivered", "invalid": "invalid", "error": "failed", "spooled": "spooled"}
+"""What the delivery may say of an event, and the outcome that this is."""
+
+
+@settings(max_examples=60)
+@given(
+    st.lists(
+        st.lists(
+            st.tuples(st.sampled_from(["score", "both", "stopped", "live", "unheard-of"]), st.sampled_from([*ENDS]))
+        ),
+        max_size=6,
+    )
+)
+async def test_whatever_becomes_of_events_the_sums_are_right(requests: list[list[tuple[str, str]]]) -> None:
+    """Received = delivered + invalid + refused + spooled + failed, stream by stream, however requests mix them."""
+    desk = Desk()
+    received, ended = Counter[str](), Counter[tuple[str, str]]()
+    for number, events in enumerate(requests):
+        named = [(f"{number}-{place}", stream, said) for place, (stream, said) in enumerate(events)]
+        desk.delivery.says = {id_: said for id_, _, said in named}
+        for _, stream, said in named:
+            label = stream if stream in {"score", "live"} else "_other"
+            received[label] += 1
+            ended[label, "refused" if stream in {"stopped", "unheard-of"} else ENDS[said]] += 1
+        with contextlib.suppress(EmptyBody):  # a request without events counts none
+            await desk.take_bytes(json.dumps([event(stream, id_) for id_, stream, _ in named]).encode())
+    sums = Counter[str]()
+    for (stream, _), count in desk.counted().items():
+        sums[stream] += int(count)
+    assert (desk.counted(), sums) == (ended, received)
 
 
 async def test_no_event_is_written_to_the_log() -> None:

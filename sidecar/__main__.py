@@ -9,8 +9,8 @@ import gc
 def main() -> None:
     """Run the command line.
 
-    A command ends before collecting garbage would pay, and an eighth of its time would go there; `serve` turns
-    the collector on again.
+    A command ends before collecting garbage would pay, and an eighth of its time would go there; those that
+    stay turn the collector on again.
     """
     gc.disable()
     atexit.register(gc.freeze)  # the interpreter collects once more at its end

@@ -318,8 +318,11 @@ def demo(
 
     Exit status: 0 where every event arrived where routes.yaml says; 1 otherwise.
     """
+    import gc
+
     from sidecar.demo import main as run_demo
 
+    gc.enable()  # with --keep it may run for hours; see `__main__`
     raise typer.Exit(run_demo(keep=keep, as_json=as_json))
 
 

@@ -54,11 +54,14 @@ def top(
 
 def _live(console: Console, listen: str) -> None:
     import asyncio
+    import gc
 
     from rich.live import Live
     from rich.text import Text
 
     from sidecar.errors import SettingError
+
+    gc.enable()  # it may run for hours; see `__main__`
 
     async def run() -> None:
         with Live(console=console, auto_refresh=False, screen=True) as live:

@@ -16,7 +16,7 @@ from sidecar.keeping import Keeping
 from sidecar.replay import Replay
 from sidecar.spool import Spool, SpoolState
 from sidecar.spooled import Limits, line_of
-from sidecar.spooltelemetry import SpoolLeft
+from sidecar.spooltelemetry import SpoolLeft, SpoolOrphaned
 from sidecar.telemetry import Telemetry
 
 OPEN_SECONDS = 2.0
@@ -55,6 +55,7 @@ class Spooling:
         self._replay.follow(pools, keeping.send, pressing)
         if self._group is not None:
             self._watch_all(self._group)
+            self._say_what_waits_in_vain()
 
     @property
     def state(self) -> SpoolState:
@@ -69,6 +70,7 @@ class Spooling:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(OPEN_SECONDS):
                 await self._spool.opened()
+        self._say_what_waits_in_vain()
 
     async def empty(self) -> None:
         """Return when nothing waits any more, or the disk does not say."""
@@ -106,6 +108,11 @@ class Spooling:
             await healed.wait()
             healed.clear()
             self._replay.healed(upstream)
+
+    def _say_what_waits_in_vain(self) -> None:
+        for upstream, count in self.state.totals.upstreams.items():
+            if count and upstream not in self._pools:
+                self._telemetry.emit(SpoolOrphaned(upstream, count))
 
     async def _say_what_is_left(self, *, prints: bool) -> None:
         left: Counter[str] = Counter()

@@ -106,6 +106,13 @@ class SpoolLeft(msgspec.Struct, frozen=True):
     count: int
 
 
+class SpoolOrphaned(msgspec.Struct, frozen=True):
+    """Events wait in the spool for an upstream that the configuration has no more; they wait until it has."""
+
+    upstream: str
+    count: int
+
+
 SpoolHappening = (
     SpoolOpened
     | SpoolBroken
@@ -119,6 +126,7 @@ SpoolHappening = (
     | DeadLettered
     | DeadLettersDropped
     | SpoolLeft
+    | SpoolOrphaned
 )
 
 MINUTE = 60.0
@@ -210,7 +218,8 @@ class SpoolMetrics:
         | SpoolMigrated
         | SpoolCommitted
         | SpoolMeasured
-        | SpoolLeft,
+        | SpoolLeft
+        | SpoolOrphaned,
     ) -> None:
         match happening:
             case SpoolOpened():
@@ -224,8 +233,8 @@ class SpoolMetrics:
                 self._log(logging.ERROR, happening, (happening.name,))
             case SpoolMigrated():
                 self._log(logging.INFO, happening, ())
-            case SpoolLeft(stream, _):
-                self._log(logging.WARNING, happening, (stream,))
+            case SpoolLeft(about, _) | SpoolOrphaned(about, _):
+                self._log(logging.WARNING, happening, (about,))
             case SpoolCommitted():
                 self._commits.observe(happening.seconds)
             case SpoolMeasured():

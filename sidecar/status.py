@@ -206,6 +206,7 @@ def problems_of(status: Status) -> list[Problem]:
     out = any(each.used and each.out for each in status.upstreams)
     found = [
         *_of_spool(status.spool, told=out),
+        *_of_orphans(status),
         *(each for upstream in status.upstreams if upstream.used for each in _of_upstream(upstream, status)),
         *_of_configuration(status),
         *_of_events(status),
@@ -264,6 +265,15 @@ def _of_upstream(upstream: UpstreamNow, status: Status) -> Iterator[Problem]:
         if each.usable and each.problem and each.addresses:
             words = f"{upstream.name}: the name of {each.name} cannot be looked up ({_short(each.problem)})"
             yield Problem(Level.WARNING, f"{words}; its last addresses are in use")
+
+
+def _of_orphans(status: Status) -> Iterator[Problem]:
+    """Yield what waits for an upstream that the configuration has no more: only a name brings it back."""
+    names = {upstream.name for upstream in status.upstreams}
+    for name, count in (status.spool.upstreams if status.spool else {}).items():
+        if count and name not in names:
+            waits = f"{_count(count, 'event')} in the spool for {name}, an upstream that the configuration has no more"
+            yield Problem(Level.WARNING, f"{waits}: never sent unless it has again; see eventgate-sidecar spool ls")
 
 
 def _meanwhile(spool: SpoolNow | None) -> str:

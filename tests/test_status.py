@@ -60,6 +60,15 @@ def test_what_waits_is_said_once() -> None:
     )
 
 
+def test_what_waits_for_an_upstream_that_is_gone_is_told() -> None:
+    """Nothing will ever send it, and nobody would look for it."""
+    kept = spool(events=3, upstreams={"old": 2, "staging": 1, "empty": 0})
+    assert [each.words for each in problems_of(status(spool=kept)) if "upstream" in each.words] == [
+        "2 events in the spool for old, an upstream that the configuration has no more: "
+        "never sent unless it has again; see eventgate-sidecar spool ls"
+    ]
+
+
 def test_a_name_that_leads_nowhere_is_out() -> None:
     """With what DNS said."""
     gone = endpoint("eqiad", problem="no such name")

@@ -102,8 +102,9 @@ class Emulator:
 
     @property
     def kept(self) -> list[Json]:
-        """What it accepted, oldest first."""
-        return [json.loads(line) for line in self.output.read_bytes().splitlines()]
+        """What it accepted, oldest first; a line that it is still writing does not count yet."""
+        whole, _, _ = self.output.read_bytes().rpartition(b"\n")
+        return [json.loads(line) for line in whole.splitlines()]
 
     def forget(self) -> None:
         """Go right again, with nothing kept."""

@@ -116,6 +116,29 @@ async def test_a_second_signal_does_not_wait_for_the_spool(tmp_path: Path, spool
         assert logged(running, "SpoolLeft") == [{"stream": "score", "count": 1}]
 
 
+# --- what an edit of routes.yaml leaves behind ---
+
+
+async def test_what_waits_for_an_upstream_that_is_gone_is_logged(tmp_path: Path, spool: Path) -> None:
+    """At the start and after a reload: nothing will send it, so somebody has to know."""
+    fill(spool, spooled(1, upstream="old"), spooled(2, upstream="older"))
+    with refusing() as nobody:
+        routes = to_one(nobody)
+        routes["upstreams"]["old"] = upstream(nobody)
+        routes["routes"].insert(0, {"name": "old", "match": {"stream": "old"}, "to": "old"})
+        file = written(routes, tmp_path)
+        with sidecar(file, "--spool", str(spool)) as running:
+            assert logged(running, "SpoolOrphaned") == [{"upstream": "older", "count": 1}]
+            written(to_one(nobody), tmp_path)
+            gone = [{"upstream": name, "count": 1} for name in ("older", "old", "older")]
+            await eventually(lambda: sorted_by_upstream(logged(running, "SpoolOrphaned")) == sorted_by_upstream(gone))
+
+
+def sorted_by_upstream(lines: list[Json]) -> list[Json]:
+    """Return log lines in an order that does not depend on the spool's."""
+    return sorted(lines, key=lambda line: line["upstream"])
+
+
 # --- what routes.yaml can ask for ---
 
 

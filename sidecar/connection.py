@@ -96,6 +96,7 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take the transport."""
+        transport.set_write_buffer_limits(high=0)  # written at once, not once the loop has done what else is due
         self._transport = transport
 
     def data_received(self, data: bytes) -> None:

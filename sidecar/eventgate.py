@@ -108,8 +108,8 @@ class EventGate:
         """
         attempt = Attempt(events, done)
         limit = min(seconds, self._timeouts.attempt)
-        attempt.timer = asyncio.get_running_loop().call_later(limit, self._time_out, attempt, limit)
         self._start(attempt, self._request(events, headers, hasty), tasks)
+        attempt.timer = asyncio.get_running_loop().call_later(limit, self._time_out, attempt, limit)
         return attempt
 
     def give_up(self, attempt: Attempt) -> None:

@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import json
 import os
+import platform
 import subprocess
 import sys
 import tempfile
@@ -80,7 +81,12 @@ async def _measured(plan: Plan, upstreams: Upstreams, found: Tools, folder: Path
         _say(report.progress(case.name, way, figures, done=done, of=len(plan)))
     table = {case: {way: median(each) for way, each in ways.items()} for case, ways in gathered.items()}
     cores = len(os.sched_getaffinity(0))
-    return report.Run(upstreams.name, sidecar.__version__, cores, plan.repetitions, plan.seconds, {}, table)
+    return report.Run(upstreams.name, sidecar.__version__, _python(), cores, plan.repetitions, plan.seconds, {}, table)
+
+
+def _python() -> str:
+    """Return which Python this is, which runs the sidecar too."""
+    return f"Python {platform.python_version()} ({'the system’s' if sys.base_prefix == '/usr' else 'a local build'})"
 
 
 def _shown(options: argparse.Namespace, kind: str, run: report.Run, found: Tools) -> int:

@@ -33,6 +33,10 @@ class TooLarge(BadReply):
         super().__init__(f"its answer is over {MAX_REPLY_BYTES} bytes")
 
 
+READ = frozenset({b"content-length", b"transfer-encoding", b"retry-after"})
+"""The headers of an answer that somebody here reads; EventGate sends a dozen others."""
+
+
 @dataclass(slots=True)
 class Reply:
     """An answer, read in full."""
@@ -40,7 +44,7 @@ class Reply:
     status: int = 0
     reason: str = ""
     headers: dict[str, str] = field(default_factory=dict)
-    """Names in lower case; of a repeated one the last."""
+    """Those of `READ`, names in lower case; of a repeated one the last."""
     body: bytes = b""
 
 
@@ -144,8 +148,10 @@ class Connection(asyncio.Protocol):
         self._reply.reason += reason.decode("latin-1")
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a header."""
-        self._reply.headers[name.decode("latin-1").lower()] = value.decode("latin-1")
+        """Take a header, if it is one that is read."""
+        name = name.lower()
+        if name in READ:
+            self._reply.headers[name.decode("latin-1")] = value.decode("latin-1")
 
     def on_headers_complete(self) -> None:
         """Know how the answer will end."""

@@ -40,11 +40,18 @@ def order(candidates: Sequence[Candidate], failback: float, turn: int, now: floa
     `candidates` come in order of preference of their endpoints. `failback` is in seconds. `turn` is any
     number that grows: the healthy addresses of one endpoint take turns.
     """
-    trials = [each for each in candidates if each.standing.health is Health.PROBATION and not each.on_trial]
-    healthy = [each for each in candidates if each.standing.health is Health.HEALTHY]
-    unproven = [each for each in candidates if each.standing.health in (Health.UNKNOWN, Health.SUSPECTED)]
-    stable = [each for each in healthy if now - each.standing.back_since >= failback]
-    fresh = [each for each in healthy if now - each.standing.back_since < failback]
+    trials: list[Candidate] = []
+    stable: list[Candidate] = []
+    fresh: list[Candidate] = []
+    unproven: list[Candidate] = []
+    for each in candidates:
+        match each.standing.health:
+            case Health.HEALTHY:
+                (stable if now - each.standing.back_since >= failback else fresh).append(each)
+            case Health.PROBATION if not each.on_trial:
+                trials.append(each)
+            case Health.UNKNOWN | Health.SUSPECTED:
+                unproven.append(each)
     known = [*_by_turns(stable, turn), *_by_turns(fresh, turn), *sorted(unproven, key=_doubt)]
     chosen = [Choice(each.endpoint, each.address, trial=True) for each in trials[:1]]
     chosen += [Choice(each.endpoint, each.address) for each in known]
@@ -67,6 +74,8 @@ def next_elsewhere(choices: Sequence[Choice], tried: Sequence[Choice], *, other_
 
 def _by_turns(candidates: Sequence[Candidate], turn: int) -> list[Candidate]:
     """Rotate the addresses of each endpoint, keeping the endpoints in their order."""
+    if len(candidates) < 2:
+        return [*candidates]
     by_endpoint: dict[str, list[Candidate]] = {}
     for each in candidates:
         by_endpoint.setdefault(each.endpoint, []).append(each)

@@ -130,9 +130,12 @@ class Protocol(HttpToolsProtocol):
         super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Count headers; too many or too long ones end the connection (see `data_received`)."""
+        """Take a header, as uvicorn does, and count it; too many or too long ones end the connection."""
         self._count(len(name) + len(value) + 4)
-        super().on_header(name, value)
+        name = name.lower()
+        if name == b"expect" and value.lower() == b"100-continue":
+            self.expect_100_continue = True
+        self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
         """Hand the request to the taker of events, or to the application."""

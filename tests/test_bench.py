@@ -43,7 +43,9 @@ TABLE = {
 
 def a_run() -> report.Run:
     """Make a run of TABLE, in which nginx was left out."""
-    return report.Run("EventGate 1.8.4", "1.0", "Python 3.11.2 (the system’s)", 2, 3, 2, {NGINX: "not installed"}, TABLE)
+    return report.Run(
+        "EventGate 1.8.4", "1.0", "Python 3.11.2 (the system’s)", 2, 3, 2, {NGINX: "not installed"}, TABLE
+    )
 
 
 def test_wrk_is_understood() -> None:

@@ -127,8 +127,8 @@ class EventsEndpoint:
     def _answer(self, request: EventsRequest, answer: Answer) -> None:
         self._end(request)
         whole = request.complete_at
-        self._telemetry.emit(RequestAnswered(answer.status, self.last_active - whole if whole else 0.0))
         request.answer(answer, close=not whole)
+        self._telemetry.emit(RequestAnswered(answer.status, self.last_active - whole if whole else 0.0))
 
     def _end(self, request: EventsRequest) -> None:
         self.in_flight -= 1

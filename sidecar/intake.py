@@ -119,10 +119,10 @@ class _Request:
         return done
 
     def end(self) -> None:
-        """Count every event, and answer."""
+        """Answer, and count every event: its producer need not wait for that."""
         statuses = [each for each in self._statuses if each is not None]
-        self._count(statuses)
         self._reply(merge(statuses, self.routes, self._hasty))
+        self._count(statuses)
 
     def _count(self, statuses: Sequence[EventStatus]) -> None:
         """Count events under the name they came with: that is what their producer looks for."""

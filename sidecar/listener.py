@@ -80,6 +80,7 @@ class Protocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Give a new connection as long for its first byte as an idle one has for its next."""
         super().connection_made(transport)
+        transport.set_write_buffer_limits(high=0)  # an answer leaves at once, before it is counted
         self._look_ahead()
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -13,6 +13,7 @@ sys.path.insert(0, str(ROOT))  # the package of this folder, installed or not
 
 from sidecar.config import HealthCheck, Outlier, Upstream  # noqa: E402
 from sidecar.health import TRANSITIONS, Health, Signal  # noqa: E402
+from sidecar.section import fields  # noqa: E402
 
 PAGE = ROOT / "docs" / "health.md"
 
@@ -44,13 +45,13 @@ def numbers() -> Iterator[str]:
     yield "| setting of an upstream | default |"
     yield "| --- | --- |"
     for name, section in sections:
-        for key, field in section.model_fields.items():
-            yield f"| `{name}.{key}` | {_shown(field.annotation, field.default)} |"
-    yield f"| `failback` | {_shown(float, Upstream.model_fields['failback'].default)} |"
+        for field in fields(section):
+            yield f"| `{name}.{field.encode_name}` | {_shown(field.default)} |"
+    yield f"| `failback` | {_shown(Upstream(url='').failback)} |"
 
 
-def _shown(kind: object, value: object) -> str:
-    return f"{value:g}s" if kind is float and isinstance(value, float) else f"{value}"
+def _shown(value: object) -> str:
+    return f"{value:g}s" if isinstance(value, float) else f"{value}"
 
 
 PARTS = {"diagram": diagram, "table": table, "numbers": numbers}

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from sidecar.config import Config, Route
 from sidecar.overlap import covers, disjoint
 from sidecar.pattern import Pattern
-from sidecar.yamlmarks import Path
+from sidecar.section import Path
 
 MAX_BOXES = 512
 """Combinations of alternatives of one `match` that are looked at one by one; of more it is looked at as a whole."""

@@ -7,15 +7,13 @@ where it does not, is in `loader`.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field
-from pydantic_core import CoreSchema, core_schema
+import msgspec
 
 from sidecar.pattern import Pattern
+from sidecar.section import Form, NotEmpty, Section, shown
 from sidecar.template import STREAM_NAME, Template
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
@@ -24,13 +22,6 @@ _SIZE = re.compile(r"([0-9]{1,9})(B|KiB|MiB)")
 _TOPIC_PREFIX = re.compile(r"[A-Za-z0-9._-]{1,40}")
 _BYTES = {"B": 1, "KiB": 1024, "MiB": 1024 * 1024}
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
-
-
-def shown(value: object) -> str:
-    """Return a YAML value the way a message quotes it: short, and in YAML's words."""
-    shown = {True: "true", False: "false", None: "empty"}.get(value) if isinstance(value, bool | None) else None
-    text = shown or repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
 
 
 def duration(value: object) -> float:
@@ -122,18 +113,6 @@ def _url(value: object) -> str:
     return text
 
 
-@dataclass(frozen=True, eq=False)
-class Form:
-    """How a value is written: a function of ours reads it, so that the words of a refusal are ours too."""
-
-    read: Callable[[object], Any]
-    schema: Mapping[str, Any]
-    """The same as JSON Schema, for editors."""
-
-    def __get_pydantic_core_schema__(self, _source: Any, _handler: Any) -> CoreSchema:
-        return core_schema.no_info_plain_validator_function(self.read)
-
-
 def _written(pattern: str, *examples: str) -> dict[str, Any]:
     return {"type": "string", "pattern": f"^(?:{pattern})$", "examples": list(examples)}
 
@@ -189,20 +168,14 @@ StreamName = Annotated[str, Form(_text, _written(STREAM_NAME.pattern, "mediawiki
 UrlPath = Annotated[str, Form(_text, _written(r"/.*", "/_info"))]
 
 
-class Section(BaseModel):
-    """A mapping in `routes.yaml`: frozen, and an unknown key is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True, strict=True)
-
-
-class Match(Section):
+class Match(Section, frozen=True, kw_only=True):
     """Which events: every key given must match; no key matches every event."""
 
     labels: dict[Name, PatternField] = {}
     """What the pod is, given by `--label` or `SIDECAR_LABELS`; a label the pod does not have never matches."""
     stream: PatternField | None = None
     """The event's `meta.stream`."""
-    schema_: PatternField | None = Field(default=None, alias="schema")
+    schema_: PatternField | None = msgspec.field(default=None, name="schema")
     """The event's `$schema`."""
     event: dict[Text, PatternField] = {}
     """Dotted path in the event → the scalar there, as text (`true`, `42`, a string without its quotes)."""
@@ -215,7 +188,7 @@ class Match(Section):
         return found | {f"event.{path}": pattern for path, pattern in self.event.items()}
 
 
-class Tls(Section):
+class Tls(Section, frozen=True, kw_only=True):
     """How an https endpoint proves who it is."""
 
     ca_file: Text | None = None
@@ -224,7 +197,7 @@ class Tls(Section):
     """Name the certificate must carry and that is sent as SNI; default: the host of the URL."""
 
 
-class Timeouts(Section):
+class Timeouts(Section, frozen=True, kw_only=True):
     """How long to wait; the producer gives up after 5 s, so the deadline stays below that."""
 
     connect: Duration = 0.5
@@ -235,7 +208,7 @@ class Timeouts(Section):
     """All attempts for one request together; the producer has its answer by then."""
 
 
-class HealthCheck(Section):
+class HealthCheck(Section, frozen=True, kw_only=True):
     """Our periodic request to each address of an endpoint."""
 
     path: UrlPath = "/_info"
@@ -250,7 +223,7 @@ class HealthCheck(Section):
     """Passes in a row that bring an unhealthy one back on probation."""
 
 
-class Outlier(Section):
+class Outlier(Section, frozen=True, kw_only=True):
     """When real POSTs alone eject an address; EventGate's verdicts on events never count."""
 
     consecutive: Count = 3
@@ -267,7 +240,7 @@ class Outlier(Section):
     """No ejection lasts longer than this."""
 
 
-class Coalesce(Section):
+class Coalesce(Section, frozen=True, kw_only=True):
     """How concurrent POSTs travel together; EventGate takes an array almost as cheaply as one event."""
 
     max_events: Count = 128
@@ -278,7 +251,7 @@ class Coalesce(Section):
     """How long an event waits at most while other arrays are under way."""
 
 
-class Upstream(Section):
+class Upstream(Section, frozen=True, kw_only=True):
     """An EventGate service: one URL, or one for each of its datacenters."""
 
     url: Url
@@ -313,7 +286,7 @@ class Upstream(Section):
         return tuple((name, self.url.replace("{datacenter}", name)) for name in self.datacenters)
 
 
-class Route(Section):
+class Route(Section, frozen=True, kw_only=True):
     """One rule; the first whose `match` fits takes the event."""
 
     name: Name
@@ -332,7 +305,7 @@ class Route(Section):
     """Dotted paths in the event. Of events with the same values there a newer one never overtakes an older one."""
 
 
-class Expect(Section):
+class Expect(Section, frozen=True, kw_only=True):
     """What a test says must become of its event; only the keys given are compared."""
 
     upstream: Name | None = None
@@ -344,8 +317,13 @@ class Expect(Section):
     refused: bool | None = None
     """`true`: it is refused; `false`: it is sent."""
 
+    @property
+    def given(self) -> dict[str, Any]:
+        """The keys that say something."""
+        return {key: value for key, value in msgspec.structs.asdict(self).items() if value is not None}
 
-class Test(Section):
+
+class Test(Section, frozen=True, kw_only=True):
     """An example in the file itself; `check` runs it."""
 
     name: Text
@@ -357,14 +335,14 @@ class Test(Section):
     expect: Expect
 
 
-class Config(Section):
+class Config(Section, frozen=True, kw_only=True):
     """The whole of `routes.yaml`."""
 
     version: Version
     """Always 1."""
-    upstreams: dict[Name, Upstream] = Field(min_length=1)
+    upstreams: Annotated[dict[Name, Upstream], NotEmpty()]
     """The EventGate services, by names of your own; at least one."""
-    routes: list[Route] = Field(min_length=1)
+    routes: Annotated[list[Route], NotEmpty()]
     """Tried from the top; the first whose `match` fits takes the event."""
     tests: list[Test] = []
     """Examples that must stay true; `check` runs them."""

@@ -10,12 +10,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from sidecar.config import Config, Match, Section
+from sidecar.config import Config, Match
 from sidecar.errors import SettingError
 from sidecar.event import Event
 from sidecar.matrix import Way, way_of
 from sidecar.routing import Router
 from sidecar.samples import Labels, event_of, events_of, pods_of
+from sidecar.section import Section
 
 PRODUCTION = "production"
 """What the upstream is called whose Kafka topics the world reads."""
@@ -127,7 +128,7 @@ def _settings(old: Config, new: Config) -> Iterator[Setting]:
 
 
 def _values(section: Section, above: str = "") -> Iterator[tuple[str, str]]:
-    for key in type(section).model_fields:
+    for key in section.__struct_fields__:
         value = getattr(section, key)
         if isinstance(value, Section):
             yield from _values(value, f"{above}{key}.")

@@ -12,6 +12,8 @@ import random
 import uuid
 from collections.abc import Mapping
 
+import msgspec
+
 from sidecar.coalescer import Coalescer
 from sidecar.config import Config, Upstream
 from sidecar.delivery import Delivery
@@ -90,8 +92,8 @@ def _pool(name: str, upstream: Upstream, before: Pool | None) -> Pool:
 def _of_pool(upstream: Upstream) -> Upstream:
     """Leave out what `routing`, `coalescer` and those who read tables look at, and no pool does."""
     rest = Upstream(url=upstream.url)
-    return upstream.model_copy(
-        update={"accepts": rest.accepts, "topic_prefixes": rest.topic_prefixes, "coalesce": rest.coalesce}
+    return msgspec.structs.replace(
+        upstream, accepts=rest.accepts, topic_prefixes=rest.topic_prefixes, coalesce=rest.coalesce
     )
 
 

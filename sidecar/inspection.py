@@ -15,7 +15,7 @@ from sidecar.errors import ConfigError, Problem
 from sidecar.loader import load
 from sidecar.routetests import failures
 from sidecar.routing import Router
-from sidecar.yamlmarks import Path
+from sidecar.section import Path
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,19 +6,15 @@ section against its fields (`config`), and the sections against each other (here
 
 from __future__ import annotations
 
-import difflib
-import re
-import typing
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ValidationError
-
-from sidecar.config import Config, Expect, Route, Section, Test, Upstream, shown
+from sidecar.config import Config, Expect, Route, Test, Upstream
 from sidecar.errors import ConfigError, Problem
+from sidecar.section import Complaint, Path, Refused, Section, keys_of, nearest
 from sidecar.template import STREAM_NAME
-from sidecar.yamlmarks import Mark, Marked, Path
+from sidecar.yamlmarks import Mark, Marked
 from sidecar.yamlmarks import read as read_yaml
 
 
@@ -37,7 +33,7 @@ class Source:
         line = self._lines[at.line - 1] if at.line <= len(self._lines) else ""
         return Problem(self._file, at.line, at.column, _dotted(path), message, line)
 
-    def problems(self, found: Iterable[tuple[Path, str]]) -> list[Problem]:
+    def problems(self, found: Iterable[Complaint]) -> list[Problem]:
         """Return them all, in the order of the file."""
         return sorted((self.problem(*each) for each in found), key=Problem.place)
 
@@ -64,14 +60,13 @@ def read(text: str, file: str = "routes.yaml") -> Config:
     return load(text, file)[0]
 
 
-def _build(marked: Marked) -> tuple[Config | None, list[tuple[Path, str]]]:
+def _build(marked: Marked) -> tuple[Config | None, list[Complaint]]:
     if marked.data is None:
         return None, [((), "is empty; it needs version, upstreams and routes")]
     try:
-        config = Config.model_validate(marked.data)
-    except ValidationError as error:
-        problems = [_in_words(details) for details in error.errors(include_url=False)]
-        return None, problems + list(_contradictions(_Parts.of_broken(marked.data)))
+        config = Config.read(marked.data)
+    except Refused as refusal:
+        return None, [*refusal.complaints, *_contradictions(_Parts.of_broken(marked.data))]
     return config, list(_contradictions(_Parts(dict(config.upstreams), list(config.routes), list(config.tests))))
 
 
@@ -108,41 +103,13 @@ _S = TypeVar("_S", bound=Section)
 def _part(section: type[_S], value: Any, parts: Sequence[str] = ()) -> _S | None:
     """Read a section; one that is wrong elsewhere, by these `parts` of it alone."""
     try:
-        return section.model_validate(value)
-    except ValidationError:
+        return section.read(value)
+    except Refused:
         known = {key: value[key] for key in parts if key in value} if isinstance(value, dict) else {}
         return _part(section, known) if known and known != value else None
 
 
-def _in_words(details: Mapping[str, Any]) -> tuple[Path, str]:
-    """Say one of pydantic's complaints in the operator's words."""
-    path: Path = tuple(part for part in details["loc"] if part != "[key]")
-    kind = details["type"]
-    if kind == "extra_forbidden":
-        allowed = _keys_of(_section_at(path[:-1]))
-        return path, f"is an unknown key{_nearest(str(path[-1]), allowed)}; allowed here: {', '.join(allowed)}"
-    if kind == "missing":
-        return path, "is missing, and has no default"
-    if kind == "value_error":
-        return path, str(details["ctx"]["error"])
-    if kind == "literal_error":
-        expected = details["ctx"]["expected"].replace("'", "")
-        allowed = re.split(r", | or ", expected)
-        guess = _nearest(str(details["input"]), allowed)
-        return path, f"is {shown(details['input'])}{guess}; allowed: {expected}"
-    if kind == "too_short":
-        return path, "is empty; it needs at least one entry"
-    wanted = {
-        "model_type": "a mapping (key: value)",
-        "dict_type": "a mapping (key: value)",
-        "list_type": "a list (each entry after a dash, or in brackets)",
-        "bool_type": "true or false",
-    }.get(kind)
-    found = shown(details["input"])
-    return path, f"is {found}; it should be {wanted}" if wanted else f"is {found}: {details['msg']}"
-
-
-def _contradictions(parts: _Parts) -> Iterator[tuple[Path, str]]:
+def _contradictions(parts: _Parts) -> Iterator[Complaint]:
     """Yield what each part allows but the parts together do not."""
     for upstream_name, upstream in parts.upstreams.items():
         if upstream is not None:
@@ -163,7 +130,7 @@ def _contradictions(parts: _Parts) -> Iterator[tuple[Path, str]]:
             yield from _test_contradictions(("tests", index), test, list(parts.upstreams), list(first))
 
 
-def _upstream_contradictions(path: Path, upstream: Upstream) -> Iterator[tuple[Path, str]]:
+def _upstream_contradictions(path: Path, upstream: Upstream) -> Iterator[Complaint]:
     templated = "{datacenter}" in upstream.url
     if templated and not upstream.datacenters:
         yield (*path, "url"), "has {datacenter}, but there is no list of datacenters to put in its place"
@@ -190,13 +157,13 @@ def _upstream_contradictions(path: Path, upstream: Upstream) -> Iterator[tuple[P
         )
 
 
-def _route_contradictions(path: Path, route: Route, upstreams: list[str]) -> Iterator[tuple[Path, str]]:
+def _route_contradictions(path: Path, route: Route, upstreams: list[str]) -> Iterator[Complaint]:
     if (route.to is None) == (route.reject is None):
         yield path, "should have either to or reject, and not both"
     if route.to is not None and upstreams and route.to not in upstreams:
         yield (
             (*path, "to"),
-            f"is {route.to!r}, and no upstream is called that{_nearest(route.to, upstreams)}; "
+            f"is {route.to!r}, and no upstream is called that{nearest(route.to, upstreams)}; "
             f"there is {_all(upstreams)}",
         )
     if route.reject is not None:
@@ -217,49 +184,17 @@ def _route_contradictions(path: Path, route: Route, upstreams: list[str]) -> Ite
         )
 
 
-def _test_contradictions(path: Path, test: Test, upstreams: list[str], routes: list[str]) -> Iterator[tuple[Path, str]]:
+def _test_contradictions(path: Path, test: Test, upstreams: list[str], routes: list[str]) -> Iterator[Complaint]:
     expect = test.expect
-    if expect.model_dump(exclude_none=True) == {}:
-        yield (*path, "expect"), f"expects nothing; give at least one of {_all(_keys_of(Expect))}"
+    if not expect.given:
+        yield (*path, "expect"), f"expects nothing; give at least one of {_all(keys_of(Expect))}"
     if expect.upstream is not None and upstreams and expect.upstream not in upstreams:
-        guess = _nearest(expect.upstream, upstreams)
+        guess = nearest(expect.upstream, upstreams)
         yield (*path, "expect", "upstream"), f"is {expect.upstream!r}, no upstream{guess}"
     if expect.route is not None and expect.route not in routes:
-        yield (*path, "expect", "route"), f"is {expect.route!r}, no route{_nearest(expect.route, routes)}"
+        yield (*path, "expect", "route"), f"is {expect.route!r}, no route{nearest(expect.route, routes)}"
     if expect.stream is not None and not STREAM_NAME.fullmatch(expect.stream):
         yield (*path, "expect", "stream"), f"is {expect.stream!r}, which no stream can be called"
-
-
-def _section_at(path: Path) -> type[BaseModel]:
-    """Return the section that a path of keys and indices leads to."""
-    section: type[BaseModel] = Config
-    named = False  # whether the next part is a name of the operator's (`upstreams.NAME`), and no key of ours
-    for part in path:
-        if isinstance(part, int) or named:
-            named = False
-            continue
-        field = next((each for key, each in section.model_fields.items() if (each.alias or key) == part), None)
-        named = field is not None and typing.get_origin(field.annotation) is dict
-        inner = next(_sections_in(field.annotation), None) if field else None
-        section = inner or section
-    return section
-
-
-def _sections_in(annotation: Any) -> Iterator[type[BaseModel]]:
-    arguments = typing.get_args(annotation)
-    if not arguments and isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        yield annotation
-    for argument in arguments:
-        yield from _sections_in(argument)
-
-
-def _keys_of(section: type[BaseModel]) -> list[str]:
-    return [field.alias or key for key, field in section.model_fields.items()]
-
-
-def _nearest(found: str, allowed: list[str]) -> str:
-    near = difflib.get_close_matches(found, allowed, n=1, cutoff=0.6)
-    return f" (did you mean {near[0]!r}?)" if near else ""
 
 
 def _all(names: list[str]) -> str:

@@ -52,7 +52,7 @@ def _differences(config: Config, test: Test) -> Iterator[Difference]:
     decision = Router(config, test.labels).decide(event)
     found = _as_expected(decision, event.stream)
     why = f" ({decision.refusal})" if decision.refusal else ""
-    for key, expected in test.expect.model_dump(exclude_none=True).items():
+    for key, expected in test.expect.given.items():
         if found[key] != expected:
             yield Difference(key, f"expected {_word(expected)}, is {_word(found[key])}{why}")
             why = ""  # said once

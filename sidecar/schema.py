@@ -13,16 +13,17 @@ import typing
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal
 
-from pydantic.fields import FieldInfo
+import msgspec
+from msgspec.structs import FieldInfo
 
 from sidecar import config
-from sidecar.config import Form, Section, in_duration_words, in_size_words
+from sidecar.config import in_duration_words, in_size_words
+from sidecar.section import Form, NotEmpty, Section, fields
 
 Schema = dict[str, Any]
 
 _TEXT = {"type": "string"}
 EXTRAS: Mapping[str, Schema] = {
-    "Config": {"properties": {"upstreams": {"minProperties": 1}, "routes": {"minItems": 1}}},
     "Upstream": {
         "properties": {"datacenters": {"uniqueItems": True}, "accepts": {"minItems": 1}},
         "examples": [
@@ -61,7 +62,8 @@ EXTRAS: Mapping[str, Schema] = {
 def json_schema() -> Schema:
     """Return the schema, as draft 7 has it: that is what editors know best."""
     words = dict(_descriptions())
-    sections = {each.__name__: _section(each, words) for each in Section.__subclasses__()}
+    ours = [each for each in Section.__subclasses__() if each.__module__ == config.__name__]
+    sections = {each.__name__: _section(each, words) for each in ours}
     top = sections.pop("Config")
     return {
         "$schema": "http://json-schema.org/draft-07/schema#",
@@ -72,18 +74,16 @@ def json_schema() -> Schema:
 
 
 def _section(section: type[Section], words: Mapping[tuple[str, str], str]) -> Schema:
-    hints = typing.get_type_hints(section, include_extras=True)
     extras = EXTRAS.get(section.__name__, {})
     properties = {}
-    for key, field in section.model_fields.items():
-        kind = field.annotation.__name__ if isinstance(field.annotation, type) else ""
-        described = {"description": words.get((section.__name__, key)) or words[kind, ""]}
-        of_kind = {**_of(hints[key]), **extras.get("properties", {}).get(field.alias or key, {})}
-        default = _default(field, hints[key])
+    for field in fields(section):
+        kind = field.type.__name__ if isinstance(field.type, type) else ""
+        described = {"description": words.get((section.__name__, field.name)) or words[kind, ""]}
+        of_kind = {**_of(field.type), **extras.get("properties", {}).get(field.encode_name, {})}
         if "$ref" in of_kind:  # draft 7 heeds nothing beside a reference
             of_kind = {"allOf": [of_kind]}
-        properties[field.alias or key] = {**described, **of_kind, **default}
-    required = [field.alias or key for key, field in section.model_fields.items() if field.is_required()]
+        properties[field.encode_name] = {**described, **of_kind, **_default(field)}
+    required = [field.encode_name for field in fields(section) if field.required]
     rest = {key: value for key, value in extras.items() if key != "properties"}
     description = {"description": words[section.__name__, ""]}
     closed = {"type": "object", "additionalProperties": False, "properties": properties}
@@ -92,18 +92,19 @@ def _section(section: type[Section], words: Mapping[tuple[str, str], str]) -> Sc
 
 def _of(hint: Any) -> Schema:
     """Return the schema of a type, as a field is annotated with it."""
-    arguments = typing.get_args(hint)
-    for form in getattr(hint, "__metadata__", ()):
-        if isinstance(form, Form):
-            return dict(form.schema)
-        if isinstance(form, FieldInfo):
-            return _of(arguments[0])
-    origin = typing.get_origin(hint)
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in COMPOSED:
         return COMPOSED[origin](*arguments)
     if isinstance(hint, type) and issubclass(hint, Section):
         return {"$ref": f"#/definitions/{hint.__name__}"}
     return {bool: {"type": "boolean"}, types.NoneType: {"type": "null"}, Any: {}}[hint]
+
+
+def _annotated(hint: Any, says: Form | NotEmpty) -> Schema:
+    if isinstance(says, Form):
+        return dict(says.schema)
+    of_kind = _of(hint)
+    return of_kind | {"minItems" if of_kind["type"] == "array" else "minProperties": 1}
 
 
 def _mapping(keys: Any, values: Any) -> Schema:
@@ -115,6 +116,7 @@ def _either(*hints: Any) -> Schema:
 
 
 COMPOSED: Mapping[Any, Callable[..., Schema]] = {
+    typing.Annotated: _annotated,
     list: lambda items: {"type": "array", "items": _of(items)},
     dict: _mapping,
     Literal: lambda *values: {"enum": list(values)},
@@ -124,13 +126,13 @@ COMPOSED: Mapping[Any, Callable[..., Schema]] = {
 """How a type that is made of others becomes a schema."""
 
 
-def _default(field: FieldInfo, hint: Any) -> Schema:
+def _default(field: FieldInfo) -> Schema:
     value = field.default
-    if field.is_required() or value is None or isinstance(value, (Section, list, dict)):
+    if value is msgspec.NODEFAULT or value is None or isinstance(value, Section):
         return {}
-    if hint == config.Duration:
+    if field.type == config.Duration:
         return {"default": in_duration_words(value)}
-    return {"default": in_size_words(value) if hint == config.Size else value}
+    return {"default": in_size_words(value) if field.type == config.Size else value}
 
 
 def _descriptions() -> Iterator[tuple[tuple[str, str], str]]:

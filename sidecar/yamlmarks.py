@@ -7,8 +7,7 @@ from typing import Any
 
 import yaml
 
-Path = tuple[str | int, ...]
-"""Keys and indices from the root: `("routes", 2, "match")`."""
+from sidecar.section import Path
 
 MAX_BYTES = 1024 * 1024
 

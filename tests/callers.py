@@ -124,7 +124,7 @@ async def coalescing(
     """Run a coalescer; yield it, who delivers for it, and a group for those who call it."""
     async with asyncio.TaskGroup() as tasks:
         delivery = ScriptedDelivery(tasks, list(takes), otherwise)
-        coalesce = Coalesce.model_validate({"linger": "5ms", **limits})
+        coalesce = Coalesce.read({"linger": "5ms", **limits})
         coalescer = Coalescer(delivery, {"main": coalesce}, Recorder(), now)
         yield coalescer, delivery, tasks
     assert coalescer._rooms == {}

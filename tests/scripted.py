@@ -178,7 +178,7 @@ def bare_pool(*datacenters: str, **settings: object) -> Pool:
     several = len(datacenters) > 1
     url = "http://{datacenter}/v1/events" if several else "http://eqiad:80/v1/events"
     config = {"url": url, "datacenters": list(datacenters) if several else [], **settings}
-    return Pool("main", Upstream.model_validate(config))
+    return Pool("main", Upstream.read(config))
 
 
 def make_pool(places: Mapping[str, Sequence[str]], **settings: object) -> Pool:

@@ -128,7 +128,7 @@ def test_an_array_carries_the_headers_that_all_have(riders: list[Headers], commo
 
 def room(**limits: object) -> Room[Rider]:
     """An empty room: up to 3 events, up to 100 bytes, 5 ms."""
-    return Room(Coalesce.model_validate({"max_events": 3, "max_bytes": "100B", "linger": "5ms", **limits}))
+    return Room(Coalesce.read({"max_events": 3, "max_bytes": "100B", "linger": "5ms", **limits}))
 
 
 def rider(*ids: str, since: float = 0.0, size: int = 1) -> Rider:

@@ -13,14 +13,15 @@ from typing import Any
 import pytest
 import typer
 import yaml
-from pydantic.fields import FieldInfo
+from msgspec.structs import FieldInfo
 from typer.testing import CliRunner
 
 from sidecar import config, loader
 from sidecar.cli import app
-from sidecar.config import Section, duration
+from sidecar.config import duration
 from sidecar.results import MIXED, Outcome
 from sidecar.routetests import failures
+from sidecar.section import Section, fields, keys_of
 from sidecar.streams import Stream, in_markdown, in_wikitext, streams_of
 
 ROOT = Path(__file__).parent.parent
@@ -83,7 +84,7 @@ def transcripts() -> Iterator[Any]:
 
 def all_sections() -> set[type[Section]]:
     """Return every section that `config` has."""
-    return set(Section.__subclasses__())
+    return {each for each in Section.__subclasses__() if each.__module__ == config.__name__}
 
 
 def test_every_section_is_in_the_reference() -> None:
@@ -94,13 +95,12 @@ def test_every_section_is_in_the_reference() -> None:
 @pytest.mark.parametrize("heading", HEADINGS)
 def test_every_key_is_in_the_reference(heading: str) -> None:
     """The table of a section has its keys, all of them and no others, in their order."""
-    fields = HEADINGS[heading].model_fields
-    assert list(rows(heading)) == [field.alias or key for key, field in fields.items()]
+    assert list(rows(heading)) == keys_of(HEADINGS[heading])
 
 
 def means(default: str, field: FieldInfo) -> bool:
     """Whether the words of a table say what this field defaults to."""
-    if field.is_required():
+    if field.required:
         return default == "required"
     value = default.strip("`")
     if isinstance(field.default, float):
@@ -117,8 +117,8 @@ def means(default: str, field: FieldInfo) -> bool:
 @pytest.mark.parametrize("heading", HEADINGS)
 def test_defaults_are_as_the_reference_says(heading: str) -> None:
     """Each default in a table is the default in the code."""
-    fields = {field.alias or key: field for key, field in HEADINGS[heading].model_fields.items()}
-    assert [key for key, (default, _) in rows(heading).items() if not means(default, fields[key])] == []
+    by_key = {field.encode_name: field for field in fields(HEADINGS[heading])}
+    assert [key for key, (default, _) in rows(heading).items() if not means(default, by_key[key])] == []
 
 
 @pytest.mark.parametrize("block", list(blocks("yaml")))

@@ -18,7 +18,7 @@ from tests.scripted import Recorder, make_pool
 
 def pool_of(url: str, **settings: object) -> Pool:
     """Return the pool of an upstream with this URL."""
-    return Pool("main", Upstream.model_validate({"url": url, **settings}))
+    return Pool("main", Upstream.read({"url": url, **settings}))
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,7 @@ def test_without_datacenters_host_and_port_are_the_name() -> None:
 
 def test_an_unreadable_ca_file_is_the_operators_affair() -> None:
     """A CA file that is not there is named when the pools are made."""
-    upstream = Upstream.model_validate({"url": "https://a/v1/events", "tls": {"ca_file": "/nowhere/ca.pem"}})
+    upstream = Upstream.read({"url": "https://a/v1/events", "tls": {"ca_file": "/nowhere/ca.pem"}})
     with pytest.raises(SettingError, match=r"^tls\.ca_file /nowhere/ca\.pem cannot be read as PEM certificates: "):
         make_pools({"main": upstream})
 
@@ -86,7 +86,7 @@ def test_an_unreadable_ca_file_is_the_operators_affair() -> None:
 def test_a_ca_file_without_certificates_is_the_operators_affair(tmp_path: Path) -> None:
     """A CA file in which there is no certificate is named too."""
     (tmp_path / "ca.pem").write_text("no certificate")
-    upstream = Upstream.model_validate({"url": "https://a/v1/events", "tls": {"ca_file": str(tmp_path / "ca.pem")}})
+    upstream = Upstream.read({"url": "https://a/v1/events", "tls": {"ca_file": str(tmp_path / "ca.pem")}})
     with pytest.raises(SettingError, match="cannot be read as PEM certificates"):
         make_pools({"main": upstream})
 

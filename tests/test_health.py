@@ -37,7 +37,7 @@ EXPECTED: dict[Signal, tuple[Health | None, ...]] = {
 
 def judge(**outlier: object) -> Judge:
     """Return a judge with the defaults, but for these settings of `outlier`."""
-    return Judge(HealthCheck(), Outlier.model_validate(outlier))
+    return Judge(HealthCheck(), Outlier.read(outlier))
 
 
 def healths(changes: list[Change]) -> list[Health]:

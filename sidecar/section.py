@@ -1,0 +1,166 @@
+"""Sections of `routes.yaml`: mappings with known keys, read with everything that is wrong in them at once.
+
+A section is a class of `config`; its annotations say what each key takes:
+
+    Annotated[T, Form]        a scalar, as the form reads it
+    list[T], dict[K, T]       a list, a mapping with keys of the operator's; at least one entry with `NotEmpty`
+    Literal["a", "b"]         one of these words
+    T | None                  also nothing at all
+    bool, Any, another section
+
+msgspec makes the classes, frozen and cheap to import. It would stop at the first wrong value of a file, so the
+reading is done here: a section is small, and what is said of each mistake is half of its worth.
+"""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import types
+import typing
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Self
+
+import msgspec
+
+Path = tuple[str | int, ...]
+"""Keys and indices from the root: `("routes", 2, "match")`."""
+Complaint = tuple[Path, str]
+"""Where something is wrong, and what."""
+A_MAPPING = "a mapping (key: value)"
+
+fields = functools.cache(msgspec.structs.fields)
+"""The fields of a section, each with its key, its type and its default."""
+
+
+@dataclass(frozen=True, eq=False)
+class Form:
+    """How a scalar is written: a function of ours reads it, so that the words of a refusal are ours too."""
+
+    read: Callable[[object], Any]
+    """Returns what was meant, or raises ValueError."""
+    schema: Mapping[str, Any]
+    """The same as JSON Schema, for editors."""
+
+
+class NotEmpty:
+    """Says of a list or a mapping that it has at least one entry."""
+
+
+class Refused(ValueError):
+    """A section cannot be read; `complaints` holds everything that is wrong in it."""
+
+    def __init__(self, complaints: Iterable[Complaint]) -> None:
+        """`complaints` is never empty."""
+        self.complaints = tuple(complaints)
+        super().__init__("; ".join(f"{'.'.join(map(str, path))} {message}" for path, message in self.complaints))
+
+
+class Section(msgspec.Struct, frozen=True, kw_only=True):
+    """A mapping in `routes.yaml`: frozen, and an unknown key is an error."""
+
+    @classmethod
+    def read(cls, value: object) -> Self:
+        """Return the section that plain data holds.
+
+        Raises:
+            Refused: with everything that is wrong.
+
+        """
+        reading = _Reading()
+        section: Self = reading.of(cls, value, ())
+        if reading.complaints:
+            raise Refused(reading.complaints)
+        return section
+
+
+def keys_of(section: type[Section]) -> list[str]:
+    """Return the keys that a section may have, as `routes.yaml` writes them."""
+    return list(section.__struct_encode_fields__)
+
+
+def shown(value: object) -> str:
+    """Return a YAML value the way a message quotes it: short, and in YAML's words."""
+    shown = {True: "true", False: "false", None: "empty"}.get(value) if isinstance(value, bool | None) else None
+    text = shown or repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def nearest(found: str, allowed: Iterable[str]) -> str:
+    """Return the question whether something else was meant, and nothing where nothing comes near."""
+    near = difflib.get_close_matches(found, list(allowed), n=1, cutoff=0.6)
+    return f" (did you mean {near[0]!r}?)" if near else ""
+
+
+class _Reading:
+    """One reading of plain data; after a complaint, what its methods return means nothing."""
+
+    def __init__(self) -> None:
+        self.complaints: list[Complaint] = []
+        self._composed: Mapping[Any, Callable[..., Any]] = {
+            typing.Annotated: self._annotated,
+            types.UnionType: self._optional,
+            typing.Union: self._optional,
+            list: self._list,
+            dict: self._mapping,
+            Literal: self._word,
+        }
+
+    def of(self, kind: Any, value: object, path: Path) -> Any:
+        """Return what `value` means as this type."""
+        read = self._composed.get(typing.get_origin(kind))
+        if read is not None:
+            return read(value, path, *typing.get_args(kind))
+        if kind is bool:
+            return value if isinstance(value, bool) else self._should_be("true or false", value, path)
+        return value if kind is Any else self._section(value, path, kind)
+
+    def _annotated(self, value: object, path: Path, kind: Any, says: Form | NotEmpty) -> Any:
+        if isinstance(says, NotEmpty):
+            if value in ([], {}):
+                self.complaints.append((path, "is empty; it needs at least one entry"))
+            return self.of(kind, value, path)
+        try:
+            return says.read(value)
+        except ValueError as error:
+            self.complaints.append((path, str(error)))
+
+    def _optional(self, value: object, path: Path, kind: Any, _nothing: Any) -> Any:
+        return None if value is None else self.of(kind, value, path)
+
+    def _list(self, value: object, path: Path, items: Any) -> Any:
+        if not isinstance(value, list):
+            return self._should_be("a list (each entry after a dash, or in brackets)", value, path)
+        return [self.of(items, each, (*path, index)) for index, each in enumerate(value)]
+
+    def _mapping(self, value: object, path: Path, names: Any, values: Any) -> Any:
+        if not isinstance(value, dict):
+            return self._should_be(A_MAPPING, value, path)
+        return {self.of(names, key, (*path, key)): self.of(values, each, (*path, key)) for key, each in value.items()}
+
+    def _word(self, value: object, path: Path, *allowed: str) -> object:
+        if value not in allowed:
+            words = f"{', '.join(allowed[:-1])} or {allowed[-1]}"
+            self.complaints.append((path, f"is {shown(value)}{nearest(str(value), allowed)}; allowed: {words}"))
+        return value
+
+    def _section(self, value: object, path: Path, section: type[Section]) -> Any:
+        if not isinstance(value, dict):
+            return self._should_be(A_MAPPING, value, path)
+        found = {}
+        for field in fields(section):
+            inner = (*path, field.encode_name)
+            if field.encode_name in value:
+                found[field.name] = self.of(field.type, value[field.encode_name], inner)
+            elif field.required:
+                self.complaints.append((inner, "is missing, and has no default"))
+        allowed = keys_of(section)
+        for key in value:
+            if key not in allowed:
+                words = f"is an unknown key{nearest(str(key), allowed)}; allowed here: {', '.join(allowed)}"
+                self.complaints.append(((*path, key), words))
+        return None if self.complaints else section(**found)
+
+    def _should_be(self, what: str, value: object, path: Path) -> None:
+        self.complaints.append((path, f"is {shown(value)}; it should be {what}"))

@@ -1,0 +1,154 @@
+"""Promises of `section`: plain data becomes a section, or everything that is wrong with it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import pytest
+
+from sidecar.section import Complaint, Form, NotEmpty, Refused, Section, keys_of, nearest, shown
+
+
+def _even(value: object) -> int:
+    if not isinstance(value, int) or value % 2:
+        raise ValueError(f"is {shown(value)}; write an even number")
+    return value
+
+
+Even = Annotated[int, Form(_even, {"type": "integer"})]
+
+
+class Leaf(Section, frozen=True, kw_only=True):
+    """A section within the other."""
+
+    number: Even
+    word: Literal["one", "two", "three"] = "one"
+
+
+class Tree(Section, frozen=True, kw_only=True):
+    """Every kind of annotation once."""
+
+    leaf: Leaf = Leaf(number=2)
+    maybe: Even | None = None
+    flag: bool = False
+    numbers: list[Even] = []  # noqa: RUF012  msgspec gives each section a list of its own
+    leaves: Annotated[dict[Even, Leaf], NotEmpty()]
+    anything: Any = None
+
+
+ENOUGH = {2: {"number": 4}}
+
+
+def complaints(data: object) -> tuple[Complaint, ...]:
+    """What is said of this tree."""
+    with pytest.raises(Refused) as refusal:
+        Tree.read(data)
+    return refusal.value.complaints
+
+
+def test_data_becomes_a_section() -> None:
+    """Every value is as its form reads it, and what is left out has its default."""
+    data = {
+        "leaf": {"number": 0, "word": "two"},
+        "maybe": 8,
+        "flag": True,
+        "numbers": [2, 4],
+        "leaves": ENOUGH,
+        "anything": [{}],
+    }
+    leaves = {2: Leaf(number=4, word="one")}
+    assert Tree.read(data) == Tree(
+        leaf=Leaf(number=0, word="two"), maybe=8, flag=True, numbers=[2, 4], leaves=leaves, anything=[{}]
+    )
+    assert Tree.read({"leaves": ENOUGH, "maybe": None}) == Tree(leaves=leaves)
+
+
+def test_everything_that_is_wrong_is_said_at_once() -> None:
+    """No mistake hides another, at whatever depth, and each comes with its path."""
+    wrong = {
+        "leaf": {"word": "on"},
+        "maybe": 1,
+        "flag": "yes",
+        "numbers": [2, 3],
+        "leaves": {1: {"number": 5}, 2: []},
+        "leafs": {},
+    }
+    assert set(complaints(wrong)) == {
+        (("leafs",), f"is an unknown key (did you mean 'leaf'?); allowed here: {', '.join(keys_of(Tree))}"),
+        (("leaf", "number"), "is missing, and has no default"),
+        (("leaf", "word"), "is 'on' (did you mean 'one'?); allowed: one, two or three"),
+        (("maybe",), "is 1; write an even number"),
+        (("flag",), "is 'yes'; it should be true or false"),
+        (("numbers", 1), "is 3; write an even number"),
+        (("leaves", 1), "is 1; write an even number"),
+        (("leaves", 1, "number"), "is 5; write an even number"),
+        (("leaves", 2), "is []; it should be a mapping (key: value)"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        pytest.param(None, ((), "is empty; it should be a mapping (key: value)"), id="nothing is no section"),
+        pytest.param({}, (("leaves",), "is missing, and has no default"), id="missing"),
+        pytest.param({"leaves": {}}, (("leaves",), "is empty; it needs at least one entry"), id="empty"),
+        pytest.param(
+            {"leaves": None}, (("leaves",), "is empty; it should be a mapping (key: value)"), id="nothing is no mapping"
+        ),
+        pytest.param(
+            {"leaves": ENOUGH, "numbers": "2"},
+            (("numbers",), "is '2'; it should be a list (each entry after a dash, or in brackets)"),
+            id="no list",
+        ),
+        pytest.param(
+            {"leaves": ENOUGH, "flag": 1}, (("flag",), "is 1; it should be true or false"), id="one is not true"
+        ),
+        pytest.param(
+            {"leaves": {2: {"number": 2, "word": ["one"]}}},
+            (("leaves", 2, "word"), "is ['one'] (did you mean 'one'?); allowed: one, two or three"),
+            id="a list around it",
+        ),
+    ],
+)
+def test_each_mistake_has_its_words(data: object, expected: Complaint) -> None:
+    """What was found and what is allowed are both said."""
+    assert complaints(data) == (expected,)
+
+
+def test_a_refusal_can_be_read() -> None:
+    """Where no file is at hand, as in a test, the exception itself says what is wrong."""
+    with pytest.raises(Refused, match=r"^leaves\.2\.number is 1; write an even number$"):
+        Tree.read({"leaves": {2: {"number": 1}}})
+
+
+def test_sections_share_nothing_that_can_change() -> None:
+    """A list that one section has by default is not another's."""
+    assert Tree.read({"leaves": ENOUGH}).numbers is not Tree.read({"leaves": ENOUGH}).numbers
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        pytest.param(True, "true", id="true"),
+        pytest.param(False, "false", id="false"),
+        pytest.param(None, "empty", id="nothing"),
+        pytest.param(1, "1", id="one is not true"),
+        pytest.param(0, "0", id="zero is not false"),
+        pytest.param("yes", "'yes'", id="text"),
+        pytest.param(["a"], "['a']", id="list"),
+        pytest.param("x" * 58, f"'{'x' * 58}'", id="just short enough"),
+        pytest.param("x" * 59, f"'{'x' * 56}...", id="long"),
+    ],
+)
+def test_a_value_is_quoted_in_yamls_words(value: object, words: str) -> None:
+    """A message shows what was found as the file has it, and not at length."""
+    assert shown(value) == words
+
+
+@pytest.mark.parametrize(
+    ("found", "words"),
+    [("evnt", " (did you mean 'event'?)"), ("streem", " (did you mean 'stream'?)"), ("labels", ""), ("", "")],
+)
+def test_a_near_miss_is_pointed_out(found: str, words: str) -> None:
+    """Who mistyped a word reads which one was meant, and nobody is sent astray."""
+    assert nearest(found, ["event", "stream"]) == words

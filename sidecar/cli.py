@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import enum
+import functools
 import json
 import sys
-from collections.abc import Mapping
-from enum import StrEnum
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
-import typer
+import click
 
 from sidecar import __version__
 from sidecar.errors import ConfigError, RequestError, SettingError
@@ -20,108 +19,88 @@ from sidecar.topcli import top
 if TYPE_CHECKING:
     from sidecar.event import Event
 
+FILE = click.Path(path_type=Path)
+argument = functools.partial(click.argument, type=FILE)
+setting = functools.partial(click.option, show_envvar=True)
+"""An option that is also a variable."""
 
-class Form(StrEnum):
-    """How a table is written."""
-
-    TEXT = "text"
-    MARKDOWN = "markdown"
-
-
-class Markup(StrEnum):
-    """How a table for a page is written."""
-
-    MARKDOWN = "markdown"
-    WIKITEXT = "wikitext"
-
-
-app = typer.Typer(
-    name="eventgate-sidecar",
-    help="A local proxy for EventGate: model servers POST events to localhost, routes.yaml decides where they go.",
-    no_args_is_help=True,
-    add_completion=True,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"]},
+listen_option = functools.partial(
+    setting, "--listen", envvar="SIDECAR_LISTEN", default="127.0.0.1:8888", metavar="HOST:PORT"
 )
-
-app.add_typer(spool_commands)
-app.command()(top)
-
-RoutesOption = Annotated[
-    Path, typer.Option("--routes", envvar="SIDECAR_ROUTES", help="The configuration to use.", metavar="FILE")
-]
-LabelOption = Annotated[
-    list[str],
-    typer.Option(
-        "--label",
-        help="What the pod is, as k=v; may be repeated. Also SIDECAR_LABELS=k=v,k=v; a flag wins over it.",
-        metavar="K=V",
-    ),
-]
-LabelsVariable = Annotated[str, typer.Option(envvar="SIDECAR_LABELS", hidden=True)]
-LastGoodOption = Annotated[
-    Path | None,
-    typer.Option(
-        envvar="SIDECAR_LAST_GOOD",
-        help="Keep the last good configuration here, to start with where routes.yaml is broken.",
-        metavar="FILE",
-    ),
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+routes_option = setting(
+    "--routes",
+    envvar="SIDECAR_ROUTES",
+    type=FILE,
+    default="routes.yaml",
+    help="The configuration to use.",
+    metavar="FILE",
+)
+label_option = click.option(
+    "--label",
+    multiple=True,
+    help="What the pod is, as k=v; may be repeated. Also SIDECAR_LABELS=k=v,k=v; a flag wins over it.",
+    metavar="K=V",
+)
+labels_variable = click.option("--labels-variable", envvar="SIDECAR_LABELS", default="", hidden=True)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
 
 
-class OnExit(enum.StrEnum):
-    """What to do at the end with what is left in the spool."""
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+@click.version_option(__version__, message="eventgate-sidecar %(version)s", help="Print the version and end.")
+def app() -> None:
+    """A local proxy for EventGate: model servers POST events to localhost, routes.yaml decides where they go."""
 
-    KEEP = "keep"
-    PRINT = "print"
 
-
-@app.callback(invoke_without_command=True)
-def _root(
-    version: Annotated[bool, typer.Option("--version", help="Print the version and end.")] = False,
-) -> None:
-    if version:
-        print(f"eventgate-sidecar {__version__}")
-        raise typer.Exit
+app.add_command(spool_commands)
+app.add_command(top)
 
 
 @app.command()
+@routes_option
+@listen_option(help="Where model servers POST events.")
+@setting(
+    "--admin", envvar="SIDECAR_ADMIN", default="0.0.0.0:9102", help="/metrics, /livez and /readyz.", metavar="HOST:PORT"
+)
+@label_option
+@labels_variable
+@setting(
+    "--drain",
+    envvar="SIDECAR_DRAIN",
+    default="25s",
+    help="After SIGTERM, take requests until there was none for 10 s, but no longer than this.",
+    metavar="TIME",
+)
+@setting(
+    "--spool",
+    envvar="SIDECAR_SPOOL",
+    type=FILE,
+    help="Keep events that no endpoint takes in this directory, answer 202, and send them later.",
+    metavar="DIR",
+)
+@setting(
+    "--on-exit",
+    envvar="SIDECAR_ON_EXIT",
+    type=click.Choice(["keep", "print"]),
+    default="keep",
+    help="What to do with events that are left in the spool: print writes them to standard output, too.",
+)
+@setting(
+    "--last-good",
+    envvar="SIDECAR_LAST_GOOD",
+    type=FILE,
+    help="Keep the last good configuration here, to start with where routes.yaml is broken.",
+    metavar="FILE",
+)
 def serve(
-    routes: RoutesOption = Path("routes.yaml"),
-    listen: Annotated[
-        str, typer.Option(envvar="SIDECAR_LISTEN", help="Where model servers POST events.", metavar="HOST:PORT")
-    ] = "127.0.0.1:8888",
-    admin: Annotated[
-        str, typer.Option(envvar="SIDECAR_ADMIN", help="/metrics, /livez and /readyz.", metavar="HOST:PORT")
-    ] = "0.0.0.0:9102",
-    label: LabelOption = [],  # noqa: B006  typer reads it and never changes it
-    labels_variable: LabelsVariable = "",
-    drain: Annotated[
-        str,
-        typer.Option(
-            envvar="SIDECAR_DRAIN",
-            help="After SIGTERM, take requests until there was none for 10 s, but no longer than this.",
-            metavar="TIME",
-        ),
-    ] = "25s",
-    spool: Annotated[
-        Path | None,
-        typer.Option(
-            envvar="SIDECAR_SPOOL",
-            help="Keep events that no endpoint takes in this directory, answer 202, and send them later.",
-            metavar="DIR",
-        ),
-    ] = None,
-    on_exit: Annotated[
-        OnExit,
-        typer.Option(
-            envvar="SIDECAR_ON_EXIT",
-            help="What to do with events that are left in the spool: print writes them to standard output, too.",
-        ),
-    ] = OnExit.KEEP,
-    last_good: LastGoodOption = None,
+    routes: Path,
+    listen: str,
+    admin: str,
+    label: Sequence[str],
+    labels_variable: str,
+    drain: str,
+    spool: Path | None,
+    on_exit: str,
+    last_good: Path | None,
 ) -> None:
     """Run the sidecar until SIGTERM or SIGINT; SIGHUP loads routes.yaml now.
 
@@ -141,7 +120,7 @@ def serve(
             _labels(label, labels_variable),
             _seconds(drain),
             spool=spool,
-            prints_what_is_left=on_exit is OnExit.PRINT,
+            prints_what_is_left=on_exit == "print",
             last_good=last_good,
         )
         prepare_process()
@@ -150,10 +129,9 @@ def serve(
 
 
 @app.command()
-def check(
-    file: Annotated[Path, typer.Argument(help="The configuration to check.", metavar="FILE")] = Path("routes.yaml"),
-    as_json: JsonOption = False,
-) -> None:
+@argument("file", default="routes.yaml", help="The configuration to check; default: routes.yaml.")
+@json_option
+def check(file: Path, as_json: bool) -> None:
     """Check a routes.yaml, run the tests in it, and show which way each stream goes.
 
     Exit status: 0 where all is well, with or without warnings; 1 with every problem; 2 where the file cannot be read.
@@ -169,25 +147,27 @@ def check(
     else:
         print(in_text(found, str(file)), end="")
     if found.problems:
-        raise typer.Exit(1)
+        sys.exit(1)
 
 
 @app.command()
+@routes_option
+@label_option
+@labels_variable
+@click.option("--stream", help="A stream's name stands for an event of it.", metavar="S")
+@click.option("--event", type=FILE, help="A file with one event as JSON; - is standard input.", metavar="FILE")
+@click.option("--running", is_flag=True, help="Ask the sidecar that runs here, and show which address it would try.")
+@listen_option(help="Where that sidecar listens.")
+@json_option
 def explain(
-    routes: RoutesOption = Path("routes.yaml"),
-    label: LabelOption = [],  # noqa: B006
-    labels_variable: LabelsVariable = "",
-    stream: Annotated[str | None, typer.Option(help="A stream's name stands for an event of it.", metavar="S")] = None,
-    event: Annotated[
-        Path | None, typer.Option(help="A file with one event as JSON; - is standard input.", metavar="FILE")
-    ] = None,
-    running: Annotated[
-        bool, typer.Option("--running", help="Ask the sidecar that runs here, and show which address it would try.")
-    ] = False,
-    listen: Annotated[
-        str, typer.Option(envvar="SIDECAR_LISTEN", help="Where that sidecar listens.", metavar="HOST:PORT")
-    ] = "127.0.0.1:8888",
-    as_json: JsonOption = False,
+    routes: Path,
+    label: Sequence[str],
+    labels_variable: str,
+    stream: str | None,
+    event: Path | None,
+    running: bool,
+    listen: str,
+    as_json: bool,
 ) -> None:
     """Show which route takes an event, why each earlier one does not, and what becomes of it.
 
@@ -213,20 +193,21 @@ def explain(
     else:
         print(in_text(found) + (tried_in_text(found["tried"]) if running else ""), end="")
     if found["refused"]:
-        raise typer.Exit(1)
+        sys.exit(1)
 
 
 @app.command()
-def diff(
-    old: Annotated[Path, typer.Argument(help="The configuration as it was.", metavar="OLD")],
-    new: Annotated[Path, typer.Argument(help="The configuration as it will be.", metavar="NEW")],
-    streams: Annotated[
-        Path | None,
-        typer.Option(help="More streams to compare: a name in each line, and after it its schema.", metavar="FILE"),
-    ] = None,
-    form: Annotated[Form, typer.Option("--format", help="How to write it.")] = Form.TEXT,
-    as_json: JsonOption = False,
-) -> None:
+@argument("old", help="The configuration as it was.")
+@argument("new", help="The configuration as it will be.")
+@click.option(
+    "--streams",
+    type=FILE,
+    help="More streams to compare: a name in each line, and after it its schema.",
+    metavar="FILE",
+)
+@click.option("--format", "form", type=click.Choice(["text", "markdown"]), default="text", help="How to write it.")
+@json_option
+def diff(old: Path, new: Path, streams: Path | None, form: str, as_json: bool) -> None:
     """Show what an edit changes: which streams go another way, from which pods.
 
     Exit status: 0 where nothing starts writing to production and nothing stops being delivered; 1 where something
@@ -243,16 +224,15 @@ def diff(
     if as_json:
         _print_json(as_data(found))
     else:
-        print(in_markdown(found) if form is Form.MARKDOWN else in_text(found), end="")
+        print(in_markdown(found) if form == "markdown" else in_text(found), end="")
     if found.marked:
-        raise typer.Exit(1)
+        sys.exit(1)
 
 
 @app.command()
-def probe(
-    routes: RoutesOption = Path("routes.yaml"),
-    as_json: JsonOption = False,
-) -> None:
+@routes_option
+@json_option
+def probe(routes: Path, as_json: bool) -> None:
     """Look up and check every endpoint of a routes.yaml once, now: which datacenter answers?
 
     Exit status: 0 where every upstream has an endpoint that answers; 1 where one has none; 2 where the file cannot
@@ -274,15 +254,16 @@ def probe(
     else:
         show(found, Console())
     if not all_reachable(found):
-        raise typer.Exit(1)
+        sys.exit(1)
 
 
 @app.command()
-def streams(
-    file: Annotated[Path, typer.Argument(help="The configuration to show.", metavar="FILE")] = Path("routes.yaml"),
-    form: Annotated[Markup, typer.Option("--format", help="How to write it.")] = Markup.MARKDOWN,
-    as_json: JsonOption = False,
-) -> None:
+@argument("file", default="routes.yaml", help="The configuration to show; default: routes.yaml.")
+@click.option(
+    "--format", "form", type=click.Choice(["markdown", "wikitext"]), default="markdown", help="How to write it."
+)
+@json_option
+def streams(file: Path, form: str, as_json: bool) -> None:
     """Show the streams of a routes.yaml: who writes them, and where they are found in Kafka.
 
     Exit status: 0 where it is shown; 2 where the file cannot be used.
@@ -295,7 +276,7 @@ def streams(
     if as_json:
         _print_json(as_data(found))
     else:
-        print(in_wikitext(found) if form is Markup.WIKITEXT else in_markdown(found), end="")
+        print(in_wikitext(found) if form == "wikitext" else in_markdown(found), end="")
 
 
 @app.command()
@@ -310,10 +291,9 @@ def schema() -> None:
 
 
 @app.command()
-def demo(
-    keep: Annotated[bool, typer.Option("--keep", help="Leave everything running for curl; Ctrl-C ends it.")] = False,
-    as_json: JsonOption = False,
-) -> None:
+@click.option("--keep", is_flag=True, help="Leave everything running for curl; Ctrl-C ends it.")
+@json_option
+def demo(keep: bool, as_json: bool) -> None:
     """Run everything on this machine: emulated EventGates, the sidecar, a model server, and what went where.
 
     Exit status: 0 where every event arrived where routes.yaml says; 1 otherwise.
@@ -323,7 +303,7 @@ def demo(
     from sidecar.demo import main as run_demo
 
     gc.enable()  # with --keep it may run for hours; see `__main__`
-    raise typer.Exit(run_demo(keep=keep, as_json=as_json))
+    sys.exit(run_demo(keep=keep, as_json=as_json))
 
 
 def main() -> None:
@@ -346,12 +326,12 @@ class _Complaints:
 
 def _fail(words: str) -> NoReturn:
     print(words, file=sys.stderr)
-    raise typer.Exit(2)
+    sys.exit(2)
 
 
-def _labels(flags: list[str], variable: str) -> Mapping[str, str]:
+def _labels(flags: Sequence[str], variable: str) -> Mapping[str, str]:
     labels: dict[str, str] = {}
-    for word in [each for each in variable.split(",") if each.strip()] + flags:
+    for word in [each for each in variable.split(",") if each.strip()] + [*flags]:
         name, equals, value = word.strip().partition("=")
         if not (name and equals and value):
             raise SettingError(f"{word!r} is no label; write it as env=staging")

@@ -9,9 +9,9 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
-import typer
+import click
 
 if TYPE_CHECKING:
     from rich.table import Table as RichTable
@@ -23,14 +23,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-spool = typer.Typer(
-    name="spool",
-    help="Look into the spool, and mend it; the sidecar may run meanwhile.",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-
 BUSY_SECONDS = 10.0
 """How long to wait for a sidecar that is writing."""
 CHUNK = 500
@@ -38,26 +30,36 @@ CHUNK = 500
 MANY = 500
 """From so many events on a progress bar is shown."""
 
-DirOption = Annotated[
-    Path,
-    typer.Option("--spool", envvar="SIDECAR_SPOOL", help="The directory given to serve --spool.", metavar="DIR"),
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
-DeadOption = Annotated[bool, typer.Option("--dead", help="The dead letters instead of the events that wait.")]
-StreamOption = Annotated[str | None, typer.Option("--stream", help="Only events of this stream.", metavar="S")]
-NumbersArgument = Annotated[
-    list[int] | None, typer.Argument(help="Numbers of events, as ls shows them.", metavar="ID…")
-]
+directory_option = click.option(
+    "--spool",
+    "directory",
+    envvar="SIDECAR_SPOOL",
+    show_envvar=True,
+    type=click.Path(path_type=Path),
+    required=True,
+    help="The directory given to serve --spool.",
+    metavar="DIR",
+)
+dead_option = click.option("--dead", is_flag=True, help="The dead letters instead of the events that wait.")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
+stream_option = click.option("--stream", help="Only events of this stream.", metavar="S")
+numbers_argument = click.argument(
+    "numbers", type=int, nargs=-1, help="Numbers of events, as ls shows them.", metavar="[ID…]"
+)
+
+
+@click.group()
+def spool() -> None:
+    """Look into the spool, and mend it; the sidecar may run meanwhile."""
 
 
 @spool.command()
-def ls(
-    directory: DirOption,
-    dead: DeadOption = False,
-    stream: StreamOption = None,
-    limit: Annotated[int, typer.Option(help="Show so many at most; 0 is all.", metavar="N", min=0)] = 50,
-    as_json: JsonOption = False,
-) -> None:
+@directory_option
+@dead_option
+@stream_option
+@click.option("--limit", type=click.IntRange(min=0), default=50, help="Show so many at most; 0 is all.", metavar="N")
+@json_option
+def ls(directory: Path, dead: bool, stream: str | None, limit: int, as_json: bool) -> None:
     """List what waits in the spool, the first to be sent on top.
 
     Exit status: 0, also where nothing waits; 2 where the spool cannot be used.
@@ -82,11 +84,10 @@ def ls(
 
 
 @spool.command()
-def show(
-    number: Annotated[int, typer.Argument(help="Number of an event, as ls shows it.", metavar="ID")],
-    directory: DirOption,
-    as_json: JsonOption = False,
-) -> None:
+@click.argument("number", type=int, help="Number of an event, as ls shows it.", metavar="ID")
+@directory_option
+@json_option
+def show(number: int, directory: Path, as_json: bool) -> None:
     """Show one event: where it goes, what was tried, its bytes, and EventGate's verdict on a dead letter.
 
     Exit status: 0; 1 where there is no such event; 2 where the spool cannot be used.
@@ -105,12 +106,11 @@ def show(
 
 
 @spool.command()
-def retry(
-    directory: DirOption,
-    numbers: NumbersArgument = None,
-    everything: Annotated[bool, typer.Option("--all", help="All dead letters, and all events that wait.")] = False,
-    as_json: JsonOption = False,
-) -> None:
+@directory_option
+@numbers_argument
+@click.option("--all", "everything", is_flag=True, help="All dead letters, and all events that wait.")
+@json_option
+def retry(directory: Path, numbers: Sequence[int], everything: bool, as_json: bool) -> None:
     """Send events as soon as possible: dead letters wait again, at their old place, and pauses after errors end.
 
     A dead letter with an order key is older than what was sent of that key since; sending it may undo that.
@@ -129,14 +129,18 @@ def retry(
 
 
 @spool.command()
-def export(
-    directory: DirOption,
-    output: Annotated[
-        Path, typer.Option("--output", "-o", help="Write to this file; - is standard output.", metavar="FILE")
-    ] = Path("-"),
-    dead: DeadOption = False,
-    stream: StreamOption = None,
-) -> None:
+@directory_option
+@click.option(
+    "--output",
+    "-o",
+    type=click.Path(path_type=Path),
+    default="-",
+    help="Write to this file; - is standard output.",
+    metavar="FILE",
+)
+@dead_option
+@stream_option
+def export(directory: Path, output: Path, dead: bool, stream: str | None) -> None:
     """Write events as JSON lines, each with its bytes under "event"; nothing is removed.
 
     Exit status: 0; 2 where the spool cannot be used, or the file cannot be written.
@@ -157,14 +161,13 @@ def export(
 
 
 @spool.command()
-def drop(
-    directory: DirOption,
-    numbers: NumbersArgument = None,
-    everything: Annotated[bool, typer.Option("--all", help="Every event that waits, and every dead letter.")] = False,
-    dead: Annotated[bool, typer.Option("--dead", help="Every dead letter.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
-    as_json: JsonOption = False,
-) -> None:
+@directory_option
+@numbers_argument
+@click.option("--all", "everything", is_flag=True, help="Every event that waits, and every dead letter.")
+@click.option("--dead", is_flag=True, help="Every dead letter.")
+@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+@json_option
+def drop(directory: Path, numbers: Sequence[int], everything: bool, dead: bool, yes: bool, as_json: bool) -> None:
     """Remove events for good: they will never be sent. One that is being sent at this moment may still arrive.
 
     Exit status: 0; 1 where one is not there any more, or the answer was no; 2 where the spool cannot be used.
@@ -176,14 +179,16 @@ def drop(
     with _opened(directory) as file:
         tables: Sequence[Table] = ("dead",) if dead else ("dead", "waiting")
         chosen = _chosen(file, numbers, everything=everything or dead, tables=tables)
-        if chosen and not yes and not typer.confirm(f"drop {_count(len(chosen), 'event')} for good?", err=True):
+        if chosen and not yes and not click.confirm(f"drop {_count(len(chosen), 'event')} for good?", err=True):
             _fail("nothing was dropped", 1)
         done = _each(file, chosen, forget, "dropping")
     _report(chosen, done, "dropped", as_json=as_json)
 
 
 @spool.command()
-def verify(directory: DirOption, as_json: JsonOption = False) -> None:
+@directory_option
+@json_option
+def verify(directory: Path, as_json: bool) -> None:
     """Check the file and every event in it, and list the files that were set aside.
 
     Exit status: 0 where all is well; 1 where something is damaged; 2 where the spool cannot be used.
@@ -208,7 +213,7 @@ def verify(directory: DirOption, as_json: JsonOption = False) -> None:
         verdict = f"{_count(len(problems), 'problem')}" if problems else "all is well"
         print(f"{_count(totals.events, 'event')} waiting, {_count(totals.dead, 'dead letter')}; {verdict}")
     if problems:
-        raise typer.Exit(1)
+        sys.exit(1)
 
 
 # --- the file ---
@@ -253,7 +258,7 @@ def _find(file: SpoolFile, number: int) -> Entry | None:
     return next((each for dead in (False, True) for each in _all(file, dead=dead, only=number)), None)
 
 
-def _chosen(file: SpoolFile, numbers: list[int] | None, *, everything: bool, tables: Sequence[Table]) -> list[int]:
+def _chosen(file: SpoolFile, numbers: Sequence[int], *, everything: bool, tables: Sequence[Table]) -> list[int]:
     """Return the events that a command is about."""
     if bool(numbers) == everything:
         _fail("name the events by their numbers, or all of them; ls shows what there is")
@@ -331,7 +336,7 @@ def _report(chosen: list[int], done: list[int], words: str, *, as_json: bool) ->
         if missing:
             print(f"not there any more: {', '.join(map(str, missing))}", file=sys.stderr)
     if missing:
-        raise typer.Exit(1)
+        sys.exit(1)
 
 
 def _shown(name: str, value: object) -> str:
@@ -363,4 +368,4 @@ def _count(number: int, noun: str) -> str:
 
 def _fail(words: str, status: int = 2) -> NoReturn:
     print(f"eventgate-sidecar: {words}", file=sys.stderr)
-    raise typer.Exit(status)
+    sys.exit(status)

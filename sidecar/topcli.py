@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Annotated, Any
+import sys
+from typing import TYPE_CHECKING, Any
 
-import typer
+import click
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -20,13 +21,18 @@ STYLES = {"well": "green", "warning": "yellow", "bad": "red"}
 STYLES |= {"healthy": "green", "suspected": "yellow", "probation": "yellow", "unknown": "dim"}
 
 
-def top(
-    listen: Annotated[
-        str, typer.Option(envvar="SIDECAR_LISTEN", help="Where the sidecar listens.", metavar="HOST:PORT")
-    ] = "127.0.0.1:8888",
-    once: Annotated[bool, typer.Option("--once", help="Show it once; without a terminal that is usual.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON once instead of text.")] = False,
-) -> None:
+@click.command()
+@click.option(
+    "--listen",
+    envvar="SIDECAR_LISTEN",
+    show_envvar=True,
+    default="127.0.0.1:8888",
+    help="Where the sidecar listens.",
+    metavar="HOST:PORT",
+)
+@click.option("--once", is_flag=True, help="Show it once; without a terminal that is usual.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON once instead of text.")
+def top(listen: str, once: bool, as_json: bool) -> None:
     """Show what is true now of the sidecar that runs here, renewed every 2 seconds until Ctrl-C.
 
     Exit status: 0; with --once or --json 1 where something is wrong, 2 where no sidecar answers.
@@ -42,14 +48,14 @@ def top(
     try:
         data, status = _known(listen)
     except SettingError as error:
-        typer.echo(f"eventgate-sidecar: {error}", err=True)
-        raise typer.Exit(2) from None
+        click.echo(f"eventgate-sidecar: {error}", err=True)
+        sys.exit(2)
     if as_json:
-        typer.echo(json.dumps(data, indent=2, ensure_ascii=False))
+        click.echo(json.dumps(data, indent=2, ensure_ascii=False))
     else:
         console.print(_screen(status))
     if data["level"] != "well":
-        raise typer.Exit(1)
+        sys.exit(1)
 
 
 def _live(console: Console, listen: str) -> None:

@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import typer
 import yaml
+from click.testing import CliRunner
 from msgspec.structs import FieldInfo
-from typer.testing import CliRunner
 
 from sidecar import config, loader
 from sidecar.cli import app
@@ -22,6 +21,7 @@ from sidecar.config import duration
 from sidecar.results import MIXED, Outcome
 from sidecar.routetests import failures
 from sidecar.section import Section, fields, keys_of
+from sidecar.spoolcli import spool
 from sidecar.streams import Stream, in_markdown, in_wikitext, streams_of
 
 ROOT = Path(__file__).parent.parent
@@ -52,7 +52,7 @@ REST: dict[str, Any] = {
 }
 """What a part of a file is completed with."""
 
-COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+COMMANDS = app.commands
 
 
 def blocks(language: str) -> Iterator[Any]:
@@ -207,7 +207,7 @@ def test_the_table_of_settings_is_complete() -> None:
         if parameter.name in ("help", "labels_variable"):
             continue
         variable = parameter.envvar or "SIDECAR_LABELS"
-        default = f"`{parameter.default}`" if parameter.default else "none"
+        default = f"`{parameter.default}`" if isinstance(parameter.default, str) else "none"
         row = rf"\| `{parameter.opts[0]} [^|]*` \| `{variable}` \| {re.escape(default)} \|"
         missing += [] if re.search(row, text) else [row]
     assert missing == []
@@ -216,9 +216,7 @@ def test_the_table_of_settings_is_complete() -> None:
 def test_every_command_of_the_spool_is_in_the_readme() -> None:
     """A new one has to be written about."""
     text = README.read_text()
-    assert [
-        command for command in COMMANDS["spool"].commands if not re.search(rf"^\| `{command}\b", text, re.MULTILINE)
-    ] == []
+    assert [command for command in spool.commands if not re.search(rf"^\| `{command}\b", text, re.MULTILINE)] == []
 
 
 def test_every_promise_has_its_test() -> None:

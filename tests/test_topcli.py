@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner, Result
+from click.testing import CliRunner, Result
 
 from sidecar.cli import app
 from sidecar.status import Failure, as_data

@@ -11,6 +11,7 @@ import asyncio
 import random
 import uuid
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -21,9 +22,10 @@ from sidecar.endpoints import Pool
 from sidecar.errors import SettingError
 from sidecar.intake import Intake
 from sidecar.routing import Router
-from sidecar.spool import PUT_SECONDS
-from sidecar.spooling import Spooling
 from sidecar.telemetry import Telemetry
+
+if TYPE_CHECKING:
+    from sidecar.spooling import Spooling
 
 SPARE_SECONDS = 1.0
 """How much longer than its deadline a request may take to end, on a busy machine."""
@@ -54,7 +56,7 @@ class Generation:
             name: _pool(name, upstream, kept.get(name)) for name, upstream in config.upstreams.items()
         }
         self.router = Router(config, labels)
-        reserve = PUT_SECONDS if spooling else 0.0
+        reserve = spooling.reserve if spooling else 0.0
         self._delivery = Delivery(self.pools, telemetry, random.random, reserve=reserve)
         limits = {name: upstream.coalesce for name, upstream in config.upstreams.items()}
         self._coalescer = Coalescer(self._delivery, limits, telemetry)

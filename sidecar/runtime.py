@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from starlette.routing import Route
 
@@ -31,10 +32,12 @@ from sidecar.reload import Loaded, Pace, Reloader, begin
 from sidecar.resolver import Resolver
 from sidecar.samples import streams_named_by
 from sidecar.server import bind, make_server
-from sidecar.spooling import Spooling
 from sidecar.statuspage import Sources, status_routes
 from sidecar.telemetry import Listening, Stopped, Stopping, Telemetry, let_libraries_log, make_log
 from sidecar.vitals import Vitals
+
+if TYPE_CHECKING:
+    from sidecar.spooling import Spooling
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,7 @@ class Runtime:
         self.telemetry = Telemetry((), make_log())
         self._history = History()
         self.telemetry.observer = self._history.observe
-        self._spooling = Spooling(settings.spool, self.telemetry) if settings.spool is not None else None
+        self._spooling = _spooling(settings.spool, self.telemetry) if settings.spool is not None else None
         config = beginning.loaded.config
         self._generation = Generation(config, settings.labels, self.telemetry, spooling=self._spooling)
         self._monitor = Monitor(
@@ -215,6 +218,12 @@ class Runtime:
             except TimeoutError:
                 continue
         return True
+
+
+def _spooling(directory: Path, telemetry: Telemetry) -> Spooling:
+    from sidecar.spooling import Spooling  # noqa: PLC0415  SQLite is loaded only where there is a spool
+
+    return Spooling(directory, telemetry)
 
 
 def _bind_all(*addresses: str) -> list[socket.socket]:

@@ -14,7 +14,7 @@ from sidecar.coalescer import Coalescer
 from sidecar.endpoints import Pool
 from sidecar.keeping import Keeping
 from sidecar.replay import Replay
-from sidecar.spool import Spool, SpoolState
+from sidecar.spool import PUT_SECONDS, Spool, SpoolState
 from sidecar.spooled import Limits, line_of
 from sidecar.spooltelemetry import SpoolLeft, SpoolOrphaned
 from sidecar.telemetry import Telemetry
@@ -29,6 +29,9 @@ EMPTY_SECONDS = 0.1
 
 class Spooling:
     """Everything of a running sidecar that has to do with its spool."""
+
+    reserve = PUT_SECONDS
+    """Seconds of a request's deadline that delivery leaves for the disk."""
 
     def __init__(self, directory: Path, telemetry: Telemetry) -> None:
         """Nothing is opened yet."""

@@ -9,7 +9,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
@@ -22,7 +22,6 @@ from sidecar.generation import Generation
 from sidecar.health import Health
 from sidecar.history import HOUR, History
 from sidecar.inquiry import local_alone
-from sidecar.spool import SpoolState
 from sidecar.status import (
     AddressNow,
     ChecksOfMinute,
@@ -39,6 +38,9 @@ from sidecar.status import (
     as_data,
 )
 from sidecar.statushtml import POLICY, page
+
+if TYPE_CHECKING:
+    from sidecar.spool import SpoolState
 
 HEADERS = {
     "content-security-policy": POLICY,

@@ -175,7 +175,6 @@ def explain(
 
     Exit status: 0 where the event would be sent; 1 where it would be refused; 2 where a file cannot be used.
     """
-    from sidecar.ask import explained_by
     from sidecar.explain import explanation, in_text, tried_in_text
     from sidecar.routesfile import read_config
     from sidecar.routing import Router
@@ -184,6 +183,8 @@ def explain(
         if running and label:
             raise SettingError("a running sidecar has its own labels; leave --label or --running out")
         if running:
+            from sidecar.ask import explained_by
+
             found = explained_by(listen, _event(stream, event))
         else:
             router = Router(read_config(routes), _labels(label, labels_variable))

@@ -1,0 +1,86 @@
+"""What a command loads: nearly all of the time from exec to ready is imports, and so is most of the memory."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+
+from tests.end_to_end.conftest import written
+from tests.end_to_end.load import an_event
+from tests.end_to_end.processes import ROOT, Emulator, ask, sidecar
+from tests.fakes import PATIENCE
+from tests.running import to_one
+
+TELLING = {"PYTHONPROFILEIMPORTTIME": "1"}
+"""Has Python write a line for each module that it loads."""
+FOR_CHECK = {"click", "msgspec", "re2", "typing_extensions", "yaml"}
+FOR_SERVE = FOR_CHECK | {
+    *("anyio", "dns", "ecs_logging", "h11", "httptools", "idna", "prometheus_client", "starlette", "uvicorn", "uvloop"),
+}
+SPOOL = {"groupcommit", "keeping", "ordering", "replay", "replaypolicy", "spool", "spooldir", "spooling"}
+SPOOL |= {"salvage", "spooled", "spoolfile", "spoolrows", "spoolschema", "writeahead"}
+NOT_FOR_SERVE = {"ask", "checkreport", "demo", "diff", "diffreport", "emulator", "matrix", "probe", "schema", "streams"}
+
+
+def loaded(lines: Iterable[object]) -> set[str]:
+    """Return the modules that a process said it loaded."""
+    told = (re.fullmatch(r"import time: +\d+ \| +\d+ \| +(\S+)\n?", str(line)) for line in lines)
+    return {found[1] for found in told if found}
+
+
+def packages(modules: Iterable[str]) -> set[str]:
+    """Return whose they are, where they are neither Python's own nor ours; what begins with _ comes with others.
+
+    Python also tells of modules that it looked for in vain; those are left out.
+    """
+    found = {module.partition(".")[0] for module in modules if not module.startswith("_")}
+    others = found - sys.stdlib_module_names - {"sidecar", "sitecustomize"}
+    return {name for name in others if importlib.util.find_spec(name)}
+
+
+def ours(modules: Iterable[str]) -> set[str]:
+    """Return our own by their short names."""
+    return {module.split(".")[1] for module in modules if module.startswith("sidecar.")}
+
+
+def loaded_by_serve(folder: Path, eventgate: Emulator, *words: str) -> set[str]:
+    """Return what a sidecar has loaded that took and delivered an event."""
+    with sidecar(written(to_one(eventgate.address), folder), *words, env=TELLING) as running:
+        answer = ask(running.address, "POST", "/v1/events", an_event("a"), {"content-type": "application/json"})
+        assert answer.status == 201
+        return loaded(running.process.lines)
+
+
+def test_serve_loads_only_what_it_uses(tmp_path: Path, eventgate: Emulator) -> None:
+    """What serve has no use for, or only where there is a spool, costs its start and its memory nothing."""
+    modules = loaded_by_serve(tmp_path, eventgate)
+    assert packages(modules) - FOR_SERVE == set()
+    assert ours(modules) & (SPOOL | NOT_FOR_SERVE) == set()
+    assert "sqlite3" not in modules
+
+
+def test_serve_with_a_spool_loads_that_too(tmp_path: Path, eventgate: Emulator) -> None:
+    """What is left out above is really what the spool is made of."""
+    modules = loaded_by_serve(tmp_path, eventgate, "--spool", str(tmp_path / "spool"))
+    assert packages(modules) - FOR_SERVE == set()
+    assert (SPOOL - ours(modules), "sqlite3" in modules) == (set(), True)
+
+
+@pytest.mark.parametrize("words", [("check",), ("explain", "--stream", "s"), ("schema",), ("--help",)], ids=" ".join)
+def test_a_command_for_editing_waits_for_no_network(words: tuple[str, ...]) -> None:
+    """Who edits routes.yaml has the answer at once: no event loop, server or resolver is loaded for it."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("SIDECAR_")} | TELLING
+    command = [sys.executable, "-m", "sidecar", *words]
+    told = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=PATIENCE, check=False
+    )
+    modules = loaded(told.stderr.splitlines())
+    assert packages(modules) - FOR_CHECK == set()
+    assert modules & {"asyncio", "sqlite3", "ssl"} == set()

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from bench import load
-from bench.cases import SOME, SPOOLED, Case, ways_of
+from bench.cases import SIDECAR, SOME, SPOOLED, Case, ways_of
 from bench.figures import DISTURBING, Figures
 from bench.processes import StartError, busy_seconds, cpu_seconds, ended_seconds
 from bench.upstream import Upstream, Upstreams
@@ -48,6 +49,8 @@ async def runs(
     """Run the plan; a run that fails is one with the reason in `why`."""
     for upstream in upstreams.by_tls.values():
         await load.run(upstream.url, SOME, UPSTREAM_WARM_UP_SECONDS, folder)
+    for name in {SIDECAR, SPOOLED}.intersection(plan.ways):
+        await _compile(name, next(iter(upstreams.by_tls.values())), folder)
     for case, way in plan.order():
         try:
             figures = await _run(case, way, upstreams.by_tls[case.tls], folder, envoy, plan.seconds)
@@ -59,6 +62,14 @@ async def runs(
         except (StartError, load.LoadError) as error:
             figures = Figures(why=str(error))
         yield case, way, figures
+
+
+async def _compile(name: str, upstream: Upstream, folder: Path) -> None:
+    """Start it once, so that no measured start is the one in which Python compiles what it loads."""
+    with suppress(StartError):  # a measured start tells of it
+        way = await open_way(name, upstream, folder, envoy=None)
+        if way.process:
+            await way.process.stop()
 
 
 async def _run(case: Case, name: str, upstream: Upstream, folder: Path, envoy: Path | None, seconds: int) -> Figures:

@@ -16,6 +16,8 @@ PAGE = os.sysconf("SC_PAGE_SIZE")
 START_SECONDS = 15.0
 STOP_SECONDS = 5.0
 POLL_SECONDS = 0.004
+NOT_PASSED_ON = ("SIDECAR_", "PYTHONDONTWRITEBYTECODE")
+"""Settings of ours, and that each start compiles all modules anew: an image has their bytecode."""
 
 
 class StartError(Exception):
@@ -42,7 +44,7 @@ class Running:
     async def start(cls, command: Sequence[str], log: Path, port: int, ready_path: str | None = None) -> Running:
         """Start it, and wait until it accepts on `port`, or answers 200 to `ready_path` there."""
         clock = asyncio.get_running_loop().time
-        environment = {key: value for key, value in os.environ.items() if not key.startswith("SIDECAR_")}
+        environment = {key: value for key, value in os.environ.items() if not key.startswith(NOT_PASSED_ON)}
         with log.open("wb") as out:
             begun = clock()
             process = await asyncio.create_subprocess_exec(

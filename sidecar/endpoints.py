@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import ssl
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from urllib.parse import urlsplit
 
 from sidecar.addresses import Known
@@ -91,8 +92,10 @@ class Endpoint:
 class Pool:
     """The endpoints of one upstream."""
 
-    def __init__(self, name: str, config: Upstream) -> None:
-        """Read the CA file; contact nothing.
+    def __init__(
+        self, name: str, config: Upstream, make_context: Callable[[str | None], ssl.SSLContext] = make_ssl_context
+    ) -> None:
+        """Read the CA file by `make_context`; contact nothing.
 
         Raises:
             SettingError: the CA file cannot be read.
@@ -101,7 +104,7 @@ class Pool:
         self.name = name
         self.config = config
         self.judge = Judge(config.health_check, config.outlier)
-        tls = make_ssl_context(config.tls) if config.url.startswith("https:") else None
+        tls = make_context(config.tls.ca_file) if config.url.startswith("https:") else None
         self.endpoints = [Endpoint(name, each, url, config, tls) for each, url in config.endpoints]
         self.budget = Budget()
         self.turn = 0
@@ -148,14 +151,18 @@ class Pool:
         return next((each.addresses.get(ip) for each in self.endpoints if each.name == endpoint), None)
 
 
-def make_pools(upstreams: Mapping[str, Upstream]) -> dict[str, Pool]:
-    """Return a pool for each upstream.
+def make_pools(upstreams: Mapping[str, Upstream], kept: Mapping[str, Pool] | None = None) -> dict[str, Pool]:
+    """Return a pool for each upstream: that of `kept`, or a new one.
 
     Raises:
         SettingError: a CA file cannot be read.
 
     """
-    return {name: Pool(name, config) for name, config in upstreams.items()}
+    kept = kept or {}
+    make_context = functools.cache(make_ssl_context)  # reading the system's authorities takes a tenth of a start
+    return {
+        name: kept[name] if name in kept else Pool(name, config, make_context) for name, config in upstreams.items()
+    }
 
 
 def tell(telemetry: Telemetry, address: Address, changes: Iterable[Change]) -> None:

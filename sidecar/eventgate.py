@@ -21,7 +21,7 @@ import msgspec
 
 from sidecar import __version__
 from sidecar.batching import array
-from sidecar.config import Timeouts, Tls
+from sidecar.config import Timeouts
 from sidecar.connection import BadReply, Connection, Reply, open_connection
 from sidecar.errors import SettingError
 from sidecar.event import Outgoing
@@ -231,18 +231,18 @@ class EventGate:
             self._sweep = asyncio.get_running_loop().call_later(KEEPALIVE_SECONDS, self._close_stale)
 
 
-def make_ssl_context(tls: Tls) -> ssl.SSLContext:
-    """Return a context that verifies against `tls.ca_file`, or against the system's authorities.
+def make_ssl_context(ca_file: str | None) -> ssl.SSLContext:
+    """Return a context that verifies against this file, or against the system's authorities.
 
     Raises:
         SettingError: the file cannot be read, or holds no certificates.
 
     """
     try:
-        return ssl.create_default_context(cafile=tls.ca_file)
+        return ssl.create_default_context(cafile=ca_file)
     except (OSError, ssl.SSLError) as error:
         raise SettingError(
-            f"tls.ca_file {tls.ca_file} cannot be read as PEM certificates: {error.strerror or error}"
+            f"tls.ca_file {ca_file} cannot be read as PEM certificates: {error.strerror or error}"
         ) from None
 
 

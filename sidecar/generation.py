@@ -18,7 +18,7 @@ import msgspec
 from sidecar.coalescer import Coalescer
 from sidecar.config import Config, Upstream
 from sidecar.delivery import Delivery
-from sidecar.endpoints import Pool
+from sidecar.endpoints import Pool, make_pools
 from sidecar.errors import SettingError
 from sidecar.intake import Intake
 from sidecar.routing import Router
@@ -51,10 +51,9 @@ class Generation:
         if spooling is None:
             _need_no_spool(config)
         self.config = config
-        kept: Mapping[str, Pool] = before.pools if before else {}
-        self.pools: dict[str, Pool] = {
-            name: _pool(name, upstream, kept.get(name)) for name, upstream in config.upstreams.items()
-        }
+        self.pools: dict[str, Pool] = make_pools(
+            config.upstreams, _unchanged(before.pools, config.upstreams) if before else None
+        )
         self.router = Router(config, labels)
         reserve = spooling.reserve if spooling else 0.0
         self._delivery = Delivery(self.pools, telemetry, random.random, reserve=reserve)
@@ -86,9 +85,13 @@ class Generation:
         self._delivery.start(tasks)
 
 
-def _pool(name: str, upstream: Upstream, before: Pool | None) -> Pool:
-    """Return the pool of an upstream, the one from before where nothing changed that it depends on."""
-    return before if before is not None and _of_pool(before.config) == _of_pool(upstream) else Pool(name, upstream)
+def _unchanged(pools: Mapping[str, Pool], upstreams: Mapping[str, Upstream]) -> dict[str, Pool]:
+    """Return the pools of upstreams in which nothing changed that a pool depends on."""
+    return {
+        name: pool
+        for name, pool in pools.items()
+        if name in upstreams and _of_pool(pool.config) == _of_pool(upstreams[name])
+    }
 
 
 def _of_pool(upstream: Upstream) -> Upstream:

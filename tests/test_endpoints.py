@@ -91,6 +91,14 @@ def test_a_ca_file_without_certificates_is_the_operators_affair(tmp_path: Path) 
         make_pools({"main": upstream})
 
 
+def test_a_ca_file_is_read_once() -> None:
+    """Upstreams that trust the same authorities share them; one that speaks plain HTTP trusts nobody."""
+    urls = {"one": "https://a/v1/events", "two": "https://b/v1/events", "plain": "http://c/v1/events"}
+    pools = make_pools({name: Upstream(url=url) for name, url in urls.items()})
+    one, two, plain = (pool.endpoints[0].tls for pool in pools.values())
+    assert (one is two, one is None, plain) == (True, False, None)
+
+
 def test_an_address_that_stays_keeps_its_standing() -> None:
     """What is known of an address survives a change of its neighbours; those gone are retired and told so."""
     endpoint = make_pool({"eqiad": ["10.0.0.1", "10.0.0.2"]}).endpoints[0]

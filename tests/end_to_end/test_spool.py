@@ -123,7 +123,7 @@ async def test_what_waits_for_an_upstream_that_is_gone_is_logged(tmp_path: Path,
     """At the start and after a reload: nothing will send it, so somebody has to know."""
     fill(spool, spooled(1, upstream="old"), spooled(2, upstream="older"))
     with refusing() as nobody:
-        routes = to_one(nobody)
+        routes: Json = to_one(nobody)
         routes["upstreams"]["old"] = upstream(nobody)
         routes["routes"].insert(0, {"name": "old", "match": {"stream": "old"}, "to": "old"})
         file = written(routes, tmp_path)

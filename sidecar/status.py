@@ -9,6 +9,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -63,6 +64,12 @@ class AddressNow(msgspec.Struct, frozen=True, kw_only=True):
     spans: tuple[Span, ...]
     """Of the last hour."""
 
+    @property
+    def why(self) -> str:
+        """What is wrong with it now; `reason` is what was when it got its health, maybe hours ago."""
+        failed = self.health == "unhealthy" and self.checked is not None and self.check_seconds is None
+        return self.check if failed else self.reason
+
 
 class ChecksOfMinute(msgspec.Struct, frozen=True):
     """The health checks of an endpoint in one minute."""
@@ -90,9 +97,14 @@ class EndpointNow(msgspec.Struct, frozen=True, kw_only=True):
         return any(each.health in USABLE for each in self.addresses)
 
     @property
+    def since(self) -> float:
+        """When the last of its addresses got its health; 0: it has none."""
+        return max((each.since or 0.0 for each in self.addresses), default=0.0)
+
+    @property
     def why(self) -> str:
         """Why events are not sent there."""
-        reasons = dict.fromkeys(each.reason for each in self.addresses if each.health not in USABLE)
+        reasons = dict.fromkeys(each.why for each in self.addresses if each.health not in USABLE)
         return _short(", ".join(reasons)) if reasons else _short(self.problem or "it has no address")
 
 
@@ -203,11 +215,13 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
 
 def problems_of(status: Status) -> list[Problem]:
     """Return what is wrong, the worst first."""
-    out = any(each.used and each.out for each in status.upstreams)
+    used = [each for each in status.upstreams if each.used]
+    out = [each for each in used if each.out]
     found = [
-        *_of_spool(status.spool, told=out),
+        *_of_spool(status.spool, told=bool(out)),
         *_of_orphans(status),
-        *(each for upstream in status.upstreams if upstream.used for each in _of_upstream(upstream, status)),
+        *(each for upstream in used for each in _of_upstream(upstream, status, told=upstream in out[1:])),
+        *_of_names(used),
         *_of_configuration(status),
         *_of_events(status),
     ]
@@ -250,21 +264,36 @@ def age(seconds: float) -> str:
     return f"{max(seconds, 0):.0f} s"
 
 
-def _of_upstream(upstream: UpstreamNow, status: Status) -> Iterator[Problem]:
+def _of_upstream(upstream: UpstreamNow, status: Status, *, told: bool) -> Iterator[Problem]:
+    """Yield what is wrong with an upstream; `told`: what becomes of events is said already, of another one."""
     out = [each for each in upstream.looked_at if not each.usable]
     if upstream.out:
-        whys = "; ".join(f"{each.name}: {each.why}" for each in out)
-        yield Problem(Level.BAD, f"{upstream.name}: no datacenter answers ({whys}). {_meanwhile(status.spool)}")
+        lasts = age(status.now - max(each.since for each in out)) if all(each.since for each in out) else ""
+        words = f"{upstream.name}: no datacenter answers{lasts and f', for {lasts} now'} ({_whys(out)})"
+        yield Problem(Level.BAD, words if told else f"{words}. {_meanwhile(status.spool)}")
         return
     for each in out:
-        since = max((address.since or 0.0 for address in each.addresses), default=0.0)
-        lasts = f" for {age(status.now - since)}" if since else ""
+        lasts = f" for {age(status.now - each.since)}" if each.since else ""
         where = f"events go to {upstream.first}" if upstream.first else "nothing takes its place"
         yield Problem(Level.WARNING, f"{upstream.name}: {each.name} is out{lasts} ({each.why}); {where}")
-    for each in upstream.endpoints:
-        if each.usable and each.problem and each.addresses:
-            words = f"{upstream.name}: the name of {each.name} cannot be looked up ({_short(each.problem)})"
-            yield Problem(Level.WARNING, f"{words}; its last addresses are in use")
+
+
+def _whys(endpoints: Sequence[EndpointNow]) -> str:
+    """Return why they are out, each reason once."""
+    names: dict[str, list[str]] = {}
+    for each in endpoints:
+        names.setdefault(each.why, []).append(each.name)
+    return "; ".join(f"{' and '.join(those)}: {why}" for why, those in names.items())
+
+
+def _of_names(upstreams: Sequence[UpstreamNow]) -> Iterator[Problem]:
+    """Yield why names cannot be looked up whose last addresses are in use: where DNS is dead, in one line."""
+    names: dict[str, list[str]] = {}
+    for endpoint in (each for upstream in upstreams for each in upstream.endpoints):
+        if endpoint.usable and endpoint.problem and endpoint.addresses:
+            names.setdefault(_short(endpoint.problem), []).append(urlsplit(endpoint.url).hostname or endpoint.name)
+    for why, those in names.items():
+        yield Problem(Level.WARNING, f"DNS fails for {', '.join(those)} ({why}); the last known addresses are in use")
 
 
 def _of_orphans(status: Status) -> Iterator[Problem]:
@@ -308,11 +337,17 @@ def _of_spool(spool: SpoolNow | None, *, told: bool) -> Iterator[Problem]:
 
 
 def _of_configuration(status: Status) -> Iterator[Problem]:
-    if status.configuration.get("refused"):
-        count = _count(max(len(status.configuration.get("problems") or ()), 1), "problem")
+    refused = status.configuration.get("refused")
+    if refused:
+        problems = [
+            f"line {each['line']}: {each['path']} {each['message']}" for each in status.configuration["problems"]
+        ]
+        words, *more = problems or refused.splitlines()[:1]
+        others = f"; and {_count(len(more), 'more problem')}" if more else ""
         lasts = age(status.now - status.configuration["since"])
         yield Problem(
-            Level.WARNING, f"routes.yaml is refused ({count}); the configuration of {lasts} ago stays in force"
+            Level.WARNING,
+            f"routes.yaml is refused, and the configuration of {lasts} ago stays in force: {_short(words)}{others}",
         )
 
 

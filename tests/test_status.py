@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import msgspec
 import pytest
 
 from sidecar.status import Level, age, as_data, problems_of, rate, sentence
@@ -13,6 +14,8 @@ from tests.statuses import CONFIGURATION, HANGS, NOW, address, endpoint, spool, 
 OUT = endpoint("eqiad", address("unhealthy", HANGS))
 UP = endpoint("codfw", address())
 BOTH_OUT = upstream(OUT, endpoint("codfw", address("ejected", "it fails")), first=None)
+
+PROBLEM = {"line": 7, "path": "routes[0].to", "message": "is 'a'"}
 
 
 def said(**more: Any) -> tuple[list[Level], str]:
@@ -48,7 +51,26 @@ def test_one_datacenter_out_is_a_warning_with_what_takes_its_place() -> None:
 def test_both_datacenters_out_says_what_becomes_of_events(kept: Any, meanwhile: str) -> None:
     """Whether somebody has to get up depends on the spool."""
     words = [each.words for each in problems_of(status(upstreams=(BOTH_OUT,), spool=kept))]
-    assert f"staging: no datacenter answers (eqiad: {HANGS}; codfw: it fails). {meanwhile}" in words
+    assert f"staging: no datacenter answers, for 12 min now (eqiad: {HANGS}; codfw: it fails). {meanwhile}" in words
+
+
+def test_a_reason_that_both_have_is_said_once() -> None:
+    """And no time where there is none: a name without an address was never asked."""
+    gone = (endpoint(name, problem="no such name") for name in ("eqiad", "codfw"))
+    assert "staging: no datacenter answers (eqiad and codfw: no such name). " in said(upstreams=(upstream(*gone),))[1]
+
+
+def test_what_is_wrong_now_is_told() -> None:
+    """A datacenter that hung and now refuses connections, refuses connections."""
+    down = endpoint("eqiad", address("unhealthy", HANGS, check="refuses the connection", check_seconds=None))
+    assert "(refuses the connection)" in said(upstreams=(upstream(down, UP, first="codfw"),))[1]
+
+
+def test_what_becomes_of_events_is_said_once() -> None:
+    """Where two upstreams are out, the spool waits for both."""
+    other = msgspec.structs.replace(BOTH_OUT, name="production")
+    words = [each.words for each in problems_of(status(upstreams=(BOTH_OUT, other), spool=spool(events=8)))]
+    assert ["8 events" in each for each in words] == [True, False]
 
 
 def test_what_waits_is_said_once() -> None:
@@ -76,11 +98,13 @@ def test_a_name_that_leads_nowhere_is_out() -> None:
     assert words == "staging: eqiad is out (no such name); events go to codfw"
 
 
-def test_a_stale_name_is_told() -> None:
-    """It still works, and will not for ever."""
-    stale = endpoint("eqiad", address(), problem="timeout")
-    _, words = said(upstreams=(upstream(stale, UP),))
-    assert words == "staging: the name of eqiad cannot be looked up (timeout); its last addresses are in use"
+def test_a_dead_dns_is_told_once() -> None:
+    """By its name, with the names that it concerns: addresses are still known, and will not be for ever."""
+    stale = (endpoint(name, address(), problem="timeout") for name in ("eqiad", "codfw"))
+    assert said(upstreams=(upstream(*stale),)) == (
+        [Level.WARNING],
+        "DNS fails for staging.svc.eqiad.wmnet, staging.svc.codfw.wmnet (timeout); the last known addresses are in use",
+    )
 
 
 def test_an_upstream_that_no_route_leads_to_wakes_nobody() -> None:
@@ -91,7 +115,7 @@ def test_an_upstream_that_no_route_leads_to_wakes_nobody() -> None:
 
 def test_what_costs_events_comes_first() -> None:
     """A lesser problem does not hide a greater one; how many there are is told."""
-    refused = {**CONFIGURATION, "refused": "line 7: no", "problems": [1, 2, 3]}
+    refused = {**CONFIGURATION, "refused": "routes.yaml: no such file"}
     levels, words = said(
         upstreams=(upstream(OUT, UP, first="codfw"),), configuration=refused, last_minute={"failed": 1}
     )
@@ -100,13 +124,20 @@ def test_what_costs_events_comes_first() -> None:
     assert words.endswith("(and 2 more problems)")
 
 
-def test_a_refused_file_is_told_with_what_is_in_force() -> None:
-    """The edit that somebody just made is not what decides."""
-    refused = {**CONFIGURATION, "refused": "line 7: no", "problems": [1, 2, 3]}
-    assert said(configuration=refused) == (
-        [Level.WARNING],
-        "routes.yaml is refused (3 problems); the configuration of 2 h ago stays in force",
-    )
+@pytest.mark.parametrize(
+    ("problems", "why"),
+    [
+        ([], "routes.yaml: no such file"),
+        ([PROBLEM], "line 7: routes[0].to is 'a'"),
+        ([PROBLEM, PROBLEM, PROBLEM], "line 7: routes[0].to is 'a'; and 2 more problems"),
+    ],
+    ids=["no file", "a mistake", "three"],
+)
+def test_a_refused_file_is_told_with_its_mistake(problems: list[Any], why: str) -> None:
+    """The edit that somebody just made is not what decides, and this is where it is wrong."""
+    refused = {**CONFIGURATION, "refused": "routes.yaml: no such file\nand more", "problems": problems}
+    words = f"routes.yaml is refused, and the configuration of 2 h ago stays in force: {why}"
+    assert said(configuration=refused) == ([Level.WARNING], words)
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from html import escape
@@ -59,8 +60,10 @@ svg .mark{fill:var(--text)}
 .wide{overflow-x:auto;border:1px solid var(--line);border-radius:.4rem}
 table{border-collapse:collapse;width:100%;font-size:.93rem}
 th,td{text-align:left;padding:.3rem .7rem;border-top:1px solid var(--line);vertical-align:top}
-thead th{border-top:0;color:var(--dim);font-weight:normal}tbody th{font-weight:normal;min-width:11rem}
-td{overflow-wrap:normal}td:not(.number){min-width:6rem}
+thead th{border-top:0;color:var(--dim);font-weight:normal}
+tbody th{font-weight:normal;overflow-wrap:normal;min-width:9rem}
+td{overflow-wrap:break-word}td:not(.number){min-width:6rem}
+#failures tbody th{min-width:5rem}#failures tbody th .dim{display:block}#failures td:not(.number){width:100%}
 .number{text-align:right;font-variant-numeric:tabular-nums;overflow-wrap:normal}
 .wide:focus-visible{outline:2px solid}
 pre{white-space:pre-wrap;margin:.5rem 0;font-size:.85rem}
@@ -68,7 +71,7 @@ code{font-size:.82em}
 #lost{border:2px solid var(--bad);border-radius:.4rem;padding:.5rem 1rem;font-weight:bold}
 footer{margin-top:2rem;color:var(--dim);font-size:.85rem}a{color:inherit}
 @media(max-width:30rem){body{padding:.6rem}h1{font-size:1.15rem}dl{grid-template-columns:5.5rem 1fr}
-th,td{padding:.3rem .4rem}}
+th,td{padding:.3rem .4rem}td:not(.number){min-width:4.5rem}tbody th{min-width:7.8rem}}
 """
 SCRIPT = """
 const put=(id,next)=>{const now=document.getElementById(id),then=next.getElementById(id);
@@ -100,6 +103,7 @@ def page(status: Status) -> str:
     """Return the page."""
     problems = problems_of(status)
     level, words = (problems[0].level if problems else Level.WELL), sentence(status, problems)
+    refused = status.configuration["refused"]
     items = "".join(f"<li>{escape(each.words)}</li>" for each in problems[1:])
     labels = ", ".join(f"{name}={value}" for name, value in status.labels.items()) or "no labels"
     return f"""<!doctype html>
@@ -111,8 +115,9 @@ def page(status: Status) -> str:
 <p id="lost" role="alert" hidden>The sidecar does not answer any more. What is shown here is old.</p></header>
 <main id="rest">{f'<ul class="problems">{items}</ul>' if items else ""}
 <p class="dim">{escape(labels)} · {rate(status.events_per_second)} · up {age(status.now - status.started)}</p>
+{_configuration(status) if refused else ""}
 {"".join(_upstream(each, status) for each in sorted(status.upstreams, key=_concern))}
-{_events(status)}{_routes(status)}{_spool(status.spool)}{_configuration(status)}{_failures(status)}
+{_events(status)}{_routes(status)}{_spool(status.spool)}{"" if refused else _configuration(status)}{_failures(status)}
 <footer>eventgate-sidecar {escape(status.version)} · {_day(status.now)} {_clock(status.now)} UTC ·
 <a href="/_sidecar/status.json">status.json</a></footer></main>
 <script>{SCRIPT}</script></body></html>
@@ -132,7 +137,7 @@ def _upstream(upstream: UpstreamNow, status: Status) -> str:
 
 
 def _endpoint(endpoint: EndpointNow, upstream: UpstreamNow, status: Status) -> str:
-    rows = [("URL", f"<code>{escape(endpoint.url)}</code>"), ("Name", escape(endpoint.way))]
+    rows = [("URL", f"<code>{_breakable(endpoint.url)}</code>"), ("Name", _breakable(endpoint.way))]
     gone = f'<p class="gone">✕ {escape(endpoint.why)}</p>' if not endpoint.addresses else ""
     addresses = "".join(_address(each, endpoint, upstream, status.now) for each in endpoint.addresses)
     return f"<article><h3>{escape(endpoint.name)}</h3>{_list(rows)}{gone}{addresses}</article>"
@@ -212,20 +217,21 @@ def _routes(status: Status) -> str:
         (
             escape(each.name),
             escape(f"refused: {each.reject}" if each.to is None else f"{each.to}"),
-            escape(each.stream or "the same") if each.to else "",
+            _breakable(each.stream or "the same") if each.to else "",
             str(sum(sum(one.outcomes.values()) for one in status.streams if one.routes == (each.name,)) or "–"),
         )
         for each in status.routes
     ]
+    happened = [outcome for outcome in Outcome if any(each.outcomes.get(outcome) for each in status.streams)]
     streams = [
         (
-            escape("other streams" if each.stream == "_other" else each.stream),
+            _breakable("other streams" if each.stream == "_other" else each.stream),
             escape(", ".join(each.routes) or "–"),
-            *(str(each.outcomes.get(outcome, 0)) for outcome in Outcome),
+            *(str(each.outcomes.get(outcome, 0)) for outcome in happened),
         )
         for each in status.streams
     ]
-    heads = ["Stream", "Route", *(outcome.capitalize() for outcome in Outcome)]
+    heads = ["Stream", "Route", *(outcome.capitalize() for outcome in happened)]
     return (
         "<section><h2>Routes</h2>"
         + _table("Routes", ["Route", "Goes to", "Sent as", "Events"], rows, numbers_from=3)
@@ -271,11 +277,15 @@ def _configuration(status: Status) -> str:
 
 def _failures(status: Status) -> str:
     rows = [
-        (_ago(each.at, status.now), escape(each.words), str(each.times) if each.times > 1 else "")
+        (
+            f'{_clock(each.at)} <span class="dim">{age(status.now - each.at)} ago</span>',
+            escape(each.words),
+            str(each.times) if each.times > 1 else "",
+        )
         for each in status.failures
     ]
-    table = _table("Last failures", ["When", "What", "Times"], rows, numbers_from=2)
-    return f"<section><h2>Last failures</h2>{table if rows else '<p>None.</p>'}</section>"
+    table = _table("Last failures", ["UTC", "What", "Times"], rows, numbers_from=2)
+    return f'<section id="failures"><h2>Last failures</h2>{table if rows else "<p>None.</p>"}</section>'
 
 
 def _table(label: str, heads: Sequence[str], rows: Iterable[Sequence[str]], numbers_from: int) -> str:
@@ -308,6 +318,11 @@ def _svg(shapes: Iterable[str], height: int, label: str, kind: str = "") -> str:
 def _box(x: float, y: float, width: float, height: float, kind: str, words: str) -> str:
     size = f'x="{x:.1f}" y="{y:.1f}" width="{max(width, 4.0):.1f}" height="{height:.1f}"'
     return f'<rect class="{escape(kind)}" {size}><title>{escape(words)}</title></rect>'
+
+
+def _breakable(text: str) -> str:
+    """Return it as HTML that is broken before the parts of a name, rather than anywhere."""
+    return re.sub(r"(?<=\w)([./_](?=[a-z])|:(?=\d))", r"<wbr>\1", escape(text))
 
 
 def _counts(outcomes: Mapping[str, int]) -> str:

@@ -17,7 +17,7 @@ from sidecar.statushtml import POLICY, page
 from tests.statuses import CONFIGURATION, HANGS, NOW, address, endpoint, spool, status, upstream
 
 EVIL = "<script>alert(1)</script>\"'&"
-VOID = {"meta", "link"}
+VOID = {"meta", "link", "wbr"}
 HUNG = upstream(
     endpoint(
         "eqiad",
@@ -148,6 +148,27 @@ def test_what_needs_a_look_comes_first() -> None:
     well = msgspec.structs.replace(upstream(), name="well")
     headings = re.findall(r"<h2>(\w+) →", page(status(upstreams=(idle, well, HUNG))))
     assert headings == ["staging", "well", "idle"]
+
+
+def test_a_refused_file_comes_before_all_that_is_well() -> None:
+    """Whoever just edited it does not look for it at the end."""
+    for refused, first in ((None, "staging"), ("line 7: no", "Configuration")):
+        text = page(status(configuration={**CONFIGURATION, "refused": refused}))
+        assert re.findall(r"<h2>(\w+)", text)[0] == first
+        assert text.count("<h2>Configuration") == 1
+
+
+def test_only_outcomes_that_happened_have_a_column() -> None:
+    """On a phone there is no room for noughts."""
+    heads = re.findall(r'<th scope="col"[^>]*>(\w+)', page(status()))
+    assert heads[heads.index("Stream") :] == ["Stream", "Route", "Delivered"]
+
+
+def test_long_names_are_broken_before_their_parts() -> None:
+    """And nowhere in a word, nor in an address."""
+    text = page(status())
+    assert "https://staging<wbr>.svc<wbr>.eqiad<wbr>.wmnet<wbr>:4492<wbr>/v1<wbr>/events" in text
+    assert "10.2.2.45" in text
 
 
 def test_nothing_from_outside_is_markup() -> None:

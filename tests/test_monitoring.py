@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import re
 import runpy
@@ -12,6 +13,9 @@ from typing import Any
 
 import pytest
 import yaml
+from grafana_foundation_sdk.cog.encoder import JSONEncoder
+from grafana_foundation_sdk.cog.plugins import register_default_plugins
+from grafana_foundation_sdk.models.dashboard import Dashboard
 
 ROOT = Path(__file__).parent.parent
 MONITORING = ROOT / "docs" / "monitoring"
@@ -31,6 +35,8 @@ DASHBOARD: dict[str, Any] = json.loads((MONITORING / "dashboard.json").read_text
 PANELS: list[dict[str, Any]] = [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]
 QUERIES = [target["expr"] for panel in PANELS for target in panel["targets"]]
 
+register_default_plugins()  # Grafana's kinds of panels and of data sources
+
 each_rule = pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule["alert"])
 
 
@@ -49,6 +55,21 @@ def problems(query: str) -> Iterator[str]:
     }
     known = set().union(*(LABELS.get(name, set()) for name in re.findall(r"\beventgate_sidecar_\w+", query)))
     yield from (f"nothing here has a label {label}" for label in grouped - known - OF_THE_TARGET)
+
+
+def left_out(dashboard: dict[str, Any]) -> Iterator[str]:
+    """Yield where something stands in the dashboard that Grafana's types have no place for."""
+    kept = json.loads(JSONEncoder().encode(Dashboard.from_json(copy.deepcopy(dashboard))))
+    yield from _missing_from(kept, dashboard, ())
+
+
+def _missing_from(kept: Any, given: Any, place: tuple[str, ...]) -> Iterator[str]:
+    if isinstance(given, dict | list) and type(kept) is type(given):
+        for key, value in given.items() if isinstance(given, dict) else enumerate(given):
+            inside = key in kept if isinstance(kept, dict) else key < len(kept)
+            yield from _missing_from(kept[key] if inside else None, value, (*place, str(key)))
+    elif kept != given:
+        yield "/".join(place)
 
 
 def promtool(*words: str) -> None:
@@ -148,6 +169,20 @@ def test_the_dashboard_shows_every_metric() -> None:
         "eventgate_sidecar_process_max_fds",
         "eventgate_sidecar_process_virtual_memory_bytes",
     }
+
+
+def test_grafana_knows_every_word_of_the_dashboard() -> None:
+    """By its own types, down to each kind of panel and its options; what Grafana does not know it would leave out."""
+    assert list(left_out(DASHBOARD)) == []
+
+
+def test_a_word_that_grafana_does_not_know_is_found() -> None:
+    """Also in the options of one kind of panel, or in those of one kind of data source."""
+    wrong = copy.deepcopy(DASHBOARD)
+    panel = next(each for each in wrong["panels"] if each["type"] == "timeseries")
+    panel["titel"] = panel["options"]["legnd"] = panel["targets"][0]["exprr"] = "x"
+    place = f"panels/{wrong['panels'].index(panel)}"
+    assert set(left_out(wrong)) == {f"{place}/titel", f"{place}/options/legnd", f"{place}/targets/0/exprr"}
 
 
 def test_panels_lie_beside_each_other() -> None:

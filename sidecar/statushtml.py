@@ -160,15 +160,18 @@ def _address(address: AddressNow, endpoint: EndpointNow, upstream: UpstreamNow, 
 
 
 def _time_line(address: AddressNow, endpoint: EndpointNow, upstream: UpstreamNow, now: float) -> str:
-    """Draw the last hour: a second is a unit; health above, one tick per minute of checks below, failovers across."""
+    """Draw the last hour: a second is a unit; health above, one tick per minute of checks below, failovers across.
+
+    What is not healthy is taller, and a minute with a failed check too, for who does not tell red from green.
+    """
     begin = now - HOUR
     bounds = [*(each.begin for each in address.spans), now]
     shapes = [
         _box(
             each.begin - begin,
-            0,
+            5 if each.health == "healthy" else 0,
             end - each.begin,
-            16,
+            11 if each.health == "healthy" else 16,
             each.health,
             f"{_clock(each.begin)} {each.health}: {each.reason}",
         )
@@ -177,7 +180,7 @@ def _time_line(address: AddressNow, endpoint: EndpointNow, upstream: UpstreamNow
     for minute in endpoint.checks:
         kind = "failed" if minute.failed else "passed"
         words = f"{_clock(minute.begin)} checks: {minute.passed} passed, {minute.failed} failed"
-        shapes.append(_box(max(minute.begin - begin, 0) + 5, 19, 50, 6, kind, words))
+        shapes.append(_box(max(minute.begin - begin, 0) + 5, 18, 50, 7 if minute.failed else 3, kind, words))
     shapes += [
         _box(each.at - begin - 4, 0, 8, 25, "mark", f"{_clock(each.at)} {each.before} → {each.after}")
         for each in upstream.failovers

@@ -137,6 +137,14 @@ def test_the_last_hour_is_drawn_and_told() -> None:
     assert len(read.all_of("rect")) == text.count("<title>") - 1
 
 
+def test_trouble_is_seen_without_colours() -> None:
+    """On the time line it is taller than what is well, and so is a minute with a failed check."""
+    boxes = Reader(page(status(upstreams=(HUNG,)))).all_of("rect")
+    heights = {each["class"]: float(each["height"] or 0) for each in boxes}
+    assert heights["unhealthy"] > heights["healthy"]
+    assert heights["failed"] > 3
+
+
 def test_an_upstream_that_is_out_leads_nowhere() -> None:
     """Whichever endpoint gets the next trial."""
     assert "<h2>staging → nowhere" in page(status(upstreams=(upstream(HUNG.endpoints[0]),)))

@@ -17,7 +17,7 @@ from tests.end_to_end.processes import ROOT
 
 SCENE_MS = 60_000
 HALF = Look("half a screen", 1000, 595)
-DARK = replace(HALF, colours="dark")
+DARK = replace(HALF, height=625, colours="dark")
 PHONE = Look("phone", 390, 780)
 STORY = {
     "well": {"status-well": replace(HALF, height=950)},

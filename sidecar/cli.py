@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -104,12 +105,15 @@ def serve(
 ) -> None:
     """Run the sidecar until SIGTERM or SIGINT; SIGHUP loads routes.yaml now.
 
+    OpenTelemetry's variables turn traces on: OTEL_EXPORTER_OTLP_ENDPOINT, or OTEL_TRACES_EXPORTER=otlp.
+
     Exit status: 0 after a signal; 2 where routes.yaml or a setting is wrong, with every problem on standard error.
     """
     import asyncio
 
     import uvloop
 
+    from sidecar.otelsettings import traces_asked_by
     from sidecar.runtime import Runtime, Settings, prepare_process
 
     with _Complaints():
@@ -122,6 +126,7 @@ def serve(
             spool=spool,
             prints_what_is_left=on_exit == "print",
             last_good=last_good,
+            traces=traces_asked_by(os.environ),
         )
         prepare_process()
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from sidecar.batching import Headers, Rider, Room, common_headers, must_share
+from sidecar.batching import Headers, Rider, Room, must_share
 from sidecar.config import Coalesce
 from sidecar.delivery import Delivery
 from sidecar.event import Outgoing
@@ -129,7 +129,7 @@ class Coalescer:
             self._depart(key, room)  # before the answers are written: EventGate is at work meanwhile
             self._hand_out(batch, statuses)
 
-        self._send(_Load(upstream, events, common_headers(batch), hasty), arrived)
+        self._send(_Load(upstream, events, self._delivery.headers_of(batch), hasty), arrived)
 
     def _hand_out(self, batch: Sequence[_Caller], statuses: Sequence[EventStatus]) -> None:
         start = 0

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 
+from sidecar.batching import Headers, Rider, common_headers
 from sidecar.endpoints import FIRST_ROUND_SECONDS, Pool
 from sidecar.event import Outgoing
 from sidecar.journey import Done, Journey, Means
@@ -52,11 +53,27 @@ class Delivery:
         pool = self._pools[upstream]
         if give_up is None:
             give_up = self._means.clock() + max(0.0, pool.config.timeouts.deadline - self._reserve)
-        journey = Journey(pool, self._means, events, headers, hasty, give_up, done)
+        journey = self.journey(pool, events, headers, hasty, give_up, done)
         if pool.looked_at.is_set() or self._means.tasks is None:
             journey.begin()
         else:
             self._means.tasks.create_task(_begin_after_first_round(pool, journey))
+
+    def journey(
+        self,
+        pool: Pool,
+        events: Sequence[Outgoing],
+        headers: Sequence[tuple[str, str]],
+        hasty: bool,
+        give_up: float,
+        done: Done,
+    ) -> Journey:
+        """Return the way that the events are about to take."""
+        return Journey(pool, self._means, events, headers, hasty, give_up, done)
+
+    def headers_of(self, riders: Sequence[Rider]) -> Headers:
+        """Return the headers under which the events of `riders` leave together."""
+        return common_headers(riders)
 
     def close(self) -> None:
         """Close all connections."""

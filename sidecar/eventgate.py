@@ -64,6 +64,8 @@ class Attempt:
         """None once it has ended."""
         self.sent_at: float | None = None
         """Monotonic time at which it was written; None: EventGate cannot have seen anything."""
+        self.status: int | None = None
+        """The HTTP status of its answer."""
         self.connection: Connection | None = None
         self.connecting: asyncio.Task[None] | None = None
         self.timer: asyncio.TimerHandle | None = None
@@ -166,6 +168,8 @@ class EventGate:
             self._send(attempt, data, connection)
 
     def _answered(self, attempt: Attempt, reply: Reply | Exception) -> None:
+        if isinstance(reply, Reply):
+            attempt.status = reply.status
         self._end(attempt, _result_of(reply, attempt.events))
 
     def _time_out(self, attempt: Attempt, limit: float) -> None:

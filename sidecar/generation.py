@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import random
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -41,6 +41,7 @@ class Generation:
         telemetry: Telemetry,
         before: Generation | None = None,
         spooling: Spooling | None = None,
+        new_delivery: Callable[..., Delivery] = Delivery,
     ) -> None:
         """Contact nothing yet; `before` is what is in force now, `spooling` outlives every generation.
 
@@ -56,7 +57,7 @@ class Generation:
         )
         self.router = Router(config, labels)
         reserve = spooling.reserve if spooling else 0.0
-        self._delivery = Delivery(self.pools, telemetry, random.random, reserve=reserve)
+        self._delivery = new_delivery(self.pools, telemetry, random.random, reserve=reserve)
         limits = {name: upstream.coalesce for name, upstream in config.upstreams.items()}
         self._coalescer = Coalescer(self._delivery, limits, telemetry)
         self._spooling = spooling

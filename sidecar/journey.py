@@ -233,9 +233,13 @@ class Journey:
         late_after = pool.judge.suspect_after(address.standing, min(pool.config.timeouts.attempt, seconds))
         each.late_at = now + late_after
         self._tries.append(each)
-        ended = functools.partial(self._step, self._attempt_ended, each)
-        each.attempt = address.eventgate.post(self._events, self._headers, self._hasty, seconds, means.tasks, ended)
+        each.attempt = self._post(each, seconds, means.tasks)
         return True
+
+    def _post(self, each: Try, seconds: float, tasks: asyncio.TaskGroup) -> Attempt:
+        """Send the events to the address of `each`."""
+        ended = functools.partial(self._step, self._attempt_ended, each)
+        return each.address.eventgate.post(self._events, self._headers, self._hasty, seconds, tasks, ended)
 
     def _choose(self) -> Choice | None:
         """Return the best address that the events were not tried at."""

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from starlette.routing import Route
 
-from sidecar.app import EventsEndpoint, make_admin_app, make_intake_app
+from sidecar.app import make_admin_app, make_intake_app
 from sidecar.configtelemetry import ConfigLoaded
 from sidecar.endpoints import Pool
 from sidecar.errors import SettingError
@@ -28,16 +28,19 @@ from sidecar.healthcheck import check
 from sidecar.history import History
 from sidecar.inquiry import inquiry_routes
 from sidecar.monitor import Monitor
+from sidecar.parts import PLAIN, Parts
 from sidecar.reload import Loaded, Pace, Reloader, begin
 from sidecar.resolver import Resolver
 from sidecar.samples import streams_named_by
 from sidecar.server import bind, make_server
 from sidecar.statuspage import Sources, status_routes
-from sidecar.telemetry import Listening, Stopped, Stopping, Telemetry, let_libraries_log, make_log
+from sidecar.telemetry import Listening, Stopped, Stopping, let_libraries_log, make_log
 from sidecar.vitals import Vitals
 
 if TYPE_CHECKING:
+    from sidecar.spanexport import SpanExport
     from sidecar.spooling import Spooling
+    from sidecar.telemetry import Telemetry
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,8 @@ class Settings:
     """Whether what is left in the spool is written to standard output at the end."""
     last_good: Path | None = None
     """Where the last good configuration is kept."""
+    traces: str = ""
+    """What asks for traces; empty: nothing does, and none are made."""
     pace: Pace = field(default_factory=Pace)
     """How often the configuration is looked at."""
 
@@ -75,19 +80,23 @@ class Runtime:
         """
         self._settings = settings
         beginning = begin(settings.routes, settings.last_good, settings.labels)
-        self.telemetry = Telemetry((), make_log())
+        self._export = _start_export(settings) if settings.traces else None
+        self._parts = parts = _traced(self._export) if self._export else PLAIN
+        self.telemetry = parts.telemetry((), make_log())
+        if self._export:
+            self._export.count_in(self.telemetry.registry)
         self._history = History()
         self.telemetry.observer = self._history.observe
         self._spooling = _spooling(settings.spool, self.telemetry) if settings.spool is not None else None
         config = beginning.loaded.config
-        self._generation = Generation(config, settings.labels, self.telemetry, spooling=self._spooling)
+        self._generation = Generation(config, settings.labels, self.telemetry, None, self._spooling, parts.delivery)
         self._monitor = Monitor(
             self._generation.pools.values(), Resolver().look_up, check, self.telemetry, random.random
         )
         self._reloader = Reloader(
             settings.routes, settings.last_good, settings.labels, beginning, self._apply, self.telemetry, settings.pace
         )
-        self._events = EventsEndpoint(self._generation.intake, self.telemetry)
+        self._events = parts.events(self._generation.intake, self.telemetry)
         self._vitals = Vitals(self.telemetry.registry, self._pools, self._events)
         self._ready = False
         servers = [
@@ -145,6 +154,8 @@ class Runtime:
         finally:
             self._monitor.close()
             self.telemetry.emit(Stopped(self._events.in_flight))
+            if self._export:
+                await self._export.end()
 
     async def _apply(self, loaded: Loaded) -> None:
         """Put a configuration in force, from one request to the next; the one before ends in its own time.
@@ -156,7 +167,9 @@ class Runtime:
         if self._tasks is None:
             raise RuntimeError("a configuration is applied while the sidecar runs")
         before = self._generation
-        after = Generation(loaded.config, self._settings.labels, self.telemetry, before, self._spooling)
+        after = Generation(
+            loaded.config, self._settings.labels, self.telemetry, before, self._spooling, self._parts.delivery
+        )
         after.start(self._tasks)
         new = after.pools_not_in(before)
         for pool in new:
@@ -224,6 +237,26 @@ def _spooling(directory: Path, telemetry: Telemetry) -> Spooling:
     from sidecar.spooling import Spooling  # noqa: PLC0415  SQLite is loaded only where there is a spool
 
     return Spooling(directory, telemetry)
+
+
+def _start_export(settings: Settings) -> SpanExport:
+    """Return where spans go; what that takes is imported here, and nowhere where none are asked for."""
+    try:
+        from sidecar.spanexport import SpanExport  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        if not (error.name or "").startswith("opentelemetry"):
+            raise
+        raise SettingError(
+            f"{settings.traces} asks for traces, and the packages for them are not installed: "
+            "pip install 'eventgate-sidecar[otel]', or set OTEL_TRACES_EXPORTER=none"
+        ) from None
+    return SpanExport(settings.labels)
+
+
+def _traced(export: SpanExport) -> Parts:
+    from sidecar.tracing import Tracing  # noqa: PLC0415  as above
+
+    return Tracing(export.tracer).parts
 
 
 def _bind_all(*addresses: str) -> list[socket.socket]:

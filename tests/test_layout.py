@@ -24,10 +24,11 @@ JUNK_ROOMS = {"base", "common", "core", "helpers", "misc", "shared", "util", "ut
 # Everything else at the top of the package is the pure core.
 ACTING = {
     "__init__", "__main__", "app", "ask", "cli", "coalescer", "configtelemetry", "connection", "counts",
-    "delivery", "endpoints", "eventgate", "generation", "groupcommit", "healthcheck", "history", "inquiry",
-    "intake", "journey", "keeping", "listener", "monitor", "probe", "reload", "replay", "resolver",
-    "routesfile", "runtime", "salvage", "server", "spool", "spoolcli", "spooldir", "spoolfile", "spooling",
-    "spoolrows", "spoolschema", "spooltelemetry", "statuspage", "telemetry", "topcli", "vitals", "writeahead",
+    "delivery", "endpoints", "eventgate", "generation", "groupcommit", "healthcheck", "history",
+    "inquiry", "intake", "journey", "keeping", "listener", "monitor", "parts", "probe", "reload",
+    "replay", "resolver", "routesfile", "runtime", "salvage", "server", "spanexport", "spool", "spoolcli",
+    "spooldir", "spoolfile", "spooling", "spoolrows", "spoolschema", "spooltelemetry", "statuspage",
+    "telemetry", "topcli", "tracing", "vitals", "writeahead",
 }  # fmt: skip
 LONGEST_FUNCTION = 60
 LONGEST_MODULE = 400

@@ -31,7 +31,7 @@ class Process:
 
         `inside` is a command that becomes the one which follows it, such as `unshare`.
         """
-        own = {name: value for name, value in os.environ.items() if not name.startswith("SIDECAR_")}
+        own = {name: value for name, value in os.environ.items() if not name.startswith(("SIDECAR_", "OTEL_"))}
         self.lines: list[Json] = []
         self._came = threading.Condition()
         self._child = subprocess.Popen(

@@ -1,0 +1,159 @@
+"""Sends spans to a collector, by OpenTelemetry's SDK: in a thread of its own, from a queue that has a bound.
+
+A collector that is slow or gone costs spans and nothing else: what does not fit into the queue is dropped and
+counted, and the end of the process waits `FLUSH_SECONDS` for it, no longer. Everything that OpenTelemetry has a
+variable for is read by the SDK: the sampler, the queue, the exporter's timeout, headers and certificates.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.environment_variables import OTEL_BSP_MAX_QUEUE_SIZE
+from opentelemetry.sdk.resources import OTELResourceDetector, Resource
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+from opentelemetry.trace import Tracer
+from prometheus_client import CollectorRegistry, Metric
+from prometheus_client.metrics_core import CounterMetricFamily
+from prometheus_client.registry import Collector
+
+from sidecar import __version__
+from sidecar.errors import SettingError
+
+FLUSH_SECONDS = 2.0
+"""How long the end of the process waits for a collector."""
+QUEUE = 2048
+"""Spans that may wait, where OTEL_BSP_MAX_QUEUE_SIZE says nothing else: a few MB."""
+
+
+class SpanExport:
+    """Where spans go when they end."""
+
+    def __init__(self, labels: Mapping[str, str], exporter: SpanExporter | None = None) -> None:
+        """`labels` become attributes of what all spans are from; `exporter` is OTLP over HTTP as a rule.
+
+        Raises:
+            SettingError: a variable of OpenTelemetry's cannot be used.
+
+        """
+        self.counts = SpanCounts()
+        try:
+            queue = int(os.environ.get(OTEL_BSP_MAX_QUEUE_SIZE) or QUEUE)
+            counted = _Counted(exporter or OTLPSpanExporter(), self.counts)
+            processor = _Bounded(BatchSpanProcessor(counted, max_queue_size=queue), self.counts, queue)
+            self._provider = TracerProvider(resource=_resource(labels), shutdown_on_exit=False)
+        except ValueError as error:
+            raise SettingError(f"a variable of OpenTelemetry cannot be used: {error}") from None
+        self._provider.add_span_processor(processor)
+
+    @property
+    def tracer(self) -> Tracer:
+        """What makes spans that go there."""
+        return self._provider.get_tracer("eventgate-sidecar", __version__)
+
+    def count_in(self, registry: CollectorRegistry) -> None:
+        """Show there how many spans went where."""
+        registry.register(self.counts)
+
+    async def end(self) -> None:
+        """Send what waits, for `FLUSH_SECONDS` at most; what ends later is dropped."""
+        loop, ended = asyncio.get_running_loop(), asyncio.Event()
+
+        def flush() -> None:
+            self._provider.shutdown()
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+                loop.call_soon_threadsafe(ended.set)
+
+        threading.Thread(target=flush, name="spans", daemon=True).start()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(FLUSH_SECONDS):
+                await ended.wait()
+
+
+class SpanCounts(Collector):
+    """How many spans went where; each number is changed by one thread only."""
+
+    def __init__(self) -> None:
+        """No span has ended yet."""
+        self.queued = 0
+        self.dropped = 0
+        """By the thread that ends spans, as `queued`."""
+        self.exported = 0
+        self.failed = 0
+        """By the thread that exports, as `exported`."""
+
+    @property
+    def waiting(self) -> int:
+        """How many are in the queue, or on their way to the collector."""
+        return self.queued - self.exported - self.failed
+
+    def collect(self) -> Iterable[Metric]:
+        """Return the metric."""
+        family = CounterMetricFamily(
+            "eventgate_sidecar_spans",
+            "Spans of traces, by result: exported, failed (the collector did not take them) or dropped (too many "
+            "waited); only where traces are asked for.",
+            labels=("result",),
+        )
+        for result in ("exported", "failed", "dropped"):
+            family.add_metric((result,), getattr(self, result))
+        yield family
+
+
+class _Bounded(SpanProcessor):
+    """Lets spans into a queue as long as there is room; the SDK would drop the oldest, and not count them."""
+
+    def __init__(self, queue: SpanProcessor, counts: SpanCounts, room: int) -> None:
+        self._queue = queue
+        self._counts = counts
+        self._room = room
+
+    def on_end(self, span: ReadableSpan) -> None:
+        if self._counts.waiting >= self._room:
+            self._counts.dropped += 1
+        else:
+            self._counts.queued += 1
+            self._queue.on_end(span)
+
+    def shutdown(self) -> None:
+        self._queue.shutdown()
+
+    def force_flush(self, timeout_millis: int = 30000) -> bool:
+        return self._queue.force_flush(timeout_millis)
+
+
+class _Counted(SpanExporter):
+    """Exports, and counts how that went."""
+
+    def __init__(self, exporter: SpanExporter, counts: SpanCounts) -> None:
+        self._exporter = exporter
+        self._counts = counts
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        taken = False
+        try:
+            result = self._exporter.export(spans)
+            taken = result is SpanExportResult.SUCCESS
+        finally:
+            if taken:
+                self._counts.exported += len(spans)
+            else:
+                self._counts.failed += len(spans)
+        return result
+
+    def shutdown(self) -> None:
+        self._exporter.shutdown()
+
+
+def _resource(labels: Mapping[str, str]) -> Resource:
+    """Return what all spans are from; OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES win over what we say."""
+    ours = {"service.name": "eventgate-sidecar", "service.version": __version__}
+    ours |= {f"eventgate_sidecar.label.{name}": value for name, value in labels.items()}
+    theirs = OTELResourceDetector().detect().attributes
+    return Resource.create({name: value for name, value in ours.items() if name not in theirs})

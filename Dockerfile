@@ -10,9 +10,11 @@ ARG BASE=docker.io/library/python:3.11-slim-bookworm@sha256:a36c24f9cbdf4fd0f52d
 FROM ${BASE} AS build
 ARG PIP_NO_INDEX
 ARG PIP_FIND_LINKS
+# requirements-otel.txt for an image that can make traces
+ARG REQUIREMENTS=requirements.txt
 WORKDIR /src
 COPY . .
-RUN scripts/install /opt/eventgate-sidecar
+RUN scripts/install /opt/eventgate-sidecar "$REQUIREMENTS"
 
 FROM ${BASE}
 # Images of Python leave out the bytecode of its own library, and the root is read-only later. Compiling it at every

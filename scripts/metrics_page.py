@@ -20,11 +20,13 @@ from sidecar.app import EventsEndpoint  # noqa: E402
 from sidecar.generation import Generation  # noqa: E402
 from sidecar.health import Health  # noqa: E402
 from sidecar.loader import read  # noqa: E402
+from sidecar.logform import make_log  # noqa: E402
 from sidecar.replaypolicy import Fate  # noqa: E402
 from sidecar.results import Outcome  # noqa: E402
 from sidecar.retry import FailureClass  # noqa: E402
+from sidecar.spanexport import SpanCounts  # noqa: E402
 from sidecar.spool import Cause, Kept  # noqa: E402
-from sidecar.telemetry import OTHER_STREAM, Happening, Telemetry, make_log  # noqa: E402
+from sidecar.telemetry import OTHER_STREAM, Happening, Telemetry  # noqa: E402
 from sidecar.vitals import Vitals  # noqa: E402
 
 PAGE = ROOT / "docs" / "metrics.md"
@@ -56,6 +58,7 @@ LABELS = {
     "eventgate_sidecar_posts_total result": in_code(["answered", *FailureClass]),
     "eventgate_sidecar_health_checks_total result": in_code(["passed", "failed"]),
     "eventgate_sidecar_config_loads_total result": in_code(["applied", "refused"]),
+    "eventgate_sidecar_spans_total result": in_code(["exported", "failed", "dropped"]),
     "eventgate_sidecar_spool_replayed_events_total result": in_code(fate.value for fate in Fate),
 }
 """What a label can be; one whose values depend on the metric has the metric before it."""
@@ -66,6 +69,7 @@ def full_registry() -> CollectorRegistry:
     telemetry = Telemetry((), make_log(io.StringIO()))
     generation = Generation(read(ROUTES), {}, telemetry)
     Vitals(telemetry.registry, generation.pools.values, EventsEndpoint(generation.intake, telemetry))
+    telemetry.registry.register(SpanCounts())
     for kind in typing.get_args(Happening):
         hints = typing.get_type_hints(kind)
         telemetry.emit(kind(**{field.name: MADE_UP[hints[field.name]] for field in msgspec.structs.fields(kind)}))

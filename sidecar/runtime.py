@@ -27,6 +27,7 @@ from sidecar.generation import Generation
 from sidecar.healthcheck import check
 from sidecar.history import History
 from sidecar.inquiry import inquiry_routes
+from sidecar.logform import let_libraries_log, make_log
 from sidecar.monitor import Monitor
 from sidecar.parts import PLAIN, Parts
 from sidecar.reload import Loaded, Pace, Reloader, begin
@@ -34,7 +35,7 @@ from sidecar.resolver import Resolver
 from sidecar.samples import streams_named_by
 from sidecar.server import bind, make_server
 from sidecar.statuspage import Sources, status_routes
-from sidecar.telemetry import Listening, Stopped, Stopping, let_libraries_log, make_log
+from sidecar.telemetry import Listening, Stopped, Stopping
 from sidecar.vitals import Vitals
 
 if TYPE_CHECKING:

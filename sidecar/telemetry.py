@@ -7,18 +7,16 @@ logged: only streams, names and reasons.
 from __future__ import annotations
 
 import logging
-import sys
 import time
 from collections.abc import Callable, Iterable
-from typing import TextIO
 
-import ecs_logging
 import msgspec
 from prometheus_client import CollectorRegistry, Counter, Gauge, disable_created_metrics, generate_latest
 
 from sidecar import __version__
 from sidecar.configtelemetry import ConfigHappening, ConfigLoaded, ConfigMetrics, ConfigNotKept, ConfigRefused
 from sidecar.counts import Counts
+from sidecar.logform import short, spaced
 from sidecar.spooltelemetry import SpoolHappening, SpoolMetrics
 
 disable_created_metrics()  # type: ignore[no-untyped-call]  # a series more for every counter, which nobody reads
@@ -293,38 +291,10 @@ class Telemetry:
     def _log_line(self, level: int, happening: Happening, untold: int = 0) -> None:
         name = type(happening).__name__
         fields = msgspec.structs.asdict(happening)
-        told = " ".join(f"{key}={_short(value)}" for key, value in fields.items() if value != "")
+        told = " ".join(f"{key}={short(value)}" for key, value in fields.items() if value != "")
         words = happening.words if isinstance(happening, ConfigRefused) else told  # as `check` prints them
-        self.observer(level, happening, f"{_spaced(name)}: {words}", untold + 1)
+        self.observer(level, happening, f"{spaced(name)}: {words}", untold + 1)
         more = f" (and {untold} more like it)" if untold else ""
         self._log.log(
-            level, "%s: %s%s", _spaced(name), words, more, extra={"event.action": name, "eventgate_sidecar": fields}
+            level, "%s: %s%s", spaced(name), words, more, extra={"event.action": name, "eventgate_sidecar": fields}
         )
-
-
-def make_log(stream: TextIO | None = None) -> logging.Logger:
-    """Return the log: ECS JSON, or readable lines where `stream` (default: standard output) is a terminal."""
-    stream = stream or sys.stdout
-    handler = logging.StreamHandler(stream)
-    for_people = logging.Formatter("%(asctime)s %(levelname)-7s %(message)s", "%H:%M:%S")
-    ecs = ecs_logging.StdlibFormatter(exclude_fields=["process", "log.origin", "log.original"])
-    handler.setFormatter(for_people if stream.isatty() else ecs)
-    log = logging.Logger("eventgate-sidecar", logging.INFO)  # noqa: LOG001  two sidecars in one process share none
-    log.addHandler(handler)
-    return log
-
-
-def let_libraries_log() -> None:
-    """Write what libraries have to say, asyncio above all, in the same form as ours; for a process of our own."""
-    logging.captureWarnings(capture=True)
-    logging.getLogger().handlers = make_log().handlers
-
-
-def _short(value: object) -> str:
-    text = f"{value:.3f}" if isinstance(value, float) else str(value)
-    text = "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
-    return text if len(text) <= 300 else text[:297] + "..."
-
-
-def _spaced(name: str) -> str:
-    return "".join(f" {letter.lower()}" if letter.isupper() else letter for letter in name).strip()

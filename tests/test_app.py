@@ -15,8 +15,9 @@ from sidecar.app import Capacity, EventsEndpoint, make_admin_app, make_intake_ap
 from sidecar.errors import EmptyBody, MalformedBody
 from sidecar.intake import MAX_BODY_BYTES, Intake, Post, Reply
 from sidecar.listener import Limits
+from sidecar.logform import make_log
 from sidecar.results import Answer
-from sidecar.telemetry import Telemetry, make_log
+from sidecar.telemetry import Telemetry
 from tests.fakes import Answer as Seen
 from tests.fakes import Client, connected, eventually, post
 from tests.running import serving

@@ -6,7 +6,8 @@ import io
 import json
 
 from sidecar.configtelemetry import MAX_TEXT, ConfigLoaded, ConfigNotKept, ConfigRefused
-from sidecar.telemetry import Telemetry, make_log
+from sidecar.logform import make_log
+from sidecar.telemetry import Telemetry
 
 LOADED = ConfigLoaded("routes.yaml", 4, 2, "env=staging", "0123456789ab")
 PROBLEMS = "routes.yaml:7:5: routes[0].to is 'prodcution'\n        to: prodcution\n        ^"

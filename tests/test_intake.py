@@ -21,9 +21,10 @@ from sidecar.errors import BodyTooLarge, EmptyBody, MalformedBody
 from sidecar.event import Outgoing
 from sidecar.intake import Intake, Post
 from sidecar.loader import read
+from sidecar.logform import make_log
 from sidecar.results import Answer, EventStatus, Outcome, failed
 from sidecar.routing import Router
-from sidecar.telemetry import Telemetry, make_log
+from sidecar.telemetry import Telemetry
 
 ROUTES = """
 version: 1

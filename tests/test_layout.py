@@ -25,10 +25,10 @@ JUNK_ROOMS = {"base", "common", "core", "helpers", "misc", "shared", "util", "ut
 ACTING = {
     "__init__", "__main__", "app", "ask", "cli", "coalescer", "configtelemetry", "connection", "counts",
     "delivery", "endpoints", "eventgate", "generation", "groupcommit", "healthcheck", "history",
-    "inquiry", "intake", "journey", "keeping", "listener", "monitor", "parts", "probe", "reload",
-    "replay", "resolver", "routesfile", "runtime", "salvage", "server", "spanexport", "spool", "spoolcli",
-    "spooldir", "spoolfile", "spooling", "spoolrows", "spoolschema", "spooltelemetry", "statuspage",
-    "telemetry", "topcli", "tracing", "vitals", "writeahead",
+    "inquiry", "intake", "journey", "keeping", "listener", "logform", "monitor", "parts", "probe",
+    "reload", "replay", "resolver", "routesfile", "runtime", "salvage", "server", "spanexport", "spool",
+    "spoolcli", "spooldir", "spoolfile", "spooling", "spoolrows", "spoolschema", "spooltelemetry",
+    "statuspage", "telemetry", "topcli", "tracing", "vitals", "writeahead",
 }  # fmt: skip
 LONGEST_FUNCTION = 60
 LONGEST_MODULE = 400

@@ -168,6 +168,7 @@ def test_the_dashboard_shows_every_metric() -> None:
         "eventgate_sidecar_config_loads_total",
         "eventgate_sidecar_process_max_fds",
         "eventgate_sidecar_process_virtual_memory_bytes",
+        "eventgate_sidecar_spans_total",  # only there where traces are asked for
     }
 
 

@@ -11,8 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from sidecar.app import EventsEndpoint
+from sidecar.delivery import Delivery
 from sidecar.errors import ConfigError, SettingError
 from sidecar.runtime import Runtime, Settings
+from sidecar.telemetry import Telemetry
 from tests.fakes import PATIENCE, FakeEventGate, after, connected, eventually, post, refusing
 from tests.running import Running, sidecar, to_one
 
@@ -36,6 +39,17 @@ def actions(running: Running) -> list[str]:
     """Return what it logged about its own life."""
     names = [line["event"]["action"] for line in running.log]
     return [name for name in names if name in {"ConfigLoaded", "Listening", "Stopping", "Stopped"}]
+
+
+# --- what it is made of ---
+
+
+async def test_without_traces_no_part_looks_for_them(tmp_path: Path) -> None:
+    """A sidecar that is not asked for traces is made of the plain parts, which have no line about them."""
+    async with FakeEventGate() as gate, sidecar(to_one(gate.address), tmp_path) as running:
+        runtime = running.runtime
+        parts = (runtime.telemetry, runtime._events, runtime._generation._delivery)
+        assert [type(part) for part in parts] == [Telemetry, EventsEndpoint, Delivery]
 
 
 # --- what it starts from ---

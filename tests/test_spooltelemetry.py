@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from sidecar.logform import make_log
 from sidecar.spooltelemetry import (
     DeadLettered,
     DeadLettersDropped,
@@ -23,7 +24,7 @@ from sidecar.spooltelemetry import (
     SpoolRefused,
     SpoolSetAside,
 )
-from sidecar.telemetry import Telemetry, make_log
+from sidecar.telemetry import Telemetry
 
 USABLE = 'usable{directory="/spool"}'
 

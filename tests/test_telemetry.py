@@ -11,11 +11,11 @@ import pytest
 
 from sidecar import __version__, telemetry
 from sidecar.configtelemetry import ConfigLoaded
+from sidecar.logform import make_log
 from sidecar.telemetry import (
     Checked,
     EventsEnded,
     Happening,
-    Listening,
     PostAnswered,
     PostFailed,
     RequestAnswered,
@@ -23,16 +23,7 @@ from sidecar.telemetry import (
     Stopped,
     Telemetry,
     Unexpected,
-    make_log,
 )
-
-
-class Terminal(io.StringIO):
-    """A stream that says it is a terminal."""
-
-    def isatty(self) -> bool:
-        """Say so."""
-        return True
 
 
 class Desk:
@@ -96,21 +87,6 @@ def test_a_line_of_the_log_is_ecs() -> None:
         },
         "log": {"logger": "eventgate-sidecar"},
     }
-
-
-def test_a_terminal_gets_readable_lines() -> None:
-    """Someone who starts it by hand reads words, not JSON."""
-    terminal = Terminal()
-    Telemetry([], make_log(terminal)).emit(Listening("127.0.0.1:8888", "0.0.0.0:9102"))
-    assert terminal.getvalue()[8:] == " INFO    listening: intake=127.0.0.1:8888 admin=0.0.0.0:9102\n"
-
-
-def test_nobody_can_write_a_line_of_their_own() -> None:
-    """A line break or a control character in a name stays on its line, on a terminal too."""
-    terminal = Terminal()
-    Telemetry([], make_log(terminal)).emit(EventsEnded("a\nb\x1b[2J\x85", "refused", 1, "no\r\nroute"))
-    assert len(terminal.getvalue().splitlines()) == 1
-    assert "\x1b" not in terminal.getvalue()
 
 
 def test_a_long_reason_is_cut() -> None:

@@ -1,0 +1,126 @@
+"""Machines read the log as JSON, people as lines; neither can be fooled by what is in them."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import re
+from collections.abc import Mapping
+
+import pytest
+
+from sidecar.configtelemetry import ConfigRefused
+from sidecar.logform import make_log, wants_colour
+from sidecar.telemetry import EventsEnded, Happening, HealthChanged, Listening, PostFailed, Telemetry, Unexpected
+
+NO_COLOUR = {"NO_COLOR": "1"}
+CHANGED = HealthChanged("staging", "eqiad", "10.2.1.1", "healthy", "unhealthy", "connects, then silent for 1 s: hangs")
+
+
+class Terminal(io.StringIO):
+    """A stream that says it is a terminal."""
+
+    def isatty(self) -> bool:
+        """Say so."""
+        return True
+
+
+def shown(*happenings: Happening, variables: Mapping[str, str] = NO_COLOUR) -> str:
+    """Return what a terminal shows of them, without the time of day."""
+    terminal = Terminal()
+    telemetry = Telemetry([], make_log(terminal, variables))
+    for each in happenings:
+        telemetry.emit(each)
+    return re.sub(r"^(\x1b\[2m)?\d\d:\d\d:\d\d", r"\1TIME", terminal.getvalue(), flags=re.MULTILINE)
+
+
+def test_a_terminal_gets_readable_lines() -> None:
+    """Someone who starts it by hand reads words, not JSON."""
+    line = "TIME INFO    listening  intake=127.0.0.1:8888 admin=0.0.0.0:9102\n"
+    assert shown(Listening("127.0.0.1:8888", "0.0.0.0:9102")) == line
+
+
+def test_what_happened_and_why_comes_first() -> None:
+    """The reason stands behind what happened, and the fields for whoever looks closer behind both."""
+    fields = "upstream=staging endpoint=eqiad address=10.2.1.1 before=healthy after=unhealthy"
+    assert shown(CHANGED) == f"TIME WARNING health changed: connects, then silent for 1 s: hangs  {fields}\n"
+
+
+def test_a_terminal_gets_colours() -> None:
+    """Green, yellow and red for how bad it is; the time and the fields are dim."""
+    lines = shown(
+        Listening("a:1", "b:2"),
+        PostFailed("staging", "eqiad", "ambiguous", "reset", 0.5),
+        Unexpected("intake", "ValueError: x"),
+        variables={"TERM": "xterm"},
+    ).splitlines()
+    assert lines == [
+        "\x1b[2mTIME\x1b[0m \x1b[32mINFO   \x1b[0m listening  \x1b[2mintake=a:1 admin=b:2\x1b[0m",
+        "\x1b[2mTIME\x1b[0m \x1b[33mWARNING\x1b[0m post failed: reset  "
+        "\x1b[2mupstream=staging endpoint=eqiad failure=ambiguous seconds=0.500\x1b[0m",
+        "\x1b[2mTIME\x1b[0m \x1b[31mERROR  \x1b[0m unexpected: ValueError: x  \x1b[2mwhere=intake\x1b[0m",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("variables", "coloured"),
+    [({}, True), ({"NO_COLOR": ""}, True), ({"NO_COLOR": "1"}, False), ({"TERM": "dumb"}, False)],
+    ids=str,
+)
+def test_nobody_gets_colours_against_their_will(variables: dict[str, str], coloured: bool) -> None:
+    """NO_COLOR counts where it is not empty, as no-color.org has it."""
+    assert wants_colour(variables) is coloured
+    assert ("\x1b" in shown(CHANGED, variables=variables)) is coloured
+
+
+def test_what_is_no_terminal_gets_json_and_no_colour() -> None:
+    """A pod's log is one JSON object a line, whatever the environment says of colours."""
+    written = io.StringIO()
+    Telemetry([], make_log(written, {"TERM": "xterm"})).emit(CHANGED)
+    assert json.loads(written.getvalue())["eventgate_sidecar"]["reason"] == CHANGED.reason
+    assert "\x1b" not in written.getvalue()
+
+
+def test_nobody_can_write_a_line_of_their_own() -> None:
+    """A line break or a control character in a name stays on its line, on a terminal too."""
+    line = shown(EventsEnded("a\nb\x1b[2J\x85", "refused", 1, "no\r\nroute"))
+    assert line == "TIME WARNING events ended: no\\r\\nroute  stream=a\\nb\\x1b[2J\\x85 outcome=refused count=1\n"
+
+
+def test_a_long_reason_is_cut() -> None:
+    """However much an endpoint says, a line stays readable."""
+    assert len(shown(PostFailed("u", "e", "refused", "x" * 10_000, 0.1))) < 500
+
+
+def test_a_line_says_for_how_many_it_stands() -> None:
+    """Failures that were not logged one by one are in the next line of their kind."""
+    terminal, record = Terminal(), PostFailed("u", "e", "ambiguous", "reset", 0.5)
+    log = make_log(terminal, NO_COLOUR)
+    log.log(
+        logging.WARNING, "%s: %s%s", "post failed", "reason=reset", " (and 6 more like it)",
+        extra={"event.action": "PostFailed", "eventgate_sidecar": {"reason": record.reason}},
+    )  # fmt: skip
+    assert terminal.getvalue()[8:] == " WARNING post failed: reset (and 6 more like it)\n"
+
+
+def test_problems_of_a_configuration_stay_as_check_shows_them() -> None:
+    """Each on lines of its own with its place, below the line that says which file it is about."""
+    text = "routes.yaml:7:5: routes[0].to is 'x'\n    to: x\n        ^\x1b[31m"
+    assert shown(ConfigRefused("routes.yaml", 1, text)) == (
+        "TIME ERROR   config refused  file=routes.yaml problems=1\n"
+        "routes.yaml:7:5: routes[0].to is 'x'\n    to: x\n        ^\\x1b[31m\n"
+    )
+
+
+def test_libraries_are_shown_too() -> None:
+    """What asyncio or the exporter of traces has to say is a line as ours, with its traceback below."""
+    terminal = Terminal()
+    log = make_log(terminal, NO_COLOUR)
+    try:
+        int("\x1b[2J")
+    except ValueError:
+        log.exception("it %s", "broke")
+    lines = terminal.getvalue().splitlines()
+    assert (lines[0][8:], lines[1]) == (" ERROR   it broke", "Traceback (most recent call last):")
+    assert "\x1b" not in terminal.getvalue()

@@ -15,8 +15,10 @@ event of the span that it happened to.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import functools
+import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -30,6 +32,7 @@ from sidecar.app import EventsEndpoint
 from sidecar.batching import Headers, Rider, common_headers
 from sidecar.delivery import Delivery
 from sidecar.endpoints import Pool
+from sidecar.errors import RequestError
 from sidecar.event import Outgoing
 from sidecar.eventgate import Attempt, Result
 from sidecar.journey import Done, Journey, Try, Undelivered
@@ -66,7 +69,7 @@ class Tracing:
         self.requests: dict[int, Span] = {}
         """The requests that are not answered, by the id of their span."""
         self._current: Span | None = None
-        self._ended: list[EventsEnded | RequestRefused] = []
+        self._answered: _Answered | None = None
 
     @property
     def parts(self) -> Parts:
@@ -89,16 +92,33 @@ class Tracing:
     def note(self, happening: Happening) -> None:
         """Make an event of what happened, for the span that it concerns."""
         match happening:
-            case EventsEnded() | RequestRefused():
-                self._ended.append(happening)
-            case PostFailed() | Resent() | HealthChanged() | FailedOver() | Unexpected():
+            case EventsEnded():
+                if self._answered is not None:
+                    self._answered.ended.append(happening)
+            case RequestRefused() | PostFailed() | Resent() | HealthChanged() | FailedOver() | Unexpected():
                 if self._current is not None:
                     _add_event(self._current, happening)
 
-    def ended(self) -> list[EventsEnded | RequestRefused]:
-        """Return what became of the events of the request that is being answered; it is told just before that."""
-        ended, self._ended = self._ended, []
-        return ended
+    def answered(self, span: Span | None) -> None:
+        """Take note that a request is answered; what became of its events is told next, before the loop turns."""
+        self._answered = _Answered(span, time.time_ns()) if span is not None else None
+        if self._answered is not None:
+            asyncio.get_running_loop().call_soon(self._answered.end)
+
+
+class _Answered:
+    """The span of a request that has its answer."""
+
+    def __init__(self, span: Span, at: int) -> None:
+        self._span = span
+        self._at = at
+        self.ended: list[EventsEnded] = []
+
+    def end(self) -> None:
+        self._span.set_attribute(f"{_OURS}.events", sum([each.count for each in self.ended]))
+        for each in self.ended:
+            _add_event(self._span, each)
+        self._span.end(self._at)
 
 
 class _TracedTelemetry(Telemetry):
@@ -139,13 +159,17 @@ class _TracedEvents(EventsEndpoint):
             span.set_attribute("error.type", "client_gone")
             span.end()
 
+    def _refuse(self, request: EventsRequest, error: RequestError) -> None:
+        span = self._spans.get(request)
+        with self._tracing.current(span) if span is not None else contextlib.nullcontext():
+            super()._refuse(request, error)
+
     def _answer(self, request: EventsRequest, answer: Answer) -> None:
-        ended = self._tracing.ended()
         super()._answer(request, answer)
         span = self._forget(request)
         if span is not None:
-            _say_answer(span, answer, ended)
-            span.end()
+            _say_answer(span, answer)
+        self._tracing.answered(span)
 
     def _forget(self, request: EventsRequest) -> Span | None:
         span = self._spans.pop(request, None)
@@ -315,7 +339,7 @@ def _of_attempt(upstream: str, each: Try) -> dict[str, str | int]:
     }
 
 
-def _say_answer(span: Span, answer: Answer, ended: Sequence[EventsEnded | RequestRefused]) -> None:
+def _say_answer(span: Span, answer: Answer) -> None:
     """Say how a request was answered: in the words of the header `x-eventgate-sidecar`."""
     outcome, *places = answer.outcome.split("; ")
     span.set_attribute(f"{_OURS}.outcome", outcome)
@@ -323,9 +347,6 @@ def _say_answer(span: Span, answer: Answer, ended: Sequence[EventsEnded | Reques
         name, _, value = place.partition("=")
         if name in ("upstream", "endpoint", "route"):
             span.set_attribute(f"{_OURS}.{name}", value)
-    span.set_attribute(f"{_OURS}.events", sum(each.count for each in ended if isinstance(each, EventsEnded)))
-    for each in ended:
-        _add_event(span, each)
     _say_status(span, answer.status, error_from=500)
 
 

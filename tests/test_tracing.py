@@ -91,6 +91,7 @@ async def traced(*gates: FakeEventGate, **settings: Any) -> AsyncIterator[Traced
         async with serving(make_intake_app(), taker=events) as address:
             yield Traced(address, kept, tracing)
             await eventually(lambda: not tracing.requests)
+            await asyncio.sleep(0)
         for each in pool.addresses:
             each.eventgate.close()
 

@@ -6,8 +6,10 @@ all else is Starlette's.
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from urllib.parse import parse_qs
@@ -19,14 +21,17 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import Scope
 
+from sidecar.body import MAX_BODY_BYTES, decoded
 from sidecar.errors import BodyTooLarge, MalformedBody, NotFound, Overloaded, RequestError, SlowBody
-from sidecar.intake import MAX_BODY_BYTES, Intake, Post
+from sidecar.intake import Intake, Post
 from sidecar.request import EventsRequest, headers_of
 from sidecar.results import BUG, Answer, of_error
 from sidecar.telemetry import RequestAnswered, RequestRefused, Telemetry, Unexpected
 
 MAX_DRAINED_BYTES = 8 * MAX_BODY_BYTES
 """How much of a body that is too large is read and dropped, so that its sender gets to read why."""
+SMALL_BYTES = 64 * 1024
+"""A body of which many fit into what is kept free; nearly all events are far smaller."""
 PASSED_ON = {name.encode(): name for name in ("x-request-id", "traceparent", "tracestate", "user-agent")}
 """Headers of the producer that EventGate sees: it fills `meta.request_id` from the first."""
 
@@ -36,7 +41,11 @@ class Capacity:
     """What is held of requests at once."""
 
     requests: int = 1024
-    bytes: int = 64 * 1024 * 1024
+    bytes: int = 24 * 1024 * 1024
+    """Of bodies, inflated, and of answers that nobody reads. While they are delivered they take up to four times as
+    much memory, and a pod has 200 MiB."""
+    kept_free: int = 4 * 1024 * 1024
+    """Of these, for small bodies: a few large ones must not shut out all others."""
 
 
 class EventsEndpoint:
@@ -51,6 +60,8 @@ class EventsEndpoint:
         self.last_active = 0.0
         """Monotonic time of the last request's start or end; `runtime` waits for quiet when it stops."""
         self._telemetry = telemetry
+        self._large: deque[EventsRequest] = deque()
+        """Complete, and to be taken one at a time; no more of them than requests in flight."""
 
     def begins(self, request: EventsRequest) -> None:
         """Decide by its headers whether it is taken at all.
@@ -63,27 +74,41 @@ class EventsEndpoint:
 
     def part(self, request: EventsRequest, chunk: bytes) -> None:
         """Keep a part of its body, within what may be in flight."""
-        before, request.received = request.received, request.received + len(chunk)
+        request.received += len(chunk)
         if request.received > MAX_DRAINED_BYTES:
             self._refuse(request, request.refusal or BodyTooLarge("request entity too large"))
         elif request.refusal is not None:
             return
         elif request.received > MAX_BODY_BYTES:
-            self._drop(request, BodyTooLarge("request entity too large"), before)
-        elif (refusal := self._too_much(len(chunk))) is not None:
-            self._drop(request, refusal, before)
+            self._drop(request, BodyTooLarge("request entity too large"))
+        elif (refusal := self._too_much(request.received, len(chunk))) is not None:
+            self._drop(request, refusal)
         else:
             request.chunks.append(chunk)
-            self.bytes_in_flight += len(chunk)
+            self._hold(request, len(chunk))
 
     def complete(self, request: EventsRequest) -> None:
-        """Answer it; whatever happens, there is an answer."""
+        """Answer it, a large one when its turn comes; whatever happens, there is an answer."""
         request.complete_at = time.monotonic()
         if request.refusal is not None:
             self._refuse(request, request.refusal)
-            return
+        elif request.received <= SMALL_BYTES and not _header(request, b"content-encoding"):
+            self._take(request)
+        else:
+            self._large.append(request)
+            if len(self._large) == 1:
+                asyncio.get_running_loop().call_soon(self._take_large)
+
+    def _take_large(self) -> None:
+        """Take one large body, which takes some 10 ms, and let the loop turn before the next: others get their turn."""
+        self._take(self._large[0])
+        self._large.popleft()
+        if self._large:
+            asyncio.get_running_loop().call_soon(self._take_large)
+
+    def _take(self, request: EventsRequest) -> None:
         try:
-            self.intake.take(_post(request), functools.partial(self._answer, request))
+            self.intake.take(self._post(request), functools.partial(self._answer, request))
         except RequestError as error:
             self._refuse(request, error)
         except Exception as error:  # noqa: BLE001  a bug of ours must not cost the producer its answer
@@ -98,25 +123,65 @@ class EventsEndpoint:
         """Forget what was read of it."""
         self._end(request)
 
+    def unread(self, size: int) -> None:
+        """Hold less of bodies while a client does not read that much of its answers."""
+        self.bytes_in_flight += size
+
     def _refusal(self, request: EventsRequest) -> RequestError | None:
         """Return why this request is not taken, whatever its body is."""
         if self.in_flight > self._capacity.requests:
             limit = self._capacity.requests
             return Overloaded(f"{limit} requests are being answered already; try again in a second")
-        length = next((value for name, value in request.headers if name == b"content-length"), b"")
+        length = _header(request, b"content-length")
         announced = int(length) if length.isdigit() else 0
-        return self._too_much(announced) if announced <= MAX_BODY_BYTES else None
+        return self._too_much(announced, announced) if announced <= MAX_BODY_BYTES else None
 
-    def _too_much(self, size: int) -> RequestError | None:
-        if self.bytes_in_flight + size <= self._capacity.bytes:
+    def _too_much(self, size: int, more: int) -> RequestError | None:
+        """Return why a body of `size`, as far as it is known, may not have so much `more` of it held."""
+        kept_free = self._capacity.kept_free if size > SMALL_BYTES else 0
+        if self.bytes_in_flight + more <= self._capacity.bytes - kept_free:
             return None
-        return Overloaded(f"{self._capacity.bytes} bytes are held already; try again in a second")
+        return Overloaded(self._full)
 
-    def _drop(self, request: EventsRequest, refusal: RequestError, held: int) -> None:
+    @property
+    def _full(self) -> str:
+        return f"of the {self._capacity.bytes} bytes that are held at once none is free; try again in a second"
+
+    def _hold(self, request: EventsRequest, size: int) -> None:
+        request.held += size
+        self.bytes_in_flight += size
+
+    def _drop(self, request: EventsRequest, refusal: RequestError) -> None:
         """Keep nothing more of it; it is refused when it is complete."""
         request.refusal = refusal
+        self._forget(request)
+
+    def _forget(self, request: EventsRequest) -> None:
         request.chunks.clear()
-        self.bytes_in_flight -= held
+        self._hold(request, -request.held)
+
+    def _post(self, request: EventsRequest) -> Post:
+        """Return what it says, unwrapped.
+
+        Raises:
+            RequestError: it cannot be unwrapped, or is then more than is held.
+
+        """
+        headers = dict(reversed(request.headers))  # of a repeated one the first counts, as Node has it for these
+        passed_on = [(text, headers[name].decode("latin-1")) for name, text in PASSED_ON.items() if name in headers]
+        body = request.chunks[0] if len(request.chunks) == 1 else b"".join(request.chunks)
+        request.chunks.clear()
+        kind, encoding = (headers.get(name, b"").decode("latin-1") for name in (b"content-type", b"content-encoding"))
+        room = self._capacity.bytes - self._capacity.kept_free - self.bytes_in_flight + request.held
+        limit = min(MAX_BODY_BYTES, max(room, request.held))
+        try:
+            body = decoded(body, kind, encoding, limit)
+        except BodyTooLarge:
+            if limit == MAX_BODY_BYTES:
+                raise
+            raise Overloaded(self._full) from None
+        self._hold(request, len(body) - request.held)
+        return Post(body, hasty=_is_hasty(request.query), headers=tuple(passed_on))
 
     def _refuse(self, request: EventsRequest, error: RequestError) -> None:
         answer = _of_error(error, request)
@@ -132,22 +197,13 @@ class EventsEndpoint:
 
     def _end(self, request: EventsRequest) -> None:
         self.in_flight -= 1
-        if request.refusal is None:
-            self.bytes_in_flight -= request.received
-        request.chunks.clear()
+        self._forget(request)
         self.last_active = time.monotonic()
 
 
-def _post(request: EventsRequest) -> Post:
-    headers = dict(reversed(request.headers))  # of a repeated one the first counts, as Node has it for these
-    passed_on = [(text, headers[name].decode("latin-1")) for name, text in PASSED_ON.items() if name in headers]
-    return Post(
-        body=request.chunks[0] if len(request.chunks) == 1 else b"".join(request.chunks),
-        content_type=headers.get(b"content-type", b"").decode("latin-1"),
-        content_encoding=headers.get(b"content-encoding", b"").decode("latin-1"),
-        hasty=_is_hasty(request.query),
-        headers=tuple(passed_on),
-    )
+def _header(request: EventsRequest, name: bytes) -> bytes:
+    """Return the first value of a header; empty where there is none."""
+    return next((value for each, value in request.headers if each == name), b"")
 
 
 def _of_error(error: RequestError, request: EventsRequest) -> Answer:

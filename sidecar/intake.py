@@ -8,21 +8,17 @@ import msgspec
 
 from sidecar.batching import Headers, groups
 from sidecar.coalescer import Deliver
-from sidecar.event import Event, Outgoing, decoded, parse
+from sidecar.event import Event, Outgoing, parse
 from sidecar.results import Answer, EventStatus, Outcome, merge, refused
 from sidecar.routing import Decision, Router
 from sidecar.telemetry import EventsEnded, Telemetry
-
-MAX_BODY_BYTES = 10 * 1024 * 1024
-"""What Wikimedia's EventGate takes (charts/eventgate, max_body_size: 10mb)."""
 
 
 class Post(msgspec.Struct, frozen=True):
     """A POST of a producer, read in full."""
 
     body: bytes
-    content_type: str
-    content_encoding: str
+    """Its text, as `body.decoded` has it."""
     hasty: bool
     headers: Headers
     """Those that are passed on to EventGate."""
@@ -52,7 +48,7 @@ class Intake:
             RequestError: the body as a whole cannot be read as events; `reply` is told nothing then.
 
         """
-        events = parse(decoded(post.body, post.content_type, post.content_encoding, MAX_BODY_BYTES))
+        events = parse(post.body)
         request = _Request(events, post.hasty, reply, self._telemetry)
         leaving: dict[str, list[Outgoing]] = {}
         for event in events:

@@ -4,8 +4,7 @@
 - The reason phrase: EventGate says in it what became of the events ("All 2 out of 2 events were accepted."),
   aiohttp quotes it, model servers log it. ASGI has no word for it.
 - An answer to events leaves in one write, and the answers of one connection in the order of their requests.
-- Headers and bodies must arrive in their time, headers are of bounded size (`Limits`); uvicorn bounds neither.
-  Nothing that a client stops sending, or stops reading, holds a connection or memory for good.
+- Whatever a client stops sending or reading, it holds no connection and no memory for good (`Limits`).
 - A request that is no HTTP is refused in EventGate's JSON shape, and never in place of the answer to an
   earlier one.
 """
@@ -18,34 +17,17 @@ import math
 import re
 import urllib.parse
 from collections.abc import Callable
-from dataclasses import dataclass
-from http import HTTPStatus
 from typing import Any
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from sidecar.errors import MalformedRequest, RequestError
-from sidecar.request import EventsRequest, Taker, wire, wire_without_body
+from sidecar.errors import MalformedRequest, Overloaded, RequestError
+from sidecar.request import EventsRequest, Limits, Taker, wire, wire_without_body
 from sidecar.results import Answer, of_error
 
 EVENTS_PATH = re.compile(r"/v1/events/?", re.IGNORECASE)
 """Where events are POSTed; its case does not matter, as Express has it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """How long, and for how much, the listener waits for a client."""
-
-    header_seconds: float = 5.0
-    """From the first byte of a request to the end of its headers; a client in the same pod needs none of it."""
-    body_seconds: float = 5.0
-    """From there to the end of its events; producers give up after 5 s themselves."""
-    keep_alive_seconds: float = 90.0
-    """For the next request. aiohttp reuses an idle connection for 15 s, and never repeats a POST on one that we
-    closed just then."""
-    header_bytes: int = 64 * 1024
-    """Request line and headers together; EventGate (Node) takes 16 kB."""
 
 
 class _Phase(enum.Enum):
@@ -55,6 +37,11 @@ class _Phase(enum.Enum):
     HEADERS = enum.auto()
     BODY = enum.auto()
     ANSWER = enum.auto()
+    UNREAD = enum.auto()
+
+
+Idle = dict["Protocol", None]
+"""Connections on which nothing is asked as yet, the one that has been so longest first; an ordered set."""
 
 
 class Protocol(HttpToolsProtocol):
@@ -64,6 +51,9 @@ class Protocol(HttpToolsProtocol):
     _unclaimed = 0
     """Bytes received since anything came of them: a header that never ends grows inside the parser."""
     _in_headers = False
+    _unread = 0
+    """Bytes of answers that the client does not read."""
+    _stalled = False  # whether what comes next waits for them to be read
     _messages = 0
     """How many requests have begun."""
     _awaited: tuple[_Phase, int] | None = None
@@ -71,9 +61,10 @@ class Protocol(HttpToolsProtocol):
     _timer: asyncio.TimerHandle | None = None
     _rings_at = math.inf
 
-    def __init__(self, *args: Any, limits: Limits, taker: Taker | None, **kwargs: Any) -> None:
-        """`limits` and `taker` are ours, the rest is uvicorn's; without a taker all is ASGI."""
+    def __init__(self, *args: Any, limits: Limits, taker: Taker | None, idle: Idle, **kwargs: Any) -> None:
+        """`limits`, `taker` and `idle` are ours, the rest is uvicorn's; without a taker all is ASGI."""
         super().__init__(*args, **kwargs)
+        self._idle = idle
         self._limits = limits
         self._taker = taker
 
@@ -81,10 +72,14 @@ class Protocol(HttpToolsProtocol):
         """Give a new connection as long for its first byte as an idle one has for its next."""
         super().connection_made(transport)
         transport.set_write_buffer_limits(high=0)  # an answer leaves at once, before it is counted
+        if len(self.connections) > self._limits.connections:
+            self._make_room()
         self._look_ahead()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the timer, and tell of the requests that will never be complete."""
+        self._idle.pop(self, None)
+        self._count_unread(0)
         if self._timer is not None:
             self._timer.cancel()
         for request in (self.cycle, *(cycle for cycle, _ in self.pipeline)):
@@ -202,6 +197,9 @@ class Protocol(HttpToolsProtocol):
             return
         if not self.flow.write_paused:
             self.flow.resume_reading()
+        if self.flow.write_paused:
+            self._stalled = True
+            return
         if self.pipeline:
             # Not at once: thousands of requests may have come in one piece, and each would go a level deeper.
             self.loop.call_soon(self._start_next)
@@ -209,15 +207,22 @@ class Protocol(HttpToolsProtocol):
             self._look_ahead()
 
     def pause_writing(self) -> None:
-        """Read nothing more from a client that does not read its answers."""
+        """Read nothing more from a client that does not read its answers, and wait for it for some time only."""
         super().pause_writing()
         self.flow.pause_reading()
+        self._count_unread(self.transport.get_write_buffer_size())
+        self._look_ahead()
 
     def resume_writing(self) -> None:
         """Go on."""
         super().resume_writing()
-        if not self.pipeline:
+        self._count_unread(0)
+        if self._stalled:
+            self._stalled = False
+            self.on_response_complete()
+        elif not self.pipeline:
             self.flow.resume_reading()
+        self._look_ahead()
 
     def send_400_response(self, msg: str) -> None:
         """Refuse what is no HTTP request, or has more headers than any client needs."""
@@ -316,21 +321,38 @@ class Protocol(HttpToolsProtocol):
         if self._unanswered and (self.pipeline or not self.cycle.more_body):
             self.cycle.keep_alive = False  # what came before is answered first, and then the connection ends
             return
-        answer = of_error(error, "", "")
-        standard = Answer(answer.status, HTTPStatus(answer.status).phrase, answer.outcome, answer.body)
-        self.transport.write(wire(standard, close=True))
+        self.transport.write(wire(of_error(error, "", ""), close=True))
         self.transport.close()
 
-    # --- nothing waits for ever ---
+    # --- nothing waits for ever, nor without bound ---
+
+    def _make_room(self) -> None:
+        """Close the connection that has asked nothing longest, or refuse this one where all wait for answers."""
+        if self._idle:
+            longest = next(iter(self._idle))
+            del self._idle[longest]
+            longest.transport.close()
+        else:
+            self._refuse(Overloaded(f"{self._limits.connections} connections are in use; try again in a second"))
+
+    def _count_unread(self, size: int) -> None:
+        if self._taker is not None and size != self._unread:
+            self._taker.unread(size - self._unread)
+        self._unread = size
 
     def _look_ahead(self) -> None:
         """Set the deadline for what comes next; one that runs already is left alone."""
         awaited = (self._phase(), self._messages)
         if awaited != self._awaited:
             self._awaited = awaited
+            self._idle.pop(self, None)
+            if awaited[0] in (_Phase.REQUEST, _Phase.HEADERS):
+                self._idle[self] = None
             self._wait(*self._patience(awaited[0]))
 
     def _phase(self) -> _Phase:
+        if self.flow.write_paused:
+            return _Phase.UNREAD
         if self._in_headers:
             return _Phase.HEADERS
         if not self._unanswered:
@@ -347,6 +369,8 @@ class Protocol(HttpToolsProtocol):
                 return self._limits.body_seconds, self._body_too_slow
             case _Phase.REQUEST:
                 return self._limits.keep_alive_seconds, self.timeout_keep_alive_handler
+            case _Phase.UNREAD:
+                return self._limits.unread_seconds, self.transport.abort
         return math.inf, self.timeout_keep_alive_handler
 
     def _wait(self, seconds: float, otherwise: Callable[[], None]) -> None:
@@ -369,7 +393,7 @@ class Protocol(HttpToolsProtocol):
         if self._deadline > self.loop.time():
             if self._deadline < math.inf:
                 self._set_timer()
-        elif not self.transport.is_closing():
+        elif self.flow.write_paused or not self.transport.is_closing():
             self._otherwise()
 
     def _headers_too_slow(self) -> None:

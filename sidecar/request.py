@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol as Interface
 
 from sidecar.errors import RequestError
@@ -36,6 +37,25 @@ wire_without_body = functools.lru_cache(maxsize=256)(wire)
 """Nearly all answers say one of a few things."""
 
 
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How long, and for how much, the listener waits for a client."""
+
+    header_seconds: float = 5.0
+    """From the first byte of a request to the end of its headers; a client in the same pod needs none of it."""
+    body_seconds: float = 5.0
+    """From there to the end of its events; producers give up after 5 s themselves."""
+    keep_alive_seconds: float = 90.0
+    """For the next request. aiohttp reuses an idle connection for 15 s, and never repeats a POST on one that we
+    closed just then."""
+    unread_seconds: float = 5.0
+    """For an answer that the client leaves unread; then the connection is cut."""
+    header_bytes: int = 64 * 1024
+    """Request line and headers together; EventGate (Node) takes 16 kB."""
+    connections: int = 4096
+    """At once; the one that has been idle longest makes room for a new one."""
+
+
 Write = Callable[[Answer, bool], None]
 """Writes an answer; the flag says that nothing follows it on its connection."""
 
@@ -58,11 +78,14 @@ class Taker(Interface):
     def gone(self, request: EventsRequest) -> None:
         """Take note that its client went away before it was complete, or before its turn came."""
 
+    def unread(self, size: int) -> None:
+        """Take note that a client leaves `size` more bytes of its answers unread; fewer where it is below 0."""
+
 
 class EventsRequest:
     """A POST of events on its way through a connection, where uvicorn has a cycle of its own.
 
-    What its taker holds of it (`chunks`, `received`, `refusal`, `complete_at`) is the taker's alone.
+    What its taker holds of it (`chunks`, `received`, `held`, `refusal`, `complete_at`) is the taker's alone.
     """
 
     __slots__ = (
@@ -70,6 +93,7 @@ class EventsRequest:
         "chunks",
         "complete_at",
         "headers",
+        "held",
         "keep_alive",
         "more_body",
         "query",
@@ -107,6 +131,7 @@ class EventsRequest:
         """Whether its taker was told that it is complete."""
         self.chunks: list[bytes] = []
         self.received = 0
+        self.held = 0
         self.refusal: RequestError | None = None
         self.complete_at = 0.0
 

@@ -12,8 +12,8 @@ from typing import Any
 import uvicorn
 
 from sidecar.errors import SettingError
-from sidecar.listener import Limits, Protocol
-from sidecar.request import Taker
+from sidecar.listener import Protocol
+from sidecar.request import Limits, Taker
 
 BACKLOG = 2048
 
@@ -35,7 +35,7 @@ def make_server(app: Any, graceful_seconds: float, limits: Limits | None = None,
     return Server(
         uvicorn.Config(
             app,
-            http=functools.partial(Protocol, limits=limits or Limits(), taker=taker),  # type: ignore[arg-type]
+            http=functools.partial(Protocol, limits=limits or Limits(), taker=taker, idle={}),  # type: ignore[arg-type]
             ws="none",
             lifespan="off",
             log_config=None,

@@ -13,8 +13,7 @@ from typing import Any
 
 from starlette.types import ASGIApp
 
-from sidecar.listener import Limits
-from sidecar.request import Taker
+from sidecar.request import Limits, Taker
 from sidecar.runtime import Runtime, Settings
 from sidecar.server import bind, make_server
 from tests.fakes import Answer, connected, eventually

@@ -9,8 +9,7 @@ from collections.abc import AsyncIterator
 import pytest
 from starlette.types import Receive, Scope, Send
 
-from sidecar.listener import Limits
-from sidecar.request import EventsRequest
+from sidecar.request import EventsRequest, Limits
 from sidecar.results import Answer
 from tests.fakes import PATIENCE, Client, connected, eventually, post
 from tests.running import serving
@@ -40,6 +39,7 @@ class Echo:
         self._held: list[EventsRequest] = []
         self.under_way = 0
         self.finished = 0
+        self.unread_bytes = 0
 
     def release(self) -> None:
         """Answer what is held, and hold nothing any more."""
@@ -70,6 +70,10 @@ class Echo:
     def gone(self, _: EventsRequest) -> None:
         """Forget it."""
         self.under_way -= 1
+
+    def unread(self, size: int) -> None:
+        """Count it."""
+        self.unread_bytes += size
 
     def _answer(self, request: EventsRequest) -> None:
         body = b"".join(request.chunks)

@@ -16,8 +16,8 @@ MAX_BODY_BYTES = 10 * 1024 * 1024
 """What Wikimedia's EventGate takes (charts/eventgate, max_body_size: 10mb)."""
 JSON_TYPES = frozenset({"application/json", "text/plain", "application/reports+json"})
 """Content types whose body EventGate reads (app.js, bodyParser); any other is to it an empty body."""
-MAX_MEMBERS = 1_000
-"""Gzip files one after the other in one body."""
+MAX_MEMBERS = 100
+"""Gzip files one after the other in one body; each is cut off the rest, which is copied."""
 _CHARSET = re.compile(r";\s*charset\s*=\s*\"?([^\s;\"]+)", re.IGNORECASE)
 
 

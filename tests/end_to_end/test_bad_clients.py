@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gzip
 import json
 import signal
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
 from sidecar.eventgate import MAX_CONNECTIONS
+from tests.end_to_end.attacks import ATTACKS, EVENT, MB, SLOW, Attack
 from tests.end_to_end.conftest import written
 from tests.end_to_end.processes import Emulator, Sidecar, ask, sidecar
-from tests.fakes import PATIENCE, Answer, connected, eventually, post
+from tests.fakes import PATIENCE, connected, eventually, post
 from tests.running import to_one
 
-MB = 1024 * 1024
-EVENT = b'{"$schema":"/test/event/1.0.0","meta":{"stream":"s","dt":"2026-11-22T00:00:00Z"}}'
+SECONDS = 5.0
+"""After which a model server gives up."""
 TIMEOUTS = {"connect": "3s", "attempt": "3s", "deadline": "4s"}
 """So that a thousand events at once need not be quick on a busy machine."""
 
@@ -29,6 +30,14 @@ def running(eventgate: Emulator, tmp_path: Path) -> Iterator[Sidecar]:
     """Run a sidecar that is patient with EventGate, which is well and has kept nothing yet."""
     eventgate.forget()
     with sidecar(written(to_one(eventgate.address, timeouts=TIMEOUTS), tmp_path)) as process:
+        yield process
+
+
+@pytest.fixture(scope="module")
+def shared(eventgate: Emulator, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sidecar]:
+    """Run one sidecar that all attacks meet, one after the other."""
+    config = to_one(eventgate.address, timeouts=TIMEOUTS)
+    with sidecar(written(config, tmp_path_factory.mktemp("shared"))) as process:
         yield process
 
 
@@ -51,64 +60,83 @@ async def end(running: Sidecar, files: int) -> None:
     assert not [line for line in running.process.lines if isinstance(line, str)], "nothing but JSON is logged"
 
 
-async def talk(running: Sidecar, *sent: bytes, answers: int) -> list[Answer]:
-    """Send on one connection; read so many answers, and then leave."""
+@contextlib.asynccontextmanager
+async def others_are_served(running: Sidecar) -> AsyncIterator[None]:
+    """Post events all the while, one after the other: each is taken, and none waits until its producer gives up."""
+    statuses: Counter[int] = Counter()
+    enough = asyncio.Event()
+
+    async def posting() -> None:
+        async with connected(running.address) as client:
+            while not enough.is_set():
+                async with asyncio.timeout(SECONDS):
+                    statuses[(await client.post(EVENT)).status] += 1
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(enough.wait(), 0.02)
+
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(posting())
+        await eventually(lambda: statuses[201] > 0)
+        yield
+        enough.set()
+    assert set(statuses) == {201}
+
+
+async def met(running: Sidecar, attack: Attack) -> tuple[int, ...]:
+    """Do it; return the statuses of the answers, and see to it that the connection ends where it should."""
     async with connected(running.address) as client:
-        for data in sent:
+        for data in attack.sent:
             await client.send(data)
-        return [await client.answer() for _ in range(answers)]
+        statuses = [(await client.answer()).status for _ in attack.statuses]
+        if attack.ends:
+            await client.rest()
+    return tuple(statuses)
 
 
-BOMB = gzip.compress(bytes(30 * MB))
-CHUNKED = b"POST /v1/events HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n"
-EXPECT = b"expect: 100-continue\r\n\r\n"
-
-ATTACKS: dict[str, tuple[list[bytes], list[int]]] = {
-    "half a request line": ([b"POST /v1/ev"], []),
-    "half the headers": ([b"POST /v1/events HTTP/1.1\r\nhost: x\r\ncontent-le"], []),
-    "half a body": ([post(EVENT)[:-20]], []),
-    "half a chunk": ([CHUNKED + b"40\r\n{"], []),
-    "gone before the answer": ([post(EVENT)], []),
-    "a body over 10 MB": ([post(bytes(10 * MB + 1))], [500]),
-    "chunks over 10 MB": ([CHUNKED, *[b"100000\r\n" + bytes(MB) + b"\r\n"] * 11, b"0\r\n\r\n"], [500]),
-    "a gzip bomb": ([post(BOMB, content_encoding="gzip")], [500]),
-    "half a gzip": ([post(gzip.compress(EVENT)[:-9], content_encoding="gzip")], [500]),
-    "a length too small": ([post(EVENT, content_length=str(len(EVENT) - 9))], [500]),
-    "no length at all": (
-        [b"POST /v1/events HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n\r\n"],
-        [400],
-    ),
-    "two requests at once": ([post(EVENT) + post(EVENT)], [201, 201]),
-    "HTTP/1.0": ([post(EVENT).replace(b"HTTP/1.1", b"HTTP/1.0")], [201]),
-    "Expect: 100-continue": ([post(EVENT).replace(b"\r\n\r\n", b"\r\n" + EXPECT)], [100, 201]),
-    "an unknown method": ([b"BREW /v1/events HTTP/1.1\r\nhost: x\r\n\r\n"], [400]),
-    "another method": ([b"DELETE /v1/events HTTP/1.1\r\nhost: x\r\n\r\n"], [404]),
-    "garbage": ([bytes(range(256)) * 40], [400]),
-    "70 kB of headers": (
-        [b"POST /v1/events HTTP/1.1\r\n" + b"x-long: " + b"x" * 70_000 + b"\r\n\r\n"],
-        [400],
-    ),
-    "brackets 100,000 deep": ([post(b"[" * 100_000 + b"]" * 100_000)], [500]),
-    "no UTF-8": ([post(b'{"meta":{"stream":"\xff\xfe"}}')], [500]),
-    "a stream of control characters": ([post(b'{"meta":{"stream":"a\\u0000\\r\\nb: c"}}')], [500]),
-}
-"""What a client does → what is sent, and the statuses of the answers it reads before it leaves."""
+@pytest.mark.parametrize("what", ATTACKS)
+async def test_what_a_client_does_it_gets_its_answer(shared: Sidecar, what: str) -> None:
+    """Each way of it is answered as it should be, and meanwhile and afterwards events of others are taken."""
+    async with others_are_served(shared):
+        found = {name: await met(shared, attack) for name, attack in ATTACKS[what].items()}
+    assert found == {name: attack.statuses for name, attack in ATTACKS[what].items()}
 
 
-async def test_whatever_clients_do_nothing_is_left_behind(running: Sidecar) -> None:
-    """One after the other and then all at once: afterwards it is as if they had not been."""
+async def test_what_is_slow_is_told_so(shared: Sidecar) -> None:
+    """Slow headers and slow bodies, and what is announced and never comes, end when their time is over."""
+    async with others_are_served(shared):
+        statuses = await asyncio.gather(*(met(shared, attack) for attack in SLOW.values()))
+    assert dict(zip(SLOW, statuses, strict=True)) == {name: attack.statuses for name, attack in SLOW.items()}
+
+
+async def test_of_all_at_once_nothing_is_left_behind(running: Sidecar) -> None:
+    """Every attack that is no matter of size, three times, at once: afterwards it is as if they had not been."""
     assert await well(running)
     files = running.process.open_files
-    for name, (sent, statuses) in ATTACKS.items():
-        answers = await talk(running, *sent, answers=len(statuses))
-        assert (name, [answer.status for answer in answers]) == (name, statuses)
-        assert await well(running), name
-    async with asyncio.timeout(PATIENCE):
-        await asyncio.gather(
-            *(talk(running, *sent, answers=len(statuses)) for sent, statuses in ATTACKS.values() for _ in range(5))
-        )
+    attacks = [attack for ways in ATTACKS.values() for attack in ways.values() if sum(map(len, attack.sent)) < MB]
+    async with asyncio.timeout(3 * PATIENCE):
+        await asyncio.gather(*(met(running, attack) for attack in attacks * 3))
     assert await well(running)
     await end(running, files)
+
+
+async def test_a_client_may_close_its_half(shared: Sidecar) -> None:
+    """Half-close: one that will send nothing more gets the answers to what it sent, and then the end."""
+    for data, statuses in ((post(EVENT), [201]), (post(EVENT) * 3, [201] * 3), (post(EVENT)[:-9], [])):
+        async with connected(shared.address) as client:
+            await client.send(data)
+            client.writer.write_eof()
+            assert [(await client.answer()).status for _ in statuses] == statuses
+            assert await client.rest() == b""
+
+
+async def test_an_event_goes_to_the_configured_upstream_whatever_its_target_says(
+    shared: Sidecar, eventgate: Emulator
+) -> None:
+    """An absolute-form target and a Host header choose nothing: the event arrives where routes.yaml says."""
+    before = len(eventgate.kept)
+    async with connected(shared.address) as client:
+        answer = await client.post(EVENT, "http://192.0.2.1:9/v1/events", host="192.0.2.1:9")
+    assert (answer.status, len(eventgate.kept)) == (201, before + 1)
 
 
 async def test_more_requests_than_are_held_are_asked_to_come_back(running: Sidecar) -> None:

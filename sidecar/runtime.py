@@ -129,9 +129,9 @@ class Runtime:
         time. SIGINT, or a second signal: those under way are finished, and that is all.
         """
         loop = asyncio.get_running_loop()
-        told: asyncio.Queue[signal.Signals] = asyncio.Queue()
+        told: asyncio.Queue[signal.Signals] = asyncio.Queue(2)  # the first one and one more are all that matters
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, functools.partial(told.put_nowait, number))
+            loop.add_signal_handler(number, functools.partial(_tell, told, number))
         loop.add_signal_handler(signal.SIGHUP, self._reloader.now)
         try:
             async with asyncio.TaskGroup() as tasks:
@@ -258,6 +258,11 @@ def _traced(export: SpanExport) -> Parts:
     from sidecar.tracing import Tracing  # noqa: PLC0415  as above
 
     return Tracing(export.tracer).parts
+
+
+def _tell(told: asyncio.Queue[signal.Signals], number: signal.Signals) -> None:
+    with contextlib.suppress(asyncio.QueueFull):
+        told.put_nowait(number)
 
 
 def _bind_all(*addresses: str) -> list[socket.socket]:

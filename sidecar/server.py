@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import math
+import resource
 import socket
 from collections.abc import Iterator
 from typing import Any
@@ -35,7 +36,7 @@ def make_server(app: Any, graceful_seconds: float, limits: Limits | None = None,
     return Server(
         uvicorn.Config(
             app,
-            http=functools.partial(Protocol, limits=limits or Limits(), taker=taker, idle={}),  # type: ignore[arg-type]
+            http=functools.partial(Protocol, limits=limits or limits_here(), taker=taker, idle={}),  # type: ignore[arg-type]
             ws="none",
             lifespan="off",
             log_config=None,
@@ -48,6 +49,13 @@ def make_server(app: Any, graceful_seconds: float, limits: Limits | None = None,
             backlog=BACKLOG,
         )
     )
+
+
+def limits_here() -> Limits:
+    """Return the limits of a listener in this process: half of its files are for connections, half for all else."""
+    usual, (soft, _) = Limits(), resource.getrlimit(resource.RLIMIT_NOFILE)
+    bounded = soft != resource.RLIM_INFINITY
+    return Limits(connections=min(usual.connections, soft // 2)) if bounded else usual
 
 
 def bind(address: str) -> socket.socket:

@@ -63,7 +63,9 @@ class Vitals(Collector):
             "eventgate_sidecar_requests_in_flight", "Requests that are read or answered now.", self._held.in_flight
         )
         yield GaugeMetricFamily(
-            "eventgate_sidecar_bytes_in_flight", "Bytes held of requests' bodies now.", self._held.bytes_in_flight
+            "eventgate_sidecar_bytes_in_flight",
+            "Bytes held of requests' bodies, inflated, and of answers that clients do not read, now.",
+            self._held.bytes_in_flight,
         )
         lag, self._lag = self._lag, 0.0
         yield GaugeMetricFamily(

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import pytest
 from starlette.types import Receive, Scope, Send
 
-from sidecar.app import Capacity, EventsEndpoint, make_admin_app, make_intake_app
+from sidecar.app import SMALL_BYTES, Capacity, EventsEndpoint, make_admin_app, make_intake_app
 from sidecar.body import MAX_BODY_BYTES
 from sidecar.errors import EmptyBody, MalformedBody
 from sidecar.intake import Intake, Post, Reply
@@ -292,6 +292,45 @@ async def test_too_many_bytes_are_asked_to_come_back(data: bytes) -> None:
         assert answer.json == error(503, "overloaded", "ServiceUnavailable", words)
         shown.intake.release()
         assert (await first.answer()).status == 201
+
+
+async def test_a_compressed_body_counts_by_what_it_becomes() -> None:
+    """A body of a few bytes that becomes a thousand is held as a thousand, and refused where there is no room."""
+    body = gzip.compress(bytes(1000))
+    async with face(Capacity(bytes=1500, kept_free=0)) as shown, connected(shown.address) as first:
+        shown.intake.holds = True
+        await first.send(post(body, content_encoding="gzip"))
+        await eventually(lambda: shown.held() == (1, 1000))
+        async with connected(shown.address) as second:
+            answer = await second.post(body, content_encoding="gzip")
+        assert (answer.status, answer.headers["retry-after"]) == (503, "1")
+        assert shown.held() == (1, 1000)
+        shown.intake.release()
+        assert (await first.answer()).status == 201
+
+
+async def test_large_bodies_leave_room_for_small_ones() -> None:
+    """Where large bodies get 503 a small one is still taken."""
+    capacity = Capacity(bytes=3 * SMALL_BYTES, kept_free=SMALL_BYTES)
+    async with face(capacity) as shown, contextlib.AsyncExitStack() as stack:
+        shown.intake.holds = True
+        first, second, third = [await stack.enter_async_context(connected(shown.address)) for _ in range(3)]
+        await first.send(post(bytes(SMALL_BYTES + 1)))
+        await eventually(lambda: len(shown.intake.taken) == 1)
+        assert (await second.post(bytes(SMALL_BYTES + 1))).status == 503
+        await third.send(post(bytes(SMALL_BYTES)))
+        await eventually(lambda: len(shown.intake.taken) == 2)
+        shown.intake.release()
+        assert [(await client.answer()).status for client in (first, third)] == [201, 201]
+
+
+async def test_large_bodies_are_taken_one_at_a_time() -> None:
+    """Between two of them the loop turns, so that those who post little get their turn; all are answered."""
+    async with face() as shown, contextlib.AsyncExitStack() as stack:
+        clients = [await stack.enter_async_context(connected(shown.address)) for _ in range(3)]
+        for client in clients:
+            await client.send(post(bytes(SMALL_BYTES + 1)))
+        assert [(await client.answer()).status for client in clients] == [201] * 3
 
 
 @pytest.mark.parametrize(

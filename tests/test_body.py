@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.body import decoded
+from sidecar.body import MAX_MEMBERS, decoded
 from sidecar.errors import BodyTooLarge, CorruptBody, EmptyBody, RequestError, UnsupportedBody
 from tests.jsontext import unhurried
 
@@ -122,3 +122,32 @@ def test_all_members_of_a_gzip_file_are_read() -> None:
     assert decoded(body, "application/json", "gzip", len(plain)) == plain
     with pytest.raises(BodyTooLarge):
         decoded(body, "application/json", "gzip", len(plain) - 1)
+
+
+def test_a_gzip_body_has_so_many_members_and_no_more() -> None:
+    """Half a million empty members are no way to keep a CPU busy."""
+    empty = gzip.compress(b"")
+    assert decoded(empty * MAX_MEMBERS, "application/json", "gzip", LIMIT) == b""
+    with pytest.raises(CorruptBody, match=r"^more than 100 gzip members; compress the body as one$"):
+        decoded(empty * 500_000, "application/json", "gzip", len(empty) * 500_000)
+
+
+def test_padding_behind_gzip_is_not_read() -> None:
+    """Zeros behind the last member are padding, as Node has it; anything else is no gzip."""
+    body = gzip.compress(b"[1]")
+    assert decoded(body + bytes(9), "application/json", "gzip", LIMIT) == b"[1]"
+    with pytest.raises(CorruptBody, match=r"^incorrect header check$"):
+        decoded(body + b"rubbish", "application/json", "gzip", LIMIT)
+
+
+@pytest.mark.parametrize("encoding", ["br", "gzip, gzip", "x-gzip", "zstd"])
+def test_what_eventgate_does_not_inflate_is_refused(encoding: str) -> None:
+    """body-parser 1.19 knows gzip and deflate, one at a time; br came with its version 2."""
+    with pytest.raises(UnsupportedBody, match=f'^unsupported content encoding "{encoding}"$'):
+        decoded(b"{}", "application/json", encoding, LIMIT)
+
+
+def test_a_body_of_a_type_that_eventgate_does_not_read_is_empty() -> None:
+    """A form is to EventGate as good as nothing."""
+    with pytest.raises(EmptyBody):
+        decoded(b"{}", "text/html", "", LIMIT)

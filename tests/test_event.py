@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+import tracemalloc
 
 import pytest
 from hypothesis import example, given
@@ -12,11 +13,12 @@ from hypothesis import strategies as st
 
 from sidecar import event as module
 from sidecar.errors import (
+    BodyTooLarge,
     EmptyBody,
     MalformedBody,
     RequestError,
 )
-from sidecar.event import Event, parse
+from sidecar.event import MAX_EVENTS, MAX_VALUES, Event, parse
 from tests.jsontext import Json, array, as_read, events, meta_of, space, text_of, unhurried, values
 
 NEW_STREAM = "mediawiki.revision-score-test"
@@ -259,7 +261,33 @@ def test_nesting_without_end_is_refused(opening: bytes, closing: bytes) -> None:
     with contextlib.suppress(MalformedBody):  # where Python stops depends on its version
         parse(opening * 5_000 + b"1" + closing * 5_000)[0].with_stream_and_id(NEW_STREAM, NEW_ID)
     with pytest.raises(MalformedBody, match=r"^nested too deeply: an event may have a few hundred levels$"):
+        parse(opening * 100_000 + b"1" + closing * 100_000)
+    with pytest.raises(BodyTooLarge, match=r"^the body has over 500000 values; send its events in several$"):
         parse(opening * 1_000_000 + b"1" + closing * 1_000_000)
+
+
+def test_an_array_has_so_many_events_and_no_more() -> None:
+    """One more than is read at once is refused in words, by the quick way and by the slow one."""
+    for member in (b"{}", b'"\\ud800"'):
+        body = b",".join([member] * MAX_EVENTS)
+        assert len(parse(b"[%b]" % body)) == MAX_EVENTS
+        with pytest.raises(BodyTooLarge, match=r"^the array has 10001 events; send at most 10000 at once$"):
+            parse(b"[%b,%b]" % (body, member))
+
+
+def test_a_body_has_so_many_values_and_no_more() -> None:
+    """An event as wide as is read can be changed; a wider one is refused before anything is made of it."""
+    wide = b'{"meta":{"stream":"a"},%b}' % b",".join(b'"%d":1' % number for number in range(MAX_VALUES - 3))
+    (event,) = parse(wide)
+    assert event.with_stream_and_id("b", "c").startswith(b'{"meta":{"id":"c","stream":"b"},')
+    wider = b"[%b1]" % (b"1," * 5_000_000)
+    tracemalloc.start()
+    try:
+        with pytest.raises(BodyTooLarge):
+            parse(wider)
+        assert tracemalloc.get_traced_memory()[1] < 1024 * 1024
+    finally:
+        tracemalloc.stop()
 
 
 def test_nesting_is_taken_whole_or_refused() -> None:

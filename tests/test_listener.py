@@ -398,3 +398,62 @@ async def test_a_client_that_vanishes_does_not_cancel_its_request(held: str) -> 
             await eventually(lambda: echo.under_way == 1)
         echo.release()
         await eventually(lambda: echo.finished == 1)
+
+
+async def test_an_answer_that_nobody_reads_is_counted_and_cut_off() -> None:
+    """What a client leaves unread is held for it for so long; then its connection is cut, and nothing is held."""
+    echo = Echo()
+    async with serving(echo, Limits(unread_seconds=0.2), echo) as address, connected(address) as client:
+        client.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        for _ in range(2):
+            client.writer.write(post(bytes(8_000_000)))
+        await eventually(lambda: echo.unread_bytes > 1_000_000)
+        assert echo.finished == 1, "the second waits until the first is read"
+        await eventually(lambda: echo.unread_bytes == 0)
+
+
+async def test_what_waited_for_its_reader_goes_on() -> None:
+    """A client that reads late, but in time, gets all its answers."""
+    async with talking() as (client, echo):
+        client.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        for _ in range(3):
+            client.writer.write(post(bytes(8_000_000)))
+        await eventually(lambda: echo.unread_bytes > 1_000_000)
+        client.writer.transport.resume_reading()  # type: ignore[attr-defined]
+        assert [len((await client.answer()).body) for _ in range(3)] == [8_000_000] * 3
+        assert (await client.post(b"next")).body == b"next"
+
+
+@pytest.mark.parametrize("asked", [b"", b"POST / HTTP/1.1\r\nhost"], ids=["nothing", "half"])
+async def test_a_new_connection_takes_the_place_of_the_idlest(asked: bytes) -> None:
+    """Beyond so many connections the one that has asked nothing longest is closed; those under way stay."""
+    echo = Echo()
+    async with serving(echo, Limits(connections=3), echo) as address, contextlib.AsyncExitStack() as stack:
+        busy, oldest, younger = [await stack.enter_async_context(connected(address)) for _ in range(3)]
+        await busy.send(post(b"busy", HELD))
+        await eventually(lambda: echo.under_way == 1)
+        for client in (oldest, younger):
+            await client.post(b"x")
+            await client.send(asked)
+        new = await stack.enter_async_context(connected(address))
+        assert (await new.post(b"new")).body == b"new"
+        assert await oldest.rest() == b""
+        echo.release()
+        assert (await busy.answer()).body == b"busy"
+
+
+async def test_where_all_connections_are_busy_a_new_one_is_asked_to_come_back() -> None:
+    """With nobody to make room a new client gets 503 and `Retry-After`, and a place when one is free."""
+    echo = Echo()
+    async with serving(echo, Limits(connections=2), echo) as address, contextlib.AsyncExitStack() as stack:
+        busy = [await stack.enter_async_context(connected(address)) for _ in range(2)]
+        for client in busy:
+            await client.send(post(b"busy", HELD))
+        await eventually(lambda: echo.under_way == 2)
+        async with connected(address) as new:
+            answer = await new.answer()
+            assert (answer.status, answer.headers["retry-after"]) == (503, "1")
+            assert answer.json["detail"] == "2 connections are in use; try again in a second"
+            assert await new.rest() == b""
+        echo.release()
+        assert [(await client.answer()).body for client in busy] == [b"busy"] * 2

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 import socket
 
 import pytest
 
 from sidecar.errors import SettingError
-from sidecar.server import bind, make_server
+from sidecar.server import bind, limits_here, make_server
 from tests.fakes import PATIENCE, connected, eventually, post
 from tests.test_listener import TARGETS, Echo
 
@@ -47,6 +48,18 @@ def test_ipv6_is_written_in_brackets() -> None:
 def test_requests_under_way_have_at_least_their_time_on_stop() -> None:
     """A deadline of 4 s and a half is not rounded down to 4 s when the sidecar stops."""
     assert make_server(Echo(), 4.5).config.timeout_graceful_shutdown == 5
+
+
+def test_half_of_the_files_are_for_connections() -> None:
+    """With few file descriptors fewer connections are held, so that some are left for EventGate and the spool."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (900, hard))
+        assert limits_here().connections == 450
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 10_000), hard))
+        assert limits_here().connections == min(4096, min(hard, 10_000) // 2)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 @TARGETS

@@ -1,7 +1,7 @@
 """A sidecar that takes events from a model server on localhost and delivers each to the right EventGate.
 
 The pure core decides and does nothing: `config` (read by `loader`, with `section`, `pattern`, `template` and
-`yamlmarks`; looked through by `inspection`, with `audit`, `overlap` and `routetests`), `event`, `request`,
+`yamlmarks`; looked through by `inspection`, with `audit`, `overlap` and `routetests`), `body`, `event`, `request`,
 `routing` (shown by `explain`, and by `checkreport` from `matrix` and `samples`; two files compared by `diff`,
 shown by `diffreport`; for editors `schema`, for readers `streams`), `health`, `addresses`, `failover`, `batching`,
 `retry`, `verdict`, `results`, `spooled`, `ordering`, `replaypolicy`, `otelsettings`, `status` (shown by

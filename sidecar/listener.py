@@ -5,8 +5,7 @@
   aiohttp quotes it, model servers log it. ASGI has no word for it.
 - An answer to events leaves in one write, and the answers of one connection in the order of their requests.
 - Whatever a client stops sending or reading, it holds no connection and no memory for good (`Limits`).
-- A request that is no HTTP is refused in EventGate's JSON shape, and never in place of the answer to an
-  earlier one.
+- What is no HTTP is refused in EventGate's JSON shape, and never in place of the answer to an earlier request.
 """
 
 from __future__ import annotations
@@ -51,8 +50,7 @@ class Protocol(HttpToolsProtocol):
     _unclaimed = 0
     """Bytes received since anything came of them: a header that never ends grows inside the parser."""
     _in_headers = False
-    _unread = 0
-    """Bytes of answers that the client does not read."""
+    _unread = 0  # bytes of answers that the client does not read
     _stalled = False  # whether what comes next waits for them to be read
     _messages = 0
     """How many requests have begun."""
@@ -195,11 +193,10 @@ class Protocol(HttpToolsProtocol):
         """Go on with a request that waited for its turn, or wait for the next one."""
         if self.transport.is_closing():
             return
-        if not self.flow.write_paused:
-            self.flow.resume_reading()
-        if self.flow.write_paused:
-            self._stalled = True
+        self._stalled = self.flow.write_paused
+        if self._stalled:
             return
+        self.flow.resume_reading()
         if self.pipeline:
             # Not at once: thousands of requests may have come in one piece, and each would go a level deeper.
             self.loop.call_soon(self._start_next)
@@ -218,7 +215,6 @@ class Protocol(HttpToolsProtocol):
         super().resume_writing()
         self._count_unread(0)
         if self._stalled:
-            self._stalled = False
             self.on_response_complete()
         elif not self.pipeline:
             self.flow.resume_reading()

@@ -52,7 +52,7 @@ class Limits:
     """For an answer that the client leaves unread; then the connection is cut."""
     header_bytes: int = 64 * 1024
     """Request line and headers together; EventGate (Node) takes 16 kB."""
-    connections: int = 4096
+    connections: int = 2048
     """At once; the one that has been idle longest makes room for a new one."""
 
 

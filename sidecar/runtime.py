@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import functools
 import gc
 import math
@@ -42,6 +43,10 @@ if TYPE_CHECKING:
     from sidecar.spanexport import SpanExport
     from sidecar.spooling import Spooling
     from sidecar.telemetry import Telemetry
+
+M_MMAP_THRESHOLD = -3
+"""What mallopt(3) calls it: larger pieces of memory go back to the system when they are free. Left to itself glibc
+begins to keep them once it has seen a body of some MB, and in pieces that fit no other."""
 
 
 @dataclass(frozen=True)
@@ -288,6 +293,8 @@ def prepare_process() -> None:
     gc.freeze()
     gc.set_threshold(50_000, 20, 20)
     gc.enable()
+    with contextlib.suppress(AttributeError):  # glibc alone has it
+        ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, 256 * 1024)
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with contextlib.suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -57,7 +57,7 @@ def test_half_of_the_files_are_for_connections() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (900, hard))
         assert limits_here().connections == 450
         resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 10_000), hard))
-        assert limits_here().connections == min(4096, min(hard, 10_000) // 2)
+        assert limits_here().connections == min(2048, min(hard, 10_000) // 2)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 

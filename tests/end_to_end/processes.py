@@ -153,6 +153,11 @@ class Sidecar:
         held = {"01", "08"}  # established, and closed by the other side only
         return sum(row[1].endswith(f":{port:04X}") and row[3] in held for row in rows)
 
+    def gauge(self, name: str) -> float:
+        """Return the value of a metric without labels."""
+        lines = ask(self.admin, "GET", "/metrics").body.decode().splitlines()
+        return next(float(line.rpartition(" ")[2]) for line in lines if line.startswith(f"{name} "))
+
     def metrics(self, name: str) -> dict[tuple[str, ...], float]:
         """Return the samples of a metric, by the values of their labels in the order of their names."""
         samples = {}

@@ -72,16 +72,8 @@ async def others_are_served(running: Sidecar) -> AsyncIterator[None]:
         await eventually(lambda: statuses[201] > 1)
         enough.set()
     assert set(statuses) == {201}
+    print("PEAK", peak(running.process) // MB)
     assert peak(running.process) < CAP
-
-
-def in_flight(running: Sidecar) -> int:
-    """Return how many bytes it says it holds."""
-    found = re.search(
-        rb"^eventgate_sidecar_bytes_in_flight (\S+)$", ask(running.admin, "GET", "/metrics").body, re.MULTILINE
-    )
-    assert found is not None
-    return int(float(found[1]))
 
 
 def peak(process: Process) -> int:
@@ -135,7 +127,7 @@ async def test_compressed_bodies_count_by_what_they_become(beset: Sidecar) -> No
     body = gzip.compress(LARGE)
     async with others_are_served(beset):
         statuses = await at_once(beset, 6, post(body, content_encoding="gzip"))
-        bombs = await at_once(beset, 100, post(gzip.compress(bytes(50 * MB)), content_encoding="gzip"))
+        bombs = await at_once(beset, 30, post(gzip.compress(bytes(50 * MB)), content_encoding="gzip"))
     assert set(statuses) <= {500, 503}
     assert set(bombs) <= {500, 503}
 
@@ -147,8 +139,8 @@ async def test_answers_that_nobody_reads(beset: Sidecar) -> None:
         for client in deaf:
             client.writer.transport.pause_reading()  # type: ignore[attr-defined]
             client.writer.write(post(LARGE))
-        await eventually(lambda: in_flight(beset) > 8 * MB)
-        await eventually(lambda: in_flight(beset) < MB)
+        await eventually(lambda: beset.gauge("eventgate_sidecar_bytes_in_flight") > 8 * MB)
+        await eventually(lambda: beset.gauge("eventgate_sidecar_bytes_in_flight") < MB)
 
 
 async def test_wide_bodies(beset: Sidecar) -> None:
@@ -179,7 +171,7 @@ async def test_10_000_connections(beset: Sidecar) -> None:
             client = await stack.enter_async_context(connected(beset.address))
             if number % 2:
                 client.writer.write(head()[:-9])
-        assert beset.process.open_files < 5000
+        assert beset.process.open_files < 2500
     await eventually(lambda: beset.connections == 0)
 
 

@@ -72,7 +72,6 @@ async def others_are_served(running: Sidecar) -> AsyncIterator[None]:
         await eventually(lambda: statuses[201] > 1)
         enough.set()
     assert set(statuses) == {201}
-    print("PEAK", peak(running.process) // MB)
     assert peak(running.process) < CAP
 
 

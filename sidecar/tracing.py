@@ -154,7 +154,7 @@ class _TracedEvents(EventsEndpoint):
 
     def gone(self, request: EventsRequest) -> None:
         super().gone(request)
-        span = self._forget(request)
+        span = self._span_of(request)
         if span is not None:
             span.set_attribute("error.type", "client_gone")
             span.end()
@@ -166,12 +166,12 @@ class _TracedEvents(EventsEndpoint):
 
     def _answer(self, request: EventsRequest, answer: Answer) -> None:
         super()._answer(request, answer)
-        span = self._forget(request)
+        span = self._span_of(request)
         if span is not None:
             _say_answer(span, answer)
         self._tracing.answered(span)
 
-    def _forget(self, request: EventsRequest) -> Span | None:
+    def _span_of(self, request: EventsRequest) -> Span | None:
         span = self._spans.pop(request, None)
         if span is not None:
             self._tracing.requests.pop(span.get_span_context().span_id, None)

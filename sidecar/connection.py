@@ -26,11 +26,11 @@ class BadReply(Exception):
 
 
 class TooLarge(BadReply):
-    """The answer is over `MAX_REPLY_BYTES`."""
+    """The answer is over what was allowed."""
 
-    def __init__(self) -> None:
+    def __init__(self, limit: int) -> None:
         """The words are for log and producer."""
-        super().__init__(f"its answer is over {MAX_REPLY_BYTES} bytes")
+        super().__init__(f"its answer is over {limit} bytes")
 
 
 READ = frozenset({b"content-length", b"transfer-encoding", b"retry-after"})
@@ -63,6 +63,7 @@ class Connection(asyncio.Protocol):
         self._reply = Reply()
         self._chunks: list[bytes] = []
         self._size = 0
+        self._limit = MAX_REPLY_BYTES
         self._unclaimed = 0
         """Bytes received since anything came of them."""
         self._interim = 0
@@ -70,19 +71,26 @@ class Connection(asyncio.Protocol):
         self.may_be_reused = True
         """Whether another exchange may follow the one that ended."""
 
-    def exchange(self, data: bytes, done: Done) -> None:
+    def exchange(self, data: bytes, done: Done, limit: int = MAX_REPLY_BYTES) -> None:
         """Write a request; `done` is told the answer once it is complete, or why there is none: once, and later.
 
-        A reason is a `BadReply`, or a ConnectionError where the connection is lost before.
+        A reason is a `BadReply`, or a ConnectionError where the connection is lost before. A body of over `limit`
+        bytes is a bad reply.
         """
         if self._transport is None or self._done is not None:
             raise RuntimeError("one exchange at a time, on an open connection")
         self._reply = Reply()
         self._chunks = []
+        self._limit = limit
         self._size = self._unclaimed = self._interim = 0
         self._headers_complete = self._has_length = self.may_be_reused = False
         self._done = done
         self._transport.write(data)
+
+    @property
+    def _still_writing(self) -> bool:
+        """Whether a part of the request has not even left: who answers now has not read it."""
+        return self._transport is not None and self._transport.get_write_buffer_size() > 0
 
     @property
     def is_open(self) -> bool:
@@ -118,8 +126,10 @@ class Connection(asyncio.Protocol):
             sound = False
             if not self._complete:
                 self._fail(_cause(error))
-        if self._complete:
-            self._finish(reuse=sound and self._keeps_alive)
+        if self._complete and self._still_writing and self._reply.status < 300:
+            self._fail(BadReply(f"it answered {self._reply.status} before it had the request"))
+        elif self._complete:
+            self._finish(reuse=sound and self._keeps_alive and not self._still_writing)
         elif self._unclaimed > MAX_HEAD_BYTES:
             self._fail(BadReply(f"the headers of its answer are over {MAX_HEAD_BYTES} bytes"))
 
@@ -164,8 +174,8 @@ class Connection(asyncio.Protocol):
         """Take a part of the body."""
         self._unclaimed = 0
         self._size += len(body)
-        if self._size > MAX_REPLY_BYTES:
-            raise TooLarge
+        if self._size > self._limit:
+            raise TooLarge(self._limit)
         self._chunks.append(body)
 
     def on_message_complete(self) -> None:
@@ -213,4 +223,4 @@ def _cause(error: httptools.HttpParserError) -> BadReply:
     """Return what a callback of ours raised, or say that llhttp could not read on."""
     if isinstance(error.__context__, BadReply):
         return error.__context__
-    return BadReply(f"its answer is no HTTP we can read: {error}")
+    return BadReply(f"its answer is no HTTP/1.1 that we can read: {error}")

@@ -19,10 +19,10 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from sidecar import __version__
+from sidecar import __version__, handshake
 from sidecar.batching import array
 from sidecar.config import Timeouts
-from sidecar.connection import BadReply, Connection, Reply, open_connection
+from sidecar.connection import MAX_REPLY_BYTES, BadReply, Connection, Reply, open_connection
 from sidecar.errors import SettingError
 from sidecar.event import Outgoing
 from sidecar.results import EventStatus
@@ -35,6 +35,15 @@ AGENT = ("user-agent", f"eventgate-sidecar/{__version__}")
 """Sent where the producer names none."""
 KEEPALIVE_SECONDS = 3.5
 """Below the 4.5 s after which Wikimedia's TLS proxies close an idle connection, so that we close it first."""
+
+
+def reply_limit(sent: int) -> int:
+    """Return how many bytes an answer may have to a POST of so many: many are read at once, and a pod has 100 MiB.
+
+    EventGate echoes failed events with defaults and errors, so a true answer can be a few times as long as the POST.
+    """
+    return min(MAX_REPLY_BYTES, 256 * 1024 + 4 * sent)
+
 
 UNREADABLE = frozenset({"SyntaxError", "PayloadTooLargeError", "UnsupportedMediaTypeError"})
 """Titles of EventGate's own 500 for a body that it will not read, however often it is sent."""
@@ -150,7 +159,7 @@ class EventGate:
     def _send(self, attempt: Attempt, data: bytes, connection: Connection) -> None:
         attempt.connection = connection
         attempt.sent_at = time.monotonic()
-        connection.exchange(data, functools.partial(self._answered, attempt))
+        connection.exchange(data, functools.partial(self._answered, attempt), reply_limit(len(data)))
 
     async def _connect(self, attempt: Attempt, data: bytes) -> None:
         try:
@@ -162,7 +171,8 @@ class EventGate:
             self._end(attempt, Failed(FailureClass.NEVER_SENT, words))
         except OSError as error:
             attempt.connecting = None
-            self._end(attempt, Failed(FailureClass.NEVER_SENT, f"cannot connect: {_words(error)}"))
+            why = handshake.words(error) if _is_of_tls(error, self._tls) else _words(error)
+            self._end(attempt, Failed(FailureClass.NEVER_SENT, f"cannot connect: {why}"))
         else:
             attempt.connecting = None
             self._send(attempt, data, connection)
@@ -260,17 +270,18 @@ def _result_of(reply: Reply | Exception, events: Sequence[Outgoing]) -> Result:
     if isinstance(reply, Exception):
         return Failed(FailureClass.AMBIGUOUS, f"connection lost before the answer was complete: {_words(reply)}")
     try:
-        return read(reply.status, reply.body, events) or _no_verdict(reply)
+        return read(reply.status, reply.reason, reply.body, events) or _no_verdict(reply)
     except Exception as bug:  # noqa: BLE001  nobody above could tell whom it concerns
         return bug
 
 
+def _is_of_tls(error: OSError, tls: ssl.SSLContext | None) -> bool:
+    """Whether connecting failed in the handshake: before it, a connection is refused or unreachable, never reset."""
+    return tls is not None and isinstance(error, ssl.SSLError | ConnectionResetError)
+
+
 def _words(error: Exception) -> str:
     """Say what went wrong as the system says it; asyncio's own words repeat host and port."""
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return f"certificate verify failed: {error.verify_message}"
-    if isinstance(error, ssl.SSLError):
-        return error.reason or str(error)
     if isinstance(error, OSError) and error.errno:
         return os.strerror(error.errno)
     return str(error).strip() or type(error).__name__
@@ -284,6 +295,9 @@ def _no_verdict(reply: Reply) -> Failed:
     reason = f"it answered {reply.status} {_phrase(reply)}, which says nothing about the events"
     if 300 <= reply.status < 400:
         reason = f"it answered {reply.status} with a redirect; redirects are not followed, so its url is wrong"
+    encoding = reply.headers.get("content-encoding", "identity")
+    if encoding != "identity":
+        reason = f"it answered {reply.status}, but its answer is compressed ({encoding[:20]}), which nobody asked for"
     return Failed(failure_of_status(reply.status, retry_after), reason, retry_after or 0.0)
 
 

@@ -17,6 +17,8 @@ from typing import Any
 
 import h11
 
+from sidecar import handshake
+
 MAX_REPLY_BYTES = 64 * 1024
 
 
@@ -68,14 +70,13 @@ async def check(target: Target, seconds: float) -> CheckResult:
             await _run(target, result, progress)
     except TimeoutError:
         result.words = _hung(progress, seconds)
-    except ssl.SSLCertVerificationError as error:
-        result.words = f"its certificate is not accepted: {error.verify_message}"
     except ssl.SSLError as error:
-        result.words = f"TLS fails: {error.reason or error}"
+        result.words = handshake.words(error)
     except ConnectionRefusedError:
         result.words = "refuses the connection"
     except (OSError, h11.ProtocolError, ValueError) as error:  # ValueError: a name or a path that no request can carry
-        result.words = f"{progress.phase.upper()} fails: {_words(error)}"
+        in_handshake = progress.phase is Phase.TLS and isinstance(error, OSError)
+        result.words = handshake.words(error) if in_handshake else f"{progress.phase.upper()} fails: {_words(error)}"
     return result
 
 
@@ -160,6 +161,8 @@ async def _get(
             response = event
         elif response is not None and (isinstance(event, h11.EndOfMessage) or size > MAX_REPLY_BYTES):
             return response
+        if response is None and size > MAX_REPLY_BYTES:
+            raise ValueError(f"over {MAX_REPLY_BYTES} bytes came, and no answer among them")
 
 
 def _judge(response: h11.Response, result: CheckResult) -> None:

@@ -43,40 +43,84 @@ class _Failures(msgspec.Struct):
     error: list[msgspec.Raw] | msgspec.UnsetType = msgspec.UNSET
 
 
+class _Kind:
+    """The word in `status`, of which only that it is there is of interest."""
+
+
+class _CountedEcho(msgspec.Struct):
+    status: _Kind
+
+
+class _CountedFailures(msgspec.Struct):
+    invalid: list[_CountedEcho] | msgspec.UnsetType = msgspec.UNSET
+    error: list[_CountedEcho] | msgspec.UnsetType = msgspec.UNSET
+
+
 _decode_failures = msgspec.json.Decoder(_Failures).decode
 _decode_echo = msgspec.json.Decoder(_EchoStatus).decode
 _ESCAPES = re.compile(rb"\\\\|\\u[dD][89abAB]..\\u[dD][c-fC-F]..|(\\u[dD][89a-fA-F]..)", re.DOTALL)
+_COUNTS = re.compile(r"All (\d+) out of (\d+) events were accepted\.|(\d+) events hastily received\.", re.ASCII)
+MAX_UNCOUNTED_BYTES = 64 * 1024
+"""In a longer answer failures are counted before anything is made of them: `[1,1,1,…` costs 40 times its length."""
+MAX_MENDED_BYTES = 1024 * 1024
+"""A longer answer with lone surrogates is no verdict; the events are then sent in smaller arrays."""
 _UNMATCHED = "EventGate's answer does not say what became of this event"
 
 
-def read(status: int, body: bytes, events: Sequence[Outgoing]) -> list[EventStatus] | None:
+def read(status: int, reason: str, body: bytes, events: Sequence[Outgoing]) -> list[EventStatus] | None:
     """Return the status of each event, in their order; None where the answer holds no verdict.
 
     201 and 202 are verdicts, and so are 207, 400 and 500 whose JSON carries `invalid` or `error`.
     """
     if status in (201, 202):
-        return [SUCCESS] * len(events)
+        return _all_accepted(status, reason, body, events)
     if status not in (207, 400, 500):
         return None
-    echoes = _echoes(body)
-    if echoes is None:
-        return None
+    echoes = _echoes(body, len(events))
+    return None if echoes is None else _matched(status, echoes, events)
+
+
+def _all_accepted(status: int, reason: str, body: bytes, events: Sequence[Outgoing]) -> list[EventStatus]:
+    """Believe it, unless reason or body say something else; a proxy may have put other words for the reason."""
+    counts = _COUNTS.fullmatch(reason)
+    if counts and {int(count[:9]) for count in counts.groups() if count} != {len(events)}:
+        return [failed(event.body, _UNMATCHED, unreachable=False) for event in events]
+    echoes = _echoes(body, len(events)) if body else None
+    return _matched(status, echoes, events) if echoes else [SUCCESS] * len(events)
+
+
+def _matched(status: int, echoes: Sequence[_Echo], events: Sequence[Outgoing]) -> list[EventStatus]:
     if any(event.id is None for event in events):
         return _in_order(status, echoes, events)
     return _by_id(status, echoes, events)
 
 
-def _echoes(body: bytes) -> list[_Echo] | None:
+def _echoes(body: bytes, events: int) -> list[_Echo] | None:
+    """Return the failures in an answer to so many events; None where it is none of EventGate's."""
     try:
+        if len(body) > MAX_UNCOUNTED_BYTES:
+            _count(body, events)
         failures = _decode_failures(body)
     except (ValueError, RecursionError):
-        mended = _without_lone_surrogates(body)
-        return _echoes(mended) if mended != body else None
+        mended = _without_lone_surrogates(body) if len(body) <= MAX_MENDED_BYTES else body
+        return _echoes(mended, events) if mended != body else None
     if failures.invalid is msgspec.UNSET and failures.error is msgspec.UNSET:
         return None
     invalid = failures.invalid if failures.invalid is not msgspec.UNSET else []
     error = failures.error if failures.error is not msgspec.UNSET else []
     return [_echo("invalid", raw) for raw in invalid] + [_echo("error", raw) for raw in error]
+
+
+def _count(body: bytes, most: int) -> None:
+    """Raise ValueError where more failures are told of than `most`, or what is told of are none."""
+    left = iter(range(most))
+
+    def count(_type: type, _word: object) -> _Kind:
+        if next(left, None) is None:
+            raise ValueError("more failures than events")
+        return _Kind()
+
+    msgspec.json.decode(body, type=_CountedFailures, dec_hook=count)
 
 
 def _without_lone_surrogates(body: bytes) -> bytes:
@@ -93,7 +137,7 @@ def _echo(status: Status, raw: msgspec.Raw) -> _Echo:
     return _Echo(status, meta.id if meta else None, bytes(raw))
 
 
-def _by_id(status: int, echoes: list[_Echo], events: Sequence[Outgoing]) -> list[EventStatus]:
+def _by_id(status: int, echoes: Sequence[_Echo], events: Sequence[Outgoing]) -> list[EventStatus]:
     echoed = {echo.id: echo for echo in echoes}
     strangers = len(echoes) - len(echoed) + len(echoed.keys() - {event.id for event in events})
     statuses: list[EventStatus] = []
@@ -108,7 +152,7 @@ def _by_id(status: int, echoes: list[_Echo], events: Sequence[Outgoing]) -> list
     return statuses
 
 
-def _in_order(status: int, echoes: list[_Echo], events: Sequence[Outgoing]) -> list[EventStatus]:
+def _in_order(status: int, echoes: Sequence[_Echo], events: Sequence[Outgoing]) -> list[EventStatus]:
     """Hand the failures out in order: these events share one caller, who gets every one of them either way."""
     statuses = [_failure(echo) for echo in echoes[: len(events)]]
     for event in events[len(echoes) :]:

@@ -335,6 +335,22 @@ async def eventually(true: Callable[[], bool]) -> None:
 # --- certificates ---
 
 
+CA_CONFIG = """\
+[ca]
+default_ca = ours
+[ours]
+database = index
+serial = serial
+policy = any
+copy_extensions = copy
+default_md = sha256
+default_days = 40000
+[any]
+commonName = supplied
+"""
+"""For `openssl ca`, which alone can say when a certificate begins to be valid."""
+
+
 class Authority:
     """A certificate authority of the test's own, made with the openssl command; its files lie in `folder`."""
 
@@ -344,20 +360,31 @@ class Authority:
         self.ca_file = folder / "ca.pem"
         self._openssl("req", "-x509", *self._new_key("ca"), "-days", "2", "-subj", "/CN=a CA", "-out", "ca.pem")
 
-    def server(self, name: str, *, days: int = 2, signed: bool = True) -> ssl.SSLContext:
-        """Return what a server needs; with `days` below 0 it has expired, if not `signed` it is its own CA."""
+    def server(self, name: str, *, days: int = 2, signed: bool = True, begins: str = "") -> ssl.SSLContext:
+        """Return what a server needs; with `days` below 0 it has expired, if not `signed` it is its own CA.
+
+        `begins` is the day from which on it is valid, as `20990101000000Z`.
+        """
         names = f"subjectAltName={'IP' if name[0].isdigit() else 'DNS'}:{name}"
         request = ("-subj", f"/CN={name}", "-addext", names, "-out")
         if signed:
             self._openssl("req", "-new", *self._new_key("server"), *request, "server.csr")
-            signer = ("-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-copy_extensions", "copy")
-            days_from_now = ("-days", str(days))
-            self._openssl("x509", "-req", "-in", "server.csr", *signer, *days_from_now, "-out", "server.pem")
+            self._sign(days, begins)
         else:
             self._openssl("req", "-x509", *self._new_key("server"), *request, "server.pem")
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(self._folder / "server.pem", self._folder / "server.key")
         return context
+
+    def _sign(self, days: int, begins: str) -> None:
+        signer = ("-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-copy_extensions", "copy")
+        if not begins:
+            self._openssl("x509", "-req", "-in", "server.csr", *signer, "-days", str(days), "-out", "server.pem")
+            return
+        (self._folder / "index").write_text("")
+        (self._folder / "ca.cnf").write_text(CA_CONFIG)
+        paths = ("-config", "ca.cnf", "-cert", "ca.pem", "-keyfile", "ca.key", "-outdir", ".", "-out", "server.pem")
+        self._openssl("ca", "-batch", "-notext", "-in", "server.csr", *paths, "-rand_serial", "-startdate", begins)
 
     def _openssl(self, *words: str) -> None:
         subprocess.run(["openssl", *words], cwd=self._folder, check=True, capture_output=True)

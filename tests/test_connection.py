@@ -102,8 +102,8 @@ async def test_one_exchange_follows_another() -> None:
     [
         (close, ConnectionError, "closed by the other side"),
         (reset, ConnectionError, "reset"),
-        (raw(b"SSH-2.0-OpenSSH_9.2\r\n"), BadReply, "is no HTTP we can read"),
-        (raw(b"HTTP/1.1 201 Created\r\ncontent-length: 2\r\ncontent-length: 3\r\n\r\n"), BadReply, "no HTTP"),
+        (raw(b"SSH-2.0-OpenSSH_9.2\r\n"), BadReply, "is no HTTP/1.1 that we can read"),
+        (raw(b"HTTP/1.1 201 Created\r\ncontent-length: 2\r\ncontent-length: 3\r\n\r\n"), BadReply, "is no HTTP/1.1"),
         (raw(b"HTTP/1.1 101 Switching\r\nupgrade: h2c\r\nconnection: upgrade\r\n\r\n"), BadReply, "another protocol"),
         (raw(b"HTTP/1.1 100 Continue\r\n\r\n" * (MAX_INTERIM + 1)), BadReply, "answers of 1xx"),
         (raw(b"HTTP/1.1 201 Created\r\n" + b"x-short: y\r\n" * 9000), BadReply, "headers of its answer are over"),

@@ -12,7 +12,6 @@ import pytest
 from sidecar.connection import MAX_REPLY_BYTES
 from tests.fakes import (
     Answer,
-    Authority,
     FakeEventGate,
     Reply,
     accept,
@@ -237,67 +236,3 @@ async def test_no_proxy_of_the_environment_is_used(tmp_path: Path, monkeypatch: 
             monkeypatch.setenv(name, f"http://{nobody}")
         seen = await outcome(tmp_path, accept)
     assert (seen.answer.status, seen.ends) == (201, {"answered": 1.0})
-
-
-# --- TLS ---
-
-
-@pytest.fixture(scope="module")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    """Return a certificate authority."""
-    return Authority(tmp_path_factory.mktemp("ca"))
-
-
-async def sent_over_tls(gate: FakeEventGate, folder: Path, ca_file: Path, **tls: str) -> Outcome:
-    """Send one event to `gate` over TLS, verified against `ca_file`."""
-    verified = {"ca_file": str(ca_file), **tls}
-    async with gate, sidecar(to_one(gate.address, scheme="https", tls=verified, **SHORT), folder) as running:
-        return Outcome(await running.post(EVENT), await ends(running), len(gate.requests))
-
-
-async def test_a_certificate_of_the_authority_is_trusted(tmp_path: Path, authority: Authority) -> None:
-    """A certificate that `tls.ca_file` signed, for the host of the URL, is all it takes."""
-    gate = FakeEventGate(tls=authority.server("127.0.0.1"))
-    seen = await sent_over_tls(gate, tmp_path, authority.ca_file)
-    assert (seen.answer.status, seen.posts) == (201, 1)
-
-
-async def test_the_name_can_be_set(tmp_path: Path, authority: Authority) -> None:
-    """With `tls.server_name` that name is verified in place of the URL's host."""
-    gate = FakeEventGate(tls=authority.server("eventgate.discovery.wmnet"))
-    seen = await sent_over_tls(gate, tmp_path, authority.ca_file, server_name="eventgate.discovery.wmnet")
-    assert (seen.answer.status, seen.posts) == (201, 1)
-
-
-@pytest.mark.parametrize(
-    ("name", "how", "words"),
-    [
-        ("another.name", {}, "IP address mismatch, certificate is not valid for '127.0.0.1'"),
-        ("127.0.0.1", {"days": -1}, "certificate has expired"),
-        ("127.0.0.1", {"signed": False}, "self-signed certificate"),
-    ],
-    ids=["wrong name", "expired", "self-signed"],
-)
-async def test_a_wrong_certificate_gets_no_event(
-    tmp_path: Path, authority: Authority, name: str, how: dict[str, int], words: str
-) -> None:
-    """Without a certificate that holds nothing is sent, and the words say what is wrong with it."""
-    gate = FakeEventGate(tls=authority.server(name, **how))  # type: ignore[arg-type]
-    seen = await sent_over_tls(gate, tmp_path, authority.ca_file)
-    assert (seen.answer.status, seen.posts, set(seen.ends)) == (503, 0, {"never_sent"})
-    assert words in seen.said
-
-
-async def test_a_stranger_is_not_trusted(tmp_path: Path, authority: Authority) -> None:
-    """A certificate of another authority than `tls.ca_file` gets no event."""
-    (tmp_path / "other").mkdir()
-    stranger = Authority(tmp_path / "other")
-    seen = await sent_over_tls(FakeEventGate(tls=stranger.server("127.0.0.1")), tmp_path, authority.ca_file)
-    assert (seen.answer.status, seen.posts, set(seen.ends)) == (503, 0, {"never_sent"})
-    assert "unable to get local issuer certificate" in seen.said
-
-
-async def test_plain_http_where_tls_is_spoken_is_never_sent(tmp_path: Path, authority: Authority) -> None:
-    """Nothing leaves unencrypted because the other side does not do TLS."""
-    seen = await sent_over_tls(FakeEventGate(), tmp_path, authority.ca_file)
-    assert (seen.answer.status, seen.posts, set(seen.ends) <= {"never_sent"}) == (503, 0, True)

@@ -300,7 +300,7 @@ async def test_a_server_without_tls(trusting: ssl.SSLContext) -> None:
     """Something else than TLS in answer to the handshake is named."""
     async with greeting(b"HTTP/1.1 400 Bad Request\r\n\r\n") as plain:
         result = await check(target(plain, trusting), SECONDS)
-    assert (result.passed, result.words) == (False, "TLS fails: WRONG_VERSION_NUMBER")
+    assert (result.passed, result.words) == (False, "TLS fails: what it says is no TLS (WRONG_VERSION_NUMBER)")
 
 
 async def test_checks_leave_nothing_open(authority: Authority, trusting: ssl.SSLContext) -> None:

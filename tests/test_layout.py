@@ -24,7 +24,7 @@ JUNK_ROOMS = {"base", "common", "core", "helpers", "misc", "shared", "util", "ut
 # Everything else at the top of the package is the pure core.
 ACTING = {
     "__init__", "__main__", "app", "ask", "cli", "coalescer", "configtelemetry", "connection", "counts",
-    "delivery", "endpoints", "eventgate", "generation", "groupcommit", "healthcheck", "history",
+    "delivery", "endpoints", "eventgate", "generation", "groupcommit", "handshake", "healthcheck", "history",
     "inquiry", "intake", "journey", "keeping", "listener", "logform", "monitor", "parts", "probe",
     "reload", "replay", "resolver", "routesfile", "runtime", "salvage", "server", "spanexport", "spool",
     "spoolcli", "spooldir", "spoolfile", "spooling", "spoolrows", "spoolschema", "spooltelemetry",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import tracemalloc
 
 import pytest
 from hypothesis import given
@@ -44,17 +45,17 @@ def echo(kind: Status, event: Outgoing) -> Json:
     return {"status": kind, "event": value, "context": {"errors": [], "errorsText": "'.x' should be number"}}
 
 
-def answer(kinds: list[Status], events: list[Outgoing]) -> tuple[int, bytes]:
-    """Status and body that EventGate's routes/events.js makes of this."""
+def answer(kinds: list[Status], events: list[Outgoing]) -> tuple[int, str, bytes]:
+    """Status, reason and body that EventGate's routes/events.js makes of this."""
     pairs = list(zip(kinds, events, strict=True))
     invalid = [echo(kind, event) for kind, event in pairs if kind == "invalid"]
     error = [echo(kind, event) for kind, event in pairs if kind == "error"]
     if not invalid and not error:
-        return 201, b""
+        return 201, f"All {len(kinds)} out of {len(kinds)} events were accepted.", b""
     if len(invalid) == len(kinds):
-        return 400, stringified({"invalid": invalid}).encode()
+        return 400, "", stringified({"invalid": invalid}).encode()
     status = 500 if len(invalid) + len(error) == len(kinds) else 207
-    return status, stringified({"invalid": invalid, "error": error}).encode()
+    return status, "", stringified({"invalid": invalid, "error": error}).encode()
 
 
 def seen(kinds: list[Status], events: list[Outgoing]) -> list[EventStatus]:
@@ -89,7 +90,7 @@ def test_without_ids_the_numbers_are_right(pairs: list[tuple[None, Status]], has
     """Events that no id tells apart share one caller, who hears of every failure and of no other."""
     events = outgoing(*(name for name, _ in pairs))
     kinds = [kind for _, kind in pairs]
-    found = read(*((202, b"") if hasty else answer(kinds, events)), events)
+    found = read(*((202, f"{len(events)} events hastily received.", b"") if hasty else answer(kinds, events)), events)
     wanted: list[Status] = (
         ["success"] * len(events) if hasty else sorted(kinds, key=["invalid", "error", "success"].index)
     )
@@ -114,7 +115,7 @@ def test_nothing_is_accepted_that_may_not_have_been(status: int, named: list[tup
     by_kind = {
         kind: [echo(kind, outgoing(name)[0]) for name, each in named if each == kind] for kind in ("invalid", "error")
     }
-    found = read(status, stringified(by_kind).encode(), events)
+    found = read(status, "", stringified(by_kind).encode(), events)
     in_order = [(name, kind) for kind in ("invalid", "error") for name, each in named if each == kind]
     names = [name for name, _ in in_order]
     sound = bool(names) and len(set(names)) == len(names) and set(names) <= {"a", "b", "c"}
@@ -129,7 +130,7 @@ def test_nothing_is_accepted_that_may_not_have_been(status: int, named: list[tup
 def test_an_answer_that_names_nobody_accepts_nobody(status: int, names: tuple[str | None, ...], body: str) -> None:
     """EventGate never answers so; whatever did, it did not say that an event was accepted."""
     events = outgoing(*names)
-    assert read(status, body.encode(), events) == [unmatched(event) for event in events]
+    assert read(status, "", body.encode(), events) == [unmatched(event) for event in events]
 
 
 @pytest.mark.parametrize("status", [400, 500])
@@ -138,7 +139,11 @@ def test_too_few_failures_accept_nobody(status: int, names: tuple[str | None, ..
     """Where all events failed and not all are named, those that are not are errors."""
     events = outgoing(*names)
     body = stringified({"invalid": [echo("invalid", events[0])]}).encode()
-    assert read(status, body, events) == [*seen(["invalid"], events[:1]), unmatched(events[1]), unmatched(events[2])]
+    assert read(status, "", body, events) == [
+        *seen(["invalid"], events[:1]),
+        unmatched(events[1]),
+        unmatched(events[2]),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -161,18 +166,65 @@ def test_a_failure_that_names_no_event_accepts_nobody(described: str) -> None:
     """A failure whose event cannot be found may be anyone's, so no other event counts as accepted."""
     events = outgoing("a", "b")
     body = f'{{"invalid":[{stringified(echo("invalid", events[0]))},{described}],"error":[]}}'.encode()
-    assert read(207, body, events) == [*seen(["invalid"], events[:1]), unmatched(events[1])]
+    assert read(207, "", body, events) == [*seen(["invalid"], events[:1]), unmatched(events[1])]
 
 
 # --- what else an answer may be -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("status", [201, 202])
-@pytest.mark.parametrize("body", [b"", b"<html>", b'{"invalid":[{}]}'], ids=["empty", "text", "JSON"])
-def test_all_accepted_is_in_the_status_alone(status: int, body: bytes) -> None:
-    """201 and 202 accept every event, with an id or without, whatever is in the body."""
+@pytest.mark.parametrize(
+    "reason", ["", "Created", "All 3 out of 3 events were accepted.", "3 events hastily received."]
+)
+@pytest.mark.parametrize("body", [b"", b"<html>", b'{"invalid":[],"error":[]}'], ids=["empty", "text", "no failures"])
+def test_all_accepted_is_in_the_status(status: int, reason: str, body: bytes) -> None:
+    """201 and 202 accept every event, with an id or without, whatever a proxy made of the reason."""
     events = outgoing("a", None, "b")
-    assert read(status, body, events) == seen(["success"] * 3, events)
+    assert read(status, reason, body, events) == seen(["success"] * 3, events)
+
+
+@pytest.mark.parametrize(
+    ("status", "reason"),
+    [
+        (201, "All 2 out of 2 events were accepted."),
+        (201, "All 33 out of 33 events were accepted."),
+        (201, "All 3 out of 4 events were accepted."),
+        (202, "1 events hastily received."),
+        (202, f"{'3' * 5000} events hastily received."),
+    ],
+)
+def test_a_wrong_count_accepts_nobody(status: int, reason: str) -> None:
+    """EventGate says how many it took: were it another number, it would be the answer to another request."""
+    events = outgoing("a", None, "b")
+    assert read(status, reason, b"", events) == [unmatched(event) for event in events]
+
+
+@pytest.mark.parametrize("status", [201, 202])
+def test_failures_under_a_status_of_success_accept_nobody(status: int) -> None:
+    """The body contradicts the status: what it names failed, and of the others nothing is known."""
+    events = outgoing("a", "b")
+    body = stringified({"invalid": [echo("invalid", events[0])]}).encode()
+    assert read(status, "Created", body, events) == [*seen(["invalid"], events[:1]), unmatched(events[1])]
+
+
+@pytest.mark.parametrize("element", [b"1", b"{}", b'{"status":"invalid","event":{}}'], ids=["1", "{}", "echo"])
+def test_a_long_answer_is_counted_before_anything_is_made_of_it(element: bytes) -> None:
+    """More failures than events, in megabytes, are no verdict, and cost no more memory than the answer itself."""
+    body = b'{"invalid":[%b]}' % b",".join([element] * (8_000_000 // len(element)))
+    tracemalloc.start()
+    found = read(207, "", body, outgoing("a", "b"))
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert (found, most < len(body)) == (None, True)
+
+
+def test_a_long_answer_that_is_true_is_read() -> None:
+    """Whatever its length, lone surrogates in it too, up to 1 MiB."""
+    events = outgoing("a", "b", title="x" * 100_000 + "\ud800")
+    kinds: list[Status] = ["invalid", "success"]
+    found = read(*answer(kinds, events), events)
+    assert found is not None
+    assert [each.status for each in found] == kinds
 
 
 @pytest.mark.parametrize("status", [207, 400, 500])
@@ -200,14 +252,14 @@ def test_all_accepted_is_in_the_status_alone(status: int, body: bytes) -> None:
 )
 def test_what_says_nothing_of_the_events_is_no_verdict(status: int, body: bytes) -> None:
     """An answer without EventGate's lists says nothing of any event."""
-    assert read(status, body, outgoing("a", "b")) is None
+    assert read(status, "", body, outgoing("a", "b")) is None
 
 
 @pytest.mark.parametrize("status", [200, 204, 301, 401, 404, 413, 429, 501, 502, 503, 504])
 def test_no_other_status_is_a_verdict(status: int) -> None:
     """Only EventGate's own statuses carry a verdict, whatever the body looks like."""
     events = outgoing("a")
-    assert read(status, answer(["invalid"], events)[1], events) is None
+    assert read(status, "", answer(["invalid"], events)[2], events) is None
 
 
 @unhurried
@@ -215,14 +267,14 @@ def test_no_other_status_is_a_verdict(status: int) -> None:
 def test_no_body_makes_it_fall_over(status: int, noise: bytes, inside: bool) -> None:
     """Whatever bytes come back, they are a verdict for every event or none, and never accept by chance."""
     events = outgoing("a", "b")
-    found = read(status, b'{"invalid":[%b],"error":[]}' % noise if inside else noise, events)
+    found = read(status, "", b'{"invalid":[%b],"error":[]}' % noise if inside else noise, events)
     assert found is None or [each.status for each in found if each.status == "success"] == []
 
 
 def test_a_failure_keeps_eventgates_bytes() -> None:
     """Numbers, spaces and order in EventGate's description reach the producer as they were written."""
     described = b'{ "context":{},"event":{"x":1e21, "meta":{"id":"a"},"x":null} }'
-    assert read(400, b'{"invalid":[ %b ]}' % described, outgoing("a")) == [
+    assert read(400, "", b'{"invalid":[ %b ]}' % described, outgoing("a")) == [
         EventStatus("invalid", Outcome.INVALID, described)
     ]
 
@@ -237,7 +289,7 @@ def test_a_lone_surrogate_in_one_event_costs_no_other_its_verdict() -> None:
     ]
     first = b'{"event":{"title":"\\\\ud800","meta":{"id":"0\\ud800"}}}'
     second = b'{"event":{"meta":{"id":"1\\ud83d\\ude00\\udc00"}}}'
-    found = read(207, b'{"invalid":[%b],"error":[%b]}' % (first, second), events)
+    found = read(207, "", b'{"invalid":[%b],"error":[%b]}' % (first, second), events)
     assert found == [
         EventStatus("invalid", Outcome.INVALID, first.replace(rb"0\ud800", rb"0\ufffd")),
         EventStatus("error", Outcome.FAILED, second.replace(rb"\udc00", rb"\ufffd")),

@@ -75,8 +75,10 @@ async def check(target: Target, seconds: float) -> CheckResult:
     except ConnectionRefusedError:
         result.words = "refuses the connection"
     except (OSError, h11.ProtocolError, ValueError) as error:  # ValueError: a name or a path that no request can carry
-        in_handshake = progress.phase is Phase.TLS and isinstance(error, OSError)
-        result.words = handshake.words(error) if in_handshake else f"{progress.phase.upper()} fails: {_words(error)}"
+        if progress.phase is Phase.TLS and isinstance(error, OSError):
+            result.words = handshake.words(error)
+        else:
+            result.words = f"{progress.phase.upper()} fails: {_words(error)}"
     return result
 
 

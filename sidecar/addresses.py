@@ -13,6 +13,8 @@ MAX_TTL = 60.0
 STALE_SECONDS = 3600.0
 """How long the last good answer is used while no new one comes."""
 NXDOMAIN_TIMES = 2
+MAX_ADDRESSES = 16
+"""Of one name; every address is checked on its own."""
 RETRY_SECONDS = 1.0
 RETRY_WITHOUT_ADDRESS_SECONDS = 0.2
 
@@ -26,6 +28,8 @@ class Found:
     """The names it led through by CNAME, without the one asked for."""
     ttl: float = MAX_TTL
     """Seconds, the smallest in the chain."""
+    left_out: tuple[str, ...] = ()
+    """Addresses that DNS named and that nothing is sent to, see `resolver`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +63,8 @@ class Known:
     """Why the last look-up brought nothing; empty where it did."""
     denials: int = 0
     """NXDOMAINs in a row."""
+    left_out: tuple[str, ...] = ()
+    """What the last good answer named beside the addresses, and is not used."""
 
     @property
     def stale(self) -> bool:
@@ -68,17 +74,20 @@ class Known:
     def __str__(self) -> str:
         """Return the way from the name to its addresses, as log and `probe` show it."""
         way = " → ".join((self.name, *self.chain, ", ".join(self.addresses) or "no address"))
-        if not self.problem:
-            return way
-        return f"{way} ({'stale: ' if self.stale else ''}{self.problem})"
+        if self.problem:
+            return f"{way} ({'stale: ' if self.stale else ''}{self.problem})"
+        return f"{way} (left out: {', '.join(self.left_out)})" if self.left_out else way
 
 
 def learn(known: Known, answer: Answer, now: float) -> Known:
     """Return what is known after `answer`."""
     match answer:
-        case Found(addresses, chain, ttl):
+        case Found(addresses, chain, ttl, left_out):
             ask_again = now + min(max(ttl, MIN_TTL), MAX_TTL)
-            return Known(known.name, tuple(sorted(addresses)), chain, now, ask_again, "", 0)
+            ordered = sorted(addresses)
+            used, too_many = tuple(ordered[:MAX_ADDRESSES]), len(ordered) - MAX_ADDRESSES
+            more = (f"{too_many} of {len(ordered)}",) if too_many > 0 else ()
+            return Known(known.name, used, chain, now, ask_again, "", 0, left_out + more)
         case NoSuchName(reason):
             denials = known.denials + 1
             believed = denials >= NXDOMAIN_TIMES

@@ -113,7 +113,7 @@ class Monitor:
         endpoint.known = learn(before, await self._look_up(endpoint.hostname), self._clock())
         after = endpoint.known
         new, _ = endpoint.set_addresses(after.addresses)
-        if (before.addresses, before.chain, before.problem) != (after.addresses, after.chain, after.problem):
+        if str(before) != str(after):
             self._telemetry.emit(AddressesChanged(endpoint.upstream, endpoint.name, str(before), str(after)))
         return new
 

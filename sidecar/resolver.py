@@ -3,6 +3,10 @@
 dnspython reads resolv.conf once, knows no hosts file, lets one dead name server cost every query its whole
 timeout, and may overrun its lifetime; each is seen to here. Names are absolute: the pod's search list would
 send every query to the cluster's own domains first.
+
+DNS is not believed when it leads into this machine or to its links: whoever can answer for a name could otherwise
+have events posted to the sidecar itself, to a neighbour in the pod or to a cloud's metadata service (DNS rebinding).
+Such addresses are taken from the URL, as `localhost` and from the hosts file, which the operator writes.
 """
 
 from __future__ import annotations
@@ -17,12 +21,13 @@ import dns.name
 import dns.rdatatype
 import dns.resolver
 
-from sidecar.addresses import MAX_TTL, MIN_TTL, Answer, Found, NoAnswer, NoSuchName
+from sidecar.addresses import MAX_ADDRESSES, MAX_TTL, MIN_TTL, Answer, Found, NoAnswer, NoSuchName
 
 TIMEOUT_SECONDS = 0.4
 """For one query to one name server."""
 LIFETIME_SECONDS = 1.5
 """For all of them."""
+THIS_NETWORK = ipaddress.ip_network("0.0.0.0/8")
 
 
 class Resolver:
@@ -61,8 +66,15 @@ class Resolver:
         answer = await resolver.resolve(name, dns.rdatatype.A, search=False, lifetime=LIFETIME_SECONDS)
         self._prefer(answer.nameserver)
         chain = tuple(str(record.target).rstrip(".") for rrset in answer.chaining_result.cnames for record in rrset)
-        addresses = tuple(record.address for record in answer)
-        return Found(addresses, chain, float(answer.chaining_result.minimum_ttl))
+        named = tuple(record.address for record in answer)
+        addresses = tuple(each for each in named if not leads_nowhere_else(each))
+        left_out = tuple(each for each in named if leads_nowhere_else(each))[:MAX_ADDRESSES]
+        if not addresses:
+            return NoAnswer(
+                f"DNS leads to {', '.join(left_out)}, which is no other machine, so nothing is sent there; "
+                "if it is meant, write it into the url, or the name into the hosts file"
+            )
+        return Found(addresses, chain, float(answer.chaining_result.minimum_ttl), left_out)
 
     def _current(self) -> dns.asyncresolver.Resolver:
         """Return a resolver for what resolv.conf says now."""
@@ -96,6 +108,13 @@ class Resolver:
                 found.append(address)
         ipv4 = [address for address in found if ":" not in address]
         return tuple(dict.fromkeys(ipv4 or found))
+
+
+def leads_nowhere_else(address: str) -> bool:
+    """Whether it is of this machine or its links, or of no machine at all."""
+    ip = ipaddress.ip_address(address)
+    nowhere = ip.is_loopback or ip.is_link_local or ip.is_multicast or ip.is_reserved or ip.is_unspecified
+    return nowhere or ip in THIS_NETWORK
 
 
 def _no_address(error: Exception) -> NoSuchName | NoAnswer:

@@ -98,3 +98,17 @@ def test_a_denial_is_believed_the_second_time(answers: list[Answer], addresses: 
 def test_what_is_known_in_one_line(known: Known, shown: str) -> None:
     """The way from the name to its addresses, and what is wrong with it."""
     assert str(known) == shown
+
+
+def test_of_very_many_addresses_always_the_same_are_used() -> None:
+    """However they are ordered, 16 are taken, so that checks stay few; how many were left out is told."""
+    many = tuple(f"10.0.0.{number}" for number in range(100, 120))
+    known = learn(Known(NAME), Found(many), 0.0)
+    assert known == learn(Known(NAME), Found(tuple(reversed(many))), 0.0)
+    assert (known.addresses, known.left_out) == (many[:16], ("4 of 20",))
+
+
+def test_what_was_left_out_is_told() -> None:
+    """Log and `probe` show which addresses of an answer are not used."""
+    known = learn(Known(NAME), Found(("10.0.0.1",), left_out=("127.0.0.1",)), 0.0)
+    assert str(known) == f"{NAME} → 10.0.0.1 (left out: 127.0.0.1)"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import gzip
 import ssl
 from collections.abc import AsyncIterator
 
@@ -46,6 +47,13 @@ async def flood_of_headers(_: Received, line: Line) -> None:
     line.write(b"HTTP/1.1 200 OK\r\n")
     while True:
         line.write(b"x-more: and more\r\n" * 100)
+        await line.drain()
+
+
+async def flood_of_1xx(_: Received, line: Line) -> None:
+    """Write interim answers for as long as anyone takes them."""
+    while True:
+        line.write(b"HTTP/1.1 103 Hints\r\nlink: </x>\r\n\r\n" * 100)
         await line.drain()
 
 
@@ -127,13 +135,34 @@ async def greeting(words: bytes) -> AsyncIterator[str]:
             id="much of no HTTP",
         ),
         pytest.param(flood_of_headers, False, "HTTP fails: Receive buffer too long", id="endless headers"),
+        pytest.param(
+            flood_of_1xx, False, "HTTP fails: over 65536 bytes came, and no answer among them", id="a flood of 1xx"
+        ),
+        pytest.param(
+            raw(b"HTTP/1.1 101 Switching\r\nupgrade: h2c\r\nconnection: upgrade\r\n\r\n"),
+            False,
+            "HTTP fails: Received server _SWITCH_UPGRADE event without a pending proposal",
+            id="101",
+        ),
+        pytest.param(
+            raw(b"\x00\x00\x12\x04\x00\x00\x00\x00\x00" + bytes(18) + b"\r\n\r\n"),
+            False,
+            "HTTP fails: illegal status line: bytearray(b'",
+            id="HTTP/2 only",
+        ),
+        pytest.param(
+            cut(b"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\n\r\n" + gzip.compress(bytes(30_000_000))),
+            True,
+            "answers",
+            id="200 with a gzip bomb, which is not inflated",
+        ),
     ],
 )
 async def test_what_an_address_answers(reply: Reply, *, passed: bool, words: str) -> None:
     """Only a 200 passes; what else came is said in words, and both phases that were reached are timed."""
     async with FakeEventGate(health=reply) as gate:
         result = await check(target(gate.address), SECONDS)
-    assert (result.passed, result.words) == (passed, words)
+    assert (result.passed, result.words[: len(words)]) == (passed, words)
     assert set(result.seconds) == ({Phase.TCP, Phase.HTTP} if words.startswith("answers") else {Phase.TCP})
     assert all(0 <= seconds < SECONDS for seconds in result.seconds.values())
     assert (result.server, result.mesh, result.expires) == ("", False, None)

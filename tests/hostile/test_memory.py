@@ -7,6 +7,7 @@ import contextlib
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,7 +22,7 @@ SENDERS = 32
 CAP_MIB = 24
 """What all of it may add to the process. A pod's limit is 100 MiB, of which it has about half at rest."""
 JSON_200_MB = 200_000_000
-SETTINGS = {
+SETTINGS: dict[str, Any] = {
     "timeouts": {"connect": "2s", "attempt": "2s", "deadline": "4s"},
     "on_ambiguous": "fail",
     "coalesce": {"max_events": 1},
@@ -38,7 +39,7 @@ def large_json(begin: bytes, again: bytes, *, chunked: bool) -> Reply:
         length = "transfer-encoding: chunked" if chunked else f"content-length: {JSON_200_MB}"
         line.write(f"HTTP/1.1 207 Some\r\n{length}\r\n\r\n".encode())
         line.write(chunk(begin) if chunked else begin)
-        for _ in range(JSON_200_MB // len(part)):
+        for _part in range(JSON_200_MB // len(part)):
             line.write(chunk(part) if chunked else part)
             await line.drain()
 
@@ -84,7 +85,7 @@ async def post_many(running: Sidecar) -> set[int]:
 
 @pytest.mark.parametrize("reply", [pytest.param(reply, id=name) for name, reply in UPSTREAMS.items()])
 async def test_answers_of_any_size_cost_little_memory(tmp_path: Path, reply: Reply) -> None:
-    """With 32 of them at once it grows by 24 MiB at most, answers everyone, and lets go of what cannot be used again."""
+    """32 of them at once cost 24 MiB at most; everyone is answered, and connections are given back."""
     async with FakeEventGate() as gate, before(gate, tmp_path) as running:
         assert await post_many(running) == {201}
         at_rest, files = memory_in_mib(running.process.pid, "VmHWM"), running.process.open_files

@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import sidecar
-from bench import report
+from bench import idle, report
 from bench.cases import CHECKED, CHECKED_WAYS, DIRECT, ENVOY, FULL, QUICK, WAYS, Case, ways_of
 from bench.figures import Figures, changes, gross_regressions, median
 from bench.install import ROOT, Tools, tools
@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         with tempfile.TemporaryDirectory(prefix="eventgate-sidecar-bench-") as folder:
-            return asyncio.run(_main(options, Path(folder)))
+            return asyncio.run((_idle if options.idle else _main)(options, Path(folder)))
     except (UpstreamError, StartError) as error:
         sys.stderr.write(f"bench: {error}\n")
         return 2
@@ -68,6 +68,13 @@ async def _main(options: argparse.Namespace, folder: Path) -> int:
             )
             run = await _measured(plan, upstreams, found, folder)
     return _shown(options, upstreams.kind, replace(run, left_out=left_out), found)
+
+
+async def _idle(options: argparse.Namespace, folder: Path) -> int:
+    async with running(None, folder) as upstreams:
+        found = await idle.measured(upstreams, folder, options.idle)
+    sys.stdout.write(f"{found}\n")
+    return 0 if found.holds else 1
 
 
 async def _measured(plan: Plan, upstreams: Upstreams, found: Tools, folder: Path) -> report.Run:
@@ -139,6 +146,15 @@ def _parser() -> argparse.ArgumentParser:
         "--check",
         action="store_true",
         help=f"for CI: fail where a ratio is under half of what it was; {ENVOY} if there",
+    )
+    add(
+        "--idle",
+        type=int,
+        nargs="?",
+        const=60,
+        choices=range(1, 3601),
+        metavar="S",
+        help="what a sidecar costs that has nothing to do, measured for S seconds (60); nothing else is measured",
     )
     add("--only", default="", metavar="WORDS", help=f"some of {', '.join(WAYS)}, or parts of a case's name; by commas")
     add("--write", action="store_true", help="write bench/results.json, docs/performance.md and .png")

@@ -12,6 +12,9 @@ from sidecar.healthcheck import CheckResult, Target
 from sidecar.telemetry import AddressesChanged, Checked, Telemetry
 
 LookUp = Callable[[str], Awaitable[Answer]]
+ASKED_SECONDS = 1.0
+"""Between two checks of an address that were asked for, ±20 %: while POSTs fail, each asks for one."""
+
 Check = Callable[[Target, float], Awaitable[CheckResult]]
 
 
@@ -97,11 +100,16 @@ class Monitor:
                 tasks.create_task(self._watch_address(pool, address, at_once=True))
 
     async def _watch_address(self, pool: Pool, address: Address, *, at_once: bool = False) -> None:
+        not_before = self._clock()
         while not address.retired:
             if not at_once:
                 asked = await _wait(address.check_now, pool.judge.interval(address.standing, self._jitter()))
                 if not asked and not pool.judge.wants_check(address.standing, self._clock()):
                     continue
+                if asked:
+                    await asyncio.sleep(max(0.0, not_before - self._clock()))
+                    not_before = self._clock() + ASKED_SECONDS * (0.8 + 0.4 * self._jitter())
+                    address.check_now.clear()
             at_once = False
             if not address.retired:
                 await self._check_once(pool, address)

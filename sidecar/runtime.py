@@ -215,7 +215,7 @@ class Runtime:
             except TimeoutError:
                 pass
         for server, _ in self._servers:
-            server.should_exit = True
+            server.stop()
 
     async def _empty_or(self, told: asyncio.Queue[signal.Signals], spooling: Spooling) -> None:
         """Wait until the spool is empty, or a second signal came."""

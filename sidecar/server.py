@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import functools
 import math
@@ -20,7 +21,24 @@ BACKLOG = 2048
 
 
 class Server(uvicorn.Server):
-    """A uvicorn server that leaves signals to `runtime`, since two of them run side by side."""
+    """A uvicorn server that leaves signals to `runtime`, since two of them run side by side, and wakes for no timer.
+
+    uvicorn's own looks ten times a second whether it should stop, and what time it is for a header that we leave out.
+    """
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        """It does not listen yet."""
+        super().__init__(config)
+        self._stopping = asyncio.Event()
+
+    def stop(self) -> None:
+        """Take no more connections, and end once those under way were answered."""
+        self.should_exit = True
+        self._stopping.set()
+
+    async def main_loop(self) -> None:
+        """Wait for `stop`."""
+        await self._stopping.wait()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -193,6 +193,19 @@ async def test_a_check_asked_for_is_made_at_once() -> None:
     assert [at for at, _ in checks.made] == pytest.approx([0, 2, 7])
 
 
+async def test_checks_asked_for_again_and_again_come_once_a_second() -> None:
+    """While every POST fails, each asks for a check: the first is made at once, the others do not add up to a storm."""
+    pool, checks = bare_pool("eqiad"), Checks()
+    async with watching([pool], Names(eqiad=found("10.1.0.1")), checks):
+        await asyncio.sleep(2.0)
+        (address,) = pool.addresses
+        checks.failing = {"10.1.0.1"}
+        for _ in range(290):
+            address.check_now.set()
+            await asyncio.sleep(0.01)
+    assert [at for at, _ in checks.made] == pytest.approx([0, 2, 3, 4], abs=0.02)
+
+
 async def test_the_end_of_an_ejection_is_told() -> None:
     """An address that gets no event leaves its ejection with its next check, and that is reported."""
     pool, checks = bare_pool("eqiad"), Checks()

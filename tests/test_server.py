@@ -45,6 +45,19 @@ def test_ipv6_is_written_in_brackets() -> None:
         assert listening.getsockname()[0] == "::1"
 
 
+@pytest.mark.looptime
+async def test_an_idle_server_sleeps() -> None:
+    """While nobody asks for anything it sets no timer: a hundred sidecars on a machine cost nothing by waiting."""
+    server, listening = make_server(Echo(), 1.0), bind("127.0.0.1:0")
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(server.serve(sockets=[listening]))
+        while not server.started:
+            await asyncio.sleep(0)
+        timers: list[asyncio.TimerHandle] = asyncio.get_running_loop()._scheduled  # type: ignore[attr-defined]
+        assert [timer for timer in timers if not timer.cancelled()] == []
+        server.stop()
+
+
 def test_requests_under_way_have_at_least_their_time_on_stop() -> None:
     """A deadline of 4 s and a half is not rounded down to 4 s when the sidecar stops."""
     assert make_server(Echo(), 4.5).config.timeout_graceful_shutdown == 5
@@ -73,7 +86,7 @@ async def test_a_server_that_stops_finishes_what_is_under_way(held: str) -> None
         async with connected(address) as client:
             await client.send(post(b"last", held))
             await eventually(lambda: echo.under_way == 1)
-            server.should_exit = True
+            server.stop()
             await eventually(lambda: listening.fileno() == -1)
             with pytest.raises(ConnectionRefusedError):
                 await asyncio.open_connection(*address.split(":"))

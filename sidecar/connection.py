@@ -33,7 +33,7 @@ class TooLarge(BadReply):
         super().__init__(f"its answer is over {limit} bytes")
 
 
-READ = frozenset({b"content-length", b"transfer-encoding", b"retry-after"})
+READ = frozenset({b"content-length", b"transfer-encoding", b"retry-after", b"content-encoding"})
 """The headers of an answer that somebody here reads; EventGate sends a dozen others."""
 
 

@@ -51,7 +51,7 @@ async def test_an_idle_server_sleeps() -> None:
     server, listening = make_server(Echo(), 1.0), bind("127.0.0.1:0")
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(server.serve(sockets=[listening]))
-        while not server.started:
+        while not server.started:  # noqa: ASYNC110  uvicorn has no event for it
             await asyncio.sleep(0)
         timers: list[asyncio.TimerHandle] = asyncio.get_running_loop()._scheduled  # type: ignore[attr-defined]
         assert [timer for timer in timers if not timer.cancelled()] == []

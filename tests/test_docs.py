@@ -27,7 +27,9 @@ from sidecar.streams import Stream, in_markdown, in_wikitext, streams_of
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
 REFERENCE = ROOT / "docs" / "routes.md"
-PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
+SECURITY = ROOT / "SECURITY.md"
+PAGES = [README, SECURITY, *sorted((ROOT / "docs").glob("*.md"))]
+PROMISES = [ROOT / "docs" / "guarantees.md", ROOT / "docs" / "herd.md", SECURITY]
 EXAMPLES = [ROOT / "routes.yaml", *sorted((ROOT / "examples").glob("*.yaml"))]
 HEADINGS: dict[str, type[Section]] = {
     "The file": config.Config,
@@ -219,9 +221,10 @@ def test_every_command_of_the_spool_is_in_the_readme() -> None:
     assert [command for command in spool.commands if not re.search(rf"^\| `{command}\b", text, re.MULTILINE)] == []
 
 
-def test_every_promise_has_its_test() -> None:
-    """Each test that docs/guarantees.md names is there."""
-    named = set(re.findall(r"`(test_\w+|Test\w+)`", (ROOT / "docs" / "guarantees.md").read_text()))
+@pytest.mark.parametrize("page", PROMISES, ids=lambda page: page.name)
+def test_every_promise_has_its_test(page: Path) -> None:
+    """Each test that the page names is there."""
+    named = set(re.findall(r"`(test_\w+|Test\w+)`", page.read_text()))
     tests = "\n".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
     there = set(re.findall(r"^(?:async )?def (test_\w+)|^(Test\w+) = ", tests, re.MULTILINE))
     assert named

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 
 import pytest
+import yaml
 
 from bench import load, report
 from bench.cases import BARS, DIRECT, ENVOY, HAPROXY, MANY, NGINX, ONE, SIDECAR, SOME, SPOOLED, Case
@@ -21,9 +23,11 @@ from bench.figures import (
     to_json,
     verdicts,
 )
+from bench.idle import Idle, shipped_routes, wakeups
 from bench.measure import Plan
 from bench.processes import ticks_in
-from bench.upstream import UpstreamError, given
+from bench.upstream import Upstream, UpstreamError, given
+from sidecar import loader
 
 WRK = """Running 2s test @ http://127.0.0.1:1/v1/events
   1 threads and 64 connections
@@ -201,3 +205,25 @@ def test_an_upstream_with_another_path_is_refused() -> None:
     """A URL that no event would go to is a mistake."""
     with pytest.raises(UpstreamError, match=r"is not http\[s\]://HOST:PORT"):
         given("http://127.0.0.1:1/v2/things")
+
+
+def test_an_idle_sidecar_is_held_against_its_bar() -> None:
+    """The line says what was measured, and whether it holds."""
+    found = Idle(60.0, 0.15, 600, 51.2)
+    assert (str(found), found.holds) == (
+        "idle for 60 s: 0.25 % of a core (bar 0.3 %), 10.0 wake-ups/s, 51 MiB",
+        True,
+    )
+    assert not Idle(60.0, 0.25, 600, 51.2).holds
+
+
+def test_an_idle_sidecar_has_the_shipped_routes() -> None:
+    """All upstreams and datacenters of the shipped file are checked, over TLS, and only here."""
+    config = loader.read(yaml.safe_dump(shipped_routes(Upstream("127.0.0.1", 4492, tls=True, pid=None))))
+    urls = [url for upstream in config.upstreams.values() for _, url in upstream.endpoints]
+    assert urls == [f"https://{each}localhost:4492/v1/events" for each in ("", "eqiad.", "codfw.")]
+
+
+def test_wakeups_are_counted() -> None:
+    """Of all threads of a process."""
+    assert wakeups(os.getpid()) > 0

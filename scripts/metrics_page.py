@@ -26,7 +26,7 @@ from sidecar.results import Outcome  # noqa: E402
 from sidecar.retry import FailureClass  # noqa: E402
 from sidecar.spanexport import SpanCounts  # noqa: E402
 from sidecar.spool import Cause, Kept  # noqa: E402
-from sidecar.telemetry import OTHER_STREAM, Happening, Telemetry  # noqa: E402
+from sidecar.telemetry import NO_ROUTE, OTHER_STREAM, Happening, Telemetry  # noqa: E402
 from sidecar.vitals import Vitals  # noqa: E402
 
 PAGE = ROOT / "docs" / "metrics.md"
@@ -47,6 +47,7 @@ def in_code(values: Iterable[object]) -> str:
 LABELS = {
     "upstream": "the upstreams of `routes.yaml`",
     "endpoint": "the upstream's datacenters, or its host and port where it has none",
+    "route": f"the routes of `routes.yaml`, `{NO_ROUTE}` for what none took",
     "stream": f"the streams that `routes.yaml` names, `{OTHER_STREAM}` for all others",
     "outcome": in_code(Outcome),
     "status": "the HTTP statuses of answers",

@@ -47,6 +47,8 @@ class Counts(Collector):
         """Nothing has happened yet."""
         self.events: Tally[tuple[str, str]] = Tally()
         """By stream and outcome."""
+        self.routed: Tally[tuple[str, str]] = Tally()
+        """By route and outcome: the same events, exact for streams that have no label of their own, too."""
         self.answers: Tally[int] = Tally()
         """By HTTP status."""
         self.seconds = Seconds()
@@ -68,6 +70,12 @@ class Counts(Collector):
             "Events received, by where they ended: delivered, invalid, refused, spooled, failed.",
             ("stream", "outcome"),
             self.events.items(),
+        )
+        yield _counter(
+            "eventgate_sidecar_route_events",
+            "The same events, by the route that took them; _none: no route did.",
+            ("route", "outcome"),
+            self.routed.items(),
         )
         yield _counter(
             "eventgate_sidecar_requests",

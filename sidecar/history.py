@@ -162,7 +162,7 @@ def _words(happening: Happening, text: str) -> str:
             words = f"{upstream}: events go to {after} instead of {before}"
         case PostFailed(upstream, endpoint, failure, reason, _):
             words = f"{upstream}: a POST to {endpoint} failed ({failure.replace('_', ' ')}): {reason}"
-        case EventsEnded(stream, outcome, _, reason):
+        case EventsEnded(stream, outcome, _, reason, _):
             words = f"events of stream {stream or '(none)'} ended as {outcome}: {reason}"
         case RequestRefused(status, title, detail):
             words = f"a request was answered {status}: {detail or title}"

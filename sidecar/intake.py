@@ -123,17 +123,17 @@ class _Request:
     def _count(self, statuses: Sequence[EventStatus]) -> None:
         """Count events under the name they came with: that is what their producer looks for."""
         if len(statuses) == 1:
-            self._emit(self._events[0].stream or "", statuses[0], 1)
+            self._emit(self._events[0].stream or "", statuses[0], 1, self.routes[0])
             return
-        ended: dict[tuple[str, Outcome], list[EventStatus]] = {}
-        for event, status in zip(self._events, statuses, strict=True):
-            ended.setdefault((event.stream or "", status.outcome), []).append(status)
-        for (stream, _), alike in ended.items():
-            self._emit(stream, alike[0], len(alike))
+        ended: dict[tuple[str, str, Outcome], list[EventStatus]] = {}
+        for event, route, status in zip(self._events, self.routes, statuses, strict=True):
+            ended.setdefault((event.stream or "", route, status.outcome), []).append(status)
+        for (stream, route, _), alike in ended.items():
+            self._emit(stream, alike[0], len(alike), route)
 
-    def _emit(self, stream: str, status: EventStatus, count: int) -> None:
+    def _emit(self, stream: str, status: EventStatus, count: int, route: str) -> None:
         reason = "" if status.status == "success" else _reason(status)
-        self._telemetry.emit(EventsEnded(stream, status.outcome, count, reason))
+        self._telemetry.emit(EventsEnded(stream, status.outcome, count, reason, route))
 
 
 class _Violation(msgspec.Struct):

@@ -123,6 +123,7 @@ class Runtime:
             configuration=self._reloader.as_data,
             spool=lambda: self._spooling.state if self._spooling else None,
             events=self.telemetry.counts.events,
+            routed=self.telemetry.counts.routed,
             history=self._history,
         )
         return status_routes(sources)
@@ -190,7 +191,7 @@ class Runtime:
 
     def _in_force(self, loaded: Loaded) -> None:
         config, labels = loaded.config, self._settings.labels
-        self.telemetry.know_streams(streams_named_by(config))
+        self.telemetry.know(streams_named_by(config), (route.name for route in config.routes))
         for server, _ in self._servers:
             server.config.timeout_graceful_shutdown = math.ceil(self._generation.longest)
         words = ",".join(f"{name}={value}" for name, value in labels.items())

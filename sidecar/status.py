@@ -146,6 +146,8 @@ class RouteNow(msgspec.Struct, frozen=True):
     stream: str | None
     """The new name of its streams, as `routes.yaml` writes it."""
     reject: str | None
+    outcomes: Mapping[str, int]
+    """Events that it took since the start."""
 
 
 class StreamNow(msgspec.Struct, frozen=True):

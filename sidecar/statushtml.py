@@ -221,7 +221,7 @@ def _routes(status: Status) -> str:
             escape(each.name),
             escape(f"refused: {each.reject}" if each.to is None else f"{each.to}"),
             _breakable(each.stream or "the same") if each.to else "",
-            str(sum(sum(one.outcomes.values()) for one in status.streams if one.routes == (each.name,)) or "–"),
+            str(sum(each.outcomes.values())),
         )
         for each in status.routes
     ]

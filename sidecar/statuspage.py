@@ -16,6 +16,7 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from sidecar import __version__
+from sidecar.config import Config
 from sidecar.endpoints import Address, Endpoint, Pool
 from sidecar.failover import order
 from sidecar.generation import Generation
@@ -59,6 +60,8 @@ class Sources:
     spool: Callable[[], SpoolState | None]
     events: Mapping[tuple[str, str], int]
     """Since the start, by stream and outcome."""
+    routed: Mapping[tuple[str, str], int]
+    """The same events, by route and outcome."""
     history: History
     clock: Callable[[], float] = time.monotonic
     wall: Callable[[], float] = time.time
@@ -93,10 +96,7 @@ def status_now(sources: Sources) -> Status:
         events_per_second=round(history.events_per_second, 2),
         last_minute=dict(history.last_minute),
         upstreams=tuple(present.upstream(pool, used=name in reachable) for name, pool in generation.pools.items()),
-        routes=tuple(
-            RouteNow(each.name, each.to, str(each.stream) if each.stream else None, each.reject)
-            for each in generation.config.routes
-        ),
+        routes=_routes(generation.config, sources.routed),
         streams=_streams(sources.events, generation.router.taken),
         configuration=sources.configuration(),
         spool=_spool(spool) if spool else None,
@@ -179,13 +179,33 @@ class _Present:
         return tuple(spans)
 
 
+def _routes(config: Config, routed: Mapping[tuple[str, str], int]) -> tuple[RouteNow, ...]:
+    counts = _by_outcome(routed)
+    return tuple(
+        RouteNow(
+            each.name,
+            each.to,
+            str(each.stream) if each.stream else None,
+            each.reject,
+            counts.get(each.name, {}),
+        )
+        for each in config.routes
+    )
+
+
 def _streams(events: Mapping[tuple[str, str], int], taken: Mapping[str, list[str]]) -> tuple[StreamNow, ...]:
-    counts: dict[str, dict[str, int]] = {}
-    for (stream, outcome), count in events.items():
-        if count:
-            counts.setdefault(stream, {})[str(outcome)] = count
+    counts = _by_outcome(events)
     busiest = sorted(counts, key=lambda stream: -sum(counts[stream].values()))
     return tuple(StreamNow(stream, tuple(taken.get(stream, ())), counts[stream]) for stream in busiest)
+
+
+def _by_outcome(counts: Mapping[tuple[str, str], int]) -> dict[str, dict[str, int]]:
+    """Return the counts of each name, without what has not happened."""
+    found: dict[str, dict[str, int]] = {}
+    for (name, outcome), count in counts.items():
+        if count:
+            found.setdefault(name, {})[str(outcome)] = count
+    return found
 
 
 def _spool(state: SpoolState) -> SpoolNow:

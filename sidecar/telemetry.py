@@ -23,6 +23,8 @@ disable_created_metrics()  # type: ignore[no-untyped-call]  # a series more for 
 
 OTHER_STREAM = "_other"
 """Label for streams that `routes.yaml` does not name, so that a producer cannot grow the metrics."""
+NO_ROUTE = "_none"
+"""Label for events that no route took."""
 
 
 class Listening(msgspec.Struct, frozen=True):
@@ -68,6 +70,8 @@ class EventsEnded(msgspec.Struct, frozen=True):
     count: int
     reason: str = ""
     """Why, where the outcome is no success."""
+    route: str = ""
+    """Which took them; empty where none did."""
 
 
 class PostAnswered(msgspec.Struct, frozen=True):
@@ -215,9 +219,10 @@ class Telemetry:
     def emit(self, happening: Happening) -> None:
         """Count it and log it, each where it is worth it."""
         match happening:
-            case EventsEnded(stream, outcome, count, reason):  # the first two come for every request
+            case EventsEnded(stream, outcome, count, reason, route):  # the first two come for every request
                 label = stream if stream in self._streams else OTHER_STREAM
                 self.counts.events[label, outcome] += count
+                self.counts.routed[route or NO_ROUTE, outcome] += count
                 if reason:
                     self._log_sampled(logging.WARNING, happening, (label, outcome))
             case RequestAnswered(status, seconds):
@@ -264,12 +269,14 @@ class Telemetry:
                 self._failovers.labels(upstream, after).inc()
                 self._log_line(logging.WARNING, happening)
 
-    def know_streams(self, streams: Iterable[str]) -> None:
-        """Give these streams a label of their own from now on, and no others."""
+    def know(self, streams: Iterable[str], routes: Iterable[str]) -> None:
+        """Give these streams a label of their own from now on, and no others; the routes are those in force."""
         self._streams.clear()
         self._streams.update(streams)
         for label in (*self._streams, OTHER_STREAM):  # from 0 on, so that an alert sees the first one
             self.counts.events.update({(label, "refused"): 0, (label, "failed"): 0})
+        for route in (*routes, NO_ROUTE):
+            self.counts.routed.update({(route, "refused"): 0, (route, "failed"): 0})
 
     def exposition(self) -> bytes:
         """Return the metrics in Prometheus' text format."""

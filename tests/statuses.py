@@ -93,7 +93,7 @@ def status(**more: Any) -> Status:
         events_per_second=52.4,
         last_minute={"delivered": 3144},
         upstreams=(upstream(),),
-        routes=(RouteNow("all", "staging", None, None),),
+        routes=(RouteNow("all", "staging", None, None, {"delivered": 3140, "invalid": 4}),),
         streams=(StreamNow("mediawiki.a", ("all",), {"delivered": 3144}),),
         configuration=CONFIGURATION,
         spool=spool(),

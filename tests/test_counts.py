@@ -18,11 +18,13 @@ def test_what_was_counted_is_shown() -> None:
     """Every number stands under its labels, whatever was counted since the last scrape."""
     counts = Counts()
     counts.events["s", "delivered"] += 2
+    counts.routed["scores", "delivered"] += 2
     counts.answers[201] += 1
     counts.post("main", "eqiad", "answered", 0.002)
     counts.post("main", "eqiad", "ambiguous", 9.0)
     shown = exposed(counts)
     assert 'eventgate_sidecar_events_total{outcome="delivered",stream="s"} 2.0' in shown
+    assert 'eventgate_sidecar_route_events_total{outcome="delivered",route="scores"} 2.0' in shown
     assert 'eventgate_sidecar_requests_total{status="201"} 1.0' in shown
     assert 'eventgate_sidecar_posts_total{endpoint="eqiad",result="ambiguous",upstream="main"} 1.0' in shown
     assert 'eventgate_sidecar_post_seconds_count{endpoint="eqiad",upstream="main"} 2.0' in shown

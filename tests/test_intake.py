@@ -125,10 +125,11 @@ class Desk:
         (answer,) = answers
         return answer.status, answer.reason, answer.outcome, json.loads(answer.body) if answer.body else None
 
-    def counted(self) -> dict[tuple[str, str], float]:
-        """Return how many events were counted, by stream and outcome."""
-        metric = next(m for m in self.telemetry.registry.collect() if m.name == "eventgate_sidecar_events")
-        return {(each.labels["stream"], each.labels["outcome"]): each.value for each in metric.samples}
+    def counted(self, by: str = "stream") -> dict[tuple[str, str], float]:
+        """Return how many events were counted, by stream or route and outcome."""
+        name = {"stream": "eventgate_sidecar_events", "route": "eventgate_sidecar_route_events"}[by]
+        metric = next(m for m in self.telemetry.registry.collect() if m.name == name)
+        return {(each.labels[by], each.labels["outcome"]): each.value for each in metric.samples}
 
 
 def event(stream: str, id: str = "a", **more: object) -> dict[str, object]:  # noqa: A002  it is `meta.id`
@@ -315,6 +316,25 @@ async def test_every_event_received_is_counted_once(streams: list[str]) -> None:
     assert desk.counted() == {end: float(ends.count(end)) for end in set(ends)}
 
 
+@settings(max_examples=40)
+@given(st.lists(st.sampled_from(["score", "both", "secret", "stopped", "live", "unheard-of"]), min_size=1))
+async def test_every_event_received_is_counted_under_its_route(streams: list[str]) -> None:
+    """Exactly, whatever its stream is called; events that no route took share `_none`."""
+    desk = Desk()
+    desk.delivery.says = {"both": "invalid", "live": "error"}
+    await desk.take(*(event(stream, str(number)) for number, stream in enumerate(streams)))
+    outcomes = {
+        "score": ("rename", "delivered"),
+        "live": ("live", "failed"),
+        "both": ("keep", "invalid"),
+        "secret": ("keep", "refused"),
+        "stopped": ("stop", "refused"),
+        "unheard-of": ("_none", "refused"),
+    }
+    ends = [outcomes[stream] for stream in streams]
+    assert desk.counted("route") == {end: float(ends.count(end)) for end in set(ends)}
+
+
 ENDS = {"": "delivered", "invalid": "invalid", "error": "failed", "spooled": "spooled"}
 """What the delivery may say of an event, and the outcome that this is."""
 
@@ -345,6 +365,7 @@ async def test_whatever_becomes_of_events_the_sums_are_right(requests: list[list
     for (stream, _), count in desk.counted().items():
         sums[stream] += int(count)
     assert (desk.counted(), sums) == (ended, received)
+    assert sum(desk.counted("route").values()) == received.total()
 
 
 async def test_no_event_is_written_to_the_log() -> None:
@@ -369,4 +390,4 @@ async def test_the_log_says_what_the_schema_asks_for() -> None:
     await desk.take(event("both"))
     (line,) = [json.loads(line)["eventgate_sidecar"] for line in desk.log.getvalue().splitlines()]
     reasons = "#/properties/map/additionalProperties/type should be string, #/properties/map/propertyNames"
-    assert line == {"stream": "both", "outcome": "invalid", "count": 1, "reason": reasons}
+    assert line == {"stream": "both", "outcome": "invalid", "count": 1, "reason": reasons, "route": "keep"}

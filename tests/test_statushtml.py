@@ -67,7 +67,7 @@ def evil() -> Status:
     return status(
         labels={"env": EVIL},
         upstreams=(ends,),
-        routes=(RouteNow(EVIL, None, None, EVIL),),
+        routes=(RouteNow(EVIL, None, None, EVIL, {}),),
         streams=(StreamNow(EVIL, (EVIL,), {"delivered": 1}),),
         configuration={**CONFIGURATION, "file": EVIL, "refused": EVIL},
         spool=spool(directory=EVIL, trouble=EVIL, upstreams={EVIL: 1}),
@@ -148,6 +148,17 @@ def test_trouble_is_seen_without_colours() -> None:
 def test_an_upstream_that_is_out_leads_nowhere() -> None:
     """Whichever endpoint gets the next trial."""
     assert "<h2>staging → nowhere" in page(status(upstreams=(upstream(HUNG.endpoints[0]),)))
+
+
+def test_every_route_has_a_count() -> None:
+    """0 where it took nothing yet."""
+    routes = (
+        RouteNow("busy", "main", None, None, {"delivered": 7, "failed": 5}),
+        RouteNow("idle", "main", "b", None, {}),
+    )
+    text = page(status(routes=routes))
+    assert '<th scope="row">busy</th><td>main</td><td>the same</td><td class="number">12</td>' in text
+    assert '<th scope="row">idle</th><td>main</td><td>b</td><td class="number">0</td>' in text
 
 
 def test_what_needs_a_look_comes_first() -> None:

@@ -39,6 +39,7 @@ def sources(spool: SpoolState | None = None, **places: str) -> Sources:
         configuration=lambda: CONFIGURATION,
         spool=lambda: spool,
         events={("s", "delivered"): 5, ("s", "failed"): 0, ("_other", "refused"): 7, ("idle", "failed"): 0},
+        routed={("all", "delivered"): 5, ("all", "refused"): 3, ("all", "failed"): 0, ("_none", "refused"): 4},
         history=History(lambda: CLOCK),
         clock=lambda: CLOCK,
         wall=lambda: WALL,
@@ -89,6 +90,13 @@ def test_streams_and_the_spool_are_shown() -> None:
     ]
     assert now.spool is not None
     assert (now.spool.events, now.spool.bytes, now.spool.dead_letters, now.spool.in_flight) == (3, 111, 1, 2)
+
+
+def test_each_route_has_its_count() -> None:
+    """Of exactly the events that it took, whatever their streams are called; none of it is what no route took."""
+    known = sources(main=EQIAD)
+    (route,) = status_now(known).routes
+    assert (route.name, dict(route.outcomes)) == ("all", {"delivered": 5, "refused": 3})
 
 
 @pytest.mark.parametrize("path", ["/_sidecar/status", "/_sidecar/status.json"])

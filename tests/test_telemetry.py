@@ -117,12 +117,18 @@ def test_trouble_is_counted_from_0_on() -> None:
     """The first event that is refused is an increase, which an alert sees; what was counted before stays."""
     desk = Desk()
     desk.after(EventsEnded("known", "refused", 2, "no route"))
-    desk.telemetry.know_streams(["known"])
+    desk.telemetry.know(["known"], ["all"])
     assert desk.counted("events_total") == {
         'outcome="refused",stream="known"': 2.0,
         'outcome="failed",stream="known"': 0.0,
         'outcome="refused",stream="_other"': 0.0,
         'outcome="failed",stream="_other"': 0.0,
+    }
+    assert desk.counted("route_events_total") == {
+        'outcome="refused",route="_none"': 2.0,
+        'outcome="failed",route="_none"': 0.0,
+        'outcome="refused",route="all"': 0.0,
+        'outcome="failed",route="all"': 0.0,
     }
 
 

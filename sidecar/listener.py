@@ -101,8 +101,11 @@ class Protocol(HttpToolsProtocol):
             self._look_ahead()
 
     def eof_received(self) -> bool:  # type: ignore[override]
-        """Answer what is complete before the connection ends: a client may close its half after its last request."""
-        if not self._unanswered or self.cycle.more_body:
+        """Answer what is complete before the connection ends: a client may close its half after its last request.
+
+        One that does so while its answer goes on and on has gone: nobody else closes anything then.
+        """
+        if not self._unanswered or self.cycle.more_body or getattr(self.cycle, "response_started", False):
             return False
         self.cycle.keep_alive = False
         return True
@@ -266,6 +269,7 @@ class Protocol(HttpToolsProtocol):
         super().on_message_begin()
         self.url, self.headers, self.expect_100_continue = url, headers, expects
         self.scope["headers"] = headers
+        self.scope["extensions"] = {"eventgate_sidecar": {"abort": self.transport.abort}}
         super().on_headers_complete()
 
     # --- what is no plain HTTP/1.1 ---

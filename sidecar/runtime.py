@@ -35,7 +35,8 @@ from sidecar.reload import Loaded, Pace, Reloader, begin
 from sidecar.resolver import Resolver
 from sidecar.samples import streams_named_by
 from sidecar.server import bind, make_server
-from sidecar.statuspage import Sources, status_routes
+from sidecar.sse import Streams
+from sidecar.statuspage import LIVE_SECONDS, MAX_PAGES, Sources, status_routes
 from sidecar.telemetry import Listening, Stopped, Stopping
 from sidecar.vitals import Vitals
 
@@ -105,19 +106,16 @@ class Runtime:
         self._events = parts.events(self._generation.intake, self.telemetry)
         self._vitals = Vitals(self.telemetry.registry, self._pools, self._events)
         self._ready = False
+        self._pages = Streams(MAX_PAGES, LIVE_SECONDS)
         servers = [
-            make_server(
-                make_intake_app([*inquiry_routes(lambda: self._generation, self._reloader.as_data), *self._status()]),
-                self._generation.longest,
-                taker=self._events,
-            ),
+            make_server(make_intake_app(self._inquiries()), self._generation.longest, taker=self._events),
             make_server(make_admin_app(self.telemetry, lambda: self._ready), self._generation.longest),
         ]
         self._servers = list(zip(servers, _bind_all(settings.listen, settings.admin), strict=True))
         self._tasks: asyncio.TaskGroup | None = None
         self._in_force(beginning.loaded)
 
-    def _status(self) -> list[Route]:
+    def _inquiries(self) -> list[Route]:
         sources = Sources(
             generation=lambda: self._generation,
             configuration=self._reloader.as_data,
@@ -126,7 +124,10 @@ class Runtime:
             routed=self.telemetry.counts.routed,
             history=self._history,
         )
-        return status_routes(sources)
+        return [
+            *inquiry_routes(sources.generation, sources.configuration),
+            *status_routes(sources, self._pages),
+        ]
 
     async def run(self) -> None:
         """Serve until SIGTERM or SIGINT.
@@ -215,6 +216,7 @@ class Runtime:
                         await self._empty_or(told, self._spooling)
             except TimeoutError:
                 pass
+        self._pages.end()
         for server, _ in self._servers:
             server.stop()
 

@@ -1,7 +1,8 @@
 """The status page: one HTML text made of one `Status`, complete without JavaScript, and without any other request.
 
-With JavaScript it renews itself every two seconds by fetching itself: there is one way to write it, so what is live
-and what is loaded cannot differ. Everything that is not written here is escaped.
+With JavaScript it is live: every two seconds the whole page comes once more, as a server-sent event. There is one way
+to write it, so what is live and what is loaded cannot differ. A page that nobody looks at asks for nothing; one that
+gets no stream, as there are too many, loads itself anew. Everything that is not written here is escaped.
 """
 
 from __future__ import annotations
@@ -76,12 +77,19 @@ th,td{padding:.3rem .4rem}td:not(.number){min-width:4.5rem}tbody th{min-width:7.
 SCRIPT = """
 const put=(id,next)=>{const now=document.getElementById(id),then=next.getElementById(id);
 if(now.innerHTML!==then.innerHTML||now.className!==then.className)now.replaceWith(then)};
-const renew=async()=>{if(document.hidden||getSelection().type==='Range')return;
-try{const answer=await fetch(location.href,{signal:AbortSignal.timeout(5000)});if(!answer.ok)throw 0;
-const next=new DOMParser().parseFromString(await answer.text(),'text/html');put('sentence',next);put('rest',next);
-document.title=next.title;document.getElementById('lost').hidden=true}
-catch{document.getElementById('lost').hidden=false}};
-const loop=async()=>{await renew();setTimeout(loop,2000)};setTimeout(loop,2000);
+const lost=yes=>{document.getElementById('lost').hidden=!yes};
+const show=text=>{last=Date.now();lost(false);if(getSelection().type==='Range')return;
+const next=new DOMParser().parseFromString(text,'text/html');put('sentence',next);put('rest',next);
+document.title=next.title};
+const load=async()=>{try{const answer=await fetch(location.href,{signal:AbortSignal.timeout(5000)});
+if(!answer.ok)throw 0;show(await answer.text())}catch{lost(true)}};
+let last=Date.now(),live=null;
+const leave=()=>{if(live)live.close();live=null};
+const listen=()=>{leave();last=Date.now();live=new EventSource('/_sidecar/status/live');
+live.onmessage=event=>show(event.data);
+live.onerror=()=>{if(live.readyState===EventSource.CLOSED){leave();load()}else lost(true)}};
+const look=()=>{if(document.hidden)leave();else if(!live||Date.now()-last>8000){if(live)lost(true);listen()}};
+document.addEventListener('visibilitychange',look);setInterval(look,5000);look();
 """
 
 

@@ -1,4 +1,8 @@
-"""`/_sidecar/status`: what is true now, for people; `/_sidecar/status.json`: the same for programs.
+"""What is true now, in three forms.
+
+    GET /_sidecar/status         for people
+    GET /_sidecar/status/live    the same page every two seconds, as server-sent events, for the page itself
+    GET /_sidecar/status.json    for programs
 
 Here the value is put together from the parts that know; `status` says what it means, `statushtml` how it looks.
 """
@@ -8,6 +12,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +28,7 @@ from sidecar.generation import Generation
 from sidecar.health import Health
 from sidecar.history import HOUR, History
 from sidecar.inquiry import local_alone
+from sidecar.sse import Streams, message
 from sidecar.status import (
     AddressNow,
     ChecksOfMinute,
@@ -43,6 +49,9 @@ from sidecar.statushtml import POLICY, page
 if TYPE_CHECKING:
     from sidecar.spool import SpoolState
 
+MAX_PAGES = 8
+"""Pages that are live at once; what is over that loads itself anew."""
+LIVE_SECONDS = 2.0
 HEADERS = {
     "content-security-policy": POLICY,
     "cache-control": "no-store",
@@ -68,8 +77,8 @@ class Sources:
     started: float = field(default_factory=time.time)
 
 
-def status_routes(sources: Sources) -> list[Route]:
-    """Return the routes."""
+def status_routes(sources: Sources, streams: Streams) -> list[Route]:
+    """Return the routes; pages that are live are among `streams`."""
 
     async def html(_: Request) -> Response:
         return HTMLResponse(page(status_now(sources)), headers=HEADERS)
@@ -77,8 +86,12 @@ def status_routes(sources: Sources) -> list[Route]:
     async def data(_: Request) -> Response:
         return JSONResponse(as_data(status_now(sources)), headers=HEADERS)
 
+    async def live(request: Request) -> Response:
+        return streams.answer(request, nullcontext(lambda: message(page(status_now(sources)))))
+
     return [
         Route("/_sidecar/status", local_alone(html), methods=["GET"]),
+        Route("/_sidecar/status/live", local_alone(live), methods=["GET"]),
         Route("/_sidecar/status.json", local_alone(data), methods=["GET"]),
     ]
 

@@ -289,6 +289,12 @@ class Client:
                 body = await self._reader.readexactly(int(headers.get("content-length", 0)))
         return Answer(int(status), reason, headers, body)
 
+    async def chunk(self) -> bytes:
+        """Read one chunk of an answer that comes in chunks; the last is empty."""
+        async with asyncio.timeout(PATIENCE):
+            size = int(await self._reader.readuntil(b"\r\n"), 16)
+            return (await self._reader.readexactly(size + 2))[:-2]
+
     async def rest(self) -> bytes:
         """Read until the other side hangs up."""
         read = b""

@@ -16,7 +16,7 @@ from starlette.types import ASGIApp
 from sidecar.request import Limits, Taker
 from sidecar.runtime import Runtime, Settings
 from sidecar.server import bind, make_server
-from tests.fakes import Answer, connected, eventually
+from tests.fakes import Answer, Client, connected, eventually
 
 
 @contextlib.asynccontextmanager
@@ -71,6 +71,24 @@ class Running:
         lines = (await self.get("/metrics")).body.decode().splitlines()
         found = (line.rpartition(" ") for line in lines if line.startswith(name + "{"))
         return {labels.removeprefix(name): float(value) for labels, _, value in found}
+
+
+@contextlib.asynccontextmanager
+async def reading(target: str, address: str) -> AsyncIterator[AsyncIterator[str]]:
+    """Read a stream of server-sent events; what is yielded goes from message to message, to the stream's end."""
+    async with connected(address) as client:
+        await client.send(f"GET {target} HTTP/1.1\r\nhost: localhost\r\n\r\n".encode())
+        yield _messages(client)
+
+
+async def _messages(client: Client) -> AsyncIterator[str]:
+    assert (await client.answer()).headers["content-type"].startswith("text/event-stream")
+    text = ""
+    while chunk := await client.chunk():
+        *complete, text = (text + chunk.decode()).split("\n\n")
+        for each in complete:
+            if each.startswith("data: "):
+                yield "\n".join(line.removeprefix("data: ") for line in each.splitlines())
 
 
 @contextlib.asynccontextmanager

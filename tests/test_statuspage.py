@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import json
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +20,12 @@ from sidecar.health import Health
 from sidecar.history import History
 from sidecar.spool import SpoolState
 from sidecar.spooled import Limits, Totals
+from sidecar.sse import Streams
 from sidecar.statuspage import Sources, status_now, status_routes
 from sidecar.telemetry import HealthChanged
 from tests.anyroutes import config_of
-from tests.fakes import FakeEventGate, eventually, hanging
-from tests.running import sidecar, to_one
+from tests.fakes import PATIENCE, FakeEventGate, eventually, hanging
+from tests.running import reading, sidecar, to_one
 from tests.scripted import CODFW, EQIAD, Recorder, at, make_pool, out
 from tests.test_inquiry import FILE
 
@@ -49,7 +52,7 @@ def sources(spool: SpoolState | None = None, **places: str) -> Sources:
 
 async def asked(path: str, peer: str = "127.0.0.1", host: str = "localhost:8888") -> httpx.Response:
     """Ask as this peer, calling it by this name."""
-    app = Starlette(routes=status_routes(sources(eqiad=EQIAD)))
+    app = Starlette(routes=status_routes(sources(eqiad=EQIAD), Streams(2, 2.0)))
     transport = httpx.ASGITransport(app, client=(peer, 50000))
     async with httpx.AsyncClient(transport=transport, base_url="http://sidecar") as client:
         return await client.get(path, headers={"host": host})
@@ -99,10 +102,10 @@ def test_each_route_has_its_count() -> None:
     assert (route.name, dict(route.outcomes)) == ("all", {"delivered": 5, "refused": 3})
 
 
-@pytest.mark.parametrize("path", ["/_sidecar/status", "/_sidecar/status.json"])
+@pytest.mark.parametrize("path", ["/_sidecar/status", "/_sidecar/status.json", "/_sidecar/status/live"])
 async def test_only_this_machine_reads_it(path: str) -> None:
     """Nobody else, and no page of another name in a browser here."""
-    assert (await asked(path)).status_code == 200
+    assert path.endswith("live") or (await asked(path)).status_code == 200  # that one does not end
     assert (await asked(path, peer="10.2.2.45")).status_code == 403
     assert (await asked(path, host="evil.example")).status_code == 403
 
@@ -130,6 +133,32 @@ async def test_a_sidecar_says_that_all_is_well(tmp_path: Path) -> None:
     (stream,) = found["streams"]
     assert (stream["outcomes"], found["level"]) == ({"delivered": 1}, "well")
     assert found["upstreams"][0]["endpoints"][0]["addresses"][0]["spans"][-1]["health"] == "healthy"
+
+
+async def test_a_page_is_live(tmp_path: Path) -> None:
+    """The whole of it comes again and again, and says what has changed."""
+    async with (
+        FakeEventGate() as gate,
+        sidecar(to_one(gate.address), tmp_path) as running,
+        reading("/_sidecar/status/live", running.address) as pages,
+    ):
+        first = await anext(pages)
+        assert (first.startswith("<!doctype html>"), "No event came yet." in first) == (True, True)
+        assert (await running.post(b'{"meta":{"stream":"s"}}')).status == 201
+        async with asyncio.timeout(PATIENCE):
+            while "other streams" not in await anext(pages):
+                pass
+
+
+async def test_a_page_does_not_hold_up_the_stop(tmp_path: Path) -> None:
+    """It ends, properly, and the sidecar after it."""
+    async with FakeEventGate() as gate, sidecar(to_one(gate.address), tmp_path, drain=0.0) as running:
+        async with reading("/_sidecar/status/live", running.address) as pages:
+            await anext(pages)
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert [page async for page in pages] == []
+        async with asyncio.timeout(2):
+            await running.task
 
 
 async def test_a_sidecar_says_that_its_only_datacenter_hangs(tmp_path: Path) -> None:

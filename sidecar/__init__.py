@@ -4,8 +4,8 @@ The pure core decides and does nothing: `config` (read by `loader`, with `sectio
 `yamlmarks`; looked through by `inspection`, with `audit`, `overlap` and `routetests`), `body`, `event`, `request`,
 `routing` (shown by `explain`, and by `checkreport` from `matrix` and `samples`; two files compared by `diff`,
 shown by `diffreport`; for editors `schema`, for readers `streams`), `health`, `addresses`, `failover`, `batching`,
-`retry`, `verdict`, `results`, `spooled`, `ordering`, `replaypolicy`, `otelsettings`, `status` (shown by
-`statushtml`) and `errors` know no network, clock, randomness or logger; time and chance reach them as arguments.
+`retry`, `verdict`, `results`, `spooled`, `ordering`, `replaypolicy`, `otelsettings`, `tap`, `status` (shown
+by `statushtml`) and `errors` know no network, clock, randomness or logger; time and chance reach them as arguments.
 The other modules act on what the core decided: `listener`, `server` and `app` face the model server, `coalescer`
 lets events travel together, `delivery` sends each group of them on a `journey`, which holds the one retry loop,
 `eventgate` speaks HTTP outward over `connection`, and `resolver` DNS, `monitor` keeps watch with `healthcheck`,

@@ -15,6 +15,7 @@ import click
 from sidecar import __version__
 from sidecar.errors import ConfigError, RequestError, SettingError
 from sidecar.spoolcli import spool as spool_commands
+from sidecar.tapcli import tap
 from sidecar.topcli import top
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ def app() -> None:
 
 
 app.add_command(spool_commands)
+app.add_command(tap)
 app.add_command(top)
 
 
@@ -92,6 +94,9 @@ app.add_command(top)
     help="Keep the last good configuration here, to start with where routes.yaml is broken.",
     metavar="FILE",
 )
+@setting(
+    "--tap", "tapped", envvar="SIDECAR_TAP", is_flag=True, help="Let `tap` show events that pass, on this machine."
+)
 def serve(
     routes: Path,
     listen: str,
@@ -102,6 +107,7 @@ def serve(
     spool: Path | None,
     on_exit: str,
     last_good: Path | None,
+    tapped: bool,
 ) -> None:
     """Run the sidecar until SIGTERM or SIGINT; SIGHUP loads routes.yaml now.
 
@@ -127,6 +133,7 @@ def serve(
             prints_what_is_left=on_exit == "print",
             last_good=last_good,
             traces=traces_asked_by(os.environ),
+            tap=tapped,
         )
         prepare_process()
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

@@ -26,6 +26,7 @@ from sidecar.telemetry import Telemetry
 
 if TYPE_CHECKING:
     from sidecar.spooling import Spooling
+    from sidecar.tap import Tap
 
 SPARE_SECONDS = 1.0
 """How much longer than its deadline a request may take to end, on a busy machine."""
@@ -42,8 +43,9 @@ class Generation:
         before: Generation | None = None,
         spooling: Spooling | None = None,
         new_delivery: Callable[..., Delivery] = Delivery,
+        tap: Tap | None = None,
     ) -> None:
-        """Contact nothing yet; `before` is what is in force now, `spooling` outlives every generation.
+        """Contact nothing yet; `before` is what is in force now, `spooling` and `tap` outlive every generation.
 
         Raises:
             SettingError: a file that the configuration names cannot be read, or it needs a spool and there is none.
@@ -63,7 +65,7 @@ class Generation:
         self._spooling = spooling
         self._keeping = spooling.keeping(self.pools, self._coalescer) if spooling else None
         deliver = self._keeping.deliver if self._keeping else self._coalescer.deliver
-        self.intake = Intake(self.router, deliver, telemetry, lambda: str(uuid.uuid4()))
+        self.intake = Intake(self.router, deliver, telemetry, lambda: str(uuid.uuid4()), tap)
 
     @property
     def longest(self) -> float:

@@ -2,6 +2,8 @@
 
     GET  /_sidecar/config    which configuration is in force, and what is wrong with the file on disk
     POST /_sidecar/explain   the way of the event in the body, and the addresses that would be tried now
+    GET  /_sidecar/tap       events as they pass, as server-sent events; refused unless the tap is enabled
+                             ?stream=GLOB and ?outcome=WORD, which may be repeated, say which
 
 Nothing here sends an event or changes anything. Who asks must sit on the loopback interface and call it by a
 loopback name: a page in somebody's browser, whose host name was made to point here, does not.
@@ -12,9 +14,11 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import time
-from collections.abc import Awaitable, Callable
-from typing import Any
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
+import msgspec
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -25,11 +29,21 @@ from sidecar.event import parse
 from sidecar.explain import Tried, explanation
 from sidecar.failover import order
 from sidecar.generation import Generation
+from sidecar.pattern import Pattern
+from sidecar.results import Outcome
+from sidecar.sse import Streams, message
+
+if TYPE_CHECKING:
+    from sidecar.tap import Tap, Wanted
 
 NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
 """What the host may be called; its port does not matter."""
 MAX_BODY_BYTES = 1024 * 1024
 BODY_SECONDS = 5.0
+MAX_TAPS = 4
+"""Who listens at once."""
+TAP_SECONDS = 0.2
+"""How late an event may be shown."""
 
 _Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -60,6 +74,48 @@ def inquiry_routes(
         Route("/_sidecar/config", local_alone(config), methods=["GET"]),
         Route("/_sidecar/explain", local_alone(explain), methods=["POST"]),
     ]
+
+
+def tap_route(tap: Tap | None, streams: Streams) -> Route:
+    """Return the route of the tap; None: it is not enabled."""
+
+    async def tapped(request: Request) -> Response:
+        if tap is None:
+            return _refusal(403, "the tap is off, as it shows what is in events; start it with --tap or SIDECAR_TAP=1")
+        try:
+            wanted = _wanted(request)
+        except ValueError as error:
+            return _refusal(400, str(error))
+        return streams.answer(request, _messages(tap, wanted))
+
+    return Route("/_sidecar/tap", local_alone(tapped), methods=["GET"])
+
+
+@contextmanager
+def _messages(tap: Tap, wanted: Wanted) -> Iterator[Callable[[], bytes]]:
+    with tap.listener(wanted) as take:
+        yield lambda: b"".join(message(msgspec.json.encode(each).decode()) for each in take())
+
+
+def _wanted(request: Request) -> Wanted:
+    """Return which events are asked for.
+
+    Raises:
+        ValueError: no event can be meant by that.
+
+    """
+    from sidecar.tap import Wanted  # noqa: PLC0415  loaded only where there is a tap
+
+    outcomes = request.query_params.getlist("outcome")
+    for each in outcomes:
+        if each not in list(Outcome):
+            raise ValueError(f"there is no outcome {each!r}; there are {', '.join(Outcome)}")
+    stream = request.query_params.get("stream")
+    try:
+        pattern = None if stream is None else Pattern.parse(stream)
+    except ValueError as error:
+        raise ValueError(f"the stream {stream!r} {error}") from None
+    return Wanted(pattern, frozenset(outcomes))
 
 
 def tried_now(pool: Pool, now: float) -> list[Tried]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -12,6 +13,9 @@ from sidecar.event import Event, Outgoing, parse
 from sidecar.results import Answer, EventStatus, Outcome, merge, refused
 from sidecar.routing import Decision, Router
 from sidecar.telemetry import EventsEnded, Telemetry
+
+if TYPE_CHECKING:
+    from sidecar.tap import Tap
 
 
 class Post(msgspec.Struct, frozen=True):
@@ -31,12 +35,20 @@ Reply = Callable[[Answer], None]
 class Intake:
     """Takes POSTs under one configuration."""
 
-    def __init__(self, router: Router, deliver: Deliver, telemetry: Telemetry, new_id: Callable[[], str]) -> None:
+    def __init__(
+        self,
+        router: Router,
+        deliver: Deliver,
+        telemetry: Telemetry,
+        new_id: Callable[[], str],
+        tap: Tap | None = None,
+    ) -> None:
         """`deliver` is a coalescer's, or that of `keeping` before it; `new_id` makes the `meta.id` that is missing."""
         self._router = router
         self._deliver = deliver
         self._telemetry = telemetry
         self._new_id = new_id
+        self._tap = tap
 
     def take(self, post: Post, reply: Reply) -> None:
         """Route and deliver every event of `post`; `reply` is told the answer for its producer, once.
@@ -60,6 +72,8 @@ class Intake:
                 leaving.setdefault(decision.upstream, []).append(self._outgoing(event, decision))
         parts = [(upstream, group) for upstream, outgoing in leaving.items() for group in groups(outgoing)]
         request.awaited = len(parts)
+        if self._tap is not None and self._tap.listening:
+            request.show(self._tap, [event for _, group in parts for event in group])
         for upstream, group in parts:
             self._deliver(upstream, group, post.headers, post.hasty, request.part(group))
         if not parts:
@@ -85,7 +99,7 @@ class Intake:
 class _Request:
     """The events of one POST until each has its status."""
 
-    __slots__ = ("_events", "_hasty", "_reply", "_statuses", "_telemetry", "awaited", "routes")
+    __slots__ = ("_events", "_hasty", "_reply", "_sent", "_statuses", "_tap", "_telemetry", "awaited", "routes")
 
     def __init__(self, events: Sequence[Event], hasty: bool, reply: Reply, telemetry: Telemetry) -> None:
         self._events = events
@@ -93,10 +107,16 @@ class _Request:
         self._reply = reply
         self._telemetry = telemetry
         self._statuses: list[EventStatus | None] = [None] * len(events)
+        self._tap: Tap | None = None
         self.routes: list[str] = []
         """The name of the route that took each event, as far as they are routed."""
         self.awaited = 0
         """Deliveries that have not ended."""
+
+    def show(self, tap: Tap, outgoing: Sequence[Outgoing]) -> None:
+        """Let `tap` see the events when they are answered for; `outgoing` are those that leave."""
+        self._tap = tap
+        self._sent: Mapping[int, Outgoing] = {each.index: each for each in outgoing}
 
     def refuse(self, event: Event, decision: Decision) -> None:
         """Take note that an event goes nowhere."""
@@ -119,6 +139,9 @@ class _Request:
         statuses = [each for each in self._statuses if each is not None]
         self._reply(merge(statuses, self.routes, self._hasty))
         self._count(statuses)
+        if self._tap is not None:
+            for event, route, status in zip(self._events, self.routes, statuses, strict=True):
+                self._tap.saw(event, route, self._sent.get(event.index), status)
 
     def _count(self, statuses: Sequence[EventStatus]) -> None:
         """Count events under the name they came with: that is what their producer looks for."""

@@ -21,13 +21,14 @@ from typing import TYPE_CHECKING
 from starlette.routing import Route
 
 from sidecar.app import make_admin_app, make_intake_app
+from sidecar.config import Config
 from sidecar.configtelemetry import ConfigLoaded
 from sidecar.endpoints import Pool
 from sidecar.errors import SettingError
 from sidecar.generation import Generation
 from sidecar.healthcheck import check
 from sidecar.history import History
-from sidecar.inquiry import inquiry_routes
+from sidecar.inquiry import MAX_TAPS, TAP_SECONDS, inquiry_routes, tap_route
 from sidecar.logform import let_libraries_log, make_log
 from sidecar.monitor import Monitor
 from sidecar.parts import PLAIN, Parts
@@ -43,6 +44,7 @@ from sidecar.vitals import Vitals
 if TYPE_CHECKING:
     from sidecar.spanexport import SpanExport
     from sidecar.spooling import Spooling
+    from sidecar.tap import Tap
     from sidecar.telemetry import Telemetry
 
 M_MMAP_THRESHOLD = -3
@@ -70,6 +72,8 @@ class Settings:
     """Where the last good configuration is kept."""
     traces: str = ""
     """What asks for traces; empty: nothing does, and none are made."""
+    tap: bool = False
+    """Whether events may be listened to as they pass."""
     pace: Pace = field(default_factory=Pace)
     """How often the configuration is looked at."""
 
@@ -95,8 +99,8 @@ class Runtime:
         self._history = History()
         self.telemetry.observer = self._history.observe
         self._spooling = _spooling(settings.spool, self.telemetry) if settings.spool is not None else None
-        config = beginning.loaded.config
-        self._generation = Generation(config, settings.labels, self.telemetry, None, self._spooling, parts.delivery)
+        self._tap = _tap() if settings.tap else None
+        self._generation = self._new_generation(beginning.loaded.config)
         self._monitor = Monitor(
             self._generation.pools.values(), Resolver().look_up, check, self.telemetry, random.random
         )
@@ -106,7 +110,7 @@ class Runtime:
         self._events = parts.events(self._generation.intake, self.telemetry)
         self._vitals = Vitals(self.telemetry.registry, self._pools, self._events)
         self._ready = False
-        self._pages = Streams(MAX_PAGES, LIVE_SECONDS)
+        self._pages, self._taps = Streams(MAX_PAGES, LIVE_SECONDS), Streams(MAX_TAPS, TAP_SECONDS)
         servers = [
             make_server(make_intake_app(self._inquiries()), self._generation.longest, taker=self._events),
             make_server(make_admin_app(self.telemetry, lambda: self._ready), self._generation.longest),
@@ -114,6 +118,11 @@ class Runtime:
         self._servers = list(zip(servers, _bind_all(settings.listen, settings.admin), strict=True))
         self._tasks: asyncio.TaskGroup | None = None
         self._in_force(beginning.loaded)
+
+    def _new_generation(self, config: Config, before: Generation | None = None) -> Generation:
+        return Generation(
+            config, self._settings.labels, self.telemetry, before, self._spooling, self._parts.delivery, self._tap
+        )
 
     def _inquiries(self) -> list[Route]:
         sources = Sources(
@@ -127,6 +136,7 @@ class Runtime:
         return [
             *inquiry_routes(sources.generation, sources.configuration),
             *status_routes(sources, self._pages),
+            tap_route(self._tap, self._taps),
         ]
 
     async def run(self) -> None:
@@ -175,9 +185,7 @@ class Runtime:
         if self._tasks is None:
             raise RuntimeError("a configuration is applied while the sidecar runs")
         before = self._generation
-        after = Generation(
-            loaded.config, self._settings.labels, self.telemetry, before, self._spooling, self._parts.delivery
-        )
+        after = self._new_generation(loaded.config, before)
         after.start(self._tasks)
         new = after.pools_not_in(before)
         for pool in new:
@@ -216,7 +224,8 @@ class Runtime:
                         await self._empty_or(told, self._spooling)
             except TimeoutError:
                 pass
-        self._pages.end()
+        for streams in (self._pages, self._taps):
+            streams.end()
         for server, _ in self._servers:
             server.stop()
 
@@ -271,6 +280,12 @@ def _traced(export: SpanExport) -> Parts:
 def _tell(told: asyncio.Queue[signal.Signals], number: signal.Signals) -> None:
     with contextlib.suppress(asyncio.QueueFull):
         told.put_nowait(number)
+
+
+def _tap() -> Tap:
+    from sidecar.tap import Tap  # noqa: PLC0415  loaded only where there is one
+
+    return Tap(time.time)
 
 
 def _bind_all(*addresses: str) -> list[socket.socket]:

@@ -6,12 +6,14 @@ import asyncio
 
 import pytest
 
-from sidecar.ask import explained_by, status_of
+from sidecar.ask import explained_by, status_of, tapped
 from sidecar.errors import SettingError
 from tests.anyroutes import event_of
-from tests.fakes import FakeEventGate, answer, refusing
+from tests.fakes import FakeEventGate, Line, Received, Reply, answer, raw, refusing
 
 EVENT = event_of({"meta": {"stream": "s"}})
+CUT_OFF = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n3\r\n:\n\n\r\n"
+"""A stream without an end."""
 
 
 async def complaint(address: str) -> str:
@@ -45,6 +47,52 @@ async def test_what_is_no_sidecar_is_told() -> None:
     async with FakeEventGate(answer(403, "Forbidden", '{"detail": "not you"}')) as fake:
         assert await complaint(fake.address) == f"the sidecar at {fake.address} refuses: not you"
     assert await complaint("nowhere") == "'nowhere' is no address; write host:port, as 127.0.0.1:8888"
+
+
+STREAM = {"content-type": "text/event-stream"}
+
+
+async def heard(address: str) -> list[object]:
+    """Return what passes there."""
+    return await asyncio.to_thread(lambda: list(tapped(address, "a*", ["failed", "invalid"])))
+
+
+async def test_what_passes_is_read_to_its_end() -> None:
+    """Comments and all else but data are nothing to us; what is wanted stands in the query."""
+    stream = 'retry: 2000\n\n:\n\ndata: {"event":"é"}\n\ndata: {"left_out":1,"lost":0}\n\nevent: end\ndata:\n\n'
+    asked: list[str] = []
+
+    async def sidecar(request: Received, line: Line) -> None:
+        asked.append(request.target)
+        await answer(200, "OK", stream, STREAM)(request, line)
+
+    async with FakeEventGate(health=sidecar) as fake:
+        assert await heard(fake.address) == [{"event": "é"}, {"left_out": 1, "lost": 0}]
+    assert asked == ["/_sidecar/tap?stream=a%2A&outcome=failed&outcome=invalid"]
+
+
+@pytest.mark.parametrize(
+    ("reply", "words"),
+    [
+        (answer(403, "Forbidden", '{"detail": "the tap is off"}'), "the sidecar at {} refuses: the tap is off"),
+        (answer(200, "OK", "{}"), "what answers at {} is no sidecar with a tap"),
+        (answer(404, "Not Found", "<html>"), "what answers at {} is no sidecar"),
+        (answer(200, "OK", "data: {\n\n", STREAM), "the sidecar at {} went away: JSONDecodeError("),
+        (raw(CUT_OFF), "the sidecar at {} went away: its answer breaks off"),
+    ],
+    ids=["off", "no stream", "no sidecar", "no JSON", "cut off"],
+)
+async def test_a_tap_that_cannot_be_read_is_told(reply: Reply, words: str) -> None:
+    """Whether it does not begin, or ends before its end."""
+
+    async def once(request: Received, line: Line) -> None:
+        await reply(request, line)
+        line.close()
+
+    async with FakeEventGate(health=once) as fake:
+        with pytest.raises(SettingError) as raised:
+            await heard(fake.address)
+        assert str(raised.value).startswith(words.format(fake.address))
 
 
 async def test_a_sidecar_that_listens_everywhere_is_asked_here() -> None:

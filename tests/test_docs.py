@@ -209,8 +209,9 @@ def test_the_table_of_settings_is_complete() -> None:
         if parameter.name in ("help", "labels_variable"):
             continue
         variable = parameter.envvar or "SIDECAR_LABELS"
-        default = f"`{parameter.default}`" if isinstance(parameter.default, str) else "none"
-        row = rf"\| `{parameter.opts[0]} [^|]*` \| `{variable}` \| {re.escape(default)} \|"
+        without = "off" if getattr(parameter, "is_flag", False) else "none"
+        default = f"`{parameter.default}`" if isinstance(parameter.default, str) else without
+        row = rf"\| `{parameter.opts[0]}(?: [^|]*)?` \| `{variable}` \| {re.escape(default)} \|"
         missing += [] if re.search(row, text) else [row]
     assert missing == []
 

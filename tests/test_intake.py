@@ -24,6 +24,7 @@ from sidecar.loader import read
 from sidecar.logform import make_log
 from sidecar.results import Answer, EventStatus, Outcome, failed
 from sidecar.routing import Router
+from sidecar.tap import Tap, Wanted
 from sidecar.telemetry import Telemetry
 
 ROUTES = """
@@ -110,7 +111,8 @@ class Desk:
         self.telemetry = Telemetry(["score", "live"], make_log(self.log))
         numbers = itertools.count(1)
         router = Router(CONFIG, {"env": "staging"})
-        self._intake = Intake(router, self.delivery.deliver, self.telemetry, lambda: f"id-{next(numbers)}")
+        self.tap = Tap(lambda: 0.0)
+        self._intake = Intake(router, self.delivery.deliver, self.telemetry, lambda: f"id-{next(numbers)}", self.tap)
 
     async def take(self, *events: object, hasty: bool = False, headers: tuple[tuple[str, str], ...] = ()) -> Json:
         """Take a lone event, or several as an array; return status, reason, outcome and body."""
@@ -391,3 +393,30 @@ async def test_the_log_says_what_the_schema_asks_for() -> None:
     (line,) = [json.loads(line)["eventgate_sidecar"] for line in desk.log.getvalue().splitlines()]
     reasons = "#/properties/map/additionalProperties/type should be string, #/properties/map/propertyNames"
     assert line == {"stream": "both", "outcome": "invalid", "count": 1, "reason": reasons, "route": "keep"}
+
+
+async def test_the_tap_sees_every_event_that_was_answered_for() -> None:
+    """Those that left under their new name and id, those that were refused without."""
+    desk = Desk()
+    desk.delivery.says = {"live": "error"}
+    with desk.tap.listener(Wanted()) as take:
+        await desk.take({"meta": {"stream": "score"}}, event("stopped"), event("live"), event("unheard-of"))
+        found = [(each.stream, each.route, each.sent_as, each.id, each.outcome) for each in take()]  # type: ignore[union-attr]
+    assert found == [
+        ("score", "rename", "renamed", "id-1", "delivered"),
+        ("stopped", "stop", "", "a", "refused"),
+        ("live", "live", "live", "a", "failed"),
+        ("unheard-of", "", "", "a", "refused"),
+    ]
+
+
+async def test_the_answer_is_given_before_the_tap_is_told() -> None:
+    """Who listens never keeps a producer waiting."""
+    desk = Desk()
+    with desk.tap.listener(Wanted()) as take:
+        answered: list[int] = []
+        desk._intake.take(
+            Post(json.dumps(event("live")).encode(), "application/json", "", hasty=False, headers=()),
+            lambda _: answered.append(len(take())),
+        )
+        assert (answered, len(take())) == ([0], 1)

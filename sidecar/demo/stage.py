@@ -158,7 +158,7 @@ class _Demo:
             }
         labels = [word for name, value in LABELS.items() for word in ("--label", f"{name}={value}")]
         where = ("--routes", str(self._routes), "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0")
-        await self._launch("sidecar", "sidecar", "serve", *where, *labels, "--drain", "0s")
+        await self._launch("sidecar", "sidecar", "serve", *where, *labels, "--drain", "0s", "--tap")
         said = await self._heard("sidecar", "intake")
         self._services["sidecar"] = {
             "url": f"http://{said['intake']}",
@@ -266,6 +266,7 @@ class _Demo:
             ("see it arrive", f"tail -n 1 {self._output(GATES[0])}"),
             ("ask why there", why),
             ("see all of it at one look", f"{sidecar} top --listen {url.removeprefix('http://')}"),
+            ("watch events pass; then post again", f"{sidecar} tap --listen {url.removeprefix('http://')}"),
             ("and in a browser", f"{url}/_sidecar/status"),
             ("which datacenter answers?", f"{sidecar} probe --routes {self._routes}"),
             ("let eqiad hang; then post again, and codfw has it", _fault(eqiad, "freeze")),

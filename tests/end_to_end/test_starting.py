@@ -27,6 +27,7 @@ FOR_SERVE = FOR_CHECK | {
 SPOOL = {"groupcommit", "keeping", "ordering", "replay", "replaypolicy", "spool", "spooldir", "spooling"}
 SPOOL |= {"salvage", "spooled", "spoolfile", "spoolrows", "spoolschema", "writeahead"}
 NOT_FOR_SERVE = {"ask", "checkreport", "demo", "diff", "diffreport", "emulator", "matrix", "probe", "schema", "streams"}
+NOT_FOR_SERVE |= {"tap"}  # where nobody may listen
 
 
 def loaded(lines: Iterable[object]) -> set[str]:

@@ -79,6 +79,10 @@ be added. A volume that no container mounts is rejected, too.
   - name: SIDECAR_LAST_GOOD
     value: /var/lib/eventgate-sidecar/routes.yaml
   {{- end }}
+  {{- if $sidecar.tap.enabled }}
+  - name: SIDECAR_TAP
+    value: "1"
+  {{- end }}
   volumeMounts:
   {{- /* A folder, not a file by subPath: only a folder follows changes of its ConfigMap. */}}
   - name: eventgate-sidecar-routes

@@ -23,9 +23,10 @@ and of unknown keys; this is for what a schema cannot say, and for charts that b
 
 {{- define "eventgate-sidecar.validate._keys" -}}
 {{- $known := dict
-      "" (list "enabled" "isvcs" "image" "version" "labels" "routes" "reload" "spool" "port" "drain" "metrics" "resources" "user" "istio" "networkpolicy")
+      "" (list "enabled" "isvcs" "image" "version" "labels" "routes" "reload" "spool" "tap" "port" "drain" "metrics" "resources" "user" "istio" "networkpolicy")
       "reload" (list "enabled")
       "spool" (list "enabled" "size")
+      "tap" (list "enabled")
       "metrics" (list "port" "scrape")
       "istio" (list "egress" "known_hosts")
       "networkpolicy" (list "dst_nets") -}}

@@ -1,0 +1,129 @@
+"""`eventgate-sidecar tap`: events as they pass through the sidecar that runs here."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+STYLES = {"delivered": "green", "spooled": "yellow", "invalid": "yellow", "refused": "yellow", "failed": "red"}
+WIDEST = max(map(len, STYLES))
+INDENT = " " * 9
+"""As wide as the time before it."""
+
+
+@click.command()
+@click.option("--stream", help="Only events of these streams, as they came or as they were sent.", metavar="GLOB")
+@click.option(
+    "--outcome",
+    multiple=True,
+    help="Only events that ended so: delivered, invalid, refused, spooled or failed; may be repeated.",
+    metavar="WORD",
+)
+@click.option(
+    "--listen",
+    envvar="SIDECAR_LISTEN",
+    show_envvar=True,
+    default="127.0.0.1:8888",
+    help="Where the sidecar listens.",
+    metavar="HOST:PORT",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print a line of JSON for each event instead.")
+def tap(stream: str | None, outcome: Sequence[str], listen: str, as_json: bool) -> None:
+    """Show events as they pass through the sidecar that runs here, with all that is in them, until Ctrl-C.
+
+    It must have been started with --tap. At most 50 events a second are shown, and of each at most 8 KiB; what is left
+    out is told.
+
+    Exit status: 0 after Ctrl-C, and when the sidecar stops; 2 where no sidecar answers, or its tap is off.
+    """
+    import gc
+
+    from sidecar.errors import SettingError
+
+    gc.enable()  # it may run for hours; see `__main__`
+    try:
+        _show(listen, stream, outcome, as_json)
+    except KeyboardInterrupt:
+        return
+    except SettingError as error:
+        click.echo(f"eventgate-sidecar: {error}", err=True)
+        sys.exit(2)
+
+
+def _show(listen: str, stream: str | None, outcomes: Sequence[str], as_json: bool) -> None:
+    from rich.console import Console
+
+    from sidecar.ask import tapped
+
+    console = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
+    passing = tapped(listen, stream, outcomes)
+    if console.is_terminal and not as_json:
+        console.print(f"listening at {listen}; Ctrl-C ends it", style="dim")
+    for each in passing:
+        if as_json:
+            print(json.dumps(each), flush=True)
+        else:
+            for line in _lines(each):
+                console.print(line)
+    click.echo(f"the sidecar at {listen} stopped", err=True)
+
+
+def _lines(passed: dict[str, Any]) -> Iterator[Text]:
+    """Yield the lines about an event, or about events that were missed."""
+    from rich.text import Text
+
+    if "event" not in passed:
+        yield Text(_missed(passed), style="dim")
+        return
+    at, style = f"{_clock(passed['at'])} ", STYLES.get(passed["outcome"], "")
+    yield Text.assemble(at, (f"{passed['outcome']:<{WIDEST}}", style), " ", (_names(passed), "bold"))
+    yield Text(INDENT + _way(passed))
+    if passed["said"]:
+        yield Text(INDENT + _printable(passed["said"]), style=style)
+    size = f" … cut; the event has {passed['event_bytes']} bytes" if passed["cut"] else ""
+    yield Text.assemble(INDENT, (_printable(passed["event"]), "dim"), size)
+
+
+def _missed(missed: dict[str, Any]) -> str:
+    words = []
+    if missed["left_out"]:
+        words.append(f"{missed['left_out']} more passed, too many to show")
+    if missed["lost"]:
+        words.append(f"{missed['lost']} were lost, as this command did not read fast enough")
+    return f"{INDENT}… {'; '.join(words)}"
+
+
+def _names(passed: dict[str, Any]) -> str:
+    name, sent_as = passed["stream"] or "(no stream)", passed["sent_as"]
+    return _printable(name if sent_as in ("", name) else f"{name} → {sent_as}")
+
+
+def _way(passed: dict[str, Any]) -> str:
+    """Write where it went, by which route, and the id to find it again by."""
+    words = [f"to {passed['upstream']}" if passed["upstream"] else "to nobody"]
+    if passed["endpoint"]:
+        words.append(f"endpoint {passed['endpoint']}")
+    words.append(f"route {passed['route']}" if passed["route"] else "no route")
+    if passed["id"]:
+        words.append(f"id {passed['id']}")
+    return _printable(", ".join(words))
+
+
+def _clock(at: float) -> str:
+    from datetime import UTC, datetime
+
+    return f"{datetime.fromtimestamp(at, UTC):%H:%M:%S}"
+
+
+def _printable(text: str) -> str:
+    """Return the text in one line, and without what a terminal would obey: who wrote the event is not known here."""
+    line = re.sub(r"[ \t\r\n]+", " ", text)
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in line)

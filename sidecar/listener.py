@@ -13,8 +13,6 @@ from __future__ import annotations
 import asyncio
 import enum
 import math
-import re
-import urllib.parse
 from collections.abc import Callable
 from typing import Any
 
@@ -22,11 +20,8 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from sidecar.errors import MalformedRequest, Overloaded, RequestError
-from sidecar.request import EventsRequest, Limits, Taker, wire, wire_without_body
+from sidecar.request import EventsRequest, Limits, Taker, query_of_events, wire, wire_without_body
 from sidecar.results import Answer, of_error
-
-EVENTS_PATH = re.compile(r"/v1/events/?", re.IGNORECASE)
-"""Where events are POSTed; its case does not matter, as Express has it."""
 
 
 class _Phase(enum.Enum):
@@ -140,7 +135,7 @@ class Protocol(HttpToolsProtocol):
         self._unclaimed = 0
         if self._offers:
             return
-        query = self._query_of_events()
+        query = query_of_events(self.parser.get_method(), self.url)
         if query is None or self._taker is None:
             self._begin_asgi()
             return
@@ -250,19 +245,6 @@ class Protocol(HttpToolsProtocol):
         if request.waits_for_100_continue and request.more_body:
             self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         request.waits_for_100_continue = False
-
-    def _query_of_events(self) -> bytes | None:
-        """Return the query of a POST of events; None for any other request."""
-        if self.parser.get_method() != b"POST":
-            return None
-        if self.url == b"/v1/events":
-            return b""
-        try:
-            target = httptools.parse_url(self.url)
-        except httptools.HttpParserInvalidURLError:
-            return None
-        path = urllib.parse.unquote((target.path or b"").decode("latin-1"))
-        return (target.query or b"") if EVENTS_PATH.fullmatch(path) else None
 
     def _begin_asgi(self) -> None:
         url, headers, expects = self.url, self.headers, self.expect_100_continue

@@ -3,12 +3,33 @@
 from __future__ import annotations
 
 import functools
+import re
+import urllib.parse
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol as Interface
 
+import httptools
+
 from sidecar.errors import RequestError
 from sidecar.results import Answer
+
+EVENTS_PATH = re.compile(r"/v1/events/?", re.IGNORECASE)
+"""Where events are POSTed; its case does not matter, as Express has it."""
+
+
+def query_of_events(method: bytes, target: bytes) -> bytes | None:
+    """Return the query of a POST of events; None for any other request."""
+    if method != b"POST":
+        return None
+    if target == b"/v1/events":
+        return b""
+    try:
+        url = httptools.parse_url(target)
+    except httptools.HttpParserInvalidURLError:
+        return None
+    path = urllib.parse.unquote((url.path or b"").decode("latin-1"))
+    return (url.query or b"") if EVENTS_PATH.fullmatch(path) else None
 
 
 def headers_of(answer: Answer) -> list[tuple[bytes, bytes]]:

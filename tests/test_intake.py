@@ -416,7 +416,7 @@ async def test_the_answer_is_given_before_the_tap_is_told() -> None:
     with desk.tap.listener(Wanted()) as take:
         answered: list[int] = []
         desk._intake.take(
-            Post(json.dumps(event("live")).encode(), "application/json", "", hasty=False, headers=()),
+            Post(json.dumps(event("live")).encode(), hasty=False, headers=()),
             lambda _: answered.append(len(take())),
         )
         assert (answered, len(take())) == ([0], 1)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from sidecar.request import EventsRequest, headers_of, wire
+import pytest
+
+from sidecar.request import EventsRequest, headers_of, query_of_events, wire
 from sidecar.results import Answer
 
 FINE = Answer(201, "All 1 out of 1 events were accepted.", "delivered")
@@ -42,3 +44,19 @@ def test_a_request_is_answered_once() -> None:
     request.answer(FINE)
     request.answer(FINE, close=True)
     assert written == [(FINE, False)]
+
+
+@pytest.mark.parametrize(
+    ("method", "target", "query"),
+    [
+        (b"POST", b"/v1/events", b""),
+        (b"POST", b"/V1/%65vents/?hasty=true", b"hasty=true"),
+        (b"GET", b"/v1/events", None),
+        (b"POST", b"/v1/events/x", None),
+        (b"POST", b"//v1/events", None),
+        (b"POST", b"\x00", None),
+    ],
+)
+def test_a_post_of_events_is_known_by_its_target(method: bytes, target: bytes, query: bytes | None) -> None:
+    """As Express takes it: whatever its case, with a slash behind it or an escape in it, and nothing else."""
+    assert query_of_events(method, target) == query

@@ -169,6 +169,8 @@ class Connection(asyncio.Protocol):
         self._headers_complete = True
         self._has_length = "content-length" in self._reply.headers or "transfer-encoding" in self._reply.headers
         self._reply.status = self._parser.get_status_code()
+        if self._reply.status < 100:  # llhttp reads it as an answer with a body, which no interim one has
+            raise BadReply(f"its status is {self._reply.status:03}, and HTTP has none below 100")
 
     def on_body(self, body: bytes) -> None:
         """Take a part of the body."""

@@ -106,6 +106,7 @@ async def test_one_exchange_follows_another() -> None:
         (raw(b"HTTP/1.1 201 Created\r\ncontent-length: 2\r\ncontent-length: 3\r\n\r\n"), BadReply, "is no HTTP/1.1"),
         (raw(b"HTTP/1.1 101 Switching\r\nupgrade: h2c\r\nconnection: upgrade\r\n\r\n"), BadReply, "another protocol"),
         (raw(b"HTTP/1.1 100 Continue\r\n\r\n" * (MAX_INTERIM + 1)), BadReply, "answers of 1xx"),
+        (raw(b"HTTP/1.1 050 Half\r\ncontent-length: 1\r\n\r\nx" + FINE), BadReply, "its status is 050"),
         (raw(b"HTTP/1.1 201 Created\r\n" + b"x-short: y\r\n" * 9000), BadReply, "headers of its answer are over"),
         (raw(b"HTTP/1.1 201 Created\r\nx-long: " + b"x" * 100_000), BadReply, "headers of its answer are over"),
         (
@@ -114,7 +115,18 @@ async def test_one_exchange_follows_another() -> None:
             "over",
         ),
     ],
-    ids=["closed", "reset", "another protocol", "two lengths", "101", "a flood of 1xx", "headers", "header", "body"],
+    ids=[
+        "closed",
+        "reset",
+        "another protocol",
+        "two lengths",
+        "101",
+        "a flood of 1xx",
+        "no status",
+        "headers",
+        "header",
+        "body",
+    ],
 )
 async def test_what_is_no_answer_is_told_in_words(act: Act, error: type[Exception], words: str) -> None:
     """Whatever a peer does there is a reason, and the connection carries nothing more."""

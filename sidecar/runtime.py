@@ -31,6 +31,7 @@ from sidecar.history import History
 from sidecar.inquiry import MAX_TAPS, TAP_SECONDS, inquiry_routes, tap_route
 from sidecar.logform import let_libraries_log, make_log
 from sidecar.monitor import Monitor
+from sidecar.openapi import openapi_routes
 from sidecar.parts import PLAIN, Parts
 from sidecar.reload import Loaded, Pace, Reloader, begin
 from sidecar.resolver import Resolver
@@ -137,6 +138,7 @@ class Runtime:
             *inquiry_routes(sources.generation, sources.configuration),
             *status_routes(sources, self._pages),
             tap_route(self._tap, self._taps),
+            *openapi_routes(),
         ]
 
     async def run(self) -> None:

@@ -1,0 +1,174 @@
+"""Promises of `openapi`: everything that can be asked and answered is described, and nothing else."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+import httpx
+import msgspec
+import pytest
+from jsonschema import Draft202012Validator
+from starlette.applications import Starlette
+from starlette.routing import Route
+
+from sidecar import __version__, errors, status
+from sidecar.errors import MalformedRequest, NotFound, RequestError
+from sidecar.openapi import description, openapi_routes
+from sidecar.results import SUCCESS, Outcome, failed, merge, refused
+from tests.fakes import FakeEventGate, eventually
+from tests.running import Running, sidecar, to_one
+
+DESCRIBED = description()
+SCORE = b'{"meta":{"stream":"s"}}'
+STRANGER = {"host": "evil.example"}
+
+CASES: dict[tuple[str, str, int], dict[str, Any]] = {
+    ("get", "/_sidecar/status", 200): {},
+    ("get", "/_sidecar/status", 403): {"headers": STRANGER},
+    ("get", "/_sidecar/status.json", 200): {},
+    ("get", "/_sidecar/status.json", 403): {"headers": STRANGER},
+    ("get", "/_sidecar/config", 200): {},
+    ("get", "/_sidecar/config", 403): {"headers": STRANGER},
+    ("post", "/_sidecar/explain", 200): {"content": SCORE},
+    ("post", "/_sidecar/explain", 400): {"content": b"[]"},
+    ("post", "/_sidecar/explain", 403): {"headers": STRANGER, "content": SCORE},
+    ("get", "/_sidecar/openapi.json", 200): {},
+    ("get", "/_sidecar/openapi.json", 403): {"headers": STRANGER},
+    ("get", "/metrics", 200): {},
+    ("get", "/livez", 200): {},
+    ("get", "/readyz", 200): {},
+}
+"""A request for each described answer, but those to events and one at the start of a process."""
+
+
+def operations() -> set[tuple[str, str]]:
+    """Return method and path of everything that is described."""
+    return {(method, path) for path, item in DESCRIBED["paths"].items() for method in item if method != "servers"}
+
+
+def statuses(method: str, path: str) -> set[int]:
+    """Return the described statuses of one operation."""
+    return {int(each) for each in DESCRIBED["paths"][path][method]["responses"]}
+
+
+def schema(name: str) -> dict[str, Any]:
+    """Return a schema of the description, with all that it refers to."""
+    return {"$ref": f"#/components/schemas/{name}", "components": DESCRIBED["components"]}
+
+
+def routes_of(running: Running) -> set[tuple[str, str]]:
+    """Return method and path of every route that its listeners have; Starlette answers HEAD wherever it does GET."""
+    apps = [server.config.app for server, _ in running.runtime._servers]
+    routes = [route for app in apps if isinstance(app, Starlette) for route in app.routes if isinstance(route, Route)]
+    assert len(routes) == sum(len(app.routes) for app in apps if isinstance(app, Starlette))
+    return {(method.lower(), route.path) for route in routes for method in route.methods or () if method != "HEAD"}
+
+
+async def test_every_route_is_described_and_nothing_else(tmp_path: Path) -> None:
+    """The routes of both listeners, and the events, which the producers' listener takes itself."""
+    async with FakeEventGate() as gate, sidecar(to_one(gate.address), tmp_path) as running:
+        assert operations() == routes_of(running) | {("post", "/v1/events")}
+
+
+async def test_every_described_answer_can_be_had(tmp_path: Path) -> None:
+    """With the described content type and body, from the described listener; none is described twice or in vain."""
+    async with FakeEventGate() as gate, sidecar(to_one(gate.address), tmp_path) as running:
+        await eventually(lambda: running.runtime._ready)
+        async with httpx.AsyncClient() as client:
+            for (method, path, wanted), more in CASES.items():
+                item = DESCRIBED["paths"][path]
+                address = running.admin if "servers" in item else running.address
+                answer = await client.request(method, f"http://{address}{path}", **more)
+                assert (path, answer.status_code) == (path, wanted)
+                assert_described(item[method]["responses"][str(wanted)], answer)
+    for method, path in operations() - {("post", "/v1/events"), ("get", "/readyz")}:
+        assert statuses(method, path) == {case[2] for case in CASES if case[:2] == (method, path)}
+
+
+def assert_described(said: dict[str, Any], answer: httpx.Response) -> None:
+    """Fail unless content type and JSON are as described."""
+    if "$ref" in said:
+        said = DESCRIBED["components"]["responses"][said["$ref"].rpartition("/")[2]]
+    (media_type,) = said["content"]
+    assert answer.headers["content-type"].partition(";")[0] == media_type
+    if media_type == "application/json":
+        value = {**said["content"][media_type]["schema"], "components": DESCRIBED["components"]}
+        Draft202012Validator(value).validate(answer.json())
+
+
+def test_every_status_of_an_answer_to_events_is_described() -> None:
+    """Those of any mix of events, and those of every reason not to take the request as a whole."""
+    kinds = [
+        SUCCESS,
+        msgspec.structs.replace(SUCCESS, outcome=Outcome.SPOOLED),
+        refused(SCORE, "no route takes it", ""),
+        failed(SCORE, "EventGate met an error", unreachable=False),
+        failed(SCORE, "nobody is there", unreachable=True),
+    ]
+    mixes = itertools.product(kinds, kinds, (False, True))
+    of_events = {merge([one, other], ["a", "b"], hasty).status for one, other, hasty in mixes}
+    of_requests = {each.status for each in RequestError.__subclasses__() if each is not NotFound}
+    assert statuses("post", "/v1/events") == of_events | of_requests
+
+
+def test_the_kinds_of_refused_requests_are_described() -> None:
+    """Every `type` that the answer to a refused request may carry."""
+    kinds = {each.kind for each in RequestError.__subclasses__()}
+    assert set(DESCRIBED["components"]["schemas"]["RequestError"]["properties"]["type"]["enum"]) == kinds
+    assert MalformedRequest.kind in kinds
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "UpstreamNow",
+        "EndpointNow",
+        "AddressNow",
+        "SpoolNow",
+        "StreamNow",
+        "Minute",
+        "RouteNow",
+        "Failure",
+        "FailoverNow",
+        "ChecksOfMinute",
+        "Span",
+        "Problem",
+        "Status",
+    ],
+)
+def test_every_part_of_the_status_is_described(name: str) -> None:
+    """Each of its values has every field that the description names, and no other."""
+    fields = set(getattr(status, name).__struct_fields__)
+    added = {"sentence", "level", "problems"} if name == "Status" else set()
+    said = DESCRIBED["components"]["schemas"][name]
+    assert set(said["properties"]) == set(said["required"]) == fields | added
+
+
+def test_every_field_of_a_problem_in_a_file_is_described() -> None:
+    """As `check --json` and `/_sidecar/config` write it."""
+    said = DESCRIBED["components"]["schemas"]["FileProblem"]
+    assert set(said["properties"]) == set(said["required"]) == set(errors.Problem.__dataclass_fields__)
+
+
+@pytest.mark.parametrize("name", DESCRIBED["components"]["schemas"])
+def test_every_schema_is_one(name: str) -> None:
+    """JSON Schema 2020-12, which OpenAPI 3.1 is written in, with nothing left that nobody refers to."""
+    Draft202012Validator.check_schema(schema(name))
+    assert f"'#/components/schemas/{name}'" in str(DESCRIBED)
+
+
+def test_the_description_is_of_this_version() -> None:
+    """The file names none, so that a release cannot forget it."""
+    assert DESCRIBED["info"]["version"] == __version__
+
+
+async def test_it_is_served_to_this_machine_alone() -> None:
+    """As JSON, under a loopback name."""
+    for peer, wanted in (("127.0.0.1", 200), ("10.2.2.45", 403)):
+        transport = httpx.ASGITransport(Starlette(routes=openapi_routes()), client=(peer, 50000))
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost:8888") as client:
+            answer = await client.get("/_sidecar/openapi.json")
+        assert answer.status_code == wanted
+        assert wanted == 403 or answer.json() == DESCRIBED

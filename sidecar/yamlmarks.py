@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NoReturn
 
 import yaml
 
 from sidecar.section import Path
 
 MAX_BYTES = 1024 * 1024
+MAX_LEVELS = 50
+MAX_NODES = 20_000
+"""Keys and values: a second's work for PyYAML, and events flow meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +41,31 @@ class Marked:
         return Mark(1, 1)
 
 
+class _TooMuch(yaml.MarkedYAMLError):
+    """It is YAML, and more of it than any configuration holds."""
+
+
+class _Loader(yaml.SafeLoader):
+    """PyYAML's own, with an end to what it takes: it goes as deep as Python's stack, and takes as long as it likes."""
+
+    levels = nodes = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        """Compose a node and what is in it."""
+        self.levels += 1
+        self.nodes += 1
+        if self.levels > MAX_LEVELS:
+            self._refuse(f"is nested over {MAX_LEVELS} levels deep; a configuration has ten at most")
+        if self.nodes > MAX_NODES:
+            self._refuse(f"has over {MAX_NODES} keys and values; a configuration has some hundred")
+        node = super().compose_node(parent, index)
+        self.levels -= 1
+        return node
+
+    def _refuse(self, words: str) -> NoReturn:
+        raise _TooMuch(problem=words, problem_mark=self.peek_event().start_mark)  # type: ignore[no-untyped-call]
+
+
 def read(text: str) -> Marked:
     """Read one YAML document, with the safe types alone.
 
@@ -49,7 +77,7 @@ def read(text: str) -> Marked:
         marked.complaints.append((Mark(1, 1), (), f"is over {MAX_BYTES} bytes; a configuration is a few kB"))
         return marked
     try:
-        loader = yaml.SafeLoader(text)
+        loader = _Loader(text)
     except yaml.reader.ReaderError as error:
         before = text[: error.position]
         mark = Mark(before.count("\n") + 1, len(before) - before.rfind("\n"))
@@ -65,8 +93,9 @@ def read(text: str) -> Marked:
         at = error.problem_mark or error.context_mark
         mark = Mark(at.line + 1, at.column + 1) if at else Mark(1, 1)
         context = f"{error.context}, " if error.context else ""
-        marked.complaints.append((mark, (), f"is not YAML: {context}{error.problem}"))
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        what = "" if isinstance(error, _TooMuch) else f"is not YAML: {context}"
+        marked.complaints.append((mark, (), f"{what}{error.problem}"))
+    except (yaml.YAMLError, ValueError) as error:
         marked.complaints.append((Mark(1, 1), (), f"is not YAML: {error}"))
     finally:
         loader.dispose()

@@ -108,12 +108,21 @@ def test_what_yaml_lets_pass_is_said_with_its_place(text: str, complaints: list[
     assert (marked.complaints, marked.data) == (complaints, None)
 
 
-@pytest.mark.parametrize("bracket", ["[", "{a: ", "- "], ids=repr)
-def test_nesting_without_end_is_a_complaint(bracket: str) -> None:
-    """A text nested too deeply to be a configuration is refused in words."""
-    ((mark, path, message),) = read(bracket * 1_000).complaints
-    assert (mark, path) == (Mark(1, 1), ())
-    assert message.startswith("is not YAML: maximum recursion depth exceeded")
+@pytest.mark.parametrize(("bracket", "column"), [("[", 51), ("{a: ", 198), ("- ", 101)], ids=["[", "{", "-"])
+@pytest.mark.parametrize("levels", [51, 1_000, 100_000])
+def test_nesting_without_end_is_a_complaint(bracket: str, column: int, levels: int) -> None:
+    """A text nested too deeply to be a configuration is refused in words, at the place where that shows."""
+    assert read(bracket * levels).complaints == [
+        (Mark(1, column), (), "is nested over 50 levels deep; a configuration has ten at most")
+    ]
+
+
+def test_too_many_values_are_a_complaint() -> None:
+    """Reading them would take seconds from the events of a running sidecar; 20,000 are taken."""
+    assert read("\n".join(["- a"] * 19_999)).complaints == []
+    assert read("\n".join(["- a"] * 20_000)).complaints == [
+        (Mark(20_000, 3), (), "has over 20000 keys and values; a configuration has some hundred")
+    ]
 
 
 @pytest.mark.parametrize(("length", "complaints"), [(MAX_BYTES, 0), (MAX_BYTES + 1, 1)], ids=["limit", "over"])

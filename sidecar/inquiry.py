@@ -60,13 +60,13 @@ def inquiry_routes(
 
     async def explain(request: Request) -> Response:
         try:
-            (event,) = parse(await _body(request))
-        except ValueError:
-            return _refusal(400, "explain takes one event, not several")
+            event, *others = parse(await _body(request))
+            if others:
+                return _refusal(400, "explain takes one event, not several")
+            now = generation()
+            found = explanation(now.router, event)  # looks deeper into it than `parse`, and may meet its end there
         except RequestError as error:
             return _refusal(400, error.detail)
-        now = generation()
-        found = explanation(now.router, event)
         tried = tried_now(now.pools[found["upstream"]], clock()) if found["upstream"] else []
         return JSONResponse({**found, "tried": tried, "configuration": configuration()})
 

@@ -160,6 +160,19 @@ async def test_what_is_no_event_is_refused_in_words(body: bytes, words: str) -> 
     assert answer.json()["detail"].startswith(words)
 
 
+async def test_an_event_of_any_depth_is_explained_or_refused() -> None:
+    """Its readers reach the end of the stack at different depths; a route that looks into it may be the first."""
+    looking = {"name": "all", "match": {"event": {"a.b": "x"}}, "to": "main"}
+    generation = Generation(config_of({**FILE, "routes": [looking]}), {}, Recorder())
+    routes = inquiry_routes(lambda: generation, lambda: CONFIGURATION, lambda: 100.0)
+    transport = httpx.ASGITransport(Starlette(routes=routes), client=("127.0.0.1", 50000))
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost:8888") as client:
+        for depth in range(300, 1000, 2):
+            body = b'{"a":' * depth + b"1" + b"}" * depth
+            answer = await client.post("/_sidecar/explain", content=body)
+            assert answer.status_code == 200 or answer.json()["detail"].startswith("nested too deeply")
+
+
 def test_addresses_stand_in_the_order_of_trying() -> None:
     """The healthy by preference; those that are out come last, without a place."""
     pool = make_pool({"eqiad": [EQIAD], "codfw": [CODFW], "esams": [ESAMS]})

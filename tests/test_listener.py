@@ -147,6 +147,17 @@ async def test_an_answer_may_end_the_connection() -> None:
         assert await client.rest() == b""
 
 
+@pytest.mark.parametrize(
+    "before", [b"", post(b"", upgrade="h2c", connection="upgrade")], ids=["alone", "after an offer"]
+)
+async def test_nothing_is_taken_behind_the_last_request(before: bytes) -> None:
+    """Who asks for the connection to end gets no further answer, so nothing that still comes may be delivered."""
+    async with talking() as (client, echo):
+        await client.send(before + post(b"last", connection="close") + post(b"too late") * 2)
+        assert (await client.rest()).endswith(b"\r\n\r\nlast")
+        assert echo.finished == 1 + bool(before)
+
+
 async def test_http_1_0_is_answered_and_closed() -> None:
     """An HTTP/1.0 client reads until the end, so there is one."""
     async with talking() as (client, _):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar.errors import ConfigError, Problem
+from sidecar.inspection import inspect
 from sidecar.loader import read
 from tests.jsontext import unhurried
 
@@ -22,6 +24,20 @@ upstreams:
 routes:
   - name: everything
     to: production
+"""
+FULL = """\
+version: 1
+upstreams:
+  main: {url: "http://eventgate.{datacenter}.wmnet/v1/events", datacenters: [eqiad, codfw],
+    accepts: [{stream: "*.rc0"}], timeouts: {connect: 500ms, deadline: 4s}, health_check: {path: /_info},
+    coalesce: {max_events: 10, linger: 5ms}}
+routes:
+  - {name: a, match: {labels: {env: staging}, stream: ["/^a(b)/", "c*"], event: {page.id: "1"}}, to: main,
+    stream: "{stream}.rc0"}
+  - {name: b, match: {schema: x}, reject: not today}
+  - {name: c, to: main, order_by: [wiki_id], acknowledge: spooled}
+tests:
+  - {name: t, labels: {env: staging}, event: {meta: {stream: c.rc0}}, expect: {upstream: main, refused: false}}
 """
 
 
@@ -80,6 +96,28 @@ def test_any_edit_is_a_configuration_or_problems(place: int, text: str) -> None:
     """Whatever is typed into a file, it is read, or refused with problems that stand in its lines."""
     edited = SMALL[:place] + text + SMALL[place:]
     assert all(problem.line <= len(edited.splitlines()) + 1 for problem in problems_in(edited))
+
+
+WORDS = st.one_of(
+    st.sampled_from("[]{}:-,?|>&*!#%~'\"\n "),
+    st.sampled_from(
+        ["\n  ", "\n    - ", ": ", "- ", "&a ", "*a", "<<: ", "!!set ", "!!python/name:os", "\t", "é", "null"]
+    ),
+    st.sampled_from(["version: 1", "upstreams:", "routes:", "tests:", "main", "url", "name", "match", "stream", "to"]),
+    st.sampled_from(["labels", "event", "meta", "expect", "timeouts", "1s", "{stream}", "/a(b)/", "http://x/v1"]),
+)
+
+
+@unhurried
+@given(st.sampled_from([SMALL, FULL]), st.integers(0), st.integers(0, 40), st.lists(WORDS, max_size=12).map("".join))
+def test_any_yaml_is_a_configuration_or_problems(whole: str, begin: int, length: int, text: str) -> None:
+    """Whatever of YAML stands in place of a part of a file: it is read, or every problem is told in words of ours."""
+    begin %= len(whole) + 1
+    edited = whole[:begin] + text + whole[begin + length :]
+    for problem in inspect(edited).problems:
+        assert problem.message.startswith(("is ", "has ", "should ", "uses ", "names ", "stands ", "expects "))
+        assert not re.search(r"Input should|recursion|object at|Error\b", problem.message)
+        assert (problem.line, problem.column) >= (1, 1)
 
 
 @unhurried

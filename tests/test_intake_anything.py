@@ -1,0 +1,48 @@
+"""Promises of `intake` that hold for any events under any configuration, in any pod."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sidecar.config import Config
+from sidecar.event import parse
+from sidecar.intake import Intake, Post
+from sidecar.results import Answer
+from sidecar.routing import Router, accepts
+from tests import jsontext
+from tests.anyroutes import CONFIGS, LABELS, event_of
+from tests.anyroutes import EVENTS as ROUTED
+from tests.jsontext import as_read, meta_of, unhurried
+from tests.scripted import Recorder
+from tests.test_intake import FakeCoalescer
+
+NEW_ID = "5ab1b3f0-6f0a-4d69-9a3c-1b0c3ad1d6c5"
+EVENTS = st.one_of(jsontext.events, ROUTED.map(lambda value: event_of(value).raw), jsontext.values)
+
+
+def taken(config: Config, labels: dict[str, str], body: bytes) -> tuple[Answer, FakeCoalescer]:
+    """Return the answer to a POST, and what was delivered for it."""
+    delivery = FakeCoalescer()
+    answers: list[Answer] = []
+    intake = Intake(Router(config, labels), delivery.deliver, Recorder(), lambda: NEW_ID)
+    intake.take(Post(body, "application/json", "", hasty=False, headers=()), answers.append)
+    (answer,) = answers
+    return answer, delivery
+
+
+@unhurried
+@given(CONFIGS, LABELS, st.lists(EVENTS, min_size=1, max_size=4))
+def test_every_event_is_delivered_where_it_is_accepted_or_refused(
+    config: Config, labels: dict[str, str], raws: list[bytes]
+) -> None:
+    """One answer, in JSON, that names all that did not go out; all that did, the upstream accepts as it is now."""
+    answer, delivery = taken(config, labels, b"[" + b",".join(raws) + b"]")
+    sent = [(upstream, event) for upstream, body, _, _ in delivery.sent for event in parse(body)]
+    refused = as_read(answer.body)["invalid"] if answer.body else []
+    assert len(sent) + len(refused) == len(raws)
+    assert answer.status == (201 if not refused else 207 if sent else 400)
+    for upstream, event in sent:
+        meta = meta_of(as_read(event.raw))
+        assert meta is None or "id" in meta
+        assert accepts(config.upstreams[upstream], event.stream, event, labels)

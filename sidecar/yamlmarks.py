@@ -128,7 +128,8 @@ def _try_scalar(node: yaml.Node, path: Path, marked: Marked, loader: yaml.SafeLo
         raise
     except (ValueError, LookupError, AttributeError):  # what PyYAML's own readers of scalars let through
         kind = node.tag.rpartition(":")[2]
-        message = f"is {node.value}, which YAML takes for a value of type {kind}, and it is none; put it in quotes"
+        found = node.value if len(node.value) <= 60 else f"{node.value[:57]}..."
+        message = f"is {found}, which YAML takes for a value of type {kind}, and it is none; put it in quotes"
         marked.complaints.append((_mark(node), path, message))
 
 

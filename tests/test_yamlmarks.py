@@ -131,6 +131,12 @@ def test_a_huge_text_is_not_read(length: int, complaints: int) -> None:
     assert len(read("#".ljust(length, "x")).complaints) == complaints
 
 
+def test_a_long_value_is_quoted_by_its_beginning() -> None:
+    """A message is for reading, and goes into the log and the status page."""
+    ((_, _, message),) = read(f"a: {'9' * 5000}").complaints
+    assert message.startswith(f"is {'9' * 57}..., which YAML takes for a value of type int")
+
+
 @pytest.mark.parametrize(
     "value", ["!!bool maybe", "!!int x", '!!int ""', "!!float x", "!!timestamp x", "2026-02-31", '!!float ""']
 )

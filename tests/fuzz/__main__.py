@@ -58,7 +58,7 @@ def search(target: str, seconds: int, folder: Path) -> Search:
     output = ended.stdout.decode(errors="replace")
     progress = re.findall(r"^#(\d+)\s.*cov: (\d+) .*corp: (\d+)/", output, re.MULTILINE) or [("0", "0", "0")]
     runs, coverage, kept = map(int, progress[-1])
-    if not runs or (ended.returncode and not any(broken.iterdir())):
+    if not any(broken.iterdir()) and (ended.returncode or not runs):
         sys.exit(f"the search of {target} did not run:\n{output}")
     return Search(target, runs, coverage, kept, output, tuple(broken.iterdir()))
 

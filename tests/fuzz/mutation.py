@@ -28,14 +28,16 @@ def mutated(data: bytes, dice: random.Random) -> bytes:
     for _ in range(dice.randint(1, 4)):
         begin = dice.randrange(len(words) + 1)
         end = min(len(words), begin + dice.choice((0, 1, 1, 1, 2, 5)))
-        match dice.randrange(4):
+        other = dice.randrange(len(words) + 1)
+        match dice.randrange(5):
             case 0:
                 del words[begin:end]
             case 1:
                 words[begin:begin] = words[begin:end]
             case 2:
                 words[begin:end] = [dice.choice(_NEW)]
-            case _:
-                other = dice.randrange(len(words) + 1)
+            case 3:
                 words[begin:end] = words[other : other + 1]
+            case _:
+                words[other:other] = words[begin : begin + dice.choice((3, 4, 6, 9))]
     return b"".join(words)

@@ -54,6 +54,9 @@ class Line(asyncio.Transport):
         assert not self._closing
         self.written += data
 
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        """Nothing is kept back here."""
+
     def is_closing(self) -> bool:
         """Whether it was closed."""
         return self._closing

@@ -164,6 +164,9 @@ class Line(asyncio.Transport):
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """Take it."""
 
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        """Nothing is kept back here."""
+
     def is_closing(self) -> bool:
         """Whether it was closed."""
         return self._closing

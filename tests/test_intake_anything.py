@@ -26,7 +26,7 @@ def taken(config: Config, labels: dict[str, str], body: bytes) -> tuple[Answer, 
     delivery = FakeCoalescer()
     answers: list[Answer] = []
     intake = Intake(Router(config, labels), delivery.deliver, Recorder(), lambda: NEW_ID)
-    intake.take(Post(body, "application/json", "", hasty=False, headers=()), answers.append)
+    intake.take(Post(body, hasty=False, headers=()), answers.append)
     (answer,) = answers
     return answer, delivery
 

@@ -24,13 +24,8 @@ JUNK_ROOMS = {"base", "common", "core", "helpers", "misc", "shared", "util", "ut
 # Everything else at the top of the package is the pure core.
 ACTING = {
     "__init__", "__main__", "app", "ask", "cli", "coalescer", "configtelemetry", "connection", "counts",
-<<<<<<< HEAD
     "delivery", "endpoints", "eventgate", "generation", "groupcommit", "handshake", "healthcheck", "history",
-    "inquiry", "intake", "journey", "keeping", "listener", "logform", "monitor", "parts", "probe",
-=======
-    "delivery", "endpoints", "eventgate", "generation", "groupcommit", "healthcheck", "history",
     "inquiry", "intake", "journey", "keeping", "listener", "logform", "monitor", "openapi", "parts", "probe",
->>>>>>> 005dadb (Serve an OpenAPI description, and hold a running sidecar against it)
     "reload", "replay", "resolver", "routesfile", "runtime", "salvage", "server", "spanexport", "spool",
     "spoolcli", "spooldir", "spoolfile", "spooling", "spoolrows", "spoolschema", "spooltelemetry",
     "sse", "statuspage", "tapcli", "telemetry", "topcli", "tracing", "vitals", "writeahead",

@@ -104,6 +104,7 @@ def _as_changed(value: Json) -> Json:
 # --- EventGate's answer to some events --------------------------------------------------------------------------------
 
 STATUSES = (207, 400, 500, 201, 202, 200, 503)
+_REASONS = {201: "All 3 out of 3 events were accepted.", 202: "3 events hastily received."}
 WITH_IDS = tuple(
     Outgoing(index, b'{"meta":{"stream":"s","id":"%b"}}' % each, each.decode(), "s")
     for index, each in enumerate((b"a", b"b", b"c"))
@@ -116,7 +117,7 @@ def reply(data: bytes) -> None:
     """Its first byte is the status, and whether the events have ids; what it does not say is never a success."""
     first = data[:1] or b"\0"
     status, events = STATUSES[first[0] % len(STATUSES)], WITHOUT if first[0] & 0x80 else WITH_IDS
-    statuses = read(status, data[1:], events)
+    statuses = read(status, _REASONS.get(status, ""), data[1:], events)
     if statuses is None:
         assert status not in (201, 202)
         return
@@ -163,6 +164,10 @@ class Line(asyncio.Transport):
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """Take it."""
+
+    def get_write_buffer_size(self) -> int:
+        """Nothing is kept back here."""
+        return 0
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
         """Nothing is kept back here."""

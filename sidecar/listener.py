@@ -300,13 +300,11 @@ class Protocol(HttpToolsProtocol):
             raise ValueError("headers too large")  # httptools turns it into HttpParserCallbackError
 
     def _refuse(self, error: RequestError) -> None:
-        if self.transport.is_closing():
-            return
         if self._unanswered and (self.pipeline or not self.cycle.more_body):
             self.cycle.keep_alive = False  # what came before is answered first, and then the connection ends
-            return
-        self.transport.write(wire(of_error(error, "", ""), close=True))
-        self.transport.close()
+        elif not self.transport.is_closing():
+            self.transport.write(wire(of_error(error, "", ""), close=True))
+            self.transport.close()
 
     # --- nothing waits for ever, nor without bound ---
 

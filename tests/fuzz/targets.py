@@ -145,7 +145,8 @@ def _named_ids(data: bytes) -> list[str | None]:
         said = _as_read(data)
     except ValueError:
         return []
-    echoes = [echo for kind in ("invalid", "error") for echo in said.get(kind) or ()] if isinstance(said, dict) else []
+    lists = [said.get(kind) for kind in ("invalid", "error")] if isinstance(said, dict) else []
+    echoes = [echo for each in lists if isinstance(each, list) for echo in each]
     return [
         text_of((meta_of(echo.get("event")) or {}).get("id")) if isinstance(echo, dict) else None for echo in echoes
     ]

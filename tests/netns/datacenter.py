@@ -16,7 +16,7 @@ from tests.netns.network import HOSTS, LabError, Network, command, words_of
 
 PORT = 4492
 START_SECONDS = 20.0
-ANSWER_SECONDS = 3.0
+ANSWER_SECONDS = 10.0
 
 
 async def make_authority(folder: Path) -> Path:
@@ -64,6 +64,11 @@ class EventGate:
     _network: Network
     _process: asyncio.subprocess.Process
     _control: int
+
+    @property
+    def pid(self) -> int:
+        """The process."""
+        return self._process.pid
 
     async def fault(self, mode: str, seconds: float = 1.0) -> None:
         """Let it fail in one of the ways it knows; `none` ends that."""

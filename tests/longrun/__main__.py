@@ -1,0 +1,88 @@
+"""`python -m tests.longrun`: play a run, say what was found, and write docs/reliability.md where asked to."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import signal
+import sys
+import tempfile
+from pathlib import Path
+
+from tests.longrun import report, run, schedule
+from tests.longrun.findings import found, misses
+from tests.longrun.records import Records
+from tests.netns import lab, needs
+from tests.netns.network import PREFIX, LabError
+
+
+async def played(plan: schedule.Schedule, folder: Path) -> Records:
+    """Build the lab, play the run in it, and remove it whatever happens."""
+    loop = asyncio.get_running_loop()
+    task = asyncio.current_task()
+    assert task is not None
+    loop.add_signal_handler(signal.SIGTERM, task.cancel)
+    async with lab.built(folder) as built:
+        return await run.run(plan, built, folder, _say)
+
+
+def main() -> int:
+    """Exit status: 0 where all held, 1 where not, 2 where it cannot run here, 130 where stopped."""
+    options = _parser().parse_args()
+    plan = schedule.made(options.seed, options.minutes * 60)
+    if options.plan:
+        sys.stdout.write("\n".join(plan.lines()) + "\n")
+        return 0
+    if why := needs.missing():
+        _say(f"NOT RUN: the long run cannot run here: {why}")
+        return 2
+    _say("\n".join(plan.lines()))
+    try:
+        if options.keep:
+            options.keep.mkdir(parents=True)
+            records = asyncio.run(played(plan, options.keep.resolve()))
+        else:
+            with tempfile.TemporaryDirectory(prefix=f"{PREFIX}{os.getpid()}-") as folder:
+                records = asyncio.run(played(plan, Path(folder)))
+    except (asyncio.CancelledError, KeyboardInterrupt):
+        _say("Stopped; everything is removed.")
+        return 130
+    except (LabError, ExceptionGroup) as error:
+        if (why := _words_of_the_lab(error)) is None:
+            raise
+        _say(why)
+        return 1
+    findings = found(records)
+    sys.stdout.write(report.in_text(records, findings))
+    if options.write and (why := report.write(options.write, records, findings)):
+        _say(f"NOT DRAWN: {why}")
+    return 1 if misses(findings) else 0
+
+
+def _words_of_the_lab(error: Exception) -> str | None:
+    """Say what failed in the lab; None where it is anything else."""
+    if isinstance(error, ExceptionGroup):
+        told = [_words_of_the_lab(each) for each in error.exceptions]
+        return "\n".join(each for each in told if each) if all(told) else None
+    return str(error) if isinstance(error, LabError) else None
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m tests.longrun", description=__doc__)
+    add = parser.add_argument
+    add("--minutes", type=float, default=30.0, metavar="N", help="how long it posts (30)")
+    add("--seed", type=int, default=1, metavar="N", help="which run: the same seed and length are the same run (1)")
+    add("--plan", action="store_true", help="only print what would happen when")
+    add("--write", type=Path, metavar="FILE", help="write what was found as Markdown, and the picture beside it")
+    add("--keep", type=Path, metavar="DIR", help="a new folder where logs and records are left")
+    return parser
+
+
+def _say(words: str) -> None:
+    sys.stderr.write(f"{words}\n")
+    sys.stderr.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -60,4 +60,4 @@ LIMITS = """\
 - {minutes} minutes are not weeks: a leak that is slower than what is tolerated above would not be seen.
 - Load that a machine cannot carry. At 2,000 events a second, half of them in requests of their own, a busy machine
   answers some with 503 or late; they are in the table.
-- One sidecar. What 400 of them do to an EventGate is arithmetic: see `docs/herd.md`."""
+- One sidecar. What 400 of them do to an EventGate is arithmetic: see [herd.md](herd.md)."""

@@ -8,11 +8,11 @@ until the one at fault stands alone: a bad event never costs its neighbours anyt
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import functools
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from sidecar.batching import Headers, Rider, Room, must_share
 from sidecar.config import Coalesce
@@ -35,8 +35,7 @@ Deliver = Callable[[str, Sequence[Outgoing], Headers, bool, Done], None]
 """Delivers events to an upstream, with these headers, hasty or not."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Load:
+class _Load(msgspec.Struct, frozen=True):
     """What travels as one array."""
 
     upstream: str
@@ -168,4 +167,4 @@ class Coalescer:
                 done([*ends[0], *ends[1]])
 
         for half, events in enumerate((load.events[:middle], load.events[middle:])):
-            self._send(dataclasses.replace(load, events=events), functools.partial(ended, half), give_up)
+            self._send(msgspec.structs.replace(load, events=events), functools.partial(ended, half), give_up)

@@ -148,7 +148,10 @@ class Pool:
 
     def find(self, endpoint: str, ip: str) -> Address | None:
         """Return an address, or None where DNS no longer leads to it."""
-        return next((each.addresses.get(ip) for each in self.endpoints if each.name == endpoint), None)
+        for each in self.endpoints:
+            if each.name == endpoint:
+                return each.addresses.get(ip)
+        return None
 
 
 def make_pools(upstreams: Mapping[str, Upstream], kept: Mapping[str, Pool] | None = None) -> dict[str, Pool]:

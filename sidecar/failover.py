@@ -9,13 +9,13 @@ each address bears one trial at a time, the one that answered last first (Envoy'
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from sidecar.health import Health, Standing
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
+class Candidate(msgspec.Struct, frozen=True):
     """An address that may be tried."""
 
     endpoint: str
@@ -25,8 +25,7 @@ class Candidate:
     """Whether a trial POST to it is under way."""
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
+class Choice(msgspec.Struct, frozen=True):
     """An address to try, and whether its answer decides about it."""
 
     endpoint: str

@@ -212,9 +212,10 @@ class Journey:
         means, pool, under_way = self._means, self._pool, self._under_way
         now = means.clock()
         seconds = self._give_up - now
-        connecting = sum([not each.sent for each in under_way])
-        if self._sent + connecting >= MAX_ATTEMPTS or (self._tries and seconds < MIN_ATTEMPT_SECONDS):
-            return False
+        if self._tries:
+            connecting = sum([not each.sent for each in under_way])
+            if self._sent + connecting >= MAX_ATTEMPTS or seconds < MIN_ATTEMPT_SECONDS:
+                return False
         choice = self._choose()
         address = pool.find(choice.endpoint, choice.address) if choice else None
         if choice is None or address is None or means.tasks is None:
@@ -225,8 +226,8 @@ class Journey:
         if doubles and not self._pool.budget.allows:
             self._waits_for_budget = True
             return False
-        first = next((each.choice.endpoint for each in self._tries if each.sent), self._ended_at)
-        each = Try(choice, address, now, first if doubles else None)
+        first = next((each.choice.endpoint for each in self._tries if each.sent), self._ended_at) if doubles else None
+        each = Try(choice, address, now, first)
         # Taken here and not when it ends: what starts in the same turn of the loop must see it.
         self._pool.budget.second_attempts += doubles
         address.on_trial = address.on_trial or choice.trial
@@ -245,12 +246,14 @@ class Journey:
         """Return the best address that the events were not tried at."""
         pool, now = self._pool, self._means.clock()
         for address in pool.addresses:
-            tell(self._means.telemetry, address, pool.judge.time_passed(address.standing, now))
+            if changes := pool.judge.time_passed(address.standing, now):
+                tell(self._means.telemetry, address, changes)
         if not self._tries:
             pool.turn += 1
-        choices = order(pool.candidates(), pool.config.failback, pool.turn, now)
-        if not self._tries:
+            choices = order(pool.candidates(), pool.config.failback, pool.turn, now)
             self._note_first(choices)
+            return choices[0] if choices else None
+        choices = order(pool.candidates(), pool.config.failback, pool.turn, now)
         choice = next_elsewhere(choices, self._tried, other_endpoint=self._sent > 0)
         # One endpoint alone is tried twice: a name with many servers behind it may well answer the second time.
         # So is one that only asked for a rest, see `_rest`.

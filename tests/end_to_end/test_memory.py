@@ -22,7 +22,7 @@ from tests.end_to_end.attacks import EVENT, MB, head
 from tests.end_to_end.conftest import written
 from tests.end_to_end.processes import ROOT, Emulator, Process, Sidecar, ask, emulator, sidecar
 from tests.fakes import connected, eventually, post
-from tests.running import to_one
+from tests.running import to_one, upstream
 
 CAP = 200 * MB
 SECONDS = 5.0
@@ -45,9 +45,15 @@ def many_files() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def beset(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sidecar]:
-    """Run one sidecar that meets all of them, one after the other, before an EventGate of its own."""
-    with emulator(tmp_path_factory.mktemp("eventgate")) as upstream:
-        config = to_one(upstream.address, timeouts=TIMEOUTS)
+    """Run one sidecar that meets all of them, one after the other.
+
+    What takes an emulated EventGate seconds goes to one of its own: others are to be kept waiting by nothing but us.
+    """
+    folders = [tmp_path_factory.mktemp(name) for name in ("eventgate", "busy")]
+    with emulator(folders[0]) as gate, emulator(folders[1]) as busy:
+        config = to_one(gate.address, timeouts=TIMEOUTS)
+        config["upstreams"]["busy"] = upstream(busy.address, timeouts=TIMEOUTS)
+        config["routes"].insert(0, {"name": "wide", "match": {"stream": "wide"}, "to": "busy"})
         with sidecar(written(config, tmp_path_factory.mktemp("routes"))) as running:
             yield running
 
@@ -144,8 +150,8 @@ async def test_answers_that_nobody_reads(beset: Sidecar) -> None:
 
 async def test_wide_bodies(beset: Sidecar) -> None:
     """As many events and as many values as one body may have, by the quick way and by the slow one."""
-    events = b"[" + b",".join([b"{}"] * MAX_EVENTS) + b"]"
-    values = b'{"x":"\\ud800","y":[' + b",".join([b"{}"] * (MAX_VALUES // 2 - 9)) + b"]}"
+    events = b"[" + b",".join([b'{"meta":{"stream":"wide"}}'] * MAX_EVENTS) + b"]"
+    values = b'{"meta":{"stream":"wide"},"x":"\\ud800","y":[' + b",".join([b"{}"] * (MAX_VALUES // 2 - 9)) + b"]}"
     async with others_are_served(beset):
         await at_once(beset, 3, post(events))
         await at_once(beset, 3, post(values))

@@ -13,6 +13,7 @@ import resource
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -51,7 +52,7 @@ def beset(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sidecar]:
     """
     folders = [tmp_path_factory.mktemp(name) for name in ("eventgate", "busy")]
     with emulator(folders[0]) as gate, emulator(folders[1]) as busy:
-        config = to_one(gate.address, timeouts=TIMEOUTS)
+        config: dict[str, Any] = to_one(gate.address, timeouts=TIMEOUTS)
         config["upstreams"]["busy"] = upstream(busy.address, timeouts=TIMEOUTS)
         config["routes"].insert(0, {"name": "wide", "match": {"stream": "wide"}, "to": "busy"})
         with sidecar(written(config, tmp_path_factory.mktemp("routes"))) as running:

@@ -141,6 +141,8 @@ class GroupCommit:
         self._known: SpoolFile | None = None
         self._operations: deque[Operation] = deque()
         self._woken = asyncio.Event()
+        self._untidy = False
+        """Whether the file has room that is not used any more."""
         self._closing = False
         self._ended = False
 
@@ -200,7 +202,7 @@ class GroupCommit:
                 if its_time or (self._operations and not self.trouble):
                     await self._commit()
                 opened.set()
-                if its_time and not self.trouble and not self.totals.events:
+                if its_time and self._untidy and not self.trouble and not self.totals.events:
                     await self._tidy()
                 await self._wake(next_look - clock())
         finally:
@@ -238,10 +240,10 @@ class GroupCommit:
     async def _commit(self) -> None:
         """Do all that waits in one transaction."""
         operations, self._operations = list(self._operations), deque()
-        works = [self._news, *(each.work for each in operations), SpoolFile.totals]
+        works = [self._news, *(each.work for each in operations), SpoolFile.totals, SpoolFile.has_unused]
         begun = time.perf_counter()
         try:
-            news, *results, totals = await self._hand.do(lambda: self._directory.commit(works, self._now()))
+            news, *results, totals, unused = await self._hand.do(lambda: self._directory.commit(works, self._now()))
         except Trouble as trouble:
             kept = [each for each in operations if each.must]
             self._has_trouble(str(trouble), [each for each in operations if not each.must])
@@ -258,6 +260,7 @@ class GroupCommit:
                 self._learn(news)
             self._tell_what_was_found()
             self._is_well(totals)
+            self._untidy = unused
             self._finish(operations, results)
             self._telemetry.emit(SpoolCommitted(len(operations), time.perf_counter() - begun))
 

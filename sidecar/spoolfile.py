@@ -133,9 +133,13 @@ class SpoolFile:
         """Write something; to be called in a transaction."""
         self._connection.execute(f"PRAGMA user_version = {VERSION}")
 
+    def has_unused(self) -> bool:
+        """Whether there is room that is not used any more."""
+        return self._one("PRAGMA freelist_count") > 0
+
     def give_back(self, pages: int) -> None:
         """Give room that is not used any more back to the disk; not to be called in a transaction."""
-        if self._one("PRAGMA freelist_count"):
+        if self.has_unused():
             # Not `execute`: that steps once, and a step is a page.
             self._connection.executescript(f"PRAGMA incremental_vacuum({pages})")
 

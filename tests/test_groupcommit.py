@@ -12,7 +12,7 @@ import pytest
 
 from sidecar.groupcommit import LOOK_SECONDS, Writer
 from sidecar.spool import Kept
-from tests.spooling import AtOnce, arrivals, open_spool, spooled, waiting
+from tests.spooling import AtOnce, arrivals, open_spool, spool_file, spooled, waiting
 
 looptime = pytest.mark.looptime
 
@@ -142,6 +142,34 @@ async def test_an_end_without_warning_leaves_nobody_waiting(tmp_path: Path) -> N
         assert {task.result().kept for task in puts} <= {Kept.STORED, Kept.BROKEN}
     async with open_spool(tmp_path) as again:
         assert again.spool.state.trouble == ""
+
+
+class Counting(AtOnce):
+    """A hand that counts what it is asked to do."""
+
+    def __init__(self) -> None:
+        """Nothing was done."""
+        self.done = 0
+
+    async def do(self, work: Callable[[], Any]) -> Any:
+        """Do it at once."""
+        self.done += 1
+        return await super().do(work)
+
+
+@looptime
+async def test_an_emptied_file_gives_its_room_back_and_is_then_left_alone(tmp_path: Path) -> None:
+    """A second is enough after the last event; from then on nothing is done but to look once a second."""
+    hand = Counting()
+    async with open_spool(tmp_path, hand=hand) as opened:
+        await opened.spool.put([spooled(number, body=b"x" * 50_000) for number in range(1, 21)])
+        await opened.spool.delivered(await opened.spool.hand_out("main", 100, 10_000_000))
+        await asyncio.sleep(3 * LOOK_SECONDS)
+        before = hand.done
+        await asyncio.sleep(10 * LOOK_SECONDS)
+        assert hand.done - before == 10
+    with spool_file(tmp_path) as file:
+        assert not file.has_unused()
 
 
 # --- the thread ---

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 
+from sidecar.options import FILE, json_option, setting
+
 if TYPE_CHECKING:
     from rich.table import Table as RichTable
 
@@ -30,18 +32,16 @@ CHUNK = 500
 MANY = 500
 """From so many events on a progress bar is shown."""
 
-directory_option = click.option(
+directory_option = setting(
     "--spool",
     "directory",
     envvar="SIDECAR_SPOOL",
-    show_envvar=True,
-    type=click.Path(path_type=Path),
+    type=FILE,
     required=True,
     help="The directory given to serve --spool.",
     metavar="DIR",
 )
 dead_option = click.option("--dead", is_flag=True, help="The dead letters instead of the events that wait.")
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
 stream_option = click.option("--stream", help="Only events of this stream.", metavar="S")
 numbers_argument = click.argument(
     "numbers", type=int, nargs=-1, help="Numbers of events, as ls shows them.", metavar="[ID…]"

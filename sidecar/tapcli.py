@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from sidecar.options import listen_option
+
 if TYPE_CHECKING:
     from rich.text import Text
 
@@ -27,14 +29,7 @@ INDENT = " " * 9
     help="Only events that ended so: delivered, invalid, refused, spooled or failed; may be repeated.",
     metavar="WORD",
 )
-@click.option(
-    "--listen",
-    envvar="SIDECAR_LISTEN",
-    show_envvar=True,
-    default="127.0.0.1:8888",
-    help="Where the sidecar listens.",
-    metavar="HOST:PORT",
-)
+@listen_option(help="Where the sidecar listens.")
 @click.option("--json", "as_json", is_flag=True, help="Print a line of JSON for each event instead.")
 def tap(stream: str | None, outcome: Sequence[str], listen: str, as_json: bool) -> None:
     """Show events as they pass through the sidecar that runs here, with all that is in them, until Ctrl-C.

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from sidecar.options import listen_option
+
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.table import Table
@@ -22,14 +24,7 @@ STYLES |= {"healthy": "green", "suspected": "yellow", "probation": "yellow", "un
 
 
 @click.command()
-@click.option(
-    "--listen",
-    envvar="SIDECAR_LISTEN",
-    show_envvar=True,
-    default="127.0.0.1:8888",
-    help="Where the sidecar listens.",
-    metavar="HOST:PORT",
-)
+@listen_option(help="Where the sidecar listens.")
 @click.option("--once", is_flag=True, help="Show it once; without a terminal that is usual.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON once instead of text.")
 def top(listen: str, once: bool, as_json: bool) -> None:

@@ -25,8 +25,8 @@ JUNK_ROOMS = {"base", "common", "core", "helpers", "misc", "shared", "util", "ut
 ACTING = {
     "__init__", "__main__", "app", "ask", "cli", "coalescer", "configtelemetry", "connection", "counts",
     "delivery", "endpoints", "eventgate", "generation", "groupcommit", "handshake", "healthcheck", "history",
-    "inquiry", "intake", "journey", "keeping", "listener", "logform", "monitor", "openapi", "parts", "probe",
-    "reload", "replay", "resolver", "routesfile", "runtime", "salvage", "server", "spanexport", "spool",
+    "inquiry", "intake", "journey", "keeping", "listener", "logform", "monitor", "openapi", "options", "parts",
+    "probe", "reload", "replay", "resolver", "routesfile", "runtime", "salvage", "server", "spanexport", "spool",
     "spoolcli", "spooldir", "spoolfile", "spooling", "spoolrows", "spoolschema", "spooltelemetry",
     "sse", "statuspage", "tapcli", "telemetry", "topcli", "tracing", "vitals", "writeahead",
 }  # fmt: skip

@@ -32,6 +32,8 @@ BUDGET_SECONDS = 0.01
 """How often events that wait for the retry budget look whether there is room."""
 MIN_WAIT_SECONDS = 0.001
 """Rounding must not make a journey spin."""
+HELD_UP_SECONDS = 0.01
+"""A timer that rings later than that says that the event loop stood still, and nothing about an endpoint."""
 
 _FAULTS = (FailureClass.NEVER_SENT, FailureClass.INFRASTRUCTURE, FailureClass.AMBIGUOUS)
 """Failures that speak against the address; the others prove that it is there."""
@@ -117,6 +119,8 @@ class Journey:
         self._give_up = give_up
         self._done: Done | None = done
         self._timer: asyncio.TimerHandle | None = None
+        self._due = math.inf
+        """When it should ring."""
         self._waits_for_budget = False
         """Whether there is an address to go to next, but no room in the budget yet."""
         self._tries: list[Try] = []
@@ -159,6 +163,17 @@ class Journey:
         self._wait(max(MIN_WAIT_SECONDS, until - now), self._time_is_up)
 
     def _time_is_up(self) -> None:
+        """Go on without an answer; where the loop stood still, after a look at what came meanwhile.
+
+        uvloop's timers come before what the sockets have, and a pod without processor time for 100 ms would take every
+        endpoint for a slow one.
+        """
+        if self._means.clock() - self._due > HELD_UP_SECONDS:
+            self._wait(MIN_WAIT_SECONDS, self._still_no_answer)
+        else:
+            self._still_no_answer()
+
+    def _still_no_answer(self) -> None:
         newest = self._tries[-1]
         if not newest.over and self._means.clock() >= newest.late_at:
             self._suspect(newest)
@@ -192,6 +207,7 @@ class Journey:
     def _wait(self, seconds: float, then: Callable[[], None]) -> None:
         if self._timer is not None:
             self._timer.cancel()
+        self._due = self._means.clock() + seconds
         self._timer = asyncio.get_running_loop().call_later(seconds, self._step, then)
 
     def _step(self, step: Callable[..., None], *arguments: object) -> None:

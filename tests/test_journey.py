@@ -5,9 +5,18 @@ On a loop whose clock is exact; `test_delivery.py` has the same way on real sock
 
 from __future__ import annotations
 
-import pytest
+import asyncio
+import socket
+import threading
+from collections.abc import Callable, Sequence
 
+import pytest
+import uvloop
+
+from sidecar.event import Outgoing
+from sidecar.eventgate import Attempt, Done
 from sidecar.health import Health
+from sidecar.results import SUCCESS
 from sidecar.retry import FailureClass
 from sidecar.telemetry import FailedOver, HealthChanged, PostAnswered, PostFailed, Resent, Unexpected
 from tests.scripted import (
@@ -17,6 +26,8 @@ from tests.scripted import (
     HANG,
     NO_CONNECTION,
     Act,
+    Recorder,
+    ScriptedEventGate,
     Seen,
     all_healths,
     at,
@@ -24,6 +35,7 @@ from tests.scripted import (
     delivering,
     fails,
     make_pool,
+    now,
     one,
     out,
     refuses,
@@ -209,3 +221,66 @@ async def test_what_may_have_been_taken_is_said() -> None:
     async with delivering(pool) as (delivery, _):
         status = await status_from(delivery)
     assert b'"not accepted by main: eqiad: it fails; it may have been taken nevertheless"' in status.described
+
+
+# --- a loop that stands still ---
+
+
+class BySocket(ScriptedEventGate):
+    """Accepts what is posted once somebody says so by a socket."""
+
+    def post(
+        self,
+        events: Sequence[Outgoing],
+        headers: Sequence[tuple[str, str]],
+        hasty: bool,
+        seconds: float,
+        tasks: asyncio.TaskGroup,
+        done: Done,
+    ) -> Attempt:
+        """Send, and listen."""
+        del headers, hasty, seconds, tasks
+        attempt = Attempt(events, done)
+        attempt.sent_at = now()
+        self.accept = when_told(lambda: done([SUCCESS] * len(events)))
+        return attempt
+
+
+def when_told(then: Callable[[], object]) -> Callable[[], None]:
+    """Return what has the loop call `then`, once: as it does for what a socket receives."""
+    loop, (ours, theirs) = asyncio.get_running_loop(), socket.socketpair()
+
+    def read() -> None:
+        loop.remove_reader(ours)
+        ours.close()
+        then()
+
+    def tell() -> None:
+        with theirs:
+            theirs.send(b"now")
+
+    loop.add_reader(ours, read)
+    return tell
+
+
+@pytest.mark.looptime(enabled=False)
+def test_a_loop_that_stood_still_does_not_make_an_endpoint_slow() -> None:
+    """An answer that came while nobody could look at it is in time: no doubt, no second attempt."""
+    pool = make_pool({"eqiad": [EQIAD], "codfw": [CODFW]})
+    at(pool, EQIAD).eventgate = eqiad = BySocket(EQIAD, pool.config.timeouts, (), Act())
+
+    def stand_still() -> None:
+        eqiad.accept()
+        threading.Event().wait(0.15)  # suspicion comes after 0.1 s
+
+    async def delivered() -> Recorder:
+        async with delivering(pool) as (delivery, recorder):
+            status = asyncio.get_running_loop().create_task(status_from(delivery))
+            await asyncio.sleep(0)
+            when_told(stand_still)()
+            assert (await status).status == "success"
+        return recorder
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:  # whose timers come before all else
+        recorder = runner.run(delivered())
+    assert [type(each) for each in recorder.happenings] == [PostAnswered]

@@ -128,7 +128,7 @@ async def test_what_waits_for_an_upstream_that_is_gone_is_logged(tmp_path: Path,
         routes["routes"].insert(0, {"name": "old", "match": {"stream": "old"}, "to": "old"})
         file = written(routes, tmp_path)
         with sidecar(file, "--spool", str(spool)) as running:
-            assert logged(running, "SpoolOrphaned") == [{"upstream": "older", "count": 1}]
+            await eventually(lambda: logged(running, "SpoolOrphaned") == [{"upstream": "older", "count": 1}])
             written(to_one(nobody), tmp_path)
             gone = [{"upstream": name, "count": 1} for name in ("older", "old", "older")]
             await eventually(lambda: sorted_by_upstream(logged(running, "SpoolOrphaned")) == sorted_by_upstream(gone))
@@ -314,7 +314,7 @@ async def test_a_full_disk_costs_only_the_spool(tmp_path: Path, gate: Emulator) 
         (disk / "ballast").write_bytes(bytes(5 * MEBIBYTE))
         gate.fault("refuse")
         kept = await _fill_the_disk(running)
-        assert "disk is full" in logged(running, "SpoolBroken")[0]["reason"]
+        await eventually(lambda: any("disk is full" in line["reason"] for line in logged(running, "SpoolBroken")))
         gate.fault("none")
         async with asyncio.timeout(PATIENCE):
             while await told(running, "live") != 201:

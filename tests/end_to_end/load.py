@@ -6,10 +6,11 @@ import asyncio
 import contextlib
 import itertools
 import json
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 
-from tests.fakes import connected
+from tests.fakes import connected, eventually
 
 
 @dataclass(frozen=True)
@@ -71,3 +72,29 @@ async def post_steadily(
             if enough():
                 return
             tasks.create_task(post(id_))
+
+
+SECONDS = 5.0
+"""After which a model server gives up."""
+
+
+@contextlib.asynccontextmanager
+async def all_are_taken(posted: Callable[[], Awaitable[int]], apart: float) -> AsyncIterator[None]:
+    """Post by this an event at a time, `apart` seconds after the one before: each is answered 201, and in time."""
+    statuses: Counter[int] = Counter()
+    enough = asyncio.Event()
+
+    async def posting() -> None:
+        while not enough.is_set():
+            async with asyncio.timeout(SECONDS):
+                statuses[await posted()] += 1
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(enough.wait(), apart)
+
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(posting())
+        await eventually(lambda: statuses[201] > 0)
+        yield
+        await eventually(lambda: statuses[201] > 1)
+        enough.set()
+    assert set(statuses) == {201}

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import json
 import signal
-from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -15,12 +14,11 @@ import pytest
 from sidecar.eventgate import MAX_CONNECTIONS
 from tests.end_to_end.attacks import ATTACKS, EVENT, MB, SLOW, Attack
 from tests.end_to_end.conftest import written
+from tests.end_to_end.load import all_are_taken
 from tests.end_to_end.processes import Emulator, Sidecar, ask, sidecar
 from tests.fakes import PATIENCE, connected, eventually, post
 from tests.running import to_one
 
-SECONDS = 5.0
-"""After which a model server gives up."""
 TIMEOUTS = {"connect": "3s", "attempt": "3s", "deadline": "4s"}
 """So that a thousand events at once need not be quick on a busy machine."""
 
@@ -62,24 +60,14 @@ async def end(running: Sidecar, files: int) -> None:
 
 @contextlib.asynccontextmanager
 async def others_are_served(running: Sidecar) -> AsyncIterator[None]:
-    """Post events all the while, one after the other: each is taken, and none waits until its producer gives up."""
-    statuses: Counter[int] = Counter()
-    enough = asyncio.Event()
+    """Post events all the while, one after the other on one connection: all are taken in time."""
+    async with connected(running.address) as client:
 
-    async def posting() -> None:
-        async with connected(running.address) as client:
-            while not enough.is_set():
-                async with asyncio.timeout(SECONDS):
-                    statuses[(await client.post(EVENT)).status] += 1
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(enough.wait(), 0.02)
+        async def again() -> int:
+            return (await client.post(EVENT)).status
 
-    async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(posting())
-        await eventually(lambda: statuses[201] > 0)
-        yield
-        enough.set()
-    assert set(statuses) == {201}
+        async with all_are_taken(again, apart=0.02):
+            yield
 
 
 async def met(running: Sidecar, attack: Attack) -> tuple[int, ...]:

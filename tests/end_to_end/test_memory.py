@@ -21,13 +21,12 @@ import yaml
 from sidecar.event import MAX_EVENTS, MAX_VALUES
 from tests.end_to_end.attacks import EVENT, MB, head
 from tests.end_to_end.conftest import written
+from tests.end_to_end.load import all_are_taken
 from tests.end_to_end.processes import ROOT, Emulator, Process, Sidecar, ask, emulator, sidecar
 from tests.fakes import connected, eventually, post
 from tests.running import to_one, upstream
 
 CAP = 200 * MB
-SECONDS = 5.0
-"""After which a model server gives up."""
 TIMEOUTS = {"connect": "3s", "attempt": "3s", "deadline": "4s"}
 LARGE = b'{"meta":{"stream":"s"},"x":"%b"}' % (b"x" * (9 * MB))
 """An event that EventGate refuses, and echoes whole."""
@@ -62,23 +61,13 @@ def beset(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sidecar]:
 @contextlib.asynccontextmanager
 async def others_are_served(running: Sidecar) -> AsyncIterator[None]:
     """Post events all the while, each on a new connection: all are taken in time; then look at the memory."""
-    statuses: Counter[int] = Counter()
-    enough = asyncio.Event()
 
-    async def posting() -> None:
-        while not enough.is_set():
-            async with asyncio.timeout(SECONDS), connected(running.address) as client:
-                statuses[(await client.post(EVENT)).status] += 1
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(enough.wait(), 0.05)
+    async def anew() -> int:
+        async with connected(running.address) as client:
+            return (await client.post(EVENT)).status
 
-    async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(posting())
-        await eventually(lambda: statuses[201] > 0)
+    async with all_are_taken(anew, apart=0.05):
         yield
-        await eventually(lambda: statuses[201] > 1)
-        enough.set()
-    assert set(statuses) == {201}
     assert peak(running.process) < CAP
 
 

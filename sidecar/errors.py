@@ -23,6 +23,7 @@ large are both a 500 with `type: internal_error`), so that a producer sees no di
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -149,3 +150,10 @@ class ConfigError(SidecarError):
 
 class SettingError(SidecarError):
     """A flag or an environment variable is wrong: the move of whoever starts the sidecar."""
+
+
+def system_words(error: Exception) -> str:
+    """Say what went wrong as the system says it; asyncio's own words repeat host and port."""
+    if isinstance(error, OSError) and error.errno:
+        return os.strerror(error.errno)
+    return str(error).strip() or type(error).__name__

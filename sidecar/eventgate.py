@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import email.utils
 import functools
-import os
 import ssl
 import time
 from collections import deque
@@ -23,7 +22,7 @@ from sidecar import __version__, handshake
 from sidecar.batching import array
 from sidecar.config import Timeouts
 from sidecar.connection import MAX_REPLY_BYTES, BadReply, Connection, Reply, open_connection
-from sidecar.errors import SettingError
+from sidecar.errors import SettingError, system_words
 from sidecar.event import Outgoing
 from sidecar.results import EventStatus
 from sidecar.retry import Failed, FailureClass, failure_of_status
@@ -171,7 +170,7 @@ class EventGate:
             self._end(attempt, Failed(FailureClass.NEVER_SENT, words))
         except OSError as error:
             attempt.connecting = None
-            why = handshake.words(error) if _is_of_tls(error, self._tls) else _words(error)
+            why = handshake.words(error) if _is_of_tls(error, self._tls) else system_words(error)
             self._end(attempt, Failed(FailureClass.NEVER_SENT, f"cannot connect: {why}"))
         else:
             attempt.connecting = None
@@ -268,7 +267,7 @@ def _result_of(reply: Reply | Exception, events: Sequence[Outgoing]) -> Result:
     if isinstance(reply, BadReply):
         return Failed(FailureClass.AMBIGUOUS, str(reply))
     if isinstance(reply, Exception):
-        return Failed(FailureClass.AMBIGUOUS, f"connection lost before the answer was complete: {_words(reply)}")
+        return Failed(FailureClass.AMBIGUOUS, f"connection lost before the answer was complete: {system_words(reply)}")
     try:
         return read(reply.status, reply.reason, reply.body, events) or _no_verdict(reply)
     except Exception as bug:  # noqa: BLE001  nobody above could tell whom it concerns
@@ -278,13 +277,6 @@ def _result_of(reply: Reply | Exception, events: Sequence[Outgoing]) -> Result:
 def _is_of_tls(error: OSError, tls: ssl.SSLContext | None) -> bool:
     """Whether connecting failed in the handshake: before it, a connection is refused or unreachable, never reset."""
     return tls is not None and isinstance(error, ssl.SSLError | ConnectionResetError)
-
-
-def _words(error: Exception) -> str:
-    """Say what went wrong as the system says it; asyncio's own words repeat host and port."""
-    if isinstance(error, OSError) and error.errno:
-        return os.strerror(error.errno)
-    return str(error).strip() or type(error).__name__
 
 
 def _no_verdict(reply: Reply) -> Failed:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import ssl
+
+from sidecar.errors import system_words
 
 _MEANINGS = {
     "WRONG_VERSION_NUMBER": "what it says is no TLS",
@@ -25,4 +26,4 @@ def words(error: OSError) -> str:
         return f"TLS fails: {_MEANINGS[reason]} ({reason})" if reason in _MEANINGS else f"TLS fails: {reason}"
     if isinstance(error, ConnectionResetError):
         return "TLS fails: it closes the connection in the handshake; a server without TLS 1.2 does so, too"
-    return f"TLS fails: {os.strerror(error.errno) if error.errno else str(error) or type(error).__name__}"
+    return f"TLS fails: {system_words(error)}"

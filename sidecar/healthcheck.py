@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import enum
-import os
 import socket
 import ssl
 import time
@@ -18,6 +17,7 @@ from typing import Any
 import h11
 
 from sidecar import handshake
+from sidecar.errors import system_words
 
 MAX_REPLY_BYTES = 64 * 1024
 
@@ -78,7 +78,8 @@ async def check(target: Target, seconds: float) -> CheckResult:
         if progress.phase is Phase.TLS and isinstance(error, OSError):
             result.words = handshake.words(error)
         else:
-            result.words = f"{progress.phase.upper()} fails: {_words(error)}"
+            # it may quote the answer
+            result.words = f"{progress.phase.upper()} fails: {system_words(error)[:200]}"
     return result
 
 
@@ -99,13 +100,6 @@ def _hung(progress: _Progress, timeout: float) -> str:
         Phase.TLS: f"connects, then silent in the TLS handshake for {timeout:g} s: hangs",
         Phase.HTTP: f"connects, then silent for {timeout:g} s: hangs",
     }[progress.phase]
-
-
-def _words(error: Exception) -> str:
-    """Say what went wrong as the system says it; asyncio's own words repeat the address."""
-    if isinstance(error, OSError) and error.errno:
-        return os.strerror(error.errno)
-    return str(error)[:200] or type(error).__name__  # it may quote the answer
 
 
 async def _run(target: Target, result: CheckResult, progress: _Progress) -> None:

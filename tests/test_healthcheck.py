@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import gzip
 import ssl
 from collections.abc import AsyncIterator
 
 import pytest
 
-from sidecar import healthcheck
 from sidecar.healthcheck import CheckResult, Phase, Target, check
 from tests.fakes import (
     Authority,
@@ -339,9 +337,3 @@ async def test_checks_leave_nothing_open(authority: Authority, trusting: ssl.SSL
         async with asyncio.timeout(SECONDS):
             while gate._lines:  # noqa: ASYNC110  the fake has no event for it
                 await asyncio.sleep(0.005)
-
-
-def test_an_error_is_said_as_the_system_says_it() -> None:
-    """What asyncio makes of an error that comes later repeats the address; the system's words do not."""
-    error = OSError(errno.EHOSTUNREACH, "Connect call failed ('10.64.32.105', 4492)")
-    assert healthcheck._words(error) == "No route to host"

@@ -10,7 +10,7 @@ import msgspec
 from sidecar.batching import Headers, groups
 from sidecar.coalescer import Deliver
 from sidecar.event import Event, Outgoing, parse
-from sidecar.results import Answer, EventStatus, Outcome, merge, refused
+from sidecar.results import Answer, EventStatus, Outcome, context_of, merge, refused
 from sidecar.routing import Decision, Router
 from sidecar.telemetry import EventsEnded, Telemetry
 
@@ -175,17 +175,12 @@ class _Context(msgspec.Struct):
     errors: list[_Violation] = []
 
 
-class _Described(msgspec.Struct):
-    context: _Context
-
-
 def _reason(status: EventStatus) -> str:
     """Return what was said of an event that was not accepted: EventGate's words or ours, never its content.
 
     Of a validation error that is the place in the schema; the place in the event is made of the event's keys.
     """
-    try:
-        context = msgspec.json.decode(status.described, type=_Described).context
-    except (ValueError, RecursionError):
+    context = context_of(status, _Context)
+    if context is None:
         return status.outcome
     return ", ".join(map(str, context.errors)) or context.message or status.outcome

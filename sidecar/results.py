@@ -9,7 +9,7 @@ from __future__ import annotations
 import enum
 import functools
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, TypeVar
 
 import msgspec
 
@@ -38,6 +38,7 @@ MIXED = "mixed"
 """In the header of an answer: not every event of the request ended alike."""
 
 Status = Literal["success", "invalid", "error"]
+Kind = TypeVar("Kind")
 
 
 class EventStatus(msgspec.Struct, frozen=True):
@@ -60,6 +61,19 @@ class EventStatus(msgspec.Struct, frozen=True):
 
 SUCCESS = EventStatus("success", Outcome.DELIVERED)
 """EventGate accepted it; where, is not said yet."""
+
+
+class _Described(msgspec.Struct):
+    context: msgspec.Raw
+
+
+def context_of(status: EventStatus, kind: type[Kind]) -> Kind | None:
+    """Return what was said of an event that was not accepted, as far as `kind` reads it; None where it cannot."""
+    try:
+        context = msgspec.json.decode(status.described, type=_Described).context
+        return msgspec.json.decode(context, type=kind)
+    except (ValueError, RecursionError):
+        return None
 
 
 class Answer(msgspec.Struct, frozen=True):

@@ -14,7 +14,7 @@ import msgspec
 
 from sidecar.event import Event, Outgoing
 from sidecar.pattern import Pattern
-from sidecar.results import EventStatus, Outcome
+from sidecar.results import EventStatus, Outcome, context_of
 
 PER_SECOND = 50
 """Events that a listener gets of each second at most; more than anybody reads."""
@@ -147,10 +147,6 @@ class _Context(msgspec.Struct):
     text: str = msgspec.field(name="errorsText", default="")
 
 
-class _Described(msgspec.Struct):
-    context: _Context
-
-
 def _passed(now: float, event: Event, route: str, sent: Outgoing | None, status: EventStatus) -> Passed:
     return Passed(
         at=round(now, 3),
@@ -172,9 +168,8 @@ def _said(status: EventStatus) -> str:
     """Return what was said of an event that was not accepted; in full, unlike the log, since all else is shown too."""
     if status.status == "success":
         return ""
-    try:
-        context = msgspec.json.decode(status.described, type=_Described).context
-    except (ValueError, RecursionError):
+    context = context_of(status, _Context)
+    if context is None:
         return status.status
     words = context.text or context.message or status.status
     return words if len(words) <= MAX_SAID else words[: MAX_SAID - 1] + "…"

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar import errors
-from sidecar.results import Answer, EventStatus, Outcome, Status, failed, merge, of_error, refused
+from sidecar.results import Answer, EventStatus, Outcome, Status, context_of, failed, merge, of_error, refused
 from tests.jsontext import Json, unhurried
 
 OUTCOMES: dict[Status, Outcome] = {
@@ -266,3 +266,16 @@ def test_an_empty_body_is_answered_without_one() -> None:
     assert of_error(errors.EmptyBody(), "POST", "/v1/events") == Answer(
         400, "Request body was empty. Must provide JSON encoded events.", "refused"
     )
+
+
+class Said(msgspec.Struct):
+    """What a test reads of what was said."""
+
+    message: str
+
+
+def test_what_was_said_of_an_event_is_read_as_far_as_it_is_asked_for() -> None:
+    """Whatever else stands there; where it is not there, or is no such thing, nothing was said."""
+    assert context_of(failed(b"{}", "no room", unreachable=False), Said) == Said("no room")
+    for described in (b"", b"{}", b'{"context":{}}', b'{"context":{"message":1}}', b'{"context":' + b"[" * 100_000):
+        assert context_of(EventStatus("error", Outcome.FAILED, described), Said) is None

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import os
 import signal
 import sys
-import tempfile
 from pathlib import Path
 
 from tests.longrun import report, run, schedule
 from tests.longrun.findings import found, misses
 from tests.longrun.records import Records
 from tests.netns import lab, needs
-from tests.netns.network import PREFIX, LabError
+from tests.netns.network import LabError, folder_of_a_run
 
 
 async def played(plan: schedule.Schedule, folder: Path) -> Records:
@@ -39,12 +37,8 @@ def main() -> int:
         return 2
     _say("\n".join(plan.lines()))
     try:
-        if options.keep:
-            options.keep.mkdir(parents=True)
-            records = asyncio.run(played(plan, options.keep.resolve()))
-        else:
-            with tempfile.TemporaryDirectory(prefix=f"{PREFIX}{os.getpid()}-") as folder:
-                records = asyncio.run(played(plan, Path(folder)))
+        with folder_of_a_run(options.keep) as folder:
+            records = asyncio.run(played(plan, folder))
     except (asyncio.CancelledError, KeyboardInterrupt):
         _say("Stopped; everything is removed.")
         return 130

@@ -5,15 +5,13 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import os
 import signal
 import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from tests.netns import experiment, lab, needs, report
-from tests.netns.network import PREFIX
+from tests.netns.network import folder_of_a_run
 from tests.netns.scenarios import SCENARIOS, Scenario, misses
 
 
@@ -43,12 +41,8 @@ def main() -> int:
         return 2
     chosen = [each for each in SCENARIOS if not options.only or each.name in options.only]
     try:
-        if options.keep:
-            options.keep.mkdir(parents=True)
-            results = asyncio.run(run(chosen, options.keep.resolve()))
-        else:
-            with tempfile.TemporaryDirectory(prefix=f"{PREFIX}{os.getpid()}-") as folder:
-                results = asyncio.run(run(chosen, Path(folder)))
+        with folder_of_a_run(options.keep) as folder:
+            results = asyncio.run(run(chosen, folder))
     except (asyncio.CancelledError, KeyboardInterrupt):
         sys.stderr.write("Stopped; everything is removed.\n")
         return 130

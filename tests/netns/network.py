@@ -46,6 +46,17 @@ POLL_SECONDS = 0.01
 _setns = ctypes.CDLL(None, use_errno=True).setns
 
 
+@contextlib.contextmanager
+def folder_of_a_run(keep: Path | None) -> Iterator[Path]:
+    """Make a folder for what a run outside the tests writes: `keep`, or one that is removed with the run."""
+    if keep:
+        keep.mkdir(parents=True)
+        yield keep.resolve()
+        return
+    with tempfile.TemporaryDirectory(prefix=f"{PREFIX}{os.getpid()}-") as folder:
+        yield Path(folder)
+
+
 class LabError(Exception):
     """The lab itself failed, so nothing is known about the sidecar."""
 

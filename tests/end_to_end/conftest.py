@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,13 @@ from tests.running import to_one
 
 QUICK_CHECKS: dict[str, Any] = {"health_check": {"interval": "500ms", "timeout": "500ms"}, "failback": "1s"}
 """For an upstream whose endpoints go away and come back within a test."""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def interruptible() -> None:
+    """Have processes heed Ctrl-C: what a shell starts in the background ignores it, and so does all that it starts."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,9 @@ from tests.running import to_one
 PATIENT: dict[str, Any] = {
     "timeouts": {"connect": "4s", "attempt": "4s", "deadline": "4s"},
     "health_check": {"interval": "60s", "timeout": "4s"},
+    "coalesce": {"linger": "50ms"},
 }
+"""So that EventGate's slowness, and neither the number of connections to it nor a deadline, holds the events up."""
 
 
 async def test_beyond_the_cap_it_says_so_at_once_and_recovers_at_once(eventgate: Emulator, tmp_path: Path) -> None:

@@ -68,9 +68,6 @@ class _Datagrams(asyncio.DatagramProtocol):
 @contextlib.asynccontextmanager
 async def asking(folder: Path, *udp: Speak, tcp: Speak | None = None, hosts: str = "") -> AsyncIterator[Resolver]:
     """Yield a resolver whose server sends each of these over UDP, and that over TCP; without, TCP is refused."""
-    loop = asyncio.get_running_loop()
-    transport, _ = await loop.create_datagram_endpoint(lambda: _Datagrams(udp), local_addr=("127.0.0.1", 0))
-    port = transport.get_extra_info("sockname")[1]
 
     async def serve(reader: asyncio.StreamReader, line: Line) -> None:
         (length,) = struct.unpack("!H", await reader.readexactly(2))
@@ -78,7 +75,13 @@ async def asking(folder: Path, *udp: Speak, tcp: Speak | None = None, hosts: str
         line.write(struct.pack("!H", len(data)) + data)
         line.close()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", port) if tcp else None
+    # TCP first: of its ports many are in use, by connections too, of UDP's hardly any.
+    server = await asyncio.start_server(serve, "127.0.0.1", 0) if tcp else None
+    port = server.sockets[0].getsockname()[1] if server else 0
+    transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(
+        lambda: _Datagrams(udp), local_addr=("127.0.0.1", port)
+    )
+    port = transport.get_extra_info("sockname")[1]
     (folder / "resolv.conf").write_text("nameserver 127.0.0.1\n")
     (folder / "hosts").write_text(hosts)
     try:

@@ -18,6 +18,8 @@ from sidecar.listener import Protocol
 from sidecar.request import Limits, Taker
 
 BACKLOG = 2048
+TURNS_OF_AN_ACCEPT = 2
+"""Turns of the loop until what was accepted is a connection, and until what it had sent by then was read."""
 
 
 class Server(uvicorn.Server):
@@ -39,6 +41,18 @@ class Server(uvicorn.Server):
     async def main_loop(self) -> None:
         """Wait for `stop`."""
         await self._stopping.wait()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop listening, answer what is under way, and end.
+
+        uvicorn's own asks the connections that it has to end, and waits until none is left: one that was accepted in
+        the same turn of the loop joined them behind that, and was waited for as long as anything may be.
+        """
+        for server in self.servers:
+            server.close()
+        for _ in range(TURNS_OF_AN_ACCEPT):
+            await asyncio.sleep(0)
+        await super().shutdown(sockets)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

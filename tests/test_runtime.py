@@ -149,14 +149,15 @@ async def test_sigterm_does_not_wait_for_ever(tmp_path: Path) -> None:
     async with (
         FakeEventGate() as gate,
         sidecar(to_one(gate.address), tmp_path, quiet=60.0, drain=0.2) as running,
+        connected(running.address) as client,
     ):
         os.kill(os.getpid(), signal.SIGTERM)
         async with asyncio.timeout(PATIENCE):
             while not running.task.done():
                 try:
-                    assert (await running.post(EVENT)).status == 201
+                    assert (await client.post(EVENT)).status == 201
                 except (ConnectionError, asyncio.IncompleteReadError):
-                    break  # it has stopped listening
+                    break  # it has stopped
         await stopped(running)
 
 

@@ -7,10 +7,11 @@ import resource
 import socket
 
 import pytest
+import uvloop
 
 from sidecar.errors import SettingError
 from sidecar.server import bind, limits_here, make_server
-from tests.fakes import PATIENCE, connected, eventually, post
+from tests.fakes import PATIENCE, Client, connected, eventually, post
 from tests.test_listener import TARGETS, Echo
 
 
@@ -93,3 +94,29 @@ async def test_a_server_that_stops_finishes_what_is_under_way(held: str) -> None
             echo.release()
             answer = await client.answer()
             assert (answer.body, answer.headers["connection"]) == (b"last", "close")
+
+
+@pytest.mark.parametrize("turns", range(4))
+def test_a_connection_that_comes_as_it_stops_does_not_hold_it_up(turns: int) -> None:
+    """Accepted in the very turn of the loop in which the listening ends, a client is answered, and not waited for."""
+
+    async def stop_after(turns: int) -> bytes:
+        echo = Echo()
+        server, listening = make_server(echo, 60.0), bind("127.0.0.1:0")
+        async with asyncio.timeout(PATIENCE), asyncio.TaskGroup() as tasks:
+            tasks.create_task(server.serve(sockets=[listening]))
+            await eventually(lambda: server.started)
+            with socket.socket() as late:
+                late.connect(listening.getsockname())
+                late.sendall(b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n")
+                for _ in range(turns):
+                    await asyncio.sleep(0)
+                server.stop()
+                late.setblocking(False)
+                reader, writer = await asyncio.open_connection(sock=late)
+                answered = await Client(reader, writer).rest()
+                writer.close()
+                return answered
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:  # as `serve` does; asyncio's own may lose it
+        assert runner.run(stop_after(turns)) == b"HTTP/1.1 201 Created\r\ncontent-length: 0\r\n\r\n"

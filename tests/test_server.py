@@ -106,17 +106,16 @@ def test_a_connection_that_comes_as_it_stops_does_not_hold_it_up(turns: int) -> 
         async with asyncio.timeout(PATIENCE), asyncio.TaskGroup() as tasks:
             tasks.create_task(server.serve(sockets=[listening]))
             await eventually(lambda: server.started)
-            with socket.socket() as late:
-                late.connect(listening.getsockname())
-                late.sendall(b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n")
-                for _ in range(turns):
-                    await asyncio.sleep(0)
-                server.stop()
-                late.setblocking(False)
-                reader, writer = await asyncio.open_connection(sock=late)
-                answered = await Client(reader, writer).rest()
-                writer.close()
-                return answered
+            late = socket.create_connection(listening.getsockname())
+            late.sendall(b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n")
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            server.stop()
+            reader, writer = await asyncio.open_connection(sock=late)
+            try:
+                return await Client(reader, writer).rest()
+            finally:
+                writer.close()  # before the loop ends: a socket closed behind its back hangs it
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:  # as `serve` does; asyncio's own may lose it
         assert runner.run(stop_after(turns)) == b"HTTP/1.1 201 Created\r\ncontent-length: 0\r\n\r\n"

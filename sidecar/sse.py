@@ -100,6 +100,7 @@ class Stream(Response):
             TimeoutError: the reader is stuck.
 
         """
+        stuck = False
         try:
             async with asyncio.TaskGroup() as tasks:
                 writing = tasks.create_task(self._write(take, send))
@@ -108,7 +109,9 @@ class Stream(Response):
                 for each in (writing, *ends):
                     each.cancel()
         except* TimeoutError:
-            raise TimeoutError from None
+            stuck = True  # raised here, it would itself be in a group: in Python 3.11.2, which Debian has, it is
+        if stuck:
+            raise TimeoutError
 
     async def _write(self, take: Callable[[], bytes], send: Send) -> None:
         clock = asyncio.get_running_loop().time

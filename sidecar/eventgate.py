@@ -252,11 +252,13 @@ def make_ssl_context(ca_file: str | None) -> ssl.SSLContext:
 
     """
     try:
-        return ssl.create_default_context(cafile=ca_file)
+        context = ssl.create_default_context(cafile=ca_file)
     except (OSError, ssl.SSLError) as error:
         raise SettingError(
             f"tls.ca_file {ca_file} cannot be read as PEM certificates: {error.strerror or error}"
         ) from None
+    context.minimum_version = ssl.TLSVersion.TLSv1_2  # Debian's Python leaves that to /etc/ssl/openssl.cnf
+    return context
 
 
 def _names_agent(headers: Sequence[tuple[str, str]]) -> bool:

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from sidecar.eventgate import make_ssl_context
 from sidecar.healthcheck import CheckResult, Phase, Target, check
 from tests.fakes import (
     Authority,
@@ -272,7 +273,7 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 @pytest.fixture
 def trusting(authority: Authority) -> ssl.SSLContext:
     """What verifies against that authority."""
-    return ssl.create_default_context(cafile=str(authority.ca_file))
+    return make_ssl_context(str(authority.ca_file))
 
 
 async def test_a_certificate_in_order(authority: Authority, trusting: ssl.SSLContext) -> None:

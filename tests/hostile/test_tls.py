@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from sidecar.eventgate import make_ssl_context
 from sidecar.healthcheck import Target, check
 from tests.fakes import PATIENCE, Authority, FakeEventGate, Line, eventually
 from tests.hostile.upstreams import EVENT, Bytes, descriptors, ends, said, speaking
@@ -165,7 +166,7 @@ async def test_no_health_check_passes_over_tls_that_does_not_hold(
     authority: Authority, stranger: Authority, peer: Peer, words: str
 ) -> None:
     """The check fails within its time, in the same words, and leaves nothing open."""
-    trusting = ssl.create_default_context(cafile=str(authority.ca_file))
+    trusting = make_ssl_context(str(authority.ca_file))
     seconds = PATIENCE if words else 0.1
     async with peer(authority, stranger) as address:
         before = descriptors()

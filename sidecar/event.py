@@ -117,17 +117,19 @@ class Event(msgspec.Struct, frozen=True):
 
         None where there is no such place or several, or where another is meant: then the exact place is needed.
         """
-        found = _STREAM_MEMBER.search(self.raw)
-        if found is None or _STREAM_MEMBER.search(self.raw, found.end()):
+        raw = self.raw
+        place = raw.find(b'"stream"')
+        if self.stream is None or place < 0 or raw.find(b'"stream"', place + 1) >= 0:
             return None
-        if found[1].decode("utf-8", errors="replace") != self.stream:
+        found = _STREAM_MEMBER.match(raw, place)
+        if found is None:
             return None
-        renamed = b"%b%b%b" % (self.raw[: found.start(1)], stream.encode(), self.raw[found.end(1) :])
-        try:
-            meta = _decode_head(renamed).meta
-        except (ValueError, RecursionError):
-            return None
-        return renamed if meta is not msgspec.UNSET and meta.stream == stream else None
+        renamed = b"%b%b%b" % (raw[: found.start(1)], stream.encode(), raw[found.end(1) :])
+        if b"\\" not in raw:
+            return renamed
+        # The key that is meant may be written with escapes, and this be another of that name.
+        same = found[1].decode("utf-8", errors="replace") == self.stream
+        return renamed if same and _stream_of(renamed) == stream else None
 
 
 class Outgoing(msgspec.Struct, frozen=True):
@@ -151,6 +153,14 @@ _decode_head = msgspec.json.Decoder(_Head).decode
 _decode_members = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 
+def _stream_of(raw: bytes) -> str | None:
+    try:
+        meta = _decode_head(raw).meta
+    except (ValueError, RecursionError):
+        return None
+    return None if meta is msgspec.UNSET else meta.stream
+
+
 def parse(body: bytes) -> tuple[Event, ...]:
     """Split a body, a lone object or an array, into its events.
 
@@ -170,7 +180,7 @@ def parse(body: bytes) -> tuple[Event, ...]:
         raise MalformedBody(f"Unexpected token '{character}', \"#\" is not valid JSON")
     if body[0] == ord("{"):
         event = _event(0, body)
-        if _skip_space_bytes(body, 1) == len(body) - 1:
+        if event.stream is None and _skip_space_bytes(body, 1) == len(body) - 1:
             raise EmptyBody
         return (event,)
     members = _split(body)

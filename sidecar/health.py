@@ -96,6 +96,8 @@ TRANSITIONS: dict[Health, dict[Signal, Health]] = {
 
 OUT = frozenset({Health.UNHEALTHY, Health.EJECTED, Health.PROBATION})
 """States in which an address gets trial POSTs at most."""
+MAX_ENDS = 1000
+"""POSTs of an address whose ends are remembered; more within a window say no more about it."""
 MIN_SAMPLES = 20
 MIN_SUSPECT_SECONDS = 0.1
 
@@ -128,8 +130,10 @@ class Standing:
     ejected_until: float = 0.0
     last_answer: float = float("-inf")
     """When a POST was last answered: checks are skipped for a while after."""
-    recent: deque[tuple[float, bool]] = field(default_factory=lambda: deque(maxlen=1000))
-    """When a POST ended, and whether it was answered."""
+    ended_at: deque[float] = field(default_factory=lambda: deque(maxlen=MAX_ENDS))
+    """When the last POSTs ended."""
+    failed_at: deque[float] = field(default_factory=lambda: deque(maxlen=MAX_ENDS))
+    """When those among them ended that were not answered."""
     seconds: deque[float] = field(default_factory=lambda: deque(maxlen=200))
     """How long the last answers took."""
     seconds_in_order: list[float] = field(default_factory=list)
@@ -170,11 +174,13 @@ class Judge:
         """Take note of a POST that EventGate gave its verdict on after `seconds`."""
         standing.posts_failed_in_a_row = 0
         standing.last_answer = now
-        standing.recent.append((now, True))
+        standing.ended_at.append(now)
         _keep(standing, seconds)
         if standing.health is Health.HEALTHY and now - standing.back_since >= self._outlier.max_ejection:
             standing.ejections = 0
         signal = Signal.TRIAL_ANSWERED if trial else Signal.ANSWERED
+        if signal not in TRANSITIONS[standing.health]:
+            return []
         return self._apply(standing, [signal], "it answered a POST", now)
 
     def failed(
@@ -185,7 +191,8 @@ class Judge:
         `jitter` is between 0 and 1; it spreads the end of an ejection by ±25 %.
         """
         standing.posts_failed_in_a_row += 1
-        standing.recent.append((now, False))
+        standing.ended_at.append(now)
+        standing.failed_at.append(now)
         signals = [Signal.TRIAL_FAILED] if trial else []
         if self._is_outlier(standing, now):
             signals.append(Signal.OUTLIER)
@@ -229,16 +236,20 @@ class Judge:
     def _is_outlier(self, standing: Standing, now: float) -> bool:
         if standing.posts_failed_in_a_row >= self._outlier.consecutive:
             return True
-        recent = [answered for at, answered in standing.recent if now - at <= self._outlier.window]
-        failures = len(recent) - sum(recent)
-        return len(recent) >= self._outlier.requests and failures * 100 >= self._outlier.percent * len(recent)
+        _forget(standing.ended_at, before=now - self._outlier.window)
+        if not standing.ended_at:
+            return False
+        _forget(standing.failed_at, before=standing.ended_at[0])
+        ends, failures = len(standing.ended_at), len(standing.failed_at)
+        return ends >= self._outlier.requests and failures * 100 >= self._outlier.percent * ends
 
     def _eject(self, standing: Standing, now: float, jitter: float) -> None:
         seconds = min(self._outlier.ejection * 2**standing.ejections, self._outlier.max_ejection)
         standing.ejected_until = now + seconds * (0.75 + 0.5 * jitter)
         standing.ejections += 1
         standing.posts_failed_in_a_row = 0
-        standing.recent.clear()
+        standing.ended_at.clear()
+        standing.failed_at.clear()
 
     def _apply(self, standing: Standing, signals: Iterable[Signal], reason: str, now: float) -> list[Change]:
         changes: list[Change] = []
@@ -252,6 +263,11 @@ class Judge:
             standing.health, standing.since, standing.reason = after, now, reason
             standing.passed_in_a_row = standing.failed_in_a_row = 0
         return changes
+
+
+def _forget(times: deque[float], *, before: float) -> None:
+    while times and times[0] < before:
+        times.popleft()
 
 
 def _keep(standing: Standing, seconds: float) -> None:

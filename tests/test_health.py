@@ -231,11 +231,23 @@ def test_a_share_of_failures_ejects(failures: int, answers: int, after: Health) 
 def test_only_posts_within_the_window_count(now: float, after: Health) -> None:
     """A failure of 30 s ago counts towards the share, an older one does not."""
     standing = Standing(HEALTHY)
+    judge(consecutive=1000).failed(standing, "connection lost", 0.0, 0.5)
     for answered_at in range(5):
         judge(consecutive=1000).answered(standing, 0.01, 5.0 + answered_at)
-    for failed_at in (0.0, 15.0, 15.0, 15.0, now):
+    for failed_at in (15.0, 15.0, 15.0, now):
         judge(consecutive=1000).failed(standing, "connection lost", failed_at, 0.5)
     assert standing.health is after
+
+
+def test_only_the_last_posts_count() -> None:
+    """Of a busy address the last thousand: what failed before them is forgotten with them."""
+    standing = Standing(HEALTHY)
+    for number, failed in enumerate([False] * 500 + [True] * 400 + [False] * 700 + [True]):
+        if failed:
+            judge(consecutive=1000).failed(standing, "connection lost", number / 1000, 0.5)
+        else:
+            judge().answered(standing, 0.01, number / 1000)
+    assert (len(standing.ended_at), len(standing.failed_at)) == (1000, 300)
 
 
 @pytest.mark.parametrize(

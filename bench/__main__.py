@@ -19,6 +19,7 @@ from bench import idle, report
 from bench.cases import CHECKED, CHECKED_WAYS, DIRECT, ENVOY, FULL, QUICK, WAYS, Case, ways_of
 from bench.figures import Figures, changes, gross_regressions, median
 from bench.install import ROOT, Tools, tools
+from bench.load import LoadError
 from bench.measure import Plan, runs
 from bench.processes import StartError
 from bench.results import load_runs, write_runs
@@ -37,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with tempfile.TemporaryDirectory(prefix="eventgate-sidecar-bench-") as folder:
             return asyncio.run((_idle if options.idle else _main)(options, Path(folder)))
-    except (UpstreamError, StartError) as error:
+    except (UpstreamError, StartError, LoadError) as error:
         sys.stderr.write(f"bench: {error}\n")
         return 2
     except TimeoutError:

@@ -32,15 +32,16 @@ class Plan:
     """How often a run is repeated, at most, where other processes took part of the machine meanwhile."""
 
     def __len__(self) -> int:
-        return self.repetitions * sum(len(ways_of(case, self.ways)) for case in self.cases)
+        return self.repetitions * sum(case.turns * len(ways_of(case, self.ways)) for case in self.cases)
 
     def order(self) -> Iterator[tuple[Case, str]]:
-        """Yield the runs: the ways take turns within a repetition, and in each repetition another one begins."""
+        """Yield the runs: the ways take turns, and in each repetition another one begins."""
         for repetition in range(self.repetitions):
-            first = repetition % len(self.ways)
             for case in self.cases:
-                for way in ways_of(case, (*self.ways[first:], *self.ways[:first])):
-                    yield case, way
+                for turn in range(case.turns):
+                    first = (repetition + turn) % len(self.ways)
+                    for way in ways_of(case, (*self.ways[first:], *self.ways[:first])):
+                        yield case, way
 
 
 async def runs(

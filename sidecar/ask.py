@@ -103,7 +103,8 @@ def _complaints(address: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise SettingError(f"no sidecar answers at {address}: {error.strerror or error}") from None
+        why = error.strerror or error
+        raise SettingError(f"no sidecar answers at {address}: {why}; say by --listen where it takes events") from None
     except (http.client.HTTPException, ValueError):
         raise SettingError(f"what answers at {address} is no sidecar") from None
 

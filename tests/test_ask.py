@@ -41,7 +41,9 @@ async def test_the_status_is_asked_for() -> None:
 async def test_what_is_no_sidecar_is_told() -> None:
     """Nobody, somebody who speaks no JSON, a sidecar that refuses, and an address that is none."""
     with refusing() as address:
-        assert await complaint(address) == f"no sidecar answers at {address}: Connection refused"
+        assert await complaint(address) == (
+            f"no sidecar answers at {address}: Connection refused; say by --listen where it takes events"
+        )
     async with FakeEventGate(answer(200, "OK", "<html>")) as fake:
         assert await complaint(fake.address) == f"what answers at {fake.address} is no sidecar"
     async with FakeEventGate(answer(403, "Forbidden", '{"detail": "not you"}')) as fake:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import shutil
 
 import pytest
 import yaml
 
 from bench import load, report
+from bench.__main__ import main
 from bench.cases import BARS, DIRECT, ENVOY, HAPROXY, MANY, NGINX, ONE, SIDECAR, SOME, SPOOLED, Case
 from bench.figures import (
     Change,
@@ -67,6 +69,13 @@ def test_wrk_without_a_result_is_an_error() -> None:
     """Where wrk could not connect, its own words are told."""
     with pytest.raises(load.LoadError, match="unable to connect"):
         load.parse("unable to connect to 127.0.0.1:1 Connection refused")
+
+
+@pytest.mark.skipif(shutil.which("wrk") is None, reason="wrk makes the load")
+def test_an_upstream_that_is_not_there_is_told_in_a_line(capfd: pytest.CaptureFixture[str]) -> None:
+    """Whoever mistypes a port reads what is refused where, and no traceback."""
+    assert main(["--check", "--upstream", "http://127.0.0.1:1"]) == 2
+    assert capfd.readouterr().err.endswith("unable to connect to 127.0.0.1:1 Connection refused\n")
 
 
 @pytest.mark.parametrize("kilobytes", [1, 10])
@@ -169,6 +178,16 @@ def test_the_ways_take_turns() -> None:
     """Within a repetition every way has its turn in each case, and each repetition begins with another way."""
     order = [way for _, way in Plan([SOME], [DIRECT, SIDECAR, ENVOY], 3, 2).order()]
     assert order == [DIRECT, SIDECAR, ENVOY, SIDECAR, ENVOY, DIRECT, ENVOY, DIRECT, SIDECAR]
+
+
+def test_what_differs_most_from_run_to_run_is_measured_most() -> None:
+    """One at a time five times in each repetition, and the ways take turns there, too."""
+    plan = Plan([ONE, SOME], [DIRECT, ENVOY], 2, 2)
+    order = list(plan.order())
+    assert len(plan) == len(order) == 2 * (5 * 2 + 2)
+    assert [way for case, way in order[:12] if case == ONE] == [DIRECT, ENVOY, ENVOY, DIRECT] * 2 + [DIRECT, ENVOY]
+    assert order.count((ONE, ENVOY)) == 10
+    assert order.count((SOME, ENVOY)) == 2
 
 
 def test_the_spool_is_measured_with_single_small_events() -> None:

@@ -8,9 +8,10 @@ is no HTTP. Whoever asks keeps the time.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ssl
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import httptools
 
@@ -33,19 +34,42 @@ class TooLarge(BadReply):
         super().__init__(f"its answer is over {limit} bytes")
 
 
-READ = frozenset({b"content-length", b"transfer-encoding", b"retry-after", b"content-encoding"})
-"""The headers of an answer that somebody here reads; EventGate sends a dozen others."""
-
-
 @dataclass(slots=True)
 class Reply:
     """An answer, read in full."""
 
     status: int = 0
     reason: str = ""
-    headers: dict[str, str] = field(default_factory=dict)
-    """Those of `READ`, names in lower case; of a repeated one the last."""
     body: bytes = b""
+    head: bytes = b""
+    """What came up to the end of its headers, and maybe more."""
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Its headers, names in lower case; of a repeated one the last."""
+        return _Headers(self.head).found
+
+
+class _Headers:
+    """The headers in the head of an answer, read when somebody asks: few do, and EventGate sends a dozen."""
+
+    def __init__(self, head: bytes) -> None:
+        self.found: dict[str, str] = {}
+        self._complete = False
+        self._parser = httptools.HttpResponseParser(self)
+        with contextlib.suppress(httptools.HttpParserError, httptools.HttpParserUpgrade):  # behind the headers
+            self._parser.feed_data(head)
+
+    def on_message_begin(self) -> None:
+        if not self._complete:
+            self.found.clear()  # those of an answer of 1xx
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if not self._complete:
+            self.found[name.decode("latin-1").lower()] = value.decode("latin-1")
+
+    def on_headers_complete(self) -> None:
+        self._complete = self._complete or self._parser.get_status_code() >= 200
 
 
 Done = Callable[[Reply | Exception], None]
@@ -67,7 +91,8 @@ class Connection(asyncio.Protocol):
         self._unclaimed = 0
         """Bytes received since anything came of them."""
         self._interim = 0
-        self._headers_complete = self._has_length = self._complete = self._keeps_alive = False
+        self._head = b""
+        self._headers_complete = self._complete = self._keeps_alive = False
         self.may_be_reused = True
         """Whether another exchange may follow the one that ended."""
 
@@ -79,18 +104,16 @@ class Connection(asyncio.Protocol):
         """
         if self._transport is None or self._done is not None:
             raise RuntimeError("one exchange at a time, on an open connection")
+        self._done = done
+        self._limit = limit
+        self.may_be_reused = False
+        self._transport.write(data)
+        # What follows is for its answer, which cannot be read before the loop turns.
         self._reply = Reply()
         self._chunks = []
-        self._limit = limit
         self._size = self._unclaimed = self._interim = 0
-        self._headers_complete = self._has_length = self.may_be_reused = False
-        self._done = done
-        self._transport.write(data)
-
-    @property
-    def _still_writing(self) -> bool:
-        """Whether a part of the request has not even left: who answers now has not read it."""
-        return self._transport is not None and self._transport.get_write_buffer_size() > 0
+        self._head = b""
+        self._headers_complete = False
 
     @property
     def is_open(self) -> bool:
@@ -117,6 +140,8 @@ class Connection(asyncio.Protocol):
             self.close()
             return
         self._unclaimed += len(data)
+        if not self._headers_complete:
+            self._head += data
         sound = True
         try:
             self._parser.feed_data(data)
@@ -126,16 +151,18 @@ class Connection(asyncio.Protocol):
             sound = False
             if not self._complete:
                 self._fail(_cause(error))
-        if self._complete and self._still_writing and self._reply.status < 300:
-            self._fail(BadReply(f"it answered {self._reply.status} before it had the request"))
-        elif self._complete:
-            self._finish(reuse=sound and self._keeps_alive and not self._still_writing)
+        if self._complete:
+            early = self._transport is not None and self._transport.get_write_buffer_size() > 0
+            if early and self._reply.status < 300:
+                self._fail(BadReply(f"it answered {self._reply.status} before it had the request"))
+            else:
+                self._finish(reuse=sound and self._keeps_alive and not early)
         elif self._unclaimed > MAX_HEAD_BYTES:
             self._fail(BadReply(f"the headers of its answer are over {MAX_HEAD_BYTES} bytes"))
 
     def eof_received(self) -> None:
         """Take the end of the connection as the end of an answer that has no other (RFC 9112, 6.3)."""
-        if self._headers_complete and not self._has_length:
+        if self._headers_complete and not {"content-length", "transfer-encoding"} & _Headers(self._head).found.keys():
             self._finish(reuse=False)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -157,17 +184,10 @@ class Connection(asyncio.Protocol):
         """Take the reason phrase, which may come in pieces."""
         self._reply.reason += reason.decode("latin-1")
 
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a header, if it is one that is read."""
-        name = name.lower()
-        if name in READ:
-            self._reply.headers[name.decode("latin-1")] = value.decode("latin-1")
-
     def on_headers_complete(self) -> None:
-        """Know how the answer will end."""
+        """Take the status; the headers stay in `_head`."""
         self._unclaimed = 0
         self._headers_complete = True
-        self._has_length = "content-length" in self._reply.headers or "transfer-encoding" in self._reply.headers
         self._reply.status = self._parser.get_status_code()
         if self._reply.status < 100:  # llhttp reads it as an answer with a body, which no interim one has
             raise BadReply(f"its status is {self._reply.status:03}, and HTTP has none below 100")
@@ -184,17 +204,17 @@ class Connection(asyncio.Protocol):
         """Take the end of the answer; one of 1xx is not it."""
         if self._reply.status >= 200:
             self._complete = True
-            self._keeps_alive = self._has_length and self._parser.should_keep_alive()  # it forgets that soon
+            self._keeps_alive = self._parser.should_keep_alive()  # it forgets that soon
             return
         self._interim += 1
         if self._interim > MAX_INTERIM:
             raise BadReply(f"it sent over {MAX_INTERIM} answers of 1xx, and none that counts")
         self._reply = Reply()
-        self._headers_complete = self._has_length = False
+        self._headers_complete = False
 
     def _finish(self, *, reuse: bool) -> None:
         done, self._done = self._done, None
-        self._reply.body = b"".join(self._chunks)
+        self._reply.head, self._reply.body = self._head, b"".join(self._chunks)
         self.may_be_reused = reuse
         self._complete = False
         if done is not None:

@@ -7,6 +7,7 @@ else, and whatever cannot be found again counts as an error, never as a success.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -82,11 +83,18 @@ def read(status: int, reason: str, body: bytes, events: Sequence[Outgoing]) -> l
 
 def _all_accepted(status: int, reason: str, body: bytes, events: Sequence[Outgoing]) -> list[EventStatus]:
     """Believe it, unless reason or body say something else; a proxy may have put other words for the reason."""
-    counts = _COUNTS.fullmatch(reason)
-    if counts and {int(count[:9]) for count in counts.groups() if count} != {len(events)}:
+    said = _counts(reason)
+    if said and said != {len(events)}:
         return [failed(event.body, _UNMATCHED, unreachable=False) for event in events]
     echoes = _echoes(body, len(events)) if body else None
     return _matched(status, echoes, events) if echoes else [SUCCESS] * len(events)
+
+
+@functools.lru_cache(maxsize=256)
+def _counts(reason: str) -> frozenset[int]:
+    """Return the numbers of events that EventGate's words name; none where they are not its own."""
+    found = _COUNTS.fullmatch(reason)
+    return frozenset(int(count[:9]) for count in found.groups() if count) if found else frozenset()
 
 
 def _matched(status: int, echoes: Sequence[_Echo], events: Sequence[Outgoing]) -> list[EventStatus]:

@@ -39,25 +39,28 @@ async def exchange(made: Connection) -> Reply:
 
 
 @pytest.mark.parametrize(
-    ("data", "reply"),
+    ("data", "status", "reason", "headers", "body"),
     [
-        (FINE, Reply(201, "Created", {"content-length": "2"}, b"ok")),
-        (FINE.replace(b"content-", b"Content-"), Reply(201, "Created", {"content-length": "2"}, b"ok")),
+        (FINE, 201, "Created", {"content-length": "2"}, b"ok"),
+        (FINE.replace(b"content-", b"Content-"), 201, "Created", {"content-length": "2"}, b"ok"),
         (
             b"HTTP/1.1 207 Some\r\ntransfer-encoding: chunked\r\n\r\n1;x=y\r\na\r\n2\r\nbc\r\n0\r\nx-sum: 1\r\n\r\n",
-            Reply(207, "Some", {"transfer-encoding": "chunked"}, b"abc"),
+            *(207, "Some", {"transfer-encoding": "chunked"}, b"abc"),
         ),
-        (b"HTTP/1.1 100 Continue\r\n\r\n" + FINE, Reply(201, "Created", {"content-length": "2"}, b"ok")),
-        (b"HTTP/1.1 103 Hints\r\nlink: x\r\n\r\n" + FINE, Reply(201, "Created", {"content-length": "2"}, b"ok")),
-        (b"HTTP/1.1 204 \r\n\r\n", Reply(204)),
+        (b"HTTP/1.1 100 Continue\r\n\r\n" + FINE, 201, "Created", {"content-length": "2"}, b"ok"),
+        (b"HTTP/1.1 103 Hints\r\nlink: x\r\n\r\n" + FINE, 201, "Created", {"content-length": "2"}, b"ok"),
+        (b"HTTP/1.1 204 \r\n\r\n", *(204, "", {}, b"")),
     ],
     ids=["plain", "capitals", "chunks and trailers", "100 before it", "103 before it", "204"],
 )
 @pytest.mark.parametrize("slow", [False, True], ids=["at once", "byte by byte"])
-async def test_an_answer_is_read_whole(*, data: bytes, reply: Reply, slow: bool) -> None:
-    """Status, reason, the headers that matter and body, however the bytes are cut; answers of 1xx are passed over."""
+async def test_an_answer_is_read_whole(
+    *, data: bytes, status: int, reason: str, headers: dict[str, str], body: bytes, slow: bool
+) -> None:
+    """Status, reason, headers and body, however the bytes are cut; answers of 1xx are passed over."""
     async with connection(drip(data, FAST) if slow else raw(data)) as made:
-        assert await exchange(made) == reply
+        reply = await exchange(made)
+    assert (reply.status, reply.reason, reply.headers, reply.body) == (status, reason, headers, body)
 
 
 async def test_an_answer_may_end_with_its_connection() -> None:

@@ -248,7 +248,7 @@ def _is_used_again(connection: Connection) -> None:
     told = list[Reply | Exception]()
     connection.exchange(b"POST /v1/events HTTP/1.1\r\n\r\n", told.append)
     connection.data_received(NEXT)
-    assert told == [Reply(201, "Created", {"content-length": "0"})]
+    assert told == [Reply(201, "Created", head=NEXT)]
 
 
 TARGETS: dict[str, Target] = {"body": body, "reply": reply, "answer": answer}

@@ -58,7 +58,7 @@ class EventsEndpoint:
         self.in_flight = 0
         self.bytes_in_flight = 0
         self.last_active = 0.0
-        """Monotonic time of the last request's start or end; `runtime` waits for quiet when it stops."""
+        """Monotonic time of the last request's end; `runtime` waits for quiet when it stops."""
         self._telemetry = telemetry
         self._large: deque[EventsRequest] = deque()
         """Complete, and to be taken one at a time; no more of them than requests in flight."""
@@ -69,8 +69,14 @@ class EventsEndpoint:
         What is refused is read too, and dropped: its sender looks for the answer when all is sent.
         """
         self.in_flight += 1
-        self.last_active = time.monotonic()
-        request.refusal = self._refusal(request)
+        if self.in_flight > self._capacity.requests:
+            limit = self._capacity.requests
+            request.refusal = Overloaded(f"{limit} requests are being answered already; try again in a second")
+            return
+        length = request.headers.get(b"content-length", b"")
+        announced = int(length) if length.isdigit() else 0
+        if SMALL_BYTES < announced <= MAX_BODY_BYTES:  # a small one is there as soon as this would be known
+            request.refusal = self._too_much(announced, announced)
 
     def part(self, request: EventsRequest, chunk: bytes) -> None:
         """Keep a part of its body, within what may be in flight."""
@@ -85,14 +91,15 @@ class EventsEndpoint:
             self._drop(request, refusal)
         else:
             request.chunks.append(chunk)
-            self._hold(request, len(chunk))
+            request.held += len(chunk)
+            self.bytes_in_flight += len(chunk)
 
     def complete(self, request: EventsRequest) -> None:
         """Answer it, a large one when its turn comes; whatever happens, there is an answer."""
         request.complete_at = time.monotonic()
         if request.refusal is not None:
             self._refuse(request, request.refusal)
-        elif request.received <= SMALL_BYTES and not _header(request, b"content-encoding"):
+        elif request.received <= SMALL_BYTES and not request.headers.get(b"content-encoding"):
             self._take(request)
         else:
             self._large.append(request)
@@ -127,15 +134,6 @@ class EventsEndpoint:
         """Hold less of bodies while a client does not read that much of its answers."""
         self.bytes_in_flight += size
 
-    def _refusal(self, request: EventsRequest) -> RequestError | None:
-        """Return why this request is not taken, whatever its body is."""
-        if self.in_flight > self._capacity.requests:
-            limit = self._capacity.requests
-            return Overloaded(f"{limit} requests are being answered already; try again in a second")
-        length = _header(request, b"content-length")
-        announced = int(length) if length.isdigit() else 0
-        return self._too_much(announced, announced) if announced <= MAX_BODY_BYTES else None
-
     def _too_much(self, size: int, more: int) -> RequestError | None:
         """Return why a body of `size`, as far as it is known, may not have so much `more` of it held."""
         kept_free = self._capacity.kept_free if size > SMALL_BYTES else 0
@@ -147,10 +145,6 @@ class EventsEndpoint:
     def _full(self) -> str:
         return f"of the {self._capacity.bytes} bytes that are held at once none is free; try again in a second"
 
-    def _hold(self, request: EventsRequest, size: int) -> None:
-        request.held += size
-        self.bytes_in_flight += size
-
     def _drop(self, request: EventsRequest, refusal: RequestError) -> None:
         """Keep nothing more of it; it is refused when it is complete."""
         request.refusal = refusal
@@ -158,7 +152,8 @@ class EventsEndpoint:
 
     def _forget(self, request: EventsRequest) -> None:
         request.chunks.clear()
-        self._hold(request, -request.held)
+        self.bytes_in_flight -= request.held
+        request.held = 0
 
     def _post(self, request: EventsRequest) -> Post:
         """Return what it says, unwrapped.
@@ -167,21 +162,29 @@ class EventsEndpoint:
             RequestError: it cannot be unwrapped, or is then more than is held.
 
         """
-        headers = dict(reversed(request.headers))  # of a repeated one the first counts, as Node has it for these
-        passed_on = [(text, headers[name].decode("latin-1")) for name, text in PASSED_ON.items() if name in headers]
+        headers = request.headers
+        passed_on = tuple(
+            [(text, headers[name].decode("latin-1")) for name, text in PASSED_ON.items() if name in headers]
+        )
         body = request.chunks[0] if len(request.chunks) == 1 else b"".join(request.chunks)
         request.chunks.clear()
-        kind, encoding = (headers.get(name, b"").decode("latin-1") for name in (b"content-type", b"content-encoding"))
-        room = self._capacity.bytes - self._capacity.kept_free - self.bytes_in_flight + request.held
-        limit = min(MAX_BODY_BYTES, max(room, request.held))
+        kind = headers.get(b"content-type", b"").decode("latin-1")
+        encoding = headers.get(b"content-encoding", b"").decode("latin-1")
+        limit = self._may_become(request) if encoding else MAX_BODY_BYTES
         try:
             body = decoded(body, kind, encoding, limit)
         except BodyTooLarge:
             if limit == MAX_BODY_BYTES:
                 raise
             raise Overloaded(self._full) from None
-        self._hold(request, len(body) - request.held)
-        return Post(body, hasty=_is_hasty(request.query), headers=tuple(passed_on))
+        self.bytes_in_flight += len(body) - request.held
+        request.held = len(body)
+        return Post(body, bool(request.query) and _is_hasty(request.query), passed_on)
+
+    def _may_become(self, request: EventsRequest) -> int:
+        """Return how many bytes its body may have when it is inflated."""
+        room = self._capacity.bytes - self._capacity.kept_free - self.bytes_in_flight + request.held
+        return min(MAX_BODY_BYTES, max(room, request.held))
 
     def _refuse(self, request: EventsRequest, error: RequestError) -> None:
         answer = _of_error(error, request)
@@ -190,20 +193,15 @@ class EventsEndpoint:
         self._answer(request, answer)
 
     def _answer(self, request: EventsRequest, answer: Answer) -> None:
-        self._end(request)
         whole = request.complete_at
-        request.answer(answer, close=not whole)
+        request.answer(answer, close=not whole)  # first of all: its producer waits
+        self._end(request)
         self._telemetry.emit(RequestAnswered(answer.status, self.last_active - whole if whole else 0.0))
 
     def _end(self, request: EventsRequest) -> None:
         self.in_flight -= 1
         self._forget(request)
         self.last_active = time.monotonic()
-
-
-def _header(request: EventsRequest, name: bytes) -> bytes:
-    """Return the first value of a header; empty where there is none."""
-    return next((value for each, value in request.headers if each == name), b"")
 
 
 def _of_error(error: RequestError, request: EventsRequest) -> Answer:
@@ -242,7 +240,7 @@ def _decoded(headers: list[tuple[bytes, bytes]]) -> list[tuple[str, str]]:
 
 
 def _is_hasty(query: bytes) -> bool:
-    return bool(query) and any(parse_qs(query.decode("latin-1")).get("hasty", ()))
+    return any(parse_qs(query.decode("latin-1")).get("hasty", ()))
 
 
 def _target(scope: Scope) -> str:

@@ -32,7 +32,8 @@ def decoded(body: bytes, content_type: str, content_encoding: str, limit: int) -
 
     """
     charset = _charset_of(content_type)
-    body = _inflated(body, content_encoding, limit)
+    if content_encoding or len(body) > limit:
+        body = _inflated(body, content_encoding, limit)
     if charset != "utf-8":
         try:
             body = body.decode(charset, errors="replace").encode("utf-8", errors="replace")

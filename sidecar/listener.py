@@ -13,7 +13,6 @@ from __future__ import annotations
 import asyncio
 import enum
 import math
-from collections.abc import Callable
 from typing import Any
 
 import httptools
@@ -24,7 +23,7 @@ from sidecar.request import EventsRequest, Limits, Taker, query_of_events, wire,
 from sidecar.results import Answer, of_error
 
 
-class _Phase(enum.Enum):
+class _Phase(enum.IntEnum):
     """What a connection waits for."""
 
     REQUEST = enum.auto()
@@ -35,7 +34,8 @@ class _Phase(enum.Enum):
 
 
 Idle = dict["Protocol", None]
-"""Connections on which nothing is asked as yet, the one that has been so longest first; an ordered set."""
+"""Connections on which nothing was asked when they were last looked at, the one that has been so longest first; an
+ordered set."""
 
 
 class Protocol(HttpToolsProtocol):
@@ -49,7 +49,10 @@ class Protocol(HttpToolsProtocol):
     _stalled = False  # whether what comes next waits for them to be read
     _messages = 0
     """How many requests have begun."""
-    _awaited: tuple[_Phase, int] | None = None
+    _offers = False
+    """Whether this request offers to go on in another protocol."""
+    _awaited = _Phase.ANSWER
+    _awaited_of = 0  # the message
     _deadline = math.inf
     _timer: asyncio.TimerHandle | None = None
     _rings_at = math.inf
@@ -60,6 +63,12 @@ class Protocol(HttpToolsProtocol):
         self._idle = idle
         self._limits = limits
         self._taker = taker
+        self._patience = {
+            _Phase.REQUEST: limits.keep_alive_seconds,
+            _Phase.HEADERS: limits.header_seconds,
+            _Phase.BODY: limits.body_seconds,
+            _Phase.UNREAD: limits.unread_seconds,
+        }
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Give a new connection as long for its first byte as an idle one has for its next."""
@@ -115,40 +124,47 @@ class Protocol(HttpToolsProtocol):
         self._header_bytes = self._unclaimed = 0
         self._messages += 1
         self._in_headers = True
+        self._offers = False
 
     def on_url(self, url: bytes) -> None:
         """Count the request target as part of the headers."""
-        self._count(len(url))
-        super().on_url(url)
+        self._header_bytes += len(url)
+        self.url += url
+        if self._header_bytes > self._limits.header_bytes:
+            raise ValueError("headers too large")  # httptools turns it into HttpParserCallbackError
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take a header, as uvicorn does, and count it; too many or too long ones end the connection."""
-        self._count(len(name) + len(value) + 4)
-        name = name.lower()
-        if name == b"expect" and value.lower() == b"100-continue":
-            self.expect_100_continue = True
-        self.headers.append((name, value))
+        self._header_bytes += len(name) + len(value) + 4
+        if self._header_bytes > self._limits.header_bytes:
+            raise ValueError("headers too large")
+        self.headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
         """Hand the request to the taker of events, or to the application."""
         self._in_headers = False
         self._unclaimed = 0
-        if self._offers:
+        method = self.parser.get_method()
+        if self.parser.should_upgrade() and method != b"CONNECT":
+            self._offers = True
             return
-        query = query_of_events(self.parser.get_method(), self.url)
+        headers = dict(reversed(self.headers))
+        self.expect_100_continue = b"expect" in headers and headers[b"expect"].lower() == b"100-continue"
+        query = query_of_events(method, self.url)
         if query is None or self._taker is None:
             self._begin_asgi()
             return
-        keep_alive = self.parser.should_keep_alive() and self.parser.get_http_version() != "1.0"
-        expects = self.expect_100_continue
-        request = EventsRequest(
-            self.write, self.url, query, self.headers, keep_alive=keep_alive, expects_100_continue=expects
-        )
+        keep_alive = self.parser.should_keep_alive()
+        if keep_alive and b"connection" in headers:
+            # A client of HTTP/1.0 may ask for it, but would look for our consent.
+            keep_alive = self.parser.get_http_version() != "1.0"
+        request = EventsRequest(self.write, self.url, query, headers, keep_alive, self.expect_100_continue)
         earlier_is_answered = not self._unanswered
         self.cycle = request  # type: ignore[assignment]
         self._taker.begins(request)
         if earlier_is_answered:
-            self._say_continue(request)
+            if request.waits_for_100_continue:
+                self._say_continue(request)
         else:
             request.waits_for_turn = True
             self.flow.pause_reading()
@@ -180,12 +196,14 @@ class Protocol(HttpToolsProtocol):
 
     def write(self, answer: Answer, close: bool) -> None:
         """Write the answer to the events that are being answered, and go on to the next request."""
-        if self.transport.is_closing():
+        transport = self.transport
+        if transport.is_closing():
             return
-        self.transport.write(wire(answer, close=close) if answer.body else wire_without_body(answer, close=close))
+        transport.write(wire(answer, close=close) if answer.body else wire_without_body(answer, close=close))
         if close:
-            self.transport.close()
-        self.on_response_complete()
+            transport.close()
+        else:
+            self.on_response_complete()
 
     def on_response_complete(self) -> None:
         """Go on with a request that waited for its turn, or wait for the next one."""
@@ -194,7 +212,8 @@ class Protocol(HttpToolsProtocol):
         self._stalled = self.flow.write_paused
         if self._stalled:
             return
-        self.flow.resume_reading()
+        if self.flow.read_paused:
+            self.flow.resume_reading()
         if self.pipeline:
             # Not at once: thousands of requests may have come in one piece, and each would go a level deeper.
             self.loop.call_soon(self._start_next)
@@ -254,6 +273,11 @@ class Protocol(HttpToolsProtocol):
         self.scope["extensions"] = {"eventgate_sidecar": {"abort": self.transport.abort}}
         super().on_headers_complete()
 
+    @property
+    def asks_nothing(self) -> bool:
+        """Whether no request has come whose headers are complete and that is not answered."""
+        return self._phase() in (_Phase.REQUEST, _Phase.HEADERS)
+
     # --- what is no plain HTTP/1.1 ---
 
     def _feed(self, data: bytes) -> None:
@@ -266,11 +290,6 @@ class Protocol(HttpToolsProtocol):
                 self.cycle.keep_alive = False  # CONNECT: no HTTP follows
         except httptools.HttpParserError:
             self.send_400_response("Invalid HTTP request received.")
-
-    @property
-    def _offers(self) -> bool:
-        """Whether this request offers to go on in another protocol."""
-        return bool(self.parser.should_upgrade()) and self.parser.get_method() != b"CONNECT"
 
     def _without_offer(self) -> bytes:
         """Return the headers just read without the offer of another protocol, and a parser to read them.
@@ -294,11 +313,6 @@ class Protocol(HttpToolsProtocol):
         cycle: RequestResponseCycle | None = self.cycle  # None before the first request
         return cycle is not None and not cycle.response_complete
 
-    def _count(self, size: int) -> None:
-        self._header_bytes += size
-        if self._header_bytes > self._limits.header_bytes:
-            raise ValueError("headers too large")  # httptools turns it into HttpParserCallbackError
-
     def _refuse(self, error: RequestError) -> None:
         if self._unanswered and (self.pipeline or not self.cycle.more_body):
             self.cycle.keep_alive = False  # what came before is answered first, and then the connection ends
@@ -310,12 +324,13 @@ class Protocol(HttpToolsProtocol):
 
     def _make_room(self) -> None:
         """Close the connection that has asked nothing longest, or refuse this one where all wait for answers."""
-        if self._idle:
+        while self._idle:
             longest = next(iter(self._idle))
             del self._idle[longest]
-            longest.transport.close()
-        else:
-            self._refuse(Overloaded(f"{self._limits.connections} connections are in use; try again in a second"))
+            if longest.asks_nothing:
+                longest.transport.close()
+                return
+        self._refuse(Overloaded(f"{self._limits.connections} connections are in use; try again in a second"))
 
     def _count_unread(self, size: int) -> None:
         if self._taker is not None and size != self._unread:
@@ -323,46 +338,31 @@ class Protocol(HttpToolsProtocol):
         self._unread = size
 
     def _look_ahead(self) -> None:
-        """Set the deadline for what comes next; one that runs already is left alone."""
-        awaited = (self._phase(), self._messages)
-        if awaited != self._awaited:
-            self._awaited = awaited
-            self._idle.pop(self, None)
-            if awaited[0] in (_Phase.REQUEST, _Phase.HEADERS):
-                self._idle[self] = None
-            self._wait(*self._patience(awaited[0]))
+        """Set the deadline for what comes next; one that runs already is left alone.
+
+        There is none for an answer of ours; what was set for its request is left to ring, see `_ring`.
+        """
+        phase = self._phase()
+        if phase is _Phase.ANSWER or (phase is self._awaited and self._messages == self._awaited_of):
+            return
+        self._awaited, self._awaited_of = phase, self._messages
+        self._idle.pop(self, None)
+        if phase in (_Phase.REQUEST, _Phase.HEADERS):
+            self._idle[self] = None
+        self._deadline = self.loop.time() + self._patience[phase]
+        if self._deadline < self._rings_at:  # one that rings earlier is left to ring, which is cheaper
+            self._set_timer()
 
     def _phase(self) -> _Phase:
         if self.flow.write_paused:
             return _Phase.UNREAD
         if self._in_headers:
             return _Phase.HEADERS
-        if not self._unanswered:
+        request: RequestResponseCycle | EventsRequest | None = self.cycle  # None before the first
+        if request is None or request.response_complete:
             return _Phase.REQUEST
-        request = self.cycle
         events = isinstance(request, EventsRequest) and request.more_body and not request.waits_for_turn
         return _Phase.BODY if events else _Phase.ANSWER
-
-    def _patience(self, phase: _Phase) -> tuple[float, Callable[[], None]]:
-        match phase:
-            case _Phase.HEADERS:
-                return self._limits.header_seconds, self._headers_too_slow
-            case _Phase.BODY:
-                return self._limits.body_seconds, self._body_too_slow
-            case _Phase.REQUEST:
-                return self._limits.keep_alive_seconds, self.timeout_keep_alive_handler
-            case _Phase.UNREAD:
-                return self._limits.unread_seconds, self.transport.abort
-        return math.inf, self.timeout_keep_alive_handler
-
-    def _wait(self, seconds: float, otherwise: Callable[[], None]) -> None:
-        """Call `otherwise` after `seconds`; a timer that rings earlier is left to ring, which is cheaper."""
-        self._deadline = self.loop.time() + seconds
-        self._otherwise = otherwise
-        if self._deadline == math.inf:
-            return
-        if self._timer is None or self._rings_at > self._deadline:
-            self._set_timer()
 
     def _set_timer(self) -> None:
         if self._timer is not None:
@@ -372,15 +372,21 @@ class Protocol(HttpToolsProtocol):
 
     def _ring(self) -> None:
         self._timer = None
+        self._rings_at = math.inf
+        if self._phase() is not self._awaited:
+            return
         if self._deadline > self.loop.time():
-            if self._deadline < math.inf:
-                self._set_timer()
+            self._set_timer()
         elif self.flow.write_paused or not self.transport.is_closing():
-            self._otherwise()
+            self._run_out_of_patience()
 
-    def _headers_too_slow(self) -> None:
-        self._refuse(MalformedRequest(f"No complete request within {self._limits.header_seconds:g} s."))
-
-    def _body_too_slow(self) -> None:
-        if self._taker is not None and isinstance(self.cycle, EventsRequest):
-            self._taker.too_slow(self.cycle, self._limits.body_seconds)
+    def _run_out_of_patience(self) -> None:
+        match self._awaited:
+            case _Phase.HEADERS:
+                self._refuse(MalformedRequest(f"No complete request within {self._limits.header_seconds:g} s."))
+            case _Phase.BODY if self._taker is not None and isinstance(self.cycle, EventsRequest):
+                self._taker.too_slow(self.cycle, self._limits.body_seconds)
+            case _Phase.REQUEST:
+                self.timeout_keep_alive_handler()
+            case _Phase.UNREAD:
+                self.transport.abort()

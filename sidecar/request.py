@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Protocol as Interface
 
 import httptools
+import msgspec
 
 from sidecar.errors import RequestError
 from sidecar.results import Answer
@@ -103,62 +104,36 @@ class Taker(Interface):
         """Take note that a client leaves `size` more bytes of its answers unread; fewer where it is below 0."""
 
 
-class EventsRequest:
-    """A POST of events on its way through a connection, where uvicorn has a cycle of its own.
+class EventsRequest(msgspec.Struct, eq=False):
+    """A POST of events on its way through a connection, where uvicorn has a cycle of its own."""
 
-    What its taker holds of it (`chunks`, `received`, `held`, `refusal`, `complete_at`) is the taker's alone.
-    """
+    write: Write
+    """Takes its answer."""
+    target: bytes
+    """As the request line has it."""
+    query: bytes
+    headers: dict[bytes, bytes]
+    """Names in lower case; of a repeated one the first counts, as Node has it for those that we read."""
+    keep_alive: bool
+    waits_for_100_continue: bool
+    waits_for_turn: bool = False
+    """An earlier request of the connection is not answered."""
+    more_body: bool = True
+    response_complete: bool = False
+    taken: bool = False
+    """Whether its taker was told that it is complete."""
 
-    __slots__ = (
-        "_write",
-        "chunks",
-        "complete_at",
-        "headers",
-        "held",
-        "keep_alive",
-        "more_body",
-        "query",
-        "received",
-        "refusal",
-        "response_complete",
-        "taken",
-        "target",
-        "waits_for_100_continue",
-        "waits_for_turn",
-    )
+    # What follows is its taker's alone.
 
-    def __init__(
-        self,
-        write: Write,
-        target: bytes,
-        query: bytes,
-        headers: list[tuple[bytes, bytes]],
-        *,
-        keep_alive: bool,
-        expects_100_continue: bool,
-    ) -> None:
-        """`write` takes its answer; `target` is as the request line has it, `headers` have lower-case names."""
-        self._write = write
-        self.target = target
-        self.query = query
-        self.headers = headers
-        self.keep_alive = keep_alive
-        self.more_body = True
-        self.response_complete = False
-        self.waits_for_turn = False
-        """An earlier request of the connection is not answered."""
-        self.waits_for_100_continue = expects_100_continue
-        self.taken = False
-        """Whether its taker was told that it is complete."""
-        self.chunks: list[bytes] = []
-        self.received = 0
-        self.held = 0
-        self.refusal: RequestError | None = None
-        self.complete_at = 0.0
+    chunks: list[bytes] = []
+    received: int = 0
+    held: int = 0
+    refusal: RequestError | None = None
+    complete_at: float = 0.0
 
     def answer(self, answer: Answer, *, close: bool = False) -> None:
         """Write the answer, unless the client has gone; `close` ends the connection."""
         if self.response_complete:
             return
         self.response_complete = True
-        self._write(answer, close or not self.keep_alive)
+        self.write(answer, close or not self.keep_alive)

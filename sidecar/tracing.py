@@ -19,7 +19,7 @@ import asyncio
 import contextlib
 import functools
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -35,7 +35,7 @@ from sidecar.endpoints import Pool
 from sidecar.errors import RequestError
 from sidecar.event import Outgoing
 from sidecar.eventgate import Attempt, Result
-from sidecar.journey import Done, Journey, Try, Undelivered
+from sidecar.journey import Done, Journey, Try
 from sidecar.parts import Parts
 from sidecar.request import EventsRequest
 from sidecar.results import Answer, EventStatus, Outcome
@@ -51,8 +51,10 @@ from sidecar.telemetry import (
     Telemetry,
     Unexpected,
 )
+from sidecar.journey import Undelivered
 
 TRACE_HEADERS = ("traceparent", "tracestate")
+_TRACED = frozenset(name.encode() for name in TRACE_HEADERS)
 MAX_LINKS = 64
 """Requests that the span of an array is linked with; an array has as many events, where nothing else is said."""
 
@@ -148,8 +150,9 @@ class _TracedEvents(EventsEndpoint):
         if span.is_recording():  # otherwise the producer's headers are passed on as they are
             self._spans[request] = span
             self._tracing.requests[span.get_span_context().span_id] = span
-            others = [each for each in request.headers if each[0].decode("latin-1") not in TRACE_HEADERS]
-            request.headers = others + [(name.encode(), value.encode("latin-1")) for name, value in _headers_of(span)]
+            others = {name: value for name, value in request.headers.items() if name not in _TRACED}
+            own = {name.encode(): value.encode("latin-1") for name, value in _headers_of(span)}
+            request.headers = others | own
         super().begins(request)
 
     def gone(self, request: EventsRequest) -> None:
@@ -281,9 +284,9 @@ class _TracedJourney(Journey):
 # --- contexts and headers ---
 
 
-def _context_in(headers: Sequence[tuple[bytes, bytes]]) -> Context:
-    """Return the context that a request came with; where a header is there twice the first counts, as in `app`."""
-    named = {name.decode("latin-1"): value.decode("latin-1") for name, value in reversed(headers)}
+def _context_in(headers: Mapping[bytes, bytes]) -> Context:
+    """Return the context that a request came with."""
+    named = {name.decode("latin-1"): value.decode("latin-1") for name, value in headers.items()}
     return _propagator.extract({name: named[name] for name in TRACE_HEADERS if name in named}, Context())
 
 

@@ -365,6 +365,18 @@ async def test_an_idle_connection_ends_without_a_word() -> None:
         assert await client.rest() == b""
 
 
+async def test_an_answer_may_take_longer_than_its_request() -> None:
+    """No deadline for a client ends a connection whose request is complete, and its next one has them again."""
+    echo = Echo()
+    async with serving(echo, SHORT, echo) as address, connected(address) as client:
+        await client.send(post(b"held", HELD))
+        async with connected(address) as later:
+            assert await later.rest() == b"", "the time of the one before is up as well"
+        echo.release()
+        assert (await client.answer()).body == b"held"
+        assert await client.rest() == b""
+
+
 async def test_a_body_that_nobody_reads_does_not_hold_its_connection() -> None:
     """Where the answer came before the body's end and the rest never comes, the connection still ends."""
 
@@ -459,6 +471,7 @@ async def test_where_all_connections_are_busy_a_new_one_is_asked_to_come_back() 
     async with serving(echo, Limits(connections=2), echo) as address, contextlib.AsyncExitStack() as stack:
         busy = [await stack.enter_async_context(connected(address)) for _ in range(2)]
         for client in busy:
+            await client.post(b"x")
             await client.send(post(b"busy", HELD))
         await eventually(lambda: echo.under_way == 2)
         async with connected(address) as new:

@@ -37,9 +37,9 @@ def test_a_request_is_answered_once() -> None:
     written: list[tuple[Answer, bool]] = []
     request = EventsRequest(
         lambda answer, close: written.append((answer, close)),
-        *(b"/v1/events", b"", []),
+        *(b"/v1/events", b"", {}),
         keep_alive=True,
-        expects_100_continue=False,
+        waits_for_100_continue=False,
     )
     request.answer(FINE)
     request.answer(FINE, close=True)

@@ -10,13 +10,12 @@ import asyncio
 import contextlib
 import functools
 import ssl
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from urllib.parse import urlsplit
 
 from sidecar.addresses import Known
 from sidecar.config import Upstream
 from sidecar.eventgate import EventGate, make_ssl_context
-from sidecar.failover import Candidate
 from sidecar.health import Change, Health, Judge, Standing
 from sidecar.healthcheck import CheckResult, Target
 from sidecar.retry import Budget
@@ -116,9 +115,9 @@ class Pool:
         self._unseen = {endpoint.name for endpoint in self.endpoints}
 
     @property
-    def addresses(self) -> Iterator[Address]:
+    def addresses(self) -> list[Address]:
         """All addresses, the preferred endpoint's first."""
-        return (address for endpoint in self.endpoints for address in endpoint.addresses.values())
+        return [address for endpoint in self.endpoints for address in endpoint.addresses.values()]
 
     @property
     def state(self) -> str:
@@ -141,17 +140,6 @@ class Pool:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self.looked_at.wait()
-
-    def candidates(self) -> list[Candidate]:
-        """Return all addresses as `failover` looks at them."""
-        return [Candidate(each.endpoint.name, each.ip, each.standing, each.on_trial) for each in self.addresses]
-
-    def find(self, endpoint: str, ip: str) -> Address | None:
-        """Return an address, or None where DNS no longer leads to it."""
-        for each in self.endpoints:
-            if each.name == endpoint:
-                return each.addresses.get(ip)
-        return None
 
 
 def make_pools(upstreams: Mapping[str, Upstream], kept: Mapping[str, Pool] | None = None) -> dict[str, Pool]:

@@ -26,12 +26,14 @@ from sidecar.errors import SettingError, system_words
 from sidecar.event import Outgoing
 from sidecar.results import EventStatus
 from sidecar.retry import Failed, FailureClass, failure_of_status
+from sidecar.timers import Timers
 from sidecar.verdict import read
 
 MAX_CONNECTIONS = 256
 """To one address; a POST beyond that waits for one to end."""
 AGENT = ("user-agent", f"eventgate-sidecar/{__version__}")
 """Sent where the producer names none."""
+_AGENT_LINE = b"%b: %b\r\n" % (AGENT[0].encode(), AGENT[1].encode())
 KEEPALIVE_SECONDS = 3.5
 """Below the 4.5 s after which Wikimedia's TLS proxies close an idle connection, so that we close it first."""
 
@@ -62,21 +64,20 @@ Result = list[EventStatus] | Failed | Exception
 Done = Callable[[Result], None]
 
 
-class Attempt:
+class Attempt(msgspec.Struct, eq=False):
     """One POST on its way."""
 
-    def __init__(self, events: Sequence[Outgoing], done: Done) -> None:
-        """`done` is told its end."""
-        self.events = events
-        self.done: Done | None = done
-        """None once it has ended."""
-        self.sent_at: float | None = None
-        """Monotonic time at which it was written; None: EventGate cannot have seen anything."""
-        self.status: int | None = None
-        """The HTTP status of its answer."""
-        self.connection: Connection | None = None
-        self.connecting: asyncio.Task[None] | None = None
-        self.timer: asyncio.TimerHandle | None = None
+    events: Sequence[Outgoing]
+    done: Done | None
+    """Is told its end; None once it has ended."""
+    sent_at: float | None = None
+    """Monotonic time at which it was written; None: EventGate cannot have seen anything."""
+    status: int | None = None
+    """The HTTP status of its answer."""
+    connection: Connection | None = None
+    connecting: asyncio.Task[None] | None = None
+    limit: float = 0.0
+    """Seconds that it may take."""
 
 
 class EventGate:
@@ -87,11 +88,12 @@ class EventGate:
         parts = urlsplit(url)
         self._ip = ip
         self._port = parts.port or (443 if tls else 80)
-        self._path = parts.path
-        self._head = (
-            f"Host: {parts.netloc}\r\nContent-Type: application/json\r\n"
+        head = (
+            f" HTTP/1.1\r\nHost: {parts.netloc}\r\nContent-Type: application/json\r\n"
             "Accept: */*\r\nAccept-Encoding: identity\r\nConnection: keep-alive\r\n"
         )
+        self._head = f"POST {parts.path}{head}".encode("latin-1")
+        self._hasty_head = f"POST {parts.path}?hasty=true{head}".encode("latin-1")
         self._tls = tls
         self._server_name = server_name
         self._timeouts = timeouts
@@ -100,6 +102,7 @@ class EventGate:
         self._in_use = 0
         """Connections under an attempt, made or still being made."""
         self._waiting: deque[tuple[Attempt, bytes, asyncio.TaskGroup]] = deque()
+        self._timers = Timers(self._time_out)
         self._sweep: asyncio.TimerHandle | None = None
         self._closed = False
 
@@ -117,9 +120,9 @@ class EventGate:
         Where a connection is free, everything is written when this returns; what has to wait runs in `tasks`.
         """
         attempt = Attempt(events, done)
-        limit = min(seconds, self._timeouts.attempt)
+        attempt.limit = min(seconds, self._timeouts.attempt)
         self._start(attempt, self._request(events, headers, hasty), tasks)
-        attempt.timer = asyncio.get_running_loop().call_later(limit, self._time_out, attempt, limit)
+        self._timers.set(attempt, attempt.limit)
         return attempt
 
     def give_up(self, attempt: Attempt) -> None:
@@ -137,12 +140,8 @@ class EventGate:
 
     def _request(self, events: Sequence[Outgoing], headers: Sequence[tuple[str, str]], hasty: bool) -> bytes:
         body = array(events)
-        lines = [f"POST {self._path}{'?hasty=true' if hasty else ''} HTTP/1.1\r\n", self._head]
-        lines += [f"{name}: {value}\r\n" for name, value in headers]
-        if not _names_agent(headers):
-            lines.append(f"{AGENT[0]}: {AGENT[1]}\r\n")
-        lines.append(f"Content-Length: {len(body)}\r\n\r\n")
-        return "".join(lines).encode("latin-1") + body
+        head = self._hasty_head if hasty else self._head
+        return b"%b%bContent-Length: %d\r\n\r\n%b" % (head, _lines(headers), len(body), body)
 
     def _start(self, attempt: Attempt, data: bytes, tasks: asyncio.TaskGroup) -> None:
         if self._in_use >= MAX_CONNECTIONS:
@@ -181,11 +180,11 @@ class EventGate:
             attempt.status = reply.status
         self._end(attempt, _result_of(reply, attempt.events))
 
-    def _time_out(self, attempt: Attempt, limit: float) -> None:
+    def _time_out(self, attempt: Attempt) -> None:
         if attempt.sent_at is None:
-            self._end(attempt, Failed(FailureClass.NEVER_SENT, f"cannot connect within {limit:.2g} s"))
+            self._end(attempt, Failed(FailureClass.NEVER_SENT, f"cannot connect within {attempt.limit:.2g} s"))
         else:
-            self._end(attempt, Failed(FailureClass.AMBIGUOUS, f"no answer within {limit:.2g} s"))
+            self._end(attempt, Failed(FailureClass.AMBIGUOUS, f"no answer within {attempt.limit:.2g} s"))
 
     def _end(self, attempt: Attempt, result: Result) -> None:
         done, attempt.done = attempt.done, None
@@ -195,8 +194,7 @@ class EventGate:
 
     def _release(self, attempt: Attempt) -> None:
         """Give back what an attempt holds, and let one go on that waited for it."""
-        if attempt.timer is not None:
-            attempt.timer.cancel()
+        self._timers.clear(attempt)
         if attempt.connection is None and attempt.connecting is None and self._forget_waiting(attempt):
             return
         if attempt.connecting is not None:
@@ -261,8 +259,12 @@ def make_ssl_context(ca_file: str | None) -> ssl.SSLContext:
     return context
 
 
-def _names_agent(headers: Sequence[tuple[str, str]]) -> bool:
-    return any(name == "user-agent" for name, _ in headers)
+def _lines(headers: Sequence[tuple[str, str]]) -> bytes:
+    """Return the lines of these headers, and of `AGENT` where they name none."""
+    if not headers:
+        return _AGENT_LINE
+    lines = "".join([f"{name}: {value}\r\n" for name, value in headers]).encode("latin-1")
+    return lines if any(name == "user-agent" for name, _ in headers) else lines + _AGENT_LINE
 
 
 def _result_of(reply: Reply | Exception, events: Sequence[Outgoing]) -> Result:

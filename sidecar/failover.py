@@ -8,77 +8,88 @@ each address bears one trial at a time, the one that answered last first (Envoy'
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
+from typing import Generic, Protocol, TypeVar
 
 import msgspec
 
 from sidecar.health import Health, Standing
 
 
-class Candidate(msgspec.Struct, frozen=True):
+class Candidate(Protocol):
     """An address that may be tried."""
 
-    endpoint: str
-    address: str
-    standing: Standing
-    on_trial: bool = False
-    """Whether a trial POST to it is under way."""
+    @property
+    def endpoint(self) -> Hashable:
+        """Whose address it is."""
+
+    @property
+    def standing(self) -> Standing:
+        """What is known of it."""
+
+    @property
+    def on_trial(self) -> bool:
+        """Whether a trial POST to it is under way."""
 
 
-class Choice(msgspec.Struct, frozen=True):
+C = TypeVar("C", bound=Candidate)
+
+
+class Choice(msgspec.Struct, Generic[C], frozen=True):
     """An address to try, and whether its answer decides about it."""
 
-    endpoint: str
-    address: str
+    address: C
     trial: bool = False
 
 
-def order(candidates: Sequence[Candidate], failback: float, turn: int, now: float) -> list[Choice]:
+def order(candidates: Sequence[C], failback: float, turn: int, now: float) -> list[Choice[C]]:
     """Return the addresses to try, best first; empty where none may be tried now.
 
     `candidates` come in order of preference of their endpoints. `failback` is in seconds. `turn` is any
     number that grows: the healthy addresses of one endpoint take turns.
     """
-    trials: list[Candidate] = []
-    stable: list[Candidate] = []
-    fresh: list[Candidate] = []
-    unproven: list[Candidate] = []
+    trials: list[C] = []
+    stable: list[C] = []
+    fresh: list[C] = []
+    unproven: list[C] = []
     for each in candidates:
-        match each.standing.health:
-            case Health.HEALTHY:
-                (stable if now - each.standing.back_since >= failback else fresh).append(each)
-            case Health.PROBATION if not each.on_trial:
+        health = each.standing.health
+        if health is Health.HEALTHY:
+            (stable if now - each.standing.back_since >= failback else fresh).append(each)
+        elif health is Health.PROBATION:
+            if not each.on_trial:
                 trials.append(each)
-            case Health.UNKNOWN | Health.SUSPECTED:
-                unproven.append(each)
-    known = [*_by_turns(stable, turn), *_by_turns(fresh, turn), *sorted(unproven, key=_doubt)]
-    chosen = [Choice(each.endpoint, each.address, trial=True) for each in trials[:1]]
-    chosen += [Choice(each.endpoint, each.address) for each in known]
+        elif health in (Health.UNKNOWN, Health.SUSPECTED):
+            unproven.append(each)
+    if not (trials or fresh or unproven) and len(stable) == 1:  # nearly always, and asked for each array
+        return [Choice(stable[0])]
+    known = _by_turns(stable, turn) + _by_turns(fresh, turn) + sorted(unproven, key=_doubt)
+    chosen = [Choice(each, trial=True) for each in trials[:1]]
+    chosen += [Choice(each) for each in known]
     return chosen or _last_resort(candidates)
 
 
-def next_elsewhere(choices: Sequence[Choice], tried: Sequence[Choice], *, other_endpoint: bool) -> Choice | None:
+def next_elsewhere(choices: Sequence[Choice[C]], tried: Sequence[C], *, other_endpoint: bool) -> Choice[C] | None:
     """Return the best choice not tried yet, or None.
 
     `other_endpoint`: the events may already be at work at those tried, so an endpoint of which nothing was
     tried is better; where there is none, another address will do.
     """
-    places = {(each.endpoint, each.address) for each in tried}
-    left = [each for each in choices if (each.endpoint, each.address) not in places]
+    left = [each for each in choices if each.address not in tried]
     if other_endpoint:
         endpoints = {each.endpoint for each in tried}
-        left.sort(key=lambda each: each.endpoint in endpoints)
+        left.sort(key=lambda each: each.address.endpoint in endpoints)
     return left[0] if left else None
 
 
-def _by_turns(candidates: Sequence[Candidate], turn: int) -> list[Candidate]:
+def _by_turns(candidates: list[C], turn: int) -> list[C]:
     """Rotate the addresses of each endpoint, keeping the endpoints in their order."""
     if len(candidates) < 2:
-        return [*candidates]
-    by_endpoint: dict[str, list[Candidate]] = {}
+        return candidates
+    by_endpoint: dict[Hashable, list[C]] = {}
     for each in candidates:
         by_endpoint.setdefault(each.endpoint, []).append(each)
-    turned: list[Candidate] = []
+    turned: list[C] = []
     for addresses in by_endpoint.values():
         start = turn % len(addresses)
         turned += addresses[start:] + addresses[:start]
@@ -89,8 +100,8 @@ def _doubt(candidate: Candidate) -> int:
     return 0 if candidate.standing.health is Health.UNKNOWN else 1
 
 
-def _last_resort(candidates: Sequence[Candidate]) -> list[Choice]:
+def _last_resort(candidates: Sequence[C]) -> list[Choice[C]]:
     """Return those that no trial is at, the one that answered last first."""
     free = [each for each in candidates if not each.on_trial]
     free.sort(key=lambda each: -each.standing.last_answer)
-    return [Choice(each.endpoint, each.address, trial=True) for each in free]
+    return [Choice(each, trial=True) for each in free]

@@ -120,14 +120,14 @@ def _wanted(request: Request) -> Wanted:
 
 def tried_now(pool: Pool, now: float) -> list[Tried]:
     """Return the addresses of an upstream: those that would be tried in their order, then the others."""
-    choices = order(pool.candidates(), pool.config.failback, 0, now)
-    places = {(each.endpoint, each.address): place for place, each in enumerate(choices, 1)}
+    choices = order(pool.addresses, pool.config.failback, 0, now)
+    places = {each.address: place for place, each in enumerate(choices, 1)}
     addresses = [
         Tried(
             endpoint=each.endpoint.name,
             address=each.ip,
             state=str(each.standing),
-            place=places.get((each.endpoint.name, each.ip)),
+            place=places.get(each),
         )
         for each in pool.addresses
     ]

@@ -14,7 +14,7 @@ import asyncio
 import functools
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import msgspec
 
@@ -22,9 +22,12 @@ from sidecar.endpoints import Address, Pool, tell
 from sidecar.event import Outgoing
 from sidecar.eventgate import Attempt, Result
 from sidecar.failover import Choice, next_elsewhere, order
-from sidecar.results import BUG, EventStatus, failed, placed
+from sidecar.health import Health
+from sidecar.results import BUG, EventStatus, placed
 from sidecar.retry import MAX_ATTEMPTS, Failed, FailureClass, may_try_again
 from sidecar.telemetry import FailedOver, PostAnswered, PostFailed, Resent, Telemetry, Unexpected
+from sidecar.timers import Timers
+from sidecar.undelivered import Undelivered
 
 MIN_ATTEMPT_SECONDS = 0.05
 """With less time left than this an attempt would only make the events ambiguous."""
@@ -37,29 +40,6 @@ HELD_UP_SECONDS = 0.01
 
 _FAULTS = (FailureClass.NEVER_SENT, FailureClass.INFRASTRUCTURE, FailureClass.AMBIGUOUS)
 """Failures that speak against the address; the others prove that it is there."""
-
-
-@dataclass(frozen=True, slots=True)
-class Undelivered:
-    """No endpoint gave a verdict on the events of one array."""
-
-    upstream: str
-    endpoint: str
-    """The one that `message` is about; empty where none was tried."""
-    failure: FailureClass
-    message: str
-    give_up: float
-    """Until when another attempt would still be in time, in seconds of the clock."""
-    may_be_sent_again: bool = False
-    """Whether the same events may be sent later: the spool may take them."""
-
-    def status_of(self, event: Outgoing) -> EventStatus:
-        """Return the status of one of the events."""
-        unreachable = self.failure is not FailureClass.REFUSED
-        status = failed(event.body, self.message, unreachable)
-        return msgspec.structs.replace(
-            status, upstream=self.upstream, endpoint=self.endpoint, may_be_sent_again=self.may_be_sent_again
-        )
 
 
 Done = Callable[[list[EventStatus] | Undelivered], None]
@@ -76,20 +56,22 @@ class Means:
     clock: Callable[[], float]
     tasks: asyncio.TaskGroup | None = None
     """Runs what has to wait, which may outlive the request that it is for."""
+    timers: Timers[Journey] = field(default_factory=lambda: Timers(Journey.rung))
 
 
-class Try:
+class Try(msgspec.Struct, eq=False):
     """An attempt, from its start to its end."""
 
-    def __init__(self, choice: Choice, address: Address, began: float, first: str | None) -> None:
-        self.choice = choice
-        self.address = address
-        self.began = began
-        self.first = first
-        """The endpoint that may have taken the events already; None where none may."""
-        self.late_at = math.inf
-        self.attempt: Attempt | None = None
-        self.over = False
+    address: Address
+    trial: bool
+    """Whether its answer decides about the address."""
+    began: float
+    first: str | None
+    """The endpoint that may have taken the events already; None where none may."""
+    late_at: float = math.inf
+    ended: float = math.inf
+    attempt: Attempt | None = None
+    over: bool = False
 
     @property
     def sent(self) -> bool:
@@ -99,6 +81,16 @@ class Try:
 
 class Journey:
     """What is tried for one group of events."""
+
+    _due = math.inf
+    """When it should be rung for."""
+    _then: Callable[[Journey], None]
+    """What is done then; not bound to this journey, which would then hold itself in memory."""
+    _waits_for_budget = False
+    """Whether there is an address to go to next, but no room in the budget yet."""
+    _how = Failed(FailureClass.NEVER_SENT, "there was no time left to try")
+    _ended_at = ""
+    """Name of the endpoint that `_how` is from."""
 
     def __init__(
         self,
@@ -118,20 +110,12 @@ class Journey:
         self._hasty = hasty
         self._give_up = give_up
         self._done: Done | None = done
-        self._timer: asyncio.TimerHandle | None = None
-        self._due = math.inf
-        """When it should ring."""
-        self._waits_for_budget = False
-        """Whether there is an address to go to next, but no room in the budget yet."""
         self._tries: list[Try] = []
-        self._how = Failed(FailureClass.NEVER_SENT, "there was no time left to try")
-        self._ended_at = ""
-        """Name of the endpoint that `end` is from."""
 
     @property
-    def _tried(self) -> list[Choice]:
+    def _tried(self) -> list[Address]:
         """Everything tried so far."""
-        return [each.choice for each in self._tries]
+        return [each.address for each in self._tries]
 
     @property
     def _under_way(self) -> list[Try]:
@@ -160,7 +144,7 @@ class Journey:
         until = self._give_up if newest.over else min(newest.late_at, self._give_up)
         if self._waits_for_budget:
             until = min(until, now + BUDGET_SECONDS)
-        self._wait(max(MIN_WAIT_SECONDS, until - now), self._time_is_up)
+        self._wait(max(MIN_WAIT_SECONDS, until - now), Journey._time_is_up)
 
     def _time_is_up(self) -> None:
         """Go on without an answer; where the loop stood still, after a look at what came meanwhile.
@@ -169,7 +153,7 @@ class Journey:
         endpoint for a slow one.
         """
         if self._means.clock() - self._due > HELD_UP_SECONDS:
-            self._wait(MIN_WAIT_SECONDS, self._still_no_answer)
+            self._wait(MIN_WAIT_SECONDS, Journey._still_no_answer)
         else:
             self._still_no_answer()
 
@@ -182,10 +166,17 @@ class Journey:
     def _attempt_ended(self, each: Try, result: Result) -> None:
         self._release(each)
         outcome = self._judge(each, result)
-        if self._done is None:
-            return
         if not isinstance(outcome, Failed):
-            self._end(outcome)
+            # One more answer of a healthy address changes nothing, so it is noted when its producers have theirs.
+            decides = each.trial or each.address.standing.health is not Health.HEALTHY
+            if decides:
+                self._note_answer(each)
+            if self._done is not None:
+                self._end(outcome)
+            if not decides:
+                self._note_answer(each)
+            return
+        if self._done is None:
             return
         self._take_note(each, outcome)
         if outcome.failure is FailureClass.THROTTLED and not self._under_way and self._rest():
@@ -204,11 +195,14 @@ class Journey:
         else:
             self._fail()
 
-    def _wait(self, seconds: float, then: Callable[[], None]) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
+    def _wait(self, seconds: float, then: Callable[[Journey], None]) -> None:
         self._due = self._means.clock() + seconds
-        self._timer = asyncio.get_running_loop().call_later(seconds, self._step, then)
+        self._then = then
+        self._means.timers.set(self, seconds)
+
+    def rung(self) -> None:
+        """Take note that the time is up for which it waited."""
+        self._step(self._then, self)
 
     def _step(self, step: Callable[..., None], *arguments: object) -> None:
         """Take a step; a mistake of ours ends this journey and nothing else."""
@@ -225,32 +219,34 @@ class Journey:
     def _launch(self) -> bool:
         """Start the next attempt, if there is one that may be started."""
         self._waits_for_budget = False
-        means, pool, under_way = self._means, self._pool, self._under_way
+        means, pool = self._means, self._pool
         now = means.clock()
         seconds = self._give_up - now
+        doubles = False
         if self._tries:
+            under_way = self._under_way
+            doubles = self._how.failure is FailureClass.AMBIGUOUS or any(each.sent for each in under_way)
             connecting = sum([not each.sent for each in under_way])
             if self._sent + connecting >= MAX_ATTEMPTS or seconds < MIN_ATTEMPT_SECONDS:
                 return False
         choice = self._choose()
-        address = pool.find(choice.endpoint, choice.address) if choice else None
-        if choice is None or address is None or means.tasks is None:
+        if choice is None or means.tasks is None:
             return False
-        doubles = self._how.failure is FailureClass.AMBIGUOUS or any(each.sent for each in under_way)
         if doubles and pool.config.on_ambiguous != "resend":
             return False
-        if doubles and not self._pool.budget.allows:
+        if doubles and not pool.budget.allows:
             self._waits_for_budget = True
             return False
-        first = next((each.choice.endpoint for each in self._tries if each.sent), self._ended_at) if doubles else None
-        each = Try(choice, address, now, first)
+        first = next((e.address.endpoint.name for e in self._tries if e.sent), self._ended_at) if doubles else None
+        each = Try(choice.address, choice.trial, now, first)
         # Taken here and not when it ends: what starts in the same turn of the loop must see it.
-        self._pool.budget.second_attempts += doubles
+        pool.budget.second_attempts += doubles
+        address = choice.address
         address.on_trial = address.on_trial or choice.trial
-        late_after = pool.judge.suspect_after(address.standing, min(pool.config.timeouts.attempt, seconds))
-        each.late_at = now + late_after
         self._tries.append(each)
         each.attempt = self._post(each, seconds, means.tasks)
+        # It is on its way by now.
+        each.late_at = now + pool.judge.suspect_after(address.standing, min(pool.config.timeouts.attempt, seconds))
         return True
 
     def _post(self, each: Try, seconds: float, tasks: asyncio.TaskGroup) -> Attempt:
@@ -258,18 +254,19 @@ class Journey:
         ended = functools.partial(self._step, self._attempt_ended, each)
         return each.address.eventgate.post(self._events, self._headers, self._hasty, seconds, tasks, ended)
 
-    def _choose(self) -> Choice | None:
+    def _choose(self) -> Choice[Address] | None:
         """Return the best address that the events were not tried at."""
         pool, now = self._pool, self._means.clock()
-        for address in pool.addresses:
-            if changes := pool.judge.time_passed(address.standing, now):
-                tell(self._means.telemetry, address, changes)
+        addresses = pool.addresses
+        for address in addresses:
+            if address.standing.health is Health.EJECTED:
+                tell(self._means.telemetry, address, pool.judge.time_passed(address.standing, now))
         if not self._tries:
             pool.turn += 1
-            choices = order(pool.candidates(), pool.config.failback, pool.turn, now)
+            choices = order(addresses, pool.config.failback, pool.turn, now)
             self._note_first(choices)
             return choices[0] if choices else None
-        choices = order(pool.candidates(), pool.config.failback, pool.turn, now)
+        choices = order(addresses, pool.config.failback, pool.turn, now)
         choice = next_elsewhere(choices, self._tried, other_endpoint=self._sent > 0)
         # One endpoint alone is tried twice: a name with many servers behind it may well answer the second time.
         # So is one that only asked for a rest, see `_rest`.
@@ -278,41 +275,47 @@ class Journey:
             return choices[0]
         return choice
 
-    def _note_first(self, choices: Sequence[Choice]) -> None:
+    def _note_first(self, choices: Sequence[Choice[Address]]) -> None:
         """Tell when another endpoint than before gets the events first."""
         pool = self._pool
-        first = next((each.endpoint for each in choices if not each.trial), None)
-        if first is not None and first != pool.first:
-            before, pool.first = pool.first, first
-            if before is not None:
-                self._means.telemetry.emit(FailedOver(pool.name, before, first))
+        for each in choices:
+            if not each.trial:
+                before, first = pool.first, each.address.endpoint.name
+                pool.first = first
+                if before not in (None, first):
+                    self._means.telemetry.emit(FailedOver(pool.name, before, first))
+                return
 
     def _judge(self, each: Try, result: Result) -> list[EventStatus] | Failed:
-        """Take note of how an attempt went, for its address and for those who watch."""
-        means, pool, address, choice = self._means, self._pool, each.address, each.choice
-        now = means.clock()
-        seconds = now - each.began
-        sent_at = each.attempt.sent_at if each.attempt is not None else None
+        """Return what an attempt brought, or take note, for its address and those who watch, that it failed."""
+        means, pool, address = self._means, self._pool, each.address
+        endpoint = address.endpoint.name
+        now = each.ended = means.clock()
+        if each.first is not None and each.sent:
+            means.telemetry.emit(Resent(pool.name, each.first, len(self._events)))
+        if isinstance(result, list):
+            return placed(result, pool.name, endpoint)
         if isinstance(result, Exception):
             means.telemetry.emit(Unexpected("delivery", f"{type(result).__name__}: {result}"))
             result = Failed(FailureClass.AMBIGUOUS, BUG)
-        if each.first is not None and sent_at is not None:
-            means.telemetry.emit(Resent(pool.name, each.first, len(self._events)))
-        if not isinstance(result, Failed):
-            means.telemetry.emit(PostAnswered(pool.name, choice.endpoint, len(result), seconds))
-            server_seconds = now - (sent_at or each.began)
-            changes = pool.judge.answered(address.standing, server_seconds, now, trial=choice.trial)
-            tell(means.telemetry, address, changes)
-            return placed(result, pool.name, choice.endpoint)
-        means.telemetry.emit(PostFailed(pool.name, choice.endpoint, result.failure, result.reason, seconds))
+        seconds = now - each.began
+        means.telemetry.emit(PostFailed(pool.name, endpoint, result.failure, result.reason, seconds))
         if result.failure in _FAULTS:
-            jitter = means.jitter()
-            changes = pool.judge.failed(address.standing, result.reason, now, jitter, trial=choice.trial)
+            changes = pool.judge.failed(address.standing, result.reason, now, means.jitter(), trial=each.trial)
             tell(means.telemetry, address, changes)
             address.check_now.set()
-        elif choice.trial:
+        elif each.trial:
             tell(means.telemetry, address, pool.judge.answered(address.standing, seconds, now, trial=True))
         return result
+
+    def _note_answer(self, each: Try) -> None:
+        """Take note of an answer, for its address and for those who watch."""
+        means, pool, address = self._means, self._pool, each.address
+        sent_at = each.attempt.sent_at if each.attempt is not None else None
+        seconds, server_seconds = each.ended - each.began, each.ended - (sent_at or each.began)
+        means.telemetry.emit(PostAnswered(pool.name, address.endpoint.name, len(self._events), seconds))
+        changes = pool.judge.answered(address.standing, server_seconds, each.ended, trial=each.trial)
+        tell(means.telemetry, address, changes)
 
     def _suspect(self, late: Try) -> None:
         """Doubt an address whose answer is late, have it checked, and give up on it if it is still connecting."""
@@ -326,7 +329,7 @@ class Journey:
             self._forget(late)
             words = f"still connecting after {seconds * 1000:.0f} ms"
             self._take_note(late, Failed(FailureClass.NEVER_SENT, words))
-            if late.choice.trial:
+            if late.trial:
                 changes = pool.judge.failed(address.standing, words, now, means.jitter(), trial=True)
                 tell(means.telemetry, address, changes)
 
@@ -339,13 +342,13 @@ class Journey:
         if self._how.retry_after > self._give_up - now - self._pool.config.timeouts.attempt:
             self._give_up = now
             return False
-        self._wait(self._how.retry_after, self._go_on_or_end)
+        self._wait(self._how.retry_after, Journey._go_on_or_end)
         return True
 
     def _take_note(self, each: Try, failed: Failed) -> None:
         """Take note of how an attempt ended; that the events may have been taken is never forgotten."""
         if self._how.failure is not FailureClass.AMBIGUOUS or failed.failure is FailureClass.AMBIGUOUS:
-            self._how, self._ended_at = failed, each.choice.endpoint
+            self._how, self._ended_at = failed, each.address.endpoint.name
 
     def _forget(self, each: Try) -> None:
         """Give up on an attempt that EventGate cannot have seen."""
@@ -356,7 +359,7 @@ class Journey:
     def _release(self, each: Try) -> None:
         each.over = True
         self._pool.budget.second_attempts -= each.first is not None
-        if each.choice.trial:
+        if each.trial:
             each.address.on_trial = False
 
     # --- its end ---
@@ -369,15 +372,14 @@ class Journey:
 
     def _end(self, result: list[EventStatus] | Undelivered) -> None:
         """Tell the result; attempts that were sent go on, since what they do is worth knowing."""
-        if self._timer is not None:
-            self._timer.cancel()
-        for each in self._under_way:
-            if not each.sent:
-                self._forget(each)
         self._pool.budget.in_flight -= 1
         done, self._done = self._done, None
         if done is not None:
             done(result)
+        self._means.timers.clear(self)
+        for each in self._tries:
+            if not (each.over or each.sent):
+                self._forget(each)
 
     def _undelivered(self) -> Undelivered:
         upstream, how = self._pool.name, self._how

@@ -90,11 +90,16 @@ class Answer(msgspec.Struct, frozen=True):
 
 def placed(statuses: Sequence[EventStatus], upstream: str, endpoint: str) -> list[EventStatus]:
     """Return the statuses with the place they are from."""
-    success = msgspec.structs.replace(SUCCESS, upstream=upstream, endpoint=endpoint)
+    success = _success_at(upstream, endpoint)
     return [
         success if each is SUCCESS else msgspec.structs.replace(each, upstream=upstream, endpoint=endpoint)
         for each in statuses
     ]
+
+
+@functools.lru_cache(maxsize=256)
+def _success_at(upstream: str, endpoint: str) -> EventStatus:
+    return msgspec.structs.replace(SUCCESS, upstream=upstream, endpoint=endpoint)
 
 
 def refused(event: bytes, message: str, route: str) -> EventStatus:

@@ -133,12 +133,12 @@ class _Present:
 
     def upstream(self, pool: Pool, *, used: bool) -> UpstreamNow:
         """Return an upstream as it is now."""
-        choices = order(pool.candidates(), pool.config.failback, 0, self._now)
+        choices = order(pool.addresses, pool.config.failback, 0, self._now)
         failovers = [each for each in self._history.failovers if each.upstream == pool.name]
         return UpstreamNow(
             name=pool.name,
             used=used,
-            first=choices[0].endpoint if choices else None,
+            first=choices[0].address.endpoint.name if choices else None,
             endpoints=tuple(map(self._endpoint, pool.endpoints)),
             failovers=tuple(
                 FailoverNow(self.at(each.at), each.before, each.after)

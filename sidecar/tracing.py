@@ -51,7 +51,7 @@ from sidecar.telemetry import (
     Telemetry,
     Unexpected,
 )
-from sidecar.journey import Undelivered
+from sidecar.undelivered import Undelivered
 
 TRACE_HEADERS = ("traceparent", "tracestate")
 _TRACED = frozenset(name.encode() for name in TRACE_HEADERS)

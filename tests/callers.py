@@ -14,9 +14,10 @@ from sidecar.coalescer import Coalescer
 from sidecar.config import Coalesce
 from sidecar.delivery import Delivery
 from sidecar.event import Outgoing
-from sidecar.journey import Done, Undelivered
+from sidecar.journey import Done
 from sidecar.results import EventStatus
 from sidecar.retry import FailureClass
+from sidecar.undelivered import Undelivered
 from sidecar.verdict import read
 from tests.scripted import Recorder, now
 

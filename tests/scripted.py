@@ -18,10 +18,10 @@ from sidecar.endpoints import Address, Pool
 from sidecar.event import Outgoing
 from sidecar.eventgate import Attempt, Done, EventGate, Result
 from sidecar.health import Health
-from sidecar.journey import Undelivered
 from sidecar.results import EventStatus, Outcome
 from sidecar.retry import Failed, FailureClass
 from sidecar.telemetry import Happening, Telemetry
+from sidecar.undelivered import Undelivered
 
 Kind = TypeVar("Kind")
 

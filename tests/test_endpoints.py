@@ -9,7 +9,6 @@ import pytest
 from sidecar.config import Upstream
 from sidecar.endpoints import Endpoint, Pool, make_pools, tell
 from sidecar.errors import SettingError
-from sidecar.failover import Candidate
 from sidecar.health import Change, Health, Signal, Standing
 from sidecar.healthcheck import Target
 from sidecar.telemetry import HealthChanged
@@ -121,18 +120,11 @@ def test_an_address_that_comes_back_starts_anew() -> None:
 
 
 def test_the_pool_knows_its_addresses_in_order() -> None:
-    """Addresses come endpoint by endpoint, are found by both names, and are what `failover` looks at."""
+    """Addresses come endpoint by endpoint, as they are preferred."""
     pool = make_pool({"eqiad": ["10.0.0.1", "10.0.0.2"], "codfw": ["10.0.0.1"]})
-    first, second, third = pool.addresses
-    second.on_trial = True
-    assert pool.candidates() == [
-        Candidate("eqiad", "10.0.0.1", first.standing, on_trial=False),
-        Candidate("eqiad", "10.0.0.2", second.standing, on_trial=True),
-        Candidate("codfw", "10.0.0.1", third.standing, on_trial=False),
+    assert [(each.endpoint.name, each.ip) for each in pool.addresses] == [
+        *(("eqiad", "10.0.0.1"), ("eqiad", "10.0.0.2"), ("codfw", "10.0.0.1")),
     ]
-    assert pool.find("eqiad", "10.0.0.1") is first
-    assert pool.find("codfw", "10.0.0.1") is third
-    assert [pool.find("codfw", "10.0.0.2"), pool.find("esams", "10.0.0.1")] == [None, None]
 
 
 def test_a_pool_is_looked_at_when_every_endpoint_was() -> None:

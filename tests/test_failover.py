@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import pytest
 
-from sidecar.failover import Candidate, Choice, next_elsewhere, order
+from sidecar.failover import Choice, next_elsewhere, order
 from sidecar.health import Health, Standing
 
 FAILBACK = 30.0
 NOW = 1000.0
 LONG_AGO = float("-inf")
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """An address; a number tells those of an endpoint apart."""
+
+    endpoint: str
+    number: str
+    standing: Standing
+    on_trial: bool = False
 
 
 def at(
@@ -18,14 +30,14 @@ def at(
     """Return a candidate; `eqiad 2` is the second address of eqiad."""
     endpoint, _, number = place.partition(" ")
     standing = Standing(Health(health), back_since=back, last_answer=answered)
-    return Candidate(endpoint, f"10.0.0.{number or 1}", standing, on_trial)
+    return Candidate(endpoint, number or "1", standing, on_trial)
 
 
-def shown(choices: list[Choice]) -> list[str]:
+def shown(choices: list[Choice[Candidate]]) -> list[str]:
     """Return the choices as they are written in the tables below."""
     return [
-        each.endpoint
-        + ("" if each.address == "10.0.0.1" else f" {each.address[-1]}")
+        each.address.endpoint
+        + ("" if each.address.number == "1" else f" {each.address.number}")
         + (" as a trial" if each.trial else "")
         for each in choices
     ]
@@ -133,7 +145,7 @@ def test_with_nothing_left_each_bears_one_trial(candidates: list[Candidate], exp
     assert shown(order(candidates, FAILBACK, 0, NOW)) == expected
 
 
-EQIAD, EQIAD_2, CODFW = Choice("eqiad", "10.0.0.1"), Choice("eqiad", "10.0.0.2"), Choice("codfw", "10.0.0.1")
+EQIAD, EQIAD_2, CODFW = (Choice(at(place, "healthy")) for place in ("eqiad", "eqiad 2", "codfw"))
 
 
 @pytest.mark.parametrize(
@@ -146,11 +158,15 @@ EQIAD, EQIAD_2, CODFW = Choice("eqiad", "10.0.0.1"), Choice("eqiad", "10.0.0.2")
         pytest.param([EQIAD, EQIAD_2], [EQIAD], True, EQIAD_2, id="sent: no other endpoint is left"),
         pytest.param([EQIAD, CODFW], [EQIAD, CODFW], True, None, id="all tried"),
         pytest.param([], [], False, None, id="none there"),
-        pytest.param([Choice("eqiad", "10.0.0.1", trial=True)], [EQIAD], False, None, id="tried, now out"),
+        pytest.param([Choice(EQIAD.address, trial=True)], [EQIAD], False, None, id="tried, now out"),
     ],
 )
 def test_the_next_is_one_that_was_not_tried(
-    choices: list[Choice], tried: list[Choice], *, other_endpoint: bool, expected: Choice | None
+    choices: list[Choice[Candidate]],
+    tried: list[Choice[Candidate]],
+    *,
+    other_endpoint: bool,
+    expected: Choice[Candidate] | None,
 ) -> None:
     """No address is tried twice; events that may be at work go to another endpoint where there is one."""
-    assert next_elsewhere(choices, tried, other_endpoint=other_endpoint) == expected
+    assert next_elsewhere(choices, [each.address for each in tried], other_endpoint=other_endpoint) == expected

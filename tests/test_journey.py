@@ -109,7 +109,7 @@ async def test_what_was_never_sent_is_free() -> None:
     """Addresses that refuse are passed one by one, whatever their number."""
     pool = make_pool({"eqiad": ["10.1.0.1", "10.1.0.2", "10.1.0.3"], "codfw": ["10.2.0.1", "10.2.0.2"]})
     fakes = [script(address, otherwise=refuses()) for address in pool.addresses]
-    good = script(list(pool.addresses)[-1])
+    good = script(pool.addresses[-1])
     async with delivering(pool) as (delivery, _):
         assert await deliver(delivery) == Seen(0.0, "success", "codfw")
     assert sum(len(fake.posts) for fake in fakes) in (3, 4)

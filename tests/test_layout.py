@@ -28,7 +28,7 @@ ACTING = {
     "inquiry", "intake", "journey", "keeping", "listener", "logform", "monitor", "openapi", "options", "parts",
     "probe", "reload", "replay", "resolver", "routesfile", "runtime", "salvage", "server", "spanexport", "spool",
     "spoolcli", "spooldir", "spoolfile", "spooling", "spoolrows", "spoolschema", "spooltelemetry",
-    "sse", "statuspage", "tapcli", "telemetry", "topcli", "tracing", "vitals", "writeahead",
+    "sse", "statuspage", "tapcli", "telemetry", "timers", "topcli", "tracing", "vitals", "writeahead",
 }  # fmt: skip
 LONGEST_FUNCTION = 60
 LONGEST_MODULE = 400

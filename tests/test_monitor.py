@@ -267,7 +267,7 @@ async def test_a_name_that_is_gone_takes_its_addresses_along() -> None:
     pool, names, checks = bare_pool("eqiad"), Names(eqiad=found("10.1.0.1", ttl=10.0)), Checks()
     async with watching([pool], names, checks) as recorder:
         await asyncio.sleep(1.0)
-        fake = script(next(pool.addresses))
+        fake = script(pool.addresses[0])
         names.answers["eqiad"] = DENIED
         await asyncio.sleep(9.5)
         assert (now(), all_healths(pool), fake.closed) == (10.5, {"10.1.0.1": Health.HEALTHY}, False)
@@ -317,7 +317,7 @@ async def test_a_pool_that_goes_is_watched_until_nothing_needs_it() -> None:
     async with asyncio.TaskGroup() as tasks:
         task = tasks.create_task(monitor.run())
         await monitor.ready()
-        eventgate = script(next(goes.addresses))
+        eventgate = script(goes.addresses[0])
         monitor.forget(goes, 60.0)
         await asyncio.sleep(59.0)
         assert ([*goes.addresses] != [], eventgate.closed) == (True, False)

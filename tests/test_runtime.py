@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import os
 import signal
@@ -50,6 +51,27 @@ async def test_without_traces_no_part_looks_for_them(tmp_path: Path) -> None:
         runtime = running.runtime
         parts = (runtime.telemetry, runtime._events, runtime._generation._delivery)
         assert [type(part) for part in parts] == [Telemetry, EventsEndpoint, Delivery]
+
+
+async def test_what_a_request_made_is_freed_at_once(tmp_path: Path) -> None:
+    """Nothing of it holds itself in memory: the collector, which would stop all else to look, has nothing to do."""
+    async with (
+        FakeEventGate() as gate,
+        sidecar(to_one(gate.address), tmp_path) as running,
+        connected(running.address) as client,
+    ):
+        for number in range(10):
+            if number == 5:  # what is made once and kept is there by now
+                gc.collect()
+                gc.set_debug(gc.DEBUG_SAVEALL)
+            assert (await client.post(EVENT)).status == 201
+        try:
+            gc.collect()
+            ours = [type(each).__name__ for each in gc.garbage if type(each).__module__.startswith("sidecar.")]
+        finally:
+            gc.set_debug(0)
+            gc.garbage.clear()
+    assert ours == []
 
 
 # --- what it starts from ---

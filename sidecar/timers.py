@@ -1,0 +1,60 @@
+"""Times that are nearly always taken back: one timer of the event loop rings for all of them.
+
+Nearly every POST is answered long before its time is up, and a timer of the loop's own for each costs more to make
+and to cancel than much of what the POST needs. So the loop's timer is left to ring when the earliest would have been
+due, and whoever is still waiting then is looked at.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Callable, Hashable
+from typing import Generic, TypeVar
+
+EARLY_SECONDS = 0.001
+"""How much before its time a timer may ring: libuv counts in whole milliseconds."""
+
+K = TypeVar("K", bound=Hashable)
+
+
+class Timers(Generic[K]):
+    """Rings for each of many, once, when its time is up."""
+
+    def __init__(self, ring: Callable[[K], None]) -> None:
+        """`ring` is told whose time is up; it must not raise."""
+        self._ring = ring
+        self._due: dict[K, float] = {}
+        self._rings_at = math.inf
+        self._timer: asyncio.TimerHandle | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def set(self, who: K, seconds: float) -> None:
+        """Ring for `who` after `seconds`, and not when it was to be before."""
+        loop = self._loop
+        if loop is None:
+            loop = self._loop = asyncio.get_running_loop()
+        due = self._due[who] = loop.time() + seconds
+        if due < self._rings_at:
+            self._wind(loop, due)
+
+    def clear(self, who: K) -> None:
+        """Do not ring for `who`."""
+        self._due.pop(who, None)
+
+    def _wind(self, loop: asyncio.AbstractEventLoop, due: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._rings_at = due
+        self._timer = loop.call_at(due, self._look, loop)
+
+    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._timer, self._rings_at = None, math.inf
+        now = loop.time() + EARLY_SECONDS
+        for who in [who for who, due in self._due.items() if due <= now]:
+            if self._due.get(who, math.inf) <= now:  # what another's ring led to may have changed that
+                del self._due[who]
+                self._ring(who)
+        earliest = min(self._due.values(), default=math.inf)
+        if earliest < self._rings_at:
+            self._wind(loop, earliest)

@@ -1,0 +1,95 @@
+"""Promises of `timers`: it rings for each in its time, once, and for nobody who was taken back."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from sidecar.timers import Timers
+
+pytestmark = pytest.mark.looptime
+
+
+class Bell:
+    """Notes who is rung for, and when."""
+
+    def __init__(self) -> None:
+        """Nobody was."""
+        self.rings: list[tuple[str, float]] = []
+        self.timers: Timers[str] = Timers(self.ring)
+        self._begun = asyncio.get_running_loop().time()
+
+    def ring(self, who: str) -> None:
+        """Take a ring."""
+        self.rings.append((who, round(asyncio.get_running_loop().time() - self._begun, 6)))
+
+
+async def test_each_is_rung_for_in_its_time() -> None:
+    """Whatever the order in which their times were set."""
+    bell = Bell()
+    for who, seconds in (("b", 0.2), ("a", 0.1), ("c", 0.3)):
+        bell.timers.set(who, seconds)
+    await asyncio.sleep(1)
+    assert bell.rings == [("a", 0.1), ("b", 0.2), ("c", 0.3)]
+
+
+async def test_who_is_taken_back_is_not_rung_for() -> None:
+    """The others are, in their time; to take back somebody unknown, or twice, is no mistake."""
+    bell = Bell()
+    bell.timers.set("a", 0.1)
+    bell.timers.set("b", 0.2)
+    for who in ("a", "a", "c"):
+        bell.timers.clear(who)
+    await asyncio.sleep(1)
+    assert bell.rings == [("b", 0.2)]
+
+
+@pytest.mark.parametrize(("seconds", "rings"), [(0.3, 0.35), (0.02, 0.07)], ids=["later", "earlier"])
+async def test_who_is_set_anew_is_rung_for_once(seconds: float, rings: float) -> None:
+    """At the new time, and not at the old one."""
+    bell = Bell()
+    bell.timers.set("a", 0.1)
+    await asyncio.sleep(0.05)
+    bell.timers.set("a", seconds)
+    await asyncio.sleep(1)
+    assert bell.rings == [("a", rings)]
+
+
+async def test_a_ring_may_change_the_others() -> None:
+    """Who is taken back, or set, while another is rung for, is treated so at once."""
+    rings: list[str] = []
+
+    def ring(who: str) -> None:
+        rings.append(who)
+        if who == "a":
+            timers.clear("b")
+            timers.set("c", 0.1)
+            timers.set("d", 0.0)
+
+    timers: Timers[str] = Timers(ring)
+    for who in ("a", "b", "c"):
+        timers.set(who, 0.1)
+    await asyncio.sleep(0.15)
+    assert rings == ["a", "d"]
+    await asyncio.sleep(0.1)
+    assert rings == ["a", "d", "c"]
+
+
+async def test_thousands_that_are_taken_back_cost_one_timer() -> None:
+    """The loop is asked for one timer, whatever comes and goes before it rings."""
+    asked = 0
+    loop = asyncio.get_running_loop()
+    call_at = loop.call_at
+
+    def counted(*arguments: object, **options: object) -> asyncio.TimerHandle:
+        nonlocal asked
+        asked += 1
+        return call_at(*arguments, **options)  # type: ignore[arg-type]
+
+    loop.call_at = counted  # type: ignore[method-assign]
+    timers: Timers[int] = Timers(lambda _: None)
+    for number in range(5000):
+        timers.set(number, 4.0)
+        timers.clear(number)
+    assert asked == 1

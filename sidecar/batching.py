@@ -67,18 +67,15 @@ def common_headers(riders: Sequence[Rider]) -> Headers:
     return tuple(each for each in first.headers if all(each in other.headers for other in others))
 
 
-class Rider:
+class Rider(msgspec.Struct, eq=False):
     """The events of one POST that may leave with others'; at least one, each with an id of its own."""
 
-    __slots__ = ("events", "headers", "since", "size")
-
-    def __init__(self, events: Sequence[Outgoing], headers: Headers, since: float) -> None:
-        """`since`: when they began to wait, in seconds of any clock."""
-        self.events = events
-        self.headers = headers
-        self.since = since
-        self.size = sum([len(event.body) for event in events])
-        """Bytes of the events."""
+    events: Sequence[Outgoing]
+    headers: Headers
+    since: float
+    """When they began to wait, in seconds of any clock."""
+    size: int = 0
+    """Bytes of the events, once they wait in a room."""
 
 
 R = TypeVar("R", bound=Rider)
@@ -96,8 +93,13 @@ class Room(Generic[R]):
         self._under_way = 0
         """Events that have left and not come back."""
 
+    def pass_through(self, rider: R) -> None:
+        """Let `rider` leave at once, where the room is empty."""
+        self._under_way += len(rider.events)
+
     def enter(self, rider: R) -> None:
         """Let `rider` wait."""
+        rider.size = sum([len(event.body) for event in rider.events])
         self._riders.append(rider)
         self._events += len(rider.events)
         self._bytes += rider.size
@@ -123,9 +125,9 @@ class Room(Generic[R]):
         self._under_way += events
         return batch
 
-    def come_back(self, batch: Sequence[R]) -> None:
-        """Take note that a batch which left is under way no more."""
-        self._under_way -= _events_of(batch)
+    def come_back(self, events: int) -> None:
+        """Take note that so many events which left are under way no more."""
+        self._under_way -= events
 
     def _is_time(self, now: float) -> bool:
         if not self._under_way or self._events >= max(self._under_way, WORTH_ITS_COST):

@@ -1,8 +1,11 @@
 """Concurrent POSTs leave together as one array, and each gets its own answer back.
 
 EventGate takes an array almost as cheaply as one event. So a POST leaves at once where nothing is under way, and
-otherwise waits for those that come meanwhile, `linger` at most. An array that is refused as a whole is halved
-until the one at fault stands alone: a bad event never costs its neighbours anything.
+otherwise waits for those that come meanwhile, `linger` at most. "At once" lets all enter that the loop has read by
+then; but where the one before had nobody with it, neither has this one, and nobody is waited for.
+
+An array that is refused as a whole is halved until the one at fault stands alone: a bad event never costs its
+neighbours anything.
 """
 
 from __future__ import annotations
@@ -18,10 +21,11 @@ from sidecar.batching import Headers, Rider, Room, must_share
 from sidecar.config import Coalesce
 from sidecar.delivery import Delivery
 from sidecar.event import Outgoing
-from sidecar.journey import MIN_ATTEMPT_SECONDS, Undelivered
+from sidecar.journey import MIN_ATTEMPT_SECONDS
 from sidecar.results import EventStatus
 from sidecar.retry import FailureClass
 from sidecar.telemetry import Telemetry, Unexpected
+from sidecar.undelivered import Undelivered
 
 HALVED = frozenset({FailureClass.REFUSED, FailureClass.INFRASTRUCTURE})
 """Failures that one event may cause for all that travel with it."""
@@ -44,15 +48,11 @@ class _Load(msgspec.Struct, frozen=True):
     hasty: bool
 
 
-class _Caller(Rider):
+class _Caller(Rider, eq=False, kw_only=True):
     """A rider, and who is told how it went."""
 
-    __slots__ = ("done",)
-
-    def __init__(self, events: Sequence[Outgoing], headers: Headers, since: float, done: Done) -> None:
-        """`done` is called once."""
-        super().__init__(events, headers, since)
-        self.done = done
+    done: Done
+    """Is called once."""
 
 
 class Coalescer:
@@ -75,17 +75,23 @@ class Coalescer:
         """One for each room where somebody waits; it may ring early, which costs nothing."""
         self._departing: set[_Key] = set()
         """Rooms that are looked into before the loop turns once more."""
+        self._alone = False
+        """Whether the last to leave left alone."""
 
     def deliver(self, upstream: str, events: Sequence[Outgoing], headers: Headers, hasty: bool, done: Done) -> None:
         """Tell `done` the status of each of `events`, in their order, as if they had been sent alone."""
         if events[0].id is None:
             self._send(_Load(upstream, events, headers, hasty), done)
             return
-        caller = _Caller(events, headers, self._clock(), done)
+        caller = _Caller(events, headers, self._clock(), done=done)
         key = (upstream, hasty, must_share(headers, events))
         room = self._rooms.get(key)
         if room is None:
             room = self._rooms[key] = Room(self._limits[upstream])
+            if self._alone:
+                room.pass_through(caller)
+                self._travel(key, room, [caller])
+                return
         room.enter(caller)
         self._depart_soon(key, room)
 
@@ -102,15 +108,18 @@ class Coalescer:
     def _depart(self, key: _Key, room: Room[_Caller]) -> None:
         """Let all leave whose time it is, and come back when it is the next one's."""
         self._departing.discard(key)
+        if room.empty:
+            if self._rooms.get(key) is room:
+                del self._rooms[key]
+            return
         now = self._clock()
         while batch := room.board(now):
+            self._alone = len(batch) == 1
             self._travel(key, room, batch)
         departure = room.next_departure
         if departure is not None and key not in self._alarms:
             seconds = max(departure - now, 0.0)
             self._alarms[key] = asyncio.get_running_loop().call_later(seconds, self._ring, key)
-        elif room.empty and self._rooms.get(key) is room:
-            del self._rooms[key]
 
     def _ring(self, key: _Key) -> None:
         """Wake whoever waits now; the room that the alarm was for may have been left, and another opened."""
@@ -121,14 +130,21 @@ class Coalescer:
 
     def _travel(self, key: _Key, room: Room[_Caller], batch: list[_Caller]) -> None:
         upstream, hasty, _ = key
-        events = [event for caller in batch for event in caller.events]
+        events, headers = batch[0].events, batch[0].headers
+        if len(batch) > 1:
+            events, headers = [each for caller in batch for each in caller.events], self._delivery.headers_of(batch)
 
         def arrived(statuses: Sequence[EventStatus]) -> None:
-            room.come_back(batch)
-            self._depart(key, room)  # before the answers are written: EventGate is at work meanwhile
-            self._hand_out(batch, statuses)
+            if room.next_departure is None:
+                self._hand_out(batch, statuses)
+                room.come_back(len(events))
+                self._depart(key, room)
+            else:
+                room.come_back(len(events))
+                self._depart(key, room)  # before the answers are written: EventGate is at work meanwhile
+                self._hand_out(batch, statuses)
 
-        self._send(_Load(upstream, events, self._delivery.headers_of(batch), hasty), arrived)
+        self._send(_Load(upstream, events, headers, hasty), arrived)
 
     def _hand_out(self, batch: Sequence[_Caller], statuses: Sequence[EventStatus]) -> None:
         start = 0

@@ -61,7 +61,7 @@ class Intake:
 
         """
         events = parse(post.body)
-        request = _Request(events, post.hasty, reply, self._telemetry)
+        request = _Request(events, post.hasty, reply, self._telemetry, [None] * len(events))
         leaving: dict[str, list[Outgoing]] = {}
         for event in events:
             decision = self._router.decide(event)
@@ -96,38 +96,37 @@ class Intake:
         )
 
 
-class _Request:
+class _Request(msgspec.Struct, eq=False):
     """The events of one POST until each has its status."""
 
-    __slots__ = ("_events", "_hasty", "_reply", "_sent", "_statuses", "_tap", "_telemetry", "awaited", "routes")
-
-    def __init__(self, events: Sequence[Event], hasty: bool, reply: Reply, telemetry: Telemetry) -> None:
-        self._events = events
-        self._hasty = hasty
-        self._reply = reply
-        self._telemetry = telemetry
-        self._statuses: list[EventStatus | None] = [None] * len(events)
-        self._tap: Tap | None = None
-        self.routes: list[str] = []
-        """The name of the route that took each event, as far as they are routed."""
-        self.awaited = 0
-        """Deliveries that have not ended."""
+    events: Sequence[Event]
+    hasty: bool
+    reply: Reply
+    telemetry: Telemetry
+    statuses: list[EventStatus | None]
+    routes: list[str] = []
+    """The name of the route that took each event, as far as they are routed."""
+    awaited: int = 0
+    """Deliveries that have not ended."""
+    tap: Tap | None = None
+    sent: Mapping[int, Outgoing] = {}
+    """The events that leave, by their place in the request; for the tap only."""
 
     def show(self, tap: Tap, outgoing: Sequence[Outgoing]) -> None:
         """Let `tap` see the events when they are answered for; `outgoing` are those that leave."""
-        self._tap = tap
-        self._sent: Mapping[int, Outgoing] = {each.index: each for each in outgoing}
+        self.tap = tap
+        self.sent = {each.index: each for each in outgoing}
 
     def refuse(self, event: Event, decision: Decision) -> None:
         """Take note that an event goes nowhere."""
-        self._statuses[event.index] = refused(event.raw, decision.refusal or "", decision.route)
+        self.statuses[event.index] = refused(event.raw, decision.refusal or "", decision.route)
 
     def part(self, group: Sequence[Outgoing]) -> Callable[[Sequence[EventStatus]], None]:
         """Return what is to be told the statuses of some of the events; the last one told makes the answer."""
 
         def done(statuses: Sequence[EventStatus]) -> None:
             for event, status in zip(group, statuses, strict=True):
-                self._statuses[event.index] = status
+                self.statuses[event.index] = status
             self.awaited -= 1
             if not self.awaited:
                 self.end()
@@ -136,27 +135,27 @@ class _Request:
 
     def end(self) -> None:
         """Answer, and count every event: its producer need not wait for that."""
-        statuses = [each for each in self._statuses if each is not None]
-        self._reply(merge(statuses, self.routes, self._hasty))
+        statuses = [each for each in self.statuses if each is not None]
+        self.reply(merge(statuses, self.routes, self.hasty))
         self._count(statuses)
-        if self._tap is not None:
-            for event, route, status in zip(self._events, self.routes, statuses, strict=True):
-                self._tap.saw(event, route, self._sent.get(event.index), status)
+        if self.tap is not None:
+            for event, route, status in zip(self.events, self.routes, statuses, strict=True):
+                self.tap.saw(event, route, self.sent.get(event.index), status)
 
     def _count(self, statuses: Sequence[EventStatus]) -> None:
         """Count events under the name they came with: that is what their producer looks for."""
         if len(statuses) == 1:
-            self._emit(self._events[0].stream or "", statuses[0], 1, self.routes[0])
+            self._emit(self.events[0].stream or "", statuses[0], 1, self.routes[0])
             return
         ended: dict[tuple[str, str, Outcome], list[EventStatus]] = {}
-        for event, route, status in zip(self._events, self.routes, statuses, strict=True):
+        for event, route, status in zip(self.events, self.routes, statuses, strict=True):
             ended.setdefault((event.stream or "", route, status.outcome), []).append(status)
         for (stream, route, _), alike in ended.items():
             self._emit(stream, alike[0], len(alike), route)
 
     def _emit(self, stream: str, status: EventStatus, count: int, route: str) -> None:
         reason = "" if status.status == "success" else _reason(status)
-        self._telemetry.emit(EventsEnded(stream, status.outcome, count, reason, route))
+        self.telemetry.emit(EventsEnded(stream, status.outcome, count, reason, route))
 
 
 class _Violation(msgspec.Struct):

@@ -146,15 +146,12 @@ class Unexpected(msgspec.Struct, frozen=True):
     error: str
 
 
-Happening = (
+Seldom = (
     Listening
     | ConfigHappening
     | Stopping
     | Stopped
-    | RequestAnswered
     | RequestRefused
-    | EventsEnded
-    | PostAnswered
     | PostFailed
     | Resent
     | AddressesChanged
@@ -164,6 +161,8 @@ Happening = (
     | SpoolHappening
     | Unexpected
 )
+Happening = EventsEnded | RequestAnswered | PostAnswered | Seldom
+"""The first three come with every request."""
 
 
 class Telemetry:
@@ -218,36 +217,38 @@ class Telemetry:
 
     def emit(self, happening: Happening) -> None:
         """Count it and log it, each where it is worth it."""
+        if isinstance(happening, EventsEnded):
+            label = happening.stream if happening.stream in self._streams else OTHER_STREAM
+            self.counts.events[label, happening.outcome] += happening.count
+            self.counts.routed[happening.route or NO_ROUTE, happening.outcome] += happening.count
+            if happening.reason:
+                self._log_sampled(logging.WARNING, happening, (label, happening.outcome))
+        elif isinstance(happening, RequestAnswered):
+            self.counts.answers[happening.status] += 1
+            self.counts.seconds.observe(happening.seconds)
+        elif isinstance(happening, PostAnswered):
+            self.counts.post(happening.upstream, happening.endpoint, "answered", happening.seconds)
+        else:
+            self._emit_seldom(happening)
+
+    def _emit_seldom(self, happening: Seldom) -> None:
         match happening:
-            case EventsEnded(stream, outcome, count, reason, route):  # the first two come for every request
-                label = stream if stream in self._streams else OTHER_STREAM
-                self.counts.events[label, outcome] += count
-                self.counts.routed[route or NO_ROUTE, outcome] += count
-                if reason:
-                    self._log_sampled(logging.WARNING, happening, (label, outcome))
-            case RequestAnswered(status, seconds):
-                self.counts.answers[status] += 1
-                self.counts.seconds.observe(seconds)
             case RequestRefused(status, title, _):
                 self._log_sampled(logging.WARNING, happening, (status, title))
-            case PostAnswered() | PostFailed() | Resent():
+            case PostFailed() | Resent():
                 self._of_posts(happening)
             case AddressesChanged() | Checked() | HealthChanged() | FailedOver():
                 self._of_health(happening)
-            case Unexpected():
-                self._log_line(logging.ERROR, happening)
-            case Listening() | Stopping() | Stopped():
-                self._log_line(logging.INFO, happening)
+            case Unexpected() | Listening() | Stopping() | Stopped():
+                self._log_line(logging.ERROR if isinstance(happening, Unexpected) else logging.INFO, happening)
             case ConfigLoaded() | ConfigRefused() | ConfigNotKept():
                 self._of_config.count(happening)
                 self._log_line(happening.level, happening)
             case _:
                 self._of_spool.emit(happening)
 
-    def _of_posts(self, happening: PostAnswered | PostFailed | Resent) -> None:
+    def _of_posts(self, happening: PostFailed | Resent) -> None:
         match happening:
-            case PostAnswered(upstream, endpoint, _, seconds):
-                self.counts.post(upstream, endpoint, "answered", seconds)
             case PostFailed(upstream, endpoint, failure, _, seconds):
                 self.counts.post(upstream, endpoint, failure, seconds)
                 self._log_sampled(logging.WARNING, happening, (upstream, endpoint, failure))

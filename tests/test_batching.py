@@ -162,7 +162,7 @@ def test_one_leaves_at_once_when_nothing_is_under_way() -> None:
     waiting.enter(first)
     assert waiting.board(0.0) == [first]
     assert (waiting.next_departure, waiting.empty) == (None, False)
-    waiting.come_back([first])
+    waiting.come_back(len(first.events))
     assert waiting.empty
 
 
@@ -173,7 +173,7 @@ def test_all_that_wait_leave_when_those_under_way_return() -> None:
     assert waiting.board(0.0) == [first]
     let_in(waiting, *riders)
     assert waiting.board(0.0) == []
-    waiting.come_back([first])
+    waiting.come_back(len(first.events))
     assert waiting.board(0.0) == riders
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
@@ -42,6 +43,37 @@ async def test_a_lone_post_leaves_at_once() -> None:
         callers = await call_at(coalescer, 0.0, 0.03, 0.1)
     assert [each.waited for each in callers] == [0.03] * 3
     assert delivery.sizes == [1, 1, 1]
+
+
+class Watched(ScriptedDelivery):
+    """Counts what it is asked, when it is."""
+
+    asked = 0
+
+    def deliver(self, *arguments: Any) -> None:
+        """Take an array."""
+        self.asked += 1
+        super().deliver(*arguments)
+
+
+async def test_who_posts_one_at_a_time_is_not_kept_for_a_turn_of_the_loop() -> None:
+    """Where the last left alone, so does the next, at once; the first of all may yet get company."""
+    async with asyncio.TaskGroup() as tasks:
+        delivery = Watched(tasks)
+        coalescer = Coalescer(delivery, {"main": Coalesce()}, Recorder(), now)
+        for number in range(3):
+            statuses: list[EventStatus] = []
+            coalescer.deliver("main", request(), AGENT, False, statuses.extend)
+            assert delivery.asked == (number + 1 if number else 0)
+            await asyncio.sleep(1)
+            assert [each.status for each in statuses] == ["success"]
+
+
+async def test_company_is_waited_for_again_once_there_was_some() -> None:
+    """Of three that come together after a lone one the first leaves alone; of the next three none does."""
+    async with coalescing(linger="1s") as (coalescer, delivery, _):
+        await call_at(coalescer, 0.0, 0.1, 0.1, 0.1, 0.3, 0.3, 0.3)
+    assert delivery.sizes == [1, 1, 2, 3]
 
 
 async def test_those_that_come_meanwhile_leave_when_it_returns() -> None:

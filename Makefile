@@ -60,7 +60,7 @@ lock: $(READY) ## write requirements*.txt anew (ARGS=--upgrade for the newest ve
 	@scripts/lock $(ARGS)
 
 clean: ## remove .venv and what the tools left behind
-	@rm -rf $(VENV) .venv-bench .tools build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	@rm -rf $(VENV) .venv-bench .venv-debian .tools build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	@find bench sidecar tests -type d -name __pycache__ -prune -exec rm -rf {} +
 
 # The environment holds exactly what requirements-dev.txt says, so it is made from nothing whenever that changes.

@@ -135,7 +135,7 @@ class Coalescer:
             events, headers = [each for caller in batch for each in caller.events], self._delivery.headers_of(batch)
 
         def arrived(statuses: Sequence[EventStatus]) -> None:
-            if room.next_departure is None:
+            if room.next_departure is None:  # nobody waits but for these answers
                 self._hand_out(batch, statuses)
                 room.come_back(len(events))
                 self._depart(key, room)

@@ -25,7 +25,7 @@ and of unknown keys; this is for what a schema cannot say, and for charts that b
 {{- $known := dict
       "" (list "enabled" "isvcs" "image" "version" "labels" "routes" "reload" "spool" "tap" "port" "drain" "metrics" "resources" "user" "istio" "networkpolicy")
       "reload" (list "enabled")
-      "spool" (list "enabled" "size")
+      "spool" (list "enabled" "size" "on_exit")
       "tap" (list "enabled")
       "metrics" (list "port" "scrape")
       "istio" (list "egress" "known_hosts")
@@ -191,6 +191,10 @@ eventgate_sidecar.resources.{{ $kind }}.{{ $name }} is set; there is cpu and mem
 eventgate_sidecar.spool.size is {{ $size | toString | quote }}; write it as 512Mi
 {{- else if or (lt ($mebibytes | int) 512) (gt ($mebibytes | int) 4096) }}
 eventgate_sidecar.spool.size is {{ $size }}; take from 512Mi, twice what the sidecar keeps at most, to 4Gi
+{{- end }}
+{{- $word := .Values.eventgate_sidecar.spool.on_exit }}
+{{- if not (has $word (list "keep" "print")) }}
+eventgate_sidecar.spool.on_exit is {{ $word | toString | quote }}; write keep, or print
 {{- end }}
 {{- end -}}
 

@@ -74,6 +74,8 @@ be added. A volume that no container mounts is rejected, too.
   {{- if $sidecar.spool.enabled }}
   - name: SIDECAR_SPOOL
     value: /var/spool/eventgate-sidecar
+  - name: SIDECAR_ON_EXIT
+    value: {{ $sidecar.spool.on_exit }}
   {{- end }}
   {{- if $sidecar.reload.enabled }}
   - name: SIDECAR_LAST_GOOD

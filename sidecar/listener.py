@@ -343,9 +343,11 @@ class Protocol(HttpToolsProtocol):
         There is none for an answer of ours; what was set for its request is left to ring, see `_ring`.
         """
         phase = self._phase()
-        if phase is _Phase.ANSWER or (phase is self._awaited and self._messages == self._awaited_of):
+        if phase is self._awaited and self._messages == self._awaited_of:
             return
         self._awaited, self._awaited_of = phase, self._messages
+        if phase is _Phase.ANSWER:
+            return
         self._idle.pop(self, None)
         if phase in (_Phase.REQUEST, _Phase.HEADERS):
             self._idle[self] = None
@@ -373,7 +375,7 @@ class Protocol(HttpToolsProtocol):
     def _ring(self) -> None:
         self._timer = None
         self._rings_at = math.inf
-        if self._phase() is not self._awaited:
+        if self._awaited is _Phase.ANSWER:
             return
         if self._deadline > self.loop.time():
             self._set_timer()

@@ -435,6 +435,33 @@ async def test_an_answer_that_nobody_reads_is_counted_and_cut_off() -> None:
         await eventually(lambda: echo.unread_bytes == 0)
 
 
+async def test_a_reader_who_is_stuck_once_more_is_cut_off_as_well() -> None:
+    """However often he read again before: each time he has as long, within one answer, too."""
+    go = [asyncio.Event(), asyncio.Event()]
+
+    async def in_two_parts(scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG001  it reads nothing
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        for each in go:
+            await each.wait()
+            await send({"type": "http.response.body", "body": bytes(8_000_000), "more_body": True})
+
+    limits = Limits(unread_seconds=0.1, keep_alive_seconds=0.3)
+    echo = Echo()
+    async with serving(in_two_parts, limits, echo) as address, connected(address) as client:
+        await client.send(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
+        for number, each in enumerate(go):
+            client.writer.transport.pause_reading()  # type: ignore[attr-defined]
+            each.set()
+            await eventually(lambda: echo.unread_bytes > 1_000_000)
+            if number == 0:
+                client.writer.transport.resume_reading()  # type: ignore[attr-defined]
+                assert (await client.answer()).status == 200
+                assert len(await client.chunk()) == 8_000_000
+                async with connected(address) as idle:
+                    assert await idle.rest() == b"", "the time of the first part is up"
+        await eventually(lambda: echo.unread_bytes == 0)
+
+
 async def test_what_waited_for_its_reader_goes_on() -> None:
     """A client that reads late, but in time, gets all its answers."""
     async with talking() as (client, echo):

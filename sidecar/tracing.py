@@ -242,6 +242,7 @@ class _TracedJourney(Journey):
         self._span = span
         self._untraced = tuple(self._headers)
         self._attempts: dict[Try, Span] = {}
+        self._judged_at = 0
 
     def _step(self, step: Any, *arguments: object) -> None:
         with self._tracing.current(self._span):
@@ -257,15 +258,22 @@ class _TracedJourney(Journey):
         return super()._post(each, seconds, tasks)
 
     def _judge(self, each: Try, result: Result) -> list[EventStatus] | Failed:
-        span = self._attempts.pop(each)
+        span = self._attempts[each]
         with self._tracing.current(span):
             outcome = super()._judge(each, result)
         if each.attempt is not None and each.attempt.status is not None:
             _say_status(span, each.attempt.status, error_from=400)
+        self._judged_at = time.time_ns()
         if isinstance(outcome, Failed):
             _say_failure(span, outcome.failure, outcome.reason)
-        span.end()
+            self._attempts.pop(each).end(self._judged_at)
         return outcome
+
+    def _note_answer(self, each: Try) -> None:
+        span = self._attempts.pop(each)
+        with self._tracing.current(span):
+            super()._note_answer(each)
+        span.end(self._judged_at)
 
     def _forget(self, each: Try) -> None:
         super()._forget(each)

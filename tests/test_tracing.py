@@ -262,6 +262,23 @@ async def test_a_failover_is_two_attempts() -> None:
     assert codfw.requests[0].headers["traceparent"].split("-")[2] == ids(fine)[1]
 
 
+async def test_what_a_late_answer_proves_is_told_where_it_came_from(caplog: pytest.LogCaptureFixture) -> None:
+    """Its attempt outlives the journey, which the other's answer ended; nothing is told to a span that is over."""
+    answered = asyncio.Event()
+    async with (
+        FakeEventGate(after(answered)) as slow,
+        FakeEventGate(beside=slow.address) as quick,
+        traced(slow, quick) as running,
+    ):
+        assert await running.post(event(), traceparent=SAMPLED) == 201
+        assert len(running.spans("POST")) == 1
+        answered.set()
+        await eventually(lambda: len(running.spans("POST")) == 2)
+    _, late = running.spans("POST")
+    assert happened(late) == ["HealthChanged"]
+    assert "ended span" not in caplog.text
+
+
 async def test_what_no_endpoint_takes_is_an_error() -> None:
     """The request's span says 503, the array's why."""
     async with FakeEventGate(otherwise=answer(502)) as gate, traced(gate) as running:

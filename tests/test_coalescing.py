@@ -46,7 +46,7 @@ async def test_concurrent_posts_travel_together_and_are_answered_apart(tmp_path:
     """Of 50 at once, few requests are made; each answer is byte for byte the one that its sender gets alone."""
     held = asyncio.Event()
     bodies = [body_of(number) for number in range(POSTS)]
-    async with FakeEventGate(after(held, judge), otherwise=judge) as eventgate:
+    async with FakeEventGate(otherwise=after(held, judge)) as eventgate:
         config = to_one(eventgate.address, coalesce={"linger": "1s"}, timeouts={"attempt": "3s"}, on_ambiguous="fail")
         async with sidecar(config, tmp_path) as running:
             async with asyncio.TaskGroup() as tasks:
@@ -72,7 +72,7 @@ async def test_one_that_is_refused_takes_nobody_along(tmp_path: Path) -> None:
     held = asyncio.Event()
     bodies = [body_of(number).replace(b"invalid", b"good") for number in range(20)]
     bodies[13] = b'{"meta":{"stream":"s","id":"13"},"kind":"poison"}'
-    async with FakeEventGate(after(held, judge), otherwise=judge) as eventgate:
+    async with FakeEventGate(otherwise=after(held, judge)) as eventgate:
         config = to_one(eventgate.address, coalesce={"linger": "1s"}, timeouts={"attempt": "3s"}, on_ambiguous="fail")
         async with sidecar(config, tmp_path) as running:
             async with asyncio.TaskGroup() as tasks:

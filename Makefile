@@ -1,6 +1,6 @@
 # Every target sets itself up: .venv is made on first use and kept until a requirement changes.
-# What may be given: PYTHON (which interpreter makes .venv), ARGS (passed on: make test ARGS='-k routing'),
-# UPSTREAM (an EventGate for make bench).
+# What may be given: PYTHON (which interpreter makes .venv), VENV (another folder in its place), ARGS (passed on:
+# make test ARGS='-k routing'), UPSTREAM (an EventGate for make bench).
 
 MAKEFLAGS += --no-print-directory
 VENV := .venv

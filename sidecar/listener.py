@@ -119,7 +119,6 @@ class Protocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """Begin anew; what only ASGI needs is made when it is known that ASGI is meant."""
         self.url = b""
-        self.expect_100_continue = False
         self.headers = []
         self._header_bytes = self._unclaimed = 0
         self._messages += 1

@@ -239,8 +239,10 @@ class Telemetry:
                 self._of_posts(happening)
             case AddressesChanged() | Checked() | HealthChanged() | FailedOver():
                 self._of_health(happening)
-            case Unexpected() | Listening() | Stopping() | Stopped():
-                self._log_line(logging.ERROR if isinstance(happening, Unexpected) else logging.INFO, happening)
+            case Unexpected():
+                self._log_line(logging.ERROR, happening)
+            case Listening() | Stopping() | Stopped():
+                self._log_line(logging.INFO, happening)
             case ConfigLoaded() | ConfigRefused() | ConfigNotKept():
                 self._of_config.count(happening)
                 self._log_line(happening.level, happening)

@@ -54,7 +54,6 @@ from sidecar.telemetry import (
 from sidecar.undelivered import Undelivered
 
 TRACE_HEADERS = ("traceparent", "tracestate")
-_TRACED = frozenset(name.encode() for name in TRACE_HEADERS)
 MAX_LINKS = 64
 """Requests that the span of an array is linked with; an array has as many events, where nothing else is said."""
 
@@ -150,8 +149,10 @@ class _TracedEvents(EventsEndpoint):
         if span.is_recording():  # otherwise the producer's headers are passed on as they are
             self._spans[request] = span
             self._tracing.requests[span.get_span_context().span_id] = span
-            others = {name: value for name, value in request.headers.items() if name not in _TRACED}
             own = {name.encode(): value.encode("latin-1") for name, value in _headers_of(span)}
+            others = {
+                name: value for name, value in request.headers.items() if name.decode("latin-1") not in TRACE_HEADERS
+            }
             request.headers = others | own
         super().begins(request)
 

@@ -59,7 +59,8 @@ class _CountedFailures(msgspec.Struct):
 
 _decode_failures = msgspec.json.Decoder(_Failures).decode
 _decode_echo = msgspec.json.Decoder(_EchoStatus).decode
-_ESCAPES = re.compile(rb"\\\\|\\u[dD][89abAB]..\\u[dD][c-fC-F]..|(\\u[dD][89a-fA-F]..)", re.DOTALL)
+_HEX = rb"[0-9a-fA-F]{2}"
+_ESCAPES = re.compile(rb"\\\\|\\u[dD][89abAB]%b\\u[dD][c-fC-F]%b|(\\u[dD][89a-fA-F]%b)" % (_HEX, _HEX, _HEX))
 _COUNTS = re.compile(r"All (\d+) out of (\d+) events were accepted\.|(\d+) events hastily received\.", re.ASCII)
 MAX_UNCOUNTED_BYTES = 64 * 1024
 """In a longer answer failures are counted before anything is made of them: `[1,1,1,…` costs 40 times its length."""

@@ -244,6 +244,7 @@ def test_a_long_answer_that_is_true_is_read() -> None:
         pytest.param(b"\xff\xfe{\x00", id="not UTF-8"),
         pytest.param(b'{"invalid":' + b"[" * 100_000, id="nested without end"),
         pytest.param(b'{"error":"\\ud800"}', id="a lone surrogate"),
+        pytest.param(b'{"error":[{"event":{"meta":{"id":"a"}}}],"x":"\\ud8"x"}', id="half an escape"),
         pytest.param(
             b'{"status":500,"type":"internal_error","title":"SyntaxError","detail":"x","method":"POST","uri":"/"}',
             id="EventGate's own error",

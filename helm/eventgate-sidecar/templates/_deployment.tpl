@@ -85,6 +85,10 @@ be added. A volume that no container mounts is rejected, too.
   - name: SIDECAR_TAP
     value: "1"
   {{- end }}
+  {{- range $name, $value := $sidecar.otel }}
+  - name: {{ $name }}
+    value: {{ $value | quote }}
+  {{- end }}
   volumeMounts:
   {{- /* A folder, not a file by subPath: only a folder follows changes of its ConfigMap. */}}
   - name: eventgate-sidecar-routes

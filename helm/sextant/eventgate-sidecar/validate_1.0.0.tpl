@@ -12,7 +12,7 @@ and of unknown keys; this is for what a schema cannot say, and for charts that b
 {{- define "eventgate-sidecar.validate.values" -}}
 {{- $problems := include "eventgate-sidecar.validate._keys" . | trim -}}
 {{- if not $problems -}}
-{{- range $check := list "_isvcs" "_image" "_labels" "_ports" "_drain" "_resources" "_spool" "_user" "_istio" "_routes" -}}
+{{- range $check := list "_isvcs" "_image" "_labels" "_ports" "_drain" "_resources" "_spool" "_otel" "_user" "_istio" "_routes" -}}
 {{- $problems = printf "%s\n%s" $problems (include (printf "eventgate-sidecar.validate.%s" $check) $ | trim) | trim -}}
 {{- end -}}
 {{- end -}}
@@ -23,7 +23,7 @@ and of unknown keys; this is for what a schema cannot say, and for charts that b
 
 {{- define "eventgate-sidecar.validate._keys" -}}
 {{- $known := dict
-      "" (list "enabled" "isvcs" "image" "version" "labels" "routes" "reload" "spool" "tap" "port" "drain" "metrics" "resources" "user" "istio" "networkpolicy")
+      "" (list "enabled" "isvcs" "image" "version" "labels" "routes" "reload" "spool" "tap" "otel" "port" "drain" "metrics" "resources" "user" "istio" "networkpolicy")
       "reload" (list "enabled")
       "spool" (list "enabled" "size" "on_exit")
       "tap" (list "enabled")
@@ -195,6 +195,16 @@ eventgate_sidecar.spool.size is {{ $size }}; take from 512Mi, twice what the sid
 {{- $word := .Values.eventgate_sidecar.spool.on_exit }}
 {{- if not (has $word (list "keep" "print")) }}
 eventgate_sidecar.spool.on_exit is {{ $word | toString | quote }}; write keep, or print
+{{- end }}
+{{- end -}}
+
+{{- define "eventgate-sidecar.validate._otel" -}}
+{{- range $name, $value := .Values.eventgate_sidecar.otel }}
+{{- if not (regexMatch "^OTEL_[A-Z0-9_]+$" $name) }}
+eventgate_sidecar.otel has {{ $name | quote }}; the names of OpenTelemetry's variables begin with OTEL_
+{{- else if or (not (kindIs "string" $value)) (not $value) }}
+eventgate_sidecar.otel.{{ $name }} is {{ $value | toString | quote }}; write a text (quote a number), or leave it out
+{{- end }}
 {{- end }}
 {{- end -}}
 

@@ -192,8 +192,13 @@ class Connection(asyncio.Protocol):
         if self._reply.status < 100:  # llhttp reads it as an answer with a body, which no interim one has
             raise BadReply(f"its status is {self._reply.status:03}, and HTTP has none below 100")
 
+    def on_chunk_header(self) -> None:
+        """Let only an answer that counts have chunks."""
+        self._refuse_body_of_1xx()
+
     def on_body(self, body: bytes) -> None:
         """Take a part of the body."""
+        self._refuse_body_of_1xx()
         self._unclaimed = 0
         self._size += len(body)
         if self._size > self._limit:
@@ -211,6 +216,11 @@ class Connection(asyncio.Protocol):
             raise BadReply(f"it sent over {MAX_INTERIM} answers of 1xx, and none that counts")
         self._reply = Reply()
         self._headers_complete = False
+
+    def _refuse_body_of_1xx(self) -> None:
+        """No answer of 1xx has a body (RFC 9112, 6.3); of those but 100, 102 and 103 llhttp would read one."""
+        if self._reply.status < 200:
+            raise BadReply("its answer of 1xx has a body")
 
     def _finish(self, *, reuse: bool) -> None:
         done, self._done = self._done, None

@@ -49,9 +49,10 @@ async def exchange(made: Connection) -> Reply:
         ),
         (b"HTTP/1.1 100 Continue\r\n\r\n" + FINE, 201, "Created", {"content-length": "2"}, b"ok"),
         (b"HTTP/1.1 103 Hints\r\nlink: x\r\n\r\n" + FINE, 201, "Created", {"content-length": "2"}, b"ok"),
+        (b"HTTP/1.1 199 Odd\r\ncontent-length: 0\r\n\r\n" + FINE, 201, "Created", {"content-length": "2"}, b"ok"),
         (b"HTTP/1.1 204 \r\n\r\n", *(204, "", {}, b"")),
     ],
-    ids=["plain", "capitals", "chunks and trailers", "100 before it", "103 before it", "204"],
+    ids=["plain", "capitals", "chunks and trailers", "100 before it", "103 before it", "199 before it", "204"],
 )
 @pytest.mark.parametrize("slow", [False, True], ids=["at once", "byte by byte"])
 async def test_an_answer_is_read_whole(
@@ -109,6 +110,8 @@ async def test_one_exchange_follows_another() -> None:
         (raw(b"HTTP/1.1 201 Created\r\ncontent-length: 2\r\ncontent-length: 3\r\n\r\n"), BadReply, "is no HTTP/1.1"),
         (raw(b"HTTP/1.1 101 Switching\r\nupgrade: h2c\r\nconnection: upgrade\r\n\r\n"), BadReply, "another protocol"),
         (raw(b"HTTP/1.1 100 Continue\r\n\r\n" * (MAX_INTERIM + 1)), BadReply, "answers of 1xx"),
+        (raw(b"HTTP/1.1 199 Odd\r\ncontent-length: 2\r\n\r\n{}" + FINE), BadReply, "answer of 1xx has a body"),
+        (raw(b"HTTP/1.1 199 Odd\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n" + FINE), BadReply, "1xx has a body"),
         (raw(b"HTTP/1.1 050 Half\r\ncontent-length: 1\r\n\r\nx" + FINE), BadReply, "its status is 050"),
         (raw(b"HTTP/1.1 201 Created\r\n" + b"x-short: y\r\n" * 9000), BadReply, "headers of its answer are over"),
         (raw(b"HTTP/1.1 201 Created\r\nx-long: " + b"x" * 100_000), BadReply, "headers of its answer are over"),
@@ -125,6 +128,8 @@ async def test_one_exchange_follows_another() -> None:
         "two lengths",
         "101",
         "a flood of 1xx",
+        "a body of 1xx",
+        "an empty body of 1xx",
         "no status",
         "headers",
         "header",

@@ -17,6 +17,8 @@ from pathlib import Path
 from tests.fuzz.seeds import MAX_BYTES, seeds
 from tests.fuzz.targets import TARGETS
 
+FOUND = 3
+"""The exit status where something was found: another than that of a search that did not run."""
 GRACE = 60
 """Seconds that a search may take longer than it was told to, before it is ended."""
 
@@ -64,7 +66,7 @@ def search(target: str, seconds: int, folder: Path) -> Search:
 
 
 def main() -> int:
-    """Search each target; return 1 where a promise was broken."""
+    """Search each target; return FOUND where a promise was broken."""
     arguments = argparse.ArgumentParser(prog="make fuzz", description=__doc__)
     arguments.add_argument("targets", nargs="*", metavar="TARGET", help=f"of {', '.join(TARGETS)}; default: all")
     arguments.add_argument("--seconds", type=int, default=60, help="for all targets together; default: %(default)s")
@@ -83,7 +85,7 @@ def main() -> int:
             ok = False
             print(re.sub(r"(?s).*(=== Uncaught.*?)\n==.*", r"\1", found.output))
             print(f"It is in {path}; copy it to tests/fuzz/found/{target}/, where every test run tries it.")
-    return 0 if ok else 1
+    return 0 if ok else FOUND
 
 
 if __name__ == "__main__":

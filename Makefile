@@ -1,6 +1,6 @@
 # Every target sets itself up: .venv is made on first use and kept until a requirement changes.
 # What may be given: PYTHON (which interpreter makes .venv), VENV (another folder in its place), ARGS (passed on:
-# make test ARGS='-k routing'), UPSTREAM (an EventGate for make bench).
+# make test ARGS='-n0 -k routing'), UPSTREAM (an EventGate for make bench).
 
 MAKEFLAGS += --no-print-directory
 VENV := .venv
@@ -20,7 +20,7 @@ help: ## this list
 demo: $(READY) ## two emulated datacenters, the sidecar, and a stream of scores (ARGS=--keep leaves it running)
 	@$(BIN)/python -m sidecar demo $(ARGS)
 
-test: $(READY) ## all tests (ARGS='-k routing' for some of them)
+test: $(READY) ## all tests (ARGS='-n0 -k routing' for some of them)
 	@$(BIN)/python -m pytest -q -n auto --maxprocesses 8 --dist loadfile $(ARGS)
 
 check: $(READY) ## style, types, import contracts, docstrings; changes nothing

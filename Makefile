@@ -21,7 +21,7 @@ demo: $(READY) ## two emulated datacenters, the sidecar, and a stream of scores 
 	@$(BIN)/python -m sidecar demo $(ARGS)
 
 test: $(READY) ## all tests (ARGS='-n0 -k routing' for some of them)
-	@$(BIN)/python -m pytest -q -n auto --maxprocesses 8 --dist loadfile $(ARGS)
+	@$(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist loadfile $(ARGS)
 
 check: $(READY) ## style, types, import contracts, docstrings; changes nothing
 	@scripts/check

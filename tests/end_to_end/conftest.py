@@ -34,7 +34,8 @@ def eventgate(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
 @pytest.fixture(scope="module")
 def before(eventgate: Emulator, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sidecar]:
     """Run a sidecar before it that sends everything there, under the name it came with."""
-    with sidecar(written(to_one(eventgate.address), tmp_path_factory.mktemp("routes"))) as running:
+    patient = to_one(eventgate.address, timeouts={"attempt": "4s"})  # for 10 MB on a busy machine
+    with sidecar(written(patient, tmp_path_factory.mktemp("routes"))) as running:
         yield running
 
 

@@ -11,9 +11,9 @@ import asyncio
 import contextlib
 import ssl
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import httptools
+import msgspec
 
 MAX_REPLY_BYTES = 32 * 1024 * 1024
 """EventGate echoes failed events, so a reply can be about as large as the largest body, with defaults on top."""
@@ -34,8 +34,7 @@ class TooLarge(BadReply):
         super().__init__(f"its answer is over {limit} bytes")
 
 
-@dataclass(slots=True)
-class Reply:
+class Reply(msgspec.Struct):
     """An answer, read in full."""
 
     status: int = 0

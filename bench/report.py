@@ -130,9 +130,9 @@ is started afresh for each run, which begins with a second of warming up. *Sidec
 `acknowledge: spooled`: each event is answered 202 once it is fsynced, in the folder for temporary files, and
 sent to EventGate beside that. The ways take turns in each repetition; the tables show medians. 1 kB one at a
 time is measured five times in each: on which cores the scheduler puts client, way and upstream decides there
-how long a POST takes, and differs more from run to run than the ways do. A run with an answer that is not 2xx
-counts as failed. One during which other processes took more than 8 % of the processors is repeated, at most
-twice, and the least disturbed counts.
+how long a POST takes, and differs more from run to run than the ways do, so that two whose ratio there is within
+a tenth of 1 are equal. A run with an answer that is not 2xx counts as failed. One during which other processes
+took more than 8 % of the processors is repeated, at most twice, and the least disturbed counts.
 
 **Columns.** *CPU µs* is the proxy's processor time per event, *EventGate µs* the upstream's. *RSS MiB* is the
 proxy's memory right after the load. *ready s* is the time from exec until it accepts; for the sidecar, until

@@ -179,6 +179,7 @@ class GroupCommit:
         """Take it that the disk hangs, until the transaction that is on its way has ended."""
         if not self.trouble:
             self.trouble = reason
+            self._known = None  # so that its end is news, as that of any other trouble
             self._telemetry.emit(SpoolBroken(str(self._directory.path), reason))
 
     def close(self) -> None:

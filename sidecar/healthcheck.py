@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import enum
-import socket
 import ssl
 import time
 from dataclasses import dataclass, field
@@ -103,29 +102,22 @@ def _hung(progress: _Progress, timeout: float) -> str:
 
 
 async def _run(target: Target, result: CheckResult, progress: _Progress) -> None:
-    loop = asyncio.get_running_loop()
-    family = socket.AF_INET6 if ":" in target.address else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as connection:
-        connection.setblocking(False)
-        start = time.monotonic()
-        await loop.sock_connect(connection, (target.address, target.port))
+    start = time.monotonic()
+    reader, writer = await asyncio.open_connection(target.address, target.port)
+    try:
         result.seconds[Phase.TCP] = time.monotonic() - start
-        start = time.monotonic()
         if target.tls is not None:
             progress.phase = Phase.TLS
-        reader, writer = await asyncio.open_connection(
-            sock=connection, ssl=target.tls, server_hostname=target.server_name if target.tls else None
-        )
-        try:
-            if target.tls is not None:
-                result.seconds[Phase.TLS] = time.monotonic() - start
-                result.expires = _expiry(writer.get_extra_info("ssl_object"))
-            progress.phase = Phase.HTTP
             start = time.monotonic()
-            response = await _get(target, reader, writer, progress)
-            result.seconds[Phase.HTTP] = time.monotonic() - start
-        finally:
-            writer.transport.abort()
+            await writer.start_tls(target.tls, server_hostname=target.server_name)
+            result.seconds[Phase.TLS] = time.monotonic() - start
+            result.expires = _expiry(writer.get_extra_info("ssl_object"))
+        progress.phase = Phase.HTTP
+        start = time.monotonic()
+        response = await _get(target, reader, writer, progress)
+        result.seconds[Phase.HTTP] = time.monotonic() - start
+    finally:
+        writer.transport.abort()
     _judge(response, result)
 
 

@@ -17,7 +17,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Literal, TypeVar
 
-from sidecar.groupcommit import LOOK_SECONDS, STOPPING, GroupCommit, Hand, News, Writer
+from sidecar.groupcommit import STOPPING, GroupCommit, Hand, News, Writer
 from sidecar.ordering import Ordering
 from sidecar.spooldir import SpoolDir, Trouble
 from sidecar.spooled import Limits, Spooled, Totals
@@ -211,10 +211,8 @@ class Spool:
     async def something_for(self, upstream: str) -> None:
         """Return when an event for `upstream` may wait."""
         while not self.waits_for(upstream):
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(LOOK_SECONDS):  # the end of a trouble has no event of its own
-                    self._coming(upstream).clear()
-                    await self._coming(upstream).wait()
+            self._coming(upstream).clear()
+            await self._coming(upstream).wait()
 
     def _coming(self, upstream: str) -> asyncio.Event:
         return self._came.setdefault(upstream, asyncio.Event())

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import uvloop
 
-from sidecar.groupcommit import Writer
+from sidecar.groupcommit import LOOK_SECONDS, Writer
 from sidecar.spool import PUT_SECONDS, Kept, PutResult, SpoolState
 from sidecar.spooled import Limits, Spooled, Totals
 from tests.spooling import NOON, AtOnce, arrivals, open_spool, spool_file, spooled, waiting
@@ -212,6 +212,23 @@ async def test_who_waits_for_events_is_woken(tmp_path: Path) -> None:
         await opened.spool.put([spooled(2)])
         await asyncio.sleep(0.01)
         assert woken.done()
+
+
+async def test_who_waits_for_events_is_woken_when_the_disk_answers_again(tmp_path: Path) -> None:
+    """What was there before it hung is handed out, though nothing new comes."""
+    hand = Stuck()
+    async with open_spool(tmp_path, hand=hand) as opened, asyncio.TaskGroup() as tasks:
+        await opened.spool.put([spooled(1)])
+        hand.free.clear()
+        await asyncio.sleep(LOOK_SECONDS)  # it hangs while nothing is put in
+        assert (await opened.spool.put([spooled(2)])).kept is Kept.BROKEN
+        woken = tasks.create_task(opened.spool.something_for("main"))
+        await asyncio.sleep(3)
+        assert not woken.done()
+        hand.free.set()
+        await asyncio.sleep(LOOK_SECONDS + 0.1)
+        assert woken.done()
+        woken.cancel()
 
 
 # --- age ---

@@ -32,6 +32,7 @@ from sidecar.spooltelemetry import (
     SpoolSetAside,
 )
 from sidecar.telemetry import Telemetry, Unexpected
+from sidecar.timers import until_tick
 
 LOOK_SECONDS = 1.0
 """How often it looks for what other processes did to the file, and whether a trouble is over."""
@@ -198,7 +199,7 @@ class GroupCommit:
             while not self._closing or (self._operations and not self.trouble):
                 its_time = clock() >= next_look
                 if its_time:
-                    next_look = clock() + LOOK_SECONDS
+                    next_look = clock() + until_tick(clock(), LOOK_SECONDS)
                     self._look(look)
                 if its_time or (self._operations and not self.trouble):
                     await self._commit()

@@ -24,6 +24,7 @@ from sidecar.telemetry import (
     PostFailed,
     RequestRefused,
 )
+from sidecar.timers import until_tick
 
 HOUR = 3600.0
 MINUTE = 60.0
@@ -115,9 +116,10 @@ class History:
 
     async def run(self, events: Mapping[tuple[str, str], int]) -> None:
         """Measure once a second until cancelled."""
+        clock = asyncio.get_running_loop().time
         while True:
             self.measure(events)
-            await asyncio.sleep(1.0)
+            await asyncio.sleep(until_tick(clock(), 1.0))
 
     @property
     def events_per_second(self) -> float:

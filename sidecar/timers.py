@@ -1,8 +1,9 @@
-"""Times that are nearly always taken back: one timer of the event loop rings for all of them.
+"""One waking of the event loop for much that waits: what is done again and again, and what is nearly always taken back.
 
 Nearly every POST is answered long before its time is up, and a timer of the loop's own for each costs more to make
 and to cancel than much of what the POST needs. So the loop's timer is left to ring when the earliest would have been
-due, and whoever is still waiting then is looked at.
+due, and whoever is still waiting then is looked at (`Timers`). What is done every second or so is done at the same
+moments (`until_tick`).
 """
 
 from __future__ import annotations
@@ -16,6 +17,15 @@ EARLY_SECONDS = 0.001
 """How much before its time a timer may ring: libuv counts in whole milliseconds."""
 
 K = TypeVar("K", bound=Hashable)
+
+
+def until_tick(now: float, period: float) -> float:
+    """Return the seconds until what is done every `period` is due next, half a period at least.
+
+    On one clock what is done every second and what is done every half are due together: an idle sidecar pays more for
+    waking than for what it then does.
+    """
+    return (math.floor(now / period + 0.5) + 1) * period - now
 
 
 class Timers(Generic[K]):

@@ -17,6 +17,7 @@ from prometheus_client.registry import Collector
 
 from sidecar.endpoints import Endpoint, Pool
 from sidecar.health import Health
+from sidecar.timers import until_tick
 
 LAG_SECONDS = 0.5
 """How often the event loop's lag is measured."""
@@ -51,9 +52,11 @@ class Vitals(Collector):
 
     async def run(self) -> None:
         """Measure the event loop's lag until cancelled."""
+        loop_clock = asyncio.get_running_loop().time
         while True:
-            due = self._clock() + LAG_SECONDS
-            await asyncio.sleep(LAG_SECONDS)
+            seconds = until_tick(loop_clock(), LAG_SECONDS)
+            due = self._clock() + seconds
+            await asyncio.sleep(seconds)
             self._lag = max(self._lag, self._clock() - due)
 
     def collect(self) -> Iterable[Metric]:

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from sidecar.timers import Timers
+from sidecar.timers import Timers, until_tick
 
 pytestmark = pytest.mark.looptime
 
@@ -93,3 +93,23 @@ async def test_thousands_that_are_taken_back_cost_one_timer() -> None:
         timers.set(number, 4.0)
         timers.clear(number)
     assert asked == 1
+
+
+# --- what is done again and again ---
+
+
+@pytest.mark.parametrize(
+    ("now", "due"),
+    [(7.0, 8.0), (7.001, 8.0), (7.4, 8.0), (7.6, 9.0), (7.999, 9.0)],
+    ids=["in time", "a little late", "late", "very late", "a little early"],
+)
+def test_it_is_due_at_the_same_moments(now: float, due: float) -> None:
+    """However late or early it was, and never twice within half a period."""
+    assert now + until_tick(now, 1.0) == pytest.approx(due)
+
+
+def test_what_is_done_more_often_is_due_together_with_the_rest() -> None:
+    """Every other half second is a second."""
+    moments = [7.25 + until_tick(7.25, 0.5)]
+    moments.append(moments[-1] + until_tick(moments[-1], 0.5))
+    assert 7.25 + until_tick(7.25, 1.0) in moments

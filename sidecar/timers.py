@@ -20,12 +20,12 @@ K = TypeVar("K", bound=Hashable)
 
 
 def until_tick(now: float, period: float) -> float:
-    """Return the seconds until what is done every `period` is due next, half a period at least.
+    """Return the seconds until what is done every `period` is due next.
 
     On one clock what is done every second and what is done every half are due together: an idle sidecar pays more for
     waking than for what it then does.
     """
-    return (math.floor(now / period + 0.5) + 1) * period - now
+    return (math.floor((now + EARLY_SECONDS) / period) + 1) * period - now
 
 
 class Timers(Generic[K]):

@@ -228,7 +228,6 @@ async def test_who_waits_for_events_is_woken_when_the_disk_answers_again(tmp_pat
         hand.free.set()
         await asyncio.sleep(LOOK_SECONDS + 0.1)
         assert woken.done()
-        woken.cancel()
 
 
 # --- age ---

@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 from urllib.parse import urlencode
 
 from sidecar.errors import SettingError
-from sidecar.event import Event
+from sidecar.events.event import Event
 
 SECONDS = 5.0
 SILENT_SECONDS = 15.0

@@ -19,7 +19,7 @@ from typing import Generic, TypeVar
 import msgspec
 
 from sidecar.config import Coalesce
-from sidecar.event import Outgoing
+from sidecar.events.event import Outgoing
 
 Headers = tuple[tuple[str, str], ...]
 

@@ -28,7 +28,7 @@ from sidecar.tapcli import tap
 from sidecar.topcli import top
 
 if TYPE_CHECKING:
-    from sidecar.event import Event
+    from sidecar.events.event import Event
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
@@ -348,7 +348,7 @@ def _seconds(text: str) -> float:
 
 
 def _event(stream: str | None, file: Path | None) -> Event:
-    from sidecar.event import parse
+    from sidecar.events.event import parse
 
     if (stream is None) == (file is None):
         raise SettingError("explain needs either --stream or --event")

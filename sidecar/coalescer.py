@@ -20,9 +20,9 @@ import msgspec
 from sidecar.batching import Headers, Rider, Room, must_share
 from sidecar.config import Coalesce
 from sidecar.delivery import Delivery
-from sidecar.event import Outgoing
+from sidecar.events.event import Outgoing
+from sidecar.events.results import EventStatus
 from sidecar.journey import MIN_ATTEMPT_SECONDS
-from sidecar.results import EventStatus
 from sidecar.retry import FailureClass
 from sidecar.telemetry import Telemetry, Unexpected
 from sidecar.undelivered import Undelivered

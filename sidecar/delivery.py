@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from sidecar.batching import Headers, Rider, common_headers
 from sidecar.endpoints import FIRST_ROUND_SECONDS, Pool
-from sidecar.event import Outgoing
+from sidecar.events.event import Outgoing
 from sidecar.journey import Done, Journey, Means
 from sidecar.telemetry import Telemetry
 

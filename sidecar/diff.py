@@ -12,7 +12,7 @@ from enum import StrEnum
 
 from sidecar.config import Config, Match
 from sidecar.errors import SettingError
-from sidecar.event import Event
+from sidecar.events.event import Event
 from sidecar.matrix import Way, way_of
 from sidecar.routing import Router
 from sidecar.samples import Labels, event_of, events_of, pods_of

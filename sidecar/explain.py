@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import TypedDict
 
 from sidecar.config import Match
-from sidecar.event import Event
+from sidecar.events.event import Event
 from sidecar.routing import Arrival, Mismatch, Router, Step
 
 

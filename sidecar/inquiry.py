@@ -25,12 +25,12 @@ from starlette.routing import Route
 
 from sidecar.endpoints import Pool
 from sidecar.errors import RequestError
-from sidecar.event import parse
+from sidecar.events.event import parse
+from sidecar.events.results import Outcome
 from sidecar.explain import Tried, explanation
 from sidecar.failover import order
 from sidecar.generation import Generation
 from sidecar.pattern import Pattern
-from sidecar.results import Outcome
 from sidecar.sse import Streams, message
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ import msgspec
 
 from sidecar.batching import Headers, groups
 from sidecar.coalescer import Deliver
-from sidecar.event import Event, Outgoing, parse
-from sidecar.results import Answer, EventStatus, Outcome, context_of, merge, refused
+from sidecar.events.event import Event, Outgoing, parse
+from sidecar.events.results import Answer, EventStatus, Outcome, context_of, merge, refused
 from sidecar.routing import Decision, Router
 from sidecar.telemetry import EventsEnded, Telemetry
 

@@ -19,11 +19,11 @@ from dataclasses import dataclass, field
 import msgspec
 
 from sidecar.endpoints import Address, Pool, tell
-from sidecar.event import Outgoing
 from sidecar.eventgate import Attempt, Result
+from sidecar.events.event import Outgoing
+from sidecar.events.results import BUG, EventStatus, placed
 from sidecar.failover import Choice, next_elsewhere, order
 from sidecar.health import Health
-from sidecar.results import BUG, EventStatus, placed
 from sidecar.retry import MAX_ATTEMPTS, Failed, FailureClass, may_try_again
 from sidecar.telemetry import FailedOver, PostAnswered, PostFailed, Resent, Telemetry, Unexpected
 from sidecar.timers import Timers

@@ -14,9 +14,9 @@ import msgspec
 
 from sidecar.batching import Headers, groups, must_share
 from sidecar.coalescer import Deliver, Done
-from sidecar.event import Outgoing
+from sidecar.events.event import Outgoing
+from sidecar.events.results import EventStatus, Outcome, failed
 from sidecar.ordering import Place
-from sidecar.results import EventStatus, Outcome, failed
 from sidecar.spool import Kept, PutResult, Spool
 from sidecar.spooled import Spooled
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from sidecar.config import Config
-from sidecar.event import Event
+from sidecar.events.event import Event
 from sidecar.routing import Mismatch, Router
 from sidecar.samples import Labels, events_of, pods_of
 

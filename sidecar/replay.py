@@ -9,8 +9,8 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Literal
 
+from sidecar.events.results import EventStatus
 from sidecar.replaypolicy import MAX_BYTES, MAX_REST_SECONDS, Fate, Pace, backoff, due, fate, reason
-from sidecar.results import EventStatus
 from sidecar.spool import Spool
 from sidecar.spooled import Spooled
 from sidecar.spooltelemetry import Replayed

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from sidecar.results import EventStatus
+from sidecar.events.results import EventStatus
 from sidecar.spooled import Spooled
 
 MAX_BACKOFF_SECONDS = 60.0

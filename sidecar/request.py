@@ -13,7 +13,7 @@ import httptools
 import msgspec
 
 from sidecar.errors import RequestError
-from sidecar.results import Answer
+from sidecar.events.results import Answer
 
 EVENTS_PATH = re.compile(r"/v1/events/?", re.IGNORECASE)
 """Where events are POSTed; its case does not matter, as Express has it."""

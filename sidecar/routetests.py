@@ -9,7 +9,7 @@ import msgspec
 
 from sidecar.config import Config, Test
 from sidecar.errors import RequestError
-from sidecar.event import parse
+from sidecar.events.event import parse
 from sidecar.routing import Decision, Router
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import msgspec
 
 from sidecar.config import Config, Match, Route, Upstream
-from sidecar.event import Event
+from sidecar.events.event import Event
 from sidecar.pattern import Pattern
 from sidecar.template import STREAM_NAME
 

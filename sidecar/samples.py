@@ -13,7 +13,7 @@ import msgspec
 
 from sidecar.config import Config
 from sidecar.errors import RequestError
-from sidecar.event import Event, parse
+from sidecar.events.event import Event, parse
 from sidecar.pattern import Glob, Pattern
 from sidecar.routing import matches_of
 

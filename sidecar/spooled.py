@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from sidecar.event import Outgoing
+from sidecar.events.event import Outgoing
 
 Headers = tuple[tuple[str, str], ...]
 

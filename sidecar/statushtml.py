@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from html import escape
 
 from sidecar.config import in_size_words
-from sidecar.results import Outcome
+from sidecar.events.results import Outcome
 from sidecar.status import (
     AddressNow,
     EndpointNow,

@@ -12,9 +12,9 @@ from contextlib import contextmanager
 
 import msgspec
 
-from sidecar.event import Event, Outgoing
+from sidecar.events.event import Event, Outgoing
+from sidecar.events.results import EventStatus, Outcome, context_of
 from sidecar.pattern import Pattern
-from sidecar.results import EventStatus, Outcome, context_of
 
 PER_SECOND = 50
 """Events that a listener gets of each second at most; more than anybody reads."""

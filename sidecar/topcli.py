@@ -144,7 +144,7 @@ def _endpoints(status: Status) -> Table:
 def _streams(status: Status) -> Table:
     from rich.text import Text
 
-    from sidecar.results import Outcome
+    from sidecar.events.results import Outcome
 
     happened = [outcome for outcome in Outcome if any(each.outcomes.get(outcome) for each in status.streams)]
     table = _table("stream", *happened)

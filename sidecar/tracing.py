@@ -33,12 +33,12 @@ from sidecar.batching import Headers, Rider, common_headers
 from sidecar.delivery import Delivery
 from sidecar.endpoints import Pool
 from sidecar.errors import RequestError
-from sidecar.event import Outgoing
 from sidecar.eventgate import Attempt, Result
+from sidecar.events.event import Outgoing
+from sidecar.events.results import Answer, EventStatus, Outcome
 from sidecar.journey import Done, Journey, Try
 from sidecar.parts import Parts
 from sidecar.request import EventsRequest
-from sidecar.results import Answer, EventStatus, Outcome
 from sidecar.retry import Failed, FailureClass
 from sidecar.telemetry import (
     EventsEnded,

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import msgspec
 
-from sidecar.event import Outgoing
-from sidecar.results import EventStatus, failed
+from sidecar.events.event import Outgoing
+from sidecar.events.results import EventStatus, failed
 from sidecar.retry import FailureClass
 
 

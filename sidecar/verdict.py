@@ -14,8 +14,8 @@ from dataclasses import dataclass
 
 import msgspec
 
-from sidecar.event import Outgoing
-from sidecar.results import SUCCESS, EventStatus, Outcome, Status, failed
+from sidecar.events.event import Outgoing
+from sidecar.events.results import SUCCESS, EventStatus, Outcome, Status, failed
 
 
 @dataclass(frozen=True, slots=True)

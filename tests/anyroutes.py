@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from sidecar.config import Config
-from sidecar.event import Event, parse
+from sidecar.events.event import Event, parse
 from sidecar.loader import read
 
 NAMES = st.sampled_from(["a", "b", "ab", "ba", "a.b"])

@@ -13,9 +13,9 @@ from sidecar.batching import Headers
 from sidecar.coalescer import Coalescer
 from sidecar.config import Coalesce
 from sidecar.delivery import Delivery
-from sidecar.event import Outgoing
+from sidecar.events.event import Outgoing
+from sidecar.events.results import EventStatus
 from sidecar.journey import Done
-from sidecar.results import EventStatus
 from sidecar.retry import FailureClass
 from sidecar.undelivered import Undelivered
 from sidecar.verdict import read

@@ -17,11 +17,11 @@ import looptime
 
 from sidecar.addresses import Found
 from sidecar.endpoints import Pool
+from sidecar.events.results import EventStatus, Outcome, failed
 from sidecar.health import OUT
 from sidecar.healthcheck import CheckResult, Target
 from sidecar.monitor import Monitor
 from sidecar.replay import Replay
-from sidecar.results import EventStatus, Outcome, failed
 from sidecar.spool import Spool
 from sidecar.spooled import Spooled
 from tests.scripted import Recorder, bare_pool, now

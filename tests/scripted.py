@@ -15,10 +15,10 @@ from sidecar.batching import Headers
 from sidecar.config import Timeouts, Upstream
 from sidecar.delivery import Delivery
 from sidecar.endpoints import Address, Pool
-from sidecar.event import Outgoing
 from sidecar.eventgate import Attempt, Done, EventGate, Result
+from sidecar.events.event import Outgoing
+from sidecar.events.results import EventStatus, Outcome
 from sidecar.health import Health
-from sidecar.results import EventStatus, Outcome
 from sidecar.retry import Failed, FailureClass
 from sidecar.telemetry import Happening, Telemetry
 from sidecar.undelivered import Undelivered

@@ -10,7 +10,7 @@ from hypothesis import given
 from sidecar import audit
 from sidecar.checkreport import as_data
 from sidecar.diff import diff
-from sidecar.event import Event
+from sidecar.events.event import Event
 from sidecar.explain import explanation
 from sidecar.inspection import inspect
 from sidecar.matrix import way_of

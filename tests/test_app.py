@@ -15,10 +15,10 @@ from starlette.types import Receive, Scope, Send
 from sidecar.app import SMALL_BYTES, Capacity, EventsEndpoint, make_admin_app, make_intake_app
 from sidecar.body import MAX_BODY_BYTES
 from sidecar.errors import EmptyBody, MalformedBody
+from sidecar.events.results import Answer
 from sidecar.intake import Intake, Post, Reply
 from sidecar.logform import make_log
 from sidecar.request import Limits
-from sidecar.results import Answer
 from sidecar.telemetry import Telemetry
 from tests.fakes import Answer as Seen
 from tests.fakes import Client, connected, eventually, post

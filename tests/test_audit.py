@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from sidecar import audit
 from sidecar.config import Config
-from sidecar.event import parse
+from sidecar.events.event import parse
 from sidecar.loader import read
 from sidecar.routing import Router
 from tests.jsontext import unhurried

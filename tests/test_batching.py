@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from sidecar.batching import Headers, Rider, Room, array, common_headers, groups, must_share
 from sidecar.config import Coalesce
-from sidecar.event import Outgoing
+from sidecar.events.event import Outgoing
 from tests.jsontext import unhurried
 
 

@@ -12,8 +12,8 @@ import pytest
 from sidecar.batching import Headers, must_share
 from sidecar.coalescer import Coalescer
 from sidecar.config import Coalesce
-from sidecar.event import Outgoing
-from sidecar.results import EventStatus
+from sidecar.events.event import Outgoing
+from sidecar.events.results import EventStatus
 from sidecar.telemetry import Unexpected
 from tests.callers import (
     AGENT,

@@ -10,8 +10,8 @@ import looptime
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sidecar.event import Outgoing
-from sidecar.results import EventStatus
+from sidecar.events.event import Outgoing
+from sidecar.events.results import EventStatus
 from tests.callers import Array, Caller, call, coalescing, event, statuses_from
 
 thoroughly = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])

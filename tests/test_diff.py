@@ -8,7 +8,7 @@ from hypothesis import given
 from sidecar.config import Config
 from sidecar.diff import Mark, Setting, diff, streams_in
 from sidecar.errors import SettingError
-from sidecar.event import Event
+from sidecar.events.event import Event
 from sidecar.loader import read
 from sidecar.matrix import Way, way_of
 from sidecar.routing import Router

@@ -18,7 +18,7 @@ from msgspec.structs import FieldInfo
 from sidecar import config, loader
 from sidecar.cli import app
 from sidecar.config import duration
-from sidecar.results import MIXED, Outcome
+from sidecar.events.results import MIXED, Outcome
 from sidecar.routetests import failures
 from sidecar.section import Section, fields, keys_of
 from sidecar.spoolcli import spool

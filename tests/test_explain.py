@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from sidecar.event import parse
+from sidecar.events.event import parse
 from sidecar.explain import Explanation, explanation, in_text
 from sidecar.loader import read
 from sidecar.routing import Router

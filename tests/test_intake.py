@@ -18,11 +18,11 @@ from hypothesis import strategies as st
 from sidecar.batching import Headers
 from sidecar.coalescer import Coalescer, Done
 from sidecar.errors import BodyTooLarge, EmptyBody, MalformedBody
-from sidecar.event import MAX_EVENTS, Outgoing
+from sidecar.events.event import MAX_EVENTS, Outgoing
+from sidecar.events.results import Answer, EventStatus, Outcome, failed
 from sidecar.intake import Intake, Post
 from sidecar.loader import read
 from sidecar.logform import make_log
-from sidecar.results import Answer, EventStatus, Outcome, failed
 from sidecar.routing import Router
 from sidecar.tap import Tap, Wanted
 from sidecar.telemetry import Telemetry

@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar.config import Config
-from sidecar.event import parse
+from sidecar.events.event import parse
+from sidecar.events.results import Answer
 from sidecar.intake import Intake, Post
-from sidecar.results import Answer
 from sidecar.routing import Router, accepts
 from tests import jsontext
 from tests.anyroutes import CONFIGS, LABELS, event_of

@@ -13,10 +13,10 @@ from collections.abc import Callable, Sequence
 import pytest
 import uvloop
 
-from sidecar.event import Outgoing
 from sidecar.eventgate import Attempt, Done
+from sidecar.events.event import Outgoing
+from sidecar.events.results import SUCCESS
 from sidecar.health import Health
-from sidecar.results import SUCCESS
 from sidecar.retry import FailureClass
 from sidecar.telemetry import FailedOver, HealthChanged, PostAnswered, PostFailed, Resent, Unexpected
 from tests.scripted import (

@@ -12,9 +12,9 @@ import pytest
 
 from sidecar.batching import Headers
 from sidecar.coalescer import Done
-from sidecar.event import Outgoing
+from sidecar.events.event import Outgoing
+from sidecar.events.results import EventStatus, Outcome, failed
 from sidecar.keeping import Keeping
-from sidecar.results import EventStatus, Outcome, failed
 from sidecar.spooled import Limits
 from tests.spooling import NOON, AtOnce, Opened, open_spool, waiting
 

@@ -9,8 +9,8 @@ from collections.abc import AsyncIterator
 import pytest
 from starlette.types import Receive, Scope, Send
 
+from sidecar.events.results import Answer
 from sidecar.request import EventsRequest, Limits
-from sidecar.results import Answer
 from tests.fakes import PATIENCE, Client, connected, eventually, post
 from tests.running import serving
 

@@ -15,8 +15,8 @@ from starlette.routing import Route
 
 from sidecar import __version__, errors, status
 from sidecar.errors import MalformedRequest, NotFound, RequestError
+from sidecar.events.results import SUCCESS, Outcome, failed, merge, refused
 from sidecar.openapi import description, openapi_routes
-from sidecar.results import SUCCESS, Outcome, failed, merge, refused
 from tests.fakes import FakeEventGate, eventually
 from tests.running import Running, sidecar, to_one
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from sidecar.events.results import EventStatus, Outcome, failed, refused
 from sidecar.replaypolicy import (
     MAX_BACKOFF_SECONDS,
     MAX_BATCHES,
@@ -17,7 +18,6 @@ from sidecar.replaypolicy import (
     fate,
     reason,
 )
-from sidecar.results import EventStatus, Outcome, failed, refused
 from tests.spooling import NOON, spooled
 
 SUCCESS = EventStatus("success", Outcome.DELIVERED)

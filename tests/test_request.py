@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from sidecar.events.results import Answer
 from sidecar.request import EventsRequest, headers_of, query_of_events, wire
-from sidecar.results import Answer
 
 FINE = Answer(201, "All 1 out of 1 events were accepted.", "delivered")
 

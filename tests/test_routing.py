@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.event import Event, parse
+from sidecar.events.event import Event, parse
 from sidecar.loader import read
 from sidecar.routing import Decision, Mismatch, Router
 from tests.jsontext import Json, unhurried

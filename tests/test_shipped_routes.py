@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.event import parse
+from sidecar.events.event import parse
 from sidecar.loader import read
 from sidecar.routetests import failures
 from sidecar.routing import Decision, Router

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from sidecar.event import Outgoing
+from sidecar.events.event import Outgoing
 from sidecar.spooled import ROW_BYTES, DeadLetter, Spooled, as_json, line_of
 from tests.spooling import NOON, spooled
 

@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from sidecar.event import Event, Outgoing
+from sidecar.events.event import Event, Outgoing
+from sidecar.events.results import EventStatus, Outcome, failed, refused
 from sidecar.pattern import Pattern
-from sidecar.results import EventStatus, Outcome, failed, refused
 from sidecar.tap import MAX_EVENT_BYTES, MAX_SAID, MAX_WAITING, PER_SECOND, Listener, Missed, Passed, Tap, Wanted
 from tests.anyroutes import event_of
 

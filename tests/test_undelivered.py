@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from sidecar.event import Outgoing
-from sidecar.results import EventStatus, Outcome
+from sidecar.events.event import Outgoing
+from sidecar.events.results import EventStatus, Outcome
 from sidecar.retry import FailureClass
 from sidecar.undelivered import Undelivered
 

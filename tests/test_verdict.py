@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.event import Outgoing, parse
-from sidecar.results import EventStatus, Outcome, Status, failed
+from sidecar.events.event import Outgoing, parse
+from sidecar.events.results import EventStatus, Outcome, Status, failed
 from sidecar.verdict import read
 from tests.jsontext import Json, unhurried
 

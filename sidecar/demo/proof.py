@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from sidecar.demo.modelserver import KINDS, Kind, Post
-from sidecar.event import parse
+from sidecar.events.event import parse
 from sidecar.routing import Router
 
 SCORES, PREDICTIONS = "mediawiki/revision/score", "mediawiki/page/prediction_classification_change"

@@ -15,7 +15,7 @@ import zlib
 from dataclasses import dataclass
 
 from sidecar.body import MAX_BODY_BYTES, MAX_MEMBERS
-from sidecar.event import MAX_EVENTS, MAX_VALUES
+from sidecar.events.event import MAX_EVENTS, MAX_VALUES
 from tests.fakes import post
 
 MB = 1024 * 1024

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 import yaml
 
-from sidecar.event import MAX_EVENTS, MAX_VALUES
+from sidecar.events.event import MAX_EVENTS, MAX_VALUES
 from tests.end_to_end.attacks import EVENT, MB, head
 from tests.end_to_end.conftest import written
 from tests.end_to_end.load import all_are_taken

@@ -17,8 +17,8 @@ import h11
 
 from sidecar.connection import BadReply, Connection, Reply
 from sidecar.errors import RequestError
-from sidecar.event import Event, Outgoing, parse
-from sidecar.results import merge, placed
+from sidecar.events.event import Event, Outgoing, parse
+from sidecar.events.results import merge, placed
 from sidecar.verdict import read
 from tests.jsontext import Json, as_read, meta_of, refuse_constant, text_of
 

@@ -11,14 +11,14 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from sidecar import event as module
 from sidecar.errors import (
     BodyTooLarge,
     EmptyBody,
     MalformedBody,
     RequestError,
 )
-from sidecar.event import MAX_EVENTS, MAX_VALUES, Event, parse
+from sidecar.events import event as module
+from sidecar.events.event import MAX_EVENTS, MAX_VALUES, Event, parse
 from tests.jsontext import Json, array, as_read, events, meta_of, space, text_of, unhurried, values
 
 NEW_STREAM = "mediawiki.revision-score-test"

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar import errors
-from sidecar.results import Answer, EventStatus, Outcome, Status, context_of, failed, merge, of_error, refused
+from sidecar.events.results import Answer, EventStatus, Outcome, Status, context_of, failed, merge, of_error, refused
 from tests.jsontext import Json, unhurried
 
 OUTCOMES: dict[Status, Outcome] = {

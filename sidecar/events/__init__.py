@@ -1,0 +1,1 @@
+"""What an event is, byte for byte, and what becomes of it."""

@@ -21,13 +21,13 @@ from sidecar.events.results import Outcome  # noqa: E402
 from sidecar.generation import Generation  # noqa: E402
 from sidecar.health import Health  # noqa: E402
 from sidecar.loader import read  # noqa: E402
-from sidecar.logform import make_log  # noqa: E402
 from sidecar.replaypolicy import Fate  # noqa: E402
 from sidecar.retry import FailureClass  # noqa: E402
 from sidecar.spanexport import SpanCounts  # noqa: E402
 from sidecar.spool import Cause, Kept  # noqa: E402
-from sidecar.telemetry import NO_ROUTE, OTHER_STREAM, Happening, Telemetry  # noqa: E402
-from sidecar.vitals import Vitals  # noqa: E402
+from sidecar.telemetry.log import make_log  # noqa: E402
+from sidecar.telemetry.telemetry import NO_ROUTE, OTHER_STREAM, Happening, Telemetry  # noqa: E402
+from sidecar.telemetry.vitals import Vitals  # noqa: E402
 
 PAGE = ROOT / "docs" / "metrics.md"
 TABLE = re.compile(r"(<!-- table: written by scripts/docs -->\n).*?(<!-- end of table -->)", re.DOTALL)

@@ -26,7 +26,7 @@ from sidecar.errors import BodyTooLarge, MalformedBody, NotFound, Overloaded, Re
 from sidecar.events.results import BUG, Answer, of_error
 from sidecar.intake import Intake, Post
 from sidecar.request import EventsRequest, headers_of
-from sidecar.telemetry import RequestAnswered, RequestRefused, Telemetry, Unexpected
+from sidecar.telemetry.telemetry import RequestAnswered, RequestRefused, Telemetry, Unexpected
 
 MAX_DRAINED_BYTES = 8 * MAX_BODY_BYTES
 """How much of a body that is too large is read and dropped, so that its sender gets to read why."""

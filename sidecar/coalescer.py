@@ -24,7 +24,7 @@ from sidecar.events.event import Outgoing
 from sidecar.events.results import EventStatus
 from sidecar.journey import MIN_ATTEMPT_SECONDS
 from sidecar.retry import FailureClass
-from sidecar.telemetry import Telemetry, Unexpected
+from sidecar.telemetry.telemetry import Telemetry, Unexpected
 from sidecar.undelivered import Undelivered
 
 HALVED = frozenset({FailureClass.REFUSED, FailureClass.INFRASTRUCTURE})

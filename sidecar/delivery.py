@@ -10,7 +10,7 @@ from sidecar.batching import Headers, Rider, common_headers
 from sidecar.endpoints import FIRST_ROUND_SECONDS, Pool
 from sidecar.events.event import Outgoing
 from sidecar.journey import Done, Journey, Means
-from sidecar.telemetry import Telemetry
+from sidecar.telemetry.telemetry import Telemetry
 
 
 class Delivery:

@@ -19,7 +19,7 @@ from sidecar.eventgate import EventGate, make_ssl_context
 from sidecar.health import Change, Health, Judge, Standing
 from sidecar.healthcheck import CheckResult, Target
 from sidecar.retry import Budget
-from sidecar.telemetry import HealthChanged, Telemetry
+from sidecar.telemetry.telemetry import HealthChanged, Telemetry
 
 FIRST_ROUND_SECONDS = 1.0
 """How long `/readyz`, and the first events, wait for the first round of look-ups and checks."""

@@ -22,7 +22,7 @@ from sidecar.endpoints import Pool, make_pools
 from sidecar.errors import SettingError
 from sidecar.intake import Intake
 from sidecar.routing import Router
-from sidecar.telemetry import Telemetry
+from sidecar.telemetry.telemetry import Telemetry
 
 if TYPE_CHECKING:
     from sidecar.spooling import Spooling

@@ -23,7 +23,7 @@ from sidecar.ordering import Key
 from sidecar.spooldir import SetAside, SpoolDir, Trouble
 from sidecar.spooled import Totals
 from sidecar.spoolfile import SpoolFile
-from sidecar.spooltelemetry import (
+from sidecar.telemetry.spooltelemetry import (
     SpoolBroken,
     SpoolCommitted,
     SpoolMeasured,
@@ -31,7 +31,7 @@ from sidecar.spooltelemetry import (
     SpoolOpened,
     SpoolSetAside,
 )
-from sidecar.telemetry import Telemetry, Unexpected
+from sidecar.telemetry.telemetry import Telemetry, Unexpected
 from sidecar.timers import until_tick
 
 LOOK_SECONDS = 1.0

@@ -12,7 +12,7 @@ from sidecar.coalescer import Deliver
 from sidecar.events.event import Event, Outgoing, parse
 from sidecar.events.results import Answer, EventStatus, Outcome, context_of, merge, refused
 from sidecar.routing import Decision, Router
-from sidecar.telemetry import EventsEnded, Telemetry
+from sidecar.telemetry.telemetry import EventsEnded, Telemetry
 
 if TYPE_CHECKING:
     from sidecar.tap import Tap

@@ -25,7 +25,7 @@ from sidecar.events.results import BUG, EventStatus, placed
 from sidecar.failover import Choice, next_elsewhere, order
 from sidecar.health import Health
 from sidecar.retry import MAX_ATTEMPTS, Failed, FailureClass, may_try_again
-from sidecar.telemetry import FailedOver, PostAnswered, PostFailed, Resent, Telemetry, Unexpected
+from sidecar.telemetry.telemetry import FailedOver, PostAnswered, PostFailed, Resent, Telemetry, Unexpected
 from sidecar.timers import Timers
 from sidecar.undelivered import Undelivered
 

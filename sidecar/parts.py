@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from sidecar.app import EventsEndpoint
 from sidecar.delivery import Delivery
-from sidecar.telemetry import Telemetry
+from sidecar.telemetry.telemetry import Telemetry
 
 
 @dataclass(frozen=True, slots=True)

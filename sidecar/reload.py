@@ -21,11 +21,11 @@ from pathlib import Path
 from typing import Any
 
 from sidecar.config import Config
-from sidecar.configtelemetry import ConfigNotKept, ConfigRefused
 from sidecar.errors import ConfigError, Problem, SettingError
 from sidecar.inspection import inspect
 from sidecar.routesfile import read_text
-from sidecar.telemetry import Telemetry, Unexpected
+from sidecar.telemetry.configtelemetry import ConfigNotKept, ConfigRefused
+from sidecar.telemetry.telemetry import Telemetry, Unexpected
 
 MAX_LOOKS = 10
 """How often a file that keeps changing is looked at before it is taken as it is."""

@@ -13,8 +13,8 @@ from sidecar.events.results import EventStatus
 from sidecar.replaypolicy import MAX_BYTES, MAX_REST_SECONDS, Fate, Pace, backoff, due, fate, reason
 from sidecar.spool import Spool
 from sidecar.spooled import Spooled
-from sidecar.spooltelemetry import Replayed
-from sidecar.telemetry import Telemetry, Unexpected
+from sidecar.telemetry.spooltelemetry import Replayed
+from sidecar.telemetry.telemetry import Telemetry, Unexpected
 
 Send = Callable[[str, Sequence[Spooled]], Awaitable[Sequence[EventStatus]]]
 """Sends events to an upstream; returns their statuses, in their order."""

@@ -22,14 +22,11 @@ from starlette.routing import Route
 
 from sidecar.app import make_admin_app, make_intake_app
 from sidecar.config import Config
-from sidecar.configtelemetry import ConfigLoaded
 from sidecar.endpoints import Pool
 from sidecar.errors import SettingError
 from sidecar.generation import Generation
 from sidecar.healthcheck import check
-from sidecar.history import History
 from sidecar.inquiry import MAX_TAPS, TAP_SECONDS, inquiry_routes, tap_route
-from sidecar.logform import let_libraries_log, make_log
 from sidecar.monitor import Monitor
 from sidecar.openapi import openapi_routes
 from sidecar.parts import PLAIN, Parts
@@ -39,14 +36,17 @@ from sidecar.samples import streams_named_by
 from sidecar.server import bind, make_server
 from sidecar.sse import Streams
 from sidecar.statuspage import LIVE_SECONDS, MAX_PAGES, Sources, status_routes
-from sidecar.telemetry import Listening, Stopped, Stopping
-from sidecar.vitals import Vitals
+from sidecar.telemetry.configtelemetry import ConfigLoaded
+from sidecar.telemetry.history import History
+from sidecar.telemetry.log import let_libraries_log, make_log
+from sidecar.telemetry.telemetry import Listening, Stopped, Stopping
+from sidecar.telemetry.vitals import Vitals
 
 if TYPE_CHECKING:
     from sidecar.spanexport import SpanExport
     from sidecar.spooling import Spooling
     from sidecar.tap import Tap
-    from sidecar.telemetry import Telemetry
+    from sidecar.telemetry.telemetry import Telemetry
 
 M_MMAP_THRESHOLD = -3
 """What mallopt(3) calls it: larger pieces of memory go back to the system when they are free. Left to itself glibc

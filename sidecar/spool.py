@@ -22,8 +22,8 @@ from sidecar.ordering import Ordering
 from sidecar.spooldir import SpoolDir, Trouble
 from sidecar.spooled import Limits, Spooled, Totals
 from sidecar.spoolfile import Batch, Gone, SpoolFile
-from sidecar.spooltelemetry import DeadLettered, DeadLettersDropped, EventsSpooled, SpoolRefused
-from sidecar.telemetry import Telemetry
+from sidecar.telemetry.spooltelemetry import DeadLettered, DeadLettersDropped, EventsSpooled, SpoolRefused
+from sidecar.telemetry.telemetry import Telemetry
 
 PUT_SECONDS = 1.0
 """How long an event waits for the disk; its producer needs an answer, and may have waited for an endpoint before."""

@@ -16,8 +16,8 @@ from sidecar.keeping import Keeping
 from sidecar.replay import Replay
 from sidecar.spool import PUT_SECONDS, Spool, SpoolState
 from sidecar.spooled import Limits, line_of
-from sidecar.spooltelemetry import SpoolLeft, SpoolOrphaned
-from sidecar.telemetry import Telemetry
+from sidecar.telemetry.spooltelemetry import SpoolLeft, SpoolOrphaned
+from sidecar.telemetry.telemetry import Telemetry
 
 OPEN_SECONDS = 2.0
 """How long a start waits for the disk; after that events are taken without a spool until it is there."""

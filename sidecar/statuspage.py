@@ -26,7 +26,6 @@ from sidecar.endpoints import Address, Endpoint, Pool
 from sidecar.failover import order
 from sidecar.generation import Generation
 from sidecar.health import Health
-from sidecar.history import HOUR, History
 from sidecar.inquiry import local_alone
 from sidecar.sse import Streams, message
 from sidecar.status import (
@@ -45,6 +44,7 @@ from sidecar.status import (
     as_data,
 )
 from sidecar.statushtml import POLICY, page
+from sidecar.telemetry.history import HOUR, History
 
 if TYPE_CHECKING:
     from sidecar.spool import SpoolState

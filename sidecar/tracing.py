@@ -40,7 +40,7 @@ from sidecar.journey import Done, Journey, Try
 from sidecar.parts import Parts
 from sidecar.request import EventsRequest
 from sidecar.retry import Failed, FailureClass
-from sidecar.telemetry import (
+from sidecar.telemetry.telemetry import (
     EventsEnded,
     FailedOver,
     Happening,

@@ -20,7 +20,7 @@ from sidecar.events.event import Outgoing
 from sidecar.events.results import EventStatus, Outcome
 from sidecar.health import Health
 from sidecar.retry import Failed, FailureClass
-from sidecar.telemetry import Happening, Telemetry
+from sidecar.telemetry.telemetry import Happening, Telemetry
 from sidecar.undelivered import Undelivered
 
 Kind = TypeVar("Kind")

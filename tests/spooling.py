@@ -15,12 +15,12 @@ from typing import Any
 
 import pytest
 
-from sidecar.logform import make_log
 from sidecar.spool import Spool
 from sidecar.spooldir import FILE, SpoolDir
 from sidecar.spooled import Limits, Spooled
 from sidecar.spoolfile import SpoolFile
-from sidecar.telemetry import Telemetry
+from sidecar.telemetry.log import make_log
+from sidecar.telemetry.telemetry import Telemetry
 
 NOON = 1_800_000_000.0
 """The time at which everything here happens, unless it says another."""

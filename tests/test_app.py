@@ -17,9 +17,9 @@ from sidecar.body import MAX_BODY_BYTES
 from sidecar.errors import EmptyBody, MalformedBody
 from sidecar.events.results import Answer
 from sidecar.intake import Intake, Post, Reply
-from sidecar.logform import make_log
 from sidecar.request import Limits
-from sidecar.telemetry import Telemetry
+from sidecar.telemetry.log import make_log
+from sidecar.telemetry.telemetry import Telemetry
 from tests.fakes import Answer as Seen
 from tests.fakes import Client, connected, eventually, post
 from tests.running import serving

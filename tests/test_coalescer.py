@@ -14,7 +14,7 @@ from sidecar.coalescer import Coalescer
 from sidecar.config import Coalesce
 from sidecar.events.event import Outgoing
 from sidecar.events.results import EventStatus
-from sidecar.telemetry import Unexpected
+from sidecar.telemetry.telemetry import Unexpected
 from tests.callers import (
     AGENT,
     Array,

@@ -9,7 +9,7 @@ import pytest
 from sidecar.eventgate import Attempt, Result
 from sidecar.health import Health
 from sidecar.retry import FailureClass
-from sidecar.telemetry import HealthChanged, Resent
+from sidecar.telemetry.telemetry import HealthChanged, Resent
 from tests.scripted import (
     CODFW,
     EQIAD,

@@ -11,7 +11,7 @@ from sidecar.endpoints import Endpoint, Pool, make_pools, tell
 from sidecar.errors import SettingError
 from sidecar.health import Change, Health, Signal, Standing
 from sidecar.healthcheck import Target
-from sidecar.telemetry import HealthChanged
+from sidecar.telemetry.telemetry import HealthChanged
 from tests.scripted import Recorder, make_pool
 
 

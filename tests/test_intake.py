@@ -22,10 +22,10 @@ from sidecar.events.event import MAX_EVENTS, Outgoing
 from sidecar.events.results import Answer, EventStatus, Outcome, failed
 from sidecar.intake import Intake, Post
 from sidecar.loader import read
-from sidecar.logform import make_log
 from sidecar.routing import Router
 from sidecar.tap import Tap, Wanted
-from sidecar.telemetry import Telemetry
+from sidecar.telemetry.log import make_log
+from sidecar.telemetry.telemetry import Telemetry
 
 ROUTES = """
 version: 1

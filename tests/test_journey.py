@@ -18,7 +18,7 @@ from sidecar.events.event import Outgoing
 from sidecar.events.results import SUCCESS
 from sidecar.health import Health
 from sidecar.retry import FailureClass
-from sidecar.telemetry import FailedOver, HealthChanged, PostAnswered, PostFailed, Resent, Unexpected
+from sidecar.telemetry.telemetry import FailedOver, HealthChanged, PostAnswered, PostFailed, Resent, Unexpected
 from tests.scripted import (
     CODFW,
     EQIAD,

@@ -13,7 +13,7 @@ from sidecar.endpoints import Pool
 from sidecar.health import Health
 from sidecar.healthcheck import CheckResult, Phase, Target
 from sidecar.monitor import Monitor
-from sidecar.telemetry import AddressesChanged, Checked, HealthChanged
+from sidecar.telemetry.telemetry import AddressesChanged, Checked, HealthChanged
 from tests.scripted import Recorder, all_healths, bare_pool, now, script
 
 pytestmark = pytest.mark.looptime

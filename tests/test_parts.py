@@ -8,7 +8,7 @@ import sys
 from sidecar.app import EventsEndpoint
 from sidecar.delivery import Delivery
 from sidecar.parts import PLAIN, Parts
-from sidecar.telemetry import Telemetry
+from sidecar.telemetry.telemetry import Telemetry
 
 
 def test_without_traces_nothing_stands_between() -> None:

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from sidecar.configtelemetry import ConfigNotKept, ConfigRefused
 from sidecar.errors import ConfigError, SettingError
 from sidecar.reload import Loaded, Pace, Reloader, begin, keep
-from sidecar.telemetry import Unexpected
+from sidecar.telemetry.configtelemetry import ConfigNotKept, ConfigRefused
+from sidecar.telemetry.telemetry import Unexpected
 from tests.fakes import eventually
 from tests.scripted import Recorder
 from tests.test_loader import SMALL

@@ -16,7 +16,7 @@ from sidecar.app import EventsEndpoint
 from sidecar.delivery import Delivery
 from sidecar.errors import ConfigError, SettingError
 from sidecar.runtime import Runtime, Settings
-from sidecar.telemetry import Telemetry
+from sidecar.telemetry.telemetry import Telemetry
 from tests.fakes import PATIENCE, FakeEventGate, after, connected, eventually, post, refusing
 from tests.running import Running, sidecar, to_one
 

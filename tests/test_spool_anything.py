@@ -15,11 +15,11 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from sidecar.logform import make_log
 from sidecar.ordering import Place
 from sidecar.spool import Kept, Spool
 from sidecar.spooled import Limits, Spooled
-from sidecar.telemetry import Telemetry
+from sidecar.telemetry.log import make_log
+from sidecar.telemetry.telemetry import Telemetry
 from tests.spooling import NOON, AtOnce, arrivals, spool_file, spooled
 
 KEYS = st.sampled_from([None, "a", "a", "b"])

@@ -23,7 +23,7 @@ import asyncio, logging, sys, time
 from pathlib import Path
 from sidecar.spool import Kept, Spool
 from sidecar.spooled import Limits, Spooled
-from sidecar.telemetry import Telemetry
+from sidecar.telemetry.telemetry import Telemetry
 
 async def main():
     spool = Spool(Path(sys.argv[1]), Limits(), Telemetry([], logging.Logger("", logging.CRITICAL)))

@@ -26,7 +26,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 from sidecar.app import make_intake_app
 from sidecar.generation import Generation
 from sidecar.loader import read
-from sidecar.logform import make_log
+from sidecar.telemetry.log import make_log
 from sidecar.tracing import Tracing
 from tests.fakes import FakeEventGate, accept, after, answer, connected, eventually, failures, post, reset
 from tests.running import serving, to_one

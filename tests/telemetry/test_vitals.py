@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry
 from sidecar.config import Upstream
 from sidecar.endpoints import Pool
 from sidecar.health import Health
-from sidecar.vitals import Vitals
+from sidecar.telemetry.vitals import Vitals
 from tests.fakes import FakeEventGate
 from tests.running import sidecar, to_one
 

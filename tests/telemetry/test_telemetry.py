@@ -9,10 +9,11 @@ import typing
 
 import pytest
 
-from sidecar import __version__, telemetry
-from sidecar.configtelemetry import ConfigLoaded
-from sidecar.logform import make_log
-from sidecar.telemetry import (
+from sidecar import __version__
+from sidecar.telemetry import telemetry
+from sidecar.telemetry.configtelemetry import ConfigLoaded
+from sidecar.telemetry.log import make_log
+from sidecar.telemetry.telemetry import (
     Checked,
     EventsEnded,
     Happening,

@@ -5,9 +5,9 @@ from __future__ import annotations
 import io
 import json
 
-from sidecar.configtelemetry import MAX_TEXT, ConfigLoaded, ConfigNotKept, ConfigRefused
-from sidecar.logform import make_log
-from sidecar.telemetry import Telemetry
+from sidecar.telemetry.configtelemetry import MAX_TEXT, ConfigLoaded, ConfigNotKept, ConfigRefused
+from sidecar.telemetry.log import make_log
+from sidecar.telemetry.telemetry import Telemetry
 
 LOADED = ConfigLoaded("routes.yaml", 4, 2, "env=staging", "0123456789ab")
 PROBLEMS = "routes.yaml:7:5: routes[0].to is 'prodcution'\n        to: prodcution\n        ^"

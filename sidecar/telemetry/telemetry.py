@@ -14,10 +14,10 @@ import msgspec
 from prometheus_client import CollectorRegistry, Counter, Gauge, disable_created_metrics, generate_latest
 
 from sidecar import __version__
-from sidecar.configtelemetry import ConfigHappening, ConfigLoaded, ConfigMetrics, ConfigNotKept, ConfigRefused
-from sidecar.counts import Counts
-from sidecar.logform import short, spaced
-from sidecar.spooltelemetry import SpoolHappening, SpoolMetrics
+from sidecar.telemetry.configtelemetry import ConfigHappening, ConfigLoaded, ConfigMetrics, ConfigNotKept, ConfigRefused
+from sidecar.telemetry.counts import Counts
+from sidecar.telemetry.log import short, spaced
+from sidecar.telemetry.spooltelemetry import SpoolHappening, SpoolMetrics
 
 disable_created_metrics()  # type: ignore[no-untyped-call]  # a series more for every counter, which nobody reads
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, generate_latest
 
-from sidecar.counts import Counts
+from sidecar.telemetry.counts import Counts
 
 
 def exposed(counts: Counts) -> list[str]:

@@ -13,12 +13,20 @@ from pathlib import Path
 
 import pytest
 
-from sidecar.configtelemetry import ConfigRefused
-from sidecar.logform import make_log, wants_colour
-from sidecar.telemetry import EventsEnded, Happening, HealthChanged, Listening, PostFailed, Telemetry, Unexpected
+from sidecar.telemetry.configtelemetry import ConfigRefused
+from sidecar.telemetry.log import make_log, wants_colour
+from sidecar.telemetry.telemetry import (
+    EventsEnded,
+    Happening,
+    HealthChanged,
+    Listening,
+    PostFailed,
+    Telemetry,
+    Unexpected,
+)
 from tests.fakes import PATIENCE
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parent.parent.parent
 NO_COLOUR = {"NO_COLOR": "1"}
 CHANGED = HealthChanged("staging", "eqiad", "10.2.1.1", "healthy", "unhealthy", "connects, then silent for 1 s: hangs")
 

@@ -10,8 +10,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from sidecar.logform import make_log
-from sidecar.spooltelemetry import (
+from sidecar.telemetry.log import make_log
+from sidecar.telemetry.spooltelemetry import (
     DeadLettered,
     DeadLettersDropped,
     EventsSpooled,
@@ -24,7 +24,7 @@ from sidecar.spooltelemetry import (
     SpoolRefused,
     SpoolSetAside,
 )
-from sidecar.telemetry import Telemetry
+from sidecar.telemetry.telemetry import Telemetry
 
 USABLE = 'usable{directory="/spool"}'
 

@@ -13,9 +13,9 @@ from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from sidecar.configtelemetry import ConfigRefused
-from sidecar.spooltelemetry import DeadLettered, Replayed, SpoolBroken, SpoolRefused
-from sidecar.telemetry import (
+from sidecar.telemetry.configtelemetry import ConfigRefused
+from sidecar.telemetry.spooltelemetry import DeadLettered, Replayed, SpoolBroken, SpoolRefused
+from sidecar.telemetry.telemetry import (
     Checked,
     EventsEnded,
     FailedOver,

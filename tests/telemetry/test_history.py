@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 import pytest
 
-from sidecar.configtelemetry import ConfigNotKept, ConfigRefused
-from sidecar.history import MAX_CHANGES, MAX_PLACES, MAX_WORDS, History
-from sidecar.spooltelemetry import DeadLettered, Replayed, SpoolBroken, SpoolRefused
-from sidecar.telemetry import (
+from sidecar.telemetry.configtelemetry import ConfigNotKept, ConfigRefused
+from sidecar.telemetry.history import MAX_CHANGES, MAX_PLACES, MAX_WORDS, History
+from sidecar.telemetry.spooltelemetry import DeadLettered, Replayed, SpoolBroken, SpoolRefused
+from sidecar.telemetry.telemetry import (
     Checked,
     EventsEnded,
     FailedOver,

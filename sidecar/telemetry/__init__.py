@@ -1,0 +1,1 @@
+"""What happens, as values; the log lines and metrics that they become."""

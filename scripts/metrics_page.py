@@ -20,9 +20,9 @@ from sidecar.app import EventsEndpoint  # noqa: E402
 from sidecar.events.results import Outcome  # noqa: E402
 from sidecar.generation import Generation  # noqa: E402
 from sidecar.health import Health  # noqa: E402
-from sidecar.loader import read  # noqa: E402
 from sidecar.replaypolicy import Fate  # noqa: E402
 from sidecar.retry import FailureClass  # noqa: E402
+from sidecar.routes.loader import read  # noqa: E402
 from sidecar.spanexport import SpanCounts  # noqa: E402
 from sidecar.spool import Cause, Kept  # noqa: E402
 from sidecar.telemetry.log import make_log  # noqa: E402

@@ -18,8 +18,8 @@ from typing import Generic, TypeVar
 
 import msgspec
 
-from sidecar.config import Coalesce
 from sidecar.events.event import Outgoing
+from sidecar.routes.config import Coalesce
 
 Headers = tuple[tuple[str, str], ...]
 

@@ -7,9 +7,9 @@ from dataclasses import asdict
 from itertools import groupby
 from typing import Any
 
-from sidecar.inspection import Inspection
-from sidecar.matrix import Row, Way, matrix
-from sidecar.samples import Labels
+from sidecar.routes.inspection import Inspection
+from sidecar.routes.samples import Labels
+from sidecar.routes.ways import Row, Way, matrix
 
 HEADINGS = ("stream", "upstream", "sent as", "topic prefix")
 

@@ -133,8 +133,8 @@ def check(file: Path, as_json: bool) -> None:
     Exit status: 0 where all is well, with or without warnings; 1 with every problem; 2 where the file cannot be read.
     """
     from sidecar.checkreport import as_data, in_text
-    from sidecar.inspection import inspect
-    from sidecar.routesfile import read_text
+    from sidecar.routes.file import read_text
+    from sidecar.routes.inspection import inspect
 
     with _Complaints():
         found = inspect(read_text(file), str(file))
@@ -171,9 +171,9 @@ def explain(
 
     Exit status: 0 where the event would be sent; 1 where it would be refused; 2 where a file cannot be used.
     """
-    from sidecar.explain import explanation, in_text, tried_in_text
-    from sidecar.routesfile import read_config
-    from sidecar.routing import Router
+    from sidecar.routes.explain import explanation, in_text, tried_in_text
+    from sidecar.routes.file import read_config
+    from sidecar.routes.routing import Router
 
     with _Complaints():
         if running and label:
@@ -213,7 +213,7 @@ def diff(old: Path, new: Path, streams: Path | None, form: str, as_json: bool) -
     from sidecar.diff import diff as compare
     from sidecar.diff import streams_in
     from sidecar.diffreport import as_data, in_markdown, in_text
-    from sidecar.routesfile import read_config, read_text
+    from sidecar.routes.file import read_config, read_text
 
     with _Complaints():
         more = streams_in(read_text(streams), str(streams)) if streams else []
@@ -242,7 +242,7 @@ def probe(routes: Path, as_json: bool) -> None:
     from sidecar.probe import all_reachable, as_data, show
     from sidecar.probe import probe as probe_all
     from sidecar.resolver import Resolver
-    from sidecar.routesfile import read_config
+    from sidecar.routes.file import read_config
 
     with _Complaints():
         found = asyncio.run(probe_all(read_config(routes), Resolver()))
@@ -265,7 +265,7 @@ def streams(file: Path, form: str, as_json: bool) -> None:
 
     Exit status: 0 where it is shown; 2 where the file cannot be used.
     """
-    from sidecar.routesfile import read_config
+    from sidecar.routes.file import read_config
     from sidecar.streams import as_data, in_markdown, in_wikitext, streams_of
 
     with _Complaints():
@@ -337,7 +337,7 @@ def _labels(flags: Sequence[str], variable: str) -> Mapping[str, str]:
 
 
 def _seconds(text: str) -> float:
-    from sidecar.config import duration
+    from sidecar.routes.config import duration
 
     if text in ("0", "0s"):
         return 0.0

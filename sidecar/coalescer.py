@@ -18,12 +18,12 @@ from collections.abc import Callable, Mapping, Sequence
 import msgspec
 
 from sidecar.batching import Headers, Rider, Room, must_share
-from sidecar.config import Coalesce
 from sidecar.delivery import Delivery
 from sidecar.events.event import Outgoing
 from sidecar.events.results import EventStatus
 from sidecar.journey import MIN_ATTEMPT_SECONDS
 from sidecar.retry import FailureClass
+from sidecar.routes.config import Coalesce
 from sidecar.telemetry.telemetry import Telemetry, Unexpected
 from sidecar.undelivered import Undelivered
 

@@ -10,13 +10,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from sidecar.config import Config, Match
 from sidecar.errors import SettingError
 from sidecar.events.event import Event
-from sidecar.matrix import Way, way_of
-from sidecar.routing import Router
-from sidecar.samples import Labels, event_of, events_of, pods_of
-from sidecar.section import Section
+from sidecar.routes.config import Config, Match
+from sidecar.routes.routing import Router
+from sidecar.routes.samples import Labels, event_of, events_of, pods_of
+from sidecar.routes.section import Section
+from sidecar.routes.ways import Way, way_of
 
 PRODUCTION = "production"
 """What the upstream is called whose Kafka topics the world reads."""

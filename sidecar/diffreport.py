@@ -9,7 +9,7 @@ from typing import Any
 
 from sidecar.checkreport import counted, pod_in_words, way_as_data
 from sidecar.diff import Change, Diff
-from sidecar.matrix import Way
+from sidecar.routes.ways import Way
 
 
 def in_text(found: Diff) -> str:

@@ -20,12 +20,12 @@ import msgspec
 
 from sidecar import __version__, handshake
 from sidecar.batching import array
-from sidecar.config import Timeouts
 from sidecar.connection import MAX_REPLY_BYTES, BadReply, Connection, Reply, open_connection
 from sidecar.errors import SettingError, system_words
 from sidecar.events.event import Outgoing
 from sidecar.events.results import EventStatus
 from sidecar.retry import Failed, FailureClass, failure_of_status
+from sidecar.routes.config import Timeouts
 from sidecar.timers import Timers
 from sidecar.verdict import read
 

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from sidecar.coalescer import Coalescer
-from sidecar.config import Config, Upstream
 from sidecar.delivery import Delivery
 from sidecar.endpoints import Pool, make_pools
 from sidecar.errors import SettingError
 from sidecar.intake import Intake
-from sidecar.routing import Router
+from sidecar.routes.config import Config, Upstream
+from sidecar.routes.routing import Router
 from sidecar.telemetry.telemetry import Telemetry
 
 if TYPE_CHECKING:

@@ -27,10 +27,10 @@ from sidecar.endpoints import Pool
 from sidecar.errors import RequestError
 from sidecar.events.event import parse
 from sidecar.events.results import Outcome
-from sidecar.explain import Tried, explanation
 from sidecar.failover import order
 from sidecar.generation import Generation
-from sidecar.pattern import Pattern
+from sidecar.routes.explain import Tried, explanation
+from sidecar.routes.pattern import Pattern
 from sidecar.sse import Streams, message
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from sidecar.batching import Headers, groups
 from sidecar.coalescer import Deliver
 from sidecar.events.event import Event, Outgoing, parse
 from sidecar.events.results import Answer, EventStatus, Outcome, context_of, merge, refused
-from sidecar.routing import Decision, Router
+from sidecar.routes.routing import Decision, Router
 from sidecar.telemetry.telemetry import EventsEnded, Telemetry
 
 if TYPE_CHECKING:

@@ -13,10 +13,10 @@ from rich.table import Table
 from rich.text import Text
 
 from sidecar.addresses import Known, learn
-from sidecar.config import Config
 from sidecar.endpoints import Address, Endpoint, Pool, make_pools
 from sidecar.healthcheck import CheckResult, Phase, check
 from sidecar.resolver import Resolver
+from sidecar.routes.config import Config
 
 
 @dataclass(frozen=True)

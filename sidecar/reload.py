@@ -20,10 +20,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from sidecar.config import Config
 from sidecar.errors import ConfigError, Problem, SettingError
-from sidecar.inspection import inspect
-from sidecar.routesfile import read_text
+from sidecar.routes.config import Config
+from sidecar.routes.file import read_text
+from sidecar.routes.inspection import inspect
 from sidecar.telemetry.configtelemetry import ConfigNotKept, ConfigRefused
 from sidecar.telemetry.telemetry import Telemetry, Unexpected
 

@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING
 from starlette.routing import Route
 
 from sidecar.app import make_admin_app, make_intake_app
-from sidecar.config import Config
 from sidecar.endpoints import Pool
 from sidecar.errors import SettingError
 from sidecar.generation import Generation
@@ -32,7 +31,8 @@ from sidecar.openapi import openapi_routes
 from sidecar.parts import PLAIN, Parts
 from sidecar.reload import Loaded, Pace, Reloader, begin
 from sidecar.resolver import Resolver
-from sidecar.samples import streams_named_by
+from sidecar.routes.config import Config
+from sidecar.routes.samples import streams_named_by
 from sidecar.server import bind, make_server
 from sidecar.sse import Streams
 from sidecar.statuspage import LIVE_SECONDS, MAX_PAGES, Sources, status_routes

@@ -16,9 +16,9 @@ from typing import Any, Literal
 import msgspec
 from msgspec.structs import FieldInfo
 
-from sidecar import config
-from sidecar.config import in_duration_words, in_size_words
-from sidecar.section import Form, NotEmpty, Section, fields
+from sidecar.routes import config
+from sidecar.routes.config import in_duration_words, in_size_words
+from sidecar.routes.section import Form, NotEmpty, Section, fields
 
 Schema = dict[str, Any]
 

@@ -14,8 +14,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from html import escape
 
-from sidecar.config import in_size_words
 from sidecar.events.results import Outcome
+from sidecar.routes.config import in_size_words
 from sidecar.status import (
     AddressNow,
     EndpointNow,

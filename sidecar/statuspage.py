@@ -21,12 +21,12 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from sidecar import __version__
-from sidecar.config import Config
 from sidecar.endpoints import Address, Endpoint, Pool
 from sidecar.failover import order
 from sidecar.generation import Generation
 from sidecar.health import Health
 from sidecar.inquiry import local_alone
+from sidecar.routes.config import Config
 from sidecar.sse import Streams, message
 from sidecar.status import (
     AddressNow,

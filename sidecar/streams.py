@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from sidecar.checkreport import pod_in_words, way_as_data
-from sidecar.config import Config
 from sidecar.diffreport import markdown_table
-from sidecar.matrix import Row, Way, matrix
-from sidecar.samples import Labels
+from sidecar.routes.config import Config
+from sidecar.routes.samples import Labels
+from sidecar.routes.ways import Row, Way, matrix
 
 ISVC = "isvc"
 """The label that names a model server: KServe's InferenceService."""

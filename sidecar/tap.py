@@ -14,7 +14,7 @@ import msgspec
 
 from sidecar.events.event import Event, Outgoing
 from sidecar.events.results import EventStatus, Outcome, context_of
-from sidecar.pattern import Pattern
+from sidecar.routes.pattern import Pattern
 
 PER_SECOND = 50
 """Events that a listener gets of each second at most; more than anybody reads."""

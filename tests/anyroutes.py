@@ -7,9 +7,9 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from sidecar.config import Config
 from sidecar.events.event import Event, parse
-from sidecar.loader import read
+from sidecar.routes.config import Config
+from sidecar.routes.loader import read
 
 NAMES = st.sampled_from(["a", "b", "ab", "ba", "a.b"])
 PATTERNS = st.sampled_from(["a", "b", "ab", "a*", "*b", "*", "?", "[ab]*", "/a/", "/^(a+)b?$/"])

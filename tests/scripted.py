@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from sidecar.batching import Headers
-from sidecar.config import Timeouts, Upstream
 from sidecar.delivery import Delivery
 from sidecar.endpoints import Address, Pool
 from sidecar.eventgate import Attempt, Done, EventGate, Result
@@ -20,6 +19,7 @@ from sidecar.events.event import Outgoing
 from sidecar.events.results import EventStatus, Outcome
 from sidecar.health import Health
 from sidecar.retry import Failed, FailureClass
+from sidecar.routes.config import Timeouts, Upstream
 from sidecar.telemetry.telemetry import Happening, Telemetry
 from sidecar.undelivered import Undelivered
 

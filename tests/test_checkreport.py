@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 
 from sidecar.checkreport import as_data, in_text
-from sidecar.inspection import inspect
-from tests.test_loader import SMALL
+from sidecar.routes.inspection import inspect
+from tests.routes.test_loader import SMALL
 
 UNUSED = SMALL.replace("routes:", "  spare:\n    url: http://spare/v1/events\nroutes:")
 

@@ -11,9 +11,9 @@ import pytest
 
 from sidecar.batching import Headers, must_share
 from sidecar.coalescer import Coalescer
-from sidecar.config import Coalesce
 from sidecar.events.event import Outgoing
 from sidecar.events.results import EventStatus
+from sidecar.routes.config import Coalesce
 from sidecar.telemetry.telemetry import Unexpected
 from tests.callers import (
     AGENT,

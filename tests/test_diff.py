@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 
-from sidecar.config import Config
 from sidecar.diff import Mark, Setting, diff, streams_in
 from sidecar.errors import SettingError
 from sidecar.events.event import Event
-from sidecar.loader import read
-from sidecar.matrix import Way, way_of
-from sidecar.routing import Router
-from sidecar.samples import pods_of
+from sidecar.routes.config import Config
+from sidecar.routes.loader import read
+from sidecar.routes.routing import Router
+from sidecar.routes.samples import pods_of
+from sidecar.routes.ways import Way, way_of
 from tests.anyroutes import CONFIGS, EVENTS, event_of
 from tests.jsontext import unhurried
 

@@ -6,7 +6,7 @@ import json
 
 from sidecar.diff import diff
 from sidecar.diffreport import as_data, in_markdown, in_text
-from sidecar.loader import read
+from sidecar.routes.loader import read
 from tests.test_diff import ROUTES
 
 NEW = ROUTES.replace(", stream: test}", "}").replace("env: staging}}, to: staging", "env: staging}}, reject: no more")

@@ -15,12 +15,12 @@ import yaml
 from click.testing import CliRunner
 from msgspec.structs import FieldInfo
 
-from sidecar import config, loader
 from sidecar.cli import app
-from sidecar.config import duration
 from sidecar.events.results import MIXED, Outcome
-from sidecar.routetests import failures
-from sidecar.section import Section, fields, keys_of
+from sidecar.routes import config, loader
+from sidecar.routes.config import duration
+from sidecar.routes.routetests import failures
+from sidecar.routes.section import Section, fields, keys_of
 from sidecar.spoolcli import spool
 from sidecar.streams import Stream, in_markdown, in_wikitext, streams_of
 

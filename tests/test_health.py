@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.config import HealthCheck, Outlier
 from sidecar.health import OUT, TRANSITIONS, Change, Health, Judge, Signal, Standing
+from sidecar.routes.config import HealthCheck, Outlier
 
 ROOT = Path(__file__).parent.parent
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.config import Config
 from sidecar.events.event import parse
 from sidecar.events.results import Answer
 from sidecar.intake import Intake, Post
-from sidecar.routing import Router, accepts
+from sidecar.routes.config import Config
+from sidecar.routes.routing import Router, accepts
 from tests import jsontext
 from tests.anyroutes import CONFIGS, LABELS, event_of
 from tests.anyroutes import EVENTS as ROUTED

@@ -17,12 +17,12 @@ import pytest
 from rich.console import Console
 
 from sidecar.addresses import Known
-from sidecar.config import Upstream
 from sidecar.endpoints import Pool
 from sidecar.healthcheck import CheckResult, Phase
-from sidecar.loader import read
 from sidecar.probe import Probed, all_reachable, as_data, probe, show
 from sidecar.resolver import Resolver
+from sidecar.routes.config import Upstream
+from sidecar.routes.loader import read
 from tests.fakes import PATIENCE, Authority, FakeEventGate, answer, hanging, refusing, stall
 from tests.running import to_one, upstream
 

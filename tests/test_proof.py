@@ -9,8 +9,8 @@ import pytest
 
 from sidecar.demo.modelserver import DRAFTTOPIC, INVALID, OUTLINK, Kind, Post
 from sidecar.demo.proof import PROBLEMS, Gate, Record, lines_of, problems, repeated, ways
-from sidecar.loader import read
-from sidecar.routing import Router
+from sidecar.routes.loader import read
+from sidecar.routes.routing import Router
 
 EQIAD = Gate("eqiad", "staging", "127.0.0.2", "staging.")
 CODFW = Gate("codfw", "staging", "127.0.0.3", "staging.")

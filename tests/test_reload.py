@@ -14,8 +14,8 @@ from sidecar.reload import Loaded, Pace, Reloader, begin, keep
 from sidecar.telemetry.configtelemetry import ConfigNotKept, ConfigRefused
 from sidecar.telemetry.telemetry import Unexpected
 from tests.fakes import eventually
+from tests.routes.test_loader import SMALL
 from tests.scripted import Recorder
-from tests.test_loader import SMALL
 
 OTHER = SMALL.replace("everything", "all")
 BROKEN = SMALL.replace("to: production", "to: prodcution")

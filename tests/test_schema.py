@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar.errors import ConfigError
-from sidecar.loader import read
+from sidecar.routes.loader import read
 from sidecar.schema import json_schema
 from tests.anyroutes import files
 from tests.jsontext import unhurried

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import yaml
 
-from sidecar import loader
 from sidecar.demo import stage
-from sidecar.routetests import failures
+from sidecar.routes import loader
+from sidecar.routes.routetests import failures
 
 SHIPPED = Path(__file__).parent.parent / "routes.yaml"
 

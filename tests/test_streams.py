@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from sidecar.loader import read
+from sidecar.routes.loader import read
 from sidecar.streams import as_data, in_markdown, in_wikitext, streams_of
 
 ROUTES = """\

@@ -8,7 +8,7 @@ import pytest
 
 from sidecar.events.event import Event, Outgoing
 from sidecar.events.results import EventStatus, Outcome, failed, refused
-from sidecar.pattern import Pattern
+from sidecar.routes.pattern import Pattern
 from sidecar.tap import MAX_EVENT_BYTES, MAX_SAID, MAX_WAITING, PER_SECOND, Listener, Missed, Passed, Tap, Wanted
 from tests.anyroutes import event_of
 

@@ -25,7 +25,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 
 from sidecar.app import make_intake_app
 from sidecar.generation import Generation
-from sidecar.loader import read
+from sidecar.routes.loader import read
 from sidecar.telemetry.log import make_log
 from sidecar.tracing import Tracing
 from tests.fakes import FakeEventGate, accept, after, answer, connected, eventually, failures, post, reset

@@ -15,7 +15,7 @@ from typing import Any
 
 from sidecar.demo.modelserver import KINDS, Kind, Post
 from sidecar.events.event import parse
-from sidecar.routing import Router
+from sidecar.routes.routing import Router
 
 SCORES, PREDICTIONS = "mediawiki/revision/score", "mediawiki/page/prediction_classification_change"
 TEST_STREAMS = {"mediawiki.revision-score-test": SCORES, "mediawiki.page_prediction_change.rc0": PREDICTIONS}

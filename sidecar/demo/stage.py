@@ -35,8 +35,8 @@ from sidecar.demo.proof import (
     repeated,
     ways,
 )
-from sidecar.routesfile import read_config
-from sidecar.routing import Router
+from sidecar.routes.file import read_config
+from sidecar.routes.routing import Router
 
 EVENTS = 250
 SECONDS = 5.0

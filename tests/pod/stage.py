@@ -16,8 +16,8 @@ from typing import Any
 
 from sidecar.demo.modelserver import KINDS, Post
 from sidecar.demo.proof import STREAMS, Gate, Record, problems, records_in
-from sidecar.loader import read
-from sidecar.routing import Router
+from sidecar.routes.loader import read
+from sidecar.routes.routing import Router
 from tests.helm.engine import ROOT, Object
 from tests.helm.release import SIDECAR
 from tests.netns.datacenter import PORT, make_authority, make_certificate

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
-from sidecar.config import Upstream
 from sidecar.endpoints import Pool
 from sidecar.health import Health
+from sidecar.routes.config import Upstream
 from sidecar.telemetry.vitals import Vitals
 from tests.fakes import FakeEventGate
 from tests.running import sidecar, to_one

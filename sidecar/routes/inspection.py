@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from sidecar import audit
-from sidecar.config import Config
 from sidecar.errors import ConfigError, Problem
-from sidecar.loader import load
-from sidecar.routetests import failures
-from sidecar.routing import Router
-from sidecar.section import Path
+from sidecar.routes import audit
+from sidecar.routes.config import Config
+from sidecar.routes.loader import load
+from sidecar.routes.routetests import failures
+from sidecar.routes.routing import Router
+from sidecar.routes.section import Path
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from sidecar.errors import ConfigError
-from sidecar.inspection import inspect
+from sidecar.routes.inspection import inspect
 
-DATA = Path(__file__).parent / "data"
+DATA = Path(__file__).parent.parent / "data"
 BAD = sorted((DATA / "bad_routes").glob("*.yaml"))
 WARNED = sorted((DATA / "warned_routes").glob("*.yaml"))
 

@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 from functools import lru_cache
 
-from sidecar.pattern import Glob, Literal, Matcher, Pattern, Regex
+from sidecar.routes.pattern import Glob, Literal, Matcher, Pattern, Regex
 
 _PIECE = re.compile(r"\*|\?|\[!?+\]?+[^\]]*\]|.", re.DOTALL)
 _RUN = re.compile(r"[*?]*\*[*?]*")

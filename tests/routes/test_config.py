@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from sidecar.config import Config, Match, Route, Upstream, duration
-from sidecar.pattern import Pattern
-from sidecar.section import Refused, Section, fields
-from sidecar.template import Template
+from sidecar.routes.config import Config, Match, Route, Upstream, duration
+from sidecar.routes.pattern import Pattern
+from sidecar.routes.section import Refused, Section, fields
+from sidecar.routes.template import Template
 
 URL = "https://eventgate-main.discovery.wmnet:4492/v1/events"
 
@@ -184,7 +184,9 @@ def test_what_could_break_a_header_is_no_name(name: object) -> None:
         Route.read({"name": name})
 
 
-@pytest.mark.parametrize("section", [each for each in Section.__subclasses__() if each.__module__ == "sidecar.config"])
+@pytest.mark.parametrize(
+    "section", [each for each in Section.__subclasses__() if each.__module__ == "sidecar.routes.config"]
+)
 def test_no_section_changes(section: type[Section]) -> None:
     """What is in force cannot be edited by who reads it; a section that forgot to say `frozen=True` fails here."""
     assert section.__struct_config__.frozen

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.overlap import covers, disjoint
-from sidecar.pattern import Pattern
+from sidecar.routes.overlap import covers, disjoint
+from sidecar.routes.pattern import Pattern
 from tests.jsontext import unhurried
 
 TEXTS = st.text("ab.", max_size=5)

@@ -11,11 +11,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import msgspec
 
-from sidecar.config import Config
 from sidecar.errors import RequestError
 from sidecar.events.event import Event, parse
-from sidecar.pattern import Glob, Pattern
-from sidecar.routing import matches_of
+from sidecar.routes.config import Config
+from sidecar.routes.pattern import Glob, Pattern
+from sidecar.routes.routing import matches_of
 
 MAX_PODS = 64
 """Sets of labels that are looked at; a configuration that knows more is asked about those of its tests alone."""

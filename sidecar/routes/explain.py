@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TypedDict
 
-from sidecar.config import Match
 from sidecar.events.event import Event
-from sidecar.routing import Arrival, Mismatch, Router, Step
+from sidecar.routes.config import Match
+from sidecar.routes.routing import Arrival, Mismatch, Router, Step
 
 
 class Line(TypedDict):

@@ -7,9 +7,9 @@ import json
 import pytest
 
 from sidecar.events.event import parse
-from sidecar.explain import Explanation, explanation, in_text
-from sidecar.loader import read
-from sidecar.routing import Router
+from sidecar.routes.explain import Explanation, explanation, in_text
+from sidecar.routes.loader import read
+from sidecar.routes.routing import Router
 
 ROUTES = """\
 version: 1

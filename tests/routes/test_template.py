@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sidecar.template import STREAM_NAME, Template
+from sidecar.routes.template import STREAM_NAME, Template
 
 
 @pytest.mark.parametrize(

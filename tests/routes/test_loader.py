@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar.errors import ConfigError, Problem
-from sidecar.inspection import inspect
-from sidecar.loader import read
+from sidecar.routes.inspection import inspect
+from sidecar.routes.loader import read
 from tests.jsontext import unhurried
 
-MANY = Path(__file__).parent / "data" / "bad_routes" / "many_mistakes.yaml"
+MANY = Path(__file__).parent.parent / "data" / "bad_routes" / "many_mistakes.yaml"
 
 SMALL = """\
 version: 1

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from sidecar.config import Config
-from sidecar.loader import read
-from sidecar.samples import MAX_PODS, event_of, events_of, pods_of, streams_named_by
+from sidecar.routes.config import Config
+from sidecar.routes.loader import read
+from sidecar.routes.samples import MAX_PODS, event_of, events_of, pods_of, streams_named_by
 
 
 def config(*routes: dict[str, Any], tests: list[dict[str, Any]] | None = None, accepts: Any = None) -> Config:

@@ -10,8 +10,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.section import Path
-from sidecar.yamlmarks import MAX_BYTES, Mark, read
+from sidecar.routes.section import Path
+from sidecar.routes.yamlmarks import MAX_BYTES, Mark, read
 from tests.jsontext import Json, unhurried
 
 TEXT = """\

@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 
 import yaml
 
-from sidecar.section import Path
+from sidecar.routes.section import Path
 
 MAX_BYTES = 1024 * 1024
 MAX_LEVELS = 50

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from sidecar.errors import SettingError
-from sidecar.routesfile import read_config, read_text
-from tests.test_loader import SMALL
+from sidecar.routes.file import read_config, read_text
+from tests.routes.test_loader import SMALL
 
 
 def test_a_configuration_that_is_not_there_is_named(tmp_path: Path) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from sidecar.config import Config
 from sidecar.events.event import Event
-from sidecar.routing import Mismatch, Router
-from sidecar.samples import Labels, events_of, pods_of
+from sidecar.routes.config import Config
+from sidecar.routes.routing import Mismatch, Router
+from sidecar.routes.samples import Labels, events_of, pods_of
 
 
 @dataclass(frozen=True, slots=True)

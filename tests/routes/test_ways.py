@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from sidecar.loader import read
-from sidecar.matrix import Row, Way, matrix, way_of
-from sidecar.routing import Router
-from sidecar.samples import event_of
+from sidecar.routes.loader import read
+from sidecar.routes.routing import Router
+from sidecar.routes.samples import event_of
+from sidecar.routes.ways import Row, Way, matrix, way_of
 
 ROUTES = """\
 version: 1

@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar.events.event import parse
-from sidecar.loader import read
-from sidecar.routetests import failures
-from sidecar.routing import Decision, Router
+from sidecar.routes.loader import read
+from sidecar.routes.routetests import failures
+from sidecar.routes.routing import Decision, Router
 from tests.jsontext import unhurried
 
-SHIPPED = Path(__file__).parent.parent / "routes.yaml"
+SHIPPED = Path(__file__).parent.parent.parent / "routes.yaml"
 REVISION_SCORE = "/mediawiki/revision/score/3.0.0"
 CLASSIFICATION = "/mediawiki/page/prediction_classification_change/1.3.0"
 WEIGHTED_TAGS = "/mediawiki/cirrussearch/page_weighted_tags_change/1.0.0"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sidecar import loader
-from sidecar.config import Config
 from sidecar.errors import SettingError
+from sidecar.routes import loader
+from sidecar.routes.config import Config
 
 
 def read_text(path: Path) -> str:

@@ -10,12 +10,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from sidecar.config import Config, Expect, Route, Test, Upstream
 from sidecar.errors import ConfigError, Problem
-from sidecar.section import Complaint, Path, Refused, Section, keys_of, nearest
-from sidecar.template import STREAM_NAME
-from sidecar.yamlmarks import Mark, Marked
-from sidecar.yamlmarks import read as read_yaml
+from sidecar.routes.config import Config, Expect, Route, Test, Upstream
+from sidecar.routes.section import Complaint, Path, Refused, Section, keys_of, nearest
+from sidecar.routes.template import STREAM_NAME
+from sidecar.routes.yamlmarks import Mark, Marked
+from sidecar.routes.yamlmarks import read as read_yaml
 
 
 class Source:

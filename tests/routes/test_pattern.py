@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.pattern import Pattern
+from sidecar.routes.pattern import Pattern
 from tests.jsontext import unhurried
 
 

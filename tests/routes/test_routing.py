@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar.events.event import Event, parse
-from sidecar.loader import read
-from sidecar.routing import Decision, Mismatch, Router
+from sidecar.routes.loader import read
+from sidecar.routes.routing import Decision, Mismatch, Router
 from tests.jsontext import Json, unhurried
 
 STAGING = {"env": "staging", "isvc": "enwiki-damaging"}

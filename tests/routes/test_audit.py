@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar import audit
-from sidecar.config import Config
 from sidecar.events.event import parse
-from sidecar.loader import read
-from sidecar.routing import Router
+from sidecar.routes import audit
+from sidecar.routes.config import Config
+from sidecar.routes.loader import read
+from sidecar.routes.routing import Router
 from tests.jsontext import unhurried
 
 UPSTREAMS = """\

@@ -13,10 +13,10 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 
-from sidecar.config import Config, Route
-from sidecar.overlap import covers, disjoint
-from sidecar.pattern import Pattern
-from sidecar.section import Path
+from sidecar.routes.config import Config, Route
+from sidecar.routes.overlap import covers, disjoint
+from sidecar.routes.pattern import Pattern
+from sidecar.routes.section import Path
 
 MAX_BOXES = 512
 """Combinations of alternatives of one `match` that are looked at one by one; of more it is looked at as a whole."""

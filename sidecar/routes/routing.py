@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 import msgspec
 
-from sidecar.config import Config, Match, Route, Upstream
 from sidecar.events.event import Event
-from sidecar.pattern import Pattern
-from sidecar.template import STREAM_NAME
+from sidecar.routes.config import Config, Match, Route, Upstream
+from sidecar.routes.pattern import Pattern
+from sidecar.routes.template import STREAM_NAME
 
 MAX_REMEMBERED = 1024
 """Pairs of stream and schema whose decision is remembered; a producer can make up any number."""

@@ -7,14 +7,14 @@ from typing import Any
 
 from hypothesis import given
 
-from sidecar import audit
 from sidecar.checkreport import as_data
 from sidecar.diff import diff
 from sidecar.events.event import Event
-from sidecar.explain import explanation
-from sidecar.inspection import inspect
-from sidecar.matrix import way_of
-from sidecar.routing import Router
+from sidecar.routes import audit
+from sidecar.routes.explain import explanation
+from sidecar.routes.inspection import inspect
+from sidecar.routes.routing import Router
+from sidecar.routes.ways import way_of
 from tests.anyroutes import EVENTS, LABELS, config_of, event_of, files
 from tests.jsontext import unhurried
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from sidecar.loader import read
-from sidecar.routetests import Difference, Failure, failures
+from sidecar.routes.loader import read
+from sidecar.routes.routetests import Difference, Failure, failures
 
 ROUTES = """\
 version: 1

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import msgspec
 
-from sidecar.config import Config, Test
 from sidecar.errors import RequestError
 from sidecar.events.event import parse
-from sidecar.routing import Decision, Router
+from sidecar.routes.config import Config, Test
+from sidecar.routes.routing import Decision, Router
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,1 @@
+"""`routes.yaml`: what it may say, what it decides, and what is wrong with it."""

@@ -14,9 +14,9 @@ from collections.abc import Callable, Iterable, Mapping
 from urllib.parse import urlsplit
 
 from sidecar.addresses import Known
-from sidecar.eventgate import EventGate, make_ssl_context
+from sidecar.eventgate.client import EventGate, make_ssl_context
+from sidecar.eventgate.healthcheck import CheckResult, Target
 from sidecar.health import Change, Health, Judge, Standing
-from sidecar.healthcheck import CheckResult, Target
 from sidecar.retry import Budget
 from sidecar.routes.config import Upstream
 from sidecar.telemetry.telemetry import HealthChanged, Telemetry

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from sidecar.endpoints import Address, Pool, tell
-from sidecar.eventgate import Attempt, Result
+from sidecar.eventgate.client import Attempt, Result
 from sidecar.events.event import Outgoing
 from sidecar.events.results import BUG, EventStatus, placed
 from sidecar.failover import Choice, next_elsewhere, order

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Iterable
 
 from sidecar.addresses import Answer, learn
 from sidecar.endpoints import Address, Endpoint, Pool, tell
-from sidecar.healthcheck import CheckResult, Target
+from sidecar.eventgate.healthcheck import CheckResult, Target
 from sidecar.telemetry.telemetry import AddressesChanged, Checked, Telemetry
 
 LookUp = Callable[[str], Awaitable[Answer]]

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from sidecar.addresses import Known, learn
 from sidecar.endpoints import Address, Endpoint, Pool, make_pools
-from sidecar.healthcheck import CheckResult, Phase, check
+from sidecar.eventgate.healthcheck import CheckResult, Phase, check
 from sidecar.resolver import Resolver
 from sidecar.routes.config import Config
 

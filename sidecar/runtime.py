@@ -23,8 +23,8 @@ from starlette.routing import Route
 from sidecar.app import make_admin_app, make_intake_app
 from sidecar.endpoints import Pool
 from sidecar.errors import SettingError
+from sidecar.eventgate.healthcheck import check
 from sidecar.generation import Generation
-from sidecar.healthcheck import check
 from sidecar.inquiry import MAX_TAPS, TAP_SECONDS, inquiry_routes, tap_route
 from sidecar.monitor import Monitor
 from sidecar.openapi import openapi_routes

@@ -33,7 +33,7 @@ from sidecar.batching import Headers, Rider, common_headers
 from sidecar.delivery import Delivery
 from sidecar.endpoints import Pool
 from sidecar.errors import RequestError
-from sidecar.eventgate import Attempt, Result
+from sidecar.eventgate.client import Attempt, Result
 from sidecar.events.event import Outgoing
 from sidecar.events.results import Answer, EventStatus, Outcome
 from sidecar.journey import Done, Journey, Try

@@ -12,13 +12,13 @@ from dataclasses import dataclass, field
 from sidecar.batching import Headers
 from sidecar.coalescer import Coalescer
 from sidecar.delivery import Delivery
+from sidecar.eventgate.verdict import read
 from sidecar.events.event import Outgoing
 from sidecar.events.results import EventStatus
 from sidecar.journey import Done
 from sidecar.retry import FailureClass
 from sidecar.routes.config import Coalesce
 from sidecar.undelivered import Undelivered
-from sidecar.verdict import read
 from tests.scripted import Recorder, now
 
 AGENT: Headers = (("user-agent", "model/1"),)

@@ -17,9 +17,9 @@ import looptime
 
 from sidecar.addresses import Found
 from sidecar.endpoints import Pool
+from sidecar.eventgate.healthcheck import CheckResult, Target
 from sidecar.events.results import EventStatus, Outcome, failed
 from sidecar.health import OUT
-from sidecar.healthcheck import CheckResult, Target
 from sidecar.monitor import Monitor
 from sidecar.replay import Replay
 from sidecar.spool import Spool

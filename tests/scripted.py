@@ -14,7 +14,7 @@ from typing import TypeVar
 from sidecar.batching import Headers
 from sidecar.delivery import Delivery
 from sidecar.endpoints import Address, Pool
-from sidecar.eventgate import Attempt, Done, EventGate, Result
+from sidecar.eventgate.client import Attempt, Done, EventGate, Result
 from sidecar.events.event import Outgoing
 from sidecar.events.results import EventStatus, Outcome
 from sidecar.health import Health

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from sidecar.eventgate import Attempt, Result
+from sidecar.eventgate.client import Attempt, Result
 from sidecar.health import Health
 from sidecar.retry import FailureClass
 from sidecar.telemetry.telemetry import HealthChanged, Resent

@@ -8,8 +8,8 @@ import pytest
 
 from sidecar.endpoints import Endpoint, Pool, make_pools, tell
 from sidecar.errors import SettingError
+from sidecar.eventgate.healthcheck import Target
 from sidecar.health import Change, Health, Signal, Standing
-from sidecar.healthcheck import Target
 from sidecar.routes.config import Upstream
 from sidecar.telemetry.telemetry import HealthChanged
 from tests.scripted import Recorder, make_pool

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 import pytest
 import uvloop
 
-from sidecar.eventgate import Attempt, Done
+from sidecar.eventgate.client import Attempt, Done
 from sidecar.events.event import Outgoing
 from sidecar.events.results import SUCCESS
 from sidecar.health import Health

@@ -10,8 +10,8 @@ import pytest
 
 from sidecar.addresses import Answer, Found, NoAnswer, NoSuchName
 from sidecar.endpoints import Pool
+from sidecar.eventgate.healthcheck import CheckResult, Phase, Target
 from sidecar.health import Health
-from sidecar.healthcheck import CheckResult, Phase, Target
 from sidecar.monitor import Monitor
 from sidecar.telemetry.telemetry import AddressesChanged, Checked, HealthChanged
 from tests.scripted import Recorder, all_healths, bare_pool, now, script

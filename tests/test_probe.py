@@ -18,7 +18,7 @@ from rich.console import Console
 
 from sidecar.addresses import Known
 from sidecar.endpoints import Pool
-from sidecar.healthcheck import CheckResult, Phase
+from sidecar.eventgate.healthcheck import CheckResult, Phase
 from sidecar.probe import Probed, all_reachable, as_data, probe, show
 from sidecar.resolver import Resolver
 from sidecar.routes.config import Upstream

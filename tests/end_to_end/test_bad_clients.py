@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from sidecar.eventgate import MAX_CONNECTIONS
+from sidecar.eventgate.client import MAX_CONNECTIONS
 from tests.end_to_end.attacks import ATTACKS, EVENT, MB, SLOW, Attack
 from tests.end_to_end.conftest import written
 from tests.end_to_end.load import all_are_taken

@@ -15,11 +15,11 @@ from collections.abc import Callable, Sequence
 
 import h11
 
-from sidecar.connection import BadReply, Connection, Reply
 from sidecar.errors import RequestError
+from sidecar.eventgate.connection import BadReply, Connection, Reply
+from sidecar.eventgate.verdict import read
 from sidecar.events.event import Event, Outgoing, parse
 from sidecar.events.results import merge, placed
-from sidecar.verdict import read
 from tests.jsontext import Json, as_read, meta_of, refuse_constant, text_of
 
 Target = Callable[[bytes], None]

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from sidecar.connection import MAX_HEAD_BYTES, MAX_INTERIM
+from sidecar.eventgate.connection import MAX_HEAD_BYTES, MAX_INTERIM
 from tests.fakes import FakeEventGate, Line, Received, Reply, accept, answer, drip, eventually, raw, reset, stall
 from tests.hostile.upstreams import (
     CHUNKED,

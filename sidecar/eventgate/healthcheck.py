@@ -15,8 +15,8 @@ from typing import Any
 
 import h11
 
-from sidecar import handshake
 from sidecar.errors import system_words
+from sidecar.eventgate import handshake
 
 MAX_REPLY_BYTES = 64 * 1024
 

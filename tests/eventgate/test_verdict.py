@@ -14,9 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sidecar.eventgate.verdict import read
 from sidecar.events.event import Outgoing, parse
 from sidecar.events.results import EventStatus, Outcome, Status, failed
-from sidecar.verdict import read
 from tests.jsontext import Json, unhurried
 
 OUTCOMES: dict[Status, Outcome] = {"success": Outcome.DELIVERED, "invalid": Outcome.INVALID, "error": Outcome.FAILED}

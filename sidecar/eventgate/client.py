@@ -18,16 +18,17 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from sidecar import __version__, handshake
+from sidecar import __version__
 from sidecar.batching import array
-from sidecar.connection import MAX_REPLY_BYTES, BadReply, Connection, Reply, open_connection
 from sidecar.errors import SettingError, system_words
+from sidecar.eventgate import handshake
+from sidecar.eventgate.connection import MAX_REPLY_BYTES, BadReply, Connection, Reply, open_connection
+from sidecar.eventgate.verdict import read
 from sidecar.events.event import Outgoing
 from sidecar.events.results import EventStatus
 from sidecar.retry import Failed, FailureClass, failure_of_status
 from sidecar.routes.config import Timeouts
 from sidecar.timers import Timers
-from sidecar.verdict import read
 
 MAX_CONNECTIONS = 256
 """To one address; a POST beyond that waits for one to end."""

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from sidecar.connection import MAX_REPLY_BYTES
-from sidecar.eventgate import make_ssl_context
+from sidecar.eventgate.client import make_ssl_context
+from sidecar.eventgate.connection import MAX_REPLY_BYTES
 from tests.fakes import (
     Answer,
     FakeEventGate,

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from sidecar.connection import MAX_INTERIM, MAX_REPLY_BYTES, BadReply, Connection, Reply, open_connection
+from sidecar.eventgate.connection import MAX_INTERIM, MAX_REPLY_BYTES, BadReply, Connection, Reply, open_connection
 from tests.fakes import FakeEventGate, answer, close, drip, raw, reset
 from tests.fakes import Reply as Act
 

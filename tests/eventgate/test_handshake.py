@@ -7,7 +7,7 @@ import ssl
 
 import pytest
 
-from sidecar.handshake import words
+from sidecar.eventgate.handshake import words
 
 
 def ssl_error(reason: str) -> ssl.SSLError:

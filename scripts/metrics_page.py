@@ -19,7 +19,6 @@ sys.path.insert(0, str(ROOT))  # the package of this folder, installed or not
 from sidecar.app import EventsEndpoint  # noqa: E402
 from sidecar.events.results import Outcome  # noqa: E402
 from sidecar.generation import Generation  # noqa: E402
-from sidecar.health import Health  # noqa: E402
 from sidecar.replaypolicy import Fate  # noqa: E402
 from sidecar.retry import FailureClass  # noqa: E402
 from sidecar.routes.loader import read  # noqa: E402
@@ -28,6 +27,7 @@ from sidecar.spool import Cause, Kept  # noqa: E402
 from sidecar.telemetry.log import make_log  # noqa: E402
 from sidecar.telemetry.telemetry import NO_ROUTE, OTHER_STREAM, Happening, Telemetry  # noqa: E402
 from sidecar.telemetry.vitals import Vitals  # noqa: E402
+from sidecar.upstreams.health import Health  # noqa: E402
 
 PAGE = ROOT / "docs" / "metrics.md"
 TABLE = re.compile(r"(<!-- table: written by scripts/docs -->\n).*?(<!-- end of table -->)", re.DOTALL)

@@ -241,8 +241,8 @@ def probe(routes: Path, as_json: bool) -> None:
 
     from sidecar.probe import all_reachable, as_data, show
     from sidecar.probe import probe as probe_all
-    from sidecar.resolver import Resolver
     from sidecar.routes.file import read_config
+    from sidecar.upstreams.resolver import Resolver
 
     with _Complaints():
         found = asyncio.run(probe_all(read_config(routes), Resolver()))

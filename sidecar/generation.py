@@ -17,12 +17,12 @@ import msgspec
 
 from sidecar.coalescer import Coalescer
 from sidecar.delivery import Delivery
-from sidecar.endpoints import Pool, make_pools
 from sidecar.errors import SettingError
 from sidecar.intake import Intake
 from sidecar.routes.config import Config, Upstream
 from sidecar.routes.routing import Router
 from sidecar.telemetry.telemetry import Telemetry
+from sidecar.upstreams.endpoints import Pool, make_pools
 
 if TYPE_CHECKING:
     from sidecar.spooling import Spooling

@@ -23,15 +23,15 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from sidecar.endpoints import Pool
 from sidecar.errors import RequestError
 from sidecar.events.event import parse
 from sidecar.events.results import Outcome
-from sidecar.failover import order
 from sidecar.generation import Generation
 from sidecar.routes.explain import Tried, explanation
 from sidecar.routes.pattern import Pattern
 from sidecar.sse import Streams, message
+from sidecar.upstreams.endpoints import Pool
+from sidecar.upstreams.failover import order
 
 if TYPE_CHECKING:
     from sidecar.tap import Tap, Wanted

@@ -12,11 +12,11 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from sidecar.addresses import Known, learn
-from sidecar.endpoints import Address, Endpoint, Pool, make_pools
 from sidecar.eventgate.healthcheck import CheckResult, Phase, check
-from sidecar.resolver import Resolver
 from sidecar.routes.config import Config
+from sidecar.upstreams.addresses import Known, learn
+from sidecar.upstreams.endpoints import Address, Endpoint, Pool, make_pools
+from sidecar.upstreams.resolver import Resolver
 
 
 @dataclass(frozen=True)

@@ -21,16 +21,13 @@ from typing import TYPE_CHECKING
 from starlette.routing import Route
 
 from sidecar.app import make_admin_app, make_intake_app
-from sidecar.endpoints import Pool
 from sidecar.errors import SettingError
 from sidecar.eventgate.healthcheck import check
 from sidecar.generation import Generation
 from sidecar.inquiry import MAX_TAPS, TAP_SECONDS, inquiry_routes, tap_route
-from sidecar.monitor import Monitor
 from sidecar.openapi import openapi_routes
 from sidecar.parts import PLAIN, Parts
 from sidecar.reload import Loaded, Pace, Reloader, begin
-from sidecar.resolver import Resolver
 from sidecar.routes.config import Config
 from sidecar.routes.samples import streams_named_by
 from sidecar.server import bind, make_server
@@ -41,6 +38,9 @@ from sidecar.telemetry.history import History
 from sidecar.telemetry.log import let_libraries_log, make_log
 from sidecar.telemetry.telemetry import Listening, Stopped, Stopping
 from sidecar.telemetry.vitals import Vitals
+from sidecar.upstreams.endpoints import Pool
+from sidecar.upstreams.monitor import Monitor
+from sidecar.upstreams.resolver import Resolver
 
 if TYPE_CHECKING:
     from sidecar.spanexport import SpanExport

@@ -11,13 +11,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from sidecar.coalescer import Coalescer
-from sidecar.endpoints import Pool
 from sidecar.keeping import Keeping
 from sidecar.replay import Replay
 from sidecar.spool import PUT_SECONDS, Spool, SpoolState
 from sidecar.spooled import Limits, line_of
 from sidecar.telemetry.spooltelemetry import SpoolLeft, SpoolOrphaned
 from sidecar.telemetry.telemetry import Telemetry
+from sidecar.upstreams.endpoints import Pool
 
 OPEN_SECONDS = 2.0
 """How long a start waits for the disk; after that events are taken without a spool until it is there."""

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from sidecar.addresses import Known
+from sidecar.upstreams.addresses import Known
 
 USABLE = frozenset({"healthy", "unknown", "suspected"})
 """States in which an address gets more than trial POSTs."""

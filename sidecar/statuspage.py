@@ -21,10 +21,7 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from sidecar import __version__
-from sidecar.endpoints import Address, Endpoint, Pool
-from sidecar.failover import order
 from sidecar.generation import Generation
-from sidecar.health import Health
 from sidecar.inquiry import local_alone
 from sidecar.routes.config import Config
 from sidecar.sse import Streams, message
@@ -45,6 +42,9 @@ from sidecar.status import (
 )
 from sidecar.statushtml import POLICY, page
 from sidecar.telemetry.history import HOUR, History
+from sidecar.upstreams.endpoints import Address, Endpoint, Pool
+from sidecar.upstreams.failover import order
+from sidecar.upstreams.health import Health
 
 if TYPE_CHECKING:
     from sidecar.spool import SpoolState

@@ -31,7 +31,6 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from sidecar.app import EventsEndpoint
 from sidecar.batching import Headers, Rider, common_headers
 from sidecar.delivery import Delivery
-from sidecar.endpoints import Pool
 from sidecar.errors import RequestError
 from sidecar.eventgate.client import Attempt, Result
 from sidecar.events.event import Outgoing
@@ -52,6 +51,7 @@ from sidecar.telemetry.telemetry import (
     Unexpected,
 )
 from sidecar.undelivered import Undelivered
+from sidecar.upstreams.endpoints import Pool
 
 TRACE_HEADERS = ("traceparent", "tracestate")
 MAX_LINKS = 64

@@ -15,15 +15,15 @@ from typing import Any, cast
 
 import looptime
 
-from sidecar.addresses import Found
-from sidecar.endpoints import Pool
 from sidecar.eventgate.healthcheck import CheckResult, Target
 from sidecar.events.results import EventStatus, Outcome, failed
-from sidecar.health import OUT
-from sidecar.monitor import Monitor
 from sidecar.replay import Replay
 from sidecar.spool import Spool
 from sidecar.spooled import Spooled
+from sidecar.upstreams.addresses import Found
+from sidecar.upstreams.endpoints import Pool
+from sidecar.upstreams.health import OUT
+from sidecar.upstreams.monitor import Monitor
 from tests.scripted import Recorder, bare_pool, now
 
 PODS = 400

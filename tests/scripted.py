@@ -13,15 +13,15 @@ from typing import TypeVar
 
 from sidecar.batching import Headers
 from sidecar.delivery import Delivery
-from sidecar.endpoints import Address, Pool
 from sidecar.eventgate.client import Attempt, Done, EventGate, Result
 from sidecar.events.event import Outgoing
 from sidecar.events.results import EventStatus, Outcome
-from sidecar.health import Health
 from sidecar.retry import Failed, FailureClass
 from sidecar.routes.config import Timeouts, Upstream
 from sidecar.telemetry.telemetry import Happening, Telemetry
 from sidecar.undelivered import Undelivered
+from sidecar.upstreams.endpoints import Address, Pool
+from sidecar.upstreams.health import Health
 
 Kind = TypeVar("Kind")
 

@@ -10,9 +10,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sidecar.events.results import EventStatus
-from sidecar.health import Health
 from sidecar.retry import Failed, FailureClass
 from sidecar.telemetry.telemetry import Resent
+from sidecar.upstreams.health import Health
 from tests.scripted import NEVER, Act, Posted, delivering, make_pool, now, script, status_from
 
 thoroughly = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -7,9 +7,9 @@ import asyncio
 import pytest
 
 from sidecar.eventgate.client import Attempt, Result
-from sidecar.health import Health
 from sidecar.retry import FailureClass
 from sidecar.telemetry.telemetry import HealthChanged, Resent
+from sidecar.upstreams.health import Health
 from tests.scripted import (
     CODFW,
     EQIAD,

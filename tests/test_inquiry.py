@@ -13,10 +13,10 @@ import pytest
 from starlette.applications import Starlette
 
 from sidecar.generation import Generation
-from sidecar.health import Health
 from sidecar.inquiry import MAX_BODY_BYTES, inquiry_routes, tap_route, tried_now
 from sidecar.sse import Streams
 from sidecar.tap import Tap
+from sidecar.upstreams.health import Health
 from tests.anyroutes import config_of
 from tests.fakes import FakeEventGate, eventually
 from tests.running import reading, sidecar, to_one

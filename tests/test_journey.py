@@ -16,9 +16,9 @@ import uvloop
 from sidecar.eventgate.client import Attempt, Done
 from sidecar.events.event import Outgoing
 from sidecar.events.results import SUCCESS
-from sidecar.health import Health
 from sidecar.retry import FailureClass
 from sidecar.telemetry.telemetry import FailedOver, HealthChanged, PostAnswered, PostFailed, Resent, Unexpected
+from sidecar.upstreams.health import Health
 from tests.scripted import (
     CODFW,
     EQIAD,

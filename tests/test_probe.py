@@ -16,13 +16,13 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from sidecar.addresses import Known
-from sidecar.endpoints import Pool
 from sidecar.eventgate.healthcheck import CheckResult, Phase
 from sidecar.probe import Probed, all_reachable, as_data, probe, show
-from sidecar.resolver import Resolver
 from sidecar.routes.config import Upstream
 from sidecar.routes.loader import read
+from sidecar.upstreams.addresses import Known
+from sidecar.upstreams.endpoints import Pool
+from sidecar.upstreams.resolver import Resolver
 from tests.fakes import PATIENCE, Authority, FakeEventGate, answer, hanging, refusing, stall
 from tests.running import to_one, upstream
 

@@ -16,13 +16,13 @@ from starlette.applications import Starlette
 
 from sidecar.ask import status_of
 from sidecar.generation import Generation
-from sidecar.health import Health
 from sidecar.spool import SpoolState
 from sidecar.spooled import Limits, Totals
 from sidecar.sse import Streams
 from sidecar.statuspage import Sources, status_now, status_routes
 from sidecar.telemetry.history import History
 from sidecar.telemetry.telemetry import HealthChanged
+from sidecar.upstreams.health import Health
 from tests.anyroutes import config_of
 from tests.fakes import PATIENCE, FakeEventGate, eventually, hanging
 from tests.running import reading, sidecar, to_one

@@ -15,9 +15,9 @@ from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from sidecar.endpoints import Endpoint, Pool
-from sidecar.health import Health
 from sidecar.timers import until_tick
+from sidecar.upstreams.endpoints import Endpoint, Pool
+from sidecar.upstreams.health import Health
 
 LAG_SECONDS = 0.5
 """How often the event loop's lag is measured."""

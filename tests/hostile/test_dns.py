@@ -1,4 +1,4 @@
-"""What a name server can answer, wrong on purpose; silence, errors and garbage are in tests/test_resolver.py."""
+"""What a name server can answer, wrong on purpose; silence, errors and garbage are in tests/upstreams/test_resolver.py."""
 
 from __future__ import annotations
 
@@ -14,8 +14,18 @@ import dns.message
 import dns.rrset
 import pytest
 
-from sidecar.addresses import MAX_ADDRESSES, MAX_TTL, MIN_TTL, Answer, Found, Known, NoAnswer, NoSuchName, learn
-from sidecar.resolver import LIFETIME_SECONDS, Resolver
+from sidecar.upstreams.addresses import (
+    MAX_ADDRESSES,
+    MAX_TTL,
+    MIN_TTL,
+    Answer,
+    Found,
+    Known,
+    NoAnswer,
+    NoSuchName,
+    learn,
+)
+from sidecar.upstreams.resolver import LIFETIME_SECONDS, Resolver
 from tests.fakes import Line
 from tests.scripted import now
 

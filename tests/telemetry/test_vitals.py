@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
-from sidecar.endpoints import Pool
-from sidecar.health import Health
 from sidecar.routes.config import Upstream
 from sidecar.telemetry.vitals import Vitals
+from sidecar.upstreams.endpoints import Pool
+from sidecar.upstreams.health import Health
 from tests.fakes import FakeEventGate
 from tests.running import sidecar, to_one
 

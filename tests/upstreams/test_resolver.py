@@ -15,8 +15,8 @@ import dns.rcode
 import dns.rrset
 import pytest
 
-from sidecar.addresses import Answer, Found, NoAnswer, NoSuchName
-from sidecar.resolver import Resolver
+from sidecar.upstreams.addresses import Answer, Found, NoAnswer, NoSuchName
+from sidecar.upstreams.resolver import Resolver
 from tests.scripted import now
 
 pytestmark = pytest.mark.looptime

@@ -21,7 +21,7 @@ import dns.name
 import dns.rdatatype
 import dns.resolver
 
-from sidecar.addresses import MAX_ADDRESSES, MAX_TTL, MIN_TTL, Answer, Found, NoAnswer, NoSuchName
+from sidecar.upstreams.addresses import MAX_ADDRESSES, MAX_TTL, MIN_TTL, Answer, Found, NoAnswer, NoSuchName
 
 TIMEOUT_SECONDS = 0.4
 """For one query to one name server."""

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.health import OUT, TRANSITIONS, Change, Health, Judge, Signal, Standing
 from sidecar.routes.config import HealthCheck, Outlier
+from sidecar.upstreams.health import OUT, TRANSITIONS, Change, Health, Judge, Signal, Standing
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parent.parent.parent
 
 UNKNOWN, HEALTHY, SUSPECTED = Health.UNKNOWN, Health.HEALTHY, Health.SUSPECTED
 UNHEALTHY, EJECTED, PROBATION = Health.UNHEALTHY, Health.EJECTED, Health.PROBATION

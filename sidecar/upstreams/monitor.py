@@ -6,10 +6,10 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable
 
-from sidecar.addresses import Answer, learn
-from sidecar.endpoints import Address, Endpoint, Pool, tell
 from sidecar.eventgate.healthcheck import CheckResult, Target
 from sidecar.telemetry.telemetry import AddressesChanged, Checked, Telemetry
+from sidecar.upstreams.addresses import Answer, learn
+from sidecar.upstreams.endpoints import Address, Endpoint, Pool, tell
 
 LookUp = Callable[[str], Awaitable[Answer]]
 ASKED_SECONDS = 1.0

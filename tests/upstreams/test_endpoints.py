@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from sidecar.endpoints import Endpoint, Pool, make_pools, tell
 from sidecar.errors import SettingError
 from sidecar.eventgate.healthcheck import Target
-from sidecar.health import Change, Health, Signal, Standing
 from sidecar.routes.config import Upstream
 from sidecar.telemetry.telemetry import HealthChanged
+from sidecar.upstreams.endpoints import Endpoint, Pool, make_pools, tell
+from sidecar.upstreams.health import Change, Health, Signal, Standing
 from tests.scripted import Recorder, make_pool
 
 

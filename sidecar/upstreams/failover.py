@@ -13,7 +13,7 @@ from typing import Generic, Protocol, TypeVar
 
 import msgspec
 
-from sidecar.health import Health, Standing
+from sidecar.upstreams.health import Health, Standing
 
 
 class Candidate(Protocol):

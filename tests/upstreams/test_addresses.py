@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sidecar.addresses import Answer, Found, Known, NoAnswer, NoSuchName, learn
+from sidecar.upstreams.addresses import Answer, Found, Known, NoAnswer, NoSuchName, learn
 
 NAME = "staging.svc.eqiad.wmnet"
 FOUND = Found(("10.0.0.2", "10.0.0.1"), ("worker.eqiad.wmnet",), 30.0)

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from sidecar.failover import Choice, next_elsewhere, order
-from sidecar.health import Health, Standing
+from sidecar.upstreams.failover import Choice, next_elsewhere, order
+from sidecar.upstreams.health import Health, Standing
 
 FAILBACK = 30.0
 NOW = 1000.0

@@ -13,13 +13,13 @@ import ssl
 from collections.abc import Callable, Iterable, Mapping
 from urllib.parse import urlsplit
 
-from sidecar.addresses import Known
 from sidecar.eventgate.client import EventGate, make_ssl_context
 from sidecar.eventgate.healthcheck import CheckResult, Target
-from sidecar.health import Change, Health, Judge, Standing
 from sidecar.retry import Budget
 from sidecar.routes.config import Upstream
 from sidecar.telemetry.telemetry import HealthChanged, Telemetry
+from sidecar.upstreams.addresses import Known
+from sidecar.upstreams.health import Change, Health, Judge, Standing
 
 FIRST_ROUND_SECONDS = 1.0
 """How long `/readyz`, and the first events, wait for the first round of look-ups and checks."""

@@ -8,12 +8,12 @@ from collections.abc import AsyncIterator, Sequence
 
 import pytest
 
-from sidecar.addresses import Answer, Found, NoAnswer, NoSuchName
-from sidecar.endpoints import Pool
 from sidecar.eventgate.healthcheck import CheckResult, Phase, Target
-from sidecar.health import Health
-from sidecar.monitor import Monitor
 from sidecar.telemetry.telemetry import AddressesChanged, Checked, HealthChanged
+from sidecar.upstreams.addresses import Answer, Found, NoAnswer, NoSuchName
+from sidecar.upstreams.endpoints import Pool
+from sidecar.upstreams.health import Health
+from sidecar.upstreams.monitor import Monitor
 from tests.scripted import Recorder, all_healths, bare_pool, now, script
 
 pytestmark = pytest.mark.looptime

@@ -17,10 +17,10 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # the package of this folder, installed or not
 
 from sidecar.app import EventsEndpoint  # noqa: E402
+from sidecar.delivery.retry import FailureClass  # noqa: E402
 from sidecar.events.results import Outcome  # noqa: E402
 from sidecar.generation import Generation  # noqa: E402
 from sidecar.replaypolicy import Fate  # noqa: E402
-from sidecar.retry import FailureClass  # noqa: E402
 from sidecar.routes.loader import read  # noqa: E402
 from sidecar.spanexport import SpanCounts  # noqa: E402
 from sidecar.spool import Cause, Kept  # noqa: E402

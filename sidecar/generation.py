@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from sidecar.coalescer import Coalescer
-from sidecar.delivery import Delivery
+from sidecar.delivery.coalescer import Coalescer
+from sidecar.delivery.sender import Delivery
 from sidecar.errors import SettingError
 from sidecar.intake import Intake
 from sidecar.routes.config import Config, Upstream

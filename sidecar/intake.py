@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from sidecar.batching import Headers, groups
-from sidecar.coalescer import Deliver
+from sidecar.delivery.batching import Headers, groups
+from sidecar.delivery.coalescer import Deliver
 from sidecar.events.event import Event, Outgoing, parse
 from sidecar.events.results import Answer, EventStatus, Outcome, context_of, merge, refused
 from sidecar.routes.routing import Decision, Router

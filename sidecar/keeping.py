@@ -12,8 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
-from sidecar.batching import Headers, groups, must_share
-from sidecar.coalescer import Deliver, Done
+from sidecar.delivery.batching import Headers, groups, must_share
+from sidecar.delivery.coalescer import Deliver, Done
 from sidecar.events.event import Outgoing
 from sidecar.events.results import EventStatus, Outcome, failed
 from sidecar.ordering import Place

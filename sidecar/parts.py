@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from sidecar.app import EventsEndpoint
-from sidecar.delivery import Delivery
+from sidecar.delivery.sender import Delivery
 from sidecar.telemetry.telemetry import Telemetry
 
 

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from sidecar.coalescer import Coalescer
+from sidecar.delivery.coalescer import Coalescer
 from sidecar.keeping import Keeping
 from sidecar.replay import Replay
 from sidecar.spool import PUT_SECONDS, Spool, SpoolState

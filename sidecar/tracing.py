@@ -29,16 +29,17 @@ from opentelemetry.trace import set_span_in_context as inside
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from sidecar.app import EventsEndpoint
-from sidecar.batching import Headers, Rider, common_headers
-from sidecar.delivery import Delivery
+from sidecar.delivery.batching import Headers, Rider, common_headers
+from sidecar.delivery.journey import Done, Journey, Try
+from sidecar.delivery.retry import Failed, FailureClass
+from sidecar.delivery.sender import Delivery
+from sidecar.delivery.undelivered import Undelivered
 from sidecar.errors import RequestError
 from sidecar.eventgate.client import Attempt, Result
 from sidecar.events.event import Outgoing
 from sidecar.events.results import Answer, EventStatus, Outcome
-from sidecar.journey import Done, Journey, Try
 from sidecar.parts import Parts
 from sidecar.request import EventsRequest
-from sidecar.retry import Failed, FailureClass
 from sidecar.telemetry.telemetry import (
     EventsEnded,
     FailedOver,
@@ -50,7 +51,6 @@ from sidecar.telemetry.telemetry import (
     Telemetry,
     Unexpected,
 )
-from sidecar.undelivered import Undelivered
 from sidecar.upstreams.endpoints import Pool
 
 TRACE_HEADERS = ("traceparent", "tracestate")

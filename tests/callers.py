@@ -9,16 +9,16 @@ import math
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 
-from sidecar.batching import Headers
-from sidecar.coalescer import Coalescer
-from sidecar.delivery import Delivery
+from sidecar.delivery.batching import Headers
+from sidecar.delivery.coalescer import Coalescer
+from sidecar.delivery.journey import Done
+from sidecar.delivery.retry import FailureClass
+from sidecar.delivery.sender import Delivery
+from sidecar.delivery.undelivered import Undelivered
 from sidecar.eventgate.verdict import read
 from sidecar.events.event import Outgoing
 from sidecar.events.results import EventStatus
-from sidecar.journey import Done
-from sidecar.retry import FailureClass
 from sidecar.routes.config import Coalesce
-from sidecar.undelivered import Undelivered
 from tests.scripted import Recorder, now
 
 AGENT: Headers = (("user-agent", "model/1"),)

@@ -11,15 +11,15 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from sidecar.batching import Headers
-from sidecar.delivery import Delivery
+from sidecar.delivery.batching import Headers
+from sidecar.delivery.retry import Failed, FailureClass
+from sidecar.delivery.sender import Delivery
+from sidecar.delivery.undelivered import Undelivered
 from sidecar.eventgate.client import Attempt, Done, EventGate, Result
 from sidecar.events.event import Outgoing
 from sidecar.events.results import EventStatus, Outcome
-from sidecar.retry import Failed, FailureClass
 from sidecar.routes.config import Timeouts, Upstream
 from sidecar.telemetry.telemetry import Happening, Telemetry
-from sidecar.undelivered import Undelivered
 from sidecar.upstreams.endpoints import Address, Pool
 from sidecar.upstreams.health import Health
 

@@ -15,8 +15,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sidecar.batching import Headers
-from sidecar.coalescer import Coalescer, Done
+from sidecar.delivery.batching import Headers
+from sidecar.delivery.coalescer import Coalescer, Done
 from sidecar.errors import BodyTooLarge, EmptyBody, MalformedBody
 from sidecar.events.event import MAX_EVENTS, Outgoing
 from sidecar.events.results import Answer, EventStatus, Outcome, failed

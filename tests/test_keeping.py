@@ -10,8 +10,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from sidecar.batching import Headers
-from sidecar.coalescer import Done
+from sidecar.delivery.batching import Headers
+from sidecar.delivery.coalescer import Done
 from sidecar.events.event import Outgoing
 from sidecar.events.results import EventStatus, Outcome, failed
 from sidecar.keeping import Keeping

@@ -156,7 +156,7 @@ def test_no_test_patches_our_modules(path: Path) -> None:
     ("source", "found"),
     [
         ("from sidecar import retry\nmonkeypatch.setattr(retry, 'x', 1)", [2]),
-        ("from sidecar.retry import policy as p\nmonkeypatch.setattr(p, 'x', 1)", [2]),
+        ("from sidecar.delivery.retry import policy as p\nmonkeypatch.setattr(p, 'x', 1)", [2]),
         ("import sidecar.retry\nmonkeypatch.setattr(sidecar.retry, 'x', 1)", [2]),
         ("monkeypatch.setattr('sidecar.retry.x', 1)", [1]),
         ("mock.patch('os.getcwd')", [1]),

@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 from sidecar.app import EventsEndpoint
-from sidecar.delivery import Delivery
+from sidecar.delivery.sender import Delivery
 from sidecar.parts import PLAIN, Parts
 from sidecar.telemetry.telemetry import Telemetry
 

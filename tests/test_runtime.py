@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from sidecar.app import EventsEndpoint
-from sidecar.delivery import Delivery
+from sidecar.delivery.sender import Delivery
 from sidecar.errors import ConfigError, SettingError
 from sidecar.runtime import Runtime, Settings
 from sidecar.telemetry.telemetry import Telemetry

@@ -19,14 +19,14 @@ from urllib.parse import urlsplit
 import msgspec
 
 from sidecar import __version__
-from sidecar.batching import array
+from sidecar.delivery.batching import array
+from sidecar.delivery.retry import Failed, FailureClass, failure_of_status
 from sidecar.errors import SettingError, system_words
 from sidecar.eventgate import handshake
 from sidecar.eventgate.connection import MAX_REPLY_BYTES, BadReply, Connection, Reply, open_connection
 from sidecar.eventgate.verdict import read
 from sidecar.events.event import Outgoing
 from sidecar.events.results import EventStatus
-from sidecar.retry import Failed, FailureClass, failure_of_status
 from sidecar.routes.config import Timeouts
 from sidecar.timers import Timers
 

@@ -13,9 +13,9 @@ import ssl
 from collections.abc import Callable, Iterable, Mapping
 from urllib.parse import urlsplit
 
+from sidecar.delivery.retry import Budget
 from sidecar.eventgate.client import EventGate, make_ssl_context
 from sidecar.eventgate.healthcheck import CheckResult, Target
-from sidecar.retry import Budget
 from sidecar.routes.config import Upstream
 from sidecar.telemetry.telemetry import HealthChanged, Telemetry
 from sidecar.upstreams.addresses import Known

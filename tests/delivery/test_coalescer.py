@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from sidecar.batching import Headers, must_share
-from sidecar.coalescer import Coalescer
+from sidecar.delivery.batching import Headers, must_share
+from sidecar.delivery.coalescer import Coalescer
 from sidecar.events.event import Outgoing
 from sidecar.events.results import EventStatus
 from sidecar.routes.config import Coalesce

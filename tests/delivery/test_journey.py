@@ -13,10 +13,10 @@ from collections.abc import Callable, Sequence
 import pytest
 import uvloop
 
+from sidecar.delivery.retry import FailureClass
 from sidecar.eventgate.client import Attempt, Done
 from sidecar.events.event import Outgoing
 from sidecar.events.results import SUCCESS
-from sidecar.retry import FailureClass
 from sidecar.telemetry.telemetry import FailedOver, HealthChanged, PostAnswered, PostFailed, Resent, Unexpected
 from sidecar.upstreams.health import Health
 from tests.scripted import (

@@ -6,7 +6,7 @@ from typing import Literal
 
 import pytest
 
-from sidecar.retry import MAX_ATTEMPTS, Budget, Failed, FailureClass, failure_of_status, may_try_again
+from sidecar.delivery.retry import MAX_ATTEMPTS, Budget, Failed, FailureClass, failure_of_status, may_try_again
 
 NEVER_SENT, REFUSED, THROTTLED, INFRASTRUCTURE, AMBIGUOUS = FailureClass
 

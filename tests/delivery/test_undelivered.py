@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from sidecar.delivery.retry import FailureClass
+from sidecar.delivery.undelivered import Undelivered
 from sidecar.events.event import Outgoing
 from sidecar.events.results import EventStatus, Outcome
-from sidecar.retry import FailureClass
-from sidecar.undelivered import Undelivered
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,9 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 
-from sidecar.batching import Headers, Rider, common_headers
+from sidecar.delivery.batching import Headers, Rider, common_headers
+from sidecar.delivery.journey import Done, Journey, Means
 from sidecar.events.event import Outgoing
-from sidecar.journey import Done, Journey, Means
 from sidecar.telemetry.telemetry import Telemetry
 from sidecar.upstreams.endpoints import FIRST_ROUND_SECONDS, Pool
 

@@ -9,8 +9,8 @@ import looptime
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from sidecar.delivery.retry import Failed, FailureClass
 from sidecar.events.results import EventStatus
-from sidecar.retry import Failed, FailureClass
 from sidecar.telemetry.telemetry import Resent
 from sidecar.upstreams.health import Health
 from tests.scripted import NEVER, Act, Posted, delivering, make_pool, now, script, status_from

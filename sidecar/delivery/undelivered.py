@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import msgspec
 
+from sidecar.delivery.retry import FailureClass
 from sidecar.events.event import Outgoing
 from sidecar.events.results import EventStatus, failed
-from sidecar.retry import FailureClass
 
 
 @dataclass(frozen=True, slots=True)

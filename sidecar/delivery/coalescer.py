@@ -17,15 +17,15 @@ from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
-from sidecar.batching import Headers, Rider, Room, must_share
-from sidecar.delivery import Delivery
+from sidecar.delivery.batching import Headers, Rider, Room, must_share
+from sidecar.delivery.journey import MIN_ATTEMPT_SECONDS
+from sidecar.delivery.retry import FailureClass
+from sidecar.delivery.sender import Delivery
+from sidecar.delivery.undelivered import Undelivered
 from sidecar.events.event import Outgoing
 from sidecar.events.results import EventStatus
-from sidecar.journey import MIN_ATTEMPT_SECONDS
-from sidecar.retry import FailureClass
 from sidecar.routes.config import Coalesce
 from sidecar.telemetry.telemetry import Telemetry, Unexpected
-from sidecar.undelivered import Undelivered
 
 HALVED = frozenset({FailureClass.REFUSED, FailureClass.INFRASTRUCTURE})
 """Failures that one event may cause for all that travel with it."""

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.batching import Headers, Rider, Room, array, common_headers, groups, must_share
+from sidecar.delivery.batching import Headers, Rider, Room, array, common_headers, groups, must_share
 from sidecar.events.event import Outgoing
 from sidecar.routes.config import Coalesce
 from tests.jsontext import unhurried

@@ -18,13 +18,13 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from sidecar.delivery.retry import MAX_ATTEMPTS, Failed, FailureClass, may_try_again
+from sidecar.delivery.undelivered import Undelivered
 from sidecar.eventgate.client import Attempt, Result
 from sidecar.events.event import Outgoing
 from sidecar.events.results import BUG, EventStatus, placed
-from sidecar.retry import MAX_ATTEMPTS, Failed, FailureClass, may_try_again
 from sidecar.telemetry.telemetry import FailedOver, PostAnswered, PostFailed, Resent, Telemetry, Unexpected
 from sidecar.timers import Timers
-from sidecar.undelivered import Undelivered
 from sidecar.upstreams.endpoints import Address, Pool, tell
 from sidecar.upstreams.failover import Choice, next_elsewhere, order
 from sidecar.upstreams.health import Health

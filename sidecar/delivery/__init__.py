@@ -1,0 +1,1 @@
+"""What travels together, where to, how often, until when."""

@@ -20,10 +20,10 @@ from sidecar.app import EventsEndpoint  # noqa: E402
 from sidecar.delivery.retry import FailureClass  # noqa: E402
 from sidecar.events.results import Outcome  # noqa: E402
 from sidecar.generation import Generation  # noqa: E402
-from sidecar.replaypolicy import Fate  # noqa: E402
 from sidecar.routes.loader import read  # noqa: E402
 from sidecar.spanexport import SpanCounts  # noqa: E402
-from sidecar.spool import Cause, Kept  # noqa: E402
+from sidecar.spool.policy import Fate  # noqa: E402
+from sidecar.spool.store import Cause, Kept  # noqa: E402
 from sidecar.telemetry.log import make_log  # noqa: E402
 from sidecar.telemetry.telemetry import NO_ROUTE, OTHER_STREAM, Happening, Telemetry  # noqa: E402
 from sidecar.telemetry.vitals import Vitals  # noqa: E402

@@ -25,7 +25,7 @@ from sidecar.telemetry.telemetry import Telemetry
 from sidecar.upstreams.endpoints import Pool, make_pools
 
 if TYPE_CHECKING:
-    from sidecar.spooling import Spooling
+    from sidecar.spool.lifecycle import Spooling
     from sidecar.tap import Tap
 
 SPARE_SECONDS = 1.0

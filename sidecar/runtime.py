@@ -44,7 +44,7 @@ from sidecar.upstreams.resolver import Resolver
 
 if TYPE_CHECKING:
     from sidecar.spanexport import SpanExport
-    from sidecar.spooling import Spooling
+    from sidecar.spool.lifecycle import Spooling
     from sidecar.tap import Tap
     from sidecar.telemetry.telemetry import Telemetry
 
@@ -254,7 +254,7 @@ class Runtime:
 
 
 def _spooling(directory: Path, telemetry: Telemetry) -> Spooling:
-    from sidecar.spooling import Spooling  # noqa: PLC0415  SQLite is loaded only where there is a spool
+    from sidecar.spool.lifecycle import Spooling  # noqa: PLC0415  SQLite is loaded only where there is a spool
 
     return Spooling(directory, telemetry)
 

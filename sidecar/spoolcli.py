@@ -18,8 +18,8 @@ from sidecar.options import FILE, json_option, setting
 if TYPE_CHECKING:
     from rich.table import Table as RichTable
 
-    from sidecar.spooled import DeadLetter, Spooled
-    from sidecar.spoolfile import SpoolFile, Table
+    from sidecar.spool.file import SpoolFile, Table
+    from sidecar.spool.record import DeadLetter, Spooled
 
     Entry = tuple[Spooled, DeadLetter | None, bool]  # an event, why it is dead if it is, and whether it is sound
 
@@ -145,7 +145,7 @@ def export(directory: Path, output: Path, dead: bool, stream: str | None) -> Non
 
     Exit status: 0; 2 where the spool cannot be used, or the file cannot be written.
     """
-    from sidecar.spooled import line_of
+    from sidecar.spool.record import line_of
 
     with _opened(directory) as file:
         total = file.totals().dead if dead else file.totals().events
@@ -193,7 +193,7 @@ def verify(directory: Path, as_json: bool) -> None:
 
     Exit status: 0 where all is well; 1 where something is damaged; 2 where the spool cannot be used.
     """
-    from sidecar.spooldir import files_set_aside
+    from sidecar.spool.directory import files_set_aside
 
     with _opened(directory, broken=1) as file:
         problems, totals = file.problems(), file.totals()
@@ -224,10 +224,10 @@ def _opened(directory: Path, broken: int = 2) -> Iterator[SpoolFile]:
     """Open the spool, and turn what is wrong with it into words and an exit status: `broken` where it is damaged."""
     import sqlite3
 
-    from sidecar.spooldir import FILE, in_words
-    from sidecar.spooled import Limits
-    from sidecar.spoolfile import SpoolFile
-    from sidecar.spoolschema import Unusable
+    from sidecar.spool.directory import FILE, in_words
+    from sidecar.spool.file import SpoolFile
+    from sidecar.spool.record import Limits
+    from sidecar.spool.schema import Unusable
 
     path = directory / FILE
     if not path.is_file():
@@ -251,7 +251,7 @@ def _all(file: SpoolFile, *, dead: bool, only: int | None = None) -> Iterator[En
 
 
 def _find(file: SpoolFile, number: int) -> Entry | None:
-    from sidecar.spoolfile import LAST
+    from sidecar.spool.file import LAST
 
     if not 0 <= number < LAST:
         return None
@@ -289,7 +289,7 @@ def _watched(items: Iterable[T], total: int, words: str) -> Iterator[T]:
 
 
 def _known(event: Spooled, letter: DeadLetter | None, sound: bool) -> dict[str, Any]:
-    from sidecar.spooled import as_json
+    from sidecar.spool.record import as_json
 
     known: dict[str, Any] = {
         "id": event.arrival,

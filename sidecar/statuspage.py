@@ -47,7 +47,7 @@ from sidecar.upstreams.failover import order
 from sidecar.upstreams.health import Health
 
 if TYPE_CHECKING:
-    from sidecar.spool import SpoolState
+    from sidecar.spool.store import SpoolState
 
 MAX_PAGES = 8
 """Pages that are live at once; what is over that loads itself anew."""

@@ -17,9 +17,9 @@ import looptime
 
 from sidecar.eventgate.healthcheck import CheckResult, Target
 from sidecar.events.results import EventStatus, Outcome, failed
-from sidecar.replay import Replay
-from sidecar.spool import Spool
-from sidecar.spooled import Spooled
+from sidecar.spool.record import Spooled
+from sidecar.spool.replay import Replay
+from sidecar.spool.store import Spool
 from sidecar.upstreams.addresses import Found
 from sidecar.upstreams.endpoints import Pool
 from sidecar.upstreams.health import OUT

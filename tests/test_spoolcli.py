@@ -11,8 +11,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from sidecar.cli import app
-from sidecar.spooldir import FILE
-from tests.spooling import NOON, fill, spool_file, spooled, waiting
+from sidecar.spool.directory import FILE
+from tests.spool.spools import NOON, fill, spool_file, spooled, waiting
 
 COMMANDS = ("ls", "show", "retry", "export", "drop", "verify")
 

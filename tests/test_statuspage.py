@@ -16,8 +16,8 @@ from starlette.applications import Starlette
 
 from sidecar.ask import status_of
 from sidecar.generation import Generation
-from sidecar.spool import SpoolState
-from sidecar.spooled import Limits, Totals
+from sidecar.spool.record import Limits, Totals
+from sidecar.spool.store import SpoolState
 from sidecar.sse import Streams
 from sidecar.statuspage import Sources, status_now, status_routes
 from sidecar.telemetry.history import History

@@ -12,14 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from sidecar.spooled import ROW_BYTES, Limits
+from sidecar.spool.record import ROW_BYTES, Limits
 from tests.end_to_end.conftest import QUICK_CHECKS, written
 from tests.end_to_end.load import an_event
 from tests.end_to_end.processes import Emulator, Json, Sidecar, sidecar
 from tests.end_to_end.test_stopping import serve, status
 from tests.fakes import PATIENCE, FakeEventGate, connected, eventually, refusing, reset
 from tests.running import to_one, upstream
-from tests.spooling import fill, needs_root, small_disk, spooled, waiting
+from tests.spool.spools import fill, needs_root, small_disk, spooled, waiting
 
 MEBIBYTE = 1024 * 1024
 

@@ -18,12 +18,12 @@ from pathlib import Path
 
 import pytest
 
-from sidecar.replaypolicy import MAX_BATCHES, MAX_EVENTS
+from sidecar.spool.policy import MAX_BATCHES, MAX_EVENTS
 from tests.end_to_end.conftest import QUICK_CHECKS, written
 from tests.end_to_end.load import Answers, new_ids, post_on_and_on, post_steadily
 from tests.end_to_end.processes import Emulator, emulator, sidecar
 from tests.running import to_one
-from tests.spooling import waiting
+from tests.spool.spools import waiting
 
 KILLS = int(os.environ.get("SIDECAR_TEST_KILLS", "20"))
 """How often the sidecar is killed."""

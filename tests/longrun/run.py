@@ -15,8 +15,8 @@ from pathlib import Path
 
 import yaml
 
-from sidecar.spooldir import SpoolDir
-from sidecar.spooled import Limits
+from sidecar.spool.directory import SpoolDir
+from sidecar.spool.record import Limits
 from tests.longrun import records
 from tests.longrun.client import PATIENCE_SECONDS
 from tests.longrun.lives import INTAKE, Lives, processor_of, rewrite

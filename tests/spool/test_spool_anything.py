@@ -15,12 +15,12 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from sidecar.ordering import Place
-from sidecar.spool import Kept, Spool
-from sidecar.spooled import Limits, Spooled
+from sidecar.spool.ordering import Place
+from sidecar.spool.record import Limits, Spooled
+from sidecar.spool.store import Kept, Spool
 from sidecar.telemetry.log import make_log
 from sidecar.telemetry.telemetry import Telemetry
-from tests.spooling import NOON, AtOnce, arrivals, spool_file, spooled
+from tests.spool.spools import NOON, AtOnce, arrivals, spool_file, spooled
 
 KEYS = st.sampled_from([None, "a", "a", "b"])
 PICK = st.integers(0, 10**6)

@@ -19,10 +19,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from sidecar.ordering import Key
-from sidecar.spooldir import SetAside, SpoolDir, Trouble
-from sidecar.spooled import Totals
-from sidecar.spoolfile import SpoolFile
+from sidecar.spool.directory import SetAside, SpoolDir, Trouble
+from sidecar.spool.file import SpoolFile
+from sidecar.spool.ordering import Key
+from sidecar.spool.record import Totals
 from sidecar.telemetry.spooltelemetry import (
     SpoolBroken,
     SpoolCommitted,

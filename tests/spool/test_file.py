@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from sidecar.spooldir import FILE
-from sidecar.spooled import Limits
-from sidecar.spoolfile import DAMAGED_EVENT, Batch, Gone, SpoolFile
-from tests.spooling import NOON, arrivals, fill, spool_file, spooled, waiting
+from sidecar.spool.directory import FILE
+from sidecar.spool.file import DAMAGED_EVENT, Batch, Gone, SpoolFile
+from sidecar.spool.record import Limits
+from tests.spool.spools import NOON, arrivals, fill, spool_file, spooled, waiting
 
 EVENT = spooled(1).size
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import msgspec
 
-from sidecar.spooled import Headers, Spooled
-from sidecar.spoolschema import checksum_of
+from sidecar.spool.record import Headers, Spooled
+from sidecar.spool.schema import checksum_of
 
 COLUMNS = (
     "arrival, upstream, stream, event_id, lacks_request_id, hasty, order_key, first_seen, attempts, errors, "

@@ -14,9 +14,9 @@ from sidecar.delivery.batching import Headers
 from sidecar.delivery.coalescer import Done
 from sidecar.events.event import Outgoing
 from sidecar.events.results import EventStatus, Outcome, failed
-from sidecar.keeping import Keeping
-from sidecar.spooled import Limits
-from tests.spooling import NOON, AtOnce, Opened, open_spool, waiting
+from sidecar.spool.keeping import Keeping
+from sidecar.spool.record import Limits
+from tests.spool.spools import NOON, AtOnce, Opened, open_spool, waiting
 
 pytestmark = pytest.mark.looptime
 

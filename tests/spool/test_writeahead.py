@@ -5,9 +5,9 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from sidecar.spooldir import FILE
-from sidecar.writeahead import committed_frames, log_of
-from tests.spooling import spool_file, spooled
+from sidecar.spool.directory import FILE
+from sidecar.spool.writeahead import committed_frames, log_of
+from tests.spool.spools import spool_file, spooled
 
 
 def crashed(folder: Path, transactions: int) -> Path:

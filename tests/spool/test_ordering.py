@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sidecar.ordering import Key, Ordering, Place
+from sidecar.spool.ordering import Key, Ordering, Place
 
 KEY: Key = ("main", "enwiki 1")
 OTHER: Key = ("main", "enwiki 2")

@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 from sidecar.events.results import EventStatus, Outcome, failed, refused
-from sidecar.replay import IDLE_SECONDS, Replay
-from sidecar.replaypolicy import MAX_BATCHES, MAX_ERRORS, MAX_REST_SECONDS
-from sidecar.spooled import Spooled
-from tests.spooling import NOON, AtOnce, Opened, arrivals, open_spool, spool_file, spooled, waiting
+from sidecar.spool.policy import MAX_BATCHES, MAX_ERRORS, MAX_REST_SECONDS
+from sidecar.spool.record import Spooled
+from sidecar.spool.replay import IDLE_SECONDS, Replay
+from tests.spool.spools import NOON, AtOnce, Opened, arrivals, open_spool, spool_file, spooled, waiting
 
 pytestmark = pytest.mark.looptime
 

@@ -10,7 +10,7 @@ import pytest
 from sidecar.errors import SettingError
 from tests.fakes import FakeEventGate, eventually, refusing
 from tests.running import Running, sidecar, to_one
-from tests.spooling import waiting
+from tests.spool.spools import waiting
 
 EVENT = b'{"meta":{"stream":"s","id":"%d"},"page":{"id":7}}'
 QUICK: dict[str, Any] = {

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from sidecar.spoolrows import COLUMNS, event_of, is_sound, lenient_text, row_of
-from tests.spooling import NOON, spooled
+from sidecar.spool.rows import COLUMNS, event_of, is_sound, lenient_text, row_of
+from tests.spool.spools import NOON, spooled
 
 FULL = spooled(
     5,

@@ -11,10 +11,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from sidecar.delivery.coalescer import Coalescer
-from sidecar.keeping import Keeping
-from sidecar.replay import Replay
-from sidecar.spool import PUT_SECONDS, Spool, SpoolState
-from sidecar.spooled import Limits, line_of
+from sidecar.spool.keeping import Keeping
+from sidecar.spool.record import Limits, line_of
+from sidecar.spool.replay import Replay
+from sidecar.spool.store import PUT_SECONDS, Spool, SpoolState
 from sidecar.telemetry.spooltelemetry import SpoolLeft, SpoolOrphaned
 from sidecar.telemetry.telemetry import Telemetry
 from sidecar.upstreams.endpoints import Pool

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from sidecar.spooldir import SpoolDir
-from sidecar.spooled import Limits
-from tests.spooling import NOON
+from sidecar.spool.directory import SpoolDir
+from sidecar.spool.record import Limits
+from tests.spool.spools import NOON
 
 KILLS = int(os.environ.get("SIDECAR_TEST_KILLS", "20"))
 """How often it is killed; a few hundred are the long version."""
@@ -21,8 +21,8 @@ KILLS = int(os.environ.get("SIDECAR_TEST_KILLS", "20"))
 PRODUCER = """
 import asyncio, logging, sys, time
 from pathlib import Path
-from sidecar.spool import Kept, Spool
-from sidecar.spooled import Limits, Spooled
+from sidecar.spool.store import Kept, Spool
+from sidecar.spool.record import Limits, Spooled
 from sidecar.telemetry.telemetry import Telemetry
 
 async def main():

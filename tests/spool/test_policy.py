@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sidecar.events.results import EventStatus, Outcome, failed, refused
-from sidecar.replaypolicy import (
+from sidecar.spool.policy import (
     MAX_BACKOFF_SECONDS,
     MAX_BATCHES,
     MAX_ERRORS,
@@ -18,7 +18,7 @@ from sidecar.replaypolicy import (
     fate,
     reason,
 )
-from tests.spooling import NOON, spooled
+from tests.spool.spools import NOON, spooled
 
 SUCCESS = EventStatus("success", Outcome.DELIVERED)
 INVALID = refused(b"{}", "is not allowed", "a-route")

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 import uvloop
 
-from sidecar.groupcommit import LOOK_SECONDS, Writer
-from sidecar.spool import PUT_SECONDS, Kept, PutResult, SpoolState
-from sidecar.spooled import Limits, Spooled, Totals
-from tests.spooling import NOON, AtOnce, arrivals, open_spool, spool_file, spooled, waiting
+from sidecar.spool.groupcommit import LOOK_SECONDS, Writer
+from sidecar.spool.record import Limits, Spooled, Totals
+from sidecar.spool.store import PUT_SECONDS, Kept, PutResult, SpoolState
+from tests.spool.spools import NOON, AtOnce, arrivals, open_spool, spool_file, spooled, waiting
 
 pytestmark = pytest.mark.looptime
 

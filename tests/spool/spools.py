@@ -15,10 +15,10 @@ from typing import Any
 
 import pytest
 
-from sidecar.spool import Spool
-from sidecar.spooldir import FILE, SpoolDir
-from sidecar.spooled import Limits, Spooled
-from sidecar.spoolfile import SpoolFile
+from sidecar.spool.directory import FILE, SpoolDir
+from sidecar.spool.file import SpoolFile
+from sidecar.spool.record import Limits, Spooled
+from sidecar.spool.store import Spool
 from sidecar.telemetry.log import make_log
 from sidecar.telemetry.telemetry import Telemetry
 

@@ -18,11 +18,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from sidecar import writeahead
-from sidecar.salvage import salvage
-from sidecar.spooled import Limits
-from sidecar.spoolfile import SpoolFile
-from sidecar.spoolschema import VERSION, Unusable, is_damage
+from sidecar.spool import writeahead
+from sidecar.spool.damage import salvage
+from sidecar.spool.file import SpoolFile
+from sidecar.spool.record import Limits
+from sidecar.spool.schema import VERSION, Unusable, is_damage
 
 FILE = "spool.db"
 LOCK = "lock"

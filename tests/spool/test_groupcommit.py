@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from sidecar.groupcommit import LOOK_SECONDS, Writer
-from sidecar.spool import Kept
-from tests.spooling import AtOnce, arrivals, open_spool, spool_file, spooled, waiting
+from sidecar.spool.groupcommit import LOOK_SECONDS, Writer
+from sidecar.spool.store import Kept
+from tests.spool.spools import AtOnce, arrivals, open_spool, spool_file, spooled, waiting
 
 looptime = pytest.mark.looptime
 

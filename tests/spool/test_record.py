@@ -7,8 +7,8 @@ import json
 import pytest
 
 from sidecar.events.event import Outgoing
-from sidecar.spooled import ROW_BYTES, DeadLetter, Spooled, as_json, line_of
-from tests.spooling import NOON, spooled
+from sidecar.spool.record import ROW_BYTES, DeadLetter, Spooled, as_json, line_of
+from tests.spool.spools import NOON, spooled
 
 
 def test_an_event_comes_back_as_it_went_in() -> None:

@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from sidecar.spooldir import FILE, KEPT_ASIDE, LOCK, Migrated, SetAside, SpoolDir, Trouble, files_set_aside
-from sidecar.spooled import Limits, Spooled
-from sidecar.spoolfile import SpoolFile
-from sidecar.spoolschema import APPLICATION_ID, STEPS, VERSION
-from sidecar.writeahead import log_of
-from tests.spooling import NOON, fill, held, needs_root, small_disk, spooled
+from sidecar.spool.directory import FILE, KEPT_ASIDE, LOCK, Migrated, SetAside, SpoolDir, Trouble, files_set_aside
+from sidecar.spool.file import SpoolFile
+from sidecar.spool.record import Limits, Spooled
+from sidecar.spool.schema import APPLICATION_ID, STEPS, VERSION
+from sidecar.spool.writeahead import log_of
+from tests.spool.spools import NOON, fill, held, needs_root, small_disk, spooled
 
 STAMP = "2027-01-15T080000Z"
 """NOON, as it stands in names."""
@@ -26,8 +26,8 @@ STAMP = "2027-01-15T080000Z"
 LOOK_INTO = """
 import sys
 from pathlib import Path
-from sidecar.spooldir import SpoolDir
-from sidecar.spooled import Limits, Spooled
+from sidecar.spool.directory import SpoolDir
+from sidecar.spool.record import Limits, Spooled
 SpoolDir(Path(sys.argv[1]), Limits()).open(0)
 """
 

@@ -16,9 +16,9 @@ from sidecar.delivery.batching import Headers, groups, must_share
 from sidecar.delivery.coalescer import Deliver, Done
 from sidecar.events.event import Outgoing
 from sidecar.events.results import EventStatus, Outcome, failed
-from sidecar.ordering import Place
-from sidecar.spool import Kept, PutResult, Spool
-from sidecar.spooled import Spooled
+from sidecar.spool.ordering import Place
+from sidecar.spool.record import Spooled
+from sidecar.spool.store import Kept, PutResult, Spool
 
 
 class Keeping:

@@ -15,10 +15,10 @@ from typing import Any, Literal, NamedTuple
 
 import msgspec
 
-from sidecar.ordering import Key
-from sidecar.spooled import DEAD_SHARE, DeadLetter, Limits, Spooled, Totals
-from sidecar.spoolrows import COLUMNS, event_of, is_sound, lenient_text, row_of
-from sidecar.spoolschema import VERSION, Unusable, is_damage, migrate, problems_of, version_of
+from sidecar.spool.ordering import Key
+from sidecar.spool.record import DEAD_SHARE, DeadLetter, Limits, Spooled, Totals
+from sidecar.spool.rows import COLUMNS, event_of, is_sound, lenient_text, row_of
+from sidecar.spool.schema import VERSION, Unusable, is_damage, migrate, problems_of, version_of
 
 Table = Literal["waiting", "dead"]
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import msgspec
 
 from sidecar.events.results import EventStatus
-from sidecar.spooled import Spooled
+from sidecar.spool.record import Spooled
 
 MAX_BACKOFF_SECONDS = 60.0
 MIN_BACKOFF_SECONDS = 0.1

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from sidecar.spooled import Limits
-from sidecar.spoolfile import SpoolFile
-from sidecar.spoolschema import APPLICATION_ID, STEPS, VERSION, Unusable, is_damage, problems_of, version_of
-from tests.spooling import NOON
+from sidecar.spool.file import SpoolFile
+from sidecar.spool.record import Limits
+from sidecar.spool.schema import APPLICATION_ID, STEPS, VERSION, Unusable, is_damage, problems_of, version_of
+from tests.spool.spools import NOON
 
 
 @pytest.fixture

@@ -10,9 +10,9 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Literal
 
 from sidecar.events.results import EventStatus
-from sidecar.replaypolicy import MAX_BYTES, MAX_REST_SECONDS, Fate, Pace, backoff, due, fate, reason
-from sidecar.spool import Spool
-from sidecar.spooled import Spooled
+from sidecar.spool.policy import MAX_BYTES, MAX_REST_SECONDS, Fate, Pace, backoff, due, fate, reason
+from sidecar.spool.record import Spooled
+from sidecar.spool.store import Spool
 from sidecar.telemetry.spooltelemetry import Replayed
 from sidecar.telemetry.telemetry import Telemetry, Unexpected
 

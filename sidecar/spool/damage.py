@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from sidecar.spooled import DeadLetter
-from sidecar.spoolfile import SpoolFile
-from sidecar.spoolrows import COLUMNS, event_of, is_sound, lenient_text
+from sidecar.spool.file import SpoolFile
+from sidecar.spool.record import DeadLetter
+from sidecar.spool.rows import COLUMNS, event_of, is_sound, lenient_text
 
 ONE_BY_ONE = 64
 """How many numbers in a row are tried behind a place that cannot be read, before the steps grow."""

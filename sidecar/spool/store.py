@@ -17,11 +17,11 @@ from itertools import islice
 from pathlib import Path
 from typing import Literal, TypeVar
 
-from sidecar.groupcommit import STOPPING, GroupCommit, Hand, News, Writer
-from sidecar.ordering import Ordering
-from sidecar.spooldir import SpoolDir, Trouble
-from sidecar.spooled import Limits, Spooled, Totals
-from sidecar.spoolfile import Batch, Gone, SpoolFile
+from sidecar.spool.directory import SpoolDir, Trouble
+from sidecar.spool.file import Batch, Gone, SpoolFile
+from sidecar.spool.groupcommit import STOPPING, GroupCommit, Hand, News, Writer
+from sidecar.spool.ordering import Ordering
+from sidecar.spool.record import Limits, Spooled, Totals
 from sidecar.telemetry.spooltelemetry import DeadLettered, DeadLettersDropped, EventsSpooled, SpoolRefused
 from sidecar.telemetry.telemetry import Telemetry
 

@@ -6,10 +6,10 @@ import contextlib
 import sqlite3
 from pathlib import Path
 
-from sidecar.salvage import salvage
-from sidecar.spooldir import FILE
-from sidecar.spoolschema import STEPS
-from tests.spooling import NOON, fill, spool_file, spooled
+from sidecar.spool.damage import salvage
+from sidecar.spool.directory import FILE
+from sidecar.spool.schema import STEPS
+from tests.spool.spools import NOON, fill, spool_file, spooled
 
 PAGE = 4096
 

@@ -1,0 +1,1 @@
+"""What no endpoint took, on disk, and sending it again."""

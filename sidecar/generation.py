@@ -18,15 +18,15 @@ import msgspec
 from sidecar.delivery.coalescer import Coalescer
 from sidecar.delivery.sender import Delivery
 from sidecar.errors import SettingError
-from sidecar.intake import Intake
+from sidecar.intake.intake import Intake
 from sidecar.routes.config import Config, Upstream
 from sidecar.routes.routing import Router
 from sidecar.telemetry.telemetry import Telemetry
 from sidecar.upstreams.endpoints import Pool, make_pools
 
 if TYPE_CHECKING:
+    from sidecar.intake.tap import Tap
     from sidecar.spool.lifecycle import Spooling
-    from sidecar.tap import Tap
 
 SPARE_SECONDS = 1.0
 """How much longer than its deadline a request may take to end, on a busy machine."""

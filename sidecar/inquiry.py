@@ -34,7 +34,7 @@ from sidecar.upstreams.endpoints import Pool
 from sidecar.upstreams.failover import order
 
 if TYPE_CHECKING:
-    from sidecar.tap import Tap, Wanted
+    from sidecar.intake.tap import Tap, Wanted
 
 NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
 """What the host may be called; its port does not matter."""
@@ -104,7 +104,7 @@ def _wanted(request: Request) -> Wanted:
         ValueError: no event can be meant by that.
 
     """
-    from sidecar.tap import Wanted  # noqa: PLC0415  loaded only where there is a tap
+    from sidecar.intake.tap import Wanted  # noqa: PLC0415  loaded only where there is a tap
 
     outcomes = request.query_params.getlist("outcome")
     for each in outcomes:

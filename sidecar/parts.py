@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from sidecar.app import EventsEndpoint
 from sidecar.delivery.sender import Delivery
+from sidecar.intake.endpoint import EventsEndpoint
 from sidecar.telemetry.telemetry import Telemetry
 
 

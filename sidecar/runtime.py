@@ -20,17 +20,17 @@ from typing import TYPE_CHECKING
 
 from starlette.routing import Route
 
-from sidecar.app import make_admin_app, make_intake_app
 from sidecar.errors import SettingError
 from sidecar.eventgate.healthcheck import check
 from sidecar.generation import Generation
 from sidecar.inquiry import MAX_TAPS, TAP_SECONDS, inquiry_routes, tap_route
+from sidecar.intake.endpoint import make_admin_app, make_intake_app
+from sidecar.intake.server import bind, make_server
 from sidecar.openapi import openapi_routes
 from sidecar.parts import PLAIN, Parts
 from sidecar.reload import Loaded, Pace, Reloader, begin
 from sidecar.routes.config import Config
 from sidecar.routes.samples import streams_named_by
-from sidecar.server import bind, make_server
 from sidecar.sse import Streams
 from sidecar.statuspage import LIVE_SECONDS, MAX_PAGES, Sources, status_routes
 from sidecar.telemetry.configtelemetry import ConfigLoaded
@@ -43,9 +43,9 @@ from sidecar.upstreams.monitor import Monitor
 from sidecar.upstreams.resolver import Resolver
 
 if TYPE_CHECKING:
+    from sidecar.intake.tap import Tap
     from sidecar.spanexport import SpanExport
     from sidecar.spool.lifecycle import Spooling
-    from sidecar.tap import Tap
     from sidecar.telemetry.telemetry import Telemetry
 
 M_MMAP_THRESHOLD = -3
@@ -285,7 +285,7 @@ def _tell(told: asyncio.Queue[signal.Signals], number: signal.Signals) -> None:
 
 
 def _tap() -> Tap:
-    from sidecar.tap import Tap  # noqa: PLC0415  loaded only where there is one
+    from sidecar.intake.tap import Tap  # noqa: PLC0415  loaded only where there is one
 
     return Tap(time.time)
 

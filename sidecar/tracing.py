@@ -28,7 +28,6 @@ from opentelemetry.trace import Link, Span, SpanKind, StatusCode, Tracer, get_cu
 from opentelemetry.trace import set_span_in_context as inside
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from sidecar.app import EventsEndpoint
 from sidecar.delivery.batching import Headers, Rider, common_headers
 from sidecar.delivery.journey import Done, Journey, Try
 from sidecar.delivery.retry import Failed, FailureClass
@@ -38,8 +37,9 @@ from sidecar.errors import RequestError
 from sidecar.eventgate.client import Attempt, Result
 from sidecar.events.event import Outgoing
 from sidecar.events.results import Answer, EventStatus, Outcome
+from sidecar.intake.endpoint import EventsEndpoint
+from sidecar.intake.request import EventsRequest
 from sidecar.parts import Parts
-from sidecar.request import EventsRequest
 from sidecar.telemetry.telemetry import (
     EventsEnded,
     FailedOver,

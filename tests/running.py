@@ -13,9 +13,9 @@ from typing import Any
 
 from starlette.types import ASGIApp
 
-from sidecar.request import Limits, Taker
+from sidecar.intake.request import Limits, Taker
+from sidecar.intake.server import bind, make_server
 from sidecar.runtime import Runtime, Settings
-from sidecar.server import bind, make_server
 from tests.fakes import Answer, Client, connected, eventually
 
 

@@ -14,8 +14,8 @@ from starlette.applications import Starlette
 
 from sidecar.generation import Generation
 from sidecar.inquiry import MAX_BODY_BYTES, inquiry_routes, tap_route, tried_now
+from sidecar.intake.tap import Tap
 from sidecar.sse import Streams
-from sidecar.tap import Tap
 from sidecar.upstreams.health import Health
 from tests.anyroutes import config_of
 from tests.fakes import FakeEventGate, eventually

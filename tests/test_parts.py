@@ -5,8 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from sidecar.app import EventsEndpoint
 from sidecar.delivery.sender import Delivery
+from sidecar.intake.endpoint import EventsEndpoint
 from sidecar.parts import PLAIN, Parts
 from sidecar.telemetry.telemetry import Telemetry
 

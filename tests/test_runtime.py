@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from sidecar.app import EventsEndpoint
 from sidecar.delivery.sender import Delivery
 from sidecar.errors import ConfigError, SettingError
+from sidecar.intake.endpoint import EventsEndpoint
 from sidecar.runtime import Runtime, Settings
 from sidecar.telemetry.telemetry import Telemetry
 from tests.fakes import PATIENCE, FakeEventGate, after, connected, eventually, post, refusing

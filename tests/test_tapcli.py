@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 
 from sidecar.cli import app
 from sidecar.events.results import Outcome
-from sidecar.tap import MAX_EVENT_BYTES, PER_SECOND
+from sidecar.intake.tap import MAX_EVENT_BYTES, PER_SECOND
 from sidecar.tapcli import STYLES
 from tests.fakes import FakeEventGate, answer, refusing
 

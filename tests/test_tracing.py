@@ -23,8 +23,8 @@ from opentelemetry.semconv.attributes import (
 )
 from opentelemetry.trace import SpanKind, StatusCode
 
-from sidecar.app import make_intake_app
 from sidecar.generation import Generation
+from sidecar.intake.endpoint import make_intake_app
 from sidecar.routes.loader import read
 from sidecar.telemetry.log import make_log
 from sidecar.tracing import Tracing

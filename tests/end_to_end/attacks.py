@@ -14,8 +14,8 @@ import gzip
 import zlib
 from dataclasses import dataclass
 
-from sidecar.body import MAX_BODY_BYTES, MAX_MEMBERS
 from sidecar.events.event import MAX_EVENTS, MAX_VALUES
+from sidecar.intake.body import MAX_BODY_BYTES, MAX_MEMBERS
 from tests.fakes import post
 
 MB = 1024 * 1024

@@ -8,7 +8,7 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-from sidecar.app import Capacity
+from sidecar.intake.endpoint import Capacity
 from tests.end_to_end.conftest import written
 from tests.end_to_end.load import Answers, an_event, new_ids, post_steadily
 from tests.end_to_end.processes import Emulator, sidecar

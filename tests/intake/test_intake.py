@@ -20,10 +20,10 @@ from sidecar.delivery.coalescer import Coalescer, Done
 from sidecar.errors import BodyTooLarge, EmptyBody, MalformedBody
 from sidecar.events.event import MAX_EVENTS, Outgoing
 from sidecar.events.results import Answer, EventStatus, Outcome, failed
-from sidecar.intake import Intake, Post
+from sidecar.intake.intake import Intake, Post
+from sidecar.intake.tap import Tap, Wanted
 from sidecar.routes.loader import read
 from sidecar.routes.routing import Router
-from sidecar.tap import Tap, Wanted
 from sidecar.telemetry.log import make_log
 from sidecar.telemetry.telemetry import Telemetry
 

@@ -10,7 +10,7 @@ import pytest
 from starlette.types import Receive, Scope, Send
 
 from sidecar.events.results import Answer
-from sidecar.request import EventsRequest, Limits
+from sidecar.intake.request import EventsRequest, Limits
 from tests.fakes import PATIENCE, Client, connected, eventually, post
 from tests.running import serving
 

@@ -14,8 +14,8 @@ from typing import Any
 import uvicorn
 
 from sidecar.errors import SettingError
-from sidecar.listener import Protocol
-from sidecar.request import Limits, Taker
+from sidecar.intake.protocol import Protocol
+from sidecar.intake.request import Limits, Taker
 
 BACKLOG = 2048
 TURNS_OF_AN_ACCEPT = 2

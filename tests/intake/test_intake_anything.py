@@ -7,15 +7,15 @@ from hypothesis import strategies as st
 
 from sidecar.events.event import parse
 from sidecar.events.results import Answer
-from sidecar.intake import Intake, Post
+from sidecar.intake.intake import Intake, Post
 from sidecar.routes.config import Config
 from sidecar.routes.routing import Router, accepts
 from tests import jsontext
 from tests.anyroutes import CONFIGS, LABELS, event_of
 from tests.anyroutes import EVENTS as ROUTED
+from tests.intake.test_intake import FakeCoalescer
 from tests.jsontext import as_read, meta_of, unhurried
 from tests.scripted import Recorder
-from tests.test_intake import FakeCoalescer
 
 NEW_ID = "5ab1b3f0-6f0a-4d69-9a3c-1b0c3ad1d6c5"
 EVENTS = st.one_of(jsontext.events, ROUTED.map(lambda value: event_of(value).raw), jsontext.values)

@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 import pytest
 from starlette.types import Receive, Scope, Send
 
-from sidecar.app import SMALL_BYTES, Capacity, EventsEndpoint, make_admin_app, make_intake_app
-from sidecar.body import MAX_BODY_BYTES
 from sidecar.errors import EmptyBody, MalformedBody
 from sidecar.events.results import Answer
-from sidecar.intake import Intake, Post, Reply
-from sidecar.request import Limits
+from sidecar.intake.body import MAX_BODY_BYTES
+from sidecar.intake.endpoint import SMALL_BYTES, Capacity, EventsEndpoint, make_admin_app, make_intake_app
+from sidecar.intake.intake import Intake, Post, Reply
+from sidecar.intake.request import Limits
 from sidecar.telemetry.log import make_log
 from sidecar.telemetry.telemetry import Telemetry
 from tests.fakes import Answer as Seen

@@ -20,7 +20,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 
 from sidecar.errors import MalformedRequest, Overloaded, RequestError
 from sidecar.events.results import Answer, of_error
-from sidecar.request import EventsRequest, Limits, Taker, query_of_events, wire, wire_without_body
+from sidecar.intake.request import EventsRequest, Limits, Taker, query_of_events, wire, wire_without_body
 
 
 class _Phase(enum.IntEnum):

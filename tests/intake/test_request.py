@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sidecar.events.results import Answer
-from sidecar.request import EventsRequest, headers_of, query_of_events, wire
+from sidecar.intake.request import EventsRequest, headers_of, query_of_events, wire
 
 FINE = Answer(201, "All 1 out of 1 events were accepted.", "delivered")
 

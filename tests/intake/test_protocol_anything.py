@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from sidecar.server import make_server
+from sidecar.intake.server import make_server
 from tests.fakes import post
+from tests.intake.test_protocol import Echo
 from tests.jsontext import unhurried
-from tests.test_listener import Echo
 
 CHUNKED = b"POST /v1/events?x HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n"
 REQUESTS = st.sampled_from(

@@ -15,7 +15,7 @@ from sidecar.routes.routing import Decision, Router
 from sidecar.telemetry.telemetry import EventsEnded, Telemetry
 
 if TYPE_CHECKING:
-    from sidecar.tap import Tap
+    from sidecar.intake.tap import Tap
 
 
 class Post(msgspec.Struct, frozen=True):

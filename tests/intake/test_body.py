@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.body import MAX_MEMBERS, decoded
 from sidecar.errors import BodyTooLarge, CorruptBody, EmptyBody, RequestError, UnsupportedBody
+from sidecar.intake.body import MAX_MEMBERS, decoded
 from tests.jsontext import unhurried
 
 LIMIT = 10_000

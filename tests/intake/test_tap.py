@@ -8,8 +8,8 @@ import pytest
 
 from sidecar.events.event import Event, Outgoing
 from sidecar.events.results import EventStatus, Outcome, failed, refused
+from sidecar.intake.tap import MAX_EVENT_BYTES, MAX_SAID, MAX_WAITING, PER_SECOND, Listener, Missed, Passed, Tap, Wanted
 from sidecar.routes.pattern import Pattern
-from sidecar.tap import MAX_EVENT_BYTES, MAX_SAID, MAX_WAITING, PER_SECOND, Listener, Missed, Passed, Tap, Wanted
 from tests.anyroutes import event_of
 
 DELIVERED = EventStatus("success", Outcome.DELIVERED, upstream="main", endpoint="eqiad")

@@ -21,11 +21,11 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import Scope
 
-from sidecar.body import MAX_BODY_BYTES, decoded
 from sidecar.errors import BodyTooLarge, MalformedBody, NotFound, Overloaded, RequestError, SlowBody
 from sidecar.events.results import BUG, Answer, of_error
-from sidecar.intake import Intake, Post
-from sidecar.request import EventsRequest, headers_of
+from sidecar.intake.body import MAX_BODY_BYTES, decoded
+from sidecar.intake.intake import Intake, Post
+from sidecar.intake.request import EventsRequest, headers_of
 from sidecar.telemetry.telemetry import RequestAnswered, RequestRefused, Telemetry, Unexpected
 
 MAX_DRAINED_BYTES = 8 * MAX_BODY_BYTES

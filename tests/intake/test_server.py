@@ -10,9 +10,9 @@ import pytest
 import uvloop
 
 from sidecar.errors import SettingError
-from sidecar.server import bind, limits_here, make_server
+from sidecar.intake.server import bind, limits_here, make_server
 from tests.fakes import PATIENCE, Client, connected, eventually, post
-from tests.test_listener import TARGETS, Echo
+from tests.intake.test_protocol import TARGETS, Echo
 
 
 @pytest.mark.parametrize("address", ["", "8888", ":8888", "localhost:", "localhost:http", "localhost:65536", "a:-1"])

@@ -1,0 +1,1 @@
+"""The producers' HTTP: from the socket to the answer."""

@@ -179,7 +179,7 @@ def explain(
         if running and label:
             raise SettingError("a running sidecar has its own labels; leave --label or --running out")
         if running:
-            from sidecar.ask import explained_by
+            from sidecar.status.ask import explained_by
 
             found = explained_by(listen, _event(stream, event))
         else:

@@ -23,16 +23,16 @@ from starlette.routing import Route
 from sidecar.errors import SettingError
 from sidecar.eventgate.healthcheck import check
 from sidecar.generation import Generation
-from sidecar.inquiry import MAX_TAPS, TAP_SECONDS, inquiry_routes, tap_route
 from sidecar.intake.endpoint import make_admin_app, make_intake_app
 from sidecar.intake.server import bind, make_server
-from sidecar.openapi import openapi_routes
 from sidecar.parts import PLAIN, Parts
 from sidecar.reload import Loaded, Pace, Reloader, begin
 from sidecar.routes.config import Config
 from sidecar.routes.samples import streams_named_by
-from sidecar.sse import Streams
-from sidecar.statuspage import LIVE_SECONDS, MAX_PAGES, Sources, status_routes
+from sidecar.status.gather import LIVE_SECONDS, MAX_PAGES, Sources, status_routes
+from sidecar.status.http import MAX_TAPS, TAP_SECONDS, inquiry_routes, tap_route
+from sidecar.status.openapi import openapi_routes
+from sidecar.status.sse import Streams
 from sidecar.telemetry.configtelemetry import ConfigLoaded
 from sidecar.telemetry.history import History
 from sidecar.telemetry.log import let_libraries_log, make_log

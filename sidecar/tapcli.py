@@ -56,7 +56,7 @@ def tap(stream: str | None, outcome: Sequence[str], listen: str, as_json: bool) 
 def _show(listen: str, stream: str | None, outcomes: Sequence[str], as_json: bool) -> None:
     from rich.console import Console
 
-    from sidecar.ask import tapped
+    from sidecar.status.ask import tapped
 
     console = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
     passing = tapped(listen, stream, outcomes)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.table import Table
 
-    from sidecar.status import Status
+    from sidecar.status.value import Status
 
 INTERVAL_SECONDS = 2.0
 FAILURES = 5
@@ -89,9 +89,9 @@ def _known(listen: str) -> tuple[dict[str, Any], Status]:
     """
     import msgspec
 
-    from sidecar.ask import status_of
     from sidecar.errors import SettingError
-    from sidecar.status import Status
+    from sidecar.status.ask import status_of
+    from sidecar.status.value import Status
 
     data = status_of(listen)
     try:
@@ -106,7 +106,7 @@ def _screen(status: Status) -> RenderableType:
     from rich.padding import Padding
     from rich.text import Text
 
-    from sidecar.status import Level, age, problems_of, rate, sentence
+    from sidecar.status.value import Level, age, problems_of, rate, sentence
 
     problems = problems_of(status)
     level = problems[0].level if problems else Level.WELL
@@ -125,7 +125,7 @@ def _screen(status: Status) -> RenderableType:
 def _endpoints(status: Status) -> Table:
     from rich.text import Text
 
-    from sidecar.status import age
+    from sidecar.status.value import age
 
     table = _table("upstream", "", "datacenter", "address", "state", "for", "why")
     for upstream in status.upstreams:
@@ -157,7 +157,7 @@ def _streams(status: Status) -> Table:
 def _failures(status: Status) -> Table:
     from rich.text import Text
 
-    from sidecar.status import age
+    from sidecar.status.value import age
 
     table = _table("", "last failures")
     for each in status.failures[:FAILURES]:

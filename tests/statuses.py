@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from sidecar.status import (
+from sidecar.status.value import (
     AddressNow,
     ChecksOfMinute,
     EndpointNow,

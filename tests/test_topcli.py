@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from sidecar.cli import app
-from sidecar.status import Failure, as_data
+from sidecar.status.value import Failure, as_data
 from tests.fakes import FakeEventGate, answer, refusing
 from tests.statuses import HANGS, NOW, address, endpoint, status, upstream
 

@@ -16,7 +16,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Message
 
-from sidecar.sse import END, END_SECONDS, KEEP_ALIVE_SECONDS, RETRY, STUCK_SECONDS, Source, Streams, message
+from sidecar.status.sse import END, END_SECONDS, KEEP_ALIVE_SECONDS, RETRY, STUCK_SECONDS, Source, Streams, message
 from tests.fakes import connected, eventually
 from tests.running import serving
 

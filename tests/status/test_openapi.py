@@ -13,10 +13,11 @@ from jsonschema import Draft202012Validator
 from starlette.applications import Starlette
 from starlette.routing import Route
 
-from sidecar import __version__, errors, status
+from sidecar import __version__, errors
 from sidecar.errors import MalformedRequest, NotFound, RequestError
 from sidecar.events.results import SUCCESS, Outcome, failed, merge, refused
-from sidecar.openapi import description, openapi_routes
+from sidecar.status import value as status
+from sidecar.status.openapi import description, openapi_routes
 from tests.fakes import FakeEventGate, eventually
 from tests.running import Running, sidecar, to_one
 

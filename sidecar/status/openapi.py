@@ -17,7 +17,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from sidecar import __version__
-from sidecar.inquiry import local_alone
+from sidecar.status.http import local_alone
 
 FILE = Path(__file__).with_name("openapi.yaml")
 

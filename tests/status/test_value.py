@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from sidecar.status import Level, age, as_data, problems_of, rate, sentence
+from sidecar.status.value import Level, age, as_data, problems_of, rate, sentence
 from tests.statuses import CONFIGURATION, HANGS, NOW, address, endpoint, spool, status, upstream
 
 OUT = endpoint("eqiad", address("unhealthy", HANGS))

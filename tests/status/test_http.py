@@ -13,9 +13,9 @@ import pytest
 from starlette.applications import Starlette
 
 from sidecar.generation import Generation
-from sidecar.inquiry import MAX_BODY_BYTES, inquiry_routes, tap_route, tried_now
 from sidecar.intake.tap import Tap
-from sidecar.sse import Streams
+from sidecar.status.http import MAX_BODY_BYTES, inquiry_routes, tap_route, tried_now
+from sidecar.status.sse import Streams
 from sidecar.upstreams.health import Health
 from tests.anyroutes import config_of
 from tests.fakes import FakeEventGate, eventually

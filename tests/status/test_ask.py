@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from sidecar.ask import explained_by, status_of, tapped
 from sidecar.errors import SettingError
+from sidecar.status.ask import explained_by, status_of, tapped
 from tests.anyroutes import event_of
 from tests.fakes import FakeEventGate, Line, Received, Reply, answer, raw, refusing
 

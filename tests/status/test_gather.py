@@ -14,12 +14,12 @@ import httpx
 import pytest
 from starlette.applications import Starlette
 
-from sidecar.ask import status_of
 from sidecar.generation import Generation
 from sidecar.spool.record import Limits, Totals
 from sidecar.spool.store import SpoolState
-from sidecar.sse import Streams
-from sidecar.statuspage import Sources, status_now, status_routes
+from sidecar.status.ask import status_of
+from sidecar.status.gather import Sources, status_now, status_routes
+from sidecar.status.sse import Streams
 from sidecar.telemetry.history import History
 from sidecar.telemetry.telemetry import HealthChanged
 from sidecar.upstreams.health import Health
@@ -27,7 +27,7 @@ from tests.anyroutes import config_of
 from tests.fakes import PATIENCE, FakeEventGate, eventually, hanging
 from tests.running import reading, sidecar, to_one
 from tests.scripted import CODFW, EQIAD, Recorder, at, make_pool, out
-from tests.test_inquiry import FILE
+from tests.status.test_http import FILE
 
 WALL, CLOCK = 1_800_000_000.0, 10_000.0
 CONFIGURATION = {"file": "f", "in_force": "f", "digest": "d", "since": WALL, "refused": None, "problems": []}

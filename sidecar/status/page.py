@@ -16,7 +16,7 @@ from html import escape
 
 from sidecar.events.results import Outcome
 from sidecar.routes.config import in_size_words
-from sidecar.status import (
+from sidecar.status.value import (
     AddressNow,
     EndpointNow,
     Level,

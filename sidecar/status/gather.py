@@ -22,10 +22,11 @@ from starlette.routing import Route
 
 from sidecar import __version__
 from sidecar.generation import Generation
-from sidecar.inquiry import local_alone
 from sidecar.routes.config import Config
-from sidecar.sse import Streams, message
-from sidecar.status import (
+from sidecar.status.http import local_alone
+from sidecar.status.page import POLICY, page
+from sidecar.status.sse import Streams, message
+from sidecar.status.value import (
     AddressNow,
     ChecksOfMinute,
     EndpointNow,
@@ -40,7 +41,6 @@ from sidecar.status import (
     UpstreamNow,
     as_data,
 )
-from sidecar.statushtml import POLICY, page
 from sidecar.telemetry.history import HOUR, History
 from sidecar.upstreams.endpoints import Address, Endpoint, Pool
 from sidecar.upstreams.failover import order

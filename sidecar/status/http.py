@@ -29,7 +29,7 @@ from sidecar.events.results import Outcome
 from sidecar.generation import Generation
 from sidecar.routes.explain import Tried, explanation
 from sidecar.routes.pattern import Pattern
-from sidecar.sse import Streams, message
+from sidecar.status.sse import Streams, message
 from sidecar.upstreams.endpoints import Pool
 from sidecar.upstreams.failover import order
 

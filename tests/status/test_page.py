@@ -12,8 +12,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from sidecar.status import FailoverNow, Failure, Minute, RouteNow, Span, Status, StreamNow
-from sidecar.statushtml import POLICY, page
+from sidecar.status.page import POLICY, page
+from sidecar.status.value import FailoverNow, Failure, Minute, RouteNow, Span, Status, StreamNow
 from tests.statuses import CONFIGURATION, HANGS, NOW, address, endpoint, spool, status, upstream
 
 EVIL = "<script>alert(1)</script>\"'&"

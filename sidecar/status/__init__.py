@@ -1,0 +1,1 @@
+"""What a running sidecar says of itself, and the client that asks."""

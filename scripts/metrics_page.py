@@ -18,10 +18,10 @@ sys.path.insert(0, str(ROOT))  # the package of this folder, installed or not
 
 from sidecar.delivery.retry import FailureClass  # noqa: E402
 from sidecar.events.results import Outcome  # noqa: E402
-from sidecar.generation import Generation  # noqa: E402
 from sidecar.intake.endpoint import EventsEndpoint  # noqa: E402
 from sidecar.routes.loader import read  # noqa: E402
-from sidecar.spanexport import SpanCounts  # noqa: E402
+from sidecar.serve.generation import Generation  # noqa: E402
+from sidecar.serve.spanexport import SpanCounts  # noqa: E402
 from sidecar.spool.policy import Fate  # noqa: E402
 from sidecar.spool.store import Cause, Kept  # noqa: E402
 from sidecar.telemetry.log import make_log  # noqa: E402

@@ -103,8 +103,8 @@ def serve(
 
     import uvloop
 
-    from sidecar.otelsettings import traces_asked_by
-    from sidecar.runtime import Runtime, Settings, prepare_process
+    from sidecar.serve.otelsettings import traces_asked_by
+    from sidecar.serve.runtime import Runtime, Settings, prepare_process
 
     with _Complaints():
         settings = Settings(

@@ -15,7 +15,7 @@ from starlette.types import ASGIApp
 
 from sidecar.intake.request import Limits, Taker
 from sidecar.intake.server import bind, make_server
-from sidecar.runtime import Runtime, Settings
+from sidecar.serve.runtime import Runtime, Settings
 from tests.fakes import Answer, Client, connected, eventually
 
 

@@ -21,8 +21,8 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from sidecar import __version__
-from sidecar.generation import Generation
 from sidecar.routes.config import Config
+from sidecar.serve.generation import Generation
 from sidecar.status.http import local_alone
 from sidecar.status.page import POLICY, page
 from sidecar.status.sse import Streams, message

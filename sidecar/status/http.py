@@ -26,9 +26,9 @@ from starlette.routing import Route
 from sidecar.errors import RequestError
 from sidecar.events.event import parse
 from sidecar.events.results import Outcome
-from sidecar.generation import Generation
 from sidecar.routes.explain import Tried, explanation
 from sidecar.routes.pattern import Pattern
+from sidecar.serve.generation import Generation
 from sidecar.status.sse import Streams, message
 from sidecar.upstreams.endpoints import Pool
 from sidecar.upstreams.failover import order

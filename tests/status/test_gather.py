@@ -14,7 +14,7 @@ import httpx
 import pytest
 from starlette.applications import Starlette
 
-from sidecar.generation import Generation
+from sidecar.serve.generation import Generation
 from sidecar.spool.record import Limits, Totals
 from sidecar.spool.store import SpoolState
 from sidecar.status.ask import status_of

@@ -12,8 +12,8 @@ import httpx
 import pytest
 from starlette.applications import Starlette
 
-from sidecar.generation import Generation
 from sidecar.intake.tap import Tap
+from sidecar.serve.generation import Generation
 from sidecar.status.http import MAX_BODY_BYTES, inquiry_routes, tap_route, tried_now
 from sidecar.status.sse import Streams
 from sidecar.upstreams.health import Health

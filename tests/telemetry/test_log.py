@@ -143,7 +143,7 @@ GIVES_UP = """
 import asyncio, ssl, sys, threading
 from pathlib import Path
 import uvloop
-from sidecar.runtime import prepare_process
+from sidecar.serve.runtime import prepare_process
 from tests.fakes import Authority, FakeEventGate
 
 authority = Authority(Path(sys.argv[1]))

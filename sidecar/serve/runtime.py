@@ -22,13 +22,13 @@ from starlette.routing import Route
 
 from sidecar.errors import SettingError
 from sidecar.eventgate.healthcheck import check
-from sidecar.generation import Generation
 from sidecar.intake.endpoint import make_admin_app, make_intake_app
 from sidecar.intake.server import bind, make_server
-from sidecar.parts import PLAIN, Parts
-from sidecar.reload import Loaded, Pace, Reloader, begin
 from sidecar.routes.config import Config
 from sidecar.routes.samples import streams_named_by
+from sidecar.serve.generation import Generation
+from sidecar.serve.parts import PLAIN, Parts
+from sidecar.serve.reload import Loaded, Pace, Reloader, begin
 from sidecar.status.gather import LIVE_SECONDS, MAX_PAGES, Sources, status_routes
 from sidecar.status.http import MAX_TAPS, TAP_SECONDS, inquiry_routes, tap_route
 from sidecar.status.openapi import openapi_routes
@@ -44,7 +44,7 @@ from sidecar.upstreams.resolver import Resolver
 
 if TYPE_CHECKING:
     from sidecar.intake.tap import Tap
-    from sidecar.spanexport import SpanExport
+    from sidecar.serve.spanexport import SpanExport
     from sidecar.spool.lifecycle import Spooling
     from sidecar.telemetry.telemetry import Telemetry
 
@@ -262,7 +262,7 @@ def _spooling(directory: Path, telemetry: Telemetry) -> Spooling:
 def _start_export(settings: Settings) -> SpanExport:
     """Return where spans go; what that takes is imported here, and nowhere where none are asked for."""
     try:
-        from sidecar.spanexport import SpanExport  # noqa: PLC0415
+        from sidecar.serve.spanexport import SpanExport  # noqa: PLC0415
     except ModuleNotFoundError as error:
         if not (error.name or "").startswith("opentelemetry"):
             raise
@@ -274,7 +274,7 @@ def _start_export(settings: Settings) -> SpanExport:
 
 
 def _traced(export: SpanExport) -> Parts:
-    from sidecar.tracing import Tracing  # noqa: PLC0415  as above
+    from sidecar.serve.tracing import Tracing  # noqa: PLC0415  as above
 
     return Tracing(export.tracer).parts
 

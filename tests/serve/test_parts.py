@@ -7,7 +7,7 @@ import sys
 
 from sidecar.delivery.sender import Delivery
 from sidecar.intake.endpoint import EventsEndpoint
-from sidecar.parts import PLAIN, Parts
+from sidecar.serve.parts import PLAIN, Parts
 from sidecar.telemetry.telemetry import Telemetry
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from sidecar.errors import SettingError
-from sidecar.generation import SPARE_SECONDS, Generation
+from sidecar.serve.generation import SPARE_SECONDS, Generation
 from tests.anyroutes import config_of
 from tests.scripted import Recorder
 

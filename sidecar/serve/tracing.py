@@ -39,7 +39,7 @@ from sidecar.events.event import Outgoing
 from sidecar.events.results import Answer, EventStatus, Outcome
 from sidecar.intake.endpoint import EventsEndpoint
 from sidecar.intake.request import EventsRequest
-from sidecar.parts import Parts
+from sidecar.serve.parts import Parts
 from sidecar.telemetry.telemetry import (
     EventsEnded,
     FailedOver,

@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 
 from sidecar import __version__
 from sidecar.errors import SettingError
-from sidecar.spanexport import FLUSH_SECONDS, SpanExport
+from sidecar.serve.spanexport import FLUSH_SECONDS, SpanExport
 from tests.fakes import PATIENCE
 
 

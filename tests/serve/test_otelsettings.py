@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sidecar.errors import SettingError
-from sidecar.otelsettings import traces_asked_by
+from sidecar.serve.otelsettings import traces_asked_by
 
 COLLECTOR = "http://collector:4318"
 

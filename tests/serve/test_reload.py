@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from sidecar.errors import ConfigError, SettingError
-from sidecar.reload import Loaded, Pace, Reloader, begin, keep
+from sidecar.serve.reload import Loaded, Pace, Reloader, begin, keep
 from sidecar.telemetry.configtelemetry import ConfigNotKept, ConfigRefused
 from sidecar.telemetry.telemetry import Unexpected
 from tests.fakes import eventually

@@ -15,7 +15,7 @@ import pytest
 from sidecar.delivery.sender import Delivery
 from sidecar.errors import ConfigError, SettingError
 from sidecar.intake.endpoint import EventsEndpoint
-from sidecar.runtime import Runtime, Settings
+from sidecar.serve.runtime import Runtime, Settings
 from sidecar.telemetry.telemetry import Telemetry
 from tests.fakes import PATIENCE, FakeEventGate, after, connected, eventually, post, refusing
 from tests.running import Running, sidecar, to_one

@@ -1,0 +1,1 @@
+"""What `serve` builds, swaps, traces and stops."""

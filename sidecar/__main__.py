@@ -18,7 +18,7 @@ def main() -> None:
         signal.signal(signal.SIGHUP, signal.SIG_IGN)  # it would end a sidecar that is not yet listening for it
     gc.disable()
     atexit.register(gc.freeze)  # the interpreter collects once more at its end
-    from sidecar.cli import main as run  # noqa: PLC0415  what it imports is what the collector would go through
+    from sidecar.commands.cli import main as run  # noqa: PLC0415  what it imports is what the collector would go through
 
     run()
 

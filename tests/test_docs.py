@@ -15,14 +15,14 @@ import yaml
 from click.testing import CliRunner
 from msgspec.structs import FieldInfo
 
-from sidecar.cli import app
+from sidecar.commands.cli import app
+from sidecar.commands.spool import spool
+from sidecar.commands.streams import Stream, in_markdown, in_wikitext, streams_of
 from sidecar.events.results import MIXED, Outcome
 from sidecar.routes import config, loader
 from sidecar.routes.config import duration
 from sidecar.routes.routetests import failures
 from sidecar.routes.section import Section, fields, keys_of
-from sidecar.spoolcli import spool
-from sidecar.streams import Stream, in_markdown, in_wikitext, streams_of
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"

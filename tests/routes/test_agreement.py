@@ -7,8 +7,8 @@ from typing import Any
 
 from hypothesis import given
 
-from sidecar.checkreport import as_data
-from sidecar.diff import diff
+from sidecar.commands.check import as_data
+from sidecar.commands.diff import diff
 from sidecar.events.event import Event
 from sidecar.routes import audit
 from sidecar.routes.explain import explanation

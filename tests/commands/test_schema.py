@@ -15,13 +15,13 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sidecar.commands.schema import json_schema
 from sidecar.errors import ConfigError
 from sidecar.routes.loader import read
-from sidecar.schema import json_schema
 from tests.anyroutes import files
 from tests.jsontext import unhurried
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parent.parent.parent
 SCHEMA = json_schema()
 VALIDATOR = jsonschema.Draft7Validator(SCHEMA)
 EXAMPLES = [ROOT / "routes.yaml", *sorted((ROOT / "examples").glob("*.yaml"))]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 
+from sidecar.commands.streams import as_data, in_markdown, in_wikitext, streams_of
 from sidecar.routes.loader import read
-from sidecar.streams import as_data, in_markdown, in_wikitext, streams_of
 
 ROUTES = """\
 version: 1

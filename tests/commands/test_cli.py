@@ -10,9 +10,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from sidecar import __version__
-from sidecar.cli import app
+from sidecar.commands.cli import app
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parent.parent.parent
 ROUTES = """\
 version: 1
 upstreams:

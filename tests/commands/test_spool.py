@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from sidecar.cli import app
+from sidecar.commands.cli import app
 from sidecar.spool.directory import FILE
 from tests.spool.spools import NOON, fill, spool_file, spooled, waiting
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from sidecar.options import listen_option
+from sidecar.commands.terminal import listen_option
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType

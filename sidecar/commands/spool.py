@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 
-from sidecar.options import FILE, json_option, setting
+from sidecar.commands.terminal import FILE, json_option, setting
 
 if TYPE_CHECKING:
     from rich.table import Table as RichTable

@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from sidecar.commands.probe import Probed, all_reachable, as_data, probe, show
 from sidecar.eventgate.healthcheck import CheckResult, Phase
-from sidecar.probe import Probed, all_reachable, as_data, probe, show
 from sidecar.routes.config import Upstream
 from sidecar.routes.loader import read
 from sidecar.upstreams.addresses import Known
@@ -26,7 +26,7 @@ from sidecar.upstreams.resolver import Resolver
 from tests.fakes import PATIENCE, Authority, FakeEventGate, answer, hanging, refusing, stall
 from tests.running import to_one, upstream
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parent.parent.parent
 
 ANSWERS = CheckResult(
     True, "answers", {Phase.TCP: 0.00034, Phase.TLS: 0.0121, Phase.HTTP: 0.00254}, "envoy", mesh=True, expires=1.8e9

@@ -7,8 +7,8 @@ from dataclasses import asdict
 from itertools import groupby
 from typing import Any
 
-from sidecar.checkreport import counted, pod_in_words, way_as_data
-from sidecar.diff import Change, Diff
+from sidecar.commands.check import counted, pod_in_words, way_as_data
+from sidecar.commands.diff import Change, Diff
 from sidecar.routes.ways import Way
 
 

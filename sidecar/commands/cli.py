@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 
 from sidecar import __version__
-from sidecar.errors import ConfigError, RequestError, SettingError
-from sidecar.options import (
+from sidecar.commands.spool import spool as spool_commands
+from sidecar.commands.tap import tap
+from sidecar.commands.terminal import (
     FILE,
     argument,
     json_option,
@@ -23,9 +24,8 @@ from sidecar.options import (
     routes_option,
     setting,
 )
-from sidecar.spoolcli import spool as spool_commands
-from sidecar.tapcli import tap
-from sidecar.topcli import top
+from sidecar.commands.top import top
+from sidecar.errors import ConfigError, RequestError, SettingError
 
 if TYPE_CHECKING:
     from sidecar.events.event import Event
@@ -132,7 +132,7 @@ def check(file: Path, as_json: bool) -> None:
 
     Exit status: 0 where all is well, with or without warnings; 1 with every problem; 2 where the file cannot be read.
     """
-    from sidecar.checkreport import as_data, in_text
+    from sidecar.commands.check import as_data, in_text
     from sidecar.routes.file import read_text
     from sidecar.routes.inspection import inspect
 
@@ -210,9 +210,9 @@ def diff(old: Path, new: Path, streams: Path | None, form: str, as_json: bool) -
     Exit status: 0 where nothing starts writing to production and nothing stops being delivered; 1 where something
     does; 2 where a file cannot be used.
     """
-    from sidecar.diff import diff as compare
-    from sidecar.diff import streams_in
-    from sidecar.diffreport import as_data, in_markdown, in_text
+    from sidecar.commands.diff import diff as compare
+    from sidecar.commands.diff import streams_in
+    from sidecar.commands.diffreport import as_data, in_markdown, in_text
     from sidecar.routes.file import read_config, read_text
 
     with _Complaints():
@@ -239,8 +239,8 @@ def probe(routes: Path, as_json: bool) -> None:
 
     from rich.console import Console
 
-    from sidecar.probe import all_reachable, as_data, show
-    from sidecar.probe import probe as probe_all
+    from sidecar.commands.probe import all_reachable, as_data, show
+    from sidecar.commands.probe import probe as probe_all
     from sidecar.routes.file import read_config
     from sidecar.upstreams.resolver import Resolver
 
@@ -265,8 +265,8 @@ def streams(file: Path, form: str, as_json: bool) -> None:
 
     Exit status: 0 where it is shown; 2 where the file cannot be used.
     """
+    from sidecar.commands.streams import as_data, in_markdown, in_wikitext, streams_of
     from sidecar.routes.file import read_config
-    from sidecar.streams import as_data, in_markdown, in_wikitext, streams_of
 
     with _Complaints():
         found = streams_of(read_config(file))
@@ -282,7 +282,7 @@ def schema() -> None:
 
     Exit status: 0 always.
     """
-    from sidecar.schema import json_schema
+    from sidecar.commands.schema import json_schema
 
     _print_json(json_schema())
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from sidecar.checkreport import as_data, in_text
+from sidecar.commands.check import as_data, in_text
 from sidecar.routes.inspection import inspect
 from tests.routes.test_loader import SMALL
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 
-from sidecar.diff import diff
-from sidecar.diffreport import as_data, in_markdown, in_text
+from sidecar.commands.diff import diff
+from sidecar.commands.diffreport import as_data, in_markdown, in_text
 from sidecar.routes.loader import read
-from tests.test_diff import ROUTES
+from tests.commands.test_diff import ROUTES
 
 NEW = ROUTES.replace(", stream: test}", "}").replace("env: staging}}, to: staging", "env: staging}}, reject: no more")
 OTHER_HOST = ROUTES.replace("[eqiad, codfw]", "[codfw, eqiad]\n    topic_prefixes: [staging.]\n    failback: 1m")

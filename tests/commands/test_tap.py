@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from sidecar.cli import app
+from sidecar.commands.cli import app
+from sidecar.commands.tap import STYLES
 from sidecar.events.results import Outcome
 from sidecar.intake.tap import MAX_EVENT_BYTES, PER_SECOND
-from sidecar.tapcli import STYLES
 from tests.fakes import FakeEventGate, answer, refusing
 
 PASSED: dict[str, Any] = {

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from sidecar.cli import app
+from sidecar.commands.cli import app
 from sidecar.status.value import Failure, as_data
 from tests.fakes import FakeEventGate, answer, refusing
 from tests.statuses import HANGS, NOW, address, endpoint, status, upstream

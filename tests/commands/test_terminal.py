@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sidecar.cli import app
+from sidecar.commands.cli import app
 
 SHARED = {"listen": "SIDECAR_LISTEN", "routes": "SIDECAR_ROUTES"}
 WHO = {"listen": {"serve", "explain", "tap", "top"}, "routes": {"serve", "explain", "probe"}}

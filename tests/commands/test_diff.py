@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 
-from sidecar.diff import Mark, Setting, diff, streams_in
+from sidecar.commands.diff import Mark, Setting, diff, streams_in
 from sidecar.errors import SettingError
 from sidecar.events.event import Event
 from sidecar.routes.config import Config

@@ -10,8 +10,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sidecar.checkreport import pod_in_words, way_as_data
-from sidecar.diffreport import markdown_table
+from sidecar.commands.check import pod_in_words, way_as_data
+from sidecar.commands.diffreport import markdown_table
 from sidecar.routes.config import Config
 from sidecar.routes.samples import Labels
 from sidecar.routes.ways import Row, Way, matrix

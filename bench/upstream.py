@@ -84,7 +84,15 @@ async def running(url: str | None, folder: Path) -> AsyncIterator[Upstreams]:
         certificate = await _certificate(folder)
         for tls in (False, True) if certificate else (False,):
             port = free_port()
-            command = [sys.executable, "-m", "sidecar.emulator", "--name", "bench", "--listen", f"127.0.0.1:{port}"]
+            command = [
+                sys.executable,
+                "-m",
+                "sidecar.demo.emulator",
+                "--name",
+                "bench",
+                "--listen",
+                f"127.0.0.1:{port}",
+            ]
             if tls and certificate:
                 command += ["--certfile", str(certificate[0]), "--keyfile", str(certificate[1])]
             process = await Running.start(command, folder / f"emulator-{port}.log", port)

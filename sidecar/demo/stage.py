@@ -146,7 +146,7 @@ class _Demo:
             listen = f"{gate.host}:{ports[gate.upstream]}"
             where = ("--listen", listen, "--output", str(self._output(gate)), "--streams", str(streams))
             await self._launch(
-                gate.name, "sidecar.emulator", "--name", gate.name, "--topic-prefix", gate.prefix, *where
+                gate.name, "sidecar.demo.emulator", "--name", gate.name, "--topic-prefix", gate.prefix, *where
             )
         for gate in GATES:
             said = await self._heard(gate.name, "control")

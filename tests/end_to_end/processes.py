@@ -125,7 +125,7 @@ def emulator(folder: Path, name: str = "eventgate", listen: str = "127.0.0.1:0",
     """Run an emulated EventGate."""
     output = folder / f"{name}.jsonl"
     words = [word for key, value in options.items() for word in (f"--{key.replace('_', '-')}", value)]
-    process = Process("sidecar.emulator", "--name", name, "--listen", listen, "--output", str(output), *words)
+    process = Process("sidecar.demo.emulator", "--name", name, "--listen", listen, "--output", str(output), *words)
     try:
         ready = process.line(lambda line: "url" in line)
         yield Emulator(process, _address(ready["url"]), _address(ready["control"]), output)

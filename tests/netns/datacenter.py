@@ -93,7 +93,7 @@ async def eventgate(network: Network, host: str, certificate: Path, folder: Path
     """Run an emulated EventGate on a host."""
     output, log = folder / f"{host}.events", folder / f"{host}.log"
     arguments = (
-        *(sys.executable, "-m", "sidecar.emulator", "--name", host, "--topic-prefix", "staging."),
+        *(sys.executable, "-m", "sidecar.demo.emulator", "--name", host, "--topic-prefix", "staging."),
         *("--listen", f"{HOSTS[host][0]}:{PORT}", "--control", "127.0.0.1:0", "--output", str(output)),
         *("--certfile", f"{certificate}.pem", "--keyfile", f"{certificate}.key"),
     )

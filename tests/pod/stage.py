@@ -64,7 +64,7 @@ def datacenters(podman: Podman, folder: Path) -> Iterator[Datacenters]:
         for gate in GATES:
             stem = folder / ("eqiad" if gate is PRODUCTION else gate.name)
             command = (
-                *(*podman.inside(), sys.executable, "-m", "sidecar.emulator", "--name", gate.name),
+                *(*podman.inside(), sys.executable, "-m", "sidecar.demo.emulator", "--name", gate.name),
                 *("--listen", f"{gate.host}:{PORT}", "--topic-prefix", gate.prefix),
                 *("--output", str(folder / f"{gate.name}.events"), "--streams", str(folder / "streams.json")),
                 *("--certfile", f"{stem}.pem", "--keyfile", f"{stem}.key"),

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from sidecar.demo import modelserver
+from sidecar.demo.emulator import EventGateEmulator, Fault, running
+from sidecar.demo.emulator.ajv import Validator
 from sidecar.demo.modelserver import KINDS, Kind, Post
-from sidecar.emulator import EventGateEmulator, Fault, running
-from sidecar.emulator.ajv import Validator
 
 SCHEMAS = Path(modelserver.__file__).parent.parent / "schemas"
 

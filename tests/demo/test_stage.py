@@ -11,7 +11,7 @@ from sidecar.demo import stage
 from sidecar.routes import loader
 from sidecar.routes.routetests import failures
 
-SHIPPED = Path(__file__).parent.parent / "routes.yaml"
+SHIPPED = Path(__file__).parent.parent.parent / "routes.yaml"
 
 
 def test_the_rules_are_those_that_are_shipped() -> None:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, NoReturn
 
 import msgspec
 
-from sidecar.emulator import ajv
+from sidecar.demo.emulator import ajv
 
 # app.js: what is parsed at all; of any other type EventGate sees an empty body.
 _CONTENT_TYPES = {b"application/json", b"text/plain", b"application/reports+json"}

@@ -22,8 +22,8 @@ from urllib.parse import parse_qs
 
 import msgspec
 
-from sidecar.emulator import ajv, answers, bodyparser
-from sidecar.emulator.answers import Answer
+from sidecar.demo.emulator import ajv, answers, bodyparser
+from sidecar.demo.emulator.answers import Answer
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]

@@ -14,7 +14,7 @@ from uvicorn import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from sidecar.emulator.gate import EventGateEmulator, Fault, Message, Receive, Send
+from sidecar.demo.emulator.gate import EventGateEmulator, Fault, Message, Receive, Send
 
 if TYPE_CHECKING:
     from uvicorn._types import ASGI3Application

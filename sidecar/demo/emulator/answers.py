@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sidecar.emulator import bodyparser
+from sidecar.demo.emulator import bodyparser
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""`python -m sidecar.emulator`: one emulated EventGate as a process."""
+"""`python -m sidecar.demo.emulator`: one emulated EventGate as a process."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from pathlib import Path
 
 import uvloop
 
-from sidecar.emulator.gate import MAX_BODY_BYTES, SCHEMAS, EventGateEmulator
-from sidecar.emulator.server import running
+from sidecar.demo.emulator.gate import MAX_BODY_BYTES, SCHEMAS, EventGateEmulator
+from sidecar.demo.emulator.server import running
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -53,7 +53,7 @@ async def _serve(options: argparse.Namespace) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m sidecar.emulator", description="An emulated EventGate 1.8.4.")
+    parser = argparse.ArgumentParser(prog="python -m sidecar.demo.emulator", description="An emulated EventGate 1.8.4.")
     local = ("127.0.0.1", 0)
     add = parser.add_argument
     add("--name", default="eventgate", help="written beside every accepted event")

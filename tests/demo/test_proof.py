@@ -15,7 +15,9 @@ from sidecar.routes.routing import Router
 EQIAD = Gate("eqiad", "staging", "127.0.0.2", "staging.")
 CODFW = Gate("codfw", "staging", "127.0.0.3", "staging.")
 PRODUCTION = Gate("production", "production", "127.0.0.1", "eqiad.")
-ROUTER = Router(read((Path(__file__).parent.parent / "routes.yaml").read_text()), {"env": "staging", "isvc": "demo"})
+ROUTER = Router(
+    read((Path(__file__).parent.parent.parent / "routes.yaml").read_text()), {"env": "staging", "isvc": "demo"}
+)
 
 
 def post(kind: Kind, status: int = 201, id: str = "a") -> Post:  # noqa: A002  as EventGate calls it

@@ -7,8 +7,8 @@ import json
 
 import pytest
 
-from sidecar.emulator import bodyparser
-from sidecar.emulator.bodyparser import BodyError, Element
+from sidecar.demo.emulator import bodyparser
+from sidecar.demo.emulator.bodyparser import BodyError, Element
 
 LIMIT = 1000
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from sidecar.emulator import EventGateEmulator, Fault, running
+from sidecar.demo.emulator import EventGateEmulator, Fault, running
 from tests import exchanges
 from tests.exchanges import Exchange
 
@@ -333,7 +333,7 @@ async def test_the_process_says_where_it_is_and_leaves_on_sigterm(tmp_path: Path
     output = tmp_path / "events"
     command = [
         "-m",
-        "sidecar.emulator",
+        "sidecar.demo.emulator",
         "--name",
         "codfw",
         "--topic-prefix",
@@ -342,7 +342,7 @@ async def test_the_process_says_where_it_is_and_leaves_on_sigterm(tmp_path: Path
         str(output),
     ]
     process = await asyncio.create_subprocess_exec(
-        sys.executable, *command, stdout=asyncio.subprocess.PIPE, cwd=Path(__file__).parent.parent
+        sys.executable, *command, stdout=asyncio.subprocess.PIPE, cwd=Path(__file__).parent.parent.parent
     )
     assert process.stdout is not None
     try:

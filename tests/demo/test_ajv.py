@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.emulator import ajv
-from sidecar.emulator.gate import SCHEMAS
+from sidecar.demo.emulator import ajv
+from sidecar.demo.emulator.gate import SCHEMAS
 from tests import exchanges
 from tests.exchanges import Json
 

@@ -18,8 +18,8 @@ from tests.end_to_end.conftest import written
 from tests.end_to_end.load import an_event
 from tests.end_to_end.processes import Emulator, ask, sidecar
 from tests.fakes import eventually
+from tests.project.test_monitoring import MONITORING, QUERIES, ROOT, RULES
 from tests.running import to_one
-from tests.test_monitoring import MONITORING, QUERIES, ROOT, RULES
 
 JSON = {"content-type": "application/json"}
 PROMETHEUS = ROOT / ".tools" / "prometheus" / "usr" / "bin" / "prometheus"

@@ -17,7 +17,7 @@ from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.cog.plugins import register_default_plugins
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parent.parent.parent
 MONITORING = ROOT / "docs" / "monitoring"
 RUNBOOK = (ROOT / "docs" / "runbook.md").read_text(encoding="utf-8")
 METRICS_PAGE = runpy.run_path(str(ROOT / "scripts" / "metrics_page.py"))

@@ -24,7 +24,7 @@ from sidecar.routes.config import duration
 from sidecar.routes.routetests import failures
 from sidecar.routes.section import Section, fields, keys_of
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parent.parent.parent
 README = ROOT / "README.md"
 REFERENCE = ROOT / "docs" / "routes.md"
 SECURITY = ROOT / "SECURITY.md"

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.test_docs import ROOT
+from tests.project.test_docs import ROOT
 
 PAGE = (ROOT / "docs" / "limits.md").read_text()
 NAMED = re.findall(r"`(\w+)\.([A-Za-z_.]+) = ([\d_.* ]+)`", PAGE)

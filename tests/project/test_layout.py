@@ -12,7 +12,7 @@ import pytest
 
 import sidecar
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parent.parent.parent
 MODULES = sorted((ROOT / "sidecar").rglob("*.py"))
 TEST_FILES = sorted((ROOT / "tests").rglob("*.py"))
 

@@ -1,0 +1,1 @@
+"""What concerns the project as a whole."""

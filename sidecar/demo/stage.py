@@ -294,8 +294,9 @@ def _free_port(*hosts: str) -> int:
 
 def _routes(ports: dict[str, int]) -> str:
     """Return the shipped routes.yaml, but that its upstreams lead to the emulated EventGates."""
-    here = Path(__file__).parent.parent
-    shipped = [path for path in (here / "routes.yaml", here.parent / "routes.yaml") if path.is_file()]
+    here = Path(__file__).parent
+    places = (here / "routes.yaml", here.parent.parent / "routes.yaml")  # in a wheel, in a checkout
+    shipped = [path for path in places if path.is_file()]
     if not shipped:
         raise DemoError("the routes.yaml that comes with the package is not there")
     config = yaml.safe_load(shipped[0].read_text())

@@ -13,7 +13,7 @@ from sidecar.demo.emulator import EventGateEmulator, Fault, running
 from sidecar.demo.emulator.ajv import Validator
 from sidecar.demo.modelserver import KINDS, Kind, Post
 
-SCHEMAS = Path(modelserver.__file__).parent.parent / "schemas"
+SCHEMAS = Path(modelserver.__file__).parent / "emulator" / "schemas"
 
 
 async def sent_to(emulator: EventGateEmulator, events: int) -> list[Post]:

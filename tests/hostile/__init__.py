@@ -4,6 +4,7 @@ Real sockets and real TLS throughout. What is asked each time: what did the prod
 operator, was anything lost or called accepted that was not, and is everything given back afterwards.
 
 `test_answers` has answers to POSTs, `test_tls` handshakes, `test_memory` what all of it costs, `test_dns` answers of
-name servers. What an upstream can answer to a health check is in tests/eventgate/test_healthcheck.py, silence and garbage in
-place of DNS in tests/upstreams/test_resolver.py, and where nothing may ever go in tests/end_to_end/test_only_configured.py.
+name servers. What an upstream can answer to a health check is in tests/eventgate/test_healthcheck.py, silence and
+garbage in place of DNS in tests/upstreams/test_resolver.py, and where nothing may ever go in
+tests/end_to_end/test_only_configured.py.
 """

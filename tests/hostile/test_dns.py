@@ -1,4 +1,4 @@
-"""What a name server can answer, wrong on purpose; silence, errors and garbage are in tests/upstreams/test_resolver.py."""
+"""What a name server can answer, wrong on purpose; tests/upstreams/test_resolver.py has silence and garbage."""
 
 from __future__ import annotations
 

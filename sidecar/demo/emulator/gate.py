@@ -29,7 +29,7 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
-SCHEMAS = Path(__file__).parent.parent / "schemas"
+SCHEMAS = Path(__file__).parent / "schemas"
 MAX_BODY_BYTES = 10 * 1024 * 1024  # max_body_size of Wikimedia's EventGate
 
 Mode = Literal["none", "slow", "freeze", "unavailable", "refuse", "drip", "reset", "kafka"]

@@ -18,7 +18,7 @@ def test_without_traces_nothing_stands_between() -> None:
 
 def test_without_traces_nothing_of_them_is_loaded() -> None:
     """What `serve` imports knows no OpenTelemetry, nor what only its exporter needs."""
-    ours = "import sidecar.commands.cli, sidecar.otelsettings, sidecar.runtime, sys"
+    ours = "import sidecar.commands.cli, sidecar.serve.otelsettings, sidecar.serve.runtime, sys"
     shown = "print(*{name.partition('.')[0] for name in sys.modules} & {'opentelemetry', 'requests', 'google'})"
     run = subprocess.run([sys.executable, "-c", f"{ours}\n{shown}"], check=True, capture_output=True, text=True)
     assert run.stdout.split() == []

@@ -4,45 +4,38 @@ from __future__ import annotations
 
 import ast
 import re
-import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-import sidecar
-
 ROOT = Path(__file__).parent.parent.parent
-MODULES = sorted((ROOT / "sidecar").rglob("*.py"))
+SIDECAR = ROOT / "sidecar"
+MODULES = sorted(SIDECAR.rglob("*.py"))
 TEST_FILES = sorted((ROOT / "tests").rglob("*.py"))
+PACKAGES = sorted(path.parent.name for path in SIDECAR.glob("*/__init__.py"))
 
+MOST_ENTRIES = 14
+"""As many folders and files of `sidecar/` a reader takes in as a picture."""
 WITHOUT_TEST_FILE = {
-    "__init__": "a docstring and a version",
+    "__init__": "a docstring, and the version",
     "__main__": "two lines; the end-to-end tests start the process through it",
 }
 JUNK_ROOMS = {"base", "common", "core", "helpers", "misc", "shared", "util", "utils"}
-# Everything else at the top of the package is the pure core.
-ACTING = {
-    "__init__", "__main__", "app", "ask", "cli", "coalescer", "configtelemetry", "connection", "counts",
-    "delivery", "endpoints", "eventgate", "generation", "groupcommit", "handshake", "healthcheck", "history",
-    "inquiry", "intake", "journey", "keeping", "listener", "logform", "monitor", "openapi", "options", "parts",
-    "probe", "reload", "replay", "resolver", "routesfile", "runtime", "salvage", "server", "spanexport", "spool",
-    "spoolcli", "spooldir", "spoolfile", "spooling", "spoolrows", "spoolschema", "spooltelemetry",
-    "sse", "statuspage", "tapcli", "telemetry", "timers", "topcli", "tracing", "vitals", "writeahead",
-}  # fmt: skip
 LONGEST_FUNCTION = 60
 LONGEST_MODULE = 400
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
-each_module = pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
-each_test_file = pytest.mark.parametrize("path", TEST_FILES, ids=lambda path: path.stem)
-each_file = pytest.mark.parametrize("path", MODULES + TEST_FILES, ids=lambda path: path.stem)
+
+def place(path: Path) -> str:
+    """Return a file's path as a test is called by it."""
+    return str(path.relative_to(ROOT))
 
 
-def pure_core() -> set[str]:
-    """Name the modules that decide and do not act."""
-    return {path.stem for path in (ROOT / "sidecar").glob("*.py")} - ACTING
+each_module = pytest.mark.parametrize("path", MODULES, ids=place)
+each_test_file = pytest.mark.parametrize("path", TEST_FILES, ids=place)
+each_file = pytest.mark.parametrize("path", MODULES + TEST_FILES, ids=place)
 
 
 def functions(path: Path) -> Iterator[Function]:
@@ -89,10 +82,18 @@ def patches_inside(path: Path) -> list[int]:
 
 @each_module
 def test_each_module_has_its_test_file(path: Path) -> None:
-    """A reader who looks for the promises of `routing.py` finds them in `test_routing.py`; a folder may share one."""
-    names = {path.stem} if path.parent.name == "sidecar" else {path.stem, path.parent.name}
-    written = {test_file.stem for test_file in TEST_FILES}
-    assert path.stem in WITHOUT_TEST_FILE or written & {f"test_{name}" for name in names}
+    """The promises of `routes/routing.py` are in `tests/routes/test_routing.py`; a folder may share a file."""
+    package, *inner = path.relative_to(SIDECAR).with_suffix("").parts
+    twin = Path("tests", f"test_{package}.py") if not inner else Path("tests", package, f"test_{inner[-1]}.py")
+    shared = Path("tests", package, f"test_{inner[0]}.py") if len(inner) > 1 else twin
+    assert path.stem in WITHOUT_TEST_FILE or any((ROOT / each).is_file() for each in (twin, shared))
+
+
+def test_the_architecture_is_seen_at_a_glance() -> None:
+    """The top of `sidecar/` has few entries, and each is a package or one of two small files."""
+    entries = {path.name for path in SIDECAR.iterdir()} - {"__pycache__", "__init__.py", "__main__.py"}
+    assert entries - set(PACKAGES) == {"errors.py", "timers.py"}
+    assert len(entries) <= MOST_ENTRIES
 
 
 @each_module
@@ -118,19 +119,6 @@ def test_every_task_belongs_to_a_group(path: Path) -> None:
     """No task is started that nobody awaits; what looks like `group.create_task` is a TaskGroup's."""
     loose = re.compile(r"(asyncio\.|loop\.|^)(create_task|ensure_future)$|get_running_loop\(\)\.create_task$")
     assert [call.lineno for called, call in calls(path) if loose.search(called)] == []
-
-
-def test_the_contract_covers_the_whole_pure_core() -> None:
-    """A new module is held to the pure core's contract unless it is listed here as one that acts."""
-    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
-    (pure,) = [contract for contract in contracts if contract["name"].startswith("The pure core")]
-    assert set(pure["source_modules"]) == {f"sidecar.{name}" for name in pure_core()}
-
-
-def test_the_package_says_which_modules_are_pure() -> None:
-    """The docstring of the package names every module of the pure core and no other."""
-    core = (sidecar.__doc__ or "").partition("The pure core")[2].partition("know no ")[0]
-    assert set(re.findall(r"`(\w+)`", core)) == pure_core()
 
 
 @each_test_file

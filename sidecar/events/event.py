@@ -90,7 +90,7 @@ class Event(msgspec.Struct, frozen=True):
     def with_stream_and_id(self, stream: str | None, new_id: str | None) -> bytes:
         """Return the bytes with `meta.stream` replaced and a missing `meta.id` put in; None leaves either alone.
 
-        `stream` and `new_id` are plain ASCII without quotes or backslashes: `template` and uuid4 see to that.
+        `stream` and `new_id` are plain ASCII without quotes or backslashes: `routes.pattern` and uuid4 see to that.
         """
         if stream is not None and (new_id is None or not self.lacks_id):
             renamed = self._renamed(stream)

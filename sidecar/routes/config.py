@@ -12,9 +12,8 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from sidecar.routes.pattern import Pattern
+from sidecar.routes.pattern import STREAM_NAME, Pattern, Template
 from sidecar.routes.section import Form, NotEmpty, Section, shown
-from sidecar.routes.template import STREAM_NAME, Template
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h)")

@@ -1,7 +1,8 @@
 """One gate for a `routes.yaml`: what `check` refuses, a sidecar neither starts with nor reloads.
 
 The text becomes a configuration (`loader`), the configuration is looked through for what has no effect (`audit`),
-and its own tests are run (`routetests`). All that is wrong comes at once, each at its place.
+and its own `tests:` are run: examples that keep an edit from changing what it should not. All that is wrong comes at
+once, each at its place.
 """
 
 from __future__ import annotations
@@ -9,13 +10,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from sidecar.errors import ConfigError, Problem
+import msgspec
+
+from sidecar.errors import ConfigError, Problem, RequestError
+from sidecar.events.event import parse
 from sidecar.routes import audit
-from sidecar.routes.config import Config
+from sidecar.routes.config import Config, Test
 from sidecar.routes.loader import load
-from sidecar.routes.routetests import failures
-from sidecar.routes.routing import Router
-from sidecar.routes.section import Path
+from sidecar.routes.routing import Decision, Router
+from sidecar.routes.section import Complaint
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +56,7 @@ def inspect(text: str, file: str = "routes.yaml", labels: Mapping[str, str] | No
     return Inspection(config, tuple(problems), tuple(replace(each, warning=True) for each in warnings))
 
 
-def _missing_labels(config: Config, labels: Mapping[str, str]) -> Iterator[tuple[Path, str]]:
+def _missing_labels(config: Config, labels: Mapping[str, str]) -> Iterator[Complaint]:
     for route, label in Router(config, labels).missing_labels:
         yield (
             ("routes", config.routes.index(route), "stream"),
@@ -61,8 +64,37 @@ def _missing_labels(config: Config, labels: Mapping[str, str]) -> Iterator[tuple
         )
 
 
-def _failed_tests(config: Config) -> Iterator[tuple[Path, str]]:
-    for failure in failures(config):
-        for difference in failure.differences:
-            where = ("event",) if difference.key == "event" else ("expect", difference.key)
-            yield ("tests", failure.index, *where), f"fails: {difference.words} (test: {failure.name})"
+def _failed_tests(config: Config) -> Iterator[Complaint]:
+    for index, test in enumerate(config.tests):
+        for where, words in _differences(config, test):
+            yield ("tests", index, *where), f"fails: {words} (test: {test.name})"
+
+
+def _differences(config: Config, test: Test) -> Iterator[Complaint]:
+    """Yield each key of the test that differs, with what was expected and what is."""
+    try:
+        event = parse(msgspec.json.encode(test.event))[0]
+    except (RequestError, TypeError, ValueError) as error:
+        yield ("event",), f"cannot be written as JSON: {error}"
+        return
+    decision = Router(config, test.labels).decide(event)
+    found = _as_expected(decision, event.stream)
+    why = f" ({decision.refusal})" if decision.refusal else ""
+    for key, expected in test.expect.given.items():
+        if found[key] != expected:
+            yield ("expect", key), f"expected {_word(expected)}, is {_word(found[key])}{why}"
+            why = ""  # said once
+
+
+def _as_expected(decision: Decision, stream: str | None) -> dict[str, str | bool | None]:
+    sent = decision.refusal is None
+    return {
+        "upstream": decision.upstream,
+        "stream": (decision.stream or stream) if sent else None,
+        "route": decision.route or None,
+        "refused": not sent,
+    }
+
+
+def _word(value: str | bool | None) -> str:
+    return "none" if value is None else str(value).lower() if isinstance(value, bool) else value

@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 
 from sidecar.errors import ConfigError, Problem
 from sidecar.routes.config import Config, Expect, Route, Test, Upstream
+from sidecar.routes.pattern import STREAM_NAME
 from sidecar.routes.section import Complaint, Path, Refused, Section, keys_of, nearest
-from sidecar.routes.template import STREAM_NAME
 from sidecar.routes.yamlmarks import Mark, Marked
 from sidecar.routes.yamlmarks import read as read_yaml
 

@@ -13,8 +13,7 @@ import msgspec
 
 from sidecar.events.event import Event
 from sidecar.routes.config import Config, Match, Route, Upstream
-from sidecar.routes.pattern import Pattern
-from sidecar.routes.template import STREAM_NAME
+from sidecar.routes.pattern import STREAM_NAME, Pattern
 
 MAX_REMEMBERED = 1024
 """Pairs of stream and schema whose decision is remembered; a producer can make up any number."""

@@ -9,7 +9,7 @@ import yaml
 
 from sidecar.demo import stage
 from sidecar.routes import loader
-from sidecar.routes.routetests import failures
+from sidecar.routes.inspection import inspect
 
 SHIPPED = Path(__file__).parent.parent.parent / "routes.yaml"
 
@@ -22,7 +22,7 @@ def test_the_rules_are_those_that_are_shipped() -> None:
     assert (demo["routes"], demo["tests"]) == (shipped["routes"], shipped["tests"])
     for name, upstream in shipped["upstreams"].items():
         assert demo["upstreams"][name]["accepts"] == upstream["accepts"]
-    assert list(failures(loader.read(text))) == []
+    assert inspect(text).problems == ()
 
 
 def test_the_urls_lead_to_the_emulated_eventgates() -> None:

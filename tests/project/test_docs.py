@@ -21,7 +21,7 @@ from sidecar.commands.streams import Stream, in_markdown, in_wikitext, streams_o
 from sidecar.events.results import MIXED, Outcome
 from sidecar.routes import config, loader
 from sidecar.routes.config import duration
-from sidecar.routes.routetests import failures
+from sidecar.routes.inspection import inspect
 from sidecar.routes.section import Section, fields, keys_of
 
 ROOT = Path(__file__).parent.parent.parent
@@ -130,7 +130,7 @@ def test_yaml_that_is_shown_is_accepted(block: str) -> None:
     if "version" not in part:
         upstreams = {**REST["upstreams"], **part.get("upstreams", {})}
         block = yaml.safe_dump({**REST, **part, "upstreams": upstreams})
-    assert list(failures(loader.read(block))) == []
+    assert inspect(block).problems == ()
 
 
 @pytest.mark.parametrize(("form", "show"), [("md", in_markdown), ("wikitext", in_wikitext)], ids=["md", "wikitext"])
@@ -145,9 +145,7 @@ def test_the_page_of_streams_has_the_table_of_the_shipped_file(
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
 def test_each_example_passes_its_own_tests(path: Path) -> None:
     """The files to start from are right, and say so by tests of their own."""
-    example = loader.read(path.read_text())
-    assert len(example.tests) >= 5
-    assert list(failures(example)) == []
+    assert len(inspect(path.read_text()).approved.tests) >= 5
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
@@ -168,7 +166,7 @@ def test_no_example_lets_staging_into_a_production_stream(path: Path) -> None:
             "mediawiki.cirrussearch.page_weighted_tags_change.v1",
         )
     ]
-    assert list(failures(loader.read(yaml.safe_dump(spoilt)))) == []
+    assert inspect(yaml.safe_dump(spoilt)).problems == ()
 
 
 @pytest.mark.parametrize(("command", "output"), list(transcripts()))

@@ -5,9 +5,8 @@ from __future__ import annotations
 import pytest
 
 from sidecar.routes.config import Config, Match, Route, Upstream, duration
-from sidecar.routes.pattern import Pattern
+from sidecar.routes.pattern import Pattern, Template
 from sidecar.routes.section import Refused, Section, fields
-from sidecar.routes.template import Template
 
 URL = "https://eventgate-main.discovery.wmnet:4492/v1/events"
 

@@ -13,6 +13,27 @@ DATA = Path(__file__).parent.parent / "data"
 BAD = sorted((DATA / "bad_routes").glob("*.yaml"))
 WARNED = sorted((DATA / "warned_routes").glob("*.yaml"))
 
+ROUTES = """\
+version: 1
+upstreams:
+  production: {url: "http://production.wmnet/v1/events"}
+  staging: {url: "http://staging.wmnet/v1/events", accepts: [{labels: {env: staging}}]}
+routes:
+  - {name: scores, match: {labels: {env: staging}, stream: "score_*"}, to: production, stream: score-test}
+  - {name: labelled, match: {stream: labelled}, to: production, stream: "{stream}.{labels.isvc}"}
+  - {name: never, match: {stream: never}, reject: not today}
+  - {name: rest, match: {stream: "*"}, to: staging}
+tests:
+"""
+
+
+def differences(test: str) -> list[str]:
+    """What the only test of the file differs in, each as `key: words`."""
+    return [
+        f"{each.path.rpartition('.')[2]}: {each.message.removeprefix('fails: ').removesuffix(' (test: a test)')}"
+        for each in inspect(f"{ROUTES}  - {{name: a test, {test}}}\n").problems
+    ]
+
 
 @pytest.mark.parametrize("path", BAD, ids=lambda path: path.stem)
 def test_each_mistake_is_named_where_it_stands(path: Path) -> None:
@@ -53,3 +74,120 @@ tests:
         (9, "tests[0].expect.route"),
     ]
     assert [(each.line, each.path, each.warning) for each in found.warnings] == [(4, "upstreams.staging", True)]
+
+
+@pytest.mark.parametrize(
+    "test",
+    [
+        pytest.param(
+            "labels: {env: staging}, event: {meta: {stream: score_a}}, "
+            "expect: {route: scores, upstream: production, stream: score-test, refused: false}",
+            id="everything",
+        ),
+        pytest.param(
+            "labels: {env: staging}, event: {meta: {stream: score_a}}, expect: {stream: score-test}", id="one key"
+        ),
+        pytest.param(
+            "labels: {env: staging}, event: {meta: {stream: b}}, expect: {upstream: staging, stream: b}",
+            id="a stream that stays",
+        ),
+        pytest.param(
+            "event: {meta: {stream: never}}, expect: {refused: true, route: never}", id="a route that rejects"
+        ),
+        pytest.param("event: {meta: {stream: b}}, expect: {refused: true, route: rest}", id="not accepted"),
+        pytest.param("event: {meta: {}}, expect: {refused: true}", id="no route"),
+        pytest.param(
+            "labels: {env: staging}, expect: {upstream: staging}, "
+            "event: {dt: 2026-11-22T00:00:00Z, n: 123456789012345678901, x: .nan, meta: {stream: b}}",
+            id="what YAML knows and JSON does not",
+        ),
+    ],
+)
+def test_an_example_that_holds_is_silent(test: str) -> None:
+    """Only the keys given are compared, and nothing is said of a test that holds."""
+    assert differences(test) == []
+
+
+@pytest.mark.parametrize(
+    ("test", "found"),
+    [
+        pytest.param(
+            "labels: {env: staging}, event: {meta: {stream: score_a}}, "
+            "expect: {route: rest, upstream: staging, stream: score_a, refused: true}",
+            (
+                "route: expected rest, is scores",
+                "upstream: expected staging, is production",
+                "stream: expected score_a, is score-test",
+                "refused: expected true, is false",
+            ),
+            id="every key",
+        ),
+        pytest.param(
+            "event: {meta: {stream: never}}, expect: {upstream: staging}",
+            ("upstream: expected staging, is none (route never refuses it: not today)",),
+            id="refused, and why",
+        ),
+        pytest.param(
+            "event: {meta: {stream: never}}, expect: {stream: never}",
+            ("stream: expected never, is none (route never refuses it: not today)",),
+            id="what is refused has no stream",
+        ),
+        pytest.param(
+            "event: {meta: {}}, expect: {route: rest, refused: false}",
+            (
+                "route: expected rest, is none (no route in routes.yaml takes an event without meta.stream from "
+                "a pod without labels; post to a stream that has a route, or ask for one)",
+                "refused: expected false, is true",
+            ),
+            id="no route",
+        ),
+        pytest.param(
+            "event: {meta: {stream: labelled}}, expect: {upstream: production}",
+            (
+                "upstream: expected production, is none (route labelled takes a word from label isvc, "
+                "which a pod without labels does not have)",
+            ),
+            id="a label that the test does not give",
+        ),
+        pytest.param(
+            "event: {}, expect: {refused: true}",
+            ("event: cannot be written as JSON: Request body was empty. Must provide JSON encoded events.",),
+            id="an empty event",
+        ),
+        pytest.param(
+            'event: {meta: {stream: "\\ud800"}}, expect: {refused: true}',
+            (
+                "event: cannot be written as JSON: 'utf-8' codec can't encode character '\\ud800' in position 0: "
+                "surrogates not allowed",
+            ),
+            id="what no JSON can hold",
+        ),
+    ],
+)
+def test_an_example_that_fails_says_in_what(test: str, found: tuple[str, ...]) -> None:
+    """Each key that differs is named with what was expected, what it is, and why an event was refused."""
+    assert differences(test) == list(found)
+
+
+def test_failures_come_in_the_order_of_the_file() -> None:
+    """Each failure names its test and its place; those that hold are left out."""
+    found = inspect(
+        ROUTES
+        + "  - {name: first, event: {meta: {stream: b}}, expect: {refused: false}}\n"
+        + "  - {name: second, event: {meta: {stream: never}}, expect: {refused: true}}\n"
+        + "  - {name: third, event: {meta: {stream: never}}, expect: {route: rest}}\n"
+    )
+    not_accepted = (
+        "route rest sends it to staging, which does not accept stream b from a pod without labels; "
+        "see upstreams.staging.accepts in routes.yaml"
+    )
+    refused = "route never refuses it: not today"
+    assert [(each.path, each.message) for each in found.problems] == [
+        ("tests[0].expect.refused", f"fails: expected false, is true ({not_accepted}) (test: first)"),
+        ("tests[2].expect.route", f"fails: expected rest, is never ({refused}) (test: third)"),
+    ]
+
+
+def test_a_file_without_tests_has_no_failures() -> None:
+    """Tests are an offer, not a duty."""
+    assert inspect(ROUTES.replace("tests:\n", "")).problems == ()

@@ -29,9 +29,17 @@ from sidecar.routes.samples import streams_named_by
 from sidecar.serve.generation import Generation
 from sidecar.serve.parts import PLAIN, Parts
 from sidecar.serve.reload import Loaded, Pace, Reloader, begin
-from sidecar.status.gather import LIVE_SECONDS, MAX_PAGES, Sources, status_routes
-from sidecar.status.http import MAX_TAPS, TAP_SECONDS, inquiry_routes, tap_route
-from sidecar.status.openapi import openapi_routes
+from sidecar.status.gather import InForce, Sources
+from sidecar.status.http import (
+    LIVE_SECONDS,
+    MAX_PAGES,
+    MAX_TAPS,
+    TAP_SECONDS,
+    inquiry_routes,
+    openapi_route,
+    status_routes,
+    tap_route,
+)
 from sidecar.status.sse import Streams
 from sidecar.telemetry.configtelemetry import ConfigLoaded
 from sidecar.telemetry.history import History
@@ -127,7 +135,7 @@ class Runtime:
 
     def _inquiries(self) -> list[Route]:
         sources = Sources(
-            generation=lambda: self._generation,
+            in_force=self._now_in_force,
             configuration=self._reloader.as_data,
             spool=lambda: self._spooling.state if self._spooling else None,
             events=self.telemetry.counts.events,
@@ -135,10 +143,10 @@ class Runtime:
             history=self._history,
         )
         return [
-            *inquiry_routes(sources.generation, sources.configuration),
+            *inquiry_routes(sources),
             *status_routes(sources, self._pages),
             tap_route(self._tap, self._taps),
-            *openapi_routes(),
+            openapi_route(),
         ]
 
     async def run(self) -> None:
@@ -207,6 +215,9 @@ class Runtime:
             server.config.timeout_graceful_shutdown = math.ceil(self._generation.longest)
         words = ",".join(f"{name}={value}" for name, value in labels.items())
         self.telemetry.emit(ConfigLoaded(loaded.file, len(config.routes), len(config.upstreams), words, loaded.digest))
+
+    def _now_in_force(self) -> InForce:
+        return InForce(self._generation.config, self._generation.router, self._generation.pools)
 
     def _pools(self) -> Iterable[Pool]:
         return self._generation.pools.values()

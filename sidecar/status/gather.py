@@ -1,31 +1,17 @@
-"""What is true now, in three forms.
-
-    GET /_sidecar/status         for people
-    GET /_sidecar/status/live    the same page every two seconds, as server-sent events, for the page itself
-    GET /_sidecar/status.json    for programs
-
-Here the value is put together from the parts that know; `status` says what it means, `statushtml` how it looks.
-"""
+"""What is true now, put together from the parts that know; `value` says what it means, `page` how it looks."""
 
 from __future__ import annotations
 
 import math
 import time
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, Response
-from starlette.routing import Route
-
 from sidecar import __version__
 from sidecar.routes.config import Config
-from sidecar.serve.generation import Generation
-from sidecar.status.http import local_alone
-from sidecar.status.page import POLICY, page
-from sidecar.status.sse import Streams, message
+from sidecar.routes.explain import Tried
+from sidecar.routes.routing import Router
 from sidecar.status.value import (
     AddressNow,
     ChecksOfMinute,
@@ -39,7 +25,6 @@ from sidecar.status.value import (
     Status,
     StreamNow,
     UpstreamNow,
-    as_data,
 )
 from sidecar.telemetry.history import HOUR, History
 from sidecar.upstreams.endpoints import Address, Endpoint, Pool
@@ -49,23 +34,23 @@ from sidecar.upstreams.health import Health
 if TYPE_CHECKING:
     from sidecar.spool.store import SpoolState
 
-MAX_PAGES = 8
-"""Pages that are live at once; what is over that loads itself anew."""
-LIVE_SECONDS = 2.0
-HEADERS = {
-    "content-security-policy": POLICY,
-    "cache-control": "no-store",
-    "referrer-policy": "no-referrer",
-    "x-content-type-options": "nosniff",
-}
+
+@dataclass(frozen=True)
+class InForce:
+    """The configuration that is in force, and what was built from it."""
+
+    config: Config
+    router: Router
+    pools: Mapping[str, Pool]
 
 
 @dataclass(frozen=True)
 class Sources:
     """Who knows what is true now; `clock` is the one that health and history go by, `wall` that of people."""
 
-    generation: Callable[[], Generation]
+    in_force: Callable[[], InForce]
     configuration: Callable[[], dict[str, Any]]
+    """What is known of its file."""
     spool: Callable[[], SpoolState | None]
     events: Mapping[tuple[str, str], int]
     """Since the start, by stream and outcome."""
@@ -77,45 +62,42 @@ class Sources:
     started: float = field(default_factory=time.time)
 
 
-def status_routes(sources: Sources, streams: Streams) -> list[Route]:
-    """Return the routes; pages that are live are among `streams`."""
-
-    async def html(_: Request) -> Response:
-        return HTMLResponse(page(status_now(sources)), headers=HEADERS)
-
-    async def data(_: Request) -> Response:
-        return JSONResponse(as_data(status_now(sources)), headers=HEADERS)
-
-    async def live(request: Request) -> Response:
-        return streams.answer(request, nullcontext(lambda: message(page(status_now(sources)))))
-
-    return [
-        Route("/_sidecar/status", local_alone(html), methods=["GET"]),
-        Route("/_sidecar/status/live", local_alone(live), methods=["GET"]),
-        Route("/_sidecar/status.json", local_alone(data), methods=["GET"]),
-    ]
-
-
 def status_now(sources: Sources) -> Status:
     """Return what is true now."""
-    generation, history = sources.generation(), sources.history
+    now, history = sources.in_force(), sources.history
     present = _Present(sources)
-    reachable, spool = generation.router.reachable, sources.spool()
+    reachable, spool = now.router.reachable, sources.spool()
     return Status(
         version=__version__,
-        labels=generation.router.labels,
+        labels=now.router.labels,
         now=present.wall,
         started=sources.started,
         events_per_second=round(history.events_per_second, 2),
         last_minute=dict(history.last_minute),
-        upstreams=tuple(present.upstream(pool, used=name in reachable) for name, pool in generation.pools.items()),
-        routes=_routes(generation.config, sources.routed),
-        streams=_streams(sources.events, generation.router.taken),
+        upstreams=tuple(present.upstream(pool, used=name in reachable) for name, pool in now.pools.items()),
+        routes=_routes(now.config, sources.routed),
+        streams=_streams(sources.events, now.router.taken),
         configuration=sources.configuration(),
         spool=_spool(spool) if spool else None,
         minutes=tuple(Minute(present.at(each.begin), dict(each.events)) for each in present.minutes),
         failures=tuple(Failure(present.at(each.at), each.words, each.times) for each in reversed(history.failures)),
     )
+
+
+def tried_now(pool: Pool, now: float) -> list[Tried]:
+    """Return the addresses of an upstream: those that would be tried in their order, then the others."""
+    choices = order(pool.addresses, pool.config.failback, 0, now)
+    places = {each.address: place for place, each in enumerate(choices, 1)}
+    addresses = [
+        Tried(
+            endpoint=each.endpoint.name,
+            address=each.ip,
+            state=str(each.standing),
+            place=places.get(each),
+        )
+        for each in pool.addresses
+    ]
+    return sorted(addresses, key=lambda each: each["place"] or len(addresses) + 1)
 
 
 class _Present:

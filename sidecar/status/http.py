@@ -1,9 +1,13 @@
 """What a running sidecar answers about itself under `/_sidecar/`, to its own machine alone.
 
-    GET  /_sidecar/config    which configuration is in force, and what is wrong with the file on disk
-    POST /_sidecar/explain   the way of the event in the body, and the addresses that would be tried now
-    GET  /_sidecar/tap       events as they pass, as server-sent events; refused unless the tap is enabled
-                             ?stream=GLOB and ?outcome=WORD, which may be repeated, say which
+    GET  /_sidecar/status         what is true now, for people
+    GET  /_sidecar/status/live    the same page every two seconds, as server-sent events, for the page itself
+    GET  /_sidecar/status.json    the same for programs
+    GET  /_sidecar/config         which configuration is in force, and what is wrong with the file on disk
+    POST /_sidecar/explain        the way of the event in the body, and the addresses that would be tried now
+    GET  /_sidecar/tap            events as they pass, as server-sent events; refused unless the tap is enabled
+                                  ?stream=GLOB and ?outcome=WORD, which may be repeated, say which
+    GET  /_sidecar/openapi.json   all answers of both listeners, described for programs
 
 Nothing here sends an event or changes anything. Who asks must sit on the loopback interface and call it by a
 loopback name: a page in somebody's browser, whose host name was made to point here, does not.
@@ -12,63 +16,93 @@ loopback name: a page in somebody's browser, whose host name was made to point h
 from __future__ import annotations
 
 import asyncio
+import functools
 import ipaddress
-import time
+import json
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+import yaml
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
+from sidecar import __version__
 from sidecar.errors import RequestError
 from sidecar.events.event import parse
 from sidecar.events.results import Outcome
-from sidecar.routes.explain import Tried, explanation
+from sidecar.routes.explain import explanation
 from sidecar.routes.pattern import Pattern
-from sidecar.serve.generation import Generation
+from sidecar.status.gather import Sources, status_now, tried_now
+from sidecar.status.page import POLICY, page
 from sidecar.status.sse import Streams, message
-from sidecar.upstreams.endpoints import Pool
-from sidecar.upstreams.failover import order
+from sidecar.status.value import as_data
 
 if TYPE_CHECKING:
     from sidecar.intake.tap import Tap, Wanted
 
 NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
 """What the host may be called; its port does not matter."""
-MAX_BODY_BYTES = 1024 * 1024
+MAX_EXPLAINED_BYTES = 1024 * 1024
 BODY_SECONDS = 5.0
 MAX_TAPS = 4
 """Who listens at once."""
 TAP_SECONDS = 0.2
 """How late an event may be shown."""
+MAX_PAGES = 8
+"""Pages that are live at once; what is over that loads itself anew."""
+LIVE_SECONDS = 2.0
+HEADERS = {
+    "content-security-policy": POLICY,
+    "cache-control": "no-store",
+    "referrer-policy": "no-referrer",
+    "x-content-type-options": "nosniff",
+}
+DESCRIPTION = Path(__file__).with_name("openapi.yaml")
+"""Written by hand."""
 
 _Endpoint = Callable[[Request], Awaitable[Response]]
 
 
-def inquiry_routes(
-    generation: Callable[[], Generation],
-    configuration: Callable[[], dict[str, Any]],
-    clock: Callable[[], float] = time.monotonic,
-) -> list[Route]:
-    """Return the routes; `generation` is what is in force, `configuration` what is known of its file."""
+def status_routes(sources: Sources, streams: Streams) -> list[Route]:
+    """Return the routes; pages that are live are among `streams`."""
+
+    async def html(_: Request) -> Response:
+        return HTMLResponse(page(status_now(sources)), headers=HEADERS)
+
+    async def data(_: Request) -> Response:
+        return JSONResponse(as_data(status_now(sources)), headers=HEADERS)
+
+    async def live(request: Request) -> Response:
+        return streams.answer(request, nullcontext(lambda: message(page(status_now(sources)))))
+
+    return [
+        Route("/_sidecar/status", local_alone(html), methods=["GET"]),
+        Route("/_sidecar/status/live", local_alone(live), methods=["GET"]),
+        Route("/_sidecar/status.json", local_alone(data), methods=["GET"]),
+    ]
+
+
+def inquiry_routes(sources: Sources) -> list[Route]:
+    """Return the routes to the configuration and to what would become of an event."""
 
     async def config(_: Request) -> Response:
-        return JSONResponse(configuration())
+        return JSONResponse(sources.configuration())
 
     async def explain(request: Request) -> Response:
         try:
             event, *others = parse(await _body(request))
             if others:
                 return _refusal(400, "explain takes one event, not several")
-            now = generation()
+            now = sources.in_force()
             found = explanation(now.router, event)  # looks deeper into it than `parse`, and may meet its end there
         except RequestError as error:
             return _refusal(400, error.detail)
-        tried = tried_now(now.pools[found["upstream"]], clock()) if found["upstream"] else []
-        return JSONResponse({**found, "tried": tried, "configuration": configuration()})
+        tried = tried_now(now.pools[found["upstream"]], sources.clock()) if found["upstream"] else []
+        return JSONResponse({**found, "tried": tried, "configuration": sources.configuration()})
 
     return [
         Route("/_sidecar/config", local_alone(config), methods=["GET"]),
@@ -89,6 +123,28 @@ def tap_route(tap: Tap | None, streams: Streams) -> Route:
         return streams.answer(request, _messages(tap, wanted))
 
     return Route("/_sidecar/tap", local_alone(tapped), methods=["GET"])
+
+
+def openapi_route() -> Route:
+    """Return the route of the description."""
+
+    async def described(_: Request) -> Response:
+        # In a thread: YAML takes its time, and events do not wait for it.
+        return Response(await asyncio.to_thread(_description_as_json), media_type="application/json")
+
+    return Route("/_sidecar/openapi.json", local_alone(described), methods=["GET"])
+
+
+def description() -> dict[str, Any]:
+    """Return the OpenAPI description of both listeners, as of this version."""
+    read: dict[str, Any] = yaml.safe_load(DESCRIPTION.read_text(encoding="utf-8"))
+    read["info"]["version"] = __version__
+    return read
+
+
+@functools.cache
+def _description_as_json() -> bytes:
+    return json.dumps(description(), ensure_ascii=False).encode()
 
 
 @contextmanager
@@ -116,22 +172,6 @@ def _wanted(request: Request) -> Wanted:
     except ValueError as error:
         raise ValueError(f"the stream {stream!r} {error}") from None
     return Wanted(pattern, frozenset(outcomes))
-
-
-def tried_now(pool: Pool, now: float) -> list[Tried]:
-    """Return the addresses of an upstream: those that would be tried in their order, then the others."""
-    choices = order(pool.addresses, pool.config.failback, 0, now)
-    places = {each.address: place for place, each in enumerate(choices, 1)}
-    addresses = [
-        Tried(
-            endpoint=each.endpoint.name,
-            address=each.ip,
-            state=str(each.standing),
-            place=places.get(each),
-        )
-        for each in pool.addresses
-    ]
-    return sorted(addresses, key=lambda each: each["place"] or len(addresses) + 1)
 
 
 def local_alone(endpoint: _Endpoint) -> _Endpoint:
@@ -170,8 +210,8 @@ async def _body(request: Request) -> bytes:
         async with asyncio.timeout(BODY_SECONDS):
             async for chunk in request.stream():
                 body += chunk
-                if len(body) > MAX_BODY_BYTES:
-                    raise RequestError(f"the event is over {MAX_BODY_BYTES} bytes")
+                if len(body) > MAX_EXPLAINED_BYTES:
+                    raise RequestError(f"the event is over {MAX_EXPLAINED_BYTES} bytes")
     except TimeoutError:
         raise RequestError(f"the event was not complete within {BODY_SECONDS:g} s") from None
     except ClientDisconnect:

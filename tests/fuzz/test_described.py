@@ -16,7 +16,7 @@ from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi import checks
 
 from sidecar.events.results import BUG
-from sidecar.status.openapi import description
+from sidecar.status.http import description
 from tests.end_to_end.conftest import written
 from tests.end_to_end.processes import Emulator, Sidecar, ask, emulator, sidecar
 from tests.fakes import refusing

@@ -1,44 +1,38 @@
-"""Promises of `statuspage`: what the parts of a sidecar know is on one page, and only this machine reads it."""
+"""Promises of `gather`: what the parts of a sidecar know becomes one value."""
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 import json
-import os
-import signal
-from pathlib import Path
 from typing import Any
 
-import httpx
-import pytest
-from starlette.applications import Starlette
-
-from sidecar.serve.generation import Generation
+from sidecar.routes.routing import Router
 from sidecar.spool.record import Limits, Totals
 from sidecar.spool.store import SpoolState
-from sidecar.status.ask import status_of
-from sidecar.status.gather import Sources, status_now, status_routes
-from sidecar.status.sse import Streams
+from sidecar.status.gather import InForce, Sources, status_now, tried_now
 from sidecar.telemetry.history import History
 from sidecar.telemetry.telemetry import HealthChanged
 from sidecar.upstreams.health import Health
 from tests.anyroutes import config_of
-from tests.fakes import PATIENCE, FakeEventGate, eventually, hanging
-from tests.running import reading, sidecar, to_one
-from tests.scripted import CODFW, EQIAD, Recorder, at, make_pool, out
-from tests.status.test_http import FILE
+from tests.scripted import CODFW, EQIAD, ESAMS, at, make_pool, out
 
 WALL, CLOCK = 1_800_000_000.0, 10_000.0
+FILE = {
+    "version": 1,
+    "upstreams": {"main": {"url": "http://main/v1/events"}},
+    "routes": [{"name": "all", "match": {"labels": {"env": "staging"}}, "to": "main"}],
+}
 CONFIGURATION = {"file": "f", "in_force": "f", "digest": "d", "since": WALL, "refused": None, "problems": []}
 
 
-def sources(spool: SpoolState | None = None, **places: str) -> Sources:
+def sources(spool: SpoolState | None = None, config: dict[str, Any] = FILE, **places: str) -> Sources:
     """Return what is known of a sidecar with one upstream, `main`, all healthy."""
-    generation = Generation(config_of(FILE), {"env": "staging"}, Recorder())
-    generation.pools["main"] = make_pool({name: [ip] for name, ip in places.items()})
+    parsed = config_of(config)
+    now = InForce(
+        parsed, Router(parsed, {"env": "staging"}), {"main": make_pool({name: [ip] for name, ip in places.items()})}
+    )
     return Sources(
-        generation=lambda: generation,
+        in_force=lambda: now,
         configuration=lambda: CONFIGURATION,
         spool=lambda: spool,
         events={("s", "delivered"): 5, ("s", "failed"): 0, ("_other", "refused"): 7, ("idle", "failed"): 0},
@@ -50,18 +44,10 @@ def sources(spool: SpoolState | None = None, **places: str) -> Sources:
     )
 
 
-async def asked(path: str, peer: str = "127.0.0.1", host: str = "localhost:8888") -> httpx.Response:
-    """Ask as this peer, calling it by this name."""
-    app = Starlette(routes=status_routes(sources(eqiad=EQIAD), Streams(2, 2.0)))
-    transport = httpx.ASGITransport(app, client=(peer, 50000))
-    async with httpx.AsyncClient(transport=transport, base_url="http://sidecar") as client:
-        return await client.get(path, headers={"host": host})
-
-
 def test_what_health_knows_is_shown() -> None:
     """State, reason and times, as those of people."""
     known = sources(eqiad=EQIAD, codfw=CODFW)
-    pool = known.generation().pools["main"]
+    pool = known.in_force().pools["main"]
     out(pool, Health.UNHEALTHY, EQIAD)
     at(pool, EQIAD).standing.since = CLOCK - 100
     known.history.observe(30, HealthChanged("main", "eqiad", EQIAD, "healthy", "unhealthy", "x"), "", 1)
@@ -102,71 +88,14 @@ def test_each_route_has_its_count() -> None:
     assert (route.name, dict(route.outcomes)) == ("all", {"delivered": 5, "refused": 3})
 
 
-@pytest.mark.parametrize("path", ["/_sidecar/status", "/_sidecar/status.json", "/_sidecar/status/live"])
-async def test_only_this_machine_reads_it(path: str) -> None:
-    """Nobody else, and no page of another name in a browser here."""
-    assert path.endswith("live") or (await asked(path)).status_code == 200  # that one does not end
-    assert (await asked(path, peer="10.2.2.45")).status_code == 403
-    assert (await asked(path, host="evil.example")).status_code == 403
-
-
-async def test_the_page_comes_with_its_policy() -> None:
-    """Nothing but itself is loaded, and no proxy keeps it."""
-    answer = await asked("/_sidecar/status")
-    assert answer.headers["content-type"] == "text/html; charset=utf-8"
-    assert answer.headers["content-security-policy"].startswith("default-src 'none'")
-    assert answer.headers["cache-control"] == "no-store"
-
-
-# --- a whole sidecar ---
-
-
-async def test_a_sidecar_says_that_all_is_well(tmp_path: Path) -> None:
-    """With where events go, and those that went, under the route that took them."""
-    async with FakeEventGate() as gate, sidecar(to_one(gate.address), tmp_path) as running:
-        assert (await running.post(b'{"meta":{"stream":"s"}}')).status == 201
-        answer = await running.get("/_sidecar/status", running.address)
-        assert (answer.status, "All well: main → " in answer.body.decode()) == (200, True)
-        found: dict[str, Any] = json.loads((await running.get("/_sidecar/status.json", running.address)).body)
-        known = await asyncio.to_thread(status_of, running.address)
-    assert known["sentence"].startswith("All well: main → ")
-    (stream,) = found["streams"]
-    assert (stream["outcomes"], found["level"]) == ({"delivered": 1}, "well")
-    assert found["upstreams"][0]["endpoints"][0]["addresses"][0]["spans"][-1]["health"] == "healthy"
-
-
-async def test_a_page_is_live(tmp_path: Path) -> None:
-    """The whole of it comes again and again, and says what has changed."""
-    async with (
-        FakeEventGate() as gate,
-        sidecar(to_one(gate.address), tmp_path) as running,
-        reading("/_sidecar/status/live", running.address) as pages,
-    ):
-        first = await anext(pages)
-        assert (first.startswith("<!doctype html>"), "No event came yet." in first) == (True, True)
-        assert (await running.post(b'{"meta":{"stream":"s"}}')).status == 201
-        async with asyncio.timeout(PATIENCE):
-            while "other streams" not in await anext(pages):
-                pass
-
-
-async def test_a_page_does_not_hold_up_the_stop(tmp_path: Path) -> None:
-    """It ends, properly, and the sidecar after it."""
-    async with FakeEventGate() as gate, sidecar(to_one(gate.address), tmp_path, drain=0.0) as running:
-        async with reading("/_sidecar/status/live", running.address) as pages:
-            await anext(pages)
-            os.kill(os.getpid(), signal.SIGTERM)
-            assert [page async for page in pages] == []
-        async with asyncio.timeout(2):
-            await running.task
-
-
-async def test_a_sidecar_says_that_its_only_datacenter_hangs(tmp_path: Path) -> None:
-    """And that there is no spool."""
-    checks = {"interval": "100ms", "timeout": "100ms"}
-    with hanging() as address:
-        async with sidecar(to_one(address, health_check=checks), tmp_path) as running:
-            await eventually(lambda: "unhealthy" in running.written.getvalue())
-            words = (await running.get("/_sidecar/status", running.address)).body.decode()
-    assert "main: no datacenter answers" in words
-    assert "There is no spool: events fail, and model servers get 503" in words
+def test_addresses_stand_in_the_order_of_trying() -> None:
+    """The healthy by preference; those that are out come last, without a place."""
+    pool = make_pool({"eqiad": [EQIAD], "codfw": [CODFW], "esams": [ESAMS]})
+    out(pool, Health.EJECTED, EQIAD)
+    found = tried_now(pool, 100.0)
+    assert [(each["endpoint"], each["place"]) for each in found] == [("codfw", 1), ("esams", 2), ("eqiad", None)]
+    assert found[2]["state"].startswith("ejected")
+    out(pool, Health.UNHEALTHY, EQIAD, CODFW, ESAMS)
+    at(pool, ESAMS).standing.last_answer = 50.0
+    assert [each["endpoint"] for each in tried_now(pool, 100.0) if each["place"] == 1] == ["esams"]
+    assert json.dumps(found)

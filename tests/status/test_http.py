@@ -1,7 +1,8 @@
-"""Promises of `inquiry`: who sits on this machine learns what is true now, and nobody else learns anything."""
+"""Promises of `http`: who sits on this machine learns what is true now, and nobody else learns anything."""
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -13,30 +14,27 @@ import pytest
 from starlette.applications import Starlette
 
 from sidecar.intake.tap import Tap
-from sidecar.serve.generation import Generation
-from sidecar.status.http import MAX_BODY_BYTES, inquiry_routes, tap_route, tried_now
+from sidecar.status.ask import status_of
+from sidecar.status.http import MAX_EXPLAINED_BYTES, inquiry_routes, status_routes, tap_route
 from sidecar.status.sse import Streams
-from sidecar.upstreams.health import Health
-from tests.anyroutes import config_of
-from tests.fakes import FakeEventGate, eventually
+from tests.fakes import PATIENCE, FakeEventGate, eventually, hanging
 from tests.running import reading, sidecar, to_one
-from tests.scripted import CODFW, EQIAD, ESAMS, Recorder, at, make_pool, out
+from tests.scripted import EQIAD
+from tests.status.test_gather import CONFIGURATION, FILE, sources
 
-FILE = {
-    "version": 1,
-    "upstreams": {"main": {"url": "http://main/v1/events"}},
-    "routes": [{"name": "all", "match": {"labels": {"env": "staging"}}, "to": "main"}],
-}
-CONFIGURATION = {"file": "routes.yaml", "refused": None}
 EVENT = b'{"meta":{"stream":"s"}}'
 
 
 def app(tap: Tap | None = None) -> Starlette:
     """Return an application that knows one healthy address."""
-    generation = Generation(config_of(FILE), {"env": "staging"}, Recorder())
-    generation.pools["main"] = make_pool({"eqiad": [EQIAD]})
-    routes = inquiry_routes(lambda: generation, lambda: CONFIGURATION, lambda: 100.0)
-    return Starlette(routes=[*routes, tap_route(tap, Streams(1, 1.0))])
+    known = sources(eqiad=EQIAD)
+    return Starlette(
+        routes=[
+            *inquiry_routes(known),
+            *status_routes(known, Streams(2, 2.0)),
+            tap_route(tap, Streams(1, 1.0)),
+        ]
+    )
 
 
 async def asked(
@@ -149,7 +147,7 @@ async def test_an_event_is_explained_by_what_is_in_force() -> None:
         (b"", "Request body was empty."),
         (b"{", ""),
         (b"[" + EVENT + b"," + EVENT + b"]", "explain takes one event, not several"),
-        (b" " * (MAX_BODY_BYTES + 1), f"the event is over {MAX_BODY_BYTES} bytes"),
+        (b" " * (MAX_EXPLAINED_BYTES + 1), f"the event is over {MAX_EXPLAINED_BYTES} bytes"),
     ],
     ids=["nothing", "half", "two", "too large"],
 )
@@ -163,8 +161,7 @@ async def test_what_is_no_event_is_refused_in_words(body: bytes, words: str) -> 
 async def test_an_event_of_any_depth_is_explained_or_refused() -> None:
     """Its readers reach the end of the stack at different depths; a route that looks into it may be the first."""
     looking = {"name": "all", "match": {"event": {"a.b": "x"}}, "to": "main"}
-    generation = Generation(config_of({**FILE, "routes": [looking]}), {}, Recorder())
-    routes = inquiry_routes(lambda: generation, lambda: CONFIGURATION, lambda: 100.0)
+    routes = inquiry_routes(sources(config={**FILE, "routes": [looking]}, eqiad=EQIAD))
     transport = httpx.ASGITransport(Starlette(routes=routes), client=("127.0.0.1", 50000))
     async with httpx.AsyncClient(transport=transport, base_url="http://localhost:8888") as client:
         for depth in range(300, 1000, 2):
@@ -173,14 +170,71 @@ async def test_an_event_of_any_depth_is_explained_or_refused() -> None:
             assert answer.status_code == 200 or answer.json()["detail"].startswith("nested too deeply")
 
 
-def test_addresses_stand_in_the_order_of_trying() -> None:
-    """The healthy by preference; those that are out come last, without a place."""
-    pool = make_pool({"eqiad": [EQIAD], "codfw": [CODFW], "esams": [ESAMS]})
-    out(pool, Health.EJECTED, EQIAD)
-    found = tried_now(pool, 100.0)
-    assert [(each["endpoint"], each["place"]) for each in found] == [("codfw", 1), ("esams", 2), ("eqiad", None)]
-    assert found[2]["state"].startswith("ejected")
-    out(pool, Health.UNHEALTHY, EQIAD, CODFW, ESAMS)
-    at(pool, ESAMS).standing.last_answer = 50.0
-    assert [each["endpoint"] for each in tried_now(pool, 100.0) if each["place"] == 1] == ["esams"]
-    assert json.dumps(found)
+@pytest.mark.parametrize("path", ["/_sidecar/status", "/_sidecar/status.json", "/_sidecar/status/live"])
+async def test_only_this_machine_reads_it(path: str) -> None:
+    """Nobody else, and no page of another name in a browser here."""
+    assert path.endswith("live") or (await asked(path=path)).status_code == 200  # that one does not end
+    assert (await asked(path=path, peer="10.2.2.45")).status_code == 403
+    assert (await asked(path=path, host="evil.example")).status_code == 403
+
+
+async def test_the_page_comes_with_its_policy() -> None:
+    """Nothing but itself is loaded, and no proxy keeps it."""
+    answer = await asked(path="/_sidecar/status")
+    assert answer.headers["content-type"] == "text/html; charset=utf-8"
+    assert answer.headers["content-security-policy"].startswith("default-src 'none'")
+    assert answer.headers["cache-control"] == "no-store"
+
+
+# --- a whole sidecar ---
+
+
+async def test_a_sidecar_says_that_all_is_well(tmp_path: Path) -> None:
+    """With where events go, and those that went, under the route that took them."""
+    async with FakeEventGate() as gate, sidecar(to_one(gate.address), tmp_path) as running:
+        assert (await running.post(b'{"meta":{"stream":"s"}}')).status == 201
+        answer = await running.get("/_sidecar/status", running.address)
+        assert (answer.status, "All well: main → " in answer.body.decode()) == (200, True)
+        found: dict[str, Any] = json.loads((await running.get("/_sidecar/status.json", running.address)).body)
+        known = await asyncio.to_thread(status_of, running.address)
+    assert known["sentence"].startswith("All well: main → ")
+    (stream,) = found["streams"]
+    assert (stream["outcomes"], found["level"]) == ({"delivered": 1}, "well")
+    assert found["upstreams"][0]["endpoints"][0]["addresses"][0]["spans"][-1]["health"] == "healthy"
+
+
+async def test_a_page_is_live(tmp_path: Path) -> None:
+    """The whole of it comes again and again, and says what has changed."""
+    async with (
+        FakeEventGate() as gate,
+        sidecar(to_one(gate.address), tmp_path) as running,
+        reading("/_sidecar/status/live", running.address) as pages,
+    ):
+        first = await anext(pages)
+        assert (first.startswith("<!doctype html>"), "No event came yet." in first) == (True, True)
+        assert (await running.post(b'{"meta":{"stream":"s"}}')).status == 201
+        async with asyncio.timeout(PATIENCE):
+            while "other streams" not in await anext(pages):
+                pass
+
+
+async def test_a_page_does_not_hold_up_the_stop(tmp_path: Path) -> None:
+    """It ends, properly, and the sidecar after it."""
+    async with FakeEventGate() as gate, sidecar(to_one(gate.address), tmp_path, drain=0.0) as running:
+        async with reading("/_sidecar/status/live", running.address) as pages:
+            await anext(pages)
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert [page async for page in pages] == []
+        async with asyncio.timeout(2):
+            await running.task
+
+
+async def test_a_sidecar_says_that_its_only_datacenter_hangs(tmp_path: Path) -> None:
+    """And that there is no spool."""
+    checks = {"interval": "100ms", "timeout": "100ms"}
+    with hanging() as address:
+        async with sidecar(to_one(address, health_check=checks), tmp_path) as running:
+            await eventually(lambda: "unhealthy" in running.written.getvalue())
+            words = (await running.get("/_sidecar/status", running.address)).body.decode()
+    assert "main: no datacenter answers" in words
+    assert "There is no spool: events fail, and model servers get 503" in words

@@ -1,4 +1,4 @@
-"""Promises of `openapi`: everything that can be asked and answered is described, and nothing else."""
+"""Promises of `http`: everything that can be asked and answered is described, and nothing else."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from sidecar import __version__, errors
 from sidecar.errors import MalformedRequest, NotFound, RequestError
 from sidecar.events.results import SUCCESS, Outcome, failed, merge, refused
 from sidecar.status import value as status
-from sidecar.status.openapi import description, openapi_routes
+from sidecar.status.http import description, openapi_route
 from tests.fakes import FakeEventGate, eventually
 from tests.running import Running, sidecar, to_one
 
@@ -81,7 +81,7 @@ async def test_every_route_is_described_and_nothing_else(tmp_path: Path) -> None
 
 
 async def test_every_described_answer_can_be_had(tmp_path: Path) -> None:
-    """With the described content type and body, from the described listener; none is described twice or in vain."""
+    """With the described content type and body, from the described listener; none is described twice or for nothing."""
     async with FakeEventGate() as gate, sidecar(to_one(gate.address), tmp_path, tap=True) as running:
         await eventually(lambda: running.runtime._ready)
         async with httpx.AsyncClient() as client:
@@ -178,7 +178,7 @@ def test_the_description_is_of_this_version() -> None:
 async def test_it_is_served_to_this_machine_alone() -> None:
     """As JSON, under a loopback name."""
     for peer, wanted in (("127.0.0.1", 200), ("10.2.2.45", 403)):
-        transport = httpx.ASGITransport(Starlette(routes=openapi_routes()), client=(peer, 50000))
+        transport = httpx.ASGITransport(Starlette(routes=[openapi_route()]), client=(peer, 50000))
         async with httpx.AsyncClient(transport=transport, base_url="http://localhost:8888") as client:
             answer = await client.get("/_sidecar/openapi.json")
         assert answer.status_code == wanted

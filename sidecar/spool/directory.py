@@ -18,8 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from sidecar.spool import writeahead
-from sidecar.spool.damage import salvage
+from sidecar.spool.damage import committed_frames, log_of, salvage
 from sidecar.spool.file import SpoolFile
 from sidecar.spool.record import Limits
 from sidecar.spool.schema import VERSION, Unusable, is_damage
@@ -170,7 +169,7 @@ class SpoolDir:
 
     def _open(self, now: float) -> SpoolFile:
         path = self.path / FILE
-        committed = writeahead.committed_frames(path)
+        committed = committed_frames(path)
         try:
             file = SpoolFile(path, self._limits)
         except Unusable as error:
@@ -183,7 +182,7 @@ class SpoolDir:
 
     def _keep_log(self, unreadable: int, now: float) -> None:
         """Keep a copy of a log that SQLite did not read to its end; the file itself is whole."""
-        log = writeahead.log_of(self.path / FILE)
+        log = log_of(self.path / FILE)
         aside = self._name_for(log.name, "damaged", now)
         shutil.copyfile(log, aside)
         reason = (
@@ -198,7 +197,7 @@ class SpoolDir:
         path = self.path / FILE
         aside = self._name_for(FILE, why.kind, now)
         # The log goes first: it must never be there beside a fresh file, which it does not belong to.
-        _rename(writeahead.log_of(path), writeahead.log_of(aside))
+        _rename(log_of(path), log_of(aside))
         _rename(path, aside)
         path.with_name(f"{FILE}-shm").unlink(missing_ok=True)
         _sync(self.path)
@@ -208,7 +207,7 @@ class SpoolDir:
         except sqlite3.Error:  # there is no room for it now: everything back to where it was, until there is
             _remove(path)
             _rename(aside, path)
-            _rename(writeahead.log_of(aside), writeahead.log_of(path))
+            _rename(log_of(aside), log_of(path))
             raise
         self._found.append(SetAside(aside.name, why.reason, saved))
         self._forget_old()

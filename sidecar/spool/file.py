@@ -17,8 +17,19 @@ import msgspec
 
 from sidecar.spool.ordering import Key
 from sidecar.spool.record import DEAD_SHARE, DeadLetter, Limits, Spooled, Totals
-from sidecar.spool.rows import COLUMNS, event_of, is_sound, lenient_text, row_of
-from sidecar.spool.schema import VERSION, Unusable, is_damage, migrate, problems_of, version_of
+from sidecar.spool.schema import (
+    COLUMNS,
+    VERSION,
+    Unusable,
+    event_of,
+    is_damage,
+    is_sound,
+    lenient_text,
+    migrate,
+    problems_of,
+    row_of,
+    version_of,
+)
 
 Table = Literal["waiting", "dead"]
 

@@ -1,4 +1,4 @@
-"""What the spool's file looks like inside, and how a file of an older version becomes one of this.
+"""What the spool's file looks like inside: its tables, its rows as events, and the migration of older versions.
 
 SQLite keeps the file whole through a crash, but it does not notice a flipped bit in an event. So each event
 carries a checksum over all that must not change.
@@ -8,7 +8,12 @@ from __future__ import annotations
 
 import sqlite3
 import zlib
-from typing import Literal
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import msgspec
+
+from sidecar.spool.record import Headers, Spooled
 
 APPLICATION_ID = 0x65675350
 """In the header of the file: 'egSP'."""
@@ -99,3 +104,65 @@ def problems_of(connection: sqlite3.Connection, *, thorough: bool = False) -> li
     check = "integrity_check" if thorough else "quick_check"
     found = [str(words) for (words,) in connection.execute(f"PRAGMA {check}({_SHOWN_PROBLEMS})")]
     return [] if found == ["ok"] else found
+
+
+# --- a row, and the event that it is ---
+
+COLUMNS = (
+    "arrival, upstream, stream, event_id, lacks_request_id, hasty, order_key, first_seen, attempts, errors, "
+    "last_attempt, last_error, due, size, headers, body, checksum"
+)
+"""Of an event, in both tables."""
+
+
+def row_of(event: Spooled) -> tuple[Any, ...]:
+    """Return the values of `COLUMNS`."""
+    headers = msgspec.json.encode(event.headers).decode()
+    checksum = checksum_of(event.upstream, event.stream, event.id, event.order_key, headers, event.body)
+    return (
+        *(event.arrival, event.upstream, event.stream, event.id, event.lacks_request_id, event.hasty),
+        *(event.order_key, event.first_seen, event.attempts, event.errors, event.last_attempt, event.last_error),
+        *(event.due, event.size, headers, event.body, checksum),
+    )
+
+
+def is_sound(row: Sequence[Any]) -> bool:
+    """Whether the checksum of a row that begins with `COLUMNS` fits; one of version 1 has none."""
+    _, upstream, stream, event_id, _, _, key, *_ = row
+    headers, body, checksum = row[14:17]
+    return isinstance(body, bytes) and checksum in (None, checksum_of(upstream, stream, event_id, key, headers, body))
+
+
+def event_of(row: Sequence[Any]) -> Spooled:
+    """Make an event of a row that begins with `COLUMNS`."""
+    arrival, upstream, stream, event_id, lacks, hasty, key, first_seen, attempts, errors, last_attempt, *more = row[:16]
+    last_error, due, _, headers, body = more
+    return Spooled(
+        arrival=arrival,
+        upstream=upstream,
+        stream=stream,
+        body=body if isinstance(body, bytes) else str(body).encode(),
+        id=event_id,
+        lacks_request_id=bool(lacks),
+        hasty=bool(hasty),
+        headers=_headers(headers),
+        order_key=key,
+        first_seen=first_seen,
+        attempts=attempts,
+        errors=errors,
+        last_attempt=last_attempt,
+        last_error=last_error,
+        due=due,
+    )
+
+
+def _headers(text: str) -> Headers:
+    try:
+        return msgspec.json.decode(text, type=Headers)
+    except ValueError:  # damaged; its checksum says so
+        return ()
+
+
+def lenient_text(data: bytes) -> str:
+    """Read text that may be damaged; its checksum says so."""
+    return data.decode(errors="replace")

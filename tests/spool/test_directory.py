@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
+from sidecar.spool.damage import log_of
 from sidecar.spool.directory import FILE, KEPT_ASIDE, LOCK, Migrated, SetAside, SpoolDir, Trouble, files_set_aside
 from sidecar.spool.file import SpoolFile
 from sidecar.spool.record import Limits, Spooled
 from sidecar.spool.schema import APPLICATION_ID, STEPS, VERSION
-from sidecar.spool.writeahead import log_of
 from tests.spool.spools import NOON, fill, held, needs_root, small_disk, spooled
 
 STAMP = "2027-01-15T080000Z"

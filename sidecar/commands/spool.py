@@ -226,14 +226,14 @@ def _opened(directory: Path, broken: int = 2) -> Iterator[SpoolFile]:
 
     from sidecar.spool.directory import FILE, in_words
     from sidecar.spool.file import SpoolFile
-    from sidecar.spool.record import Limits
+    from sidecar.spool.record import Quota
     from sidecar.spool.schema import Unusable
 
     path = directory / FILE
     if not path.is_file():
         _fail(f"there is no spool in {directory} (no file {FILE}); name the directory that serve was given")
     try:
-        with contextlib.closing(SpoolFile(path, Limits(), BUSY_SECONDS, create=False)) as file:
+        with contextlib.closing(SpoolFile(path, Quota(), BUSY_SECONDS, create=False)) as file:
             yield file
     except Unusable as error:
         later = "; the sidecar sets it aside when it starts" if error.kind == "damaged" else ""

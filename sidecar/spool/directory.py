@@ -20,7 +20,7 @@ from typing import IO, Any
 
 from sidecar.spool.damage import committed_frames, log_of, salvage
 from sidecar.spool.file import SpoolFile
-from sidecar.spool.record import Limits
+from sidecar.spool.record import Quota
 from sidecar.spool.schema import VERSION, Unusable, is_damage
 
 FILE = "spool.db"
@@ -63,7 +63,7 @@ Found = SetAside | Migrated
 class SpoolDir:
     """An owned directory with an open spool in it, or the attempt to have one."""
 
-    def __init__(self, path: Path, limits: Limits) -> None:
+    def __init__(self, path: Path, limits: Quota) -> None:
         """Nothing is touched before `open`."""
         self.path = path
         self._limits = limits

@@ -16,7 +16,7 @@ from typing import Any, Literal, NamedTuple
 import msgspec
 
 from sidecar.spool.ordering import Key
-from sidecar.spool.record import DEAD_SHARE, DeadLetter, Limits, Spooled, Totals
+from sidecar.spool.record import DEAD_SHARE, DeadLetter, Quota, Spooled, Totals
 from sidecar.spool.schema import (
     COLUMNS,
     VERSION,
@@ -69,7 +69,7 @@ class Batch(NamedTuple):
 class SpoolFile:
     """An open spool."""
 
-    def __init__(self, path: Path, limits: Limits, busy_seconds: float = 1.0, *, create: bool = True) -> None:
+    def __init__(self, path: Path, limits: Quota, busy_seconds: float = 1.0, *, create: bool = True) -> None:
         """Open the file at `path`, make it where there is none, and bring it to this version.
 
         `busy_seconds`: how long to wait for another process that is writing.

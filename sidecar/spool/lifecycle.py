@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import random
 import sys
 from collections import Counter
@@ -12,7 +13,7 @@ from pathlib import Path
 
 from sidecar.delivery.coalescer import Coalescer
 from sidecar.spool.keeping import Keeping
-from sidecar.spool.record import Limits, line_of
+from sidecar.spool.record import Quota, line_of
 from sidecar.spool.replay import Replay
 from sidecar.spool.store import PUT_SECONDS, Spool, SpoolState
 from sidecar.telemetry.spooltelemetry import SpoolLeft, SpoolOrphaned
@@ -37,12 +38,10 @@ class Spooling:
         """Nothing is opened yet."""
         self._pools: Mapping[str, Pool] = {}
         self._telemetry = telemetry
-        self._spool = Spool(directory, Limits(), telemetry)
+        self._spool = Spool(directory, Quota(), telemetry)
         self._replay = Replay(self._spool, telemetry, random.random)
-        self._group: asyncio.TaskGroup | None = None
         self._tasks: list[asyncio.Task[None]] = []
         """Of the spool and of its replay, once they run."""
-        self._watches: list[asyncio.Task[None]] = []
 
     def keeping(self, pools: Mapping[str, Pool], coalescer: Coalescer) -> Keeping:
         """Return what stands between an `intake` and this coalescer."""
@@ -55,10 +54,12 @@ class Spooling:
         Events for an upstream that is gone stay in the spool until there is one of that name again.
         """
         self._pools = pools
+        for name, pool in pools.items():
+            for endpoint in pool.endpoints:
+                endpoint.healed = functools.partial(self._replay.healed, name)
         self._replay.follow(pools, keeping.send, pressing)
-        if self._group is not None:
-            self._watch_all(self._group)
-            self._say_what_waits_in_vain()
+        if self._tasks:
+            self._report_orphans()
 
     @property
     def state(self) -> SpoolState:
@@ -68,12 +69,10 @@ class Spooling:
     async def start(self, tasks: asyncio.TaskGroup) -> None:
         """Open it and begin to send what it holds; returns when the order of that is known."""
         self._tasks = [tasks.create_task(self._spool.run()), tasks.create_task(self._replay.run())]
-        self._group = tasks
-        self._watch_all(tasks)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(OPEN_SECONDS):
                 await self._spool.opened()
-        self._say_what_waits_in_vain()
+        self._report_orphans()
 
     async def empty(self) -> None:
         """Return when nothing waits any more, or the disk does not say."""
@@ -83,10 +82,7 @@ class Spooling:
     async def end(self, *, prints: bool) -> None:
         """Send nothing more, say what is left of each stream, and close the file; `prints`: write it out, too."""
         running, replaying = self._tasks
-        self._group = None
         self._replay.stop()
-        for task in self._watches:
-            task.cancel()
         await asyncio.wait([replaying], timeout=END_SECONDS)
         replaying.cancel()
         with contextlib.suppress(TimeoutError):
@@ -96,23 +92,8 @@ class Spooling:
         await asyncio.wait([running], timeout=END_SECONDS)
         running.cancel()
 
-    def _watch_all(self, tasks: asyncio.TaskGroup) -> None:
-        for task in self._watches:
-            task.cancel()
-        self._watches = [
-            tasks.create_task(self._watch(name, endpoint.healed))
-            for name, pool in self._pools.items()
-            for endpoint in pool.endpoints
-        ]
-
-    async def _watch(self, upstream: str, healed: asyncio.Event) -> None:
-        """Have the spool sent at once when an endpoint takes events again."""
-        while True:
-            await healed.wait()
-            healed.clear()
-            self._replay.healed(upstream)
-
-    def _say_what_waits_in_vain(self) -> None:
+    def _report_orphans(self) -> None:
+        """Report events whose upstream no longer exists."""
         for upstream, count in self.state.totals.upstreams.items():
             if count and upstream not in self._pools:
                 self._telemetry.emit(SpoolOrphaned(upstream, count))

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from sidecar.events.results import EventStatus
+from sidecar.events.results import EventStatus, context_of
 from sidecar.spool.record import Spooled
 
 MAX_BACKOFF_SECONDS = 60.0
@@ -38,7 +38,7 @@ def backoff(failures: int, chance: float) -> float:
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
+class Window:
     """How much of the spool goes out at once."""
 
     events: int = 1
@@ -48,15 +48,15 @@ class Pace:
     failures: int = 0
     """In a row."""
 
-    def after_success(self) -> Pace:
+    def after_success(self) -> Window:
         """Grow: first the batches, then their number."""
         if self.events < MAX_EVENTS:
-            return Pace(min(self.events * 2, MAX_EVENTS))
-        return Pace(MAX_EVENTS, min(self.batches + 1, MAX_BATCHES))
+            return Window(min(self.events * 2, MAX_EVENTS))
+        return Window(MAX_EVENTS, min(self.batches + 1, MAX_BATCHES))
 
-    def after_failure(self) -> Pace:
+    def after_failure(self) -> Window:
         """Begin again with one event."""
-        return Pace(failures=self.failures + 1)
+        return Window(failures=self.failures + 1)
 
 
 class Fate(enum.Enum):
@@ -92,19 +92,12 @@ def due(status: EventStatus, now: float) -> float:
     return 0.0 if status.unreachable else now + ERROR_SECONDS
 
 
-class _Context(msgspec.Struct):
+class _Said(msgspec.Struct):
     message: str = ""
     errorsText: str = ""  # noqa: N815  as EventGate writes it
 
 
-class _Described(msgspec.Struct):
-    context: _Context
-
-
 def reason(status: EventStatus) -> str:
     """Return in words why an event was not taken."""
-    try:
-        context = msgspec.json.decode(status.described, type=_Described).context
-    except (ValueError, RecursionError):
-        return f"EventGate's answer was {status.status}"
-    return context.errorsText or context.message or f"EventGate's answer was {status.status}"
+    said = context_of(status, _Said) or _Said()
+    return said.errorsText or said.message or f"EventGate's answer was {status.status}"

@@ -137,7 +137,7 @@ class Totals:
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class Quota:
     """How much the spool may hold, and for how long."""
 
     size: int = 256 * 1024 * 1024

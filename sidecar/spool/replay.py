@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Literal
 
 from sidecar.events.results import EventStatus
-from sidecar.spool.policy import MAX_BYTES, MAX_REST_SECONDS, Fate, Pace, backoff, due, fate, reason
+from sidecar.spool.policy import MAX_BYTES, MAX_REST_SECONDS, Fate, Window, backoff, due, fate, reason
 from sidecar.spool.record import Spooled
 from sidecar.spool.store import Spool
 from sidecar.telemetry.spooltelemetry import Replayed
@@ -87,17 +87,17 @@ class Replay:
         return self._healed.setdefault(upstream, asyncio.Event())
 
     async def _replay(self, upstream: str) -> None:
-        pace = Pace()
+        window = Window()
         while await self._something_for(upstream):
             await self._let_live_go_first(upstream)
-            batches = await self._next_batches(upstream, pace)
+            batches = await self._next_batches(upstream, window)
             if not batches:
                 await self._pause(upstream, IDLE_SECONDS)
                 continue
             ended = await asyncio.gather(*(self._send_batch(upstream, batch) for batch in batches))
-            pace = pace.after_success() if any(ended) else pace.after_failure()
-            if pace.failures:
-                await self._pause(upstream, backoff(pace.failures, self._jitter()))
+            window = window.after_success() if any(ended) else window.after_failure()
+            if window.failures:
+                await self._pause(upstream, backoff(window.failures, self._jitter()))
 
     async def _something_for(self, upstream: str) -> bool:
         """Return True once something waits, False once there is no time for it any more."""
@@ -119,10 +119,10 @@ class Replay:
         _, pressing = self._ways[upstream]
         return pressing(upstream)
 
-    async def _next_batches(self, upstream: str, pace: Pace) -> list[list[Spooled]]:
+    async def _next_batches(self, upstream: str, window: Window) -> list[list[Spooled]]:
         batches = []
-        for _ in range(pace.batches):
-            batch = [] if self._stopping.is_set() else await self._spool.hand_out(upstream, pace.events, MAX_BYTES)
+        for _ in range(window.batches):
+            batch = [] if self._stopping.is_set() else await self._spool.hand_out(upstream, window.events, MAX_BYTES)
             if not batch:
                 break
             batches.append(batch)

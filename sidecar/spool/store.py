@@ -21,7 +21,7 @@ from sidecar.spool.directory import SpoolDir, Trouble
 from sidecar.spool.file import Batch, Gone, SpoolFile
 from sidecar.spool.groupcommit import STOPPING, GroupCommit, Hand, News, Writer
 from sidecar.spool.ordering import Ordering
-from sidecar.spool.record import Limits, Spooled, Totals
+from sidecar.spool.record import Quota, Spooled, Totals
 from sidecar.telemetry.spooltelemetry import DeadLettered, DeadLettersDropped, EventsSpooled, SpoolRefused
 from sidecar.telemetry.telemetry import Telemetry
 
@@ -65,7 +65,7 @@ class SpoolState:
     trouble: str
     """Why it cannot be used now; empty where it can."""
     totals: Totals
-    limits: Limits
+    limits: Quota
     oldest_seconds: float
     """Age of the oldest event that waits."""
     in_flight: int
@@ -78,7 +78,7 @@ class Spool:
     def __init__(
         self,
         directory: Path,
-        limits: Limits,
+        limits: Quota,
         telemetry: Telemetry,
         now: Callable[[], float] = time.time,
         hand: Hand | None = None,
@@ -161,12 +161,6 @@ class Spool:
             done(self._result(future, len(events)))
 
         operation.done.add_done_callback(ended)
-
-    async def put(self, events: Sequence[Spooled]) -> PutResult:
-        """Do the same as `store`, for who can wait."""
-        result: asyncio.Future[PutResult] = asyncio.get_running_loop().create_future()
-        self.store(events, lambda told: None if result.done() else result.set_result(told))
-        return await result
 
     def _trouble_with(self, size: int) -> str:
         if self._commits.trouble or self._commits.closing:

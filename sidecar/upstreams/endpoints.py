@@ -74,8 +74,8 @@ class Endpoint:
         self.addresses: dict[str, Address] = {}
         self.look_up_now = asyncio.Event()
         """Set to have its name looked up at once."""
-        self.healed = asyncio.Event()
-        """Set when an address may take events again."""
+        self.healed: Callable[[], None] = lambda: None
+        """Called when an address may take events again."""
 
     def set_addresses(self, ips: tuple[str, ...]) -> tuple[list[Address], list[Address]]:
         """Take the addresses that DNS leads to now; return those that are new and those that are gone."""
@@ -160,7 +160,7 @@ def tell(telemetry: Telemetry, address: Address, changes: Iterable[Change]) -> N
     """Report what changed in the health of an address."""
     for change in changes:
         if change.after in (Health.HEALTHY, Health.PROBATION):
-            address.endpoint.healed.set()
+            address.endpoint.healed()
         telemetry.emit(
             HealthChanged(
                 address.endpoint.upstream,

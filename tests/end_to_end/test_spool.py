@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from sidecar.spool.record import ROW_BYTES, Limits
+from sidecar.spool.record import ROW_BYTES, Quota
 from tests.end_to_end.conftest import QUICK_CHECKS, written
 from tests.end_to_end.load import an_event
 from tests.end_to_end.processes import Emulator, Json, Sidecar, sidecar
@@ -284,7 +284,7 @@ def _kept(gate: Emulator) -> list[tuple[str, str]]:
 def nearly_full() -> Iterator[Path]:
     """Return a spool with room for one small event."""
     with tempfile.TemporaryDirectory() as folder:  # pytest would keep the last three, and each is large
-        events = Limits().size // MEBIBYTE
+        events = Quota().size // MEBIBYTE
         sizes = [MEBIBYTE - ROW_BYTES] * (events - 1) + [MEBIBYTE - ROW_BYTES - 512]
         fill(Path(folder), *(spooled(number, body=b" " * size) for number, size in enumerate(sizes, 1)))
         yield Path(folder)
@@ -292,7 +292,7 @@ def nearly_full() -> Iterator[Path]:
 
 async def test_a_full_spool_is_told_loudly(tmp_path: Path, nearly_full: Path) -> None:
     """503 to the producer, and a line in the log and a count for the operator; nothing is dropped to make room."""
-    events = Limits().size // MEBIBYTE
+    events = Quota().size // MEBIBYTE
     with (
         refusing() as nobody,
         sidecar(written(to_one(nobody), tmp_path), "--spool", str(nearly_full)) as running,

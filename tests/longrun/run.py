@@ -16,7 +16,7 @@ from pathlib import Path
 import yaml
 
 from sidecar.spool.directory import SpoolDir
-from sidecar.spool.record import Limits
+from sidecar.spool.record import Quota
 from tests.longrun import records
 from tests.longrun.client import PATIENCE_SECONDS
 from tests.longrun.lives import INTAKE, Lives, processor_of, rewrite
@@ -187,7 +187,7 @@ def _gathered(player: Player, lives: Lives, processor: dict[str, float]) -> Reco
 
 def _in_spool(folder: Path) -> tuple[frozenset[int], int]:
     """Return the events that are dead letters, and how many wait."""
-    directory = SpoolDir(folder, Limits())
+    directory = SpoolDir(folder, Quota())
     with contextlib.closing(directory):
         letters, waiting = directory.commit(
             [lambda file: list(file.dead_letters()), lambda file: len(list(file.waiting()))], 0.0

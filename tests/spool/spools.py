@@ -8,7 +8,7 @@ import io
 import json
 import os
 import subprocess
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,8 @@ import pytest
 
 from sidecar.spool.directory import FILE, SpoolDir
 from sidecar.spool.file import SpoolFile
-from sidecar.spool.record import Limits, Spooled
-from sidecar.spool.store import Spool
+from sidecar.spool.record import Quota, Spooled
+from sidecar.spool.store import PutResult, Spool
 from sidecar.telemetry.log import make_log
 from sidecar.telemetry.telemetry import Telemetry
 
@@ -39,10 +39,10 @@ def arrivals(events: list[Spooled]) -> list[int]:
 
 
 @contextlib.contextmanager
-def spool_file(folder: Path, limits: Limits | None = None) -> Iterator[SpoolFile]:
+def spool_file(folder: Path, limits: Quota | None = None) -> Iterator[SpoolFile]:
     """Open a spool's file in `folder`, for what takes no transaction of its own."""
     folder.mkdir(exist_ok=True)
-    with contextlib.closing(SpoolFile(folder / FILE, limits or Limits())) as file:
+    with contextlib.closing(SpoolFile(folder / FILE, limits or Quota())) as file:
         yield file
 
 
@@ -91,6 +91,13 @@ class AtOnce:
         """There is nothing to end."""
 
 
+async def put(spool: Spool, events: Sequence[Spooled]) -> PutResult:
+    """Store events and return what became of them."""
+    result: asyncio.Future[PutResult] = asyncio.get_running_loop().create_future()
+    spool.store(events, lambda told: None if result.done() else result.set_result(told))
+    return await result
+
+
 @dataclass
 class Opened:
     """A spool that runs, and what it wrote."""
@@ -99,6 +106,10 @@ class Opened:
     telemetry: Telemetry
     written: io.StringIO
     task: asyncio.Task[None]
+
+    async def put(self, events: Sequence[Spooled]) -> PutResult:
+        """Store events and return what became of them."""
+        return await put(self.spool, events)
 
     def log(self, action: str) -> list[dict[str, Any]]:
         """Return what was logged of one kind."""
@@ -119,12 +130,12 @@ class Opened:
 
 @contextlib.asynccontextmanager
 async def open_spool(
-    folder: Path, limits: Limits | None = None, now: Callable[[], float] = lambda: NOON, **more: Any
+    folder: Path, limits: Quota | None = None, now: Callable[[], float] = lambda: NOON, **more: Any
 ) -> AsyncIterator[Opened]:
     """Run a spool in `folder`; end it tidily."""
     written = io.StringIO()
     telemetry = Telemetry(["score"], make_log(written))
-    spool = Spool(folder, limits or Limits(), telemetry, now, **more)
+    spool = Spool(folder, limits or Quota(), telemetry, now, **more)
     async with asyncio.TaskGroup() as tasks:
         task = tasks.create_task(spool.run())
         await spool.opened()

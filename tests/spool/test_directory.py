@@ -16,7 +16,7 @@ import pytest
 from sidecar.spool.damage import log_of
 from sidecar.spool.directory import FILE, KEPT_ASIDE, LOCK, Migrated, SetAside, SpoolDir, Trouble, files_set_aside
 from sidecar.spool.file import SpoolFile
-from sidecar.spool.record import Limits, Spooled
+from sidecar.spool.record import Quota, Spooled
 from sidecar.spool.schema import APPLICATION_ID, STEPS, VERSION
 from tests.spool.spools import NOON, fill, held, needs_root, small_disk, spooled
 
@@ -27,15 +27,15 @@ LOOK_INTO = """
 import sys
 from pathlib import Path
 from sidecar.spool.directory import SpoolDir
-from sidecar.spool.record import Limits, Spooled
-SpoolDir(Path(sys.argv[1]), Limits()).open(0)
+from sidecar.spool.record import Quota, Spooled
+SpoolDir(Path(sys.argv[1]), Quota()).open(0)
 """
 
 
 @contextlib.contextmanager
-def owned(folder: Path, limits: Limits | None = None) -> Iterator[SpoolDir]:
+def owned(folder: Path, limits: Quota | None = None) -> Iterator[SpoolDir]:
     """Own a directory, without opening it yet."""
-    directory = SpoolDir(folder, limits or Limits())
+    directory = SpoolDir(folder, limits or Quota())
     try:
         yield directory
     finally:

@@ -12,7 +12,7 @@ import pytest
 
 from sidecar.spool.directory import FILE
 from sidecar.spool.file import DAMAGED_EVENT, Batch, Gone, SpoolFile
-from sidecar.spool.record import Limits
+from sidecar.spool.record import Quota
 from tests.spool.spools import NOON, arrivals, fill, spool_file, spooled, waiting
 
 EVENT = spooled(1).size
@@ -62,14 +62,14 @@ def test_totals_say_what_is_there(file: SpoolFile) -> None:
 @pytest.mark.parametrize(("room", "kept"), [(2 * EVENT - 1, False), (2 * EVENT, True), (2 * EVENT + 1, True)])
 def test_a_full_spool_takes_nothing_of_a_request(tmp_path: Path, room: int, kept: bool) -> None:
     """At the limit all of it fits; one byte less, and none of it is kept."""
-    with spool_file(tmp_path, Limits(size=room)) as file, file.transaction():
+    with spool_file(tmp_path, Quota(size=room)) as file, file.transaction():
         assert file.put([spooled(1), spooled(2)]) == (0 if kept else None)
         assert file.totals().events == (2 if kept else 0)
 
 
 def test_dead_letters_make_room_down_to_their_share(tmp_path: Path) -> None:
     """The oldest are dropped while they take more than a fourth of all room; then the spool is full."""
-    with spool_file(tmp_path, Limits(size=8 * EVENT)) as file, file.transaction():
+    with spool_file(tmp_path, Quota(size=8 * EVENT)) as file, file.transaction():
         alike = spooled(1).body
         assert file.put([spooled(number, body=alike) for number in range(1, 9)]) == 0
         for number in (2, 1, 3, 4):
@@ -283,7 +283,7 @@ def test_the_file_is_set_to_survive(tmp_path: Path, pragma: str) -> None:
 def test_a_file_that_is_not_there_is_made_only_on_request(tmp_path: Path) -> None:
     """Who only wants to look does not make one."""
     with pytest.raises(sqlite3.OperationalError, match="unable to open"):
-        SpoolFile(tmp_path / FILE, Limits(), create=False)
+        SpoolFile(tmp_path / FILE, Quota(), create=False)
     assert not (tmp_path / FILE).exists()
 
 

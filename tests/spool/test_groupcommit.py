@@ -53,7 +53,7 @@ async def test_all_that_wait_travel_together(tmp_path: Path) -> None:
     async with open_spool(tmp_path, hand=hand) as opened, asyncio.TaskGroup() as tasks:
         before, clock = hand.done, asyncio.get_running_loop().time
         begun = clock()
-        puts = [tasks.create_task(opened.spool.put([spooled(number)])) for number in range(1, 12)]
+        puts = [tasks.create_task(opened.put([spooled(number)])) for number in range(1, 12)]
         await asyncio.wait(puts)
         assert clock() - begun <= 1.5
         assert hand.done - before <= 3
@@ -64,7 +64,7 @@ async def test_nobody_is_told_before_it_is_durable(tmp_path: Path) -> None:
     """When a put returns, another process finds the event in the file."""
     async with open_spool(tmp_path) as opened:
         for number in range(1, 20):
-            assert (await opened.spool.put([spooled(number)])).kept is Kept.STORED
+            assert (await opened.put([spooled(number)])).kept is Kept.STORED
             assert waiting(tmp_path)[-1] == number
 
 
@@ -75,10 +75,10 @@ async def test_a_bug_of_ours_ends_nothing(tmp_path: Path) -> None:
     async with open_spool(tmp_path, hand=hand) as opened:
         await asyncio.sleep(0.1)
         hand.errors.append(ZeroDivisionError("a bug"))
-        assert (await opened.spool.put([spooled(1)])).kept is Kept.BROKEN
+        assert (await opened.put([spooled(1)])).kept is Kept.BROKEN
         assert opened.log("Unexpected") == [{"where": "spool", "error": "ZeroDivisionError: a bug"}]
         await asyncio.sleep(LOOK_SECONDS + 0.1)
-        assert (await opened.spool.put([spooled(2)])).kept is Kept.STORED
+        assert (await opened.put([spooled(2)])).kept is Kept.STORED
 
 
 @looptime
@@ -86,7 +86,7 @@ async def test_what_was_delivered_is_written_down_when_the_disk_is_back(tmp_path
     """It is kept in mind meanwhile, and not handed out again."""
     (tmp_path / "spool").mkdir()
     async with open_spool(tmp_path / "spool", hand=AtOnce()) as opened, asyncio.TaskGroup() as tasks:
-        await opened.spool.put([spooled(1), spooled(2)])
+        await opened.put([spooled(1), spooled(2)])
         batch = await opened.spool.hand_out("main", 1, 10**6)
         (tmp_path / "spool").rename(tmp_path / "away")
         (tmp_path / "spool").write_text("in the way")
@@ -107,12 +107,12 @@ async def test_a_trouble_ends_by_itself(tmp_path: Path) -> None:
     folder = tmp_path / "spool"
     folder.write_text("in the way")
     async with open_spool(folder, hand=AtOnce()) as opened:
-        put = await opened.spool.put([spooled(1)])
+        put = await opened.put([spooled(1)])
         assert (put.kept, put.reason) == (Kept.BROKEN, f"{folder}: File exists")
         assert opened.counted("usable") == {f'directory="{folder}"': 0.0}
         folder.unlink()
         await asyncio.sleep(LOOK_SECONDS + 0.1)
-        assert (await opened.spool.put([spooled(1)])).kept is Kept.STORED
+        assert (await opened.put([spooled(1)])).kept is Kept.STORED
         assert opened.counted("usable") == {f'directory="{folder}"': 1.0}
         assert [len(opened.log(action)) for action in ("SpoolBroken", "SpoolOpened", "SpoolRefused")] == [1, 1, 1]
 
@@ -121,10 +121,10 @@ async def test_a_trouble_ends_by_itself(tmp_path: Path) -> None:
 async def test_at_the_end_everything_is_durable(tmp_path: Path) -> None:
     """What was put in before `close` is there; what comes later is refused."""
     async with open_spool(tmp_path, hand=Slow()) as opened, asyncio.TaskGroup() as tasks:
-        puts = [tasks.create_task(opened.spool.put([spooled(number)])) for number in (1, 2, 3)]
+        puts = [tasks.create_task(opened.put([spooled(number)])) for number in (1, 2, 3)]
         await asyncio.sleep(0)
         opened.spool.close()
-        late = await opened.spool.put([spooled(4)])
+        late = await opened.put([spooled(4)])
         assert (late.kept, late.reason) == (Kept.BROKEN, "the sidecar is stopping")
         await asyncio.wait(puts)
         assert {task.result().kept for task in puts} == {Kept.STORED}
@@ -134,7 +134,7 @@ async def test_at_the_end_everything_is_durable(tmp_path: Path) -> None:
 async def test_an_end_without_warning_leaves_nobody_waiting(tmp_path: Path) -> None:
     """Cancelled, it tells those who wait, and lets the directory go."""
     async with open_spool(tmp_path) as opened, asyncio.TaskGroup() as tasks:
-        puts = [tasks.create_task(opened.spool.put([spooled(number)])) for number in (1, 2, 3)]
+        puts = [tasks.create_task(opened.put([spooled(number)])) for number in (1, 2, 3)]
         await asyncio.sleep(0)
         opened.task.cancel()
         async with asyncio.timeout(5):
@@ -162,7 +162,7 @@ async def test_an_emptied_file_gives_its_room_back_and_is_then_left_alone(tmp_pa
     """A second is enough after the last event; from then on nothing is done but to look once a second."""
     hand = Counting()
     async with open_spool(tmp_path, hand=hand) as opened:
-        await opened.spool.put([spooled(number, body=b"x" * 50_000) for number in range(1, 21)])
+        await opened.put([spooled(number, body=b"x" * 50_000) for number in range(1, 21)])
         await opened.spool.delivered(await opened.spool.hand_out("main", 100, 10_000_000))
         await asyncio.sleep(3 * LOOK_SECONDS)
         before = hand.done

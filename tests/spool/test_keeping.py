@@ -15,7 +15,7 @@ from sidecar.delivery.coalescer import Done
 from sidecar.events.event import Outgoing
 from sidecar.events.results import EventStatus, Outcome, failed
 from sidecar.spool.keeping import Keeping
-from sidecar.spool.record import Limits
+from sidecar.spool.record import Quota
 from tests.spool.spools import NOON, AtOnce, Opened, open_spool, waiting
 
 pytestmark = pytest.mark.looptime
@@ -81,7 +81,7 @@ class Desk:
 
 
 @contextlib.asynccontextmanager
-async def desk(folder: Path, limits: Limits | None = None, *, keeps: bool = True) -> AsyncIterator[Desk]:
+async def desk(folder: Path, limits: Quota | None = None, *, keeps: bool = True) -> AsyncIterator[Desk]:
     """A desk over a spool of its own."""
     async with open_spool(folder / "spool", limits, hand=AtOnce()) as opened:
         yield Desk(opened, keeps=keeps)
@@ -169,7 +169,7 @@ async def test_an_event_that_failed_keeps_its_place(tmp_path: Path) -> None:
         assert [each.id for each in handed_out] == ["a"]
 
 
-TINY = Limits(size=200)
+TINY = Quota(size=200)
 """Room for no event at all."""
 
 

@@ -12,7 +12,7 @@ from sidecar.spool.policy import (
     MAX_EVENTS,
     MIN_BACKOFF_SECONDS,
     Fate,
-    Pace,
+    Window,
     backoff,
     due,
     fate,
@@ -38,20 +38,20 @@ def test_pauses_grow_to_a_minute(failures: int, most: float) -> None:
 
 def test_one_event_goes_first_and_then_ever_more() -> None:
     """1, 2, 4, … events in a batch, and then batches side by side, up to a limit."""
-    pace, paces = Pace(), []
+    window, windows = Window(), []
     for _ in range(12):
-        paces.append((pace.events, pace.batches))
-        pace = pace.after_success()
+        windows.append((window.events, window.batches))
+        window = window.after_success()
     grown = [(2**step, 1) for step in range(8)]
-    assert paces == [*grown, (MAX_EVENTS, 2), (MAX_EVENTS, 3), (MAX_EVENTS, MAX_BATCHES), (MAX_EVENTS, MAX_BATCHES)]
+    assert windows == [*grown, (MAX_EVENTS, 2), (MAX_EVENTS, 3), (MAX_EVENTS, MAX_BATCHES), (MAX_EVENTS, MAX_BATCHES)]
 
 
 def test_a_failure_begins_again_with_one_event() -> None:
     """However fast it went; failures in a row are counted, and the first success ends the row."""
-    pace = Pace(128, 4).after_failure()
-    assert pace == Pace(1, 1, 1)
-    assert pace.after_failure() == Pace(1, 1, 2)
-    assert pace.after_failure().after_success() == Pace(2, 1, 0)
+    window = Window(128, 4).after_failure()
+    assert window == Window(1, 1, 1)
+    assert window.after_failure() == Window(1, 1, 2)
+    assert window.after_failure().after_success() == Window(2, 1, 0)
 
 
 @pytest.mark.parametrize(

@@ -91,7 +91,7 @@ async def replaying(
         return NOON + asyncio.get_running_loop().time()
 
     async with open_spool(folder, now=now, hand=AtOnce(), **more) as opened:
-        await opened.spool.put(events)
+        await opened.put(events)
         replay = Replay(opened.spool, opened.telemetry, lambda: jitter, now)
         async with asyncio.TaskGroup() as tasks:
             replay.follow(upstreams, wire.send, lambda _: wire.pressing)
@@ -148,7 +148,7 @@ async def test_events_that_come_later_are_sent_too(tmp_path: Path) -> None:
     """An empty spool is waited at, not left."""
     async with replaying(tmp_path, Wire()) as it:
         await asyncio.sleep(100)
-        await it.opened.spool.put([spooled(1)])
+        await it.opened.put([spooled(1)])
         await asyncio.sleep(0.1)
         assert it.wire.numbers == [1]
 
@@ -201,7 +201,7 @@ async def test_an_event_with_errors_lets_others_pass_and_ends_as_a_dead_letter(t
         await asyncio.sleep(5)
         assert it.opened.spool.state.totals.events == 1
         for number in range(10, 95):
-            await it.opened.spool.put([spooled(number)])
+            await it.opened.put([spooled(number)])
             await asyncio.sleep(30)
         assert it.wire.numbers.count(1) in (MAX_ERRORS, MAX_ERRORS + 1)
         assert (it.opened.spool.state.totals.events, it.opened.spool.state.totals.dead) == (0, 1)
@@ -261,7 +261,7 @@ async def test_at_the_end_what_is_under_way_is_waited_for(tmp_path: Path) -> Non
 async def test_cut_short_it_gives_back_what_it_had(tmp_path: Path) -> None:
     """Cancelled while it sends, the event stays in the spool."""
     async with open_spool(tmp_path, hand=AtOnce()) as opened, asyncio.TaskGroup() as tasks:
-        await opened.spool.put([spooled(1)])
+        await opened.put([spooled(1)])
         wire = Wire(takes=60.0)
         replay = Replay(opened.spool, opened.telemetry, lambda: 0.5, lambda: NOON)
         replay.follow(["main"], wire.send, lambda _: False)
@@ -289,7 +289,7 @@ async def test_upstreams_come_and_go(tmp_path: Path) -> None:
         await asyncio.sleep(1)
         assert it.wire.numbers == [1]
         it.replay.follow(["other"], it.wire.send, lambda _: False)
-        await it.opened.spool.put([spooled(3, upstream="main")])
+        await it.opened.put([spooled(3, upstream="main")])
         await asyncio.sleep(5)
         assert it.wire.numbers == [1, 2]
         it.replay.follow(["main", "other"], it.wire.send, lambda _: False)

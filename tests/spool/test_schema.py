@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from sidecar.spool.file import SpoolFile
-from sidecar.spool.record import Limits
+from sidecar.spool.record import Quota
 from sidecar.spool.schema import (
     APPLICATION_ID,
     COLUMNS,
@@ -74,13 +74,13 @@ def test_a_file_of_version_1_is_migrated(connection: sqlite3.Connection, tmp_pat
     connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
     connection.execute("PRAGMA user_version = 1")
     connection.close()
-    with contextlib.closing(SpoolFile(tmp_path / "spool.db", Limits())) as file:
+    with contextlib.closing(SpoolFile(tmp_path / "spool.db", Quota())) as file:
         assert file.migrated_from == 1
         ((event, sound),) = file.waiting()
         ((letter, letter_sound),) = file.dead_letters()
         assert (event.arrival, event.id, event.attempts, sound) == (1, "an-id", 2, True)
         assert (letter.event.arrival, letter.reason, letter_sound) == (2, "invalid", True)
-    with contextlib.closing(SpoolFile(tmp_path / "spool.db", Limits())) as again:
+    with contextlib.closing(SpoolFile(tmp_path / "spool.db", Quota())) as again:
         assert (again.migrated_from, again.totals().events) == (None, 1)
 
 
@@ -90,7 +90,7 @@ def test_a_migration_that_is_cut_short_leaves_the_older_version(connection: sqli
     connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
     connection.execute("PRAGMA user_version = 1")
     with pytest.raises(sqlite3.OperationalError, match="no such table: waiting"):
-        SpoolFile(tmp_path / "spool.db", Limits())
+        SpoolFile(tmp_path / "spool.db", Quota())
     assert version_of(connection) == 1
 
 

@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from sidecar.spool.ordering import Place
-from sidecar.spool.record import Limits, Spooled
+from sidecar.spool.record import Quota, Spooled
 from sidecar.spool.store import Kept, Spool
 from sidecar.telemetry.log import make_log
 from sidecar.telemetry.telemetry import Telemetry
-from tests.spool.spools import NOON, AtOnce, arrivals, spool_file, spooled
+from tests.spool.spools import NOON, AtOnce, arrivals, put, spool_file, spooled
 
 KEYS = st.sampled_from([None, "a", "a", "b"])
 PICK = st.integers(0, 10**6)
@@ -85,7 +85,7 @@ class AnyOrder(RuleBasedStateMachine):
 
     async def _start(self) -> None:
         telemetry = Telemetry([], make_log(io.StringIO()))
-        self.spool = Spool(self.folder, Limits(), telemetry, lambda: NOON, AtOnce())
+        self.spool = Spool(self.folder, Quota(), telemetry, lambda: NOON, AtOnce())
         self.task = asyncio.get_running_loop().create_task(self.spool.run())
         await self.spool.opened()
 
@@ -145,7 +145,7 @@ class AnyOrder(RuleBasedStateMachine):
         """An event is put into the spool, or its producer is told that it failed."""
         one = self.pick(Where.COMING, pick)
         if not given_up:
-            assert self.runner.run(self.spool.put([one.event])).kept is Kept.STORED
+            assert self.runner.run(put(self.spool, [one.event])).kept is Kept.STORED
         one.where = Where.ENDED if given_up else Where.WAITING
         self.spool.order.settled(one.place)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from sidecar.spool.directory import SpoolDir
-from sidecar.spool.record import Limits
+from sidecar.spool.record import Quota
 from tests.spool.spools import NOON
 
 KILLS = int(os.environ.get("SIDECAR_TEST_KILLS", "20"))
@@ -22,11 +22,12 @@ PRODUCER = """
 import asyncio, logging, sys, time
 from pathlib import Path
 from sidecar.spool.store import Kept, Spool
-from sidecar.spool.record import Limits, Spooled
+from sidecar.spool.record import Quota, Spooled
 from sidecar.telemetry.telemetry import Telemetry
+from tests.spool.spools import put
 
 async def main():
-    spool = Spool(Path(sys.argv[1]), Limits(), Telemetry([], logging.Logger("", logging.CRITICAL)))
+    spool = Spool(Path(sys.argv[1]), Quota(), Telemetry([], logging.Logger("", logging.CRITICAL)))
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(spool.run())
         await spool.opened()
@@ -39,7 +40,7 @@ async def produce(spool):
         place = spool.order.arrive()
         event = Spooled(arrival=place.arrival, upstream="main", stream="score", body=b"%d" % place.arrival * 200,
                         first_seen=time.time())
-        if (await spool.put([event])).kept is Kept.STORED:
+        if (await put(spool, [event])).kept is Kept.STORED:
             say("+", place.arrival)
 
 async def replay(spool):
@@ -78,7 +79,7 @@ def killed_after(seconds: float, folder: Path) -> tuple[set[int], set[int]]:
 def test_every_acknowledged_event_survives_a_kill(tmp_path: Path, seed: int) -> None:
     """Each is in the spool or was sent; its bytes are sound, and no file had to be set aside."""
     acknowledged, sent = killed_after(random.Random(seed).uniform(0.0, 0.3), tmp_path)
-    directory = SpoolDir(tmp_path, Limits())
+    directory = SpoolDir(tmp_path, Quota())
     try:
         (found,) = directory.commit([lambda file: list(file.waiting())], NOON)
     finally:

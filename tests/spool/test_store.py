@@ -13,7 +13,7 @@ import pytest
 import uvloop
 
 from sidecar.spool.groupcommit import LOOK_SECONDS, Writer
-from sidecar.spool.record import Limits, Spooled, Totals
+from sidecar.spool.record import Quota, Spooled, Totals
 from sidecar.spool.store import PUT_SECONDS, Kept, PutResult, SpoolState
 from tests.spool.spools import NOON, AtOnce, arrivals, open_spool, spool_file, spooled, waiting
 
@@ -44,7 +44,7 @@ class Stuck(AtOnce):
 async def test_what_is_stored_is_durable_and_counted(tmp_path: Path) -> None:
     """The file has it, and the metrics by stream."""
     async with open_spool(tmp_path, hand=AtOnce()) as opened:
-        result = await opened.spool.put([spooled(1), spooled(2), spooled(3, stream="made-up")])
+        result = await opened.put([spooled(1), spooled(2), spooled(3, stream="made-up")])
         assert (result.kept, result.reason) == (Kept.STORED, "")
         assert opened.counted("stored_events_total") == {'stream="score"': 2.0, 'stream="_other"': 1.0}
         assert opened.counted("events") == {"": 3.0}
@@ -53,7 +53,7 @@ async def test_what_is_stored_is_durable_and_counted(tmp_path: Path) -> None:
 
 async def test_who_cannot_wait_is_told(tmp_path: Path) -> None:
     """Once, when the event is durable, or at once where it cannot be taken."""
-    async with open_spool(tmp_path, Limits(size=4096), hand=AtOnce()) as opened:
+    async with open_spool(tmp_path, Quota(size=4096), hand=AtOnce()) as opened:
         told: list[tuple[Kept, list[int]]] = []
 
         def note(result: PutResult) -> None:
@@ -71,10 +71,10 @@ async def test_who_cannot_wait_is_told(tmp_path: Path) -> None:
 
 async def test_a_full_spool_says_so(tmp_path: Path) -> None:
     """In words, in a metric, and once a minute in the log; what it has stays."""
-    async with open_spool(tmp_path, Limits(size=4096), hand=AtOnce()) as opened:
-        assert (await opened.spool.put([spooled(1, body=b"x" * 3000)])).kept is Kept.STORED
+    async with open_spool(tmp_path, Quota(size=4096), hand=AtOnce()) as opened:
+        assert (await opened.put([spooled(1, body=b"x" * 3000)])).kept is Kept.STORED
         for number in (2, 3):
-            result = await opened.spool.put([spooled(number, body=b"x" * 3000)])
+            result = await opened.put([spooled(number, body=b"x" * 3000)])
             assert (result.kept, result.reason) == (Kept.FULL, f"{tmp_path}: it holds 4 KiB of events, and no more")
         assert opened.counted("refused_events_total") == {'why="full"': 2.0, 'why="broken"': 0.0}
         assert len(opened.log("SpoolRefused")) == 1
@@ -83,11 +83,11 @@ async def test_a_full_spool_says_so(tmp_path: Path) -> None:
 
 async def test_dead_letters_that_gave_way_are_told(tmp_path: Path) -> None:
     """Nothing is dropped without a word."""
-    async with open_spool(tmp_path, Limits(size=8192), hand=AtOnce()) as opened:
-        await opened.spool.put([spooled(number, body=b"x" * 2000) for number in (1, 2, 3)])
+    async with open_spool(tmp_path, Quota(size=8192), hand=AtOnce()) as opened:
+        await opened.put([spooled(number, body=b"x" * 2000) for number in (1, 2, 3)])
         for event in await opened.spool.hand_out("main", 2, 10**6):
             await opened.spool.dead(event, "invalid", "no such field", b"verdict")
-        assert (await opened.spool.put([spooled(4, body=b"x" * 2000)])).kept is Kept.STORED
+        assert (await opened.put([spooled(4, body=b"x" * 2000)])).kept is Kept.STORED
         assert opened.log("DeadLettersDropped") == [{"count": 1}]
         assert opened.counted("dropped_dead_letters_total") == {"": 1.0}
 
@@ -97,7 +97,7 @@ def test_a_busy_processor_is_not_taken_for_a_disk_that_hangs(tmp_path: Path) -> 
 
     async def stand_still() -> Kept:
         async with open_spool(tmp_path, hand=Writer()) as opened:
-            put = asyncio.get_running_loop().create_task(opened.spool.put([spooled(1)]))
+            put = asyncio.get_running_loop().create_task(opened.put([spooled(1)]))
             await asyncio.sleep(0)
             threading.Event().wait(PUT_SECONDS + 0.1)
             return (await put).kept
@@ -111,14 +111,14 @@ async def test_a_disk_that_hangs_is_not_waited_for(tmp_path: Path, looptime: Any
     hand = Stuck()
     async with open_spool(tmp_path, hand=hand) as opened:
         hand.free.clear()
-        assert (await opened.spool.put([spooled(1)])).reason == f"{tmp_path}: the disk has not answered for 1 s"
+        assert (await opened.put([spooled(1)])).reason == f"{tmp_path}: the disk has not answered for 1 s"
         assert looptime == pytest.approx(PUT_SECONDS, abs=0.1)
-        assert (await opened.spool.put([spooled(2)])).kept is Kept.BROKEN
+        assert (await opened.put([spooled(2)])).kept is Kept.BROKEN
         assert looptime == pytest.approx(PUT_SECONDS, abs=0.1)
         assert await opened.spool.hand_out("main", *ALL) == []
         hand.free.set()
         await asyncio.sleep(1.5)
-        assert (await opened.spool.put([spooled(3)])).kept is Kept.STORED
+        assert (await opened.put([spooled(3)])).kept is Kept.STORED
         assert len(opened.log("SpoolBroken")) == 1
     assert waiting(tmp_path)[-1] == 3
 
@@ -129,7 +129,7 @@ async def test_the_memory_that_waits_for_the_disk_is_bounded(tmp_path: Path) -> 
     async with open_spool(tmp_path, hand=hand) as opened, asyncio.TaskGroup() as tasks:
         hand.free.clear()
         large = b"x" * 10 * 1024 * 1024
-        puts = [tasks.create_task(opened.spool.put([spooled(number, body=large)])) for number in range(1, 5)]
+        puts = [tasks.create_task(opened.put([spooled(number, body=large)])) for number in range(1, 5)]
         await asyncio.sleep(0.5)
         hand.free.set()
         await asyncio.wait(puts)
@@ -143,7 +143,7 @@ async def test_the_memory_that_waits_for_the_disk_is_bounded(tmp_path: Path) -> 
 async def test_an_event_is_under_way_once(tmp_path: Path) -> None:
     """However many ask at once; until it failed, then it is handed out again."""
     async with open_spool(tmp_path, hand=AtOnce()) as opened:
-        await opened.spool.put([spooled(number) for number in (1, 2, 3)])
+        await opened.put([spooled(number) for number in (1, 2, 3)])
         batches = await asyncio.gather(*(opened.spool.hand_out("main", 2, 10**6) for _ in range(4)))
         assert [arrivals(batch) for batch in batches] == [[1, 2], [3], [], []]
         assert opened.spool.state.in_flight == 3
@@ -159,7 +159,7 @@ async def test_an_event_is_under_way_once(tmp_path: Path) -> None:
 async def test_delivered_events_are_gone_and_dead_ones_are_kept_apart(tmp_path: Path) -> None:
     """Neither is handed out again, and their keys are free."""
     async with open_spool(tmp_path, hand=AtOnce()) as opened:
-        await opened.spool.put([spooled(1, "a"), spooled(2, "b")])
+        await opened.put([spooled(1, "a"), spooled(2, "b")])
         first, second = await opened.spool.hand_out("main", *ALL)
         await opened.spool.delivered([first])
         await opened.spool.dead(second, "invalid", "no such field", b'{"a": 1}')
@@ -184,7 +184,7 @@ async def test_an_event_that_comes_behind_a_live_one_waits_for_it(tmp_path: Path
         order = opened.spool.order
         live, behind = order.arrive(("main", "a")), order.arrive(("main", "a"))
         assert (live.behind, behind.behind) == (False, True)
-        await opened.spool.put([spooled(behind.arrival, "a")])
+        await opened.put([spooled(behind.arrival, "a")])
         order.settled(behind)
         assert await opened.spool.hand_out("main", *ALL) == []
         order.settled(live)
@@ -197,7 +197,7 @@ async def test_a_live_event_that_failed_is_the_first_of_its_key(tmp_path: Path) 
         order = opened.spool.order
         live, behind = order.arrive(("main", "a")), order.arrive(("main", "a"))
         for place in (behind, live):
-            await opened.spool.put([spooled(place.arrival, "a")])
+            await opened.put([spooled(place.arrival, "a")])
             order.settled(place)
         assert arrivals(await opened.spool.hand_out("main", *ALL)) == [live.arrival]
 
@@ -206,10 +206,10 @@ async def test_who_waits_for_events_is_woken(tmp_path: Path) -> None:
     """By the first for its upstream, not by others'."""
     async with open_spool(tmp_path, hand=AtOnce()) as opened, asyncio.TaskGroup() as tasks:
         woken = tasks.create_task(opened.spool.something_for("main"))
-        await opened.spool.put([spooled(1, upstream="staging")])
+        await opened.put([spooled(1, upstream="staging")])
         await asyncio.sleep(3)
         assert not woken.done()
-        await opened.spool.put([spooled(2)])
+        await opened.put([spooled(2)])
         await asyncio.sleep(0.01)
         assert woken.done()
 
@@ -218,10 +218,10 @@ async def test_who_waits_for_events_is_woken_when_the_disk_answers_again(tmp_pat
     """What was there before it hung is handed out, though nothing new comes."""
     hand = Stuck()
     async with open_spool(tmp_path, hand=hand) as opened, asyncio.TaskGroup() as tasks:
-        await opened.spool.put([spooled(1)])
+        await opened.put([spooled(1)])
         hand.free.clear()
         await asyncio.sleep(LOOK_SECONDS)  # it hangs while nothing is put in
-        assert (await opened.spool.put([spooled(2)])).kept is Kept.BROKEN
+        assert (await opened.put([spooled(2)])).kept is Kept.BROKEN
         woken = tasks.create_task(opened.spool.something_for("main"))
         await asyncio.sleep(3)
         assert not woken.done()
@@ -236,8 +236,8 @@ async def test_who_waits_for_events_is_woken_when_the_disk_answers_again(tmp_pat
 async def test_an_event_that_is_too_old_becomes_a_dead_letter(tmp_path: Path) -> None:
     """Not silently, not while it is under way, and not a moment too early."""
     now = [NOON]
-    async with open_spool(tmp_path, Limits(age=3600), lambda: now[0], hand=AtOnce()) as opened:
-        await opened.spool.put([spooled(1), spooled(2), spooled(3, first_seen=NOON + 5000)])
+    async with open_spool(tmp_path, Quota(age=3600), lambda: now[0], hand=AtOnce()) as opened:
+        await opened.put([spooled(1), spooled(2), spooled(3, first_seen=NOON + 5000)])
         await opened.spool.hand_out("main", 1, 10**6)
         now[0] = NOON + 3600
         await asyncio.sleep(2)
@@ -256,7 +256,7 @@ async def test_an_event_that_is_too_old_becomes_a_dead_letter(tmp_path: Path) ->
 async def test_a_restart_knows_what_waits_and_in_which_order(tmp_path: Path) -> None:
     """Events, their keys, and where to go on numbering."""
     async with open_spool(tmp_path, hand=AtOnce()) as opened:
-        await opened.spool.put([spooled(7, "a"), spooled(8)])
+        await opened.put([spooled(7, "a"), spooled(8)])
     async with open_spool(tmp_path, hand=AtOnce()) as opened:
         assert opened.log("SpoolOpened") == [{"directory": str(tmp_path), "events": 2, "dead_letters": 0}]
         assert opened.spool.order.arrive(("main", "a")).behind
@@ -267,7 +267,7 @@ async def test_a_restart_knows_what_waits_and_in_which_order(tmp_path: Path) -> 
 async def test_what_an_operator_changes_is_noticed_within_a_second(tmp_path: Path) -> None:
     """Dropped events are not handed out, their keys are free, and what was revived is handed out."""
     async with open_spool(tmp_path, hand=AtOnce()) as opened:
-        await opened.spool.put([spooled(1, "a"), spooled(2), spooled(3)])
+        await opened.put([spooled(1, "a"), spooled(2), spooled(3)])
         batch = await opened.spool.hand_out("main", *ALL)
         await opened.spool.dead(batch[1], "invalid", "", b"")
         with spool_file(tmp_path) as theirs, theirs.transaction():
@@ -282,7 +282,7 @@ async def test_what_an_operator_changes_is_noticed_within_a_second(tmp_path: Pat
 async def test_a_damaged_event_is_told_and_not_sent(tmp_path: Path) -> None:
     """It is a dead letter of its own cause."""
     async with open_spool(tmp_path, hand=AtOnce()) as opened:
-        await opened.spool.put([spooled(1), spooled(2)])
+        await opened.put([spooled(1), spooled(2)])
         with spool_file(tmp_path) as theirs, theirs.transaction():
             theirs._connection.execute("UPDATE waiting SET stream = 'other' WHERE arrival = 1")
         assert arrivals(await opened.spool.hand_out("main", *ALL)) == [2]
@@ -296,14 +296,14 @@ async def test_a_file_set_aside_is_told(tmp_path: Path) -> None:
         (told,) = opened.log("SpoolSetAside")
         assert (told["name"], told["saved"]) == ("spool.db.damaged-2027-01-15T080000Z", 0)
         assert opened.counted("files_set_aside_total") == {"": 1.0}
-        assert (await opened.spool.put([spooled(1)])).kept is Kept.STORED
+        assert (await opened.put([spooled(1)])).kept is Kept.STORED
 
 
 async def test_the_state_says_how_it_is(tmp_path: Path) -> None:
     """Everything a status page shows."""
-    limits = Limits()
+    limits = Quota()
     async with open_spool(tmp_path, limits, lambda: NOON + 60, hand=AtOnce()) as opened:
-        await opened.spool.put([spooled(1), spooled(2, upstream="staging", stream="links")])
+        await opened.put([spooled(1), spooled(2, upstream="staging", stream="links")])
         await opened.spool.hand_out("main", *ALL)
         size = spooled(1).size
         totals = Totals(2, 2 * size, 0, 0, NOON, {"main": 1, "staging": 1}, {"score": 1, "links": 1})
@@ -314,7 +314,7 @@ async def test_what_is_left_can_be_read_at_the_end(tmp_path: Path) -> None:
     """In order, under way or not, and nothing where the disk is in trouble."""
     events = [spooled(number) for number in range(1, 451)]
     async with open_spool(tmp_path / "spool", hand=AtOnce()) as opened:
-        await opened.spool.put(events)
+        await opened.put(events)
         await opened.spool.hand_out("main", 5, 10**6)
         assert [event async for event in opened.spool.left()] == events
         (tmp_path / "spool" / "spool.db").unlink()
@@ -325,7 +325,7 @@ async def test_nobody_waits_for_a_spool_that_ended(tmp_path: Path) -> None:
     """Whoever still has an event under way goes on; the next start sends it once more."""
     event: Spooled
     async with open_spool(tmp_path, hand=AtOnce()) as opened:
-        await opened.spool.put([spooled(1)])
+        await opened.put([spooled(1)])
         (event,) = await opened.spool.hand_out("main", *ALL)
         opened.spool.close()
         await opened.task

@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 from sidecar.routes.routing import Router
-from sidecar.spool.record import Limits, Totals
+from sidecar.spool.record import Quota, Totals
 from sidecar.spool.store import SpoolState
 from sidecar.status.gather import InForce, Sources, status_now, tried_now
 from sidecar.telemetry.history import History
@@ -72,7 +72,7 @@ def test_the_last_hour_begins_with_what_was_true_then() -> None:
 def test_streams_and_the_spool_are_shown() -> None:
     """The busiest first, and none without events; of the spool how full it is, dead letters too."""
     totals = Totals(events=3, size=100, dead=1, dead_size=11, upstreams={"main": 3})
-    now = status_now(sources(SpoolState("/d", "", totals, Limits(), 4.0, 2), main=EQIAD))
+    now = status_now(sources(SpoolState("/d", "", totals, Quota(), 4.0, 2), main=EQIAD))
     assert [(each.stream, dict(each.outcomes)) for each in now.streams] == [
         ("_other", {"refused": 7}),
         ("s", {"delivered": 5}),

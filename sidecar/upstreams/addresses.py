@@ -46,7 +46,7 @@ class NoAnswer:
     reason: str
 
 
-Answer = Found | NoSuchName | NoAnswer
+DnsAnswer = Found | NoSuchName | NoAnswer
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,7 @@ class Known:
         return f"{way} (left out: {', '.join(self.left_out)})" if self.left_out else way
 
 
-def learn(known: Known, answer: Answer, now: float) -> Known:
+def learn(known: Known, answer: DnsAnswer, now: float) -> Known:
     """Return what is known after `answer`."""
     match answer:
         case Found(addresses, chain, ttl, left_out):

@@ -19,7 +19,7 @@ from sidecar.eventgate.healthcheck import CheckResult, Target
 from sidecar.routes.config import Upstream
 from sidecar.telemetry.telemetry import HealthChanged, Telemetry
 from sidecar.upstreams.addresses import Known
-from sidecar.upstreams.health import Change, Health, Judge, Standing
+from sidecar.upstreams.health import Health, Judge, Standing, Transition
 
 FIRST_ROUND_SECONDS = 1.0
 """How long `/readyz`, and the first events, wait for the first round of look-ups and checks."""
@@ -156,7 +156,7 @@ def make_pools(upstreams: Mapping[str, Upstream], kept: Mapping[str, Pool] | Non
     }
 
 
-def tell(telemetry: Telemetry, address: Address, changes: Iterable[Change]) -> None:
+def tell(telemetry: Telemetry, address: Address, changes: Iterable[Transition]) -> None:
     """Report what changed in the health of an address."""
     for change in changes:
         if change.after in (Health.HEALTHY, Health.PROBATION):

@@ -103,7 +103,7 @@ MIN_SUSPECT_SECONDS = 0.1
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class Transition:
     """A transition that took place."""
 
     before: Health
@@ -152,7 +152,7 @@ class Judge:
         self._check = check
         self._outlier = outlier
 
-    def check_passed(self, standing: Standing, now: float) -> list[Change]:
+    def check_passed(self, standing: Standing, now: float) -> list[Transition]:
         """Take note of a health check that passed."""
         standing.passed_in_a_row += 1
         standing.failed_in_a_row = 0
@@ -161,7 +161,7 @@ class Judge:
             signals.append(Signal.CHECKS_PASSED)
         return self._apply(standing, signals, "its health check passed", now)
 
-    def check_failed(self, standing: Standing, reason: str, now: float) -> list[Change]:
+    def check_failed(self, standing: Standing, reason: str, now: float) -> list[Transition]:
         """Take note of a health check that failed; `reason` says in words how."""
         standing.failed_in_a_row += 1
         standing.passed_in_a_row = 0
@@ -170,7 +170,7 @@ class Judge:
             signals.append(Signal.CHECKS_FAILED)
         return self._apply(standing, signals, reason, now)
 
-    def answered(self, standing: Standing, seconds: float, now: float, *, trial: bool = False) -> list[Change]:
+    def answered(self, standing: Standing, seconds: float, now: float, *, trial: bool = False) -> list[Transition]:
         """Take note of a POST that EventGate gave its verdict on after `seconds`."""
         standing.posts_failed_in_a_row = 0
         standing.last_answer = now
@@ -185,7 +185,7 @@ class Judge:
 
     def failed(
         self, standing: Standing, reason: str, now: float, jitter: float, *, trial: bool = False
-    ) -> list[Change]:
+    ) -> list[Transition]:
         """Take note of a POST that ended without a verdict, for a reason that lies with the address.
 
         `jitter` is between 0 and 1; it spreads the end of an ejection by ±25 %.
@@ -201,11 +201,11 @@ class Judge:
             self._eject(standing, now, jitter)
         return changes
 
-    def late(self, standing: Standing, seconds: float, now: float) -> list[Change]:
+    def late(self, standing: Standing, seconds: float, now: float) -> list[Transition]:
         """Take note of a POST that is still unanswered after `seconds`, which is longer than usual."""
         return self._apply(standing, [Signal.DOUBT], f"no answer after {seconds * 1000:.0f} ms", now)
 
-    def time_passed(self, standing: Standing, now: float) -> list[Change]:
+    def time_passed(self, standing: Standing, now: float) -> list[Transition]:
         """Let an ejection end that is over."""
         if standing.health is Health.EJECTED and now >= standing.ejected_until:
             return self._apply(standing, [Signal.EJECTION_OVER], "its time out is over", now)
@@ -251,13 +251,13 @@ class Judge:
         standing.ended_at.clear()
         standing.failed_at.clear()
 
-    def _apply(self, standing: Standing, signals: Iterable[Signal], reason: str, now: float) -> list[Change]:
-        changes: list[Change] = []
+    def _apply(self, standing: Standing, signals: Iterable[Signal], reason: str, now: float) -> list[Transition]:
+        changes: list[Transition] = []
         for signal in signals:
             after = TRANSITIONS[standing.health].get(signal)
             if after is None:
                 continue
-            changes.append(Change(standing.health, after, signal, reason))
+            changes.append(Transition(standing.health, after, signal, reason))
             if after is Health.HEALTHY and standing.health in OUT:
                 standing.back_since = now
             standing.health, standing.since, standing.reason = after, now, reason

@@ -8,10 +8,10 @@ from collections.abc import Awaitable, Callable, Iterable
 
 from sidecar.eventgate.healthcheck import CheckResult, Target
 from sidecar.telemetry.telemetry import AddressesChanged, Checked, Telemetry
-from sidecar.upstreams.addresses import Answer, learn
+from sidecar.upstreams.addresses import DnsAnswer, learn
 from sidecar.upstreams.endpoints import Address, Endpoint, Pool, tell
 
-LookUp = Callable[[str], Awaitable[Answer]]
+LookUp = Callable[[str], Awaitable[DnsAnswer]]
 ASKED_SECONDS = 1.0
 """Between two checks of an address that were asked for, ±20 %: while POSTs fail, each asks for one."""
 

@@ -21,7 +21,7 @@ import dns.name
 import dns.rdatatype
 import dns.resolver
 
-from sidecar.upstreams.addresses import MAX_ADDRESSES, MAX_TTL, MIN_TTL, Answer, Found, NoAnswer, NoSuchName
+from sidecar.upstreams.addresses import MAX_ADDRESSES, MAX_TTL, MIN_TTL, DnsAnswer, Found, NoAnswer, NoSuchName
 
 TIMEOUT_SECONDS = 0.4
 """For one query to one name server."""
@@ -46,7 +46,7 @@ class Resolver:
         self._resolver: dns.asyncresolver.Resolver | None = None
         self._signature: tuple[int, int, int] | None = None
 
-    async def look_up(self, host: str) -> Answer:
+    async def look_up(self, host: str) -> DnsAnswer:
         """Return what is said of `host` within `LIFETIME_SECONDS`; raises nothing but cancellation."""
         literal = _literal(host)
         if literal is not None:
@@ -60,7 +60,7 @@ class Resolver:
         except (TimeoutError, dns.exception.DNSException, OSError, ValueError) as error:
             return _no_address(error)
 
-    async def _ask(self, host: str) -> Answer:
+    async def _ask(self, host: str) -> DnsAnswer:
         resolver = self._current()
         name = dns.name.from_text(host.rstrip(".") + ".")
         answer = await resolver.resolve(name, dns.rdatatype.A, search=False, lifetime=LIFETIME_SECONDS)

@@ -18,7 +18,7 @@ from sidecar.upstreams.addresses import (
     MAX_ADDRESSES,
     MAX_TTL,
     MIN_TTL,
-    Answer,
+    DnsAnswer,
     Found,
     Known,
     NoAnswer,
@@ -102,7 +102,7 @@ async def asking(folder: Path, *udp: Speak, tcp: Speak | None = None, hosts: str
             server.close()
 
 
-async def looked_up(folder: Path, *udp: Speak, tcp: Speak | None = None) -> Answer:
+async def looked_up(folder: Path, *udp: Speak, tcp: Speak | None = None) -> DnsAnswer:
     """Return what is made of that, which takes no longer than a look-up may."""
     async with asking(folder, *udp, tcp=tcp) as resolver:
         answer = await resolver.look_up(NAME)
@@ -134,7 +134,7 @@ LONG_CHAIN = [f"{NAME} 60 CNAME n0.wmnet."] + [f"n{n} 60 CNAME n{n + 1}." for n 
         pytest.param(records(f"{NAME} 60 TXT 10.6.6.6"), None, NoSuchName(""), id="another type"),
     ],
 )
-async def test_a_wrong_answer_leads_nowhere(tmp_path: Path, udp: Speak, tcp: Speak | None, expected: Answer) -> None:
+async def test_a_wrong_answer_leads_nowhere(tmp_path: Path, udp: Speak, tcp: Speak | None, expected: DnsAnswer) -> None:
     """Only addresses of the name that was asked for are taken, and only from a whole answer to that question."""
     answer = await looked_up(tmp_path, udp, tcp=tcp)
     assert type(answer) is type(expected)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sidecar.upstreams.addresses import Answer, Found, Known, NoAnswer, NoSuchName, learn
+from sidecar.upstreams.addresses import DnsAnswer, Found, Known, NoAnswer, NoSuchName, learn
 
 NAME = "staging.svc.eqiad.wmnet"
 FOUND = Found(("10.0.0.2", "10.0.0.1"), ("worker.eqiad.wmnet",), 30.0)
@@ -13,7 +13,7 @@ DENIED = NoSuchName("NXDOMAIN")
 SILENT = NoAnswer("no name server answered")
 
 
-def learnt(*answers: Answer, start: Known = GOOD) -> Known:
+def learnt(*answers: DnsAnswer, start: Known = GOOD) -> Known:
     """Return what is known after these answers, one a second from 101 on."""
     known = start
     for second, answer in enumerate(answers):
@@ -74,7 +74,9 @@ def test_a_name_never_found_is_asked_for_without_delay() -> None:
         pytest.param([DENIED, DENIED, DENIED], (), 3, id="three times"),
     ],
 )
-def test_a_denial_is_believed_the_second_time(answers: list[Answer], addresses: tuple[str, ...], denials: int) -> None:
+def test_a_denial_is_believed_the_second_time(
+    answers: list[DnsAnswer], addresses: tuple[str, ...], denials: int
+) -> None:
     """One NXDOMAIN changes no address, two in a row take them all; it is asked again a second later."""
     known = learnt(*answers)
     assert (known.addresses, known.denials, known.problem) == (addresses, denials, "NXDOMAIN")

@@ -11,7 +11,7 @@ from sidecar.eventgate.healthcheck import Target
 from sidecar.routes.config import Upstream
 from sidecar.telemetry.telemetry import HealthChanged
 from sidecar.upstreams.endpoints import Endpoint, Pool, make_pools, tell
-from sidecar.upstreams.health import Change, Health, Signal, Standing
+from sidecar.upstreams.health import Health, Signal, Standing, Transition
 from tests.scripted import Recorder, make_pool
 
 
@@ -148,7 +148,7 @@ def test_every_change_of_health_is_told() -> None:
     """Each change is reported with where it is and why."""
     recorder = Recorder()
     (address,) = make_pool({"eqiad": ["10.0.0.1"]}).addresses
-    tell(recorder, address, [Change(Health.HEALTHY, Health.SUSPECTED, Signal.DOUBT, "no answer after 100 ms")])
+    tell(recorder, address, [Transition(Health.HEALTHY, Health.SUSPECTED, Signal.DOUBT, "no answer after 100 ms")])
     assert recorder.happenings == [
         HealthChanged("main", "eqiad:80", "10.0.0.1", "healthy", "suspected", "no answer after 100 ms")
     ]

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar.routes.config import HealthCheck, Outlier
-from sidecar.upstreams.health import OUT, TRANSITIONS, Change, Health, Judge, Signal, Standing
+from sidecar.upstreams.health import OUT, TRANSITIONS, Health, Judge, Signal, Standing, Transition
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -40,7 +40,7 @@ def judge(**outlier: object) -> Judge:
     return Judge(HealthCheck(), Outlier.read(outlier))
 
 
-def healths(changes: list[Change]) -> list[Health]:
+def healths(changes: list[Transition]) -> list[Health]:
     """Return the states that were gone through."""
     return [change.after for change in changes]
 
@@ -266,7 +266,7 @@ def test_each_ejection_in_a_row_is_twice_as_long(jitter: float, seconds: list[fl
         until = standing.ejected_until
         lasted.append(until - now)
         assert judge().time_passed(standing, until - 0.001) == []
-        over = Change(EJECTED, PROBATION, Signal.EJECTION_OVER, "its time out is over")
+        over = Transition(EJECTED, PROBATION, Signal.EJECTION_OVER, "its time out is over")
         assert judge().time_passed(standing, until) == [over]
         now = until
     assert lasted == pytest.approx(seconds)
@@ -299,7 +299,7 @@ def test_a_trial_that_is_answered_ends_a_probation() -> None:
     """One answered trial makes it healthy, and its return begins to count."""
     standing = Standing(PROBATION, ejections=2)
     changes = judge().answered(standing, 0.01, 50.0, trial=True)
-    assert changes == [Change(PROBATION, HEALTHY, Signal.TRIAL_ANSWERED, "it answered a POST")]
+    assert changes == [Transition(PROBATION, HEALTHY, Signal.TRIAL_ANSWERED, "it answered a POST")]
     assert (standing.since, standing.back_since, standing.ejections) == (50.0, 50.0, 2)
 
 
@@ -307,7 +307,7 @@ def test_a_trial_that_fails_ends_a_probation() -> None:
     """One failed trial ejects, without waiting for a streak."""
     standing = Standing(PROBATION)
     changes = judge().failed(standing, "no answer", 50.0, 0.5, trial=True)
-    assert changes == [Change(PROBATION, EJECTED, Signal.TRIAL_FAILED, "no answer")]
+    assert changes == [Transition(PROBATION, EJECTED, Signal.TRIAL_FAILED, "no answer")]
     assert (standing.since, standing.ejected_until) == (50.0, 55.0)
 
 
@@ -363,7 +363,7 @@ OBSERVATIONS = (
 )
 
 
-def observe(standing: Standing, what: str, now: float, jitter: float) -> list[Change]:
+def observe(standing: Standing, what: str, now: float, jitter: float) -> list[Transition]:
     """Let one thing happen."""
     match what:
         case "passed":

@@ -10,7 +10,7 @@ import pytest
 
 from sidecar.eventgate.healthcheck import CheckResult, Phase, Target
 from sidecar.telemetry.telemetry import AddressesChanged, Checked, HealthChanged
-from sidecar.upstreams.addresses import Answer, Found, NoAnswer, NoSuchName
+from sidecar.upstreams.addresses import DnsAnswer, Found, NoAnswer, NoSuchName
 from sidecar.upstreams.endpoints import Pool
 from sidecar.upstreams.health import Health
 from sidecar.upstreams.monitor import Monitor
@@ -25,13 +25,13 @@ DENIED = NoSuchName("NXDOMAIN")
 class Names:
     """A resolver that says what a test lets it say."""
 
-    def __init__(self, seconds: float = 0.0, **answers: Answer) -> None:
+    def __init__(self, seconds: float = 0.0, **answers: DnsAnswer) -> None:
         self.answers = answers
         self.seconds = seconds
         """How long an answer takes."""
         self.asked: list[tuple[float, str]] = []
 
-    async def look_up(self, name: str) -> Answer:
+    async def look_up(self, name: str) -> DnsAnswer:
         """Answer, or be silent about names that were never given."""
         self.asked.append((now(), name))
         await asyncio.sleep(self.seconds)
@@ -126,7 +126,7 @@ async def test_the_first_check_decides() -> None:
 
 @pytest.mark.parametrize("dead", [SILENT, DENIED], ids=["silent", "NXDOMAIN"])
 @pytest.mark.parametrize("healed_at", [0.05, 10.0, 10.11], ids=lambda at: f"healed at {at:g}")
-async def test_dns_dead_at_the_start_is_left_behind_within_a_second(dead: Answer, healed_at: float) -> None:
+async def test_dns_dead_at_the_start_is_left_behind_within_a_second(dead: DnsAnswer, healed_at: float) -> None:
     """Once DNS heals, the address it leads to is known, checked and healthy within 1 s."""
     pool, names, checks = bare_pool("eqiad"), Names(eqiad=dead), Checks()
     async with watching([pool], names, checks):

@@ -15,7 +15,7 @@ import dns.rcode
 import dns.rrset
 import pytest
 
-from sidecar.upstreams.addresses import Answer, Found, NoAnswer, NoSuchName
+from sidecar.upstreams.addresses import DnsAnswer, Found, NoAnswer, NoSuchName
 from sidecar.upstreams.resolver import Resolver
 from tests.scripted import now
 
@@ -130,7 +130,7 @@ def resolver(folder: Path, port: int, servers: int = 1, hosts: str = "") -> Reso
         pytest.param({NAME: ("CNAME 9 b.wmnet.",), "b.wmnet": ()}, NODATA, id="an alias of a name without address"),
     ],
 )
-async def test_what_dns_says(tmp_path: Path, zone: Zone, expected: Answer) -> None:
+async def test_what_dns_says(tmp_path: Path, zone: Zone, expected: DnsAnswer) -> None:
     """Addresses come with the chain of names that led to them and its smallest TTL; a denial is one."""
     async with serving(zone) as (port, (server,)):
         answer = await resolver(tmp_path, port).look_up(NAME)

@@ -65,7 +65,7 @@ class Refusal:
 
 
 @dataclass(frozen=True)
-class Pace:
+class Polling:
     """How often the file is looked at."""
 
     interval: float = 2.0
@@ -134,7 +134,7 @@ class Reloader:
         beginning: Beginning,
         apply: Callable[[Loaded], Awaitable[None]],
         telemetry: Telemetry,
-        pace: Pace | None = None,
+        polling: Polling | None = None,
     ) -> None:
         """`apply` puts a configuration in force, or raises SettingError; `last_good` is where the last one is kept."""
         self._path = path
@@ -142,7 +142,7 @@ class Reloader:
         self._labels = labels
         self._apply = apply
         self._telemetry = telemetry
-        self._pace = pace or Pace()
+        self._polling = polling or Polling()
         self._now = asyncio.Event()
         self._seen = beginning.seen
         """What was looked at last, good or bad."""
@@ -163,7 +163,7 @@ class Reloader:
         else:
             self.refusal.tell(self._telemetry)
         while True:
-            asked = await self._asked_within(self._pace.interval)
+            asked = await self._asked_within(self._polling.interval)
             if asked or await asyncio.to_thread(_seen, self._path) != self._seen:
                 try:
                     await self._reload(settled=asked)
@@ -198,7 +198,7 @@ class Reloader:
         last = ""
         for _ in range(MAX_LOOKS):
             now = await asyncio.to_thread(_seen, self._path)
-            if now == last or await self._asked_within(self._pace.settle):
+            if now == last or await self._asked_within(self._polling.settle):
                 return
             last = now
 

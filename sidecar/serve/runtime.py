@@ -28,7 +28,7 @@ from sidecar.routes.config import Config
 from sidecar.routes.samples import streams_named_by
 from sidecar.serve.generation import Generation
 from sidecar.serve.parts import PLAIN, Parts
-from sidecar.serve.reload import Loaded, Pace, Reloader, begin
+from sidecar.serve.reload import Loaded, Reloader, begin
 from sidecar.status.gather import InForce, Sources
 from sidecar.status.http import (
     LIVE_SECONDS,
@@ -83,8 +83,6 @@ class Settings:
     """What asks for traces; empty: nothing does, and none are made."""
     tap: bool = False
     """Whether events may be listened to as they pass."""
-    pace: Pace = field(default_factory=Pace)
-    """How often the configuration is looked at."""
 
 
 class Runtime:
@@ -114,7 +112,7 @@ class Runtime:
             self._generation.pools.values(), Resolver().look_up, check, self.telemetry, random.random
         )
         self._reloader = Reloader(
-            settings.routes, settings.last_good, settings.labels, beginning, self._apply, self.telemetry, settings.pace
+            settings.routes, settings.last_good, settings.labels, beginning, self._apply, self.telemetry
         )
         self._events = parts.events(self._generation.intake, self.telemetry)
         self._vitals = Vitals(self.telemetry.registry, self._pools, self._events)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from sidecar.errors import ConfigError, SettingError
-from sidecar.serve.reload import Loaded, Pace, Reloader, begin, keep
+from sidecar.serve.reload import Loaded, Polling, Reloader, begin, keep
 from sidecar.telemetry.configtelemetry import ConfigNotKept, ConfigRefused
 from sidecar.telemetry.telemetry import Unexpected
 from tests.fakes import eventually
@@ -20,14 +20,14 @@ from tests.scripted import Recorder
 OTHER = SMALL.replace("everything", "all")
 BROKEN = SMALL.replace("to: production", "to: prodcution")
 FAILING = f"{SMALL}tests:\n  - {{name: t, event: {{meta: {{stream: a}}}}, expect: {{refused: true}}}}\n"
-QUICK = Pace(0.01, 0.01)
-NEVER = Pace(3600.0, 0.01)
+QUICK = Polling(0.01, 0.01)
+NEVER = Polling(3600.0, 0.01)
 
 
 class Watched:
     """A file that is watched, and what was applied of it."""
 
-    def __init__(self, folder: Path, pace: Pace) -> None:
+    def __init__(self, folder: Path, polling: Polling) -> None:
         """The file is right to begin with."""
         self.path = folder / "routes.yaml"
         self.path.write_text(SMALL)
@@ -37,7 +37,7 @@ class Watched:
         self.troubles: list[Exception] = []
         """What the next applications meet."""
         beginning = begin(self.path, self.last_good, {})
-        self.reloader = Reloader(self.path, self.last_good, {}, beginning, self._apply, self.recorder, pace)
+        self.reloader = Reloader(self.path, self.last_good, {}, beginning, self._apply, self.recorder, polling)
 
     async def _apply(self, loaded: Loaded) -> None:
         if self.troubles:
@@ -51,9 +51,9 @@ class Watched:
 
 
 @contextlib.asynccontextmanager
-async def watched(folder: Path, pace: Pace = QUICK) -> AsyncIterator[Watched]:
+async def watched(folder: Path, polling: Polling = QUICK) -> AsyncIterator[Watched]:
     """Watch a file until the block is left."""
-    watching = Watched(folder, pace)
+    watching = Watched(folder, polling)
     async with asyncio.TaskGroup() as tasks:
         task = tasks.create_task(watching.reloader.run())
         await eventually(watching.last_good.exists)

@@ -7,13 +7,14 @@ import contextlib
 import ctypes
 import functools
 import gc
+import logging
 import math
 import random
 import resource
 import signal
 import socket
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -85,10 +86,26 @@ class Settings:
     """Whether events may be listened to as they pass."""
 
 
+def _spooling(directory: Path, telemetry: Telemetry) -> Spooling:
+    from sidecar.spool.lifecycle import Spooling  # noqa: PLC0415  SQLite is loaded only where there is a spool
+
+    return Spooling(directory, telemetry)
+
+
+@dataclass(frozen=True, slots=True)
+class Outside:
+    """Where a sidecar meets the rest of the world; a simulated one has its own."""
+
+    bind: Callable[[str], socket.socket] = bind
+    resolver: Callable[[], Resolver] = Resolver
+    spooling: Callable[[Path, Telemetry], Spooling] = _spooling
+    log: Callable[[], logging.Logger] = make_log
+
+
 class Runtime:
     """A running sidecar."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, outside: Outside | None = None) -> None:
         """Read the configuration and listen; nothing is answered yet.
 
         Raises:
@@ -97,19 +114,20 @@ class Runtime:
 
         """
         self._settings = settings
+        outside = outside or Outside()
         beginning = begin(settings.routes, settings.last_good, settings.labels)
         self._export = _start_export(settings) if settings.traces else None
         self._parts = parts = _traced(self._export) if self._export else PLAIN
-        self.telemetry = parts.telemetry((), make_log())
+        self.telemetry = parts.telemetry((), outside.log())
         if self._export:
             self._export.count_in(self.telemetry.registry)
         self._history = History()
         self.telemetry.observer = self._history.observe
-        self._spooling = _spooling(settings.spool, self.telemetry) if settings.spool is not None else None
+        self._spooling = outside.spooling(settings.spool, self.telemetry) if settings.spool is not None else None
         self._tap = _tap() if settings.tap else None
         self._generation = self._new_generation(beginning.loaded.config)
         self._monitor = Monitor(
-            self._generation.pools.values(), Resolver().look_up, check, self.telemetry, random.random
+            self._generation.pools.values(), outside.resolver().look_up, check, self.telemetry, random.random
         )
         self._reloader = Reloader(
             settings.routes, settings.last_good, settings.labels, beginning, self._apply, self.telemetry
@@ -122,7 +140,7 @@ class Runtime:
             make_server(make_intake_app(self._inquiries()), self._generation.longest, taker=self._events),
             make_server(make_admin_app(self.telemetry, lambda: self._ready), self._generation.longest),
         ]
-        self._servers = list(zip(servers, _bind_all(settings.listen, settings.admin), strict=True))
+        self._servers = list(zip(servers, _bind_all(outside.bind, settings.listen, settings.admin), strict=True))
         self._tasks: asyncio.TaskGroup | None = None
         self._in_force(beginning.loaded)
 
@@ -262,12 +280,6 @@ class Runtime:
         return True
 
 
-def _spooling(directory: Path, telemetry: Telemetry) -> Spooling:
-    from sidecar.spool.lifecycle import Spooling  # noqa: PLC0415  SQLite is loaded only where there is a spool
-
-    return Spooling(directory, telemetry)
-
-
 def _start_export(settings: Settings) -> SpanExport:
     """Return where spans go; what that takes is imported here, and nowhere where none are asked for."""
     try:
@@ -299,7 +311,7 @@ def _tap() -> Tap:
     return Tap(time.time)
 
 
-def _bind_all(*addresses: str) -> list[socket.socket]:
+def _bind_all(bind: Callable[[str], socket.socket], *addresses: str) -> list[socket.socket]:
     """Listen on every address or on none."""
     listening: list[socket.socket] = []
     try:

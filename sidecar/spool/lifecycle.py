@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from sidecar.delivery.coalescer import Coalescer
+from sidecar.spool.groupcommit import Hand
 from sidecar.spool.keeping import Keeping
 from sidecar.spool.record import Quota, line_of
 from sidecar.spool.replay import Replay
@@ -34,11 +35,13 @@ class Spooling:
     reserve = PUT_SECONDS
     """Seconds of a request's deadline that delivery leaves for the disk."""
 
-    def __init__(self, directory: Path, telemetry: Telemetry) -> None:
-        """Nothing is opened yet."""
+    def __init__(
+        self, directory: Path, telemetry: Telemetry, quota: Quota | None = None, hand: Hand | None = None
+    ) -> None:
+        """Nothing is opened yet; `hand` does what blocks, a thread where none is given."""
         self._pools: Mapping[str, Pool] = {}
         self._telemetry = telemetry
-        self._spool = Spool(directory, Quota(), telemetry)
+        self._spool = Spool(directory, quota or Quota(), telemetry, hand=hand)
         self._replay = Replay(self._spool, telemetry, random.random)
         self._tasks: list[asyncio.Task[None]] = []
         """Of the spool and of its replay, once they run."""

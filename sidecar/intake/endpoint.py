@@ -1,7 +1,6 @@
-"""The two HTTP faces: the producers' (`POST /v1/events`) and the cluster's (metrics and probes).
+"""`POST /v1/events`: what is held of requests that are under way, and what each is answered.
 
-Reading a request and writing an answer is all that happens here. Events are taken straight from the listener;
-all else is Starlette's.
+Events come straight from the listener. Everything else that it answers is in `status.http`.
 """
 
 from __future__ import annotations
@@ -10,22 +9,14 @@ import asyncio
 import functools
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from urllib.parse import parse_qs
 
-from prometheus_client import CONTENT_TYPE_LATEST
-from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
-from starlette.routing import Route
-from starlette.types import Scope
-
-from sidecar.errors import BodyTooLarge, MalformedBody, NotFound, Overloaded, RequestError, SlowBody
+from sidecar.errors import BodyTooLarge, MalformedBody, Overloaded, RequestError, SlowBody
 from sidecar.events.results import BUG, Answer, of_error
 from sidecar.intake.body import MAX_BODY_BYTES, decoded
 from sidecar.intake.intake import Intake, Post
-from sidecar.intake.request import EventsRequest, headers_of
+from sidecar.intake.request import EventsRequest
 from sidecar.telemetry.telemetry import RequestAnswered, RequestRefused, Telemetry, Unexpected
 
 MAX_DRAINED_BYTES = 8 * MAX_BODY_BYTES
@@ -208,42 +199,5 @@ def _of_error(error: RequestError, request: EventsRequest) -> Answer:
     return of_error(error, "POST", request.target.decode("latin-1"))
 
 
-def make_intake_app(routes: Sequence[Route] = ()) -> Starlette:
-    """Return what the producers' listener answers beside events: `routes`, and that there is nothing else."""
-    return Starlette(routes=routes, exception_handlers={404: _not_found, 405: _not_found})
-
-
-def make_admin_app(telemetry: Telemetry, ready: Callable[[], bool]) -> Starlette:
-    """Return the application of the cluster's listener; `ready` says whether events can be taken."""
-
-    async def metrics(_: Request) -> Response:
-        return Response(telemetry.exposition(), media_type=CONTENT_TYPE_LATEST)
-
-    async def livez(_: Request) -> Response:
-        return PlainTextResponse("the event loop turns\n")
-
-    async def readyz(_: Request) -> Response:
-        return PlainTextResponse("ready\n") if ready() else PlainTextResponse("starting\n", 503)
-
-    return Starlette(routes=[Route("/metrics", metrics), Route("/livez", livez), Route("/readyz", readyz)])
-
-
-async def _not_found(request: Request, _: Exception) -> Response:
-    target = _target(request.scope)
-    error = NotFound(f"Cannot {request.method} {target}; events are POSTed to /v1/events")
-    answer = of_error(error, request.method, target)
-    return Response(answer.body, answer.status, headers=dict(_decoded(headers_of(answer))))
-
-
-def _decoded(headers: list[tuple[bytes, bytes]]) -> list[tuple[str, str]]:
-    return [(name.decode("latin-1"), value.decode("latin-1")) for name, value in headers]
-
-
 def _is_hasty(query: bytes) -> bool:
     return any(parse_qs(query.decode("latin-1")).get("hasty", ()))
-
-
-def _target(scope: Scope) -> str:
-    query = scope["query_string"].decode("latin-1")
-    path = scope.get("raw_path", scope["path"].encode()).decode("latin-1")
-    return f"{path}?{query}" if query else str(path)

@@ -23,7 +23,6 @@ from starlette.routing import Route
 
 from sidecar.errors import SettingError
 from sidecar.eventgate.healthcheck import check
-from sidecar.intake.endpoint import make_admin_app, make_intake_app
 from sidecar.intake.server import bind, make_server
 from sidecar.routes.config import Config
 from sidecar.routes.samples import streams_named_by
@@ -37,6 +36,8 @@ from sidecar.status.http import (
     MAX_TAPS,
     TAP_SECONDS,
     inquiry_routes,
+    make_admin_app,
+    make_intake_app,
     openapi_route,
     status_routes,
     tap_route,

@@ -1,4 +1,6 @@
-"""What a running sidecar answers about itself under `/_sidecar/`, to its own machine alone.
+"""What both listeners answer besides events.
+
+The cluster gets metrics and probes; the sidecar's own machine gets, under `/_sidecar/`, what the sidecar knows:
 
     GET  /_sidecar/status         what is true now, for people
     GET  /_sidecar/status/live    the same page every two seconds, as server-sent events, for the page itself
@@ -19,21 +21,25 @@ import asyncio
 import functools
 import ipaddress
 import json
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import yaml
+from prometheus_client import CONTENT_TYPE_LATEST
+from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
+from starlette.types import Scope
 
 from sidecar import __version__
-from sidecar.errors import RequestError
+from sidecar.errors import NotFound, RequestError
 from sidecar.events.event import parse
-from sidecar.events.results import Outcome
+from sidecar.events.results import Outcome, of_error
+from sidecar.intake.request import headers_of
 from sidecar.routes.explain import explanation
 from sidecar.routes.pattern import Pattern
 from sidecar.status.gather import Sources, status_now, tried_now
@@ -43,6 +49,7 @@ from sidecar.status.value import as_data
 
 if TYPE_CHECKING:
     from sidecar.intake.tap import Tap, Wanted
+    from sidecar.telemetry.telemetry import Telemetry
 
 NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
 """What the host may be called; its port does not matter."""
@@ -65,6 +72,26 @@ DESCRIPTION = Path(__file__).with_name("openapi.yaml")
 """Written by hand."""
 
 _Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+def make_intake_app(routes: Sequence[Route] = ()) -> Starlette:
+    """Return what the producers' listener answers beside events: `routes`, and that there is nothing else."""
+    return Starlette(routes=routes, exception_handlers={404: _not_found, 405: _not_found})
+
+
+def make_admin_app(telemetry: Telemetry, ready: Callable[[], bool]) -> Starlette:
+    """Return the application of the cluster's listener; `ready` says whether events can be taken."""
+
+    async def metrics(_: Request) -> Response:
+        return Response(telemetry.exposition(), media_type=CONTENT_TYPE_LATEST)
+
+    async def livez(_: Request) -> Response:
+        return PlainTextResponse("the event loop turns\n")
+
+    async def readyz(_: Request) -> Response:
+        return PlainTextResponse("ready\n") if ready() else PlainTextResponse("starting\n", 503)
+
+    return Starlette(routes=[Route("/metrics", metrics), Route("/livez", livez), Route("/readyz", readyz)])
 
 
 def status_routes(sources: Sources, streams: Streams) -> list[Route]:
@@ -221,3 +248,20 @@ async def _body(request: Request) -> bytes:
 
 def _refusal(status: int, words: str) -> Response:
     return JSONResponse({"detail": words}, status)
+
+
+async def _not_found(request: Request, _: Exception) -> Response:
+    target = _target(request.scope)
+    error = NotFound(f"Cannot {request.method} {target}; events are POSTed to /v1/events")
+    answer = of_error(error, request.method, target)
+    return Response(answer.body, answer.status, headers=dict(_decoded(headers_of(answer))))
+
+
+def _decoded(headers: list[tuple[bytes, bytes]]) -> list[tuple[str, str]]:
+    return [(name.decode("latin-1"), value.decode("latin-1")) for name, value in headers]
+
+
+def _target(scope: Scope) -> str:
+    query = scope["query_string"].decode("latin-1")
+    path = scope.get("raw_path", scope["path"].encode()).decode("latin-1")
+    return f"{path}?{query}" if query else str(path)

@@ -1,4 +1,4 @@
-"""The two HTTP faces: what is taken, what is refused and how, and that nothing is left behind."""
+"""Promises of `endpoint`: what is taken, what is refused and how, and that nothing is left behind."""
 
 from __future__ import annotations
 
@@ -10,17 +10,16 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
 import pytest
-from starlette.types import Receive, Scope, Send
 
 from sidecar.errors import EmptyBody, MalformedBody
 from sidecar.events.results import Answer
 from sidecar.intake.body import MAX_BODY_BYTES
-from sidecar.intake.endpoint import SMALL_BYTES, Capacity, EventsEndpoint, make_admin_app, make_intake_app
+from sidecar.intake.endpoint import SMALL_BYTES, Capacity, EventsEndpoint
 from sidecar.intake.intake import Intake, Post, Reply
 from sidecar.intake.request import Limits
+from sidecar.status.http import make_intake_app
 from sidecar.telemetry.log import make_log
 from sidecar.telemetry.telemetry import Telemetry
-from tests.fakes import Answer as Seen
 from tests.fakes import Client, connected, eventually, post
 from tests.running import serving
 
@@ -385,52 +384,3 @@ async def test_every_answer_is_counted_by_its_status() -> None:
         'eventgate_sidecar_requests_total{status="201"} 2.0',
         'eventgate_sidecar_requests_total{status="400"} 1.0',
     ]
-
-
-# --- the cluster's face ---
-
-
-@contextlib.asynccontextmanager
-async def admin(*, ready: bool) -> AsyncIterator[Client]:
-    """One connection to the cluster's face."""
-    app = make_admin_app(Telemetry([], make_log(io.StringIO())), lambda: ready)
-
-    async def typed(scope: Scope, receive: Receive, send: Send) -> None:
-        await app(scope, receive, send)
-
-    async with serving(typed) as address, connected(address) as client:
-        yield client
-
-
-async def get(client: Client, path: str) -> Seen:
-    """GET `path`."""
-    await client.send(f"GET {path} HTTP/1.1\r\nhost: x\r\n\r\n".encode())
-    return await client.answer()
-
-
-async def test_metrics_are_prometheus_text() -> None:
-    """/metrics is what Prometheus scrapes, version first."""
-    async with admin(ready=True) as client:
-        answer = await get(client, "/metrics")
-        assert (answer.status, answer.headers["content-type"].partition(";")[0]) == (200, "text/plain")
-        assert b'eventgate_sidecar_info{version="' in answer.body
-
-
-async def test_livez_says_that_the_loop_turns() -> None:
-    """/livez is answered as long as anything is, ready or not."""
-    async with admin(ready=False) as client:
-        assert (await get(client, "/livez")).status == 200
-
-
-@pytest.mark.parametrize(("ready", "status", "words"), [(True, 200, b"ready\n"), (False, 503, b"starting\n")])
-async def test_readyz_says_whether_events_can_be_taken(*, ready: bool, status: int, words: bytes) -> None:
-    """/readyz is 503 until the sidecar is ready."""
-    async with admin(ready=ready) as client:
-        answer = await get(client, "/readyz")
-        assert (answer.status, answer.body) == (status, words)
-
-
-async def test_the_cluster_sees_no_events() -> None:
-    """The listener that the whole cluster reaches takes no events."""
-    async with admin(ready=True) as client:
-        assert (await client.post(b"{}")).status == 404

@@ -23,10 +23,10 @@ from opentelemetry.semconv.attributes import (
 )
 from opentelemetry.trace import SpanKind, StatusCode
 
-from sidecar.intake.endpoint import make_intake_app
 from sidecar.routes.loader import read
 from sidecar.serve.generation import Generation
 from sidecar.serve.tracing import Tracing
+from sidecar.status.http import make_intake_app
 from sidecar.telemetry.log import make_log
 from tests.fakes import FakeEventGate, accept, after, answer, connected, eventually, failures, post, reset
 from tests.running import serving, to_one

@@ -1,1 +1,29 @@
-"""`routes.yaml`: what it may say, what it decides, and what is wrong with it."""
+"""`routes.yaml`: what it may say, what it decides, and what is wrong with it.
+
+Which keys there are (`config`, `section`, `pattern`)
+    Every key is a field in `config`, with its meaning, unit and default; add a new one there. The field's type says how
+    the value is read, and gives editors their JSON Schema. `pattern` has what `match` compares with and the templates
+    that rename a stream. `section` reads a mapping against its fields and collects everything that is wrong. A new key
+    of `match` also needs a line in `config.Match.patterns`, in `routing._first_mismatch` and in `explain._values`.
+
+How a text becomes a configuration (`loader`, `yamlmarks`, `file`)
+    `file` reads the bytes, `yamlmarks` the YAML with the line of each part, and `loader` the sections. `loader` also
+    checks what keys must not say together, such as a route to an upstream that does not exist.
+
+What it decides (`routing`, `explain`)
+    `routing.Router.decide` says which upstream an event goes to and under which stream, or why it is refused.
+    `explain` shows that decision, made by the same function.
+
+What is wrong with it, beyond a single key (`audit`, `inspection`)
+    `audit` finds routes and entries that have no effect. `inspection` puts all checks together and runs the `tests:` of
+    the file. What it refuses, `check` reports, and no sidecar starts with it or reloads it.
+
+What it means for every stream (`samples`, `ways`)
+    `samples` lists the streams and pods that a file names; `ways` is the table of where each stream goes.
+
+What must not come here: watching the file and swapping it (`serve`), printing (`commands`), and which endpoint of an
+upstream is tried (`upstreams`).
+
+Doors: config, section, pattern, file, routing, explain, samples, ways, inspection.
+Pure: audit, config, explain, inspection, loader, pattern, routing, samples, section, ways, yamlmarks.
+"""

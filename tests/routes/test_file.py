@@ -1,4 +1,4 @@
-"""Promises of `routesfile`: a file that cannot be used is named, with the reason."""
+"""Promises of `file`: a file that cannot be used is named, with the reason."""
 
 from __future__ import annotations
 

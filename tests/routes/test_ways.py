@@ -1,4 +1,4 @@
-"""Promises of `matrix`: each stream's way from each kind of pod is the router's, or said to be open."""
+"""Promises of `ways`: each stream's way from each kind of pod is the router's, or said to be open."""
 
 from __future__ import annotations
 

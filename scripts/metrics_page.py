@@ -16,7 +16,7 @@ from prometheus_client import CollectorRegistry, Metric
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # the package of this folder, installed or not
 
-from sidecar.delivery.retry import FailureClass  # noqa: E402
+from sidecar.eventgate.failures import FailureClass  # noqa: E402
 from sidecar.events.results import Outcome  # noqa: E402
 from sidecar.intake.endpoint import EventsEndpoint  # noqa: E402
 from sidecar.routes.loader import read  # noqa: E402

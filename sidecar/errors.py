@@ -15,7 +15,7 @@
     └── SettingError          a flag or an environment variable is wrong: the move of whoever starts it
 
 What happens to one event (accepted, invalid, error) is a value, never an exception: see `results`.
-What happens to one attempt at an endpoint is a value too: see `retry`.
+What happens to one attempt at an endpoint is a value too: see `eventgate.failures`.
 
 The statuses are EventGate's own (lib/util.js, setErrorHandler: a body it cannot parse and one that is too
 large are both a 500 with `type: internal_error`), so that a producer sees no difference.
@@ -23,7 +23,6 @@ large are both a 500 with `type: internal_error`), so that a producer sees no di
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -150,10 +149,3 @@ class ConfigError(SidecarError):
 
 class SettingError(SidecarError):
     """A flag or an environment variable is wrong: the move of whoever starts the sidecar."""
-
-
-def system_words(error: Exception) -> str:
-    """Say what went wrong as the system says it; asyncio's own words repeat host and port."""
-    if isinstance(error, OSError) and error.errno:
-        return os.strerror(error.errno)
-    return str(error).strip() or type(error).__name__

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from sidecar.delivery.batching import Headers
 from sidecar.delivery.coalescer import Coalescer
 from sidecar.delivery.journey import Done
-from sidecar.delivery.retry import FailureClass
+from sidecar.delivery.retry import Undelivered
 from sidecar.delivery.sender import Delivery
-from sidecar.delivery.undelivered import Undelivered
+from sidecar.eventgate.failures import FailureClass
 from sidecar.eventgate.verdict import read
 from sidecar.events.event import Outgoing
 from sidecar.events.results import EventStatus

@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from sidecar.delivery.batching import Headers
-from sidecar.delivery.retry import Failed, FailureClass
+from sidecar.delivery.retry import Undelivered
 from sidecar.delivery.sender import Delivery
-from sidecar.delivery.undelivered import Undelivered
 from sidecar.eventgate.client import Attempt, Done, EventGate, Result
+from sidecar.eventgate.failures import Failed, FailureClass
 from sidecar.events.event import Outgoing
 from sidecar.events.results import EventStatus, Outcome
 from sidecar.routes.config import Timeouts, Upstream

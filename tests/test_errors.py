@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import errno
 import inspect
 import re
 
 import pytest
 
 from sidecar import errors
-from sidecar.errors import ConfigError, EmptyBody, Problem, RequestError, SidecarError, system_words
+from sidecar.errors import ConfigError, EmptyBody, Problem, RequestError, SidecarError
 
 
 def drawn() -> dict[str, tuple[str, int | None]]:
@@ -84,16 +83,3 @@ def test_a_problem_is_shown_as_a_compiler_shows_it() -> None:
     """Place, path, message, the line itself and a caret under the column."""
     problem = Problem("a.yaml", 3, 5, "routes[0].to", "is wrong", "    to: b")
     assert str(problem) == "a.yaml:3:5: routes[0].to is wrong\n        to: b\n        ^"
-
-
-@pytest.mark.parametrize(
-    ("error", "words"),
-    [
-        (OSError(errno.EHOSTUNREACH, "Connect call failed ('10.64.32.105', 4492)"), "No route to host"),
-        (ConnectionResetError("closed by the other side"), "closed by the other side"),
-        (ConnectionResetError(), "ConnectionResetError"),
-    ],
-)
-def test_an_error_is_said_as_the_system_says_it(error: Exception, words: str) -> None:
-    """By its number where it has one, else in its own words, else by what it is."""
-    assert system_words(error) == words

@@ -37,16 +37,6 @@ def groups(events: Sequence[Outgoing]) -> list[list[Outgoing]]:
     return [group for group in (alone, shared) if group]
 
 
-def array(events: Sequence[Outgoing]) -> bytes:
-    """Return the body of one POST: a lone event as it is, so that the largest one still fits, else an array.
-
-    To EventGate the two are the same, but for `{}`, which it would call an empty body; that has no id.
-    """
-    if len(events) == 1 and events[0].id is not None:
-        return events[0].body
-    return b"[" + b",".join(event.body for event in events) + b"]"
-
-
 def must_share(headers: Headers, events: Sequence[Outgoing]) -> Headers:
     """Return the headers that a POST must have in common with those it travels with.
 

@@ -19,9 +19,9 @@ import msgspec
 
 from sidecar.delivery.batching import Headers, Rider, Room, must_share
 from sidecar.delivery.journey import MIN_ATTEMPT_SECONDS
-from sidecar.delivery.retry import FailureClass
+from sidecar.delivery.retry import Undelivered
 from sidecar.delivery.sender import Delivery
-from sidecar.delivery.undelivered import Undelivered
+from sidecar.eventgate.failures import FailureClass
 from sidecar.events.event import Outgoing
 from sidecar.events.results import EventStatus
 from sidecar.routes.config import Coalesce

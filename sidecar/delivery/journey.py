@@ -18,9 +18,9 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from sidecar.delivery.retry import MAX_ATTEMPTS, Failed, FailureClass, may_try_again
-from sidecar.delivery.undelivered import Undelivered
+from sidecar.delivery.retry import MAX_ATTEMPTS, Undelivered, may_try_again
 from sidecar.eventgate.client import Attempt, Result
+from sidecar.eventgate.failures import Failed, FailureClass
 from sidecar.events.event import Outgoing
 from sidecar.events.results import BUG, EventStatus, placed
 from sidecar.telemetry.telemetry import FailedOver, PostAnswered, PostFailed, Resent, Telemetry, Unexpected

@@ -19,11 +19,9 @@ from urllib.parse import urlsplit
 import msgspec
 
 from sidecar import __version__
-from sidecar.delivery.batching import array
-from sidecar.delivery.retry import Failed, FailureClass, failure_of_status
-from sidecar.errors import SettingError, system_words
-from sidecar.eventgate import handshake
+from sidecar.errors import SettingError
 from sidecar.eventgate.connection import MAX_REPLY_BYTES, BadReply, Connection, Reply, open_connection
+from sidecar.eventgate.failures import Failed, FailureClass, failure_of_status, system_words, tls_words
 from sidecar.eventgate.verdict import read
 from sidecar.events.event import Outgoing
 from sidecar.events.results import EventStatus
@@ -170,7 +168,7 @@ class EventGate:
             self._end(attempt, Failed(FailureClass.NEVER_SENT, words))
         except OSError as error:
             attempt.connecting = None
-            why = handshake.words(error) if _is_of_tls(error, self._tls) else system_words(error)
+            why = tls_words(error) if _is_of_tls(error, self._tls) else system_words(error)
             self._end(attempt, Failed(FailureClass.NEVER_SENT, f"cannot connect: {why}"))
         else:
             attempt.connecting = None
@@ -258,6 +256,16 @@ def make_ssl_context(ca_file: str | None) -> ssl.SSLContext:
         ) from None
     context.minimum_version = ssl.TLSVersion.TLSv1_2  # Debian's Python leaves that to /etc/ssl/openssl.cnf
     return context
+
+
+def array(events: Sequence[Outgoing]) -> bytes:
+    """Return the body of one POST: a lone event as it is, so that the largest one still fits, else an array.
+
+    To EventGate the two are the same, but for `{}`, which it would call an empty body; that has no id.
+    """
+    if len(events) == 1 and events[0].id is not None:
+        return events[0].body
+    return b"[" + b",".join(event.body for event in events) + b"]"
 
 
 def _lines(headers: Sequence[tuple[str, str]]) -> bytes:

@@ -15,8 +15,7 @@ from typing import Any
 
 import h11
 
-from sidecar.errors import system_words
-from sidecar.eventgate import handshake
+from sidecar.eventgate.failures import system_words, tls_words
 
 MAX_REPLY_BYTES = 64 * 1024
 
@@ -70,12 +69,12 @@ async def check(target: Target, seconds: float) -> CheckResult:
     except TimeoutError:
         result.words = _hung(progress, seconds)
     except ssl.SSLError as error:
-        result.words = handshake.words(error)
+        result.words = tls_words(error)
     except ConnectionRefusedError:
         result.words = "refuses the connection"
     except (OSError, h11.ProtocolError, ValueError) as error:  # ValueError: a name or a path that no request can carry
         if progress.phase is Phase.TLS and isinstance(error, OSError):
-            result.words = handshake.words(error)
+            result.words = tls_words(error)
         else:
             # it may quote the answer
             result.words = f"{progress.phase.upper()} fails: {system_words(error)[:200]}"

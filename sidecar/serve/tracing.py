@@ -30,11 +30,11 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from sidecar.delivery.batching import Headers, Rider, common_headers
 from sidecar.delivery.journey import Done, Journey, Try
-from sidecar.delivery.retry import Failed, FailureClass
+from sidecar.delivery.retry import Undelivered
 from sidecar.delivery.sender import Delivery
-from sidecar.delivery.undelivered import Undelivered
 from sidecar.errors import RequestError
 from sidecar.eventgate.client import Attempt, Result
+from sidecar.eventgate.failures import Failed, FailureClass
 from sidecar.events.event import Outgoing
 from sidecar.events.results import Answer, EventStatus, Outcome
 from sidecar.intake.endpoint import EventsEndpoint

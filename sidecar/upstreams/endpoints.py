@@ -13,7 +13,6 @@ import ssl
 from collections.abc import Callable, Iterable, Mapping
 from urllib.parse import urlsplit
 
-from sidecar.delivery.retry import Budget
 from sidecar.eventgate.client import EventGate, make_ssl_context
 from sidecar.eventgate.healthcheck import CheckResult, Target
 from sidecar.routes.config import Upstream
@@ -23,6 +22,28 @@ from sidecar.upstreams.health import Health, Judge, Standing, Transition
 
 FIRST_ROUND_SECONDS = 1.0
 """How long `/readyz`, and the first events, wait for the first round of look-ups and checks."""
+
+
+class Budget:
+    """How many second attempts an upstream bears: a share of what is in flight, with a floor.
+
+    Two slow datacenters are not made slower by sending everything twice (Envoy's retry budget).
+    """
+
+    PERCENT = 20
+    FLOOR = 10
+
+    def __init__(self) -> None:
+        """Nothing is in flight."""
+        self.in_flight = 0
+        """Deliveries under way."""
+        self.second_attempts = 0
+        """Second attempts under way, of events that may have been taken already."""
+
+    @property
+    def allows(self) -> bool:
+        """Whether one more second attempt may start now."""
+        return self.second_attempts < max(self.FLOOR, self.in_flight * self.PERCENT // 100)
 
 
 class Address:

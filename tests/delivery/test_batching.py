@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.delivery.batching import Headers, Rider, Room, array, common_headers, groups, must_share
+from sidecar.delivery.batching import Headers, Rider, Room, common_headers, groups, must_share
 from sidecar.events.event import Outgoing
 from sidecar.routes.config import Coalesce
 from tests.jsontext import unhurried
@@ -57,29 +55,6 @@ def test_every_event_travels_once(ids: list[str | None]) -> None:
     for group in found:
         named = [event.id for event in group if event.id is not None]
         assert len(set(named)) == len(named) in (0, len(group))
-
-
-@pytest.mark.parametrize(
-    ("bodies", "body"),
-    [
-        pytest.param([b'{"a": 1.0}'], b'[{"a": 1.0}]', id="one without an id is an array too"),
-        pytest.param([b"{}"], b"[{}]", id="an empty event is not an empty body"),
-        pytest.param([b"{}", b"1", b'"\xff"'], b'[{},1,"\xff"]', id="bytes as they are"),
-    ],
-)
-def test_a_post_is_an_array_of_the_bytes_as_they_are(bodies: list[bytes], body: bytes) -> None:
-    """Each event in an array keeps its bytes."""
-    assert array([Outgoing(index, each, None, "") for index, each in enumerate(bodies)]) == body
-
-
-def test_a_lone_event_goes_as_it_is() -> None:
-    """A lone event is no larger on its way out than it came, so the largest that was taken is also sent."""
-    assert array([Outgoing(0, b'{"meta": {"id": "a"}}', "a", "")]) == b'{"meta": {"id": "a"}}'
-
-
-def test_an_array_of_many_is_json() -> None:
-    """As many events as there are come out again, in their order."""
-    assert json.loads(array(outgoing("a", "b", "c"))) == [{"n": 0}, {"n": 1}, {"n": 2}]
 
 
 # --- which headers they must have in common, and which they travel with ---

@@ -13,8 +13,8 @@ from collections.abc import Callable, Sequence
 import pytest
 import uvloop
 
-from sidecar.delivery.retry import FailureClass
 from sidecar.eventgate.client import Attempt, Done
+from sidecar.eventgate.failures import FailureClass
 from sidecar.events.event import Outgoing
 from sidecar.events.results import SUCCESS
 from sidecar.telemetry.telemetry import FailedOver, HealthChanged, PostAnswered, PostFailed, Resent, Unexpected

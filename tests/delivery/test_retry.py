@@ -6,7 +6,10 @@ from typing import Literal
 
 import pytest
 
-from sidecar.delivery.retry import MAX_ATTEMPTS, Budget, Failed, FailureClass, failure_of_status, may_try_again
+from sidecar.delivery.retry import MAX_ATTEMPTS, Undelivered, may_try_again
+from sidecar.eventgate.failures import Failed, FailureClass
+from sidecar.events.event import Outgoing
+from sidecar.events.results import EventStatus, Outcome
 
 NEVER_SENT, REFUSED, THROTTLED, INFRASTRUCTURE, AMBIGUOUS = FailureClass
 
@@ -49,46 +52,14 @@ def test_no_failure_allows_a_third_attempt_that_reaches_an_endpoint(failure: Fai
 
 
 @pytest.mark.parametrize(
-    ("status", "retry_after", "failure"),
-    [
-        (301, None, REFUSED),
-        (400, None, REFUSED),
-        (404, None, REFUSED),
-        (413, None, REFUSED),
-        (429, None, THROTTLED),
-        (429, 3.0, THROTTLED),
-        (500, None, INFRASTRUCTURE),
-        (501, None, REFUSED),
-        (502, None, INFRASTRUCTURE),
-        (503, None, INFRASTRUCTURE),
-        (503, 0.0, THROTTLED),
-        (503, 30.0, THROTTLED),
-        (504, None, INFRASTRUCTURE),
-        (504, 30.0, INFRASTRUCTURE),
-        (599, None, INFRASTRUCTURE),
-    ],
+    ("failure", "unreachable"),
+    [(FailureClass.NEVER_SENT, True), (FailureClass.AMBIGUOUS, True), (FailureClass.REFUSED, False)],
 )
-def test_a_status_without_a_verdict_has_its_class(
-    status: int, retry_after: float | None, failure: FailureClass
+@pytest.mark.parametrize("again", [True, False])
+def test_an_event_that_was_not_delivered_is_described_as_an_error(
+    failure: FailureClass, *, unreachable: bool, again: bool
 ) -> None:
-    """Each status that says nothing about the events belongs to one class of failure."""
-    assert failure_of_status(status, retry_after) is failure
-
-
-@pytest.mark.parametrize(
-    ("in_flight", "second_attempts", "allows"),
-    [
-        pytest.param(0, 0, True, id="the floor, with nothing in flight"),
-        pytest.param(1, 9, True, id="one below the floor"),
-        pytest.param(1, 10, False, id="the floor is used up"),
-        pytest.param(54, 10, False, id="a share below the floor"),
-        pytest.param(55, 10, True, id="a fifth is just above the floor"),
-        pytest.param(500, 99, True, id="one below a fifth"),
-        pytest.param(500, 100, False, id="a fifth"),
-    ],
-)
-def test_second_attempts_have_a_budget(in_flight: int, second_attempts: int, allows: bool) -> None:
-    """At most a fifth of what is in flight is under way twice, and ten always may be."""
-    budget = Budget()
-    budget.in_flight, budget.second_attempts = in_flight, second_attempts
-    assert budget.allows is allows
+    """With its bytes, the reason and the place; to try again later may help unless the events were refused."""
+    status = Undelivered("main", "eqiad", failure, "gone", 5.0, again).status_of(Outgoing(0, b'{"n":1.0}', "a", "s"))
+    assert status.described == b'{"status":"error","event":{"n":1.0},"context":{"message":"gone"}}'
+    assert status == EventStatus("error", Outcome.FAILED, status.described, unreachable, again, "main", "eqiad")

@@ -9,7 +9,7 @@ import looptime
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sidecar.delivery.retry import Failed, FailureClass
+from sidecar.eventgate.failures import Failed, FailureClass
 from sidecar.events.results import EventStatus
 from sidecar.telemetry.telemetry import Resent
 from sidecar.upstreams.health import Health

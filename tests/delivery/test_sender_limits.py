@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from sidecar.delivery.retry import FailureClass
 from sidecar.eventgate.client import Attempt, Result
+from sidecar.eventgate.failures import FailureClass
 from sidecar.telemetry.telemetry import HealthChanged, Resent
 from sidecar.upstreams.health import Health
 from tests.scripted import (

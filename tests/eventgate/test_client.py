@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from sidecar.eventgate.client import make_ssl_context
+from sidecar.eventgate.client import array, make_ssl_context
 from sidecar.eventgate.connection import MAX_REPLY_BYTES
+from sidecar.events.event import Outgoing
 from tests.fakes import (
     Answer,
     FakeEventGate,
@@ -108,6 +109,36 @@ async def test_a_connection_is_used_again(tmp_path: Path) -> None:
         for _ in range(10):
             assert (await running.post(EVENT)).status == 201
         assert (len(gate.requests), gate.connections <= 2) == (10, True)
+
+
+# --- what is sent ---
+
+
+@pytest.mark.parametrize(
+    ("bodies", "body"),
+    [
+        pytest.param([b'{"a": 1.0}'], b'[{"a": 1.0}]', id="one without an id is an array too"),
+        pytest.param([b"{}"], b"[{}]", id="an empty event is not an empty body"),
+        pytest.param([b"{}", b"1", b'"\xff"'], b'[{},1,"\xff"]', id="bytes as they are"),
+    ],
+)
+def test_a_post_is_an_array_of_the_bytes_as_they_are(bodies: list[bytes], body: bytes) -> None:
+    """Each event in an array keeps its bytes."""
+    assert array([Outgoing(index, each, None, "") for index, each in enumerate(bodies)]) == body
+
+
+def test_a_lone_event_goes_as_it_is() -> None:
+    """A lone event is no larger on its way out than it came, so the largest that was taken is also sent."""
+    assert array([Outgoing(0, b'{"meta": {"id": "a"}}', "a", "")]) == b'{"meta": {"id": "a"}}'
+
+
+def test_an_array_of_many_is_json() -> None:
+    """As many events as there are come out again, in their order."""
+    assert json.loads(array([Outgoing(n, b'{"n":%d}' % n, str(n), "s") for n in range(3)])) == [
+        {"n": 0},
+        {"n": 1},
+        {"n": 2},
+    ]
 
 
 # --- verdicts ---

@@ -10,7 +10,7 @@ from sidecar.errors import SettingError
 from sidecar.eventgate.healthcheck import Target
 from sidecar.routes.config import Upstream
 from sidecar.telemetry.telemetry import HealthChanged
-from sidecar.upstreams.endpoints import Endpoint, Pool, make_pools, tell
+from sidecar.upstreams.endpoints import Budget, Endpoint, Pool, make_pools, tell
 from sidecar.upstreams.health import Health, Signal, Standing, Transition
 from tests.scripted import Recorder, make_pool
 
@@ -158,3 +158,22 @@ def test_an_endpoint_contacts_nothing_by_itself() -> None:
     """A new endpoint knows no address, and says that its name was not looked up."""
     endpoint = Endpoint("main", "eqiad", "http://eqiad/v1/events", Upstream(url="http://eqiad/v1/events"), None)
     assert (endpoint.addresses, str(endpoint.known)) == ({}, "eqiad → no address (not looked up yet)")
+
+
+@pytest.mark.parametrize(
+    ("in_flight", "second_attempts", "allows"),
+    [
+        pytest.param(0, 0, True, id="the floor, with nothing in flight"),
+        pytest.param(1, 9, True, id="one below the floor"),
+        pytest.param(1, 10, False, id="the floor is used up"),
+        pytest.param(54, 10, False, id="a share below the floor"),
+        pytest.param(55, 10, True, id="a fifth is just above the floor"),
+        pytest.param(500, 99, True, id="one below a fifth"),
+        pytest.param(500, 100, False, id="a fifth"),
+    ],
+)
+def test_second_attempts_have_a_budget(in_flight: int, second_attempts: int, allows: bool) -> None:
+    """At most a fifth of what is in flight is under way twice, and ten always may be."""
+    budget = Budget()
+    budget.in_flight, budget.second_attempts = in_flight, second_attempts
+    assert budget.allows is allows

@@ -1,0 +1,79 @@
+"""Promises of `failures`: each has its class and its words; with real TLS servers see hostile/test_tls.py."""
+
+from __future__ import annotations
+
+import errno
+import ssl
+
+import pytest
+
+from sidecar.eventgate.failures import FailureClass, failure_of_status, system_words, tls_words
+
+NEVER_SENT, REFUSED, THROTTLED, INFRASTRUCTURE, AMBIGUOUS = FailureClass
+
+
+def ssl_error(reason: str) -> ssl.SSLError:
+    """Return what OpenSSL's reason comes as."""
+    error = ssl.SSLError(1, f"[SSL: {reason}]")
+    error.reason = reason
+    return error
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (ssl_error("WRONG_VERSION_NUMBER"), "TLS fails: what it says is no TLS (WRONG_VERSION_NUMBER)"),
+        (ssl_error("UNSUPPORTED_PROTOCOL"), "TLS fails: it has no version from TLS 1.2 on (UNSUPPORTED_PROTOCOL)"),
+        (ssl_error("NOBODY_KNOWS_IT"), "TLS fails: NOBODY_KNOWS_IT"),
+        (
+            ConnectionResetError(),
+            "TLS fails: it closes the connection in the handshake; a server without TLS 1.2 does so, too",
+        ),
+        (OSError(errno.EHOSTUNREACH, "Connect call failed ('10.0.0.1', 1)"), "TLS fails: No route to host"),
+        (OSError(), "TLS fails: OSError"),
+    ],
+    ids=["no TLS", "old", "unknown reason", "closed", "network", "nothing"],
+)
+def test_what_failed_is_said_with_its_likely_cause(error: OSError, expected: str) -> None:
+    """An operator reads what to fix; OpenSSL's word stays beside it."""
+    assert tls_words(error) == expected
+
+
+@pytest.mark.parametrize(
+    ("status", "retry_after", "failure"),
+    [
+        (301, None, REFUSED),
+        (400, None, REFUSED),
+        (404, None, REFUSED),
+        (413, None, REFUSED),
+        (429, None, THROTTLED),
+        (429, 3.0, THROTTLED),
+        (500, None, INFRASTRUCTURE),
+        (501, None, REFUSED),
+        (502, None, INFRASTRUCTURE),
+        (503, None, INFRASTRUCTURE),
+        (503, 0.0, THROTTLED),
+        (503, 30.0, THROTTLED),
+        (504, None, INFRASTRUCTURE),
+        (504, 30.0, INFRASTRUCTURE),
+        (599, None, INFRASTRUCTURE),
+    ],
+)
+def test_a_status_without_a_verdict_has_its_class(
+    status: int, retry_after: float | None, failure: FailureClass
+) -> None:
+    """Each status that says nothing about the events belongs to one class of failure."""
+    assert failure_of_status(status, retry_after) is failure
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (OSError(errno.EHOSTUNREACH, "Connect call failed ('10.64.32.105', 4492)"), "No route to host"),
+        (ConnectionResetError("closed by the other side"), "closed by the other side"),
+        (ConnectionResetError(), "ConnectionResetError"),
+    ],
+)
+def test_an_error_is_said_as_the_system_says_it(error: Exception, words: str) -> None:
+    """By its number where it has one, else in its own words, else by what it is."""
+    assert system_words(error) == words

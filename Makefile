@@ -11,7 +11,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench docs helm helm-test browser-test screenshots lock clean pod-test fuzz api-test long-run
+.PHONY: help demo test check bench docs helm helm-test browser-test screenshots lock clean pod-test fuzz api-test long-run mutants
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1|\2/p' Makefile | while IFS='|' read -r target words; do \
@@ -49,6 +49,9 @@ pod-test: $(READY) $(VENV)/.helm ## the image and a real pod; takes root, podman
 
 fuzz: $(READY) $(VENV)/.fuzz ## a minute's search for bytes that break a promise (ARGS='--seconds 3600')
 	@$(BIN)/python -m tests.fuzz $(ARGS)
+
+mutants: $(READY) ## changes that no test notices, in the modules changed since main (ARGS=--all for every module)
+	@$(BIN)/python -m tests.mutants $(ARGS)
 
 api-test: $(READY) $(VENV)/.fuzz ## a running sidecar, asked all that its description allows (ARGS=--hypothesis-profile=long)
 	@$(BIN)/python -m pytest -q tests/fuzz $(ARGS)

@@ -1,0 +1,107 @@
+"""What is changed in a source, and what is left alone."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.mutants.__main__ import accepted
+from tests.mutants.modules import eligible, own_tests
+from tests.mutants.mutation import LONGEST_EXCERPT, mutants
+
+
+def changes(source: str) -> set[str]:
+    """Return what each change makes of the part that is shown."""
+    return {mutant.changed for mutant in mutants("m", source)}
+
+
+@pytest.mark.parametrize(
+    ("source", "changed"),
+    [
+        ("x = a < b", {"x = a <= b", "x = a >= b"}),
+        ("x = a is None", {"x = a is not None"}),
+        ("x = a + b", {"x = a - b"}),
+        ("x = a and b", {"x = a or b", "x = a", "x = b"}),
+        ("x = not a", {"x = a"}),
+        ("x = 8", {"x = 9", "x = 7"}),
+        ("x = True", {"x = False"}),
+        ("x = a == 'b'", {"x = a != 'b'", "x = a == 'bXX'"}),
+        ("x = f(a, b)", {"x = f(b, a)"}),
+        ("x = f(a, key=b)", {"x = f(a)"}),
+        ("x = min(a)", {"x = max(a)"}),
+        ("x = a if b else c", {"x = c if b else a", "x = a if not b else c"}),
+        ("f()", {"pass"}),
+        ("a.b = c", {"pass"}),
+        ("a.b += c", {"pass", "a.b -= c"}),
+        ("raise E", {"pass"}),
+        ("def f():\n    return a", {"return None"}),
+        ("for a in b:\n    break", {"pass", "continue"}),
+        ("if a:\n    b = c", {"if False:", "if True:", "if not a:"}),
+        ("with a:\n    b = c", {"if True:"}),
+        ("try:\n    a = b\nexcept E:\n    a = c", {"except E: raise"}),
+    ],
+)
+def test_each_kind_of_change_is_made(source: str, changed: set[str]) -> None:
+    """Comparison, boundary, constant, operand, argument, condition, and the statement that is gone."""
+    assert changes(source) == changed
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        '"""Words."""',
+        "def f(a: 'A') -> 'B': ...",
+        "Alias = Left | Right",
+        "if TYPE_CHECKING:\n    a = 1",
+        "x = cast(int, y)",
+        "x = f'{a + 1} words'",
+        "x = 'words'",
+        "__slots__ = ('a', 'b')",
+    ],
+)
+def test_what_no_test_can_notice_stays(source: str) -> None:
+    """Docstrings, types and wording are not changed."""
+    assert changes(source) == set()
+
+
+def test_a_change_knows_its_place_by_more_than_its_line() -> None:
+    """The same change has the same key after lines were added above it, and says which function it is in."""
+    source = "class A:\n    def f(self):\n        return self.x < 1\n"
+    first, moved = list(mutants("m", source)), list(mutants("m", "import a\n\n" + source))
+    assert [each.key for each in first] == [each.key for each in moved]
+    assert str(first[0]) == "m:3 A.f: `return self.x < 1` -> `return None`"
+
+
+def test_the_source_is_changed_in_that_place_only() -> None:
+    """The rest of the module stays, but for its comments."""
+    source = "A = 1  # why\nB = 1\n"
+    assert [each.source(source) for each in mutants("m", source)] == [
+        "A = 2\nB = 1\n", "A = 0\nB = 1\n", "A = 1\nB = 2\n", "A = 1\nB = 0\n",
+    ]  # fmt: skip
+
+
+def test_a_long_statement_is_shown_in_part() -> None:
+    """A table of a hundred lines is not repeated for each of its numbers."""
+    source = "TABLE = {" + ", ".join(f"'k{number}': {number} + a" for number in range(99)) + "}"
+    assert max(len(each.original) for each in mutants("m", source)) <= LONGEST_EXCERPT
+
+
+def test_every_change_of_a_real_module_can_be_compiled() -> None:
+    """No change is noticed for the one reason that Python cannot read it."""
+    path = eligible()["sidecar.routes.config"]
+    source = path.read_text()
+    for mutant in list(mutants("m", source))[::10]:
+        compile(mutant.source(source), path, "exec", dont_inherit=True)
+
+
+def test_every_module_that_is_changed_has_tests() -> None:
+    """Its twin, at least."""
+    assert [name for name, path in eligible().items() if not own_tests(path)] == []
+
+
+def test_the_list_of_accepted_survivors_is_about_todays_code() -> None:
+    """An entry whose change can no longer be made goes; each says why it is fine."""
+    known = accepted()
+    named = {module: path for module, path in eligible().items() if module in {key[0] for key in known}}
+    possible = {mutant.key for module, path in named.items() for mutant in mutants(module, path.read_text())}
+    assert set(known) - possible == set()
+    assert all(known.values())

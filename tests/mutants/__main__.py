@@ -17,7 +17,7 @@ from pathlib import Path
 from time import monotonic  # noqa: TID251 - trials take real time
 
 from tests.mutants import modules, trial
-from tests.mutants.mutation import Mutant, mutants
+from tests.mutants.mutation import Key, Mutant, mutants
 
 ACCEPTED = Path(__file__).with_name("accepted.toml")
 TIMES_AS_LONG = 3
@@ -27,7 +27,7 @@ FIRST_LIMIT = 300.0
 """Seconds that a module's tests may take unchanged."""
 
 
-def accepted() -> dict[tuple[str, str, str, str], str]:
+def accepted() -> dict[Key, str]:
     """Return the reason for each accepted survivor, by its key."""
     listed = tomllib.loads(ACCEPTED.read_text())["accepted"]
     return {(each["module"], each["function"], each["original"], each["changed"]): each["reason"] for each in listed}
@@ -35,8 +35,16 @@ def accepted() -> dict[tuple[str, str, str, str], str]:
 
 def sample(module: str, path: Path, each: int, seed: int) -> list[Mutant]:
     """Return so many of the module's changes, all for 0: always the same ones for a seed."""
-    found = [mutant for mutant in mutants(module, path.read_text()) if mutant.key not in accepted()]
+    known = accepted()
+    found = [mutant for mutant in mutants(module, path.read_text()) if mutant.key not in known]
     return found if each == 0 or len(found) <= each else random.Random(f"{seed} {module}").sample(found, each)
+
+
+def _stale() -> set[Key]:
+    """Return the accepted survivors that today's code does not have."""
+    known = accepted()
+    named = {module: path for module, path in modules.eligible().items() if module in {key[0] for key in known}}
+    return set(known) - {each.key for module, path in named.items() for each in mutants(module, path.read_text())}
 
 
 def _arguments() -> argparse.Namespace:
@@ -122,6 +130,8 @@ def main() -> int:
     by_module = Counter(mutant.module for mutant in survivors)
     for module in sorted(tried):
         print(f"{module:36}{tried[module] - by_module[module]:>5} of {tried[module]} killed")
+    for key in sorted(_stale()):
+        print(f"in accepted.toml, but no longer in the code: {key}")
     total = sum(tried.values())
     killed = total - len(survivors)
     print(f"{killed} of {total} killed ({killed / max(1, total):.1%}) in {monotonic() - began:.0f} s")

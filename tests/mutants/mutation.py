@@ -45,6 +45,9 @@ Function = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 Way = tuple[tuple[str, int | None], ...]
 """Leads from the module to a node: the names of fields, with an index where a field is a list."""
 
+Key = tuple[str, str, str, str]
+"""Module, function, original and changed source: a change, however its lines have moved."""
+
 
 @dataclass(frozen=True)
 class Mutant:
@@ -59,8 +62,8 @@ class Mutant:
     new: ast.AST
 
     @property
-    def key(self) -> tuple[str, str, str, str]:
-        """Identify the change however its lines have moved."""
+    def key(self) -> Key:
+        """Identify the change."""
         return self.module, self.function, self.original, self.changed
 
     def source(self, original: str) -> str:

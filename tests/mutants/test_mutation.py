@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.mutants.__main__ import accepted
-from tests.mutants.modules import eligible, own_tests
+from tests.mutants.modules import ROOT, eligible, own_tests
 from tests.mutants.mutation import LONGEST_EXCERPT, mutants
 
 
@@ -87,9 +87,9 @@ def test_a_long_statement_is_shown_in_part() -> None:
 
 def test_every_change_of_a_real_module_can_be_compiled() -> None:
     """No change is noticed for the one reason that Python cannot read it."""
-    path = eligible()["sidecar.routes.config"]
+    path = ROOT / "sidecar" / "timers.py"
     source = path.read_text()
-    for mutant in list(mutants("m", source))[::10]:
+    for mutant in list(mutants("m", source)):
         compile(mutant.source(source), path, "exec", dont_inherit=True)
 
 
@@ -98,10 +98,6 @@ def test_every_module_that_is_changed_has_tests() -> None:
     assert [name for name, path in eligible().items() if not own_tests(path)] == []
 
 
-def test_the_list_of_accepted_survivors_is_about_todays_code() -> None:
-    """An entry whose change can no longer be made goes; each says why it is fine."""
-    known = accepted()
-    named = {module: path for module, path in eligible().items() if module in {key[0] for key in known}}
-    possible = {mutant.key for module, path in named.items() for mutant in mutants(module, path.read_text())}
-    assert set(known) - possible == set()
-    assert all(known.values())
+def test_an_accepted_survivor_has_a_reason() -> None:
+    """What the code no longer has is told by `make mutants`; here each entry only has to say why it is fine."""
+    assert all(accepted().values())

@@ -1,21 +1,50 @@
-"""What `check` prints: problems as a compiler shows them, then which way each stream goes."""
+"""`eventgate-sidecar check`: problems as a compiler shows them, then which way each stream goes."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import sys
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from itertools import groupby
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from sidecar.routes.inspection import Inspection
-from sidecar.routes.samples import Labels
-from sidecar.routes.ways import Row, Way, matrix
+import click
+
+from sidecar.commands.terminal import Complaints, aligned, argument, counted, json_option, print_json
+
+if TYPE_CHECKING:
+    from sidecar.routes.inspection import Inspection
+    from sidecar.routes.ways import Row
 
 HEADINGS = ("stream", "upstream", "sent as", "topic prefix")
 
 
+@click.command()
+@argument("file", default="routes.yaml", help="The configuration to check; default: routes.yaml.")
+@json_option
+def check(file: Path, as_json: bool) -> None:
+    """Check a routes.yaml, run the tests in it, and show which way each stream goes.
+
+    Exit status: 0 where all is well, with or without warnings; 1 with every problem; 2 where the file cannot be read.
+    """
+    from sidecar.routes.file import read_text
+    from sidecar.routes.inspection import inspect
+
+    with Complaints():
+        found = inspect(read_text(file), str(file))
+    if as_json:
+        print_json(as_data(found))
+    else:
+        print(in_text(found, str(file)), end="")
+    if found.problems:
+        sys.exit(1)
+
+
 def in_text(found: Inspection, file: str) -> str:
     """Return everything found in `file` as lines for a terminal or an editor."""
+    from sidecar.routes.ways import matrix
+
     problems = [*found.problems, *found.warnings]
     lines = [str(each) for each in sorted(problems, key=lambda each: each.place())]
     lines += [""] if problems else []
@@ -26,6 +55,8 @@ def in_text(found: Inspection, file: str) -> str:
 
 def as_data(found: Inspection) -> dict[str, Any]:
     """Return the same for a program."""
+    from sidecar.routes.ways import matrix, row_as_data
+
     return {
         "ok": not found.problems,
         "problems": [asdict(each) for each in found.problems],
@@ -33,33 +64,6 @@ def as_data(found: Inspection) -> dict[str, Any]:
         "tests": len(found.config.tests) if found.config else 0,
         "matrix": [row_as_data(row) for row in matrix(found.config)] if found.config and not found.problems else [],
     }
-
-
-def row_as_data(row: Row) -> dict[str, Any]:
-    """Return a row of the matrix for a program."""
-    return {
-        "labels": dict(row.labels),
-        "stream": row.stream,
-        "schema": row.event.schema,
-        "route": row.way.route or None,
-        **way_as_data(row.way),
-    }
-
-
-def way_as_data(way: Way) -> dict[str, Any]:
-    """Return what becomes of a stream for a program."""
-    return {
-        "upstream": way.upstream,
-        "sent_as": way.stream,
-        "topics": list(way.topics),
-        "refused": way.refusal,
-        "depends_on": way.depends_on,
-    }
-
-
-def pod_in_words(labels: Labels) -> str:
-    """Return what a pod is, as a table heads it."""
-    return " ".join(f"{name}={value}" for name, value in labels.items()) or "no labels"
 
 
 def _summary(found: Inspection) -> str:
@@ -71,13 +75,10 @@ def _summary(found: Inspection) -> str:
     return ", ".join(counted(len(each), noun) for each, noun in parts) + "; " + (warned[0] if warned else "all is well")
 
 
-def counted(number: int, noun: str) -> str:
-    """Return `1 test`, `2 tests`."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"
-
-
 def _table(rows: Sequence[Row]) -> Iterator[str]:
     """Yield a block for each kind of pod; where all is refused, a line."""
+    from sidecar.routes.ways import pod_in_words
+
     for labels, block in groupby(rows, key=lambda row: row.labels):
         of_pod = list(block)
         pod = pod_in_words(labels)
@@ -96,12 +97,3 @@ def _cells(row: Row) -> tuple[str, ...]:
         return row.stream, "refused", "", ""
     same = way.stream == row.stream
     return row.stream, way.upstream, "the same" if same else way.stream or "", " ".join(way.topic_prefixes)
-
-
-def aligned(table: Iterable[Sequence[str]]) -> list[str]:
-    """Return the rows of a table with its columns below each other."""
-    rows = [tuple(row) for row in table]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
-    ]

@@ -1,4 +1,4 @@
-"""What an edit of `routes.yaml` changes, by effect: stream by stream, and for each kind of pod.
+"""`eventgate-sidecar diff`: what an edit of `routes.yaml` changes, compared by effect and not by text.
 
 Two files are asked about the same streams and the same pods, those that either of them knows. A line that moved,
 or a route that was renamed, changes nothing; a different name, upstream, URL or topic does.
@@ -6,17 +6,25 @@ or a route that was renamed, changes nothing; a different name, upstream, URL or
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import StrEnum
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+import click
+
+from sidecar.commands.terminal import FILE, Complaints, argument, counted, json_option, markdown_table, print_json
 from sidecar.errors import SettingError
-from sidecar.events.event import Event
-from sidecar.routes.config import Config, Match
-from sidecar.routes.routing import Router
-from sidecar.routes.samples import Labels, event_of, events_of, pods_of
-from sidecar.routes.section import Section
-from sidecar.routes.ways import Way, way_of
+
+if TYPE_CHECKING:
+    from sidecar.events.event import Event
+    from sidecar.routes.config import Config, Match
+    from sidecar.routes.samples import Labels
+    from sidecar.routes.section import Section
+    from sidecar.routes.ways import Way
 
 PRODUCTION = "production"
 """What the upstream is called whose Kafka topics the world reads."""
@@ -25,7 +33,7 @@ ELSEWHERE = frozenset({"url", "datacenters", "topic_prefixes"})
 """Settings of an upstream that show in the ways of streams."""
 
 
-class Mark(StrEnum):
+class Danger(StrEnum):
     """What a reviewer must not overlook."""
 
     TO_PRODUCTION = "starts writing to production"
@@ -40,7 +48,7 @@ class Change:
     event: Event
     before: Way
     after: Way
-    mark: Mark | None
+    mark: Danger | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +76,43 @@ class Diff:
         return sum(change.mark is not None for change in self.changes)
 
 
-def diff(old: Config, new: Config, more: Iterable[Event] = ()) -> Diff:
+@click.command()
+@argument("old", help="The configuration as it was.")
+@argument("new", help="The configuration as it will be.")
+@click.option(
+    "--streams",
+    type=FILE,
+    help="More streams to compare: a name in each line, and after it its schema.",
+    metavar="FILE",
+)
+@click.option("--format", "form", type=click.Choice(["text", "markdown"]), default="text", help="How to write it.")
+@json_option
+def diff(old: Path, new: Path, streams: Path | None, form: str, as_json: bool) -> None:
+    """Show what an edit changes: which streams go another way, from which pods.
+
+    Exit status: 0 where nothing starts writing to production and nothing stops being delivered; 1 where something
+    does; 2 where a file cannot be used.
+    """
+    from sidecar.routes.file import read_config, read_text
+
+    with Complaints():
+        more = streams_in(read_text(streams), str(streams)) if streams else []
+        found = compare(read_config(old), read_config(new), more)
+    if as_json:
+        print_json(as_data(found))
+    else:
+        print(in_markdown(found) if form == "markdown" else in_text(found), end="")
+    if found.marked:
+        sys.exit(1)
+
+
+# --- what changes ---
+
+
+def compare(old: Config, new: Config, more: Iterable[Event] = ()) -> Diff:
     """Compare two configurations by the ways of all streams and pods they know, and of the events in `more`."""
+    from sidecar.routes.samples import events_of, pods_of
+
     events, pods = events_of([old, new], more), pods_of([old, new])
     changes = tuple(_changes(old, new, pods, events))
     return Diff(changes, tuple(_settings(old, new)), len({event.stream for event in events}), len(pods))
@@ -82,6 +125,8 @@ def streams_in(text: str, file: str) -> list[Event]:
         SettingError: a line holds more than that.
 
     """
+    from sidecar.routes.samples import event_of
+
     events = []
     for number, line in enumerate(text.splitlines(), 1):
         words = line.partition("#")[0].split()
@@ -95,6 +140,9 @@ def streams_in(text: str, file: str) -> list[Event]:
 
 
 def _changes(old: Config, new: Config, pods: Sequence[Labels], events: Sequence[Event]) -> Iterator[Change]:
+    from sidecar.routes.routing import Router
+    from sidecar.routes.ways import way_of
+
     production = _production_urls(old) | _production_urls(new)
     for labels in pods:
         before, after = Router(old, labels), Router(new, labels)
@@ -111,12 +159,12 @@ def _production_urls(config: Config) -> set[str]:
     return {url for _, url in upstream.endpoints} if upstream else set()
 
 
-def _mark(before: Way, after: Way, production: set[str]) -> Mark | None:
+def _mark(before: Way, after: Way, production: set[str]) -> Danger | None:
     """Return what is worth a mark; an upstream that has production's URL is production, whatever it is called."""
     was, is_now = (way.upstream == PRODUCTION or bool(production.intersection(way.urls)) for way in (before, after))
     if is_now and not (was and before.stream == after.stream):
-        return Mark.TO_PRODUCTION
-    return Mark.STOPS if after.refused and not before.refused else None
+        return Danger.TO_PRODUCTION
+    return Danger.STOPS if after.refused and not before.refused else None
 
 
 def _settings(old: Config, new: Config) -> Iterator[Setting]:
@@ -128,6 +176,8 @@ def _settings(old: Config, new: Config) -> Iterator[Setting]:
 
 
 def _values(section: Section, above: str = "") -> Iterator[tuple[str, str]]:
+    from sidecar.routes.section import Section
+
     for key in section.__struct_fields__:
         value = getattr(section, key)
         if isinstance(value, Section):
@@ -144,3 +194,86 @@ def _values(section: Section, above: str = "") -> Iterator[tuple[str, str]]:
 
 def _match_in_words(match: Match) -> str:
     return " and ".join(f"{key} {pattern}" for key, pattern in match.patterns.items()) or "everything"
+
+
+# --- what is printed ---
+
+
+def in_text(found: Diff) -> str:
+    """Return the changes as lines for a terminal."""
+    from sidecar.routes.ways import pod_in_words
+
+    lines: list[str] = []
+    for labels, changes in groupby(found.changes, key=lambda change: change.labels):
+        lines.append(f"{pod_in_words(labels)}:")
+        for change in changes:
+            stream, before, after, mark = _cells(change)
+            lines.append(f"{'!' if mark else ' '} {stream}{': ' if mark else ''}{mark}")
+            lines.append(f"    {before} → {after}")
+    lines += [f"upstream {each.upstream}: {each.key} was {each.before}, is {each.after}" for each in found.settings]
+    lines += [""] if lines else []
+    return "\n".join([*lines, *_summary(found)]) + "\n"
+
+
+def in_markdown(found: Diff) -> str:
+    """Return the changes as Markdown, for a comment on a review."""
+    from sidecar.routes.ways import pod_in_words
+
+    lines = ["**routes.yaml, by effect**", ""]
+    if found.changes:
+        rows = [(pod_in_words(change.labels), *_cells(change)) for change in found.changes]
+        lines += [*markdown_table(("pod", "stream", "before", "after", "mark"), rows), ""]
+    lines += [f"- upstream {each.upstream}: `{each.key}` was {each.before}, is {each.after}" for each in found.settings]
+    lines += [""] if found.settings else []
+    return "\n".join([*lines, *_summary(found)]) + "\n"
+
+
+def as_data(found: Diff) -> dict[str, Any]:
+    """Return the same for a program."""
+    return {
+        "changes": [_change_as_data(change) for change in found.changes],
+        "settings": [asdict(each) for each in found.settings],
+        "marked": found.marked,
+        "streams": found.streams,
+        "pods": found.pods,
+    }
+
+
+def _change_as_data(change: Change) -> dict[str, Any]:
+    from sidecar.routes.ways import way_as_data
+
+    return {
+        "labels": dict(change.labels),
+        "stream": change.event.stream,
+        "schema": change.event.schema,
+        "before": way_as_data(change.before),
+        "after": way_as_data(change.after),
+        "mark": change.mark,
+    }
+
+
+def _cells(change: Change) -> tuple[str, str, str, str]:
+    ways, stream = (change.before, change.after), change.event.stream or ""
+    before, after = (_in_words(way, stream) for way in ways)
+    if before == after:  # the names are the same, what they stand for is not
+        before, after = (f"{way.upstream} at {', '.join(way.urls)}" for way in ways)
+    if before == after:
+        before, after = (f"topics {', '.join(way.topics) or 'not said'}" for way in ways)
+    return stream, before, after, change.mark or ""
+
+
+def _in_words(way: Way, stream: str) -> str:
+    if way.depends_on is not None:
+        return f"depends on its {way.depends_on}"
+    if way.upstream is None:
+        return "refused"
+    return way.upstream if way.stream == stream else f"{way.upstream} as {way.stream}"
+
+
+def _summary(found: Diff) -> Iterator[str]:
+    compared = f"{counted(found.streams, 'stream')} from {counted(found.pods, 'kind')} of pods"
+    if not found.changes:
+        yield f"{compared}: every one goes the same way"
+    else:
+        marked = f", {found.marked} marked" if found.marked else ""
+        yield f"{compared}: {counted(len(found.changes), 'change')}{marked}"

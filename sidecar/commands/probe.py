@@ -1,22 +1,27 @@
-"""`probe`: look every name up and check every address, once, now, to say which datacenter answers."""
+"""`eventgate-sidecar probe`: look every name up and check every address, once, now: which datacenter answers?"""
 
 from __future__ import annotations
 
-import asyncio
 import datetime as dt
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.padding import Padding
-from rich.table import Table
-from rich.text import Text
+import click
 
-from sidecar.eventgate.healthcheck import CheckResult, Phase, check
-from sidecar.routes.config import Config
-from sidecar.upstreams.addresses import Known, learn
-from sidecar.upstreams.endpoints import Address, Endpoint, Pool, make_pools
-from sidecar.upstreams.resolver import Resolver
+from sidecar.commands.terminal import Complaints, json_option, print_json, routes_option
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+    from sidecar.eventgate.healthcheck import CheckResult
+    from sidecar.routes.config import Config
+    from sidecar.upstreams.addresses import Known
+    from sidecar.upstreams.endpoints import Endpoint, Pool
+    from sidecar.upstreams.resolver import Resolver
 
 
 @dataclass(frozen=True)
@@ -34,8 +39,38 @@ class Probed:
         return any(each.passed for each in self.checks.values())
 
 
-async def probe(config: Config, resolver: Resolver) -> list[Probed]:
+@click.command()
+@routes_option
+@json_option
+def probe(routes: Path, as_json: bool) -> None:
+    """Look up and check every endpoint of a routes.yaml once, now: which datacenter answers?
+
+    Exit status: 0 where every upstream has an endpoint that answers; 1 where one has none; 2 where the file cannot
+    be used.
+    """
+    import asyncio
+
+    from rich.console import Console
+
+    from sidecar.routes.file import read_config
+    from sidecar.upstreams.resolver import Resolver
+
+    with Complaints():
+        found = asyncio.run(probe_all(read_config(routes), Resolver()))
+    if as_json:
+        print_json({"ok": all_reachable(found), "endpoints": as_data(found)})
+    else:
+        show(found, Console())
+    if not all_reachable(found):
+        sys.exit(1)
+
+
+async def probe_all(config: Config, resolver: Resolver) -> list[Probed]:
     """Probe all endpoints of all upstreams side by side; ends within the look-up's and the check's deadlines."""
+    import asyncio
+
+    from sidecar.upstreams.endpoints import make_pools
+
     pools = make_pools(config.upstreams)
     async with asyncio.TaskGroup() as tasks:
         found = [
@@ -47,6 +82,12 @@ async def probe(config: Config, resolver: Resolver) -> list[Probed]:
 
 
 async def _probe_endpoint(pool: Pool, endpoint: Endpoint, resolver: Resolver) -> Probed:
+    import asyncio
+
+    from sidecar.eventgate.healthcheck import check
+    from sidecar.upstreams.addresses import learn
+    from sidecar.upstreams.endpoints import Address
+
     clock = asyncio.get_running_loop().time
     start = clock()
     known = learn(endpoint.known, await resolver.look_up(endpoint.hostname), start)
@@ -66,6 +107,8 @@ def all_reachable(found: list[Probed]) -> bool:
 
 def as_data(found: list[Probed]) -> list[dict[str, object]]:
     """Return what was found, for JSON; times in milliseconds."""
+    from sidecar.eventgate.healthcheck import Phase
+
     return [
         {
             "upstream": each.endpoint.upstream,
@@ -95,6 +138,9 @@ def as_data(found: list[Probed]) -> list[dict[str, object]]:
 
 def show(found: list[Probed], console: Console) -> None:
     """Print, for each upstream, which of its endpoints answer, and the table that says why."""
+    from rich.padding import Padding
+    from rich.text import Text
+
     for upstream in dict.fromkeys(each.endpoint.upstream for each in found):
         endpoints = [each for each in found if each.endpoint.upstream == upstream]
         console.print(Text(_answer(upstream, endpoints), style="bold"), soft_wrap=True)
@@ -114,6 +160,11 @@ def _answer(upstream: str, endpoints: list[Probed]) -> str:
 
 def _table(endpoints: list[Probed]) -> Table:
     """Return a row for each address; what others said is put in as it is and never read as markup."""
+    from rich.table import Table
+    from rich.text import Text
+
+    from sidecar.eventgate.healthcheck import Phase
+
     table = Table(box=None, pad_edge=False, header_style="bold")
     if len(endpoints) > 1:
         table.add_column("endpoint", no_wrap=True)

@@ -1,4 +1,4 @@
-"""What `routes.yaml` may hold, as a JSON Schema: editors complete and underline by it.
+"""`eventgate-sidecar schema`: what `routes.yaml` may hold, as a JSON Schema, by which editors complete and underline.
 
 It is made from `config`: the fields, how each is written, and the words below each. What JSON Schema cannot say,
 such as that an upstream of this name exists, is left to `check`.
@@ -13,9 +13,11 @@ import typing
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal
 
+import click
 import msgspec
 from msgspec.structs import FieldInfo
 
+from sidecar.commands.terminal import print_json
 from sidecar.routes import config
 from sidecar.routes.config import in_duration_words, in_size_words
 from sidecar.routes.section import Form, NotEmpty, Section, fields
@@ -57,6 +59,15 @@ EXTRAS: Mapping[str, Schema] = {
     },
 }
 """What the fields of a section do not say."""
+
+
+@click.command()
+def schema() -> None:
+    """Print the JSON Schema of routes.yaml, by which an editor completes and underlines.
+
+    Exit status: 0 always.
+    """
+    print_json(json_schema())
 
 
 def json_schema() -> Schema:

@@ -1,19 +1,18 @@
-"""`eventgate-sidecar spool`: look into a spool, and mend it, whether its sidecar runs or not."""
+"""`eventgate-sidecar spool`: look into a spool, and fix it, whether its sidecar runs or not."""
 
 from __future__ import annotations
 
 import contextlib
 import datetime as dt
-import json
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from sidecar.commands.terminal import FILE, json_option, setting
+from sidecar.commands.terminal import FILE, counted, fail, json_option, print_json, setting
 
 if TYPE_CHECKING:
     from rich.table import Table as RichTable
@@ -74,11 +73,11 @@ def ls(directory: Path, dead: bool, stream: str | None, limit: int, as_json: boo
         shown = list(islice(found, limit or None))
     if as_json:
         listed = [_known(*each) for each in shown]
-        _print_json({"waiting": totals.events, "dead_letters": totals.dead, "bytes": totals.size, "events": listed})
+        print_json({"waiting": totals.events, "dead_letters": totals.dead, "bytes": totals.size, "events": listed})
         return
     if shown:
         Console(highlight=False).print(_table(shown))
-    print(f"{_count(totals.events, 'event')} waiting ({_bytes(totals.size)}), {_count(totals.dead, 'dead letter')}")
+    print(f"{counted(totals.events, 'event')} waiting ({_bytes(totals.size)}), {counted(totals.dead, 'dead letter')}")
     if limit and len(shown) == limit:
         print(f"these are the first {limit}; --limit 0 shows all")
 
@@ -95,10 +94,10 @@ def show(number: int, directory: Path, as_json: bool) -> None:
     with _opened(directory) as file:
         found = _find(file, number)
     if found is None:
-        _fail(f"there is no event {number} in {directory}: it was sent or dropped", 1)
+        fail(f"there is no event {number} in {directory}: it was sent or dropped", 1)
     known = _known(*found) | {"event": found[0].body.decode(errors="replace")}
     if as_json:
-        _print_json(known)
+        print_json(known)
         return
     for name, value in known.items():
         if value not in (None, "", []) and (name, value) != ("due", 0.0):
@@ -157,7 +156,7 @@ def export(directory: Path, output: Path, dead: bool, stream: str | None) -> Non
                         out.write(line_of(event, letter))
                 out.flush()
         except OSError as error:
-            _fail(f"cannot write to {output}: {error.strerror}")
+            fail(f"cannot write to {output}: {error.strerror}")
 
 
 @spool.command()
@@ -179,8 +178,8 @@ def drop(directory: Path, numbers: Sequence[int], everything: bool, dead: bool, 
     with _opened(directory) as file:
         tables: Sequence[Table] = ("dead",) if dead else ("dead", "waiting")
         chosen = _chosen(file, numbers, everything=everything or dead, tables=tables)
-        if chosen and not yes and not click.confirm(f"drop {_count(len(chosen), 'event')} for good?", err=True):
-            _fail("nothing was dropped", 1)
+        if chosen and not yes and not click.confirm(f"drop {counted(len(chosen), 'event')} for good?", err=True):
+            fail("nothing was dropped", 1)
         done = _each(file, chosen, forget, "dropping")
     _report(chosen, done, "dropped", as_json=as_json)
 
@@ -204,14 +203,14 @@ def verify(directory: Path, as_json: bool) -> None:
     aside = [path.name for path in files_set_aside(directory)]
     if as_json:
         found = {"waiting": totals.events, "dead_letters": totals.dead, "problems": problems, "set_aside": aside}
-        _print_json({"ok": not problems, **found})
+        print_json({"ok": not problems, **found})
     else:
         for words in problems:
             print(words)
         for name in aside:
             print(f"set aside earlier: {name}")
-        verdict = f"{_count(len(problems), 'problem')}" if problems else "all is well"
-        print(f"{_count(totals.events, 'event')} waiting, {_count(totals.dead, 'dead letter')}; {verdict}")
+        verdict = counted(len(problems), "problem") if problems else "all is well"
+        print(f"{counted(totals.events, 'event')} waiting, {counted(totals.dead, 'dead letter')}; {verdict}")
     if problems:
         sys.exit(1)
 
@@ -231,15 +230,15 @@ def _opened(directory: Path, broken: int = 2) -> Iterator[SpoolFile]:
 
     path = directory / FILE
     if not path.is_file():
-        _fail(f"there is no spool in {directory} (no file {FILE}); name the directory that serve was given")
+        fail(f"there is no spool in {directory} (no file {FILE}); name the directory that serve was given")
     try:
         with contextlib.closing(SpoolFile(path, Quota(), BUSY_SECONDS, create=False)) as file:
             yield file
     except Unusable as error:
         later = "; the sidecar sets it aside when it starts" if error.kind == "damaged" else ""
-        _fail(f"{path} is {error.kind}: {error.reason}{later}", broken if error.kind == "damaged" else 2)
+        fail(f"{path} is {error.kind}: {error.reason}{later}", broken if error.kind == "damaged" else 2)
     except sqlite3.Error as error:
-        _fail(in_words(error, path))
+        fail(in_words(error, path))
 
 
 def _all(file: SpoolFile, *, dead: bool, only: int | None = None) -> Iterator[Entry]:
@@ -261,7 +260,7 @@ def _find(file: SpoolFile, number: int) -> Entry | None:
 def _chosen(file: SpoolFile, numbers: Sequence[int], *, everything: bool, tables: Sequence[Table]) -> list[int]:
     """Return the events that a command is about."""
     if bool(numbers) == everything:
-        _fail("name the events by their numbers, or all of them; ls shows what there is")
+        fail("name the events by their numbers, or all of them; ls shows what there is")
     return list(numbers or (number for table in tables for number in file.arrivals(table)))
 
 
@@ -330,9 +329,9 @@ def _table(entries: Sequence[Entry]) -> RichTable:
 def _report(chosen: list[int], done: list[int], words: str, *, as_json: bool) -> None:
     missing = sorted(set(chosen) - set(done))
     if as_json:
-        _print_json({"done": done, "missing": missing})
+        print_json({"done": done, "missing": missing})
     else:
-        print(f"{_count(len(done), 'event')} {words}")
+        print(f"{counted(len(done), 'event')} {words}")
         if missing:
             print(f"not there any more: {', '.join(map(str, missing))}", file=sys.stderr)
     if missing:
@@ -356,16 +355,3 @@ def _age(seconds: float) -> str:
 
 def _bytes(size: int) -> str:
     return f"{size / 1024:.0f} KiB" if size < 1024 * 1024 else f"{size / 1024 / 1024:.1f} MiB"
-
-
-def _print_json(value: object) -> None:
-    print(json.dumps(value, indent=2))
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
-
-
-def _fail(words: str, status: int = 2) -> NoReturn:
-    print(f"eventgate-sidecar: {words}", file=sys.stderr)
-    sys.exit(status)

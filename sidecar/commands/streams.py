@@ -1,4 +1,4 @@
-"""The table of streams, upstreams and topics, for the people who write and read them: as Markdown and as wikitext.
+"""`eventgate-sidecar streams`: the streams, upstreams and topics as a table, for who writes and reads them.
 
 It is for the page Machine_Learning/LiftWing/Streams. Which model server writes a stream is known from the label
 `isvc` of the tests in the file.
@@ -8,13 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from sidecar.commands.check import pod_in_words, way_as_data
-from sidecar.commands.diffreport import markdown_table
-from sidecar.routes.config import Config
-from sidecar.routes.samples import Labels
-from sidecar.routes.ways import Row, Way, matrix
+import click
+
+from sidecar.commands.terminal import Complaints, argument, json_option, markdown_table, print_json
+
+if TYPE_CHECKING:
+    from sidecar.routes.config import Config
+    from sidecar.routes.samples import Labels
+    from sidecar.routes.ways import Row, Way
 
 ISVC = "isvc"
 """The label that names a model server: KServe's InferenceService."""
@@ -31,8 +35,31 @@ class Stream:
     """From each kind of pod that may send anything at all; several where the event decides."""
 
 
+@click.command()
+@argument("file", default="routes.yaml", help="The configuration to show; default: routes.yaml.")
+@click.option(
+    "--format", "form", type=click.Choice(["markdown", "wikitext"]), default="markdown", help="How to write it."
+)
+@json_option
+def streams(file: Path, form: str, as_json: bool) -> None:
+    """Show the streams of a routes.yaml: who writes them, and where they are found in Kafka.
+
+    Exit status: 0 where it is shown; 2 where the file cannot be used.
+    """
+    from sidecar.routes.file import read_config
+
+    with Complaints():
+        found = streams_of(read_config(file))
+    if as_json:
+        print_json(as_data(found))
+    else:
+        print(in_wikitext(found) if form == "wikitext" else in_markdown(found), end="")
+
+
 def streams_of(config: Config) -> list[Stream]:
     """Return every stream that `config` knows by name."""
+    from sidecar.routes.ways import matrix
+
     rows = matrix(config)
     kinds = [row.labels for row in rows]
     heard = [labels for labels in kinds if not all(row.way.refused for row in rows if row.labels == labels)]
@@ -74,6 +101,8 @@ def in_wikitext(streams: Sequence[Stream]) -> str:
 
 def as_data(streams: Sequence[Stream]) -> list[dict[str, Any]]:
     """Return the same for a program."""
+    from sidecar.routes.ways import way_as_data
+
     return [
         {
             "stream": stream.name,
@@ -94,6 +123,8 @@ _Cell = list[tuple[str, bool]]
 
 
 def _cells(streams: Sequence[Stream]) -> tuple[list[str], list[list[_Cell]]]:
+    from sidecar.routes.ways import pod_in_words
+
     pods = list(dict.fromkeys(pod_in_words(labels) for stream in streams for labels, _ in stream.ways))
     rows = [
         [

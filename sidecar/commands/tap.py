@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
-import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from sidecar.commands.terminal import listen_option
+from sidecar.commands.terminal import Complaints, listen_option
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -41,16 +41,9 @@ def tap(stream: str | None, outcome: Sequence[str], listen: str, as_json: bool) 
     """
     import gc
 
-    from sidecar.errors import SettingError
-
     gc.enable()  # it may run for hours; see `__main__`
-    try:
+    with Complaints(), contextlib.suppress(KeyboardInterrupt):
         _show(listen, stream, outcome, as_json)
-    except KeyboardInterrupt:
-        return
-    except SettingError as error:
-        click.echo(f"eventgate-sidecar: {error}", err=True)
-        sys.exit(2)
 
 
 def _show(listen: str, stream: str | None, outcomes: Sequence[str], as_json: bool) -> None:

@@ -1,11 +1,17 @@
-"""Options that several commands have."""
+"""What commands share: options, how they print, and how they complain."""
 
 from __future__ import annotations
 
 import functools
+import json
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 import click
+
+from sidecar.errors import ConfigError, RequestError, SettingError
 
 FILE = click.Path(path_type=Path)
 argument = functools.partial(click.argument, type=FILE)
@@ -31,3 +37,66 @@ label_option = click.option(
 )
 labels_variable = click.option("--labels-variable", envvar="SIDECAR_LABELS", default="", hidden=True)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
+
+
+def labels_of(flags: Sequence[str], variable: str) -> Mapping[str, str]:
+    """Return what the pod is, from `--label` flags and the value of SIDECAR_LABELS; a flag wins.
+
+    Raises:
+        SettingError: one is not KEY=VALUE.
+
+    """
+    labels: dict[str, str] = {}
+    for word in [each for each in variable.split(",") if each.strip()] + [*flags]:
+        name, equals, value = word.strip().partition("=")
+        if not (name and equals and value):
+            raise SettingError(f"{word!r} is no label; write it as env=staging")
+        labels[name] = value
+    return labels
+
+
+class Complaints:
+    """Turns what a user can fix into words on standard error and exit status 2."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, _type: object, error: BaseException | None, _traceback: object) -> None:
+        if isinstance(error, ConfigError):
+            print(*error.problems, counted(len(error.problems), "problem"), sep="\n", file=sys.stderr)
+            sys.exit(2)
+        if isinstance(error, (SettingError, RequestError)):
+            fail(str(error))
+
+
+def fail(words: str, status: int = 2) -> NoReturn:
+    """Say on standard error what is wrong, and exit."""
+    print(f"eventgate-sidecar: {words}", file=sys.stderr)
+    sys.exit(status)
+
+
+def print_json(value: object) -> None:
+    """Print JSON that a person can read, too."""
+    print(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def counted(number: int, noun: str) -> str:
+    """Return `1 test`, `2 tests`."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def aligned(table: Iterable[Sequence[str]]) -> list[str]:
+    """Return the rows of a table with its columns below each other."""
+    rows = [tuple(row) for row in table]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    ]
+
+
+def markdown_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
+    """Yield the lines of a table in Markdown."""
+    yield f"| {' | '.join(headings)} |"
+    yield f"|{' --- |' * len(headings)}"
+    for row in rows:
+        yield f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |"

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from sidecar.commands.terminal import listen_option
+from sidecar.commands.terminal import Complaints, listen_option, print_json
+from sidecar.errors import SettingError
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -34,19 +34,14 @@ def top(listen: str, once: bool, as_json: bool) -> None:
     """
     from rich.console import Console
 
-    from sidecar.errors import SettingError
-
     console = Console(highlight=False, markup=False, emoji=False)
     if console.is_terminal and not (once or as_json):
         _live(console, listen)
         return
-    try:
+    with Complaints():
         data, status = _known(listen)
-    except SettingError as error:
-        click.echo(f"eventgate-sidecar: {error}", err=True)
-        sys.exit(2)
     if as_json:
-        click.echo(json.dumps(data, indent=2, ensure_ascii=False))
+        print_json(data)
     else:
         console.print(_screen(status))
     if data["level"] != "well":
@@ -59,8 +54,6 @@ def _live(console: Console, listen: str) -> None:
 
     from rich.live import Live
     from rich.text import Text
-
-    from sidecar.errors import SettingError
 
     gc.enable()  # it may run for hours; see `__main__`
 
@@ -89,7 +82,6 @@ def _known(listen: str) -> tuple[dict[str, Any], Status]:
     """
     import msgspec
 
-    from sidecar.errors import SettingError
     from sidecar.status.ask import status_of
     from sidecar.status.value import Status
 

@@ -1,8 +1,8 @@
-"""What `explain` shows: the way of one event through the routes, as data and as text."""
+"""How one event flows through the routes, and why: what `explain` shows."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import TypedDict
 
 from sidecar.events.event import Event
@@ -63,39 +63,6 @@ def explanation(router: Router, event: Event) -> Explanation:
         topics=[f"{prefix}{sent_as}" for prefix in upstream.topic_prefixes] if upstream and sent_as else [],
         endpoints=[url for _, url in upstream.endpoints] if upstream else [],
     )
-
-
-def in_text(found: Explanation) -> str:
-    """Return an explanation as lines for a terminal."""
-    labels = " ".join(f"{name}={value}" for name, value in found["labels"].items())
-    schema = f", schema {found['schema']}" if found["schema"] else ""
-    lines = [f"event of stream {found['stream'] or '(none)'}{schema}, labels {labels or '(none)'}"]
-    lines += _marked(found["routes"])
-    if found["refused"]:
-        lines.append(f"refused: {found['refused']}")
-        lines += _marked(found["accepts"])
-    else:
-        renamed = " (renamed)" if found["sent_as"] != found["stream"] else ""
-        name = f"as {found['sent_as']}{renamed}" if found["sent_as"] else "as it is, without a stream"
-        lines.append(f"sent to {found['upstream']} {name}")
-        lines += _marked(found["accepts"])
-        lines += [f"  topic {topic}" for topic in found["topics"]]
-        lines += [f"  {url}" for url in found["endpoints"]]
-    return "\n".join(lines) + "\n"
-
-
-def tried_in_text(tried: Sequence[Tried]) -> str:
-    """Return the addresses in the order in which they would be tried now."""
-    lines = ["tried now:" if tried else "no address is known now"]
-    lines += [
-        f"  {'–' if each['place'] is None else each['place']} {each['endpoint']} {each['address']}: {each['state']}"
-        for each in tried
-    ]
-    return "\n".join(lines) + "\n"
-
-
-def _marked(lines: Sequence[Line]) -> list[str]:
-    return [f"  {'✓' if each['matched'] else '·'} {each['name']}: {each['because']}" for each in lines]
 
 
 def _route_line(step: Step, router: Router, event: Event) -> Line:

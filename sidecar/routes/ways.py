@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from sidecar.events.event import Event
 from sidecar.routes.config import Config
@@ -92,3 +93,30 @@ def rows(config: Config, pods: Sequence[Labels], events: Sequence[Event]) -> lis
             way = way_of(router, event)
             found.setdefault((index, event.stream, way), Row(labels, event, way))
     return list(found.values())
+
+
+def row_as_data(row: Row) -> dict[str, Any]:
+    """Return a row of the matrix for a program."""
+    return {
+        "labels": dict(row.labels),
+        "stream": row.stream,
+        "schema": row.event.schema,
+        "route": row.way.route or None,
+        **way_as_data(row.way),
+    }
+
+
+def way_as_data(way: Way) -> dict[str, Any]:
+    """Return what becomes of a stream for a program."""
+    return {
+        "upstream": way.upstream,
+        "sent_as": way.stream,
+        "topics": list(way.topics),
+        "refused": way.refusal,
+        "depends_on": way.depends_on,
+    }
+
+
+def pod_in_words(labels: Labels) -> str:
+    """Return what a pod is, as a table heads it."""
+    return " ".join(f"{name}={value}" for name, value in labels.items()) or "no labels"

@@ -1,13 +1,23 @@
-"""Promises of `checkreport`: an editor and a person read the same findings, in the order of the file."""
+"""Promises of `check`: an editor and a person read the same findings, in the order of the file."""
 
 from __future__ import annotations
 
 import json
+from pathlib import Path
+
+import pytest
 
 from sidecar.commands.check import as_data, in_text
 from sidecar.routes.inspection import inspect
+from tests.commands.conftest import ROUTES, run
 from tests.routes.test_loader import SMALL
 
+WRONG_TEST = """\
+  - name: this is not so
+    labels: {env: staging}
+    event: {meta: {stream: links}}
+    expect: {stream: other, route: rename}
+"""
 UNUSED = SMALL.replace("routes:", "  spare:\n    url: http://spare/v1/events\nroutes:")
 
 
@@ -59,3 +69,95 @@ routes:
         ("never", [], None),
         ("c", [], "schema"),
     ]
+
+
+# --- the command ---
+
+
+def test_check_says_that_all_is_well(routes: Path) -> None:
+    """Which way each stream goes, one line with what was checked, and status 0."""
+    result = run("check", routes)
+    assert (result.exit_code, result.stdout) == (
+        0,
+        "env=staging:\n"
+        "  stream      upstream  sent as     topic prefix\n"
+        "  score       staging   score-test\n"
+        "  score-test  refused\n"
+        "  links       staging   the same\n"
+        "no labels: everything is refused\n"
+        "\n"
+        f"{routes}: 1 upstream, 2 routes, 1 test; all is well\n",
+    )
+
+
+def test_check_says_so_as_json(routes: Path) -> None:
+    """The same for a machine."""
+    result = run("check", "--json", routes)
+    found = json.loads(result.stdout)
+    assert (result.exit_code, found["ok"], found["problems"], found["warnings"], found["tests"]) == (0, True, [], [], 1)
+    assert found["matrix"][0] == {
+        "labels": {"env": "staging"},
+        "stream": "score",
+        "schema": None,
+        "route": "rename",
+        "upstream": "staging",
+        "sent_as": "score-test",
+        "topics": [],
+        "refused": None,
+        "depends_on": None,
+    }
+
+
+def test_check_shows_every_test_that_fails(routes: Path) -> None:
+    """A test that does not hold is shown at each key that differs, and the status is 1."""
+    routes.write_text(ROUTES + WRONG_TEST)
+    result = run("check", routes)
+    assert (result.exit_code, result.stdout) == (
+        1,
+        f"{routes}:15:14: tests[1].expect.stream fails: expected other, is links (test: this is not so)\n"
+        "        expect: {stream: other, route: rename}\n"
+        "                 ^\n"
+        f"{routes}:15:29: tests[1].expect.route fails: expected rename, is keep (test: this is not so)\n"
+        "        expect: {stream: other, route: rename}\n"
+        "                                ^\n"
+        f"\n{routes}: 2 problems\n",
+    )
+    assert run("check", "--json", routes).exit_code == 1
+
+
+def test_check_shows_a_warning_and_passes(routes: Path) -> None:
+    """What is superfluous is shown, and the status is 0."""
+    spare = 'upstreams:\n  spare: {url: "http://spare/v1/events"}\n'
+    routes.write_text(ROUTES.replace("upstreams:\n", spare))
+    result = run("check", routes)
+    assert result.exit_code == 0
+    assert result.stdout.startswith(f"{routes}:3:3: warning: upstreams.spare is not used by any route; ")
+    assert result.stdout.endswith(f"\n{routes}: 2 upstreams, 2 routes, 1 test; 1 warning\n")
+
+
+def test_check_shows_every_problem_where_it_stands(routes: Path) -> None:
+    """File, line, column, path, what is wrong and what was meant: for each of them, and status 1."""
+    routes.write_text(
+        ROUTES.replace("to: staging, stream", "to: stagin, stream").replace("match: {labels", "mach: {labels", 1)
+    )
+    result = run("check", "--json", routes)
+    found = json.loads(result.stdout)
+    assert (result.exit_code, found["ok"]) == (1, False)
+    assert [(each["file"], each["line"], each["path"]) for each in found["problems"]] == [
+        (str(routes), 5, "routes[0].mach"),
+        (str(routes), 5, "routes[0].to"),
+    ]
+    text = run("check", routes)
+    assert text.exit_code == 1
+    assert text.stdout.startswith(f"{routes}:5:20: routes[0].mach ")
+    assert "did you mean 'match'?" in text.stdout
+    assert "did you mean 'staging'?" in text.stdout
+    assert text.stdout.endswith(f"\n\n{routes}: 2 problems\n")
+
+
+@pytest.mark.parametrize("command", [("check",), ("explain", "--stream", "s", "--routes"), ("serve", "--routes")])
+def test_a_file_that_is_not_there_is_status_2(command: tuple[str, ...], tmp_path: Path) -> None:
+    """What cannot be read is said on standard error, and told from a file with problems."""
+    result = run(*command, tmp_path / "nope.yaml")
+    words = f"eventgate-sidecar: cannot read {tmp_path}/nope.yaml: No such file or directory\n"
+    assert (result.exit_code, result.stdout, result.stderr) == (2, "", words)

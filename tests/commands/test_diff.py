@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 
-from sidecar.commands.diff import Mark, Setting, diff, streams_in
+from sidecar.commands.diff import Danger, Setting, as_data, compare, in_markdown, in_text, streams_in
 from sidecar.errors import SettingError
 from sidecar.events.event import Event
 from sidecar.routes.config import Config
@@ -14,6 +17,8 @@ from sidecar.routes.routing import Router
 from sidecar.routes.samples import pods_of
 from sidecar.routes.ways import Way, way_of
 from tests.anyroutes import CONFIGS, EVENTS, event_of
+from tests.commands.conftest import ROUTES as WELL
+from tests.commands.conftest import run
 from tests.jsontext import unhurried
 
 ROUTES = """\
@@ -32,11 +37,13 @@ tests:
   - {name: a, labels: {env: staging}, event: {meta: {stream: score_a}}, expect: {stream: test}}
   - {name: b, labels: {env: staging}, event: {meta: {stream: link}}, expect: {stream: link}}
 """
+NEW = ROUTES.replace(", stream: test}", "}").replace("env: staging}}, to: staging", "env: staging}}, reject: no more")
+OTHER_HOST = ROUTES.replace("[eqiad, codfw]", "[codfw, eqiad]\n    topic_prefixes: [staging.]\n    failback: 1m")
 
 
-def changed(old: str, new: str) -> list[tuple[str, str | None, Mark | None]]:
+def changed(old: str, new: str) -> list[tuple[str, str | None, Danger | None]]:
     """Which streams of which environment go another way, and the mark of each."""
-    found = diff(read(ROUTES), read(ROUTES.replace(old, new)))
+    found = compare(read(ROUTES), read(ROUTES.replace(old, new)))
     return [(change.labels.get("env", ""), change.event.stream, change.mark) for change in found.changes]
 
 
@@ -52,7 +59,7 @@ def test_what_changes_lines_alone_changes_nothing(old: str, new: str) -> None:
     """A name that nobody outside sees is no change, and neither is another order with the same effect."""
     if not new:
         text = ROUTES.replace(old, "").replace("routes:\n", f"routes:\n{old}")
-        assert diff(read(ROUTES), read(text)).changes == ()
+        assert compare(read(ROUTES), read(text)).changes == ()
     else:
         assert changed(old, new) == []
 
@@ -60,22 +67,22 @@ def test_what_changes_lines_alone_changes_nothing(old: str, new: str) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "changes"),
     [
-        (", stream: test}", "}", [("staging", "score_a", Mark.TO_PRODUCTION)]),
+        (", stream: test}", "}", [("staging", "score_a", Danger.TO_PRODUCTION)]),
         (
             "env: staging}}, to: staging",
             "env: staging}}, to: production",
-            [("staging", "link", Mark.TO_PRODUCTION), ("staging", "test", Mark.TO_PRODUCTION)],
+            [("staging", "link", Danger.TO_PRODUCTION), ("staging", "test", Danger.TO_PRODUCTION)],
         ),
         (
             "env: staging}}, to: staging",
             "env: staging}}, reject: no more",
-            [("staging", "link", Mark.STOPS), ("staging", "test", Mark.STOPS)],
+            [("staging", "link", Danger.STOPS), ("staging", "test", Danger.STOPS)],
         ),
         ("to: production, stream: test", "to: staging", [("staging", "score_a", None)]),
         (
             "http://{datacenter}/v1/events\n    datacenters: [eqiad, codfw]",
             "http://production/v1/events",
-            [("staging", "link", Mark.TO_PRODUCTION), ("staging", "test", Mark.TO_PRODUCTION)],
+            [("staging", "link", Danger.TO_PRODUCTION), ("staging", "test", Danger.TO_PRODUCTION)],
         ),
         ("[eqiad, codfw]", "[codfw, eqiad]", [("staging", "link", None), ("staging", "test", None)]),
         (
@@ -89,7 +96,9 @@ def test_what_changes_lines_alone_changes_nothing(old: str, new: str) -> None:
         "production moves",
     ],
 )  # fmt: skip
-def test_what_goes_another_way_is_shown(old: str, new: str, changes: list[tuple[str, str | None, Mark | None]]) -> None:
+def test_what_goes_another_way_is_shown(
+    old: str, new: str, changes: list[tuple[str, str | None, Danger | None]]
+) -> None:
     """Each stream from each kind of pod, and a mark where events reach production or nobody."""
     assert sorted(changed(old, new)) == sorted(changes)
 
@@ -98,17 +107,17 @@ def test_a_new_environment_and_a_new_stream_are_compared() -> None:
     """What only one of the files knows is asked of both."""
     new = "  - {name: new, match: {labels: {env: new}, stream: fresh}, to: production}\ntests:\n"
     found = changed("tests:\n", new)
-    assert found == [("new", "fresh", Mark.TO_PRODUCTION)]
+    assert found == [("new", "fresh", Danger.TO_PRODUCTION)]
 
 
 def test_streams_may_be_given() -> None:
     """A stream that no file names is compared when it is asked for."""
     old, new = read(ROUTES), read(ROUTES.replace('"score_*"', '"*_a"'))
-    assert diff(old, new).changes == ()
-    found = diff(old, new, streams_in("# more\nscore_b  /score/1.0.0\n\nlink_a # new\n", "streams.txt"))
+    assert compare(old, new).changes == ()
+    found = compare(old, new, streams_in("# more\nscore_b  /score/1.0.0\n\nlink_a # new\n", "streams.txt"))
     assert [(each.event.stream, each.event.schema, each.mark) for each in found.changes] == [
         ("score_b", "/score/1.0.0", None),
-        ("link_a", None, Mark.TO_PRODUCTION),
+        ("link_a", None, Danger.TO_PRODUCTION),
     ]
 
 
@@ -124,7 +133,7 @@ def test_settings_that_move_no_stream_are_told() -> None:
     """What says how events travel, and who may send, is not passed over."""
     settings = ("timeouts: {attempt: 1s}", "on_ambiguous: fail", "accepts: [{labels: {env: staging}, stream: '*'}]")
     new = ROUTES.replace("    datacenters", "".join(f"    {each}\n" for each in settings) + "    datacenters")
-    found = diff(read(ROUTES), read(new))
+    found = compare(read(ROUTES), read(new))
     assert (found.changes, found.settings) == (
         (),
         (
@@ -140,7 +149,7 @@ def test_settings_that_move_no_stream_are_told() -> None:
 def test_diff_and_router_agree(old: Config, new: Config, value: dict[str, object]) -> None:
     """For any two files an event is a change exactly where the routers send it to different places."""
     event = event_of(value)
-    changes = diff(old, new, [event]).changes
+    changes = compare(old, new, [event]).changes
     for labels in pods_of([old, new]):
         listed = [(each.before, each.after) for each in changes if each.event is event and each.labels == labels]
         routers = Router(old, labels), Router(new, labels)
@@ -169,5 +178,106 @@ def _place(way: Way) -> tuple[object, ...] | None:
 @given(CONFIGS, EVENTS)
 def test_a_file_does_not_differ_from_itself(config: Config, value: dict[str, object]) -> None:
     """Whatever is in it."""
-    found = diff(config, config, [event_of(value)])
+    found = compare(config, config, [event_of(value)])
     assert (found.changes, found.settings, found.marked) == ((), (), 0)
+
+
+# --- what is printed ---
+
+
+def test_a_terminal_shows_each_pod_and_its_streams() -> None:
+    """What is marked stands out, with before and after, and how much was compared."""
+    assert in_text(compare(read(ROUTES), read(NEW))) == (
+        "env=staging:\n"
+        "! score_a: starts writing to production\n"
+        "    production as test → production\n"
+        "! link: is no longer delivered\n"
+        "    staging → refused\n"
+        "! test: is no longer delivered\n"
+        "    staging → refused\n"
+        "\n"
+        "3 streams from 3 kinds of pods: 3 changes, 3 marked\n"
+    )
+
+
+def test_a_comment_on_a_review_is_a_table() -> None:
+    """The same as Markdown."""
+    assert in_markdown(compare(read(ROUTES), read(NEW))) == (
+        "**routes.yaml, by effect**\n"
+        "\n"
+        "| pod | stream | before | after | mark |\n"
+        "| --- | --- | --- | --- | --- |\n"
+        "| env=staging | score_a | production as test | production | starts writing to production |\n"
+        "| env=staging | link | staging | refused | is no longer delivered |\n"
+        "| env=staging | test | staging | refused | is no longer delivered |\n"
+        "\n"
+        "3 streams from 3 kinds of pods: 3 changes, 3 marked\n"
+    )
+
+
+def test_what_keeps_its_name_shows_what_differs() -> None:
+    """Where upstream and stream are called the same, the URLs tell; a setting has a line of its own."""
+    assert in_text(compare(read(ROUTES), read(OTHER_HOST))).splitlines()[1:5] == [
+        "  link",
+        "    staging at http://eqiad/v1/events, http://codfw/v1/events → "
+        "staging at http://codfw/v1/events, http://eqiad/v1/events",
+        "  test",
+        "    staging at http://eqiad/v1/events, http://codfw/v1/events → "
+        "staging at http://codfw/v1/events, http://eqiad/v1/events",
+    ]
+    assert "upstream staging: failback was 30s, is 60s\n" in in_text(compare(read(ROUTES), read(OTHER_HOST)))
+
+
+def test_topics_tell_where_all_else_is_the_same() -> None:
+    """An upstream's new topic prefix is a change that consumers feel."""
+    text = ROUTES.replace("datacenters", "topic_prefixes: [staging.]\n    datacenters")
+    assert "  link\n    topics not said → topics staging.link\n" in in_text(compare(read(ROUTES), read(text)))
+
+
+def test_nothing_is_said_in_one_line() -> None:
+    """Two files with the same effect."""
+    same = "3 streams from 3 kinds of pods: every one goes the same way\n"
+    assert in_text(compare(read(ROUTES), read(ROUTES))) == same
+    assert in_markdown(compare(read(ROUTES), read(ROUTES))) == f"**routes.yaml, by effect**\n\n{same}"
+
+
+def test_a_program_reads_the_same() -> None:
+    """Each change whole, as JSON can hold it."""
+    data = json.loads(json.dumps(as_data(compare(read(ROUTES), read(NEW)))))
+    assert (data["marked"], data["streams"], data["pods"], data["settings"]) == (3, 3, 3, [])
+    change = data["changes"][0]
+    assert (change["labels"], change["stream"], change["mark"]) == (
+        {"env": "staging"},
+        "score_a",
+        "starts writing to production",
+    )
+    assert (change["before"]["sent_as"], change["after"]["sent_as"]) == ("test", "score_a")
+
+
+# --- the command ---
+
+
+def test_diff_marks_what_must_not_be_overlooked(routes: Path, tmp_path: Path) -> None:
+    """Status 1 where a stream stops being delivered, in each form; 0 where nothing is marked."""
+    new = tmp_path / "new.yaml"
+    new.write_text(WELL.replace("stream: links}, to: staging", "stream: links}, reject: no more"))
+    text = run("diff", routes, new)
+    assert (text.exit_code, text.stdout.splitlines()[-1]) == (1, "3 streams from 2 kinds of pods: 1 change, 1 marked")
+    markdown = run("diff", routes, new, "--format", "markdown")
+    assert (
+        markdown.exit_code,
+        "| env=staging | links | staging | refused | is no longer delivered |" in markdown.stdout,
+    ) == (1, True)
+    as_json = run("diff", "--json", routes, new)
+    assert (as_json.exit_code, json.loads(as_json.stdout)["marked"]) == (1, 1)
+    assert run("diff", new, routes).exit_code == 0
+
+
+def test_diff_takes_more_streams(routes: Path, tmp_path: Path) -> None:
+    """A list of streams that the files do not name is compared, too; a list that is none is status 2."""
+    (tmp_path / "streams.txt").write_text("other\n")
+    (tmp_path / "none.txt").write_text("other than these\n")
+    more = run("diff", routes, routes, "--streams", tmp_path / "streams.txt")
+    assert (more.exit_code, more.stdout) == (0, "4 streams from 2 kinds of pods: every one goes the same way\n")
+    none = run("diff", routes, routes, "--streams", tmp_path / "none.txt")
+    assert (none.exit_code, none.stderr.startswith(f"eventgate-sidecar: {tmp_path}/none.txt:1: ")) == (2, True)

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from sidecar.commands.probe import Probed, all_reachable, as_data, probe, show
+from sidecar.commands.probe import Probed, all_reachable, as_data, probe_all, show
 from sidecar.eventgate.healthcheck import CheckResult, Phase
 from sidecar.routes.config import Upstream
 from sidecar.routes.loader import read
@@ -160,7 +160,7 @@ async def test_everything_is_probed_side_by_side(tmp_path: Path) -> None:
         )
         loop = asyncio.get_running_loop()
         start = loop.time()
-        probed = await probe(config, Resolver(tmp_path / "resolv.conf", tmp_path / "hosts"))
+        probed = await probe_all(config, Resolver(tmp_path / "resolv.conf", tmp_path / "hosts"))
         assert loop.time() - start < 0.35
     hangs = ["nothing answers to connecting within 0.2 s: hangs"]
     assert [[result.words for result in each.checks.values()] for each in probed] == [hangs, hangs, []]

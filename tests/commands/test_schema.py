@@ -19,6 +19,7 @@ from sidecar.commands.schema import json_schema
 from sidecar.errors import ConfigError
 from sidecar.routes.loader import read
 from tests.anyroutes import files
+from tests.commands.conftest import run
 from tests.jsontext import unhurried
 
 ROOT = Path(__file__).parent.parent.parent
@@ -197,3 +198,9 @@ def test_schema_and_loader_agree_on_any_edit(file: Any, data: st.DataObject) -> 
         value, drop = data.draw(st.sampled_from(VALUES)), data.draw(st.booleans())
         file = edited(file, path, value, drop=drop, key=None)
         agree(file)
+
+
+def test_schema_prints_the_file_that_editors_read() -> None:
+    """As it lies beside `routes.yaml`, byte for byte."""
+    result = run("schema")
+    assert (result.exit_code, result.stdout) == (0, (ROOT / "routes.schema.json").read_text(encoding="utf-8"))

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 from sidecar.commands.streams import as_data, in_markdown, in_wikitext, streams_of
 from sidecar.routes.loader import read
+from tests.commands.conftest import run
 
 ROUTES = """\
 version: 1
@@ -79,4 +81,19 @@ def test_the_table_as_data() -> None:
     assert [(way["labels"], way["upstream"], way["topics"]) for way in score["ways"]] == [
         ({"env": "staging"}, "production", ["eqiad.test", "codfw.test"]),
         ({"env": "production"}, "production", ["eqiad.score", "codfw.score"]),
+    ]
+
+
+def test_streams_shows_a_table_in_each_form(routes: Path) -> None:
+    """Markdown unless wikitext or JSON is asked for."""
+    markdown = run("streams", routes)
+    assert (markdown.exit_code, markdown.stdout.splitlines()[2]) == (
+        0,
+        "| `score` |  |  | staging EventGate, `score-test` |",
+    )
+    assert run("streams", routes, "--format", "wikitext").stdout.startswith('{| class="wikitable sortable"\n')
+    assert [each["stream"] for each in json.loads(run("streams", "--json", routes).stdout)] == [
+        "score",
+        "score-test",
+        "links",
     ]

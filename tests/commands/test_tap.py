@@ -1,4 +1,4 @@
-"""Promises of `tapcli`: what passes is shown in full, safely, and every end of it has its words and its status."""
+"""Promises of `tap`: what passes is shown in full, safely, and every end of it has its words and its status."""
 
 from __future__ import annotations
 

@@ -1,10 +1,14 @@
-"""Promises of `options`: what several commands have is called and set alike in each."""
+"""Promises of `terminal`: what several commands have is called and set alike in each."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from sidecar.commands.cli import app
+from sidecar.commands.cli import COMMANDS, load
+from sidecar.commands.terminal import aligned, counted, markdown_table
+from tests.commands.conftest import explained
 
 SHARED = {"listen": "SIDECAR_LISTEN", "routes": "SIDECAR_ROUTES"}
 WHO = {"listen": {"serve", "explain", "tap", "top"}, "routes": {"serve", "explain", "probe"}}
@@ -15,7 +19,51 @@ def test_an_option_of_several_commands_is_one_variable(name: str) -> None:
     """Who sets `SIDECAR_LISTEN` or `SIDECAR_ROUTES` for one command has set it for all."""
     having = {
         command.name: {parameter.envvar for parameter in command.params if parameter.name == name}
-        for command in app.commands.values()
+        for command in map(load, COMMANDS)
         if any(parameter.name == name for parameter in command.params)
     }
     assert having == {command: {SHARED[name]} for command in WHO[name]}
+
+
+@pytest.mark.parametrize(
+    ("variable", "flags", "labels"),
+    [
+        ("", (), {}),
+        ("env=staging", (), {"env": "staging"}),
+        (" env=staging , isvc=enwiki-damaging,", (), {"env": "staging", "isvc": "enwiki-damaging"}),
+        ("", ("env=staging", "isvc=a=b"), {"env": "staging", "isvc": "a=b"}),
+        ("env=staging,isvc=a", ("env=production",), {"env": "production", "isvc": "a"}),
+        ("", ("env=staging", "env=production"), {"env": "production"}),
+    ],
+    ids=["none", "one", "two", "flags", "a flag wins", "the last flag wins"],
+)
+def test_labels_come_from_flags_and_environment(
+    routes: Path, variable: str, flags: tuple[str, ...], labels: dict[str, str]
+) -> None:
+    """SIDECAR_LABELS and --label together say what the pod is; a flag wins over the variable."""
+    words = [word for flag in flags for word in ("--label", flag)]
+    found = explained("--routes", routes, "--stream", "s", *words, env={"SIDECAR_LABELS": variable})
+    assert found["labels"] == labels
+
+
+def test_the_configuration_comes_from_flag_or_environment(routes: Path, tmp_path: Path) -> None:
+    """SIDECAR_ROUTES names the file; --routes wins over it."""
+    labels = ("--label", "env=staging", "--stream", "links")
+    assert explained(*labels, env={"SIDECAR_ROUTES": str(routes)})["upstream"] == "staging"
+    nope = {"SIDECAR_ROUTES": str(tmp_path / "nope.yaml")}
+    assert explained(*labels, "--routes", routes, env=nope)["upstream"] == "staging"
+
+
+def test_a_count_has_its_noun() -> None:
+    """One has the singular, any other number the plural."""
+    assert [counted(number, "event") for number in (0, 1, 2)] == ["0 events", "1 event", "2 events"]
+
+
+def test_columns_are_aligned() -> None:
+    """Each is as wide as its widest cell, and no line ends with spaces."""
+    assert aligned([("a", "bb"), ("ccc", "d")]) == ["  a    bb", "  ccc  d"]
+
+
+def test_a_bar_in_a_cell_does_not_end_it() -> None:
+    """Markdown would otherwise begin another column there."""
+    assert list(markdown_table(("a", "b"), [("x|y", "z")])) == ["| a | b |", "| --- | --- |", "| x\\|y | z |"]

@@ -1,4 +1,4 @@
-"""Promises of `topcli`: the status in a terminal, with exit statuses for scripts, in words where there is none."""
+"""Promises of `top`: the status in a terminal, with exit statuses for scripts, in words where there is none."""
 
 from __future__ import annotations
 

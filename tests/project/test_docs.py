@@ -15,7 +15,7 @@ import yaml
 from click.testing import CliRunner
 from msgspec.structs import FieldInfo
 
-from sidecar.commands.cli import app
+from sidecar.commands.cli import app, load
 from sidecar.commands.spool import spool
 from sidecar.commands.streams import Stream, in_markdown, in_wikitext, streams_of
 from sidecar.events.results import MIXED, Outcome
@@ -54,7 +54,7 @@ REST: dict[str, Any] = {
 }
 """What a part of a file is completed with."""
 
-COMMANDS = app.commands
+COMMANDS = {name: load(name) for name in app.commands}
 
 
 def blocks(language: str) -> Iterator[Any]:

@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import given
 
 from sidecar.commands.check import as_data
-from sidecar.commands.diff import diff
+from sidecar.commands.diff import compare
 from sidecar.events.event import Event
 from sidecar.routes import audit
 from sidecar.routes.explain import explanation
@@ -75,7 +75,7 @@ def test_check_says_what_the_router_does(file: Any, labels: dict[str, str], valu
 def test_diff_says_what_check_says_of_each_file(old: Any, new: Any, value: Any) -> None:
     """Before and after of each change are what the matrices of the two files say."""
     before, after = config_of(old), config_of(new)
-    for change in diff(before, after, [event_of(value)]).changes:
+    for change in compare(before, after, [event_of(value)]).changes:
         assert change.before == way_of(Router(before, change.labels), change.event)
         assert change.after == way_of(Router(after, change.labels), change.event)
 

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from sidecar.events.event import parse
-from sidecar.routes.explain import Explanation, explanation, in_text
+from sidecar.routes.explain import Explanation, explanation
 from sidecar.routes.loader import read
 from sidecar.routes.routing import Router
 
@@ -128,70 +128,11 @@ def test_the_way_of_an_event_is_data(stream: str | None, found: Explanation) -> 
     assert explanation(router, event) == found
 
 
-@pytest.mark.parametrize(
-    ("found", "text"),
-    [
-        pytest.param(
-            RENAMED,
-            "event of stream score_a, labels env=staging isvc=a\n"
-            "  ✓ scores: labels.env is staging, stream is score_a\n"
-            "sent to production as score-test (renamed)\n"
-            f"  · production.accepts[0]: {NOT_FROM_STAGING}\n"
-            "  ✓ production.accepts[1]: stream is score-test\n"
-            "  topic eqiad.score-test\n"
-            "  topic codfw.score-test\n"
-            "  https://eventgate-main.discovery.wmnet:4492/v1/events\n",
-            id="renamed",
-        ),
-        pytest.param(
-            KEPT,
-            "event of stream page, labels env=staging\n"
-            f"  · scores: {NO_SCORE}\n"
-            "  · never: stream should match never, but it is page\n"
-            f"  · mistake: {NO_TAGS}\n"
-            "  ✓ staging: labels.env is staging\n"
-            "sent to staging as page\n"
-            "  https://staging.svc.eqiad.wmnet:4492/v1/events\n"
-            "  https://staging.svc.codfw.wmnet:4492/v1/events\n",
-            id="kept",
-        ),
-        pytest.param(
-            NOT_ACCEPTED,
-            "event of stream page, schema /tags/1, labels env=staging\n"
-            f"  · scores: {NO_SCORE}\n"
-            "  · never: stream should match never, but it is page\n"
-            "  ✓ mistake: labels.env is staging, schema is /tags/1\n"
-            "refused: route mistake sends it to production, which does not accept stream page from env=staging; "
-            "see upstreams.production.accepts in routes.yaml\n"
-            f"  · production.accepts[0]: {NOT_FROM_STAGING}\n"
-            "  · production.accepts[1]: stream should match score-test, but it is page\n",
-            id="not accepted",
-        ),
-        pytest.param(
-            REFUSED,
-            "event of stream (none), labels (none)\n"
-            f"  · scores: {NOT_SAID}\n"
-            "  · never: stream should match never, but there is none\n"
-            f"  · mistake: {NOT_SAID}\n"
-            f"  · staging: {NOT_SAID}\n"
-            "  · rest: labels.env should match other, but there is none\n"
-            "refused: no route in routes.yaml takes an event without meta.stream from a pod without labels; "
-            "post to a stream that has a route, or ask for one\n",
-            id="refused",
-        ),
-    ],
-)
-def test_the_way_of_an_event_is_text(found: Explanation, text: str) -> None:
-    """In a terminal each route has its line, and the last lines say what becomes of the event."""
-    assert in_text(found) == text
-
-
 def test_an_event_without_a_stream_is_sent_without_one() -> None:
     """Where a route takes an event that has no stream, no name is made up for it."""
     (event,) = parse(b"[{}]")
     found = explanation(Router(read(ROUTES), {"env": "staging"}), event)
     assert (found["upstream"], found["sent_as"]) == ("staging", None)
-    assert "sent to staging as it is, without a stream\n" in in_text(found)
 
 
 def test_a_route_without_a_match_says_so() -> None:

@@ -1,0 +1,25 @@
+"""`eventgate-sidecar demo`: everything on one machine, and a proof of what went where."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from sidecar.commands.terminal import json_option
+
+
+@click.command()
+@click.option("--keep", is_flag=True, help="Leave everything running for curl; Ctrl-C ends it.")
+@json_option
+def demo(keep: bool, as_json: bool) -> None:
+    """Run everything on this machine: emulated EventGates, the sidecar, a model server, and what went where.
+
+    Exit status: 0 where every event arrived where routes.yaml says; 1 otherwise.
+    """
+    import gc
+
+    from sidecar.demo import main as run_demo
+
+    gc.enable()  # with --keep it may run for hours; see `__main__`
+    sys.exit(run_demo(keep=keep, as_json=as_json))

@@ -1,0 +1,125 @@
+"""`eventgate-sidecar explain`: where one event goes, and why."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from sidecar.commands.terminal import (
+    FILE,
+    Complaints,
+    json_option,
+    label_option,
+    labels_of,
+    labels_variable,
+    listen_option,
+    print_json,
+    routes_option,
+)
+from sidecar.errors import SettingError
+
+if TYPE_CHECKING:
+    from sidecar.events.event import Event
+    from sidecar.routes.explain import Explanation, Line, Tried
+
+
+@click.command()
+@routes_option
+@label_option
+@labels_variable
+@click.option("--stream", help="A stream's name stands for an event of it.", metavar="S")
+@click.option("--event", type=FILE, help="A file with one event as JSON; - is standard input.", metavar="FILE")
+@click.option("--running", is_flag=True, help="Ask the sidecar that runs here, and show which address it would try.")
+@listen_option(help="Where that sidecar listens.")
+@json_option
+def explain(
+    routes: Path,
+    label: Sequence[str],
+    labels_variable: str,
+    stream: str | None,
+    event: Path | None,
+    running: bool,
+    listen: str,
+    as_json: bool,
+) -> None:
+    """Show which route takes an event, why each earlier one does not, and what becomes of it.
+
+    With --running it is the running sidecar's own configuration and labels that decide.
+
+    Exit status: 0 where the event would be sent; 1 where it would be refused; 2 where a file cannot be used.
+    """
+    from sidecar.routes.explain import explanation
+    from sidecar.routes.file import read_config
+    from sidecar.routes.routing import Router
+
+    with Complaints():
+        if running and label:
+            raise SettingError("a running sidecar has its own labels; leave --label or --running out")
+        if running:
+            from sidecar.status.ask import explained_by
+
+            found = explained_by(listen, _event(stream, event))
+        else:
+            router = Router(read_config(routes), labels_of(label, labels_variable))
+            found = explanation(router, _event(stream, event))
+    if as_json:
+        print_json(found)
+    else:
+        print(in_text(found) + (tried_in_text(found["tried"]) if running else ""), end="")
+    if found["refused"]:
+        sys.exit(1)
+
+
+def _event(stream: str | None, file: Path | None) -> Event:
+    from sidecar.events.event import parse
+
+    if (stream is None) == (file is None):
+        raise SettingError("explain needs either --stream or --event")
+    if file is None:
+        return parse(json.dumps({"meta": {"stream": stream}}).encode())[0]
+    try:
+        body = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
+    except OSError as error:
+        raise SettingError(f"cannot read {file}: {error.strerror}") from None
+    events = parse(body)
+    if len(events) != 1:
+        raise SettingError(f"{file} holds {len(events)} events; explain takes one")
+    return events[0]
+
+
+def in_text(found: Explanation) -> str:
+    """Return an explanation as lines for a terminal."""
+    labels = " ".join(f"{name}={value}" for name, value in found["labels"].items())
+    schema = f", schema {found['schema']}" if found["schema"] else ""
+    lines = [f"event of stream {found['stream'] or '(none)'}{schema}, labels {labels or '(none)'}"]
+    lines += _marked(found["routes"])
+    if found["refused"]:
+        lines.append(f"refused: {found['refused']}")
+        lines += _marked(found["accepts"])
+    else:
+        renamed = " (renamed)" if found["sent_as"] != found["stream"] else ""
+        name = f"as {found['sent_as']}{renamed}" if found["sent_as"] else "as it is, without a stream"
+        lines.append(f"sent to {found['upstream']} {name}")
+        lines += _marked(found["accepts"])
+        lines += [f"  topic {topic}" for topic in found["topics"]]
+        lines += [f"  {url}" for url in found["endpoints"]]
+    return "\n".join(lines) + "\n"
+
+
+def tried_in_text(tried: Sequence[Tried]) -> str:
+    """Return the addresses in the order in which they would be tried now."""
+    lines = ["tried now:" if tried else "no address is known now"]
+    lines += [
+        f"  {'–' if each['place'] is None else each['place']} {each['endpoint']} {each['address']}: {each['state']}"
+        for each in tried
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _marked(lines: Sequence[Line]) -> list[str]:
+    return [f"  {'✓' if each['matched'] else '·'} {each['name']}: {each['because']}" for each in lines]

@@ -1,0 +1,114 @@
+"""`eventgate-sidecar serve`: the sidecar itself."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from sidecar.commands.terminal import (
+    FILE,
+    Complaints,
+    label_option,
+    labels_of,
+    labels_variable,
+    listen_option,
+    routes_option,
+    setting,
+)
+from sidecar.errors import SettingError
+
+
+@click.command()
+@routes_option
+@listen_option(help="Where model servers POST events.")
+@setting(
+    "--admin", envvar="SIDECAR_ADMIN", default="0.0.0.0:9102", help="/metrics, /livez and /readyz.", metavar="HOST:PORT"
+)
+@label_option
+@labels_variable
+@setting(
+    "--drain",
+    envvar="SIDECAR_DRAIN",
+    default="25s",
+    help="After SIGTERM, take requests until there was none for 10 s, but no longer than this.",
+    metavar="TIME",
+)
+@setting(
+    "--spool",
+    envvar="SIDECAR_SPOOL",
+    type=FILE,
+    help="Keep events that no endpoint takes in this directory, answer 202, and send them later.",
+    metavar="DIR",
+)
+@setting(
+    "--on-exit",
+    envvar="SIDECAR_ON_EXIT",
+    type=click.Choice(["keep", "print"]),
+    default="keep",
+    help="What to do with events that are left in the spool: print writes them to standard output, too.",
+)
+@setting(
+    "--last-good",
+    envvar="SIDECAR_LAST_GOOD",
+    type=FILE,
+    help="Keep the last good configuration here, to start with where routes.yaml is broken.",
+    metavar="FILE",
+)
+@setting(
+    "--tap", "tapped", envvar="SIDECAR_TAP", is_flag=True, help="Let `tap` show events that pass, on this machine."
+)
+def serve(
+    routes: Path,
+    listen: str,
+    admin: str,
+    label: Sequence[str],
+    labels_variable: str,
+    drain: str,
+    spool: Path | None,
+    on_exit: str,
+    last_good: Path | None,
+    tapped: bool,
+) -> None:
+    """Run the sidecar until SIGTERM or SIGINT; SIGHUP loads routes.yaml now.
+
+    OpenTelemetry's variables turn traces on: OTEL_EXPORTER_OTLP_ENDPOINT, or OTEL_TRACES_EXPORTER=otlp.
+
+    Exit status: 0 after a signal; 2 where routes.yaml or a setting is wrong, with every problem on standard error.
+    """
+    import asyncio
+
+    import uvloop
+
+    from sidecar.serve.otelsettings import traces_asked_by
+    from sidecar.serve.runtime import Runtime, Settings, prepare_process
+
+    with Complaints():
+        settings = Settings(
+            routes,
+            listen,
+            admin,
+            labels_of(label, labels_variable),
+            _seconds(drain),
+            spool=spool,
+            prints_what_is_left=on_exit == "print",
+            last_good=last_good,
+            traces=traces_asked_by(os.environ),
+            tap=tapped,
+        )
+        prepare_process()
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(Runtime(settings).run())
+
+
+def _seconds(text: str) -> float:
+    from sidecar.routes.config import duration
+
+    if text in ("0", "0s"):
+        return 0.0
+    try:
+        return duration(text)
+    except ValueError as error:
+        raise SettingError(f"--drain {error}") from None

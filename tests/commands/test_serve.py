@@ -1,0 +1,36 @@
+"""Promises of `serve`, as far as it gets without serving; the rest is in `end_to_end`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.commands.conftest import ROUTES, run
+
+
+def test_serve_does_not_start_with_a_bad_configuration(routes: Path) -> None:
+    """Every problem is on standard error, and the status is 2."""
+    routes.write_text(ROUTES.replace("version: 1", "version: 2").replace("to: staging}", "to: nowhere}"))
+    result = run("serve", "--routes", routes)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert [line.partition(" ")[0] for line in result.stderr.splitlines() if line.startswith(str(routes))] == [
+        f"{routes}:1:1:",
+        f"{routes}:6:66:",
+    ]
+    assert result.stderr.endswith("\n2 problems\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (("--listen", "8888"), "'8888' is no address; write host:port, as 127.0.0.1:8888"),
+        (("--admin", "127.0.0.1:x"), "'127.0.0.1:x' is no address; write host:port, as 127.0.0.1:8888"),
+        (("--drain", "soon"), "--drain is 'soon'; a duration is written 500ms, 1.5s, 5m or 1h"),
+        (("--label", "env"), "'env' is no label; write it as env=staging"),
+    ],
+)
+def test_serve_does_not_start_with_a_bad_setting(routes: Path, words: tuple[str, ...], complaint: str) -> None:
+    """A wrong flag is said in words, and the status is 2."""
+    result = run("serve", "--routes", routes, "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", *words)
+    assert (result.exit_code, result.stderr) == (2, f"eventgate-sidecar: {complaint}\n")

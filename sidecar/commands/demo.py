@@ -19,7 +19,7 @@ def demo(keep: bool, as_json: bool) -> None:
     """
     import gc
 
-    from sidecar.demo import main as run_demo
+    from sidecar.demo.stage import run
 
     gc.enable()  # with --keep it may run for hours; see `__main__`
-    sys.exit(run_demo(keep=keep, as_json=as_json))
+    sys.exit(run(keep=keep, as_json=as_json))

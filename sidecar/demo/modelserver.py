@@ -30,7 +30,7 @@ class Kind:
 
 
 @dataclass(frozen=True)
-class Post:
+class Posted:
     """An event as it was sent, and what the model server was told."""
 
     kind: Kind
@@ -146,7 +146,7 @@ _ROUND = (*_USUAL, (TESTING,), *_USUAL, (INVALID,), *_USUAL, (UNKNOWN,))
 """Inferences, each with the events it sends, over and over; article-country sends two."""
 
 
-async def stream(url: str, posts: list[Post], progress: Callable[[], None], *, events: int, seconds: float) -> None:
+async def stream(url: str, posts: list[Posted], progress: Callable[[], None], *, events: int, seconds: float) -> None:
     """Send `events` events (one more, maybe) to `url` in about `seconds`; each ends up in `posts`.
 
     Inferences begin at an even pace, and each sends its events one after the other. `progress` is called
@@ -173,7 +173,7 @@ async def stream(url: str, posts: list[Post], progress: Callable[[], None], *, e
             await asyncio.sleep(begun + sent * seconds / events - clock())
 
 
-async def _send(session: aiohttp.ClientSession, url: str, kind: Kind, number: int) -> Post:
+async def _send(session: aiohttp.ClientSession, url: str, kind: Kind, number: int) -> Posted:
     """Send one event as Lift Wing does.
 
     A new SSL context for each, though nothing is encrypted: because of it aiohttp opens a connection for
@@ -192,4 +192,4 @@ async def _send(session: aiohttp.ClientSession, url: str, kind: Kind, number: in
         status, reason = error.status, error.message
     except (aiohttp.ClientError, TimeoutError) as error:
         status, reason = 0, f"no answer: {type(error).__name__}: {error}"
-    return Post(kind, event["meta"]["id"], json.dumps(event).encode(), status, reason, clock() - begun, begun)
+    return Posted(kind, event["meta"]["id"], json.dumps(event).encode(), status, reason, clock() - begun, begun)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sidecar.demo.modelserver import KINDS, Kind, Post
+from sidecar.demo.modelserver import KINDS, Kind, Posted
 from sidecar.events.event import parse
 from sidecar.routes.routing import Router
 
@@ -80,13 +80,13 @@ def records_in(gate: Gate, path: Path) -> list[Record]:
     ]
 
 
-def ways(posts: Sequence[Post], records: Sequence[Record]) -> list[Json]:
+def ways(posts: Sequence[Posted], records: Sequence[Record]) -> list[Json]:
     """Return for each kind of event how many were sent, what was answered, and where they arrived."""
     by_id = _by_id(records)
     return [_way(kind, [post for post in posts if post.kind is kind], by_id) for kind in KINDS]
 
 
-def _way(kind: Kind, posts: Sequence[Post], by_id: dict[str, list[Record]]) -> Json:
+def _way(kind: Kind, posts: Sequence[Posted], by_id: dict[str, list[Record]]) -> Json:
     places = Counter(
         (record.gate.name, record.gate.upstream, record.stream, record.topic)
         for post in posts
@@ -111,7 +111,7 @@ def repeated(records: Sequence[Record]) -> int:
     return len(records) - len({record.id for record in records})
 
 
-def problems(posts: Iterable[Post], records: Sequence[Record], router: Router) -> Iterator[tuple[str, str]]:
+def problems(posts: Iterable[Posted], records: Sequence[Record], router: Router) -> Iterator[tuple[str, str]]:
     """Yield everything that is not as it should be: which of `PROBLEMS`, and in words."""
     by_id = _by_id(records)
     for post in posts:
@@ -123,7 +123,7 @@ def problems(posts: Iterable[Post], records: Sequence[Record], router: Router) -
             yield "in_production_streams", f"{record.topic} has an event from staging"
 
 
-def _problems_of(post: Post, records: list[Record], router: Router) -> Iterator[tuple[str, str]]:
+def _problems_of(post: Posted, records: list[Record], router: Router) -> Iterator[tuple[str, str]]:
     (event,) = parse(post.body)
     decision = router.decide(event)
     name, told = post.kind.stream, f"{post.status} {post.reason}"

@@ -57,7 +57,7 @@ class DemoError(Exception):
     """The demo, or a part of it, cannot be started."""
 
 
-def main(*, keep: bool, as_json: bool) -> int:
+def run(*, keep: bool, as_json: bool) -> int:
     """Run the demo; return 0 where every event went where routes.yaml says, 1 where not, 130 after Ctrl-C.
 
     `keep` leaves everything running after the summary, until Ctrl-C; `as_json` prints it as JSON alone.
@@ -78,7 +78,7 @@ class _Demo:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._routes = folder / "routes.yaml"
-        self._posts: list[modelserver.Post] = []
+        self._posts: list[modelserver.Posted] = []
         self._processes: dict[str, Process] = {}
         self._services: dict[str, Json] = {}
         self._hung = (0.0, 0.0)

@@ -228,7 +228,7 @@ def _routes(folder: Path, port: str) -> Path:
 
 @contextlib.contextmanager
 def _posting(address: str) -> Iterator[None]:
-    """Post one event after the other, whatever is said to them."""
+    """Posted one event after the other, whatever is said to them."""
     ended, numbers = threading.Event(), itertools.count()
 
     def post() -> None:

@@ -15,7 +15,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from sidecar.demo.emulator import EventGateEmulator, Fault, running
+from sidecar.demo.emulator.gate import EventGateEmulator, Fault
+from sidecar.demo.emulator.server import running
 from tests import exchanges
 from tests.exchanges import Exchange
 

@@ -9,16 +9,17 @@ from pathlib import Path
 import pytest
 
 from sidecar.demo import modelserver
-from sidecar.demo.emulator import EventGateEmulator, Fault, running
 from sidecar.demo.emulator.ajv import Validator
-from sidecar.demo.modelserver import KINDS, Kind, Post
+from sidecar.demo.emulator.gate import EventGateEmulator, Fault
+from sidecar.demo.emulator.server import running
+from sidecar.demo.modelserver import KINDS, Kind, Posted
 
 SCHEMAS = Path(modelserver.__file__).parent / "emulator" / "schemas"
 
 
-async def sent_to(emulator: EventGateEmulator, events: int) -> list[Post]:
+async def sent_to(emulator: EventGateEmulator, events: int) -> list[Posted]:
     """Let the model server send a few events at once to an emulated EventGate."""
-    posts: list[Post] = []
+    posts: list[Posted] = []
     async with asyncio.timeout(20), running(emulator) as url:
         await modelserver.stream(f"{url}/v1/events", posts, lambda: None, events=events, seconds=0.01)
     return posts
@@ -41,7 +42,7 @@ def test_no_two_events_share_an_id() -> None:
 
 
 async def test_what_is_remembered_is_what_was_sent() -> None:
-    """The bytes of a `Post` are those that arrived, one event in each POST, with aiohttp's own User-Agent."""
+    """The bytes of a `Posted` are those that arrived, one event in each POST, with aiohttp's own User-Agent."""
     emulator = EventGateEmulator()
     posts = await sent_to(emulator, 40)
     sent = {post.body.decode() for post in posts if post.status == 201}

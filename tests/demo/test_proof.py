@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sidecar.demo.modelserver import DRAFTTOPIC, INVALID, OUTLINK, Kind, Post
+from sidecar.demo.modelserver import DRAFTTOPIC, INVALID, OUTLINK, Kind, Posted
 from sidecar.demo.proof import PROBLEMS, Gate, Record, lines_of, problems, repeated, ways
 from sidecar.routes.loader import read
 from sidecar.routes.routing import Router
@@ -20,13 +20,13 @@ ROUTER = Router(
 )
 
 
-def post(kind: Kind, status: int = 201, id: str = "a") -> Post:  # noqa: A002  as EventGate calls it
+def post(kind: Kind, status: int = 201, id: str = "a") -> Posted:  # noqa: A002  as EventGate calls it
     """Return an event that was sent and answered."""
     body = f'{{"meta": {{"stream": "{kind.stream}", "id": "{id}"}}, "n": 1.0}}'.encode()
-    return Post(kind, id, body, status, "", 0.001)
+    return Posted(kind, id, body, status, "", 0.001)
 
 
-def record(post: Post, gate: Gate, stream: str) -> Record:
+def record(post: Posted, gate: Gate, stream: str) -> Record:
     """Return an event as it is in the file of an EventGate that took it as one of `stream`."""
     raw = post.body.replace(post.kind.stream.encode(), stream.encode())
     return Record(gate, stream, f"{gate.prefix}{stream}", post.id, raw)
@@ -38,7 +38,7 @@ ARRIVED_SCORE = record(SCORE, PRODUCTION, TEST_STREAM)
 ARRIVED_TOPIC = record(TOPIC, EQIAD, OUTLINK.stream)
 
 
-def found(posts: list[Post], records: list[Record]) -> list[str]:
+def found(posts: list[Posted], records: list[Record]) -> list[str]:
     """Return which problems are found."""
     return [problem for problem, _ in problems(posts, records, ROUTER)]
 

@@ -17,7 +17,7 @@ import time
 import urllib.error
 import urllib.request
 
-from sidecar.demo.modelserver import KINDS, Post, stream
+from sidecar.demo.modelserver import KINDS, Posted, stream
 
 URL = os.environ["EVENTGATE_URL"]
 READY = "http://127.0.0.1:9102/readyz"
@@ -64,8 +64,8 @@ def is_ready() -> bool:
 
 
 async def post(events: int, seconds: float) -> None:
-    """Post events at an even pace, and write down what was answered."""
-    posts: list[Post] = []
+    """Posted events at an even pace, and write down what was answered."""
+    posts: list[Posted] = []
     await stream(URL, posts, lambda: None, events=events, seconds=seconds)
     for each in posts:
         say(

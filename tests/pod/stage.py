@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sidecar.demo.modelserver import KINDS, Post
+from sidecar.demo.modelserver import KINDS, Posted
 from sidecar.demo.proof import STREAMS, Gate, Record, problems, records_in
 from sidecar.routes.loader import read
 from sidecar.routes.routing import Router
@@ -94,7 +94,7 @@ class Pod:
     ready_after: float
     """Seconds from the start of the sidecar's container until it was ready."""
 
-    def post(self, events: int, seconds: float) -> list[Post]:
+    def post(self, events: int, seconds: float) -> list[Posted]:
         """Let the model server post; return what it was answered."""
         text = self.podman("exec", container(MODEL), "python", "/opt/model/model.py", "post", str(events), str(seconds))
         return posts_in(text)
@@ -151,17 +151,17 @@ def container(name: str) -> str:
     return f"{ISVC}-{name}"
 
 
-def posts_in(text: str) -> list[Post]:
+def posts_in(text: str) -> list[Posted]:
     """Read what model.py wrote."""
     lines = [json.loads(line) for line in text.splitlines() if line.startswith('{"kind"')]
     return [
-        Post(KINDS[each["kind"]], each["id"], each["body"].encode(), each["status"], each["reason"], each["seconds"])
+        Posted(KINDS[each["kind"]], each["id"], each["body"].encode(), each["status"], each["reason"], each["seconds"])
         for each in lines
     ]
 
 
 def wrong(
-    posts: list[Post],
+    posts: list[Posted],
     records: list[Record],
     routes: Path = ROOT / "routes.yaml",
     *,

@@ -1,24 +1,20 @@
 """A sidecar that takes events from a model server on localhost and delivers each to the right EventGate.
 
-The pure core decides and does nothing: `config` (read by `loader`, with `section`, `pattern`, `template` and
-`yamlmarks`; looked through by `inspection`, with `audit`, `overlap` and `routetests`), `body`, `event`, `request`,
-`routing` (shown by `explain`, and by `checkreport` from `matrix` and `samples`; two files compared by `diff`,
-shown by `diffreport`; for editors `schema`, for readers `streams`), `health`, `addresses`, `failover`, `batching`,
-`retry`, `verdict`, `results`, `undelivered`, `spooled`, `ordering`, `replaypolicy`, `otelsettings`, `tap`,
-`status` (shown by `statushtml`) and `errors` know no network, clock, randomness or logger; time and chance reach
-them as arguments. The other modules act on what the core decided: `listener`, `server` and `app` face the model
-server, `coalescer` lets events travel together, `delivery` sends each group of them on a `journey`, which holds
-the one retry loop, `eventgate` speaks HTTP outward over `connection` (`timers` ring for both), and `resolver` DNS,
-`monitor` keeps watch with `healthcheck`, `spool` keeps events on disk (`groupcommit` writes them, `spooldir` owns
-the directory, `spoolfile` is the database), `keeping` decides what goes there, `replay` sends them again and
-`spooling` runs all that, `telemetry` logs (`logform` says how that looks) and counts (in `counts`, what comes with
-every request), `routesfile` reads the file, `reload` takes it anew while events flow, a `generation` is all that
-depends on it, `inquiry` tells (and `ask` asks) what is true now, `statuspage` shows it, with the last hour from
-`history`, both over `sse` where it goes on, `openapi` describes what may be asked, `tracing` makes spans in the
-`parts` that have any, `spanexport` sends them, `runtime` builds it all once.
+Each package imports only what stands below it; those side by side do not import each other.
 
-Imports run one way only. `make check` enforces that, and the purity of the core, by the contracts at the end
-of `pyproject.toml`.
+    commands             the command line, a module for each command
+    demo │ serve         a trial on one machine │ build, reload, trace and stop what `serve` runs
+    status               what a running sidecar says about itself
+    intake │ spool       events from socket to answer │ events on disk that no endpoint took
+    delivery             which events travel together, where to, how often, until when
+    upstreams            which endpoints there are, how they are, in which order to try them
+    eventgate            one POST or health check to one address, and what came of it
+    routes               routes.yaml: what it may say, what it decides, what is wrong with it
+    telemetry │ events   log lines and metrics │ the vocabulary: an event, its status, how it is handed on
+    errors, timers       what can go wrong, and deadlines
+
+Each package's docstring says what belongs there, which of its modules others may import (doors) and which do no I/O
+(pure). The contracts at the end of `pyproject.toml` and `tests/project/test_layout.py` enforce all of it.
 """
 
 __version__ = "0.1.0"

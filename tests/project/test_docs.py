@@ -28,9 +28,16 @@ ROOT = Path(__file__).parent.parent.parent
 README = ROOT / "README.md"
 REFERENCE = ROOT / "docs" / "routes.md"
 SECURITY = ROOT / "SECURITY.md"
-PAGES = [README, SECURITY, *sorted((ROOT / "docs").glob("*.md"))]
+COMMANDS_PAGE, SETTINGS_PAGE, ANSWERS_PAGE = (
+    ROOT / "docs" / f"{name}.md" for name in ("commands", "settings", "answers")
+)
+CONTRIBUTING = ROOT / "CONTRIBUTING.md"
+PAGES = [README, CONTRIBUTING, SECURITY, *sorted((ROOT / "docs").glob("*.md"))]
 PROMISES = [ROOT / "docs" / "guarantees.md", ROOT / "docs" / "herd.md", SECURITY]
-EXAMPLES = [ROOT / "routes.yaml", *sorted((ROOT / "examples").glob("*.yaml"))]
+EXAMPLES = [
+    ROOT / "routes.yaml",
+    *(path for path in sorted((ROOT / "examples").glob("*.yaml")) if path.stem != "compose"),
+]
 HEADINGS: dict[str, type[Section]] = {
     "The file": config.Config,
     "upstreams": config.Upstream,
@@ -193,15 +200,15 @@ def test_commands_that_are_shown_exist(page: Path) -> None:
         assert set(re.findall(r"--[a-z-]+", rest)) <= options
 
 
-def test_every_command_is_in_the_readme() -> None:
+def test_every_command_is_on_its_page() -> None:
     """A new command has to be written about."""
-    text = README.read_text()
+    text = COMMANDS_PAGE.read_text()
     assert [command for command in COMMANDS if f"**`{command}`**" not in text] == []
 
 
 def test_the_table_of_settings_is_complete() -> None:
-    """Each flag of `serve` stands in the README with its variable and its default."""
-    text = README.read_text()
+    """docs/settings.md has each flag of `serve` with its variable and its default."""
+    text = SETTINGS_PAGE.read_text()
     missing = []
     for parameter in COMMANDS["serve"].params:
         if parameter.name in ("help", "labels_variable"):
@@ -214,9 +221,9 @@ def test_the_table_of_settings_is_complete() -> None:
     assert missing == []
 
 
-def test_every_command_of_the_spool_is_in_the_readme() -> None:
+def test_every_command_of_the_spool_is_on_the_page_of_commands() -> None:
     """A new one has to be written about."""
-    text = README.read_text()
+    text = COMMANDS_PAGE.read_text()
     assert [command for command in spool.commands if not re.search(rf"^\| `{command}\b", text, re.MULTILINE)] == []
 
 
@@ -230,16 +237,16 @@ def test_every_promise_has_its_test(page: Path) -> None:
     assert named - {name for names in there for name in names} == set()
 
 
-def test_every_outcome_is_in_the_readme() -> None:
+def test_every_outcome_is_on_the_page_of_answers() -> None:
     """Each first word of `x-eventgate-sidecar` is explained."""
-    text = README.read_text()
+    text = ANSWERS_PAGE.read_text()
     assert [word for word in (*Outcome, MIXED) if f"| `{word}` |" not in text] == []
 
 
-def test_every_target_of_make_is_in_the_readme() -> None:
-    """What `make help` lists stands in the README."""
+def test_every_target_of_make_is_written_about() -> None:
+    """CONTRIBUTING.md has what `make help` lists."""
     targets = re.findall(r"^([a-z-]+):.*## ", (ROOT / "Makefile").read_text(), re.MULTILINE)
-    text = README.read_text()
+    text = CONTRIBUTING.read_text()
     assert [target for target in targets if target != "help" and f"`make {target}`" not in text] == []
 
 
@@ -255,3 +262,23 @@ def test_links_lead_somewhere(page: Path) -> None:
         if heading:
             headings = re.findall(r"^#+ (.*)$", target.read_text(), re.MULTILINE)
             assert heading in {re.sub(r"[^\w -]", "", each).lower().replace(" ", "-") for each in headings}
+
+
+def test_every_page_is_in_the_index() -> None:
+    """Whoever looks for something finds it from docs/README.md."""
+    index = (ROOT / "docs" / "README.md").read_text()
+    pages = {path.name for path in (ROOT / "docs").glob("*.md")} - {"README.md"}
+    assert [page for page in pages if f"]({page})" not in index] == []
+
+
+def test_the_readme_is_short() -> None:
+    """A first-time reader gets through it in five minutes."""
+    assert len(README.read_text().split()) <= 1300
+
+
+def test_the_tutorial_ends_with_its_example() -> None:
+    """The rules in docs/tutorial.md are those of examples/tutorial.yaml."""
+    *_, shown = re.findall(
+        r"^```yaml\n(.*?)^```", (ROOT / "docs" / "tutorial.md").read_text(), re.MULTILINE | re.DOTALL
+    )
+    assert shown in (ROOT / "examples" / "tutorial.yaml").read_text()

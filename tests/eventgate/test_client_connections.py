@@ -1,0 +1,302 @@
+"""The connections of one `EventGate`: how many there are, who waits for one, and which are used again."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+
+import pytest
+
+from sidecar.eventgate.client import AGENT, KEEPALIVE_SECONDS, MAX_CONNECTIONS, Attempt, EventGate, Result
+from sidecar.eventgate.failures import Failed, FailureClass
+from sidecar.events.event import Outgoing
+from sidecar.routes.config import Timeouts
+from tests.fakes import FakeEventGate, Reply, accept, after, answer, eventually, refusing, stall
+
+EVENT = Outgoing(0, b'{"meta":{"stream":"s","id":"a"}}', "a", "s")
+PATIENT = Timeouts(connect=5.0, attempt=20.0, deadline=30.0)
+ACCEPTED = ["success"]
+
+
+@dataclass
+class Posts:
+    """POSTs through one client, and how those that have ended did."""
+
+    client: EventGate
+    tasks: asyncio.TaskGroup
+    results: list[Result] = field(default_factory=list)
+
+    def post(self, count: int = 1, *headers: tuple[str, str], seconds: float = 20.0) -> list[Attempt]:
+        """Begin so many."""
+        return [
+            self.client.post([EVENT], headers, False, seconds, self.tasks, self.results.append) for _ in range(count)
+        ]
+
+    async def ended(self, count: int) -> list[object]:
+        """Wait until so many have ended; return how: the words of their statuses, or the failure."""
+        await eventually(lambda: len(self.results) >= count)
+        return [words(each) for each in self.results]
+
+
+def words(result: Result) -> object:
+    """Return a result as tests compare it."""
+    return [each.status for each in result] if isinstance(result, list) else result
+
+
+@contextlib.asynccontextmanager
+async def posting(address: str, timeouts: Timeouts = PATIENT, url: str = "") -> AsyncIterator[Posts]:
+    """Yield a client of this address."""
+    async with asyncio.TaskGroup() as tasks:
+        client = EventGate(url or f"http://{address}/v1/events", "127.0.0.1", None, "", timeouts)
+        yield Posts(client, tasks)
+        client.close()
+
+
+@dataclass
+class Clock:
+    """The monotonic clock, which can be put forward; the event loop reads the same."""
+
+    ahead: float = 0.0
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """A clock to put forward."""
+    real, moved = time.monotonic, Clock()  # noqa: TID251 - this is the clock
+    monkeypatch.setattr(time, "monotonic", lambda: real() + moved.ahead)
+    return moved
+
+
+async def still(gate: FakeEventGate, count: int) -> None:
+    """Hold that no more than so many requests come, once everything else has had its turn."""
+    async with posting(gate.address) as other:
+        before = len(gate.requests)
+        assert before == count
+        other.post()
+        await gate.received(before + 1)
+    assert len(gate.requests) == before + 1
+    gate.requests.pop()
+
+
+# --- as many as there may be ---
+
+
+async def test_a_post_beyond_the_last_connection_waits_for_one() -> None:
+    """The 257th is sent as soon as one of the others has its answer, over its connection."""
+    free = asyncio.Event()
+    async with FakeEventGate(after(free), otherwise=stall) as gate, posting(gate.address) as posts:
+        attempts = posts.post(MAX_CONNECTIONS)
+        await gate.received(MAX_CONNECTIONS)
+        attempts += posts.post()
+        await still(gate, MAX_CONNECTIONS)
+        free.set()
+        await gate.received(MAX_CONNECTIONS + 1)
+        assert await posts.ended(1) == [ACCEPTED]
+        for each in attempts:
+            posts.client.give_up(each)
+    assert len(posts.results) == 1
+
+
+async def test_everyone_who_waits_is_sent_in_turn() -> None:
+    """Twice as many as there are connections are all answered, over those connections."""
+    async with FakeEventGate() as gate, posting(gate.address) as posts:
+        posts.post(2 * MAX_CONNECTIONS)
+        assert await posts.ended(2 * MAX_CONNECTIONS) == [ACCEPTED] * 2 * MAX_CONNECTIONS
+    assert gate.connections == MAX_CONNECTIONS
+
+
+async def test_a_connection_given_up_is_free_again() -> None:
+    """Hundreds of hanging POSTs that are given up leave room for as many new ones, and not for one more."""
+    async with FakeEventGate(otherwise=stall) as gate, posting(gate.address) as posts:
+        attempts = posts.post(MAX_CONNECTIONS)
+        await gate.received(MAX_CONNECTIONS)
+        for each in attempts:
+            posts.client.give_up(each)
+        attempts = posts.post(MAX_CONNECTIONS + 1)
+        await gate.received(2 * MAX_CONNECTIONS)
+        await still(gate, 2 * MAX_CONNECTIONS)
+        for each in reversed(attempts):
+            posts.client.give_up(each)
+    assert posts.results == []
+
+
+async def test_who_gives_up_waiting_gives_nothing_back() -> None:
+    """Someone who held no connection leaves none: the next one waits like the last."""
+    free = asyncio.Event()
+    async with FakeEventGate(after(free), otherwise=stall) as gate, posting(gate.address) as posts:
+        attempts = posts.post(MAX_CONNECTIONS)
+        await gate.received(MAX_CONNECTIONS)
+        (waiting,) = posts.post()
+        posts.client.give_up(waiting)
+        attempts += posts.post()
+        await still(gate, MAX_CONNECTIONS)
+        free.set()
+        await gate.received(MAX_CONNECTIONS + 1)
+        for each in attempts:
+            posts.client.give_up(each)
+
+
+async def test_who_waits_too_long_was_never_sent() -> None:
+    """Time runs while waiting for a connection, and its end frees nothing."""
+    async with FakeEventGate(otherwise=stall) as gate, posting(gate.address) as posts:
+        attempts = posts.post(MAX_CONNECTIONS)
+        await gate.received(MAX_CONNECTIONS)
+        posts.post(seconds=0.05)
+        assert await posts.ended(1) == [Failed(FailureClass.NEVER_SENT, "cannot connect within 0.05 s")]
+        attempts += posts.post()
+        await still(gate, MAX_CONNECTIONS)
+        for each in attempts:
+            posts.client.give_up(each)
+
+
+async def test_a_refused_connection_is_free_again() -> None:
+    """Hundreds that cannot connect hold nobody up."""
+    with refusing() as address:
+        async with posting(address) as posts:
+            posts.post(2 * MAX_CONNECTIONS + 1)
+            ends = await posts.ended(2 * MAX_CONNECTIONS + 1)
+    assert set(ends) == {Failed(FailureClass.NEVER_SENT, "cannot connect: Connection refused")}
+
+
+async def test_an_attempt_ends_once(clock: Clock) -> None:
+    """When its time would have been up, an attempt that was answered gives nothing back a second time."""
+    async with FakeEventGate(accept, otherwise=stall) as gate, posting(gate.address) as posts:
+        posts.post(seconds=1.0)
+        assert await posts.ended(1) == [ACCEPTED]
+        clock.ahead += 1.5
+        attempts = posts.post(MAX_CONNECTIONS + 1)
+        await gate.received(MAX_CONNECTIONS + 1)
+        await still(gate, MAX_CONNECTIONS + 1)
+        for each in reversed(attempts):
+            posts.client.give_up(each)
+    assert len(posts.results) == 1
+
+
+async def test_who_gives_up_connecting_sends_nothing() -> None:
+    """A connection that is there too late carries no event."""
+    async with FakeEventGate() as gate, posting(gate.address) as posts:
+        (attempt,) = posts.post()
+        posts.client.give_up(attempt)
+        await still(gate, 0)
+    assert (posts.results, attempt.sent_at) == ([], None)
+
+
+# --- used again ---
+
+
+async def test_a_connection_that_idled_too_long_is_not_used(clock: Clock) -> None:
+    """EventGate's proxy may be closing it just now, though we have not heard of it yet: the next POST has its own."""
+    async with FakeEventGate() as gate, posting(gate.address) as posts:
+        posts.post()
+        await posts.ended(1)
+        clock.ahead += KEEPALIVE_SECONDS - 1.0
+        posts.post()
+        await posts.ended(2)
+        assert gate.connections == 1
+        clock.ahead += KEEPALIVE_SECONDS + 0.1  # and nothing has had its turn since
+        posts.post()
+        await posts.ended(3)
+        assert gate.connections == 2
+
+
+async def test_idle_connections_are_closed_one_after_the_other(clock: Clock) -> None:
+    """Each once it has idled too long, though nothing is posted any more."""
+    held = asyncio.Event()
+    async with FakeEventGate(after(held)) as gate, posting(gate.address) as posts:
+        posts.post(2)
+        await posts.ended(1)
+        clock.ahead += 2.0
+        held.set()
+        await posts.ended(2)
+        assert len(gate._lines) == 2
+        clock.ahead += KEEPALIVE_SECONDS - 1.0
+        await eventually(lambda: len(gate._lines) == 1)
+        clock.ahead += KEEPALIVE_SECONDS
+        await eventually(lambda: not gate._lines)
+
+
+async def test_a_connection_is_closed_after_its_exchange_once_the_client_is() -> None:
+    """Closing waits for no answer, and keeps no connection for later."""
+    held = asyncio.Event()
+    async with FakeEventGate(after(held)) as gate, posting(gate.address) as posts:
+        posts.post()
+        await gate.received(1)
+        posts.client.close()
+        held.set()
+        assert await posts.ended(1) == [ACCEPTED]
+        await eventually(lambda: not gate._lines)
+
+
+# --- what is dialled and said ---
+
+
+@pytest.mark.parametrize(
+    ("url", "port"), [("http://a/v1/events", 80), ("http://a:81/v1/events", 81)], ids=["default", "given"]
+)
+async def test_the_port_is_the_urls(monkeypatch: pytest.MonkeyPatch, url: str, port: int) -> None:
+    """A URL without a port means the scheme's."""
+    dialled = []
+
+    async def connect(_: object, host: str, port: int, **__: object) -> None:
+        dialled.append((host, port))
+        raise ConnectionRefusedError(111, "Connection refused")
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "create_connection", connect)
+    async with posting("", url=url) as posts:
+        posts.post()
+        await posts.ended(1)
+    assert dialled == [("127.0.0.1", port)]
+
+
+@pytest.mark.parametrize(
+    ("headers", "agents"),
+    [
+        ((), [AGENT[1]]),
+        ((("x-request-id", "r"),), [AGENT[1]]),
+        ((("x-request-id", "r"), ("user-agent", "theirs")), ["theirs"]),
+    ],
+    ids=["no headers", "others", "theirs"],
+)
+async def test_there_is_always_one_user_agent(headers: tuple[tuple[str, str], ...], agents: list[str]) -> None:
+    """The producer's, or ours where it names none."""
+    async with FakeEventGate() as gate, posting(gate.address) as posts:
+        posts.post(1, *headers)
+        (request,) = await gate.received(1)
+        await posts.ended(1)
+    assert [value for name, value in request.headers.items() if name == "user-agent"] == agents
+
+
+# --- what no verdict means ---
+
+
+@pytest.mark.parametrize(
+    ("retry_after", "failure", "seconds"),
+    [
+        ("7", FailureClass.THROTTLED, 7.0),
+        ("301", FailureClass.THROTTLED, 300.0),
+        ("Fri, 31 Dec 1999 23:59:59 GMT", FailureClass.THROTTLED, 1.0),
+        ("soon", FailureClass.INFRASTRUCTURE, 0.0),
+        ("-1", FailureClass.INFRASTRUCTURE, 0.0),
+    ],
+)
+async def test_a_503_with_retry_after_throttles(retry_after: str, failure: FailureClass, seconds: float) -> None:
+    """Seconds or a date, whose second is not waited for; what is neither says nothing."""
+    reply: Reply = answer(503, "Later", headers={"retry-after": retry_after})
+    async with FakeEventGate(reply) as gate, posting(gate.address) as posts:
+        (attempt,) = posts.post()
+        (end,) = await posts.ended(1)
+    assert isinstance(end, Failed)
+    assert (end.failure, end.retry_after, attempt.status) == (failure, seconds, 503)
+
+
+async def test_an_answer_that_is_compressed_says_so() -> None:
+    """Whoever reads the log knows why a 201 was no verdict."""
+    reply = answer(200, "OK", b"\x1f\x8b", headers={"content-encoding": "gzip"})
+    async with FakeEventGate(reply) as gate, posting(gate.address) as posts:
+        posts.post()
+        (end,) = await posts.ended(1)
+    assert isinstance(end, Failed)
+    assert end.reason == "it answered 200, but its answer is compressed (gzip), which nobody asked for"

@@ -11,6 +11,7 @@ import pytest
 
 from sidecar.delivery.batching import Headers, must_share
 from sidecar.delivery.coalescer import Coalescer
+from sidecar.delivery.journey import MIN_ATTEMPT_SECONDS
 from sidecar.events.event import Outgoing
 from sidecar.events.results import EventStatus
 from sidecar.routes.config import Coalesce
@@ -25,6 +26,7 @@ from tests.callers import (
     coalescing,
     event,
     request,
+    statuses_from,
 )
 from tests.scripted import Recorder, now
 
@@ -289,3 +291,24 @@ async def test_who_goes_away_takes_nothing_along() -> None:
             leaver.cancel()
     assert [each.words for each in stays] == [["success"]] * 2
     assert delivery.sizes == [1, 4]
+
+
+async def test_an_array_refused_at_its_deadline_is_not_halved() -> None:
+    """Halves that could not be answered in time are not sent: each event has the answer of the whole array."""
+    events = request("poison", "good")
+    async with coalescing() as (coalescer, delivery, _):
+        delivery.deadline = delivery.otherwise + MIN_ATTEMPT_SECONDS / 2
+        statuses = await statuses_from(coalescer, events)
+    assert ([each.status for each in statuses], delivery.sizes) == (["error", "error"], [2])
+
+
+async def test_it_says_whether_somebody_waits() -> None:
+    """Replay lets live events go first: those to its own upstream that wait for an array to come back."""
+    async with coalescing(linger="1s") as (coalescer, _, tasks):
+        asked = []
+        for at in (0.0, 0.01):
+            tasks.create_task(call(Caller(), coalescer, request(), at))
+        for at in (0.005, 0.02, 0.1):
+            await asyncio.sleep(at - now())
+            asked.append((coalescer.pressing("main"), coalescer.pressing("other")))
+    assert asked == [(False, False), (True, False), (False, False)]

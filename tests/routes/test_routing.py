@@ -412,3 +412,24 @@ def test_it_remembers_which_routes_took_a_stream() -> None:
     for stream in ("x", "x", "y"):
         known.decide(stream_event(stream))
     assert known.taken == {"x": ["a"], "y": []}
+
+
+@pytest.mark.parametrize("order", [("dewiki", "enwiki"), ("enwiki", "dewiki")], ids="then".join)
+@pytest.mark.parametrize("rules", ["a route", "accepts"])
+def test_a_decision_is_not_remembered_where_an_events_contents_decide(order: tuple[str, str], rules: str) -> None:
+    """Two events of one stream and schema that differ in a field go their own ways, whichever comes first."""
+    if rules == "a route":
+        found = router("name: a, to: expected, match: {event: {database: dewiki}}\nname: b, to: other")
+    else:
+        found = router("name: a, to: expected", accepts="[{event: {database: dewiki}}]")
+    elsewhere = "other" if rules == "a route" else None
+    wanted = {"dewiki": "expected", "enwiki": elsewhere}
+    decided = {database: found.decide(event({**SCORE, "database": database})).upstream for database in order}
+    assert decided == wanted
+
+
+def test_a_stream_that_cannot_be_renamed_arrives_nowhere() -> None:
+    """What no upstream is sent, none has to accept."""
+    found = router('name: a, to: expected, stream: "{labels.team}.{stream}"', {})
+    assert found.decide(stream_event("s")).refusal is not None
+    assert found.arrival(stream_event("s")) is None

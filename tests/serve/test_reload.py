@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -95,6 +97,9 @@ async def test_a_file_that_does_not_change_is_left_alone(tmp_path: Path) -> None
         file.path.touch()
         file.path.write_text(OTHER)
         await eventually(lambda: len(file.applied) == 1)
+        assert file.applied == ["all"]
+        for _ in range(20):  # looks
+            await asyncio.sleep(QUICK.interval)
         assert file.applied == ["all"]
 
 
@@ -233,3 +238,23 @@ def test_keeping_leaves_nothing_half_written(tmp_path: Path) -> None:
     with pytest.raises(UnicodeEncodeError):
         keep("\ud800", last_good)
     assert [each.name for each in last_good.parent.iterdir()] == ["last-good.yaml"]
+
+
+def test_the_last_good_file_is_written_where_it_will_lie(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its folder is a volume: what was written in another file system could not be renamed into it."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "not here"))
+    keep(SMALL, tmp_path / "last-good.yaml")
+    assert (tmp_path / "last-good.yaml").read_text() == SMALL
+
+
+def test_the_last_good_file_is_on_disk_before_it_takes_the_olds_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a power loss there is the old text or the new one, never an empty file."""
+    last_good = tmp_path / "last-good.yaml"
+    keep(SMALL, last_good)
+    synced = []
+    monkeypatch.setattr(os, "fsync", lambda file: synced.append((os.fstat(file).st_size, last_good.read_text())))
+    keep(OTHER, last_good)
+    assert synced == [(len(OTHER), SMALL)]
+    assert last_good.read_text() == OTHER

@@ -154,6 +154,22 @@ def test_every_change_of_health_is_told() -> None:
     ]
 
 
+@pytest.mark.parametrize("after", list(Health))
+def test_replay_is_woken_when_an_address_may_take_events_again(after: Health) -> None:
+    """By the change to healthy or to probation, and by no other: what has just failed must not be tried at once."""
+    (address,) = make_pool({"eqiad": ["10.0.0.1"]}).addresses
+    woken: list[None] = []
+    address.endpoint.healed = lambda: woken.append(None)
+    tell(Recorder(), address, [Transition(Health.EJECTED, after, Signal.DOUBT, "words")])
+    assert bool(woken) is (after in {Health.HEALTHY, Health.PROBATION})
+
+
+def test_a_pool_says_how_each_of_its_endpoints_stands() -> None:
+    """Each address of an endpoint; of one without addresses, what is wrong with its name."""
+    pool = make_pool({"eqiad": ["10.0.0.1"], "codfw": []})
+    assert pool.state == "eqiad: healthy (its health check passed); codfw: not looked up yet"
+
+
 def test_an_endpoint_contacts_nothing_by_itself() -> None:
     """A new endpoint knows no address, and says that its name was not looked up."""
     endpoint = Endpoint("main", "eqiad", "http://eqiad/v1/events", Upstream(url="http://eqiad/v1/events"), None)

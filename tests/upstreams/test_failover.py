@@ -97,6 +97,13 @@ def test_the_addresses_of_an_endpoint_take_turns(turn: int, expected: list[str])
     assert shown(order(candidates, FAILBACK, turn, NOW)) == expected
 
 
+def test_two_addresses_take_turns() -> None:
+    """The usual number: each is first every other time."""
+    candidates = [at("eqiad", "healthy"), at("eqiad 2", "healthy")]
+    firsts = [shown(order(candidates, FAILBACK, turn, NOW))[0] for turn in range(4)]
+    assert firsts == ["eqiad", "eqiad 2", "eqiad", "eqiad 2"]
+
+
 @pytest.mark.parametrize(
     ("candidates", "expected"),
     [

@@ -1,10 +1,10 @@
-"""What a file says without effect, although each of its lines is right.
+"""Finds what has no effect in a file, although every line of it is valid.
 
-A *mistake* is what nobody can mean: a route that no event reaches, or that its upstream never accepts. It is
-refused like any other problem. A *warning* is for what does no harm: an upstream that no route uses, an entry of
-`accepts` that adds nothing. It is shown, and that is all.
+A *mistake* is something nobody can intend: a route that no event reaches, or that its upstream never accepts. It is
+refused like any other problem. A *warning* is shown and does no harm: an upstream that no route uses, an entry of
+`accepts` that adds nothing.
 
-Both are told from the patterns as they are written. `covers` (every text of the one is a text of the other) and
+Both compare patterns as they are written. `covers` (every text of the one is a text of the other) and
 `disjoint` (no text is in both) are certain where they say yes; what only shows with a regular expression taken
 apart is not said.
 """
@@ -21,7 +21,7 @@ from sidecar.routes.pattern import Glob, Literal, Matcher, Pattern, Regex
 from sidecar.routes.section import Complaint
 
 MAX_BOXES = 512
-"""Combinations of alternatives of one `match` that are looked at one by one; of more it is looked at as a whole."""
+"""Combinations of alternatives of one `match` that are checked one by one; with more, it is checked as a whole."""
 
 Box = Mapping[str, Pattern]
 """The keys of a `match`, each with its pattern: an event fits where all do."""
@@ -31,7 +31,7 @@ _RUN = re.compile(r"[*?]*\*[*?]*")
 
 
 def mistakes(config: Config) -> Iterator[Complaint]:
-    """Yield each part that has no effect and was surely meant to have one."""
+    """Yield each part that has no effect and was certainly meant to have one."""
     boxes = [route.match.patterns for route in config.routes]
     for index, route in enumerate(config.routes):
         takers = _takers(boxes[index], boxes[:index])
@@ -46,7 +46,7 @@ def mistakes(config: Config) -> Iterator[Complaint]:
 
 
 def warnings(config: Config) -> Iterator[Complaint]:
-    """Yield each part that is superfluous and harms nobody."""
+    """Yield each part that is superfluous and harmless."""
     used = {route.to for route in config.routes}
     for name, upstream in config.upstreams.items():
         if name not in used:
@@ -74,7 +74,7 @@ def _never_reached(routes: Sequence[Route], takers: Sequence[int]) -> str:
 
 
 def _takers(box: Box, earlier: Sequence[Box]) -> list[int]:
-    """Return which of the earlier routes together take all that `box` would; none where something is left."""
+    """Return which earlier routes together take everything that `box` would; none if something is left for it."""
     for index, each in enumerate(earlier):
         if _box_covers(each, box):
             return [index]
@@ -88,7 +88,7 @@ def _takers(box: Box, earlier: Sequence[Box]) -> list[int]:
 
 
 def _parts(box: Box) -> Iterator[Box]:
-    """Yield a box for each combination of alternatives, or the whole where there are too many."""
+    """Yield a box for each combination of alternatives, or the whole box if there are too many."""
     combinations = 1
     for pattern in box.values():
         combinations *= len(pattern.matchers)
@@ -190,7 +190,7 @@ def _piece_covers(wide: str, narrow: str) -> bool:
 
 
 def _meet(one: Sequence[str], other: Sequence[str]) -> bool:
-    """Whether some text may fit both; a set is taken to meet every other set."""
+    """Whether some text may match both; any two sets are assumed to have a character in common."""
     reached, seen = [(0, 0)], {(0, 0)}
     while reached:
         i, j = reached.pop()
@@ -204,7 +204,7 @@ def _meet(one: Sequence[str], other: Sequence[str]) -> bool:
 
 
 def _steps(one: Sequence[str], i: int, other: Sequence[str], j: int) -> list[tuple[int, int]]:
-    """Return where both may stand after one character more, or after a `*` that is over."""
+    """Return the positions that both may reach with one more character, or by ending a `*`."""
     a = one[i] if i < len(one) else None
     b = other[j] if j < len(other) else None
     steps = []

@@ -24,7 +24,7 @@ def read_text(path: Path) -> str:
 
 
 def read_config(path: Path) -> Config:
-    """Return the configuration in the file, to be asked about; its tests may fail.
+    """Return the configuration in the file for questions about it; its tests may fail.
 
     Raises:
         SettingError: it cannot be read.

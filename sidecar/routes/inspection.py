@@ -1,8 +1,8 @@
-"""One gate for a `routes.yaml`: what `check` refuses, a sidecar neither starts with nor reloads.
+"""All checks of a `routes.yaml`: no sidecar starts with, or reloads, a file that `check` refuses.
 
-The text becomes a configuration (`loader`), the configuration is looked through for what has no effect (`audit`),
-and its own `tests:` are run: examples that keep an edit from changing what it should not. All that is wrong comes at
-once, each at its place.
+The text becomes a configuration (`loader`), the configuration is searched for what has no effect (`audit`), and its
+own `tests:` are run: examples that keep an edit from changing what it should not. All problems are reported at once,
+each at its place.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from sidecar.routes.section import Complaint
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
-    """What there is to say of a file."""
+    """What the checks found in a file."""
 
     config: Config | None
-    """None where it could not even be read as one."""
+    """None if the text could not be read as one."""
     problems: tuple[Problem, ...]
     """Each a reason to refuse the file."""
     warnings: tuple[Problem, ...]
 
     @property
     def approved(self) -> Config:
-        """The configuration, to be used.
+        """The configuration, if nothing is wrong with it.
 
         Raises:
             ConfigError: it is refused.
@@ -45,7 +45,7 @@ class Inspection:
 
 
 def inspect(text: str, file: str = "routes.yaml", labels: Mapping[str, str] | None = None) -> Inspection:
-    """Look at everything in `text`; `file` is its name in messages, `labels` those of the pod that is to use it."""
+    """Check everything in `text`; `file` is its name in messages, `labels` are those of the pod that will use it."""
     try:
         config, source = load(text, file)
     except ConfigError as error:

@@ -1,7 +1,7 @@
-"""The text of `routes.yaml` becomes a `Config`, or everything that is wrong with it, in the operator's words.
+"""Turns the text of `routes.yaml` into a `Config`, or into a list of everything that is wrong with it.
 
-Three readings, each as far as it goes, so that one wrong line hides no other: YAML itself (`yamlmarks`), each
-section against its fields (`config`), and the sections against each other (here).
+It is read three times, each time as far as possible, so that one wrong line hides no other: the YAML itself
+(`yamlmarks`), each section against its fields (`config`), and the sections against each other (here).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from sidecar.routes.yamlmarks import read as read_yaml
 
 
 class Source:
-    """The text of a file, and where each part of it stands."""
+    """The text of a file, and the place of each part in it."""
 
     def __init__(self, text: str, file: str) -> None:
         """`file` is its name in messages."""
@@ -28,7 +28,7 @@ class Source:
         self.marked = read_yaml(text)
 
     def problem(self, path: Path, message: str, mark: Mark | None = None) -> Problem:
-        """Return what is to be said of the part at `path`, with the line it stands in."""
+        """Return a problem with the part at `path`, with the line it is in."""
         at = mark or self.marked.mark_of(path)
         line = self._lines[at.line - 1] if at.line <= len(self._lines) else ""
         return Problem(self._file, at.line, at.column, _dotted(path), message, line)
@@ -39,7 +39,7 @@ class Source:
 
 
 def load(text: str, file: str = "routes.yaml") -> tuple[Config, Source]:
-    """Return the configuration in `text`, and where its parts stand; `file` is its name in messages.
+    """Return the configuration in `text`, and the places of its parts; `file` is its name in messages.
 
     Raises:
         ConfigError: with every problem, in the order of the file.
@@ -72,7 +72,7 @@ def _build(marked: Marked) -> tuple[Config | None, list[Complaint]]:
 
 @dataclass
 class _Parts:
-    """The parts of a file that can be read, in their places; None is one that cannot."""
+    """The parts of a file that can be read, each at its index; None stands for one that cannot."""
 
     upstreams: dict[str, Upstream | None]
     routes: list[Route | None]
@@ -101,7 +101,7 @@ _S = TypeVar("_S", bound=Section)
 
 
 def _part(section: type[_S], value: Any, parts: Sequence[str] = ()) -> _S | None:
-    """Read a section; one that is wrong elsewhere, by these `parts` of it alone."""
+    """Read a section; if it is wrong, read only these `parts` of it."""
     try:
         return section.read(value)
     except Refused:

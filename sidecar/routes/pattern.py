@@ -1,6 +1,6 @@
 r"""Patterns say which values `routes.yaml` means; templates say how a route writes the new name of a stream.
 
-A pattern is one of four forms, told apart by how it is written:
+A pattern has one of four forms, told apart by how it is written:
 
     mediawiki.revision-score-test     a literal: equal, letter for letter
     mediawiki.revision_score_*        a glob: * any run of characters, ? one, [ab] one of these, [!ab] none of these
@@ -11,7 +11,7 @@ A pattern is one of four forms, told apart by how it is written:
 Regular expressions run on RE2, which is linear in the length of the text whatever the expression, so no
 event can make a route slow. RE2 has no look-around and no back-references; those are refused.
 
-In a template `{stream}` is the name that came, `{labels.isvc}` a label of the pod, `{1}` and `{name}` groups that
+In a template `{stream}` is the original name, `{labels.isvc}` a label of the pod, `{1}` and `{name}` groups that
 the route's `match.stream` captured. Everything else stands for itself.
 """
 
@@ -102,7 +102,7 @@ class Regex:
         return frozenset(self._names)
 
     def groups_in(self, text: str) -> Mapping[str, str] | None:
-        """Return the groups of the first place that matches; a group that took no part is an empty text."""
+        """Return the groups of the first match; a group that took no part in it is an empty string."""
         found = self._regex.search(text)
         if found is None:
             return None
@@ -118,10 +118,10 @@ class Pattern:
 
     @classmethod
     def parse(cls, value: object) -> Pattern:
-        """Read a pattern from a YAML value: a text, or a list of texts.
+        """Read a pattern from a YAML value: a string, or a list of strings.
 
         Raises:
-            ValueError: the value is no pattern; the message says what was found and what is allowed.
+            ValueError: the value is not a pattern; the message says what was found and what is allowed.
 
         """
         if isinstance(value, list):
@@ -142,7 +142,7 @@ class Pattern:
 
     @property
     def group_names(self) -> frozenset[str]:
-        """Groups that every alternative captures: a template may rely on these alone."""
+        """Groups that every alternative captures: a template may use only these."""
         return frozenset.intersection(*(matcher.group_names for matcher in self.matchers))
 
     @property
@@ -173,7 +173,7 @@ class Template:
         """Read a template from a YAML value.
 
         Raises:
-            ValueError: not a text, a brace that is not closed, or characters no stream name has.
+            ValueError: not a string, a brace that is not closed, or characters that no stream name has.
 
         """
         if not isinstance(value, str) or not value:
@@ -187,12 +187,12 @@ class Template:
 
     @property
     def labels(self) -> frozenset[str]:
-        """Names of the labels it takes its words from."""
+        """Names of the labels that it uses."""
         return frozenset(name.removeprefix("labels.") for name in self.placeholders if name.startswith("labels."))
 
     @property
     def groups(self) -> frozenset[str]:
-        """Names of the groups of `match.stream` it uses."""
+        """Names of the groups of `match.stream` that it uses."""
         return frozenset(name for name in self.placeholders if name != "stream" and not name.startswith("labels."))
 
     def expand(self, stream: str, labels: Mapping[str, str], groups: Mapping[str, str]) -> str:

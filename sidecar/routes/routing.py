@@ -47,14 +47,14 @@ class Mismatch:
     """None: the event or the pod has no such thing."""
 
     def __str__(self) -> str:
-        """Say it in a line of `explain`."""
+        """Return it as a line of `explain`."""
         found = "there is none" if self.found is None else f"it is {self.found}"
         return f"{self.key} should match {self.wanted}, but {found}"
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One route looked at on an event's way."""
+    """One route that was tried for an event."""
 
     route: Route
     mismatch: Mismatch | None
@@ -63,7 +63,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """An event as its upstream's `accepts` looks at it."""
+    """An event as it is compared with the `accepts` of its upstream."""
 
     upstream: str
     stream: str | None
@@ -116,7 +116,7 @@ class Router:
         return tuple(steps), self.decide(event)
 
     def arrival(self, event: Event) -> Arrival | None:
-        """Return how `event` arrives at its upstream, accepted there or not; None where it is sent to none."""
+        """Return how `event` arrives at its upstream, accepted there or not; None if no route sends it to one."""
         for route in self.config.routes:
             if _first_mismatch(route.match, event.stream, event, self.labels) is None:
                 stream, unnamed = self._naming(route, event)

@@ -1,7 +1,7 @@
-"""The streams and pods that a configuration speaks of: what can be asked about it without an event at hand.
+"""The streams and pods that a configuration names: what can be asked about it without a real event.
 
-Streams are those that routes, `accepts` and tests write out; pods are the labels that tell one from another there.
-What stands only in a glob or a regular expression has no names to give.
+Streams are those that routes, `accepts` and tests spell out; a pod is a set of labels that they tell apart. A glob or
+a regular expression names no stream.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from sidecar.routes.pattern import Glob, Pattern
 from sidecar.routes.routing import matches_of
 
 MAX_PODS = 64
-"""Sets of labels that are looked at; a configuration that knows more is asked about those of its tests alone."""
+"""Sets of labels that are tried; of a configuration with more, only those of its tests are."""
 
 Labels = Mapping[str, str]
 
 
 def streams_named_by(config: Config) -> list[str]:
-    """Return the streams that a configuration writes out, in the order of the file: tests, routes, `accepts`."""
+    """Return the streams that a configuration spells out: those of tests, routes and `accepts`, in this order."""
     named = [event.stream for event in _tested_events(config) if event.stream]
     for route in config.routes:
         named += route.match.stream.literals if route.match.stream else ()
@@ -51,13 +51,13 @@ def events_of(configs: Sequence[Config], more: Iterable[Event] = ()) -> list[Eve
 
 
 def event_of(stream: str, schema: str | None = None) -> Event:
-    """Return an event that has nothing but the name of its stream, and its schema."""
+    """Return an event with only the name of its stream, and its schema."""
     value = {"$schema": schema} if schema else {}
     return parse(msgspec.json.encode({**value, "meta": {"stream": stream}}))[0]
 
 
 def pods_of(configs: Sequence[Config]) -> list[Labels]:
-    """Return every set of labels that these configurations may tell from another."""
+    """Return every set of labels that these configurations may tell apart."""
     values: dict[str, list[str]] = {}
     for name, patterns in _patterns_of_labels(configs):
         known = [test.labels[name] for config in configs for test in config.tests if name in test.labels]
@@ -91,7 +91,7 @@ def _patterns_of_labels(configs: Sequence[Config]) -> Iterator[tuple[str, list[P
 
 
 def _stand_ins(pattern: Pattern, known: Sequence[str]) -> Iterator[str]:
-    """Yield a text for each glob that no known text fits."""
+    """Yield a matching text for each glob that no known text matches."""
     for matcher in pattern.matchers:
         if isinstance(matcher, Glob) and not any(matcher.groups_in(text) is not None for text in known):
             text = matcher.source.replace("*", "x").replace("?", "x")

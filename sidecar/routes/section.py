@@ -1,15 +1,15 @@
-"""Sections of `routes.yaml`: mappings with known keys, read with everything that is wrong in them at once.
+"""Sections of `routes.yaml`: mappings with known keys. Reading one reports everything that is wrong in it at once.
 
 A section is a class of `config`; its annotations say what each key takes:
 
     Annotated[T, Form]        a scalar, as the form reads it
-    list[T], dict[K, T]       a list, a mapping with keys of the operator's; at least one entry with `NotEmpty`
+    list[T], dict[K, T]       a list, a mapping with keys that the operator chooses; with `NotEmpty` at least one entry
     Literal["a", "b"]         one of these words
-    T | None                  also nothing at all
+    T | None                  the same, or nothing
     bool, Any, another section
 
-msgspec makes the classes, frozen and cheap to import. It would stop at the first wrong value of a file, so the
-reading is done here: a section is small, and what is said of each mistake is half of its worth.
+msgspec makes the classes, frozen and cheap to import. Its own decoder would stop at the first wrong value, so the
+reading is done here, with messages of our own.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ fields = functools.cache(msgspec.structs.fields)
 
 @dataclass(frozen=True, eq=False)
 class Form:
-    """How a scalar is written: a function of ours reads it, so that the words of a refusal are ours too."""
+    """How a scalar is written: our own function reads it, so that the error message is ours too."""
 
     read: Callable[[object], Any]
     """Returns what was meant, or raises ValueError."""
@@ -45,7 +45,7 @@ class Form:
 
 
 class NotEmpty:
-    """Says of a list or a mapping that it has at least one entry."""
+    """Marks a list or a mapping that must have at least one entry."""
 
 
 class Refused(ValueError):
@@ -88,13 +88,13 @@ def shown(value: object) -> str:
 
 
 def nearest(found: str, allowed: Iterable[str]) -> str:
-    """Return the question whether something else was meant, and nothing where nothing comes near."""
+    """Return a question whether a similar key was meant, or an empty string if none is similar."""
     near = difflib.get_close_matches(found, list(allowed), n=1, cutoff=0.6)
     return f" (did you mean {near[0]!r}?)" if near else ""
 
 
 class _Reading:
-    """One reading of plain data; after a complaint, what its methods return means nothing."""
+    """One reading of plain data; after a complaint, ignore what its methods return."""
 
     def __init__(self) -> None:
         self.complaints: list[Complaint] = []

@@ -1,4 +1,4 @@
-"""YAML text becomes plain data that remembers where each part stood."""
+"""Reads YAML into plain data, and remembers the line and column of each part."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sidecar.routes.section import Path
 MAX_BYTES = 1024 * 1024
 MAX_LEVELS = 50
 MAX_NODES = 20_000
-"""Keys and values: a second's work for PyYAML, and events flow meanwhile."""
+"""Keys and values: PyYAML needs about a second for so many, while events keep flowing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class Mark:
 
 @dataclass
 class Marked:
-    """What a YAML text holds, with the places of its values and keys, and what YAML lets pass but we do not."""
+    """What a YAML text holds, the places of its values and keys, and what YAML allows but we do not."""
 
     data: Any = None
     values: dict[Path, Mark] = field(default_factory=dict)
@@ -33,7 +33,7 @@ class Marked:
     complaints: list[tuple[Mark, Path, str]] = field(default_factory=list)
 
     def mark_of(self, path: Path) -> Mark:
-        """Return where `path` stands, or the nearest part above it that is there."""
+        """Return the place of `path`, or of the nearest part above it that exists."""
         for length in range(len(path), -1, -1):
             mark = self.keys.get(path[:length]) or self.values.get(path[:length])
             if mark is not None:
@@ -42,11 +42,11 @@ class Marked:
 
 
 class _TooMuch(yaml.MarkedYAMLError):
-    """It is YAML, and more of it than any configuration holds."""
+    """It is YAML, but larger than any configuration."""
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML's own, with an end to what it takes: it goes as deep as Python's stack, and takes as long as it likes."""
+    """PyYAML's loader with limits: its own depth is bounded only by Python's stack, and its time not at all."""
 
     levels = nodes = 0
 
@@ -67,10 +67,10 @@ class _Loader(yaml.SafeLoader):
 
 
 def read(text: str) -> Marked:
-    """Read one YAML document, with the safe types alone.
+    """Read one YAML document, with safe types only.
 
-    Keys that stand twice, keys that are no text, and aliases are complaints: the first hides a line of the
-    file, the last can make a small file huge.
+    Duplicate keys, keys that are not strings, and aliases are complaints: a duplicate hides a line of the
+    file, and aliases can make a small file huge.
     """
     marked = Marked()
     if len(text.encode(errors="replace")) > MAX_BYTES:
@@ -126,7 +126,7 @@ def _try_scalar(node: yaml.Node, path: Path, marked: Marked, loader: yaml.SafeLo
         loader.construct_object(node)
     except yaml.YAMLError:
         raise
-    except (ValueError, LookupError, AttributeError):  # what PyYAML's own readers of scalars let through
+    except (ValueError, LookupError, AttributeError):  # what PyYAML's own constructors of scalars raise
         kind = node.tag.rpartition(":")[2]
         found = node.value if len(node.value) <= 60 else f"{node.value[:57]}..."
         message = f"is {found}, which YAML takes for a value of type {kind}, and it is none; put it in quotes"

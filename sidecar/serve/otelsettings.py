@@ -1,6 +1,6 @@
-"""What OpenTelemetry's own environment variables say of traces; there is no setting of ours beside them.
+"""Reads what OpenTelemetry's own environment variables say about traces; there is no other setting for them.
 
-Nothing of OpenTelemetry is imported to find out: a sidecar that is not asked for traces does not know it.
+It imports nothing of OpenTelemetry, so that a sidecar without traces never loads it.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ from sidecar.errors import SettingError
 
 ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
-"""The one for traces alone comes first, and wins."""
+"""The one only for traces comes first, and takes precedence."""
 
 
 def traces_asked_by(variables: Mapping[str, str]) -> str:
-    """Return what asks for traces, as `NAME=value`; empty where nothing does.
+    """Return the variable that asks for traces, as `NAME=value`; empty if none does.
 
-    As the specification has it, a variable that is empty counts as one that is not there.
+    By the specification an empty variable counts as unset.
 
     Raises:
-        SettingError: something is asked for that we cannot do.
+        SettingError: a variable asks for something that is not supported.
 
     """
     exporter = _word(variables, "OTEL_TRACES_EXPORTER")

@@ -1,10 +1,10 @@
-"""Take an edited `routes.yaml` while events flow, or stay with what is in force.
+"""Applies an edited `routes.yaml` while events flow, or keeps the one in force.
 
-The file is read every few seconds and compared by its digest: a ConfigMap is changed by a symbolic link that
-moves, of which the kernel says nothing for the file. Once it has stopped changing it is parsed, checked and its
-tests are run, all in a thread, so that no event waits for it. Only then is it applied. Whatever is wrong with
-it, the configuration in force stays, and log, metric and status say why. The last good text is kept on disk: a
-sidecar that is started again beside a broken file starts with that.
+The file is read every few seconds and compared by its digest: a ConfigMap changes by a symbolic link that moves, which
+causes no notification for the file. Once it has stopped changing it is parsed, checked and its tests are run, all in a
+thread, so that no event waits. Only then is it applied. If anything is wrong with it, the configuration in force stays,
+and log, metric and status say why. The last good text is kept on disk: a sidecar that restarts while the file is broken
+starts with that.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ from sidecar.telemetry.configtelemetry import ConfigNotKept, ConfigRefused
 from sidecar.telemetry.telemetry import Telemetry, Unexpected
 
 MAX_LOOKS = 10
-"""How often a file that keeps changing is looked at before it is taken as it is."""
+"""How often a file that keeps changing is looked at before it is loaded as it is."""
 
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A configuration that may be used, and where it is from."""
+    """A configuration that passed every check, and where it is from."""
 
     config: Config
     text: str
@@ -56,7 +56,7 @@ class Refusal:
 
     @classmethod
     def of(cls, file: Path, error: ConfigError | SettingError) -> Refusal:
-        """Return what is to be said of a file."""
+        """Return the refusal of a file."""
         return cls(str(file), str(error), error.problems if isinstance(error, ConfigError) else ())
 
     def tell(self, telemetry: Telemetry) -> None:
@@ -66,12 +66,12 @@ class Refusal:
 
 @dataclass(frozen=True)
 class Polling:
-    """How often the file is looked at."""
+    """How often the file is read."""
 
     interval: float = 2.0
-    """Seconds between two looks."""
+    """Seconds between two reads."""
     settle: float = 0.5
-    """Seconds for which a file that changed must stay as it is."""
+    """Seconds for which a changed file must stay the same before it is loaded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,9 +80,9 @@ class Beginning:
 
     loaded: Loaded
     refusal: Refusal | None
-    """What is wrong with the file, where this is the last good one."""
+    """What is wrong with the file, if `loaded` is the last good one."""
     seen: str
-    """What the file was when it was looked at."""
+    """The digest of the file when it was read."""
 
 
 def begin(path: Path, last_good: Path | None, labels: Mapping[str, str]) -> Beginning:
@@ -104,10 +104,10 @@ def begin(path: Path, last_good: Path | None, labels: Mapping[str, str]) -> Begi
 
 
 def keep(text: str, last_good: Path) -> None:
-    """Write the text down so that either all of it is there or what was there before.
+    """Write the text atomically: the file has either all of it or its old content.
 
     Raises:
-        OSError: that is not possible.
+        OSError: it cannot be written.
 
     """
     last_good.parent.mkdir(parents=True, exist_ok=True)
@@ -145,7 +145,7 @@ class Reloader:
         self._polling = polling or Polling()
         self._now = asyncio.Event()
         self._seen = beginning.seen
-        """What was looked at last, good or bad."""
+        """The digest of what was read last, good or bad."""
         self.in_force = beginning.loaded
         self.since = time.time()
         """When that came into force, in Unix time."""
@@ -153,7 +153,7 @@ class Reloader:
         """What is wrong with the file on disk, if anything is."""
 
     def now(self) -> None:
-        """Load the file now, changed or not: SIGHUP."""
+        """Load the file now, even if it has not changed: SIGHUP."""
         self._now.set()
 
     async def run(self) -> None:

@@ -59,13 +59,13 @@ if TYPE_CHECKING:
     from sidecar.telemetry.telemetry import Telemetry
 
 M_MMAP_THRESHOLD = -3
-"""What mallopt(3) calls it: larger pieces of memory go back to the system when they are free. Left to itself glibc
-begins to keep them once it has seen a body of some MB, and in pieces that fit no other."""
+"""The name in mallopt(3): larger blocks go back to the system when they are freed. By default glibc starts to keep
+them once it has seen a body of some MB, and fragments them."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What `serve` is told by flags and environment."""
+    """The settings of `serve`, from flags and environment."""
 
     routes: Path
     listen: str = "127.0.0.1:8888"
@@ -74,17 +74,17 @@ class Settings:
     drain: float = 25.0
     """Seconds for which requests are still taken after SIGTERM, at most."""
     quiet: float = 10.0
-    """After SIGTERM it ends once no request came for so many seconds: a draining model server still posts."""
+    """After SIGTERM it ends once no request has come for so many seconds: a draining model server still posts."""
     spool: Path | None = None
-    """Directory of the spool; None: there is none."""
+    """Directory of the spool; None: no spool."""
     prints_what_is_left: bool = False
     """Whether what is left in the spool is written to standard output at the end."""
     last_good: Path | None = None
     """Where the last good configuration is kept."""
     traces: str = ""
-    """What asks for traces; empty: nothing does, and none are made."""
+    """The variable that asks for traces; empty: none are made."""
     tap: bool = False
-    """Whether events may be listened to as they pass."""
+    """Whether `tap` may show events as they pass."""
 
 
 def _spooling(directory: Path, telemetry: Telemetry) -> Spooling:

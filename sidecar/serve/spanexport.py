@@ -1,8 +1,8 @@
-"""Sends spans to a collector, by OpenTelemetry's SDK: in a thread of its own, from a queue that has a bound.
+"""Sends spans to a collector by OpenTelemetry's SDK, in a thread of its own and from a bounded queue.
 
-A collector that is slow or gone costs spans and nothing else: what does not fit into the queue is dropped and
-counted, and the end of the process waits `FLUSH_SECONDS` for it, no longer. Everything that OpenTelemetry has a
-variable for is read by the SDK: the sampler, the queue, the exporter's timeout, headers and certificates.
+A collector that is slow or down costs only spans: what does not fit into the queue is dropped and counted, and the end
+of the process waits for it no longer than `FLUSH_SECONDS`. The SDK reads everything that OpenTelemetry has a variable
+for: the sampler, the queue, the exporter's timeout, headers and certificates.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from sidecar.errors import SettingError
 FLUSH_SECONDS = 2.0
 """How long the end of the process waits for a collector."""
 QUEUE = 2048
-"""Spans that may wait, where OTEL_BSP_MAX_QUEUE_SIZE says nothing else: a few MB."""
+"""Spans that may wait, unless OTEL_BSP_MAX_QUEUE_SIZE says otherwise: a few MB."""
 
 
 class SpanExport:
-    """Where spans go when they end."""
+    """Where ended spans go."""
 
     def __init__(self, labels: Mapping[str, str], exporter: SpanExporter | None = None) -> None:
-        """`labels` become attributes of what all spans are from; `exporter` is OTLP over HTTP as a rule.
+        """`labels` become attributes of the resource of all spans; the default `exporter` is OTLP over HTTP.
 
         Raises:
             SettingError: a variable of OpenTelemetry's cannot be used.
@@ -54,15 +54,15 @@ class SpanExport:
 
     @property
     def tracer(self) -> Tracer:
-        """What makes spans that go there."""
+        """The tracer whose spans are sent."""
         return self._provider.get_tracer("eventgate-sidecar", __version__)
 
     def count_in(self, registry: CollectorRegistry) -> None:
-        """Show there how many spans went where."""
+        """Register the counts of spans there."""
         registry.register(self.counts)
 
     async def end(self) -> None:
-        """Send what waits, for `FLUSH_SECONDS` at most; what ends later is dropped."""
+        """Send the spans that wait, for `FLUSH_SECONDS` at most; spans that end later are dropped."""
         loop, ended = asyncio.get_running_loop(), asyncio.Event()
 
         def flush() -> None:
@@ -90,7 +90,7 @@ class SpanCounts(Collector):
 
     @property
     def waiting(self) -> int:
-        """How many are in the queue, or on their way to the collector."""
+        """Spans in the queue, or on the way to the collector."""
         return self.queued - self.exported - self.failed
 
     def collect(self) -> Iterable[Metric]:
@@ -107,7 +107,7 @@ class SpanCounts(Collector):
 
 
 class _Bounded(SpanProcessor):
-    """Lets spans into a queue as long as there is room; the SDK would drop the oldest, and not count them."""
+    """Queues spans while there is room; the SDK would drop the oldest without counting them."""
 
     def __init__(self, queue: SpanProcessor, counts: SpanCounts, room: int) -> None:
         self._queue = queue
@@ -129,7 +129,7 @@ class _Bounded(SpanProcessor):
 
 
 class _Counted(SpanExporter):
-    """Exports, and counts how that went."""
+    """Exports spans, and counts the results."""
 
     def __init__(self, exporter: SpanExporter, counts: SpanCounts) -> None:
         self._exporter = exporter
@@ -152,7 +152,7 @@ class _Counted(SpanExporter):
 
 
 def _resource(labels: Mapping[str, str]) -> Resource:
-    """Return what all spans are from; OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES win over what we say."""
+    """Return the resource of all spans; OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES take precedence over ours."""
     ours = {"service.name": "eventgate-sidecar", "service.version": __version__}
     ours |= {f"eventgate_sidecar.label.{name}": value for name, value in labels.items()}
     theirs = OTELResourceDetector().detect().attributes

@@ -1,7 +1,7 @@
-"""What is known of a name: its addresses, how it was found, and how long to believe it.
+"""What is known of a name: its addresses, how they were found, and how long to believe them.
 
-Answers of DNS come and fail; what was good once stays in use while DNS is silent (RFC 8767, serve-stale), and
-one NXDOMAIN alone is not believed (HAProxy's `hold nx`). Pure: `now` is an argument.
+The last good answer stays in use while DNS does not answer (RFC 8767, serve-stale), and a single NXDOMAIN is not
+believed (HAProxy's `hold nx`). Pure: `now` is an argument.
 """
 
 from __future__ import annotations
@@ -25,23 +25,23 @@ class Found:
 
     addresses: tuple[str, ...]
     chain: tuple[str, ...] = ()
-    """The names it led through by CNAME, without the one asked for."""
+    """The names on the way by CNAME, without the one asked for."""
     ttl: float = MAX_TTL
     """Seconds, the smallest in the chain."""
     left_out: tuple[str, ...] = ()
-    """Addresses that DNS named and that nothing is sent to, see `resolver`."""
+    """Addresses in the answer that nothing is sent to, see `resolver`."""
 
 
 @dataclass(frozen=True, slots=True)
 class NoSuchName:
-    """DNS says that there is no such name, or that it has no address."""
+    """DNS says that the name does not exist, or has no address."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class NoAnswer:
-    """DNS did not say."""
+    """DNS gave no answer."""
 
     reason: str
 
@@ -60,19 +60,19 @@ class Known:
     """When the last good answer came."""
     ask_again: float = float("-inf")
     problem: str = "not looked up yet"
-    """Why the last look-up brought nothing; empty where it did."""
+    """Why the last look-up failed; empty if it succeeded."""
     denials: int = 0
     """NXDOMAINs in a row."""
     left_out: tuple[str, ...] = ()
-    """What the last good answer named beside the addresses, and is not used."""
+    """Addresses of the last good answer that are not used."""
 
     @property
     def stale(self) -> bool:
-        """Whether the addresses are from an answer that could not be renewed."""
+        """Whether the addresses are from an older answer, because a later look-up failed."""
         return bool(self.addresses and self.problem)
 
     def __str__(self) -> str:
-        """Return the way from the name to its addresses, as log and `probe` show it."""
+        """Return the chain from the name to its addresses, as log and `probe` show it."""
         way = " → ".join((self.name, *self.chain, ", ".join(self.addresses) or "no address"))
         if self.problem:
             return f"{way} ({'stale: ' if self.stale else ''}{self.problem})"

@@ -57,11 +57,11 @@ class Address:
         self.eventgate = EventGate(endpoint.url, ip, endpoint.tls, endpoint.server_name, endpoint.config.timeouts)
         self.on_trial = False
         self.retired = False
-        """DNS no longer leads here: nothing new is sent, what is under way ends."""
+        """DNS no longer leads here: nothing new is sent, what is in flight ends."""
         self.checked: tuple[float, CheckResult] | None = None
         """When its last health check ended, and how."""
         self.check_now = asyncio.Event()
-        """Set to have it checked at once."""
+        """Set to request a check at once."""
 
     @property
     def target(self) -> Target:
@@ -94,7 +94,7 @@ class Endpoint:
         self.known = Known(self.hostname)
         self.addresses: dict[str, Address] = {}
         self.look_up_now = asyncio.Event()
-        """Set to have its name looked up at once."""
+        """Set to request a look-up at once."""
         self.healed: Callable[[], None] = lambda: None
         """Called when an address may take events again."""
 
@@ -142,7 +142,7 @@ class Pool:
 
     @property
     def state(self) -> str:
-        """Say of each address, or of each endpoint that has none, how it stands."""
+        """Describe the health of each address, and why an endpoint has none."""
         words = []
         for endpoint in self.endpoints:
             if not endpoint.addresses:
@@ -151,7 +151,7 @@ class Pool:
         return "; ".join(words)
 
     def looked_at_endpoint(self, endpoint: Endpoint) -> None:
-        """Note that `endpoint` had its first look-up and checks."""
+        """Record that `endpoint` had its first look-up and checks."""
         self._unseen.discard(endpoint.name)
         if not self._unseen:
             self.looked_at.set()

@@ -1,9 +1,9 @@
 """In which order to try the addresses of an upstream now.
 
-A datacenter that is preferred and healthy comes first; one that was out comes back to its place only after
-it was healthy for the failback time, so that traffic does not go back and forth. Behind the healthy come those
-of which nothing bad is proven. An address on probation gets the next event, as a trial. With nothing left,
-each address bears one trial at a time, the one that answered last first (Envoy's panic mode, sized for two).
+A datacenter that is preferred and healthy comes first. One that was out returns to its place only after it has been
+healthy for the failback time, so that traffic does not go back and forth. After the healthy come those that are
+unknown or suspected. An address on probation gets the next event, as a trial. If nothing else is left, each address
+gets one trial at a time, the one that answered last first (Envoy's panic mode, sized for two).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from sidecar.upstreams.health import Health, Standing
 
 
 class Candidate(Protocol):
-    """An address that may be tried."""
+    """An address that can be tried."""
 
     @property
     def endpoint(self) -> Hashable:
@@ -72,8 +72,8 @@ def order(candidates: Sequence[C], failback: float, turn: int, now: float) -> li
 def next_elsewhere(choices: Sequence[Choice[C]], tried: Sequence[C], *, other_endpoint: bool) -> Choice[C] | None:
     """Return the best choice not tried yet, or None.
 
-    `other_endpoint`: the events may already be at work at those tried, so an endpoint of which nothing was
-    tried is better; where there is none, another address will do.
+    `other_endpoint`: those tried may already be processing the events, so an endpoint that was not tried is better;
+    if there is none, another address will do.
     """
     left = [each for each in choices if each.address not in tried]
     if other_endpoint:
@@ -101,7 +101,7 @@ def _doubt(candidate: Candidate) -> int:
 
 
 def _last_resort(candidates: Sequence[C]) -> list[Choice[C]]:
-    """Return those that no trial is at, the one that answered last first."""
+    """Return the addresses without a trial in flight, the one that answered last first."""
     free = [each for each in candidates if not each.on_trial]
     free.sort(key=lambda each: -each.standing.last_answer)
     return [Choice(each, trial=True) for each in free]

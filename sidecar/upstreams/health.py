@@ -1,4 +1,4 @@
-"""The health of one address of an endpoint: states, signals, and what leads from one to the other.
+"""The health of one address of an endpoint: its states, the signals, and the transitions between them.
 
 Rule 1: whatever changes an address's health is in this file.
 Rule 2: nothing here knows the clock, the network or chance; `now` and `jitter` are arguments.
@@ -8,8 +8,8 @@ Passive: real POSTs, where failures in a row or a rate over a window eject (Envo
 for two datacenters instead of many hosts). An address that was out comes back through one real POST, the
 trial, not through a green check alone (Linkerd): `/_info` is answered by an EventGate that cannot produce.
 
-A third thing is doubt. It costs nothing to be wrong about: an answer that is late, or one failed POST, makes
-new events go elsewhere until a check, sent at once, says what is the matter.
+The third signal is doubt, which is cheap when it is wrong: after a late answer or one failed POST, new events go
+elsewhere until a check, sent at once, clears it up.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from sidecar.routes.config import HealthCheck, Outlier
 
 
 class Health(enum.StrEnum):
-    """What we believe of an address."""
+    """What is believed of an address."""
 
     UNKNOWN = "unknown"
-    """Not asked yet; used where nothing better is known."""
+    """Not checked yet; used if nothing better is known."""
     HEALTHY = "healthy"
     SUSPECTED = "suspected"
     """An answer is late, or a POST failed; new events go elsewhere until a check or an answer clears it."""
@@ -97,7 +97,7 @@ TRANSITIONS: dict[Health, dict[Signal, Health]] = {
 OUT = frozenset({Health.UNHEALTHY, Health.EJECTED, Health.PROBATION})
 """States in which an address gets trial POSTs at most."""
 MAX_ENDS = 1000
-"""POSTs of an address whose ends are remembered; more within a window say no more about it."""
+"""How many ends of POSTs to an address are remembered; more within a window would add nothing."""
 MIN_SAMPLES = 20
 MIN_SUSPECT_SECONDS = 0.1
 

@@ -19,7 +19,7 @@ Check = Callable[[Target, float], Awaitable[CheckResult]]
 
 
 class Monitor:
-    """Runs beside the request path and meets it only in the pools."""
+    """Runs beside the request path; the two share only the pools."""
 
     def __init__(
         self,
@@ -48,22 +48,22 @@ class Monitor:
             await asyncio.Event().wait()
 
     async def ready(self) -> None:
-        """Return when the first round is done, or its time is over."""
+        """Return when the first round is done or has timed out."""
         await asyncio.gather(*(pool.first_round() for pool in self._pools))
 
     def watch(self, pool: Pool) -> None:
-        """Watch one more pool, while it runs."""
+        """Watch one more pool; `run` must be running."""
         tasks = self._running
         self._watches[pool] = [
             tasks.create_task(self._watch_endpoint(pool, endpoint, tasks)) for endpoint in pool.endpoints
         ]
 
     def forget(self, pool: Pool, seconds: float) -> None:
-        """Watch a pool for `seconds` more, then let its connections end: what is under way there needs them."""
+        """Watch a pool for `seconds` more, then close its connections: requests in flight still need them."""
         self._running.create_task(self._forget(pool, seconds))
 
     def close(self) -> None:
-        """Close the connections of every pool that it still watched."""
+        """Close the connections of every pool that is still watched."""
         for pool in self._watches:
             for address in pool.addresses:
                 address.eventgate.close()
@@ -73,7 +73,7 @@ class Monitor:
         for task in self._watches.pop(pool):
             task.cancel()
         for endpoint in pool.endpoints:
-            endpoint.set_addresses(())  # whoever watches one of them lets its connections end
+            endpoint.set_addresses(())  # the task that watches an address closes its connections
 
     @property
     def _running(self) -> asyncio.TaskGroup:
@@ -82,7 +82,7 @@ class Monitor:
         return self._tasks
 
     async def _watch_endpoint(self, pool: Pool, endpoint: Endpoint, tasks: asyncio.TaskGroup) -> None:
-        """Look once, as fast as it goes, then keep watching."""
+        """Look up and check once, at once, then keep watching."""
         new = await self._learn(endpoint)
         async with asyncio.TaskGroup() as first:
             for address in new:
@@ -137,12 +137,12 @@ class Monitor:
             changes += pool.judge.check_passed(address.standing, now)
         else:
             changes += pool.judge.check_failed(address.standing, result.words, now)
-            address.endpoint.look_up_now.set()  # a moved CNAME is the likeliest cause
+            address.endpoint.look_up_now.set()  # a CNAME that moved is the most likely cause
         tell(self._telemetry, address, changes)
 
 
 async def _wait(event: asyncio.Event, seconds: float) -> bool:
-    """Wait for `event`, `seconds` at most; return whether it came, and clear it."""
+    """Wait for `event`, `seconds` at most; return whether it was set, and clear it."""
     try:
         async with asyncio.timeout(max(seconds, 0.0)):
             await event.wait()

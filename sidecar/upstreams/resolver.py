@@ -1,12 +1,12 @@
-"""Names to addresses: dnspython, with the hosts file, and nothing that can hang.
+"""Resolves names to addresses, by dnspython and the hosts file, and never hangs.
 
-dnspython reads resolv.conf once, knows no hosts file, lets one dead name server cost every query its whole
-timeout, and may overrun its lifetime; each is seen to here. Names are absolute: the pod's search list would
-send every query to the cluster's own domains first.
+dnspython reads resolv.conf once, ignores the hosts file, waits the whole timeout for a dead name server at every query,
+and may exceed its lifetime; this module corrects each of these. Names are absolute: the pod's search list would send
+every query to the cluster's own domains first.
 
-DNS is not believed when it leads into this machine or to its links: whoever can answer for a name could otherwise
+An answer of DNS that points to this machine or its links is not used: otherwise whoever can answer for a name could
 have events posted to the sidecar itself, to a neighbour in the pod or to a cloud's metadata service (DNS rebinding).
-Such addresses are taken from the URL, as `localhost` and from the hosts file, which the operator writes.
+Such addresses are accepted where the operator wrote them: in the URL, as `localhost`, or in the hosts file.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ THIS_NETWORK = ipaddress.ip_network("0.0.0.0/8")
 
 
 class Resolver:
-    """Looks names up; IPv4 unless the hosts file has only IPv6."""
+    """Looks up names; IPv4 unless the hosts file has only IPv6."""
 
     def __init__(
         self,
@@ -47,7 +47,7 @@ class Resolver:
         self._signature: tuple[int, int, int] | None = None
 
     async def look_up(self, host: str) -> DnsAnswer:
-        """Return what is said of `host` within `LIFETIME_SECONDS`; raises nothing but cancellation."""
+        """Return what is known of `host` within `LIFETIME_SECONDS`; raises nothing but cancellation."""
         literal = _literal(host)
         if literal is not None:
             return Found((literal,), ttl=MAX_TTL)
@@ -77,7 +77,7 @@ class Resolver:
         return Found(addresses, chain, float(answer.chaining_result.minimum_ttl), left_out)
 
     def _current(self) -> dns.asyncresolver.Resolver:
-        """Return a resolver for what resolv.conf says now."""
+        """Return a resolver for the current resolv.conf."""
         signature = _signature(self._resolv_conf)
         if self._resolver is None or signature != self._signature:
             resolver = dns.asyncresolver.Resolver(filename=str(self._resolv_conf))
@@ -89,13 +89,13 @@ class Resolver:
         return self._resolver
 
     def _prefer(self, nameserver: str | None) -> None:
-        """Ask first the name server that answered last: dnspython has no memory of dead ones."""
+        """Ask the name server that answered last first: dnspython does not remember dead ones."""
         if self._resolver is None or nameserver is None:
             return
         self._resolver.nameservers = sorted(self._resolver.nameservers, key=lambda each: str(each) != nameserver)
 
     def _in_hosts_file(self, host: str) -> tuple[str, ...]:
-        """Return what the hosts file (in a pod: hostAliases) says; IPv4 where it has any."""
+        """Return the addresses in the hosts file (in a pod: hostAliases); IPv4 if there are any."""
         try:
             lines = self._hosts.read_text(errors="replace").splitlines()
         except OSError:
@@ -111,7 +111,7 @@ class Resolver:
 
 
 def leads_nowhere_else(address: str) -> bool:
-    """Whether it is of this machine or its links, or of no machine at all."""
+    """Whether the address belongs to this machine, to its links, or to no machine at all."""
     ip = ipaddress.ip_address(address)
     nowhere = ip.is_loopback or ip.is_link_local or ip.is_multicast or ip.is_reserved or ip.is_unspecified
     return nowhere or ip in THIS_NETWORK
@@ -129,7 +129,7 @@ def _no_address(error: Exception) -> NoSuchName | NoAnswer:
 
 
 def _literal(host: str) -> str | None:
-    """Return the address that `host` already is; localhost is never asked for (RFC 6761, 6.3)."""
+    """Return the address if `host` is one; localhost is never looked up (RFC 6761, 6.3)."""
     name = host.rstrip(".").lower()
     if name == "localhost" or name.endswith(".localhost"):
         return "127.0.0.1"

@@ -16,10 +16,10 @@ COMMANDS = {
     "probe": "Look up and check every endpoint of a routes.yaml once, now: which datacenter answers?",
     "schema": "Print the JSON Schema of routes.yaml, by which an editor completes and underlines.",
     "serve": "Run the sidecar until SIGTERM or SIGINT; SIGHUP loads routes.yaml now.",
-    "spool": "Look into the spool, and mend it; the sidecar may run meanwhile.",
+    "spool": "Look into the spool and fix it; the sidecar may keep running.",
     "streams": "Show the streams of a routes.yaml: who writes them, and where they are found in Kafka.",
     "tap": "Show events as they pass through the sidecar that runs here, with all that is in them, until Ctrl-C.",
-    "top": "Show what is true now of the sidecar that runs here, renewed every 2 seconds until Ctrl-C.",
+    "top": "Show the current state of the sidecar that runs here, refreshed every 2 seconds until Ctrl-C.",
 }
 """Each command with the first line of its docstring, so that neither `--help` nor completion loads its module."""
 
@@ -47,7 +47,7 @@ class LazyGroup(click.Group):
     commands={name: click.Command(name, help=line) for name, line in COMMANDS.items()},
     context_settings={"help_option_names": ["-h", "--help"], "show_default": True},
 )
-@click.version_option(__version__, message="eventgate-sidecar %(version)s", help="Print the version and end.")
+@click.version_option(__version__, message="eventgate-sidecar %(version)s", help="Print the version and exit.")
 def app() -> None:
     """A local proxy for EventGate: model servers POST events to localhost, routes.yaml decides where they go."""
 

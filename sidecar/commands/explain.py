@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 @routes_option
 @label_option
 @labels_variable
-@click.option("--stream", help="A stream's name stands for an event of it.", metavar="S")
+@click.option("--stream", help="An event of this stream, with nothing else in it.", metavar="S")
 @click.option("--event", type=FILE, help="A file with one event as JSON; - is standard input.", metavar="FILE")
 @click.option("--running", is_flag=True, help="Ask the sidecar that runs here, and show which address it would try.")
 @listen_option(help="Where that sidecar listens.")

@@ -33,7 +33,7 @@ from sidecar.errors import SettingError
     "--drain",
     envvar="SIDECAR_DRAIN",
     default="25s",
-    help="After SIGTERM, take requests until there was none for 10 s, but no longer than this.",
+    help="After SIGTERM, take requests until none has come for 10 s, but no longer than this.",
     metavar="TIME",
 )
 @setting(

@@ -49,7 +49,7 @@ numbers_argument = click.argument(
 
 @click.group()
 def spool() -> None:
-    """Look into the spool, and mend it; the sidecar may run meanwhile."""
+    """Look into the spool and fix it; the sidecar may keep running."""
 
 
 @spool.command()

@@ -34,8 +34,8 @@ INDENT = " " * 9
 def tap(stream: str | None, outcome: Sequence[str], listen: str, as_json: bool) -> None:
     """Show events as they pass through the sidecar that runs here, with all that is in them, until Ctrl-C.
 
-    It must have been started with --tap. At most 50 events a second are shown, and of each at most 8 KiB; what is left
-    out is told.
+    The sidecar must have been started with --tap. At most 50 events a second and 8 KiB of each are shown; a note says
+    what is left out.
 
     Exit status: 0 after Ctrl-C, and when the sidecar stops; 2 where no sidecar answers, or its tap is off.
     """

@@ -25,10 +25,10 @@ STYLES |= {"healthy": "green", "suspected": "yellow", "probation": "yellow", "un
 
 @click.command()
 @listen_option(help="Where the sidecar listens.")
-@click.option("--once", is_flag=True, help="Show it once; without a terminal that is usual.")
+@click.option("--once", is_flag=True, help="Show it once; the default without a terminal.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON once instead of text.")
 def top(listen: str, once: bool, as_json: bool) -> None:
-    """Show what is true now of the sidecar that runs here, renewed every 2 seconds until Ctrl-C.
+    """Show the current state of the sidecar that runs here, refreshed every 2 seconds until Ctrl-C.
 
     Exit status: 0; with --once or --json 1 where something is wrong, 2 where no sidecar answers.
     """

@@ -118,4 +118,4 @@ def test_every_outcome_can_be_asked_for(outcome: Outcome) -> None:
 def test_the_help_says_how_much_is_shown() -> None:
     """As much as the tap gives."""
     words = " ".join(CliRunner().invoke(app, ["tap", "--help"]).output.split())
-    assert f"At most {PER_SECOND} events a second are shown, and of each at most {MAX_EVENT_BYTES // 1024} KiB" in words
+    assert f"At most {PER_SECOND} events a second and {MAX_EVENT_BYTES // 1024} KiB of each are shown" in words

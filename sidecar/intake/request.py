@@ -83,7 +83,7 @@ Write = Callable[[Answer, bool], None]
 
 
 class Taker(Interface):
-    """Who takes the events that are POSTed; `app.EventsEndpoint` is one."""
+    """Who takes the events that are POSTed; `intake.endpoint.EventsEndpoint` is one."""
 
     def begins(self, request: EventsRequest) -> None:
         """Take note of a request whose headers are there."""

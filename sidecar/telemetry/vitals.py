@@ -26,7 +26,7 @@ DOWN = frozenset({Health.UNHEALTHY, Health.EJECTED})
 
 
 class Held(Protocol):
-    """What is being answered; `app.EventsEndpoint` is one."""
+    """What is being answered; `intake.endpoint.EventsEndpoint` is one."""
 
     in_flight: int
     bytes_in_flight: int

@@ -1,6 +1,6 @@
-"""Promises of `delivery` in time: what the end, or the lateness, of the first attempt leads to.
+"""Promises of `journey` in time: what the end, or the lateness, of the first attempt leads to.
 
-On a loop whose clock is exact; `test_delivery.py` has the same way on real sockets.
+On a loop whose clock is exact; `test_sender.py` does the same on real sockets.
 """
 
 from __future__ import annotations

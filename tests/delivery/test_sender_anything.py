@@ -1,4 +1,4 @@
-"""Promises of `delivery` that hold whatever the endpoints do, for scripts nobody thought of."""
+"""Promises of `sender` that hold whatever the endpoints do, for scripts nobody thought of."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Promises of `delivery` in number: attempts, second attempts, trials, and the time for all of them."""
+"""Promises of `sender` in number: attempts, second attempts, trials, and the time for all of them."""
 
 from __future__ import annotations
 

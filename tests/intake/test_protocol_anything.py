@@ -1,4 +1,4 @@
-"""Promises of `listener` that hold wherever the network cuts what a client sends."""
+"""Promises of `protocol` that hold wherever the network cuts what a client sends."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Promises of `spooldir`: one owner, and a file that cannot be used is set aside, named, and never in the way."""
+"""Promises of `directory`: one owner, and a file that cannot be used is set aside, named, and never in the way."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Promises of `spoolfile`: what is put in is there, in order, until it is taken out."""
+"""Promises of `file`: what is put in is there, in order, until it is taken out."""
 
 from __future__ import annotations
 

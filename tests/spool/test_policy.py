@@ -1,4 +1,4 @@
-"""Promises of `replaypolicy`: how fast the spool is sent, and whose fault a failure is."""
+"""Promises of `policy`: how fast the spool is sent, and whose fault a failure is."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Promises of `spooled`: nothing of an event is lost between its way out, the spool and the way back."""
+"""Promises of `record`: nothing of an event is lost between its way out, the spool and the way back."""
 
 from __future__ import annotations
 

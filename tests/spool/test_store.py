@@ -1,4 +1,4 @@
-"""Promises of `spool`: events go in, come out in order, one at a time, and are there until they were delivered."""
+"""Promises of `store`: events go in, come out in order, one at a time, and are there until they were delivered."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Promises of `status`: the sentence on top says what is wrong, the worst first, and what happens to events."""
+"""Promises of `value`: the sentence on top says what is wrong, the worst first, and what happens to events."""
 
 from __future__ import annotations
 

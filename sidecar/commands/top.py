@@ -98,15 +98,14 @@ def _screen(status: Status) -> RenderableType:
     from rich.padding import Padding
     from rich.text import Text
 
-    from sidecar.status.value import Level, age, problems_of, rate, sentence
+    from sidecar.status.value import age, level_of, problems_of, rate, sentence
 
-    problems = problems_of(status)
-    level = problems[0].level if problems else Level.WELL
+    problems, lasts = problems_of(status), f"up {age(status.now - status.started)}"
     labels = ", ".join(f"{name}={value}" for name, value in status.labels.items()) or "no labels"
     return Group(
-        Text(sentence(status, problems), style=f"bold {STYLES[level]}"),
+        Text(sentence(status, problems), style=f"bold {STYLES[level_of(problems)]}"),
         *(Padding(Text(each.words, style=STYLES[each.level]), (0, 0, 0, 2)) for each in problems[1:]),
-        Text(f"{labels}; {rate(status.events_per_second)}; up {age(status.now - status.started)}\n", style="dim"),
+        Text(f"{labels}; {rate(status.events_per_second)}; {lasts}\n", style="dim"),
         _endpoints(status),
         Text(),
         _streams(status),
@@ -122,7 +121,7 @@ def _endpoints(status: Status) -> Table:
     table = _table("upstream", "", "datacenter", "address", "state", "for", "why")
     for upstream in status.upstreams:
         for endpoint in upstream.endpoints:
-            mark = "→" if endpoint.name == upstream.first and not upstream.out else ""
+            mark = "→" if endpoint.name == upstream.goes_to else ""
             places = (Text(upstream.name), mark, Text(endpoint.name))
             if not endpoint.addresses:
                 table.add_row(*places, "", Text("no address", style="red"), "", Text(endpoint.why))
@@ -136,13 +135,10 @@ def _endpoints(status: Status) -> Table:
 def _streams(status: Status) -> Table:
     from rich.text import Text
 
-    from sidecar.events.results import Outcome
-
-    happened = [outcome for outcome in Outcome if any(each.outcomes.get(outcome) for each in status.streams)]
-    table = _table("stream", *happened)
+    table = _table("stream", *status.happened)
     for each in status.streams:
-        counts = (Text(str(each.outcomes.get(outcome, 0)), justify="right") for outcome in happened)
-        table.add_row(Text("other streams" if each.stream == "_other" else each.stream), *counts)
+        counts = (Text(str(each.outcomes.get(outcome, 0)), justify="right") for outcome in status.happened)
+        table.add_row(Text(each.title), *counts)
     return table
 
 

@@ -43,11 +43,13 @@ from sidecar.intake.request import headers_of
 from sidecar.routes.explain import explanation
 from sidecar.routes.pattern import Pattern
 from sidecar.status.gather import Sources, status_now, tried_now
-from sidecar.status.page import POLICY, page
+from sidecar.status.page import FILTERS, policy, values_of
 from sidecar.status.sse import Streams, message
-from sidecar.status.value import as_data
+from sidecar.status.value import Status, as_data
 
 if TYPE_CHECKING:
+    from jinja2 import Template
+
     from sidecar.intake.tap import Tap, Wanted
     from sidecar.telemetry.telemetry import Telemetry
 
@@ -62,14 +64,8 @@ TAP_SECONDS = 0.2
 MAX_PAGES = 8
 """Pages that are live at once; what is over that loads itself anew."""
 LIVE_SECONDS = 2.0
-HEADERS = {
-    "content-security-policy": POLICY,
-    "cache-control": "no-store",
-    "referrer-policy": "no-referrer",
-    "x-content-type-options": "nosniff",
-}
-DESCRIPTION = Path(__file__).with_name("openapi.yaml")
-"""Written by hand."""
+FOLDER = Path(__file__).parent
+"""Where the description and the page's template, style and script are."""
 
 _Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -97,20 +93,54 @@ def make_admin_app(telemetry: Telemetry, ready: Callable[[], bool]) -> Starlette
 def status_routes(sources: Sources, streams: Streams) -> list[Route]:
     """Return the routes; pages that are live are among `streams`."""
 
+    # The template is loaded in a thread, at the first view: it takes its time, and events do not wait for it.
     async def html(_: Request) -> Response:
-        return HTMLResponse(page(status_now(sources)), headers=HEADERS)
+        await asyncio.to_thread(_template)
+        return HTMLResponse(html_of(status_now(sources)), headers=_headers())
 
     async def data(_: Request) -> Response:
-        return JSONResponse(as_data(status_now(sources)), headers=HEADERS)
+        return JSONResponse(as_data(status_now(sources)), headers=_headers())
 
     async def live(request: Request) -> Response:
-        return streams.answer(request, nullcontext(lambda: message(page(status_now(sources)))))
+        await asyncio.to_thread(_template)
+        return streams.answer(request, nullcontext(lambda: message(html_of(status_now(sources)))))
 
     return [
         Route("/_sidecar/status", local_alone(html), methods=["GET"]),
         Route("/_sidecar/status/live", local_alone(live), methods=["GET"]),
         Route("/_sidecar/status.json", local_alone(data), methods=["GET"]),
     ]
+
+
+def html_of(status: Status) -> str:
+    """Return the status page."""
+    return _template().render(values_of(status))
+
+
+@functools.cache
+def _template() -> Template:
+    from jinja2 import Environment, FunctionLoader, StrictUndefined  # noqa: PLC0415  nothing else takes it
+
+    environment = Environment(
+        loader=FunctionLoader(_text), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= FILTERS
+    environment.globals |= {"style": _text("page.css"), "script": _text("page.js")}
+    return environment.get_template("page.html.j2")
+
+
+@functools.cache
+def _headers() -> dict[str, str]:
+    return {
+        "content-security-policy": policy(_text("page.css"), _text("page.js")),
+        "cache-control": "no-store",
+        "referrer-policy": "no-referrer",
+        "x-content-type-options": "nosniff",
+    }
+
+
+def _text(name: str) -> str:
+    return FOLDER.joinpath(name).read_text(encoding="utf-8")
 
 
 def inquiry_routes(sources: Sources) -> list[Route]:
@@ -164,7 +194,7 @@ def openapi_route() -> Route:
 
 def description() -> dict[str, Any]:
     """Return the OpenAPI description of both listeners, as of this version."""
-    read: dict[str, Any] = yaml.safe_load(DESCRIPTION.read_text(encoding="utf-8"))
+    read: dict[str, Any] = yaml.safe_load(_text("openapi.yaml"))
     read["info"]["version"] = __version__
     return read
 

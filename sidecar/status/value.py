@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from sidecar.events.results import Outcome
 from sidecar.upstreams.addresses import Known
 
 USABLE = frozenset({"healthy", "unknown", "suspected"})
@@ -137,6 +138,11 @@ class UpstreamNow(msgspec.Struct, frozen=True, kw_only=True):
         """Whether events can be sent to none of its endpoints."""
         return len(self.looked_at) == len(self.endpoints) and not any(each.usable for each in self.endpoints)
 
+    @property
+    def goes_to(self) -> str | None:
+        """Where its events go: nowhere while it is out, whichever endpoint gets the next trial."""
+        return None if self.out else self.first
+
 
 class RouteNow(msgspec.Struct, frozen=True):
     """One route."""
@@ -158,6 +164,11 @@ class StreamNow(msgspec.Struct, frozen=True):
     """Which took them, as far as that is remembered."""
     outcomes: Mapping[str, int]
 
+    @property
+    def title(self) -> str:
+        """What people call it."""
+        return "other streams" if self.stream == "_other" else self.stream
+
 
 class SpoolNow(msgspec.Struct, frozen=True, kw_only=True):
     """The spool."""
@@ -172,6 +183,11 @@ class SpoolNow(msgspec.Struct, frozen=True, kw_only=True):
     oldest_seconds: float
     in_flight: int
     upstreams: Mapping[str, int]
+
+    @property
+    def percent(self) -> int:
+        """How full it is."""
+        return self.bytes * 100 // self.max_bytes
 
 
 class Minute(msgspec.Struct, frozen=True):
@@ -214,6 +230,11 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     minutes: tuple[Minute, ...]
     failures: tuple[Failure, ...]
 
+    @property
+    def happened(self) -> list[Outcome]:
+        """The outcomes that any event had since the start."""
+        return [outcome for outcome in Outcome if any(each.outcomes.get(outcome) for each in self.streams)]
+
 
 def problems_of(status: Status) -> list[Problem]:
     """Return what is wrong, the worst first."""
@@ -228,6 +249,11 @@ def problems_of(status: Status) -> list[Problem]:
         *_of_events(status),
     ]
     return sorted(found, key=lambda each: each.level is not Level.BAD)
+
+
+def level_of(problems: Sequence[Problem]) -> Level:
+    """Return how bad it is; `problems` has the worst first."""
+    return problems[0].level if problems else Level.WELL
 
 
 def sentence(status: Status, problems: Sequence[Problem]) -> str:
@@ -247,7 +273,7 @@ def as_data(status: Status) -> dict[str, Any]:
     problems = problems_of(status)
     return {
         "sentence": sentence(status, problems),
-        "level": problems[0].level if problems else Level.WELL,
+        "level": level_of(problems),
         "problems": msgspec.to_builtins(problems),
         **msgspec.to_builtins(status),
     }
@@ -329,8 +355,7 @@ def _of_spool(spool: SpoolNow | None, *, told: bool) -> Iterator[Problem]:
     if spool.trouble:
         yield Problem(Level.BAD, f"The spool cannot be used: {_short(spool.trouble)}. Events that need it get 503")
     elif spool.bytes >= NEARLY_FULL * spool.max_bytes:
-        full = spool.bytes * 100 // spool.max_bytes
-        yield Problem(Level.BAD, f"The spool is {full} % full; when there is no room, events get 503")
+        yield Problem(Level.BAD, f"The spool is {spool.percent} % full; when there is no room, events get 503")
     if spool.events and not spool.trouble and not told:
         yield Problem(Level.WARNING, f"In the spool {_waiting(spool)}; {spool.in_flight} on the way")
     if spool.dead_letters:

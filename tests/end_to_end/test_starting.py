@@ -70,6 +70,15 @@ def test_serve_loads_only_what_it_uses(tmp_path: Path, eventgate: Emulator) -> N
     assert "sqlite3" not in modules
 
 
+def test_the_status_page_is_loaded_at_its_first_view(tmp_path: Path, eventgate: Emulator) -> None:
+    """Whoever never looks at it has neither the time nor the memory for a template engine."""
+    with sidecar(written(to_one(eventgate.address), tmp_path), env=TELLING) as running:
+        before = loaded(running.process.lines)
+        assert ask(running.address, "GET", "/_sidecar/status").status == 200
+        running.process.line(lambda line: loaded([line]) == {"jinja2"})
+    assert "jinja2" not in before
+
+
 def test_serve_with_a_spool_loads_that_too(tmp_path: Path, eventgate: Emulator) -> None:
     """What is left out above is really what the spool is made of."""
     modules = loaded_by_serve(tmp_path, eventgate, "--spool", str(tmp_path / "spool"))

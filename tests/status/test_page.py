@@ -1,4 +1,4 @@
-"""Promises of `statushtml`: one page with everything, safe, readable without JavaScript, and sound HTML."""
+"""Promises of `page` and its template: everything on one page, safe, readable without JavaScript, and sound HTML."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from sidecar.status.page import POLICY, page
+from sidecar.status.http import _headers
+from sidecar.status.http import html_of as page
+from sidecar.status.page import counts, milliseconds, parts, symbol, waiting
 from sidecar.status.value import FailoverNow, Failure, Minute, RouteNow, Span, Status, StreamNow
 from tests.statuses import CONFIGURATION, HANGS, NOW, address, endpoint, spool, status, upstream
 
@@ -204,17 +206,17 @@ def test_it_asks_nobody_for_anything() -> None:
     read = Reader(page(status()))
     assert [each.get("href") for each in read.all_of("link")] == ["data:,"]
     assert not any("src" in attributes or "style" in attributes for _, attributes in read.tags)
-    assert POLICY.startswith("default-src 'none'; ")
+    assert _headers()["content-security-policy"].startswith("default-src 'none'; ")
 
 
 def test_the_policy_allows_its_own_style_and_script() -> None:
     """By their digests, so that no other is run."""
-    text = page(status())
+    text, policy = page(status()), _headers()["content-security-policy"]
     for tag in ("style", "script"):
         inside = re.search(f"<{tag}>(.*?)</{tag}>", text, re.DOTALL)
         assert inside
         digest = base64.b64encode(hashlib.sha256(inside[1].encode()).digest()).decode()
-        assert f"{tag}-src 'sha256-{digest}'" in POLICY
+        assert f"{tag}-src 'sha256-{digest}'" in policy
 
 
 def test_it_can_be_read_by_ear() -> None:
@@ -256,3 +258,31 @@ def test_without_javascript_it_is_loaded_anew() -> None:
 def test_whatever_is_true_there_is_a_page(more: dict[str, Any]) -> None:
     """Nothing that may be missing is needed."""
     assert Reader(page(status(**more))).words
+
+
+def test_a_name_is_split_before_its_parts() -> None:
+    """A sentence is not, nor is a number; nothing is lost."""
+    assert parts("staging.svc.wmnet:4492/v1") == ["staging", ".svc", ".wmnet", ":4492", "/v1"]
+    assert parts("10.2.2.45, and so on. ") == ["10.2.2.45, and so on. "]
+
+
+def test_short_times_are_written_in_milliseconds() -> None:
+    """With a decimal where it says something; a time that is not known yet is 0."""
+    assert [milliseconds(each) for each in (None, 0.0042, 0.01, 1.2)] == ["0.0 ms", "4.2 ms", "10 ms", "1200 ms"]
+
+
+def test_outcomes_are_counted_in_words() -> None:
+    """Those that happened."""
+    assert counts({"delivered": 7, "spooled": 0, "failed": 1}) == "7 delivered, 1 failed"
+
+
+def test_every_state_has_a_mark() -> None:
+    """So that nobody needs colours to tell what is well, what is about to be, and what is out."""
+    assert [symbol(each) for each in ("healthy", "probation", "unknown", "ejected")] == ["●", "◐", "○", "✕"]
+
+
+def test_what_waits_is_told_with_its_age() -> None:
+    """And for whom it waits, where that is known."""
+    assert waiting(spool()) == "0 events"
+    some = spool(events=3, oldest_seconds=300.0, upstreams={"a": 2, "b": 1})
+    assert waiting(some) == "3 events, the oldest for 5 min (a: 2, b: 1)"

@@ -5,21 +5,21 @@ EventGate as the producer wrote them. So an `Event` is a slice of the body and t
 needs, and the two changes we may make (`meta.stream` and a missing `meta.id`) are cuts in that slice.
 
 Two readers see each body. msgspec takes what it can, in about a microsecond. What it refuses although
-EventGate (V8's JSON.parse) takes it, lone surrogates above all, and every cut, goes through `_members`,
+EventGate (V8's JSON.parse) takes it, lone surrogates above all, and every cut, goes through `scan`,
 which finds the exact place of each key with the standard library's scanner. Where both refuse, it is not JSON.
 Where a key stands twice in an object the last one counts, as in JSON.parse.
 """
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Iterator, Sequence
-from typing import Any, NoReturn, TypeVar
+from collections.abc import Sequence
+from typing import TypeVar
 
 import msgspec
 
 from sidecar.errors import BodyTooLarge, EmptyBody, MalformedBody
+from sidecar.events import scan
 
 MAX_EVENTS = 10_000
 """Events in one array: as many of the usual size, 1 kB, as a body of 10 MB holds. Each costs a few hundred bytes
@@ -30,13 +30,7 @@ up to a microsecond for each."""
 
 _T = TypeVar("_T")
 _SPACE = b" \t\r\n"
-_SPACE_RE = re.compile(r"[ \t\r\n]*")
-_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 _STREAM_MEMBER = re.compile(rb'"stream"[ \t\r\n]*:[ \t\r\n]*"([^"\\]*)"')
-_MEMBER = re.compile(
-    r"""[ \t\r\n,]*+ "((?:[^"\\]|\\.)*+)" [ \t\r\n]*+ : [ \t\r\n]*+ ("(?:[^"\\]|\\.)*+" | [^\[{",}\s]*+)""", re.VERBOSE
-)
-"""A key and its value; of an object or an array only where it begins."""
 
 
 class _Meta(msgspec.Struct):
@@ -74,14 +68,14 @@ class Event(msgspec.Struct, frozen=True):
         text = self.raw.decode("latin-1")
         start, end = 0, len(text)
         for key in path.split("."):
-            span = _last_member(text, start, key)
+            span = scan.last_member(text, start, key)
             if span is None:
                 return None
             start, end = span
         first = text[start]
         if first in "{[":
             return None
-        return _string(text, start) if first == '"' else text[start:end]
+        return scan.string_at(text, start) if first == '"' else text[start:end]
 
     def order_key(self, stream: str, paths: Sequence[str]) -> str:
         """Return `stream` and what the event has at these dotted paths, as JSON; null where there is no scalar."""
@@ -97,15 +91,15 @@ class Event(msgspec.Struct, frozen=True):
             if renamed is not None:
                 return renamed
         text = self.raw.decode("latin-1")
-        meta = _last_member(text, 0, "meta")
+        meta = scan.last_member(text, 0, "meta")
         if meta is None or text[meta[0]] != "{":
             return self.raw
         cuts: list[tuple[int, int, str]] = []
         if new_id is not None and self.lacks_id:
             after = meta[0] + 1
-            empty = text[_skip_space(text, after)] == "}"
+            empty = text[scan.skip_space(text, after)] == "}"
             cuts.append((after, after, f'"id":"{new_id}"' if empty else f'"id":"{new_id}",'))
-        span = _last_member(text, meta[0], "stream") if stream is not None else None
+        span = scan.last_member(text, meta[0], "stream") if stream is not None else None
         if span is not None:
             cuts.append((*span, f'"{stream}"'))
         for start, end, new in sorted(cuts, reverse=True):
@@ -180,7 +174,7 @@ def parse(body: bytes) -> tuple[Event, ...]:
         raise MalformedBody(f"Unexpected token '{character}', \"#\" is not valid JSON")
     if body[0] == ord("{"):
         event = _event(0, body)
-        if event.stream is None and _skip_space_bytes(body, 1) == len(body) - 1:
+        if event.stream is None and not body[1:-1].strip(_SPACE):
             raise EmptyBody
         return (event,)
     members = _split(body)
@@ -211,21 +205,21 @@ def _event(index: int, raw: bytes) -> Event:
 def _event_slowly(index: int, raw: bytes) -> Event:
     """Read what msgspec refused; an array member that is no object is an event without any words."""
     text = raw.decode("latin-1")
-    _end_of_value(text, 0, whole=True)
+    scan.end_of_value(text, 0, whole=True)
     if text[0] != "{":
         return Event(index, raw)
-    places = _places(text, 0, ("$schema", "meta"))
-    schema = _text_at(text, places.get("$schema"))
+    places = scan.places(text, 0, ("$schema", "meta"))
+    schema = scan.text_at(text, places.get("$schema"))
     meta = places.get("meta")
     if meta is None or text[meta[0]] != "{":
         return Event(index, raw, schema=schema)
-    places = _places(text, meta[0], ("stream", "id", "request_id"))
+    places = scan.places(text, meta[0], ("stream", "id", "request_id"))
     return Event(
         index,
         raw,
-        stream=_text_at(text, places.get("stream")),
+        stream=scan.text_at(text, places.get("stream")),
         schema=schema,
-        id=_text_at(text, places.get("id")),
+        id=scan.text_at(text, places.get("id")),
         lacks_id="id" not in places,
         lacks_request_id="request_id" not in places,
     )
@@ -237,8 +231,8 @@ def _split(body: bytes) -> list[bytes]:
         members = _decode_members(body)
     except (ValueError, RecursionError):
         text = body.decode("latin-1")
-        _end_of_value(text, 0, whole=True)
-        return [text[start:end].encode("latin-1") for start, end in _no_more_than_are_read(list(_items(text)))]
+        scan.end_of_value(text, 0, whole=True)
+        return [text[start:end].encode("latin-1") for start, end in _no_more_than_are_read(list(scan.items(text)))]
     return [bytes(raw) for raw in _no_more_than_are_read(members)]
 
 
@@ -246,99 +240,3 @@ def _no_more_than_are_read(members: list[_T]) -> list[_T]:
     if len(members) > MAX_EVENTS:
         raise BodyTooLarge(f"the array has {len(members)} events; send at most {MAX_EVENTS} at once")
     return members
-
-
-# Exact places. The body is read as Latin-1 here, so that a place in the text is a place in the bytes; all that
-# JSON gives a meaning is ASCII, and the bytes of other characters never look like it.
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not valid JSON")
-
-
-def _nothing(_: str) -> None:
-    return None
-
-
-_scan = json.JSONDecoder(parse_int=_nothing, parse_float=_nothing, parse_constant=_refuse_constant).raw_decode
-
-
-def _end_of_value(text: str, start: int, *, whole: bool = False) -> int:
-    """Return the place behind the value at `start`; with `whole`, nothing but that value may follow."""
-    try:
-        _, end = _scan(text, start)
-    except json.JSONDecodeError as error:
-        if error.pos >= len(text):
-            raise MalformedBody("Unexpected end of JSON input") from None
-        words = error.msg.removesuffix(" at")
-        raise MalformedBody(f"{words} at byte {error.pos} is not valid JSON") from None
-    except RecursionError:
-        raise MalformedBody("nested too deeply: an event may have a few hundred levels") from None
-    except ValueError as error:
-        raise MalformedBody(str(error)) from None
-    if whole and end != len(text):
-        raise MalformedBody(f"Unexpected non-whitespace character after JSON at byte {end}")
-    return int(end)
-
-
-def _skip_space(text: str, start: int) -> int:
-    found = _SPACE_RE.match(text, start)
-    return found.end() if found else start
-
-
-def _skip_space_bytes(body: bytes, start: int) -> int:
-    while body[start] in _SPACE:
-        start += 1
-    return start
-
-
-def _string(text: str, start: int) -> str:
-    """Return the string at `start`, its UTF-8 put right; what is not UTF-8 becomes U+FFFD, as in Node.
-
-    So does a lone surrogate, which cannot be written as UTF-8: not to a log, not to RE2, not in an answer.
-    """
-    end = _end_of_value(text, start)
-    value: Any = json.loads(text[start:end].encode("latin-1").decode("utf-8", errors="replace"))
-    return _LONE_SURROGATE.sub("\N{REPLACEMENT CHARACTER}", value)
-
-
-def _members(text: str, start: int) -> Iterator[tuple[str, int, int]]:
-    """Yield key, start and end of the value for each member of the object at `start`, in order.
-
-    The text is JSON, which has been seen before; so each member takes one search, unless its value has parts.
-    """
-    place = start + 1
-    while member := _MEMBER.match(text, place):
-        key = member[1]
-        if "\\" in key or not key.isascii():
-            key = _string(text, member.start(1) - 1)
-        value, end = member.span(2)
-        if value == end:  # an object or an array
-            end = _end_of_value(text, value)
-        yield key, value, end
-        place = end
-
-
-def _items(text: str) -> Iterator[tuple[int, int]]:
-    """Yield start and end of each member of the array that `text` is."""
-    place = _skip_space(text, 1)
-    while text[place] != "]":
-        end = _end_of_value(text, place)
-        yield place, end
-        place = _skip_space(text, end)
-        if text[place] == ",":
-            place = _skip_space(text, place + 1)
-
-
-def _last_member(text: str, start: int, key: str) -> tuple[int, int] | None:
-    """Return start and end of the value of `key` in the object at `start`; None where there is none."""
-    return _places(text, start, (key,)).get(key) if text[start] == "{" else None
-
-
-def _places(text: str, start: int, keys: Sequence[str]) -> dict[str, tuple[int, int]]:
-    """Return start and end of the value of each of `keys` that the object at `start` has; the last of a name counts."""
-    return {name: (value, end) for name, value, end in _members(text, start) if name in keys}
-
-
-def _text_at(text: str, span: tuple[int, int] | None) -> str | None:
-    return _string(text, span[0]) if span is not None and text[span[0]] == '"' else None

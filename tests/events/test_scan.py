@@ -1,0 +1,71 @@
+"""Promises of `scan`: what it finds is, byte for byte, where it is."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sidecar.errors import MalformedBody
+from sidecar.events import scan
+from tests.jsontext import array, as_read, events, space, text_of, unhurried, values
+
+
+@unhurried
+@given(events)
+def test_each_key_has_the_value_that_is_read_there(raw: bytes) -> None:
+    """The last of equal keys counts, however it is spelt."""
+    text, value = raw.decode("latin-1"), as_read(raw)
+    found = scan.places(text, 0, [text_of(key) or "" for key in value])
+    assert {key: as_read(text[start:end].encode("latin-1")) for key, (start, end) in found.items()} == {
+        text_of(key): each for key, each in value.items()
+    }
+
+
+@unhurried
+@given(st.lists(st.tuples(space, st.one_of(events, values), space), max_size=5))
+def test_each_member_of_an_array_is_found(elements: list[tuple[bytes, bytes, bytes]]) -> None:
+    """From its first byte to its last, without the space around it."""
+    text = array(elements).decode("latin-1")
+    assert [text[start:end].encode("latin-1") for start, end in scan.items(text)] == [raw for _, raw, _ in elements]
+
+
+@pytest.mark.parametrize(
+    ("text", "span"),
+    [
+        pytest.param('{"a":1,"b":2}', (5, 6), id="there"),
+        pytest.param('{"a":1,"a": 2}', (12, 13), id="twice"),
+        pytest.param('{"\\u0061": [1]}', (11, 14), id="with an escape"),
+        pytest.param('{"b":{"a":1}}', None, id="deeper"),
+        pytest.param('["a"]', None, id="no object"),
+    ],
+)
+def test_the_last_member_of_a_name_is_found(text: str, span: tuple[int, int] | None) -> None:
+    """Its value's first place, and the place behind it."""
+    assert scan.last_member(text, 0, "a") == span
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('{"a":', "Unexpected end of JSON input"),
+        ('{"a":NaN}', "NaN is not valid JSON"),
+        ("{} x", "Unexpected non-whitespace character after JSON at byte 2"),
+        ("[" * 100_000, "nested too deeply: an event may have a few hundred levels"),
+        ('{"a" 1}', "Expecting ':' delimiter at byte 5 is not valid JSON"),
+    ],
+    ids=["cut off", "no JSON", "more behind it", "deep", "a colon is missing"],
+)
+def test_what_is_no_json_is_refused_with_its_place(text: str, words: str) -> None:
+    """In words that its producer can use."""
+    with pytest.raises(MalformedBody) as refused:
+        scan.end_of_value(text, 0, whole=True)
+    assert refused.value.detail == words
+
+
+@pytest.mark.parametrize("raw", [rb'"Zo\u00eb"', '"Zoë"'.encode()], ids=["escaped", "UTF-8"])
+def test_a_string_is_read_from_its_bytes(raw: bytes) -> None:
+    """Whichever way it is written."""
+    assert scan.string_at(raw.decode("latin-1"), 0) == json.loads(raw)

@@ -9,14 +9,13 @@ import math
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 
-from sidecar.delivery.batching import Headers
 from sidecar.delivery.coalescer import Coalescer
-from sidecar.delivery.journey import Done
+from sidecar.delivery.journey import OnEnd
 from sidecar.delivery.retry import Undelivered
 from sidecar.delivery.sender import Delivery
 from sidecar.eventgate.failures import FailureClass
 from sidecar.eventgate.verdict import read
-from sidecar.events.event import Outgoing
+from sidecar.events.outgoing import Headers, Load, Outgoing
 from sidecar.events.results import EventStatus
 from sidecar.routes.config import Coalesce
 from tests.scripted import Recorder, now
@@ -65,24 +64,16 @@ class ScriptedDelivery(Delivery):
     deadline: float = 60.0
     arrays: list[Array] = field(default_factory=list)
 
-    def deliver(
-        self,
-        upstream: str,
-        events: Sequence[Outgoing],
-        headers: Sequence[tuple[str, str]],
-        hasty: bool,
-        done: Done,
-        give_up: float | None = None,
-    ) -> None:
-        """Take an array; a failure is known by its id alone, as from the real one."""
-        array = Array(now(), list(events), tuple(headers), hasty)
-        self.group.create_task(self._play(upstream, array, done, give_up))
+    def deliver(self, load: Load, on_end: OnEnd, give_up: float | None = None) -> None:
+        """Take a load; a failure is known by its id alone, as from the real one."""
+        self.group.create_task(self._play(load, on_end, give_up))
 
-    async def _play(self, upstream: str, array: Array, done: Done, give_up: float | None) -> None:
-        done(await self._end_of(upstream, array, give_up))
+    async def _play(self, load: Load, on_end: OnEnd, give_up: float | None) -> None:
+        on_end(await self._end_of(load, give_up))
 
-    async def _end_of(self, upstream: str, array: Array, give_up: float | None) -> list[EventStatus] | Undelivered:
-        events = array.events
+    async def _end_of(self, load: Load, give_up: float | None) -> list[EventStatus] | Undelivered:
+        events = load.events
+        array = Array(now(), list(events), load.headers, load.hasty)
         give_up = give_up or now() + self.deadline
         self.arrays.append(array)
         await asyncio.sleep(self.takes.pop(0) if self.takes else self.otherwise)
@@ -90,7 +81,7 @@ class ScriptedDelivery(Delivery):
         kinds = [each.stream for each in events]
         for kind, failure in WHOLE.items():
             if kind in kinds:
-                return Undelivered(upstream, "eqiad", failure, f"there is {kind} in it", give_up)
+                return Undelivered(load.upstream, "eqiad", failure, f"there is {kind} in it", give_up)
         return verdict(events)
 
     @property
@@ -160,7 +151,7 @@ async def statuses_from(
         if not ended.cancelled():
             ended.set_result(statuses)
 
-    coalescer.deliver("main", events, headers, hasty, done)
+    coalescer.deliver(Load("main", events, headers, hasty), done)
     return list(await ended)
 
 

@@ -11,12 +11,11 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from sidecar.delivery.batching import Headers
 from sidecar.delivery.retry import Undelivered
 from sidecar.delivery.sender import Delivery
-from sidecar.eventgate.client import Attempt, Done, EventGate, Result
+from sidecar.eventgate.client import Attempt, EventGate, OnResult, Result
 from sidecar.eventgate.failures import Failed, FailureClass
-from sidecar.events.event import Outgoing
+from sidecar.events.outgoing import Headers, Load, Outgoing
 from sidecar.events.results import EventStatus, Outcome
 from sidecar.routes.config import Timeouts, Upstream
 from sidecar.telemetry.telemetry import Happening, Telemetry
@@ -115,31 +114,22 @@ class ScriptedEventGate(EventGate):
         """Those that were sent."""
         return [each for each in self.posts if each.sent < NEVER]
 
-    def post(
-        self,
-        events: Sequence[Outgoing],
-        headers: Sequence[tuple[str, str]],
-        hasty: bool,
-        seconds: float,
-        tasks: asyncio.TaskGroup,
-        done: Done,
-    ) -> Attempt:
+    def post(self, load: Load, seconds: float, tasks: asyncio.TaskGroup, on_result: OnResult) -> Attempt:
         """Do as the script says, within the time limits of a real one; a success is `described` by who took it."""
-        del headers, hasty
-        attempt = Attempt(events, done)
+        attempt = Attempt(load.events, on_result)
         attempt.connecting = tasks.create_task(self._play(attempt, seconds))
         return attempt
 
     def give_up(self, attempt: Attempt) -> None:
         """Stop playing."""
-        attempt.done = None
+        attempt.on_result = None
         if attempt.connecting is not None:
             attempt.connecting.cancel()
 
     async def _play(self, attempt: Attempt, seconds: float) -> None:
         result = await self._end_of(attempt, seconds)
-        if attempt.done is not None:
-            attempt.done(result)
+        if attempt.on_result is not None:
+            attempt.on_result(result)
 
     async def _end_of(self, attempt: Attempt, seconds: float) -> Result:
         events = attempt.events
@@ -234,7 +224,7 @@ async def result_from(
 ) -> list[EventStatus] | Undelivered:
     """Deliver events, and return how that ended."""
     ended: asyncio.Future[list[EventStatus] | Undelivered] = asyncio.get_running_loop().create_future()
-    delivery.deliver("main", events, headers, hasty, ended.set_result)
+    delivery.deliver(Load("main", events, headers, hasty), ended.set_result)
     return await ended
 
 

@@ -14,14 +14,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Generic, TypeVar
 
 import msgspec
 
-from sidecar.events.event import Outgoing
+from sidecar.events.outgoing import Done, Headers, Load, Outgoing
 from sidecar.routes.config import Coalesce
-
-Headers = tuple[tuple[str, str], ...]
 
 WORTH_ITS_COST = 8
 """Fewer events than these do not leave while others are under way: a POST costs about as much as so many events."""
@@ -49,49 +46,44 @@ def must_share(headers: Headers, events: Sequence[Outgoing]) -> Headers:
     return tuple([each for each in headers if each[0] == "user-agent" or (fills and each[0] == "x-request-id")])
 
 
-def common_headers(riders: Sequence[Rider]) -> Headers:
-    """Return the headers that all of `riders` have; one alone keeps all of its own."""
-    first, *others = riders
-    if not others or not first.headers:
-        return first.headers
-    return tuple(each for each in first.headers if all(each in other.headers for other in others))
+def common_headers(headers: Sequence[Headers]) -> Headers:
+    """Return the headers that loads which leave together have in common; one alone keeps all of its own."""
+    first, *others = headers
+    return tuple(each for each in first if all(each in other for other in others))
 
 
 class Rider(msgspec.Struct, eq=False):
-    """The events of one POST that may leave with others'; at least one, each with an id of its own."""
+    """A load that may leave with others; each of its events has an id of its own."""
 
-    events: Sequence[Outgoing]
-    headers: Headers
+    load: Load
+    done: Done
     since: float
-    """When they began to wait, in seconds of any clock."""
+    """When it began to wait, in seconds of any clock."""
     size: int = 0
-    """Bytes of the events, once they wait in a room."""
+    """Bytes of its events, once it waits in a room."""
 
 
-R = TypeVar("R", bound=Rider)
-
-
-class Room(Generic[R]):
+class Room:
     """Where those wait who may travel together."""
 
     def __init__(self, limits: Coalesce) -> None:
         """Nobody waits, and nothing is under way."""
         self._limits = limits
-        self._riders: list[R] = []
+        self._riders: list[Rider] = []
         self._events = 0
         self._bytes = 0
         self._under_way = 0
         """Events that have left and not come back."""
 
-    def pass_through(self, rider: R) -> None:
+    def pass_through(self, rider: Rider) -> None:
         """Let `rider` leave at once, where the room is empty."""
-        self._under_way += len(rider.events)
+        self._under_way += len(rider.load.events)
 
-    def enter(self, rider: R) -> None:
+    def enter(self, rider: Rider) -> None:
         """Let `rider` wait."""
-        rider.size = sum([len(event.body) for event in rider.events])
+        rider.size = sum([len(event.body) for event in rider.load.events])
         self._riders.append(rider)
-        self._events += len(rider.events)
+        self._events += len(rider.load.events)
         self._bytes += rider.size
 
     @property
@@ -104,7 +96,7 @@ class Room(Generic[R]):
         """When the oldest will have waited long enough; None where nobody waits."""
         return self._riders[0].since + self._limits.linger if self._riders else None
 
-    def board(self, now: float) -> list[R]:
+    def board(self, now: float) -> list[Rider]:
         """Return those who leave together now; nobody where it is not time yet."""
         if not self._riders or not self._is_time(now):
             return []
@@ -125,18 +117,18 @@ class Room(Generic[R]):
         full = self._events >= self._limits.max_events or self._bytes >= self._limits.max_bytes
         return full or now >= self._riders[0].since + self._limits.linger
 
-    def _fill(self) -> tuple[list[R], list[R]]:
+    def _fill(self) -> tuple[list[Rider], list[Rider]]:
         """Take the oldest, and those behind that fit in; who carries an id that is in already stays."""
-        batch: list[R] = []
-        left: list[R] = []
+        batch: list[Rider] = []
+        left: list[Rider] = []
         ids: set[str | None] = set()
         events = size = 0
         for rider in self._riders:
-            events_then, size_then = events + len(rider.events), size + rider.size
+            events_then, size_then = events + len(rider.load.events), size + rider.size
             fits = events_then <= self._limits.max_events and size_then <= self._limits.max_bytes
-            if not batch or (fits and ids.isdisjoint(event.id for event in rider.events)):
+            if not batch or (fits and ids.isdisjoint(event.id for event in rider.load.events)):
                 batch.append(rider)
-                ids.update(event.id for event in rider.events)
+                ids.update(event.id for event in rider.load.events)
                 events, size = events_then, size_then
             else:
                 left.append(rider)
@@ -144,4 +136,4 @@ class Room(Generic[R]):
 
 
 def _events_of(riders: Sequence[Rider]) -> int:
-    return sum([len(each.events) for each in riders])
+    return sum([len(each.load.events) for each in riders])

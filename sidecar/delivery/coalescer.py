@@ -17,12 +17,12 @@ from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
-from sidecar.delivery.batching import Headers, Rider, Room, must_share
+from sidecar.delivery.batching import Rider, Room, must_share
 from sidecar.delivery.journey import MIN_ATTEMPT_SECONDS
 from sidecar.delivery.retry import Undelivered
 from sidecar.delivery.sender import Delivery
 from sidecar.eventgate.failures import FailureClass
-from sidecar.events.event import Outgoing
+from sidecar.events.outgoing import Done, Headers, Load, Outgoing
 from sidecar.events.results import EventStatus
 from sidecar.routes.config import Coalesce
 from sidecar.telemetry.telemetry import Telemetry, Unexpected
@@ -31,28 +31,7 @@ HALVED = frozenset({FailureClass.REFUSED, FailureClass.INFRASTRUCTURE})
 """Failures that one event may cause for all that travel with it."""
 
 _Key = tuple[str, bool, Headers]
-
-
-Done = Callable[[Sequence[EventStatus]], None]
-"""Is told the status of each event, in their order; must not raise."""
-Deliver = Callable[[str, Sequence[Outgoing], Headers, bool, Done], None]
-"""Delivers events to an upstream, with these headers, hasty or not."""
-
-
-class _Load(msgspec.Struct, frozen=True):
-    """What travels as one array."""
-
-    upstream: str
-    events: Sequence[Outgoing]
-    headers: Headers
-    hasty: bool
-
-
-class _Caller(Rider, eq=False, kw_only=True):
-    """A rider, and who is told how it went."""
-
-    done: Done
-    """Is called once."""
+"""What loads that leave together have in common: upstream, hasty or not, and the headers that they must share."""
 
 
 class Coalescer:
@@ -70,7 +49,7 @@ class Coalescer:
         self._limits = limits
         self._telemetry = telemetry
         self._clock = clock
-        self._rooms: dict[_Key, Room[_Caller]] = {}
+        self._rooms: dict[_Key, Room] = {}
         self._alarms: dict[_Key, asyncio.TimerHandle] = {}
         """One for each room where somebody waits; it may ring early, which costs nothing."""
         self._departing: set[_Key] = set()
@@ -78,34 +57,34 @@ class Coalescer:
         self._alone = False
         """Whether the last to leave left alone."""
 
-    def deliver(self, upstream: str, events: Sequence[Outgoing], headers: Headers, hasty: bool, done: Done) -> None:
-        """Tell `done` the status of each of `events`, in their order, as if they had been sent alone."""
-        if events[0].id is None:
-            self._send(_Load(upstream, events, headers, hasty), done)
+    def deliver(self, load: Load, done: Done) -> None:
+        """Tell `done` what became of `load`, as if it had been sent alone."""
+        if load.events[0].id is None:
+            self._send(load, done)
             return
-        caller = _Caller(events, headers, self._clock(), done=done)
-        key = (upstream, hasty, must_share(headers, events))
+        rider = Rider(load, done, self._clock())
+        key = (load.upstream, load.hasty, must_share(load.headers, load.events))
         room = self._rooms.get(key)
         if room is None:
-            room = self._rooms[key] = Room(self._limits[upstream])
+            room = self._rooms[key] = Room(self._limits[load.upstream])
             if self._alone:
-                room.pass_through(caller)
-                self._travel(key, room, [caller])
+                room.pass_through(rider)
+                self._travel(key, room, [rider])
                 return
-        room.enter(caller)
+        room.enter(rider)
         self._depart_soon(key, room)
 
     def pressing(self, upstream: str) -> bool:
         """Whether somebody waits to be sent to `upstream`."""
         return any(key[0] == upstream and room.next_departure is not None for key, room in self._rooms.items())
 
-    def _depart_soon(self, key: _Key, room: Room[_Caller]) -> None:
+    def _depart_soon(self, key: _Key, room: Room) -> None:
         """Let leave whose time it is, once all that has come by now has entered."""
         if key not in self._departing:
             self._departing.add(key)
             asyncio.get_running_loop().call_soon(self._depart, key, room)
 
-    def _depart(self, key: _Key, room: Room[_Caller]) -> None:
+    def _depart(self, key: _Key, room: Room) -> None:
         """Let all leave whose time it is, and come back when it is the next one's."""
         self._departing.discard(key)
         if room.empty:
@@ -128,35 +107,35 @@ class Coalescer:
         if room is not None:
             self._depart(key, room)
 
-    def _travel(self, key: _Key, room: Room[_Caller], batch: list[_Caller]) -> None:
-        upstream, hasty, _ = key
-        events, headers = batch[0].events, batch[0].headers
+    def _travel(self, key: _Key, room: Room, batch: list[Rider]) -> None:
+        load = batch[0].load
         if len(batch) > 1:
-            events, headers = [each for caller in batch for each in caller.events], self._delivery.headers_of(batch)
+            events = [event for each in batch for event in each.load.events]
+            load = msgspec.structs.replace(load, events=events, headers=self._delivery.headers_of(batch))
 
         def arrived(statuses: Sequence[EventStatus]) -> None:
             if room.next_departure is None:  # nobody waits but for these answers
                 self._hand_out(batch, statuses)
-                room.come_back(len(events))
+                room.come_back(len(load.events))
                 self._depart(key, room)
             else:
-                room.come_back(len(events))
+                room.come_back(len(load.events))
                 self._depart(key, room)  # before the answers are written: EventGate is at work meanwhile
                 self._hand_out(batch, statuses)
 
-        self._send(_Load(upstream, events, headers, hasty), arrived)
+        self._send(load, arrived)
 
-    def _hand_out(self, batch: Sequence[_Caller], statuses: Sequence[EventStatus]) -> None:
+    def _hand_out(self, batch: Sequence[Rider], statuses: Sequence[EventStatus]) -> None:
         start = 0
-        for caller in batch:
-            end = start + len(caller.events)
+        for each in batch:
+            end = start + len(each.load.events)
             try:
-                caller.done(statuses[start:end])
+                each.done(statuses[start:end])
             except Exception as error:  # noqa: BLE001  a bug of ours must not cost the others their answers
                 self._telemetry.emit(Unexpected("coalescer", f"{type(error).__name__}: {error}"))
             start = end
 
-    def _send(self, load: _Load, done: Done, give_up: float | None = None) -> None:
+    def _send(self, load: Load, done: Done, give_up: float | None = None) -> None:
         """Send events as one array, or in halves where they are refused together and there is time."""
 
         def ended(result: list[EventStatus] | Undelivered) -> None:
@@ -167,13 +146,13 @@ class Coalescer:
             else:
                 done([result.status_of(event) for event in load.events])
 
-        self._delivery.deliver(load.upstream, load.events, load.headers, load.hasty, ended, give_up)
+        self._delivery.deliver(load, ended, give_up)
 
     def _may_halve(self, events: Sequence[Outgoing], result: Undelivered) -> bool:
         in_time = self._clock() + MIN_ATTEMPT_SECONDS < result.give_up
         return len(events) > 1 and result.failure in HALVED and events[0].id is not None and in_time
 
-    def _send_halves(self, load: _Load, done: Done, give_up: float) -> None:
+    def _send_halves(self, load: Load, done: Done, give_up: float) -> None:
         middle = len(load.events) // 2
         ends: dict[int, Sequence[EventStatus]] = {}
 

@@ -1,4 +1,4 @@
-"""One group of events on its way to be accepted: where, how often, until when. The one loop that tries again.
+"""One load on its way to be accepted: where, how often, until when. The one loop that tries again.
 
 The events go to the best address. If it fails, or is late, they go to the next: at most two attempts reach an
 endpoint, both carry the same bytes, and the first answer wins. A late attempt is not given up: it may still answer,
@@ -21,7 +21,7 @@ import msgspec
 from sidecar.delivery.retry import MAX_ATTEMPTS, Undelivered, may_try_again
 from sidecar.eventgate.client import Attempt, Result
 from sidecar.eventgate.failures import Failed, FailureClass
-from sidecar.events.event import Outgoing
+from sidecar.events.outgoing import Load
 from sidecar.events.results import BUG, EventStatus, placed
 from sidecar.telemetry.telemetry import FailedOver, PostAnswered, PostFailed, Resent, Telemetry, Unexpected
 from sidecar.timers import Timers
@@ -42,7 +42,7 @@ _FAULTS = (FailureClass.NEVER_SENT, FailureClass.INFRASTRUCTURE, FailureClass.AM
 """Failures that speak against the address; the others prove that it is there."""
 
 
-Done = Callable[[list[EventStatus] | Undelivered], None]
+OnEnd = Callable[[list[EventStatus] | Undelivered], None]
 """Is told the status of each event, in their order, or why there is none."""
 
 
@@ -80,7 +80,7 @@ class Try(msgspec.Struct, eq=False):
 
 
 class Journey:
-    """What is tried for one group of events."""
+    """What is tried for one load."""
 
     _due = math.inf
     """When it should be rung for."""
@@ -96,20 +96,16 @@ class Journey:
         self,
         pool: Pool,
         means: Means,
-        events: Sequence[Outgoing],
-        headers: Sequence[tuple[str, str]],
-        hasty: bool,
+        load: Load,
         give_up: float,
-        done: Done,
+        on_end: OnEnd,
     ) -> None:
-        """`give_up`: until when it may take, in seconds of the clock; `done` is told once how it ended."""
+        """`give_up`: until when it may take, in seconds of the clock; `on_end` is told once how it ended."""
         self._pool = pool
         self._means = means
-        self._events = events
-        self._headers = headers
-        self._hasty = hasty
+        self._load = load
         self._give_up = give_up
-        self._done: Done | None = done
+        self._on_end: OnEnd | None = on_end
         self._tries: list[Try] = []
 
     @property
@@ -171,12 +167,12 @@ class Journey:
             decides = each.trial or each.address.standing.health is not Health.HEALTHY
             if decides:
                 self._note_answer(each)
-            if self._done is not None:
+            if self._on_end is not None:
                 self._end(outcome)
             if not decides:
                 self._note_answer(each)
             return
-        if self._done is None:
+        if self._on_end is None:
             return
         self._take_note(each, outcome)
         if outcome.failure is FailureClass.THROTTLED and not self._under_way and self._rest():
@@ -210,7 +206,7 @@ class Journey:
             step(*arguments)
         except Exception as error:  # noqa: BLE001  see above
             self._means.telemetry.emit(Unexpected("delivery", f"{type(error).__name__}: {error}"))
-            if self._done is not None:
+            if self._on_end is not None:
                 self._how = Failed(FailureClass.AMBIGUOUS, BUG)
                 self._end(self._undelivered())
 
@@ -252,7 +248,7 @@ class Journey:
     def _post(self, each: Try, seconds: float, tasks: asyncio.TaskGroup) -> Attempt:
         """Send the events to the address of `each`."""
         ended = functools.partial(self._step, self._attempt_ended, each)
-        return each.address.eventgate.post(self._events, self._headers, self._hasty, seconds, tasks, ended)
+        return each.address.eventgate.post(self._load, seconds, tasks, ended)
 
     def _choose(self) -> Choice[Address] | None:
         """Return the best address that the events were not tried at."""
@@ -292,7 +288,7 @@ class Journey:
         endpoint = address.endpoint.name
         now = each.ended = means.clock()
         if each.first is not None and each.sent:
-            means.telemetry.emit(Resent(pool.name, each.first, len(self._events)))
+            means.telemetry.emit(Resent(pool.name, each.first, len(self._load.events)))
         if isinstance(result, list):
             return placed(result, pool.name, endpoint)
         if isinstance(result, Exception):
@@ -313,7 +309,7 @@ class Journey:
         means, pool, address = self._means, self._pool, each.address
         sent_at = each.attempt.sent_at if each.attempt is not None else None
         seconds, server_seconds = each.ended - each.began, each.ended - (sent_at or each.began)
-        means.telemetry.emit(PostAnswered(pool.name, address.endpoint.name, len(self._events), seconds))
+        means.telemetry.emit(PostAnswered(pool.name, address.endpoint.name, len(self._load.events), seconds))
         changes = pool.judge.answered(address.standing, server_seconds, each.ended, trial=each.trial)
         tell(means.telemetry, address, changes)
 
@@ -373,9 +369,9 @@ class Journey:
     def _end(self, result: list[EventStatus] | Undelivered) -> None:
         """Tell the result; attempts that were sent go on, since what they do is worth knowing."""
         self._pool.budget.in_flight -= 1
-        done, self._done = self._done, None
-        if done is not None:
-            done(result)
+        on_end, self._on_end = self._on_end, None
+        if on_end is not None:
+            on_end(result)
         self._means.timers.clear(self)
         for each in self._tries:
             if not (each.over or each.sent):

@@ -8,7 +8,7 @@ from typing import Literal
 import msgspec
 
 from sidecar.eventgate.failures import Failed, FailureClass
-from sidecar.events.event import Outgoing
+from sidecar.events.outgoing import Outgoing
 from sidecar.events.results import EventStatus, failed
 
 MAX_ATTEMPTS = 2

@@ -6,9 +6,9 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 
-from sidecar.delivery.batching import Headers, Rider, common_headers
-from sidecar.delivery.journey import Done, Journey, Means
-from sidecar.events.event import Outgoing
+from sidecar.delivery.batching import Rider, common_headers
+from sidecar.delivery.journey import Journey, Means, OnEnd
+from sidecar.events.outgoing import Headers, Load
 from sidecar.telemetry.telemetry import Telemetry
 from sidecar.upstreams.endpoints import FIRST_ROUND_SECONDS, Pool
 
@@ -37,43 +37,27 @@ class Delivery:
         """Run in `tasks` from now on what has to wait; before, nothing is sent."""
         self._means.tasks = tasks
 
-    def deliver(
-        self,
-        upstream: str,
-        events: Sequence[Outgoing],
-        headers: Sequence[tuple[str, str]],
-        hasty: bool,
-        done: Done,
-        give_up: float | None = None,
-    ) -> None:
-        """Send `events` as one array to `upstream`; `done` is told once how that ended, maybe at once.
+    def deliver(self, load: Load, on_end: OnEnd, give_up: float | None = None) -> None:
+        """Send `load` as one array; `on_end` is told once how that ended, maybe at once.
 
         Ends by `give_up`, in seconds of the clock; where that is not given, within the upstream's deadline.
         """
-        pool = self._pools[upstream]
+        pool = self._pools[load.upstream]
         if give_up is None:
             give_up = self._means.clock() + max(0.0, pool.config.timeouts.deadline - self._reserve)
-        journey = self.journey(pool, events, headers, hasty, give_up, done)
+        journey = self.journey(pool, load, give_up, on_end)
         if pool.looked_at.is_set() or self._means.tasks is None:
             journey.begin()
         else:
             self._means.tasks.create_task(_begin_after_first_round(pool, journey))
 
-    def journey(
-        self,
-        pool: Pool,
-        events: Sequence[Outgoing],
-        headers: Sequence[tuple[str, str]],
-        hasty: bool,
-        give_up: float,
-        done: Done,
-    ) -> Journey:
-        """Return the way that the events are about to take."""
-        return Journey(pool, self._means, events, headers, hasty, give_up, done)
+    def journey(self, pool: Pool, load: Load, give_up: float, on_end: OnEnd) -> Journey:
+        """Return the journey that the load is about to make."""
+        return Journey(pool, self._means, load, give_up, on_end)
 
     def headers_of(self, riders: Sequence[Rider]) -> Headers:
-        """Return the headers under which the events of `riders` leave together."""
-        return common_headers(riders)
+        """Return the headers under which the loads of `riders` leave together."""
+        return common_headers([each.load.headers for each in riders])
 
     def close(self) -> None:
         """Close all connections."""

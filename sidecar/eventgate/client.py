@@ -23,7 +23,7 @@ from sidecar.errors import SettingError
 from sidecar.eventgate.connection import MAX_REPLY_BYTES, BadReply, Connection, Reply, open_connection
 from sidecar.eventgate.failures import Failed, FailureClass, failure_of_status, system_words, tls_words
 from sidecar.eventgate.verdict import read
-from sidecar.events.event import Outgoing
+from sidecar.events.outgoing import Headers, Load, Outgoing
 from sidecar.events.results import EventStatus
 from sidecar.routes.config import Timeouts
 from sidecar.timers import Timers
@@ -60,14 +60,14 @@ class _OwnError(msgspec.Struct):
 Result = list[EventStatus] | Failed | Exception
 """The status of each event of a POST, in their order, or why there is none; an exception is a bug of ours."""
 
-Done = Callable[[Result], None]
+OnResult = Callable[[Result], None]
 
 
 class Attempt(msgspec.Struct, eq=False):
     """One POST on its way."""
 
     events: Sequence[Outgoing]
-    done: Done | None
+    on_result: OnResult | None
     """Is told its end; None once it has ended."""
     sent_at: float | None = None
     """Monotonic time at which it was written; None: EventGate cannot have seen anything."""
@@ -105,28 +105,20 @@ class EventGate:
         self._sweep: asyncio.TimerHandle | None = None
         self._closed = False
 
-    def post(
-        self,
-        events: Sequence[Outgoing],
-        headers: Sequence[tuple[str, str]],
-        hasty: bool,
-        seconds: float,
-        tasks: asyncio.TaskGroup,
-        done: Done,
-    ) -> Attempt:
-        """POST `events` as one array; `done` is told how that ended: once, later, and within `seconds`.
+    def post(self, load: Load, seconds: float, tasks: asyncio.TaskGroup, on_result: OnResult) -> Attempt:
+        """POST `load` as one array; `on_result` is told how that ended: once, later, and within `seconds`.
 
         Where a connection is free, everything is written when this returns; what has to wait runs in `tasks`.
         """
-        attempt = Attempt(events, done)
+        attempt = Attempt(load.events, on_result)
         attempt.limit = min(seconds, self._timeouts.attempt)
-        self._start(attempt, self._request(events, headers, hasty), tasks)
+        self._start(attempt, self._request(load), tasks)
         self._timers.set(attempt, attempt.limit)
         return attempt
 
     def give_up(self, attempt: Attempt) -> None:
-        """Forget an attempt; its `done` is told nothing."""
-        attempt.done = None
+        """Forget an attempt; its `on_result` is told nothing."""
+        attempt.on_result = None
         self._release(attempt)
 
     def close(self) -> None:
@@ -137,10 +129,10 @@ class EventGate:
         while self._idle:
             self._idle.pop()[0].close()
 
-    def _request(self, events: Sequence[Outgoing], headers: Sequence[tuple[str, str]], hasty: bool) -> bytes:
-        body = array(events)
-        head = self._hasty_head if hasty else self._head
-        return b"%b%bContent-Length: %d\r\n\r\n%b" % (head, _lines(headers), len(body), body)
+    def _request(self, load: Load) -> bytes:
+        body = array(load.events)
+        head = self._hasty_head if load.hasty else self._head
+        return b"%b%bContent-Length: %d\r\n\r\n%b" % (head, _lines(load.headers), len(body), body)
 
     def _start(self, attempt: Attempt, data: bytes, tasks: asyncio.TaskGroup) -> None:
         if self._in_use >= MAX_CONNECTIONS:
@@ -186,10 +178,10 @@ class EventGate:
             self._end(attempt, Failed(FailureClass.AMBIGUOUS, f"no answer within {attempt.limit:.2g} s"))
 
     def _end(self, attempt: Attempt, result: Result) -> None:
-        done, attempt.done = attempt.done, None
+        on_result, attempt.on_result = attempt.on_result, None
         self._release(attempt)
-        if done is not None:
-            done(result)
+        if on_result is not None:
+            on_result(result)
 
     def _release(self, attempt: Attempt) -> None:
         """Give back what an attempt holds, and let one go on that waited for it."""
@@ -268,7 +260,7 @@ def array(events: Sequence[Outgoing]) -> bytes:
     return b"[" + b",".join(event.body for event in events) + b"]"
 
 
-def _lines(headers: Sequence[tuple[str, str]]) -> bytes:
+def _lines(headers: Headers) -> bytes:
     """Return the lines of these headers, and of `AGENT` where they name none."""
     if not headers:
         return _AGENT_LINE

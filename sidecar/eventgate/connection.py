@@ -71,7 +71,7 @@ class _Headers:
         self._complete = self._complete or self._parser.get_status_code() >= 200
 
 
-Done = Callable[[Reply | Exception], None]
+OnReply = Callable[[Reply | Exception], None]
 """Is told an answer, or why there is none."""
 
 
@@ -82,7 +82,7 @@ class Connection(asyncio.Protocol):
         """Nothing is sent yet."""
         self._transport: asyncio.Transport | None = None
         self._parser = httptools.HttpResponseParser(self)
-        self._done: Done | None = None
+        self._on_reply: OnReply | None = None
         self._reply = Reply()
         self._chunks: list[bytes] = []
         self._size = 0
@@ -95,15 +95,15 @@ class Connection(asyncio.Protocol):
         self.may_be_reused = True
         """Whether another exchange may follow the one that ended."""
 
-    def exchange(self, data: bytes, done: Done, limit: int = MAX_REPLY_BYTES) -> None:
-        """Write a request; `done` is told the answer once it is complete, or why there is none: once, and later.
+    def exchange(self, data: bytes, on_reply: OnReply, limit: int = MAX_REPLY_BYTES) -> None:
+        """Write a request; `on_reply` is told the answer once it is complete, or why there is none: once, and later.
 
         A reason is a `BadReply`, or a ConnectionError where the connection is lost before. A body of over `limit`
         bytes is a bad reply.
         """
-        if self._transport is None or self._done is not None:
+        if self._transport is None or self._on_reply is not None:
             raise RuntimeError("one exchange at a time, on an open connection")
-        self._done = done
+        self._on_reply = on_reply
         self._limit = limit
         self.may_be_reused = False
         self._transport.write(data)
@@ -121,7 +121,7 @@ class Connection(asyncio.Protocol):
 
     def close(self) -> None:
         """Close it at once; whoever awaits an answer is told nothing more."""
-        self._done = None
+        self._on_reply = None
         self.may_be_reused = False
         if self._transport is not None:
             self._transport.abort()
@@ -135,7 +135,7 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Read the answer; anything unasked for ends the connection."""
-        if self._done is None:
+        if self._on_reply is None:
             self.close()
             return
         self._unclaimed += len(data)
@@ -222,18 +222,18 @@ class Connection(asyncio.Protocol):
             raise BadReply("its answer of 1xx has a body")
 
     def _finish(self, *, reuse: bool) -> None:
-        done, self._done = self._done, None
+        on_reply, self._on_reply = self._on_reply, None
         self._reply.head, self._reply.body = self._head, b"".join(self._chunks)
         self.may_be_reused = reuse
         self._complete = False
-        if done is not None:
-            done(self._reply)
+        if on_reply is not None:
+            on_reply(self._reply)
 
     def _fail(self, error: Exception) -> None:
-        done = self._done
+        on_reply = self._on_reply
         self.close()
-        if done is not None:
-            done(error)
+        if on_reply is not None:
+            on_reply(error)
 
 
 async def open_connection(host: str, port: int, tls: ssl.SSLContext | None, server_name: str) -> Connection:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from sidecar.events.event import Outgoing
+from sidecar.events.outgoing import Outgoing
 from sidecar.events.results import SUCCESS, EventStatus, Outcome, Status, failed
 
 

@@ -126,23 +126,6 @@ class Event(msgspec.Struct, frozen=True):
         return renamed if same and _stream_of(renamed) == stream else None
 
 
-class Outgoing(msgspec.Struct, frozen=True):
-    """An event on its way out: its bytes after rewriting and the id it is found again by."""
-
-    index: int
-    body: bytes
-    id: str | None
-    """None: it has none, or shares it with another event of its request; see `batching`."""
-    stream: str
-    """The name it is counted under; empty where it has none."""
-    lacks_request_id: bool = True
-    """Whether EventGate takes `meta.request_id` from the header."""
-    order_key: str | None = None
-    """Events of an upstream with the same key never overtake each other; None: in any order."""
-    spool_first: bool = False
-    """Whether its producer is answered as soon as it is in the spool."""
-
-
 _decode_head = msgspec.json.Decoder(_Head).decode
 _decode_members = msgspec.json.Decoder(list[msgspec.Raw]).decode
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from sidecar.delivery.batching import Headers, groups
-from sidecar.delivery.coalescer import Deliver
-from sidecar.events.event import Event, Outgoing, parse
+from sidecar.delivery.batching import groups
+from sidecar.events.event import Event, parse
+from sidecar.events.outgoing import Deliver, Done, Headers, Load, Outgoing
 from sidecar.events.results import Answer, EventStatus, Outcome, context_of, merge, refused
 from sidecar.routes.routing import Decision, Router
 from sidecar.telemetry.telemetry import EventsEnded, Telemetry
@@ -75,7 +75,7 @@ class Intake:
         if self._tap is not None and self._tap.listening:
             request.show(self._tap, [event for _, group in parts for event in group])
         for upstream, group in parts:
-            self._deliver(upstream, group, post.headers, post.hasty, request.part(group))
+            self._deliver(Load(upstream, group, post.headers, post.hasty), request.part(group))
         if not parts:
             request.end()
 
@@ -121,7 +121,7 @@ class _Request(msgspec.Struct, eq=False):
         """Take note that an event goes nowhere."""
         self.statuses[event.index] = refused(event.raw, decision.refusal or "", decision.route)
 
-    def part(self, group: Sequence[Outgoing]) -> Callable[[Sequence[EventStatus]], None]:
+    def part(self, group: Sequence[Outgoing]) -> Done:
         """Return what is to be told the statuses of some of the events; the last one told makes the answer."""
 
         def done(statuses: Sequence[EventStatus]) -> None:

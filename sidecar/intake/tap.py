@@ -12,7 +12,8 @@ from contextlib import contextmanager
 
 import msgspec
 
-from sidecar.events.event import Event, Outgoing
+from sidecar.events.event import Event
+from sidecar.events.outgoing import Outgoing
 from sidecar.events.results import EventStatus, Outcome, context_of
 from sidecar.routes.pattern import Pattern
 

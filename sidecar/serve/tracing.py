@@ -28,14 +28,14 @@ from opentelemetry.trace import Link, Span, SpanKind, StatusCode, Tracer, get_cu
 from opentelemetry.trace import set_span_in_context as inside
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from sidecar.delivery.batching import Headers, Rider, common_headers
-from sidecar.delivery.journey import Done, Journey, Try
+from sidecar.delivery.batching import Rider
+from sidecar.delivery.journey import Journey, OnEnd, Try
 from sidecar.delivery.retry import Undelivered
 from sidecar.delivery.sender import Delivery
 from sidecar.errors import RequestError
 from sidecar.eventgate.client import Attempt, Result
 from sidecar.eventgate.failures import Failed, FailureClass
-from sidecar.events.event import Outgoing
+from sidecar.events.outgoing import Headers, Load
 from sidecar.events.results import Answer, EventStatus, Outcome
 from sidecar.intake.endpoint import EventsEndpoint
 from sidecar.intake.request import EventsRequest
@@ -191,27 +191,20 @@ class _TracedDelivery(Delivery):
 
     def headers_of(self, riders: Sequence[Rider]) -> Headers:
         """Keep the context of each request that is sampled; `journey` links them."""
-        sampled = [each for rider in riders for each in _contexts_in(rider.headers)]
+        sampled = [each for rider in riders for each in _contexts_in(rider.load.headers)]
+        common = super().headers_of(riders)
         if len(riders) == 1 or not sampled:
-            return common_headers(riders)
-        return (*_untraced(common_headers(riders)), *(each for context in sampled for each in _headers_in(context)))
+            return common
+        return (*_untraced(common), *(each for context in sampled for each in _headers_in(context)))
 
-    def journey(
-        self,
-        pool: Pool,
-        events: Sequence[Outgoing],
-        headers: Sequence[tuple[str, str]],
-        hasty: bool,
-        give_up: float,
-        done: Done,
-    ) -> Journey:
+    def journey(self, pool: Pool, load: Load, give_up: float, on_end: OnEnd) -> Journey:
         """Return one that makes spans, where a request of these events is sampled."""
-        contexts = _contexts_in(headers)
-        span = self._start(pool.name, len(events), contexts) if contexts else None
+        contexts = _contexts_in(load.headers)
+        span = self._start(pool.name, len(load.events), contexts) if contexts else None
+        untraced = msgspec.structs.replace(load, headers=_untraced(load.headers))
         if span is None:
-            plain = headers if len(contexts) <= 1 else _untraced(headers)
-            return super().journey(pool, events, plain, hasty, give_up, done)
-        journey = _TracedJourney(pool, self._means, events, _untraced(headers), hasty, give_up, done)
+            return super().journey(pool, load if len(contexts) <= 1 else untraced, give_up, on_end)
+        journey = _TracedJourney(pool, self._means, untraced, give_up, on_end)
         journey.trace(self._tracing, span)
         return journey
 
@@ -241,7 +234,7 @@ class _TracedJourney(Journey):
         """Let `span` be the one of this journey."""
         self._tracing = tracing
         self._span = span
-        self._untraced = tuple(self._headers)
+        self._untraced = self._load
         self._attempts: dict[Try, Span] = {}
         self._judged_at = 0
 
@@ -255,7 +248,7 @@ class _TracedJourney(Journey):
             attributes["http.request.resend_count"] = len(self._tries) - 1
         span = self._tracing.tracer.start_span("POST", inside(self._span), SpanKind.CLIENT, attributes)
         self._attempts[each] = span
-        self._headers = (*self._untraced, *_headers_of(span))
+        self._load = msgspec.structs.replace(self._untraced, headers=(*self._untraced.headers, *_headers_of(span)))
         return super()._post(each, seconds, tasks)
 
     def _judge(self, each: Try, result: Result) -> list[EventStatus] | Failed:
@@ -284,7 +277,7 @@ class _TracedJourney(Journey):
             span.end()
 
     def _end(self, result: list[EventStatus] | Undelivered) -> None:
-        if self._done is not None:
+        if self._on_end is not None:
             _say_result(self._span, result)
             self._span.end()
         super()._end(result)

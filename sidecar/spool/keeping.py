@@ -12,9 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
-from sidecar.delivery.batching import Headers, groups, must_share
-from sidecar.delivery.coalescer import Deliver, Done
-from sidecar.events.event import Outgoing
+from sidecar.delivery.batching import groups, must_share
+from sidecar.events.outgoing import Deliver, Done, Headers, Load, Outgoing
 from sidecar.events.results import EventStatus, Outcome, failed
 from sidecar.spool.ordering import Place
 from sidecar.spool.record import Spooled
@@ -37,59 +36,63 @@ class Keeping:
         self._keeps = keeps
         self._now = now
 
-    def deliver(self, upstream: str, events: Sequence[Outgoing], headers: Headers, hasty: bool, done: Done) -> None:
-        """Tell `done` the status of each of `events`, in their order: delivered, or in the spool, or neither."""
+    def deliver(self, load: Load, done: Done) -> None:
+        """Tell `done` the status of each event of `load`: delivered, or in the spool, or neither."""
         order = self._spool.order
-        places = [order.arrive((upstream, each.order_key) if each.order_key else None) for each in events]
-        load = _Load(upstream, events, headers, hasty, places, self._now(), done)
+        places = [order.arrive((load.upstream, each.order_key) if each.order_key else None) for each in load.events]
+        pending = _Pending(load, places, self._now(), done)
         live: list[int] = []
         first: list[int] = []
-        for index, (event, place) in enumerate(zip(events, places, strict=True)):
+        for index, (event, place) in enumerate(zip(load.events, places, strict=True)):
             (first if event.spool_first or place.behind else live).append(index)
-        load.parts = (live != []) + (first != [])
+        pending.parts = (live != []) + (first != [])
         if live:
-            self._send(load, live)
+            self._send(pending, live)
         if first:
-            self._keep(load, first, {})
+            self._keep(pending, first, {})
 
-    def _send(self, load: _Load, indices: Sequence[int]) -> None:
+    def _send(self, pending: _Pending, indices: Sequence[int]) -> None:
+        load = pending.load
+
         def ended(statuses: Sequence[EventStatus]) -> None:
             undelivered: dict[int, EventStatus] = {}
             for index, status in zip(indices, statuses, strict=True):
                 if status.may_be_sent_again and self._keeps[load.upstream]:
                     undelivered[index] = status
                 else:
-                    self._settle(load, index, status)
+                    self._settle(pending, index, status)
             if undelivered:
-                self._keep(load, list(undelivered), undelivered)
+                self._keep(pending, list(undelivered), undelivered)
             else:
-                load.part_ended()
+                pending.part_ended()
 
-        self._deliver(load.upstream, [load.events[index] for index in indices], load.headers, load.hasty, ended)
+        self._deliver(msgspec.structs.replace(load, events=[load.events[index] for index in indices]), ended)
 
-    def _keep(self, load: _Load, indices: Sequence[int], tried: Mapping[int, EventStatus]) -> None:
-        """Put events into the spool; `tried` has the status of those that were sent in vain."""
+    def _keep(self, pending: _Pending, indices: Sequence[int], tried: Mapping[int, EventStatus]) -> None:
+        """Put events into the spool; `tried` has the status of those that were sent, and failed."""
+        load = pending.load
 
         def stored(result: PutResult) -> None:
             if result.kept is Kept.STORED:
                 for index in indices:
-                    self._settle(load, index, _kept(load.upstream))
-                load.part_ended()
+                    self._settle(pending, index, _kept(load.upstream))
+                pending.part_ended()
                 return
-            live = [index for index in indices if index not in tried and not load.places[index].behind]
+            live = [index for index in indices if index not in tried and not pending.places[index].behind]
             for index in indices:
                 if index not in live:
-                    self._settle(load, index, _lost(load, index, tried.get(index), result.reason))
+                    status = tried.get(index) or _lost(load.events[index], load.upstream, result.reason)
+                    self._settle(pending, index, status)
             if live:  # without a spool they are sent as any other event
-                self._send(load, live)
+                self._send(pending, live)
             else:
-                load.part_ended()
+                pending.part_ended()
 
-        self._spool.store([load.spooled(index) for index in indices], stored)
+        self._spool.store([pending.spooled(index) for index in indices], stored)
 
-    def _settle(self, load: _Load, index: int, status: EventStatus) -> None:
-        self._spool.order.settled(load.places[index])
-        load.statuses[index] = status
+    def _settle(self, pending: _Pending, index: int, status: EventStatus) -> None:
+        self._spool.order.settled(pending.places[index])
+        pending.statuses[index] = status
 
     async def send(self, upstream: str, spooled: Sequence[Spooled]) -> list[EventStatus]:
         """Send events of the spool, in the arrays that live ones of their headers travel in; return their statuses."""
@@ -99,44 +102,30 @@ class Keeping:
             event = each.outgoing(index)
             alike.setdefault((each.hasty, must_share(each.headers, [event])), []).append(event)
         ended = [
-            self._sent(upstream, group, headers, hasty, statuses)
+            self._sent(Load(upstream, group, headers, hasty), statuses)
             for (hasty, headers), events in alike.items()
             for group in groups(events)
         ]
         await asyncio.gather(*ended)
         return [statuses[index] for index in range(len(spooled))]
 
-    def _sent(
-        self, upstream: str, group: Sequence[Outgoing], headers: Headers, hasty: bool, found: dict[int, EventStatus]
-    ) -> asyncio.Future[None]:
+    def _sent(self, load: Load, found: dict[int, EventStatus]) -> asyncio.Future[None]:
         ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
         def done(statuses: Sequence[EventStatus]) -> None:
-            found.update(zip((event.index for event in group), statuses, strict=True))
+            found.update(zip((event.index for event in load.events), statuses, strict=True))
             if not ended.done():
                 ended.set_result(None)
 
-        self._deliver(upstream, group, headers, hasty, done)
+        self._deliver(load, done)
         return ended
 
 
-class _Load:
-    """The events of one delivery until each has its status."""
+class _Pending:
+    """A load, until each of its events has its status: part of it may be sent, and part kept."""
 
-    def __init__(
-        self,
-        upstream: str,
-        events: Sequence[Outgoing],
-        headers: Headers,
-        hasty: bool,
-        places: Sequence[Place],
-        first_seen: float,
-        done: Done,
-    ) -> None:
-        self.upstream = upstream
-        self.events = events
-        self.headers = headers
-        self.hasty = hasty
+    def __init__(self, load: Load, places: Sequence[Place], first_seen: float, done: Done) -> None:
+        self.load = load
         self.places = places
         self.statuses: dict[int, EventStatus] = {}
         self.parts = 0
@@ -146,32 +135,22 @@ class _Load:
 
     def spooled(self, index: int) -> Spooled:
         """Return an event as the spool keeps it."""
-        event = self.events[index]
-        return Spooled.of(
-            event,
-            arrival=self.places[index].arrival,
-            upstream=self.upstream,
-            first_seen=self._first_seen,
-            headers=self.headers,
-            hasty=self.hasty,
-            order_key=event.order_key,
-        )
+        arrival = self.places[index].arrival
+        return Spooled.of(self.load.events[index], self.load, arrival=arrival, first_seen=self._first_seen)
 
     def part_ended(self) -> None:
         """Take note that each event of a part has its status."""
         self.parts -= 1
         if not self.parts:
-            self._done([self.statuses[index] for index in range(len(self.events))])
+            self._done([self.statuses[index] for index in range(len(self.load.events))])
 
 
 def _kept(upstream: str) -> EventStatus:
     return EventStatus("success", Outcome.SPOOLED, upstream=upstream)
 
 
-def _lost(load: _Load, index: int, tried: EventStatus | None, reason: str) -> EventStatus:
-    """Return the status of an event that was neither delivered nor stored: what EventGate said, or the spool."""
-    if tried is not None:
-        return tried
+def _lost(event: Outgoing, upstream: str, reason: str) -> EventStatus:
+    """Return the status of an event that could be neither sent nor stored."""
     message = f"an earlier event that it must not overtake is not delivered yet, and the spool cannot take it: {reason}"
-    status = failed(load.events[index].body, message, unreachable=True)
-    return msgspec.structs.replace(status, upstream=load.upstream)
+    status = failed(event.body, message, unreachable=True)
+    return msgspec.structs.replace(status, upstream=upstream)

@@ -8,9 +8,7 @@ from typing import Any
 
 import msgspec
 
-from sidecar.events.event import Outgoing
-
-Headers = tuple[tuple[str, str], ...]
+from sidecar.events.outgoing import Headers, Load, Outgoing
 
 
 class Spooled(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,28 +41,18 @@ class Spooled(msgspec.Struct, frozen=True, kw_only=True):
     """Not sent before this time: it met an error, and others go first."""
 
     @classmethod
-    def of(
-        cls,
-        event: Outgoing,
-        *,
-        arrival: int,
-        upstream: str,
-        first_seen: float,
-        headers: Headers = (),
-        hasty: bool = False,
-        order_key: str | None = None,
-    ) -> Spooled:
-        """Make it of an event on its way out."""
+    def of(cls, event: Outgoing, load: Load, *, arrival: int, first_seen: float) -> Spooled:
+        """Make it of an event of `load`."""
         return cls(
             arrival=arrival,
-            upstream=upstream,
+            upstream=load.upstream,
             stream=event.stream,
             body=event.body,
             id=event.id,
             lacks_request_id=event.lacks_request_id,
-            hasty=hasty,
-            headers=headers,
-            order_key=order_key,
+            hasty=load.hasty,
+            headers=load.headers,
+            order_key=event.order_key,
             first_seen=first_seen,
         )
 

@@ -13,7 +13,8 @@ from typing import Any, Literal
 
 import msgspec
 
-from sidecar.spool.record import Headers, Spooled
+from sidecar.events.outgoing import Headers
+from sidecar.spool.record import Spooled
 
 APPLICATION_ID = 0x65675350
 """In the header of the file: 'egSP'."""

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.delivery.batching import Headers, Rider, Room, common_headers, groups, must_share
-from sidecar.events.event import Outgoing
+from sidecar.delivery.batching import Rider, Room, common_headers, groups, must_share
+from sidecar.events.outgoing import Headers, Load, Outgoing
 from sidecar.routes.config import Coalesce
 from tests.jsontext import unhurried
 
@@ -83,7 +83,7 @@ def test_only_headers_that_reach_the_event_keep_posts_apart(
 
 
 @pytest.mark.parametrize(
-    ("riders", "common"),
+    ("loads", "common"),
     [
         pytest.param([(REQUEST, TRACE, AGENT)], (REQUEST, TRACE, AGENT), id="one alone keeps all"),
         pytest.param([(REQUEST, AGENT), (REQUEST, AGENT)], (REQUEST, AGENT), id="all alike"),
@@ -93,25 +93,26 @@ def test_only_headers_that_reach_the_event_keep_posts_apart(
         pytest.param([(TRACE,), (STATE,)], (), id="nothing in common"),
     ],
 )
-def test_an_array_carries_the_headers_that_all_have(riders: list[Headers], common: Headers) -> None:
+def test_an_array_carries_the_headers_that_all_have(loads: list[Headers], common: Headers) -> None:
     """Nobody's header is said of an event that came without it."""
-    assert common_headers([Rider(outgoing("a"), headers, 0.0) for headers in riders]) == common
+    assert common_headers(loads) == common
 
 
 # --- who leaves when, and with whom ---
 
 
-def room(**limits: object) -> Room[Rider]:
+def room(**limits: object) -> Room:
     """An empty room: up to 3 events, up to 100 bytes, 5 ms."""
     return Room(Coalesce.read({"max_events": 3, "max_bytes": "100B", "linger": "5ms", **limits}))
 
 
 def rider(*ids: str, since: float = 0.0, size: int = 1) -> Rider:
     """Events of these ids, each of so many bytes."""
-    return Rider([Outgoing(index, b"1" * size, each, "s") for index, each in enumerate(ids)], (), since)
+    events = [Outgoing(index, b"1" * size, each, "s") for index, each in enumerate(ids)]
+    return Rider(Load("main", events), lambda _: None, since)
 
 
-def busy_room() -> Room[Rider]:
+def busy_room() -> Room:
     """A room out of which many events have left, and not come back."""
     busy = room()
     let_in(busy, rider(*map(str, range(100, 200))))
@@ -119,7 +120,7 @@ def busy_room() -> Room[Rider]:
     return busy
 
 
-def let_in(waiting: Room[Rider], *riders: Rider) -> None:
+def let_in(waiting: Room, *riders: Rider) -> None:
     """Let them wait, one after the other."""
     for each in riders:
         waiting.enter(each)
@@ -137,7 +138,7 @@ def test_one_leaves_at_once_when_nothing_is_under_way() -> None:
     waiting.enter(first)
     assert waiting.board(0.0) == [first]
     assert (waiting.next_departure, waiting.empty) == (None, False)
-    waiting.come_back(len(first.events))
+    waiting.come_back(len(first.load.events))
     assert waiting.empty
 
 
@@ -148,7 +149,7 @@ def test_all_that_wait_leave_when_those_under_way_return() -> None:
     assert waiting.board(0.0) == [first]
     let_in(waiting, *riders)
     assert waiting.board(0.0) == []
-    waiting.come_back(len(first.events))
+    waiting.come_back(len(first.load.events))
     assert waiting.board(0.0) == riders
 
 
@@ -243,7 +244,7 @@ def test_everyone_leaves_once_within_the_limits(entering: list[tuple[list[str], 
         batch = waiting.board(0.005)
         assert batch == [each for each in left if each in batch]
         assert batch[0] is left[0]
-        events = [event for each in batch for event in each.events]
+        events = [event for each in batch for event in each.load.events]
         assert len({event.id for event in events}) == len(events)
         full = len(events) > max_events or sum(len(event.body) for event in events) > 100
         assert not full or len(batch) == 1

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from sidecar.delivery.batching import Headers, must_share
+from sidecar.delivery.batching import must_share
 from sidecar.delivery.coalescer import Coalescer
 from sidecar.delivery.journey import MIN_ATTEMPT_SECONDS
-from sidecar.events.event import Outgoing
+from sidecar.events.outgoing import Headers, Load, Outgoing
 from sidecar.events.results import EventStatus
 from sidecar.routes.config import Coalesce
 from sidecar.telemetry.telemetry import Unexpected
@@ -65,7 +65,7 @@ async def test_who_posts_one_at_a_time_is_not_kept_for_a_turn_of_the_loop() -> N
         coalescer = Coalescer(delivery, {"main": Coalesce()}, Recorder(), now)
         for number in range(3):
             statuses: list[EventStatus] = []
-            coalescer.deliver("main", request(), AGENT, False, statuses.extend)
+            coalescer.deliver(Load("main", request(), AGENT), statuses.extend)
             assert delivery.asked == (number + 1 if number else 0)
             await asyncio.sleep(1)
             assert [each.status for each in statuses] == ["success"]
@@ -273,7 +273,7 @@ async def test_a_bug_in_taking_an_answer_costs_the_neighbours_nothing() -> None:
         callers = [Caller() for _ in range(2)]
         tasks.create_task(call(callers[0], coalescer, request()))
         await asyncio.sleep(0)
-        coalescer.deliver("main", request(), AGENT, False, fails)
+        coalescer.deliver(Load("main", request(), AGENT), fails)
         tasks.create_task(call(callers[1], coalescer, request()))
     assert [each.words for each in callers] == [["success"]] * 2
     assert coalescer._telemetry.all_of(Unexpected) == [Unexpected("coalescer", "KeyError: 'a bug'")]  # type: ignore[attr-defined]

@@ -10,7 +10,7 @@ import looptime
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sidecar.events.event import Outgoing
+from sidecar.events.outgoing import Outgoing
 from sidecar.events.results import EventStatus
 from tests.callers import Array, Caller, call, coalescing, event, statuses_from
 

@@ -8,14 +8,14 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import pytest
 import uvloop
 
-from sidecar.eventgate.client import Attempt, Done
+from sidecar.eventgate.client import Attempt, OnResult
 from sidecar.eventgate.failures import FailureClass
-from sidecar.events.event import Outgoing
+from sidecar.events.outgoing import Load
 from sidecar.events.results import SUCCESS
 from sidecar.telemetry.telemetry import FailedOver, HealthChanged, PostAnswered, PostFailed, Resent, Unexpected
 from sidecar.upstreams.health import Health
@@ -229,20 +229,12 @@ async def test_what_may_have_been_taken_is_said() -> None:
 class BySocket(ScriptedEventGate):
     """Accepts what is posted once somebody says so by a socket."""
 
-    def post(
-        self,
-        events: Sequence[Outgoing],
-        headers: Sequence[tuple[str, str]],
-        hasty: bool,
-        seconds: float,
-        tasks: asyncio.TaskGroup,
-        done: Done,
-    ) -> Attempt:
+    def post(self, load: Load, seconds: float, tasks: asyncio.TaskGroup, on_result: OnResult) -> Attempt:
         """Send, and listen."""
-        del headers, hasty, seconds, tasks
-        attempt = Attempt(events, done)
+        del seconds, tasks
+        attempt = Attempt(load.events, on_result)
         attempt.sent_at = now()
-        self.accept = when_told(lambda: done([SUCCESS] * len(events)))
+        self.accept = when_told(lambda: on_result([SUCCESS] * len(load.events)))
         return attempt
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from sidecar.delivery.retry import MAX_ATTEMPTS, Undelivered, may_try_again
 from sidecar.eventgate.failures import Failed, FailureClass
-from sidecar.events.event import Outgoing
+from sidecar.events.outgoing import Outgoing
 from sidecar.events.results import EventStatus, Outcome
 
 NEVER_SENT, REFUSED, THROTTLED, INFRASTRUCTURE, AMBIGUOUS = FailureClass

@@ -12,7 +12,7 @@ import pytest
 
 from sidecar.eventgate.client import array, make_ssl_context
 from sidecar.eventgate.connection import MAX_REPLY_BYTES
-from sidecar.events.event import Outgoing
+from sidecar.events.outgoing import Outgoing
 from tests.fakes import (
     Answer,
     FakeEventGate,

@@ -12,7 +12,7 @@ import pytest
 
 from sidecar.eventgate.client import AGENT, KEEPALIVE_SECONDS, MAX_CONNECTIONS, Attempt, EventGate, Result
 from sidecar.eventgate.failures import Failed, FailureClass
-from sidecar.events.event import Outgoing
+from sidecar.events.outgoing import Load, Outgoing
 from sidecar.routes.config import Timeouts
 from tests.fakes import FakeEventGate, Reply, accept, after, answer, eventually, refusing, stall
 
@@ -31,9 +31,8 @@ class Posts:
 
     def post(self, count: int = 1, *headers: tuple[str, str], seconds: float = 20.0) -> list[Attempt]:
         """Begin so many."""
-        return [
-            self.client.post([EVENT], headers, False, seconds, self.tasks, self.results.append) for _ in range(count)
-        ]
+        load = Load("main", [EVENT], headers)
+        return [self.client.post(load, seconds, self.tasks, self.results.append) for _ in range(count)]
 
     async def ended(self, count: int) -> list[object]:
         """Wait until so many have ended; return how: the words of their statuses, or the failure."""

@@ -15,7 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar.eventgate.verdict import read
-from sidecar.events.event import Outgoing, parse
+from sidecar.events.event import parse
+from sidecar.events.outgoing import Outgoing
 from sidecar.events.results import EventStatus, Outcome, Status, failed
 from tests.jsontext import Json, unhurried
 

@@ -18,7 +18,8 @@ import h11
 from sidecar.errors import RequestError
 from sidecar.eventgate.connection import BadReply, Connection, Reply
 from sidecar.eventgate.verdict import read
-from sidecar.events.event import Event, Outgoing, parse
+from sidecar.events.event import Event, parse
+from sidecar.events.outgoing import Outgoing
 from sidecar.events.results import merge, placed
 from tests.jsontext import Json, as_read, meta_of, refuse_constant, text_of
 

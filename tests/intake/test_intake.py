@@ -8,17 +8,17 @@ import io
 import itertools
 import json
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sidecar.delivery.batching import Headers
-from sidecar.delivery.coalescer import Coalescer, Done
+from sidecar.delivery.coalescer import Coalescer
 from sidecar.errors import BodyTooLarge, EmptyBody, MalformedBody
-from sidecar.events.event import MAX_EVENTS, Outgoing
+from sidecar.events.event import MAX_EVENTS
+from sidecar.events.outgoing import Done, Load, Outgoing
 from sidecar.events.results import Answer, EventStatus, Outcome, failed
 from sidecar.intake.intake import Intake, Post
 from sidecar.intake.tap import Tap, Wanted
@@ -78,11 +78,11 @@ class FakeCoalescer(Coalescer):
         self.says: dict[str, str] = {}
         """Stream or id → `invalid`, `error` or `spooled`; others succeed."""
 
-    def deliver(self, upstream: str, events: Sequence[Outgoing], headers: Headers, hasty: bool, done: Done) -> None:
+    def deliver(self, load: Load, done: Done) -> None:
         """Take events."""
-        body = b"[" + b",".join(event.body for event in events) + b"]"
-        self.sent.append((upstream, body, tuple(headers), hasty))
-        answer = functools.partial(done, [self._status(upstream, event) for event in events])
+        body = b"[" + b",".join(event.body for event in load.events) + b"]"
+        self.sent.append((load.upstream, body, load.headers, load.hasty))
+        answer = functools.partial(done, [self._status(load.upstream, event) for event in load.events])
         self.held.append(answer)
         if len(self.held) >= self.meet:
             for each in self.held:

@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from sidecar.events.event import Event, Outgoing
+from sidecar.events.event import Event
+from sidecar.events.outgoing import Outgoing
 from sidecar.events.results import EventStatus, Outcome, failed, refused
 from sidecar.intake.tap import MAX_EVENT_BYTES, MAX_SAID, MAX_WAITING, PER_SECOND, Listener, Missed, Passed, Tap, Wanted
 from sidecar.routes.pattern import Pattern

@@ -10,9 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from sidecar.delivery.batching import Headers
-from sidecar.delivery.coalescer import Done
-from sidecar.events.event import Outgoing
+from sidecar.events.outgoing import Done, Headers, Load, Outgoing
 from sidecar.events.results import EventStatus, Outcome, failed
 from sidecar.spool.keeping import Keeping
 from sidecar.spool.record import Quota
@@ -38,10 +36,10 @@ class Wire:
         self.holds = False
         self._held: list[Callable[[], None]] = []
 
-    def deliver(self, _: str, events: Sequence[Outgoing], headers: Headers, hasty: bool, done: Done) -> None:
+    def deliver(self, load: Load, done: Done) -> None:
         """Send them."""
-        names = [event.id or "" for event in events]
-        self.sent.append((names, headers, hasty))
+        names = [event.id or "" for event in load.events]
+        self.sent.append((names, load.headers, load.hasty))
         statuses = [self.says.get(name, ACCEPTED) for name in names]
         if self.holds:
             self._held.append(lambda: done(statuses))
@@ -72,7 +70,7 @@ class Desk:
     def begin(self, *events: Outgoing, hasty: bool = False) -> asyncio.Future[Sequence[EventStatus]]:
         """Deliver them; the future has their statuses."""
         ended: asyncio.Future[Sequence[EventStatus]] = asyncio.get_running_loop().create_future()
-        self.keeping.deliver("main", events, AGENT, hasty, ended.set_result)
+        self.keeping.deliver(Load("main", events, AGENT, hasty), ended.set_result)
         return ended
 
     async def deliver(self, *events: Outgoing) -> list[EventStatus]:

@@ -6,15 +6,15 @@ import json
 
 import pytest
 
-from sidecar.events.event import Outgoing
+from sidecar.events.outgoing import Load, Outgoing
 from sidecar.spool.record import ROW_BYTES, DeadLetter, Spooled, as_json, line_of
 from tests.spool.spools import NOON, spooled
 
 
 def test_an_event_comes_back_as_it_went_in() -> None:
     """Bytes, id, stream and what EventGate fills in are the same; only its place in an array is new."""
-    outgoing = Outgoing(3, b'{"a": 1}', "an-id", "score", lacks_request_id=False)
-    event = Spooled.of(outgoing, arrival=7, upstream="main", first_seen=NOON, hasty=True, order_key="enwiki 1")
+    outgoing = Outgoing(3, b'{"a": 1}', "an-id", "score", lacks_request_id=False, order_key="enwiki 1")
+    event = Spooled.of(outgoing, Load("main", [outgoing], hasty=True), arrival=7, first_seen=NOON)
     assert event.outgoing(0) == Outgoing(0, b'{"a": 1}', "an-id", "score", lacks_request_id=False)
     assert (event.arrival, event.hasty, event.order_key) == (7, True, "enwiki 1")
 

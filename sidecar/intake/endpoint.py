@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from urllib.parse import parse_qs
 
 from sidecar.errors import BodyTooLarge, MalformedBody, Overloaded, RequestError, SlowBody
-from sidecar.events.results import BUG, Answer, of_error
+from sidecar.events.results import BUG
+from sidecar.intake.answer import Answer, of_error
 from sidecar.intake.body import MAX_BODY_BYTES, decoded
 from sidecar.intake.intake import Intake, Post
 from sidecar.intake.request import EventsRequest

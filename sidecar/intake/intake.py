@@ -10,7 +10,8 @@ import msgspec
 from sidecar.delivery.batching import groups
 from sidecar.events.event import Event, parse
 from sidecar.events.outgoing import Deliver, Done, Headers, Load, Outgoing
-from sidecar.events.results import Answer, EventStatus, Outcome, context_of, merge, refused
+from sidecar.events.results import EventStatus, Outcome, context_of, refused
+from sidecar.intake.answer import Answer, merge
 from sidecar.routes.routing import Decision, Router
 from sidecar.telemetry.telemetry import EventsEnded, Telemetry
 

@@ -19,8 +19,8 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from sidecar.errors import MalformedRequest, Overloaded, RequestError
-from sidecar.events.results import Answer, of_error
-from sidecar.intake.request import EventsRequest, Limits, Taker, query_of_events, wire, wire_without_body
+from sidecar.intake.answer import Answer, of_error, wire, wire_without_body
+from sidecar.intake.request import EventsRequest, Limits, Taker, query_of_events
 
 
 class _Phase(enum.IntEnum):

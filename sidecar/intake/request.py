@@ -1,8 +1,7 @@
-"""A POST of events on its way from its connection to who takes it, and its answer as bytes."""
+"""A POST of events on its way from its connection to who takes it, and how long that may last."""
 
 from __future__ import annotations
 
-import functools
 import re
 import urllib.parse
 from collections.abc import Callable
@@ -13,7 +12,7 @@ import httptools
 import msgspec
 
 from sidecar.errors import RequestError
-from sidecar.events.results import Answer
+from sidecar.intake.answer import Answer
 
 EVENTS_PATH = re.compile(r"/v1/events/?", re.IGNORECASE)
 """Where events are POSTed; its case does not matter, as Express has it."""
@@ -31,32 +30,6 @@ def query_of_events(method: bytes, target: bytes) -> bytes | None:
         return None
     path = urllib.parse.unquote((url.path or b"").decode("latin-1"))
     return (url.query or b"") if EVENTS_PATH.fullmatch(path) else None
-
-
-def headers_of(answer: Answer) -> list[tuple[bytes, bytes]]:
-    """Return the headers of `answer`; a body is JSON, and without one there is no content type."""
-    headers = [
-        (b"x-eventgate-sidecar", answer.outcome.encode("latin-1", "replace")),
-        (b"content-length", b"%d" % len(answer.body)),
-    ]
-    if answer.body:
-        headers.append((b"content-type", b"application/json; charset=utf-8"))
-    if answer.retry_after is not None:
-        headers.append((b"retry-after", b"%d" % answer.retry_after))
-    return headers
-
-
-def wire(answer: Answer, *, close: bool) -> bytes:
-    """Return `answer` as it goes over the wire; `close` says that nothing follows it."""
-    lines = [b"HTTP/1.1 %d %b\r\n" % (answer.status, answer.reason.encode("latin-1", "replace"))]
-    lines += [b"%b: %b\r\n" % header for header in headers_of(answer)]
-    if close:
-        lines.append(b"connection: close\r\n")
-    return b"".join([*lines, b"\r\n", answer.body])
-
-
-wire_without_body = functools.lru_cache(maxsize=256)(wire)
-"""Nearly all answers say one of a few things."""
 
 
 @dataclass(frozen=True, slots=True)

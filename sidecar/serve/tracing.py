@@ -36,7 +36,8 @@ from sidecar.errors import RequestError
 from sidecar.eventgate.client import Attempt, Result
 from sidecar.eventgate.failures import Failed, FailureClass
 from sidecar.events.outgoing import Headers, Load
-from sidecar.events.results import Answer, EventStatus, Outcome
+from sidecar.events.results import EventStatus, Outcome
+from sidecar.intake.answer import MIXED, Answer
 from sidecar.intake.endpoint import EventsEndpoint
 from sidecar.intake.request import EventsRequest
 from sidecar.serve.parts import Parts
@@ -374,7 +375,7 @@ def _say_result(span: Span, result: list[EventStatus] | Undelivered) -> None:
         _say_failure(span, result.failure, result.message)
         return
     outcomes = {each.outcome for each in result}
-    span.set_attribute(f"{_OURS}.outcome", outcomes.pop() if len(outcomes) == 1 else "mixed")
+    span.set_attribute(f"{_OURS}.outcome", outcomes.pop() if len(outcomes) == 1 else MIXED)
     span.set_attribute(f"{_OURS}.endpoint", result[0].endpoint)
 
 

@@ -38,8 +38,8 @@ from starlette.types import Scope
 from sidecar import __version__
 from sidecar.errors import NotFound, RequestError
 from sidecar.events.event import parse
-from sidecar.events.results import Outcome, of_error
-from sidecar.intake.request import headers_of
+from sidecar.events.results import Outcome
+from sidecar.intake.answer import headers_of, of_error
 from sidecar.routes.explain import explanation
 from sidecar.routes.pattern import Pattern
 from sidecar.status.gather import Sources, status_now, tried_now

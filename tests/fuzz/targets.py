@@ -20,7 +20,8 @@ from sidecar.eventgate.connection import BadReply, Connection, Reply
 from sidecar.eventgate.verdict import read
 from sidecar.events.event import Event, parse
 from sidecar.events.outgoing import Outgoing
-from sidecar.events.results import merge, placed
+from sidecar.events.results import placed
+from sidecar.intake.answer import merge
 from tests.jsontext import Json, as_read, meta_of, refuse_constant, text_of
 
 Target = Callable[[bytes], None]

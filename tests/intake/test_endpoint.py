@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from sidecar.errors import EmptyBody, MalformedBody
-from sidecar.events.results import Answer
+from sidecar.intake.answer import Answer
 from sidecar.intake.body import MAX_BODY_BYTES
 from sidecar.intake.endpoint import SMALL_BYTES, Capacity, EventsEndpoint
 from sidecar.intake.intake import Intake, Post, Reply

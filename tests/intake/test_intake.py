@@ -19,7 +19,8 @@ from sidecar.delivery.coalescer import Coalescer
 from sidecar.errors import BodyTooLarge, EmptyBody, MalformedBody
 from sidecar.events.event import MAX_EVENTS
 from sidecar.events.outgoing import Done, Load, Outgoing
-from sidecar.events.results import Answer, EventStatus, Outcome, failed
+from sidecar.events.results import EventStatus, Outcome, failed
+from sidecar.intake.answer import Answer
 from sidecar.intake.intake import Intake, Post
 from sidecar.intake.tap import Tap, Wanted
 from sidecar.routes.loader import read

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar.events.event import parse
-from sidecar.events.results import Answer
+from sidecar.intake.answer import Answer
 from sidecar.intake.intake import Intake, Post
 from sidecar.routes.config import Config
 from sidecar.routes.routing import Router, accepts

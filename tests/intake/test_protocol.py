@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 import pytest
 from starlette.types import Receive, Scope, Send
 
-from sidecar.events.results import Answer
+from sidecar.intake.answer import Answer
 from sidecar.intake.request import EventsRequest, Limits
 from tests.fakes import PATIENCE, Client, connected, eventually, post
 from tests.running import serving

@@ -1,35 +1,13 @@
-"""A POST of events on its way, and its answer as bytes."""
+"""Promises of `request`: which POST is one of events, and that it is answered once."""
 
 from __future__ import annotations
 
 import pytest
 
-from sidecar.events.results import Answer
-from sidecar.intake.request import EventsRequest, headers_of, query_of_events, wire
+from sidecar.intake.answer import Answer
+from sidecar.intake.request import EventsRequest, query_of_events
 
 FINE = Answer(201, "All 1 out of 1 events were accepted.", "delivered")
-
-
-def test_headers_say_how_the_request_ended() -> None:
-    """Every answer names its outcome; only one with a body has a type, only one to repeat has a time."""
-    assert headers_of(Answer(201, "fine", "delivered; upstream=staging")) == [
-        (b"x-eventgate-sidecar", b"delivered; upstream=staging"),
-        (b"content-length", b"0"),
-    ]
-    assert headers_of(Answer(503, "later", "failed", b"{}", retry_after=1)) == [
-        (b"x-eventgate-sidecar", b"failed"),
-        (b"content-length", b"2"),
-        (b"content-type", b"application/json; charset=utf-8"),
-        (b"retry-after", b"1"),
-    ]
-
-
-def test_an_answer_is_one_piece_of_http() -> None:
-    """Status line with EventGate's words, headers, an empty line, the body; and the end where there is one."""
-    assert wire(Answer(400, "bad", "invalid", b"{}"), close=True) == (
-        b"HTTP/1.1 400 bad\r\nx-eventgate-sidecar: invalid\r\ncontent-length: 2\r\n"
-        b"content-type: application/json; charset=utf-8\r\nconnection: close\r\n\r\n{}"
-    )
 
 
 def test_a_request_is_answered_once() -> None:

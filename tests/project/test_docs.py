@@ -18,7 +18,8 @@ from msgspec.structs import FieldInfo
 from sidecar.commands.cli import app, load
 from sidecar.commands.spool import spool
 from sidecar.commands.streams import Stream, in_markdown, in_wikitext, streams_of
-from sidecar.events.results import MIXED, Outcome
+from sidecar.events.results import Outcome
+from sidecar.intake.answer import MIXED
 from sidecar.routes import config, loader
 from sidecar.routes.config import duration
 from sidecar.routes.inspection import inspect

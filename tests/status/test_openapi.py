@@ -15,7 +15,8 @@ from starlette.routing import Route
 
 from sidecar import __version__, errors
 from sidecar.errors import MalformedRequest, NotFound, RequestError
-from sidecar.events.results import SUCCESS, Outcome, failed, merge, refused
+from sidecar.events.results import SUCCESS, Outcome, failed, refused
+from sidecar.intake.answer import merge
 from sidecar.status import value as status
 from sidecar.status.http import description, openapi_route
 from tests.fakes import FakeEventGate, eventually

@@ -11,7 +11,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench docs helm helm-test browser-test screenshots lock clean pod-test fuzz api-test long-run mutants
+.PHONY: help demo test check bench docs helm helm-test browser-test screenshots lock clean pod-test fuzz api-test long-run mutants simulate
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1|\2/p' Makefile | while IFS='|' read -r target words; do \
@@ -31,6 +31,9 @@ bench: $(READY) ## the sidecar beside Envoy, nginx, HAProxy and direct posting (
 
 long-run: $(READY) ## half an hour of faults, kills, edits and load; takes root (ARGS='--minutes 3' for a short one)
 	@$(BIN)/python -m tests.longrun $(ARGS)
+
+simulate: $(READY) ## a minute's search for seeds that break a promise (ARGS='--minutes 60', ARGS='--seed 17')
+	@$(BIN)/python -m tests.simulation $(ARGS)
 
 docs: $(READY) ## write the generated files anew
 	@scripts/docs

@@ -1,0 +1,111 @@
+"""What really happened, as only the world knows it: who posted what, what came where, who was told what."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Kind = Literal["good", "invalid", "error", "poison", "dotted"]
+"""What EventGate makes of an event. poison: whatever has it in it fails as a whole. dotted: a literal key "meta.stream"
+says another stream than `meta` does."""
+
+OTHER = "production.forbidden"
+"""The stream that a dotted event says in its literal key."""
+
+
+@dataclass
+class Event:
+    """One event of a producer."""
+
+    number: int
+    stream: str
+    kind: Kind
+    key: str | None
+    request: Request
+    arrivals: list[Arrival] = field(default_factory=list)
+    exchanges: list[Exchange] = field(default_factory=list)
+    """POSTs with it in them that reached a gate whole."""
+
+    def __str__(self) -> str:
+        """Return what the story calls it."""
+        return f"event {self.number}"
+
+
+@dataclass
+class Request:
+    """One POST of a producer."""
+
+    number: int
+    events: list[Event]
+    hasty: bool
+    began: float
+    life: int
+    """Number of the sidecar's life that took it."""
+    sent: float | None = None
+    """When its last byte was sent."""
+    ended: float | None = None
+    end: str = "waits"
+    """`answered`, `timeout`, `lost`, `refused` (nobody listened) or `left` (the producer went)."""
+    status: int = 0
+    reason: str = ""
+    body: bytes = b""
+    said: str = ""
+    """The header x-eventgate-sidecar."""
+    retry_after: str | None = None
+
+    def __str__(self) -> str:
+        """Return what the story calls it."""
+        return f"request {self.number}"
+
+
+@dataclass
+class Exchange:
+    """One POST to a gate, read in full there."""
+
+    gate: str
+    upstream: str
+    life: int
+    at: float
+    mode: str
+    events: list[Event]
+    accepted: list[Event] = field(default_factory=list)
+    answered: float | None = None
+    """When a whole and true answer had been written to the network; None: never."""
+    refused: bool = False
+    """Whether it was refused as a whole, for sure: 413 and its like, or an answer that is not EventGate's."""
+    severed: bool = False
+    """Whether its connection broke, or was closed by the sidecar, before the answer was there."""
+
+
+@dataclass
+class Arrival:
+    """An event that a gate accepted: it is in Kafka."""
+
+    gate: str
+    upstream: str
+    stream: str
+    at: float
+    exchange: Exchange
+    raw: dict[str, Any]
+
+
+@dataclass
+class Ledger:
+    """All of it."""
+
+    events: dict[int, Event] = field(default_factory=dict)
+    requests: list[Request] = field(default_factory=list)
+    arrivals: list[Arrival] = field(default_factory=list)
+    exchanges: list[Exchange] = field(default_factory=list)
+    story: list[tuple[float, str, str]] = field(default_factory=list)
+    """When, who, what."""
+    disturbed: list[tuple[float, float, str, str]] = field(default_factory=list)
+    """From when to when what was disturbed: a gate's name, `network`, `dns:NAME`, `disk`, `sidecar`; and how."""
+
+    def tell(self, at: float, who: str, what: str) -> None:
+        """Add a line to the story."""
+        self.story.append((at, who, what))
+
+    def quiet(self, what: str, begin: float, end: float) -> bool:
+        """Whether nothing disturbed `what` in that time."""
+        return not any(each == what and since < end and until > begin for since, until, each, _ in self.disturbed)

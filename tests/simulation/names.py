@@ -1,0 +1,64 @@
+"""The name server of the world: real DNS messages, and answers of every kind."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import dns.flags
+import dns.message
+import dns.rcode
+import dns.rdataclass
+import dns.rdatatype
+import dns.rrset
+
+ADDRESS = "10.9.9.9"
+"""Where it is, as resolv.conf says."""
+
+
+@dataclass
+class Record:
+    """What is said of a name."""
+
+    addresses: list[str]
+    ttl: int = 5
+    alias: str | None = None
+    """The name that it leads to by CNAME."""
+    mode: str = "right"
+    """`right`, `nxdomain`, `nodata`, `alias` (a CNAME without addresses), `servfail` or `silent`."""
+
+
+class NameServer:
+    """Answers queries for addresses."""
+
+    def __init__(self) -> None:
+        """It knows no name."""
+        self.records: dict[str, Record] = {}
+        self.queries = 0
+
+    def ask(self, query: bytes, answer: Callable[[bytes], None]) -> None:
+        """Answer a query, or do not."""
+        self.queries += 1
+        asked = dns.message.from_wire(query)
+        question = asked.question[0]
+        record = self.records.get(question.name.to_text().rstrip("."))
+        if record is not None and record.mode == "silent":
+            return
+        reply = dns.message.make_response(asked)
+        reply.flags |= dns.flags.RA
+        if record is None or record.mode == "nxdomain":
+            reply.set_rcode(dns.rcode.NXDOMAIN)
+        elif record.mode == "servfail":
+            reply.set_rcode(dns.rcode.SERVFAIL)
+        elif record.mode != "nodata":
+            self._fill(reply, record)
+        answer(reply.to_wire())
+
+    def _fill(self, reply: dns.message.Message, record: Record) -> None:
+        owner = reply.question[0].name.to_text()
+        alias = record.alias or (f"moved.{owner.rstrip('.')}" if record.mode == "alias" else None)
+        if alias:
+            reply.answer.append(dns.rrset.from_text(owner, record.ttl, "IN", "CNAME", f"{alias}."))
+            owner = f"{alias}."
+        if record.addresses and record.mode == "right":
+            reply.answer.append(dns.rrset.from_text(owner, record.ttl, "IN", "A", *record.addresses))

@@ -1,0 +1,225 @@
+"""Holds each promise against what happened; the docstring of an invariant is the promise."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tests.simulation import rules
+from tests.simulation.ledger import Event, Exchange, Request
+
+if TYPE_CHECKING:
+    from tests.simulation.world import World
+
+IN_FORCE_SECONDS = 13.0
+"""After an edit of routes.yaml, until which an event may be sent under the rules before."""
+
+
+@dataclass(frozen=True)
+class Broken:
+    """A promise that did not hold."""
+
+    promise: str
+    """Name of the invariant."""
+    what: str
+    """In words, with the event or request."""
+    at: float
+    events: tuple[int, ...] = ()
+
+
+Invariant = Callable[["World"], Iterator[Broken]]
+INVARIANTS: list[Invariant] = []
+
+
+def invariant(function: Invariant) -> Invariant:
+    """Have a promise held."""
+    INVARIANTS.append(function)
+    return function
+
+
+def judge(world: World) -> list[Broken]:
+    """Return what did not hold, the first first."""
+    broken = [each for one in INVARIANTS for each in one(world)]
+    return sorted(broken, key=lambda each: (each.at, each.promise))
+
+
+# --- what an answer says of each event ---
+
+
+def said(request: Request) -> dict[int, str]:
+    """Return `accepted`, `received`, `invalid`, `error` or `unknown` for each event, as its producer must read it."""
+    numbers = [each.number for each in request.events]
+    if request.end != "answered":
+        return dict.fromkeys(numbers, "unknown")
+    if request.status in (201, 202):
+        return dict.fromkeys(numbers, "accepted" if request.status == 201 else "received")
+    listed: dict[int, str] = {}
+    try:
+        body = json.loads(request.body)
+        for kind in ("invalid", "error"):
+            listed |= {each["event"]["sim"]["n"]: kind for each in body.get(kind, ())}
+    except (ValueError, TypeError, KeyError):
+        pass
+    rest = {207: "accepted", 400: "invalid", 500: "error"}.get(request.status, "unknown")
+    if request.status == 503:
+        return dict.fromkeys(numbers, "unknown")
+    return {number: listed.get(number, rest) for number in numbers}
+
+
+def in_spool(world: World, table: str) -> set[int]:
+    """Return the numbers of the events in the spool's file, at the end."""
+    path = world.folder.spool(len(world.lives)) / "spool.db"
+    if not path.exists():
+        return set()
+    connection = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)
+    try:
+        return {json.loads(body)["sim"]["n"] for (body,) in connection.execute(f"SELECT body FROM {table}")}
+    finally:
+        connection.close()
+
+
+@invariant
+def nothing_acknowledged_is_lost(world: World) -> Iterator[Broken]:
+    """An event answered 201 or 202 has arrived, waits, or is a dead letter with its verdict."""
+    kept = in_spool(world, "waiting") | in_spool(world, "dead")
+    for request in world.ledger.requests:
+        for number, word in said(request).items():
+            event = world.ledger.events[number]
+            if word in ("accepted", "received") and not request.hasty and not event.arrivals and number not in kept:
+                text = f"event {number} was answered {request.status}, and is nowhere"
+                yield Broken("nothing_acknowledged_is_lost", text, request.ended or 0.0, (number,))
+
+
+@invariant
+def no_event_goes_where_it_may_not(world: World) -> Iterator[Broken]:
+    """No event arrives where the rules in force when it was sent did not allow it.
+
+    Its stream is what EventGate would read.
+    """
+    for event in world.ledger.events.values():
+        for arrival in event.arrivals:
+            allowed = [rules.decide(config, event.stream) for config in _in_force(world, arrival.exchange.at)]
+            if (arrival.upstream, arrival.stream) not in allowed:
+                text = f"event {event.number} of {event.stream} arrived at {arrival.gate} as {arrival.stream}"
+                yield Broken("no_event_goes_where_it_may_not", text, arrival.at, (event.number,))
+
+
+def _in_force(world: World, at: float) -> list[rules.Config]:
+    """Return the configurations that may have been in force at a time."""
+    before = [each for each in world.configs if each[0] <= at - IN_FORCE_SECONDS][-1:]
+    return [config for _, config in before + [each for each in world.configs if at - IN_FORCE_SECONDS < each[0] <= at]]
+
+
+@invariant
+def each_answer_is_true(world: World) -> Iterator[Broken]:
+    """Each caller's answer is exactly true for each of its events, "none was accepted" included."""
+    for request in world.ledger.requests:
+        for number, word in said(request).items():
+            event = world.ledger.events[number]
+            arrived = [each.at for each in event.arrivals]
+            ended = request.ended or 0.0
+            kept = request.status == 207 and world.plan.setup["spool"]  # what is not listed may be in the spool
+            if word == "accepted" and not kept and not request.hasty and not any(at <= ended for at in arrived):
+                text = f"event {number} was answered {request.status} before any EventGate had it"
+            elif word in ("invalid", "error") and arrived and _said_of_none(world, request):
+                text = f"event {number} was called {word} by {request.status}, and was accepted"
+            else:
+                continue
+            yield Broken("each_answer_is_true", text, ended, (number,))
+
+
+def _said_of_none(world: World, request: Request) -> bool:
+    """Whether an answer denies for sure: after the disk took a second too long it cannot know (docs/guarantees.md)."""
+    return world.ledger.quiet("disk", request.began - 2.0, (request.ended or 0.0) + 2.0)
+
+
+@invariant
+def what_was_only_received_is_not_called_accepted(world: World) -> Iterator[Broken]:
+    """Of `?hasty=true` EventGate may still find events invalid: no answer calls them accepted."""
+    for request in world.ledger.requests:
+        accepted = [number for number, word in said(request).items() if word == "accepted" and request.hasty]
+        for number in accepted:
+            if not world.ledger.events[number].arrivals and not world.plan.setup["spool"]:
+                text = f"event {number}, sent hastily, was answered {request.status}, and never accepted"
+                yield Broken("what_was_only_received_is_not_called_accepted", text, request.ended or 0.0, (number,))
+
+
+@invariant
+def what_arrives_twice_was_in_doubt(world: World) -> Iterator[Broken]:
+    """Duplicates only after an ambiguous attempt."""
+    for event in world.ledger.events.values():
+        for before, after in zip(event.arrivals, event.arrivals[1:], strict=False):
+            if not any(_in_doubt(world, each, after.exchange) for each in _earlier(event, after.exchange)):
+                text = f"event {event.number} arrived at {before.gate} and again at {after.gate}"
+                yield Broken("what_arrives_twice_was_in_doubt", text, after.at, (event.number,))
+
+
+def _earlier(event: Event, exchange: Exchange) -> list[Exchange]:
+    return [each for each in event.exchanges if each.at <= exchange.at and each is not exchange]
+
+
+def _in_doubt(world: World, before: Exchange, after: Exchange) -> bool:
+    """Whether the sidecar could not know the end of one attempt when it began another."""
+    if before.answered is None or before.life != after.life or before.mode in ("drip", "lies", "cut"):
+        return True
+    network = world.ledger.quiet(f"{before.gate}:network", before.at - 5.0, after.at)
+    door = world.ledger.quiet(f"{before.gate}:door", before.at - 5.0, after.at)
+    return not network or not door or before.answered + 1.0 > after.at
+
+
+@invariant
+def at_most_two_live_attempts(world: World) -> Iterator[Broken]:
+    """No event is sent more than twice before its caller is answered."""
+    for event in world.ledger.events.values():
+        ended = event.request.ended
+        if ended is None or event.request.end != "answered":
+            continue
+        live = [each for each in event.exchanges if each.at <= ended and not each.refused]
+        if len(live) > 2 and event.kind != "poison":
+            text = f"event {event.number} was sent {len(live)} times before its answer"
+            yield Broken("at_most_two_live_attempts", text, live[2].at, (event.number,))
+
+
+@invariant
+def order_is_kept(world: World) -> Iterator[Broken]:
+    """`order_by`: no event arrives before an older one with the same values."""
+    keyed: dict[tuple[str, str], list[Event]] = {}
+    for event in world.ledger.events.values():
+        route = rules.route_of(world.config, event.stream)
+        if event.key is not None and event.arrivals and route is not None and route.get("order_by"):
+            keyed.setdefault((event.stream, event.key), []).append(event)
+    for (_, key), events in keyed.items():
+        for older, newer in ((one, two) for at, one in enumerate(events) for two in events[at + 1 :]):
+            came, overtook = older.arrivals[0].exchange.at, newer.arrivals[0].exchange.at
+            if _is_older(world, older.request, newer.request) and overtook < came:
+                text = f"event {newer.number} of {key} arrived before the older event {older.number}"
+                yield Broken("order_is_kept", text, came, (older.number, newer.number))
+
+
+def _is_older(world: World, one: Request, other: Request) -> bool:
+    """Whether the sidecar cannot but know that one came first: two connections may be read in any order."""
+    if one is other:
+        return True
+    if one.ended is not None and one.ended < other.began:
+        return True
+    came = one.sent is not None and one.sent + 0.05 < other.began
+    return came and world.ledger.quiet("sidecar", one.began - 11.0, other.began + 0.5)
+
+
+@invariant
+def every_request_is_answered(world: World) -> Iterator[Broken]:
+    """Every request is answered within its deadline, the process running."""
+    for request in world.ledger.requests:
+        if request.sent is None or request.end == "left":
+            continue
+        ended = world.plan.heal + 1000.0 if request.ended is None else request.ended
+        if not world.ledger.quiet("sidecar", request.began - 0.1, min(ended, request.sent + 5.0)):
+            continue
+        seconds = ended - request.sent
+        if request.end != "answered" or seconds > 4.3:
+            text = f"{request} ({request.end}) after {seconds:.2f} s"
+            numbers = tuple(each.number for each in request.events)
+            yield Broken("every_request_is_answered", text, request.sent, numbers)

@@ -1,0 +1,78 @@
+"""The configuration of a plan: as `routes.yaml`, and as what the oracle expects of it, by rules of its own."""
+
+from __future__ import annotations
+
+import copy
+import fnmatch
+import json
+from collections.abc import Mapping
+from typing import Any
+
+Config = dict[str, Any]
+PORT = 4492
+
+
+def host(upstream: str, centre: str) -> str:
+    """Return the name of an endpoint's machine."""
+    return f"{upstream}.{centre}.example"
+
+
+def first(setup: Mapping[str, Any]) -> Config:
+    """Return the configuration that a plan begins with."""
+    upstreams = {}
+    for name, centres in setup["centres"].items():
+        upstreams[name] = {
+            "url": f"http://{name}.{{datacenter}}.example:{PORT}/v1/events",
+            "datacenters": centres,
+            **(setup["options"] if name == "main" else {}),
+        }
+    return {"version": 1, "upstreams": upstreams, "routes": copy.deepcopy(setup["routes"])}
+
+
+def edited(config: Config, edit: str, number: int) -> Config | None:
+    """Return the configuration after an edit; None where the file is broken."""
+    config = copy.deepcopy(config)
+    match edit:
+        case "broken":
+            return None
+        case "refuses":
+            config["routes"].insert(0, {"name": "no", "match": {"stream": "scores.*"}, "reject": "not now"})
+        case "renames":
+            for route in config["routes"]:
+                if route["name"] in ("scores", "spooled"):
+                    route["stream"] = f"renamed.{number}"
+        case "removes":
+            del config["upstreams"]["test"]
+            config["routes"] = [each for each in config["routes"] if each["to"] != "test"]
+        case "options":
+            config["upstreams"]["main"]["timeouts"] = {"attempt": "1200ms"}
+        case "accepts":
+            config["upstreams"]["main"]["accepts"] = [{"stream": ["weighted.*"]}]
+    return config
+
+
+def as_yaml(config: Config | None) -> str:
+    """Return the text of the file."""
+    return "version: 1\nupstreams: {main: [\n" if config is None else json.dumps(config, indent=1)
+
+
+def decide(config: Config, stream: str) -> tuple[str, str] | None:
+    """Return where an event goes, and under which name; None: nowhere."""
+    route = route_of(config, stream)
+    if route is None or "reject" in route:
+        return None
+    name = route.get("stream", stream)
+    accepts = config["upstreams"][route["to"]].get("accepts")
+    if accepts is not None and not any(_fits(each["stream"], name) for each in accepts):
+        return None
+    return route["to"], name
+
+
+def route_of(config: Config, stream: str) -> dict[str, Any] | None:
+    """Return the route that takes an event."""
+    return next((each for each in config["routes"] if _fits(each["match"]["stream"], stream)), None)
+
+
+def _fits(patterns: str | list[str], stream: str) -> bool:
+    patterns = [patterns] if isinstance(patterns, str) else patterns
+    return any(fnmatch.fnmatchcase(stream, each) for each in patterns)

@@ -1,0 +1,126 @@
+"""The command line: tries seeds, tells stories, makes failing plans smaller."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections import Counter
+from dataclasses import dataclass
+from itertools import count
+
+from tests.simulation import oracle_rest  # noqa: F401  its invariants
+from tests.simulation.clocks import CLOCKS, real_seconds
+from tests.simulation.oracle import Broken, judge
+from tests.simulation.plan import TROUBLES, Plan, plan_of
+from tests.simulation.recorded import all_recorded, write
+from tests.simulation.shrink import shrink
+from tests.simulation.story import digest, story
+from tests.simulation.world import World, simulate
+
+FOUND = 3
+"""The exit status where a promise was broken."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """How one seed went."""
+
+    plan: Plan
+    broken: list[Broken]
+    digest: str
+    told: str
+    seconds: float
+    """Simulated."""
+
+
+def run(plan: Plan, *, whole: bool = False, promise: str | None = None) -> Run:
+    """Simulate a plan and judge it, by all promises or by one."""
+
+    def verdict(world: World) -> Run:
+        broken = [each for each in judge(world) if promise in (None, each.promise)]
+        told = story(plan, world.ledger, broken, whole=whole) if broken else ""
+        return Run(plan, broken, digest(world.ledger), told, CLOCKS.now)
+
+    ended: Run = simulate(plan, verdict)
+    return ended
+
+
+def main() -> int:
+    """Search, or show one seed."""
+    arguments = argparse.ArgumentParser(prog="make simulate", description=__doc__)
+    arguments.add_argument("--minutes", type=float, default=1.0, help="how long to search; default: %(default)g")
+    arguments.add_argument("--seed", type=int, help="show what happens under this seed")
+    arguments.add_argument("--seeds", metavar="A-B", help="try these, and no others")
+    arguments.add_argument("--trouble", action="append", default=[], choices=sorted(TROUBLES), help="only these kinds")
+    arguments.add_argument("--whole", action="store_true", help="tell the whole story")
+    arguments.add_argument("--digests", action="store_true", help="print the digest of each seed")
+    arguments.add_argument("--recorded", metavar="NAME", help="show a recorded plan; all: say of each whether it fails")
+    arguments.add_argument("--promise", metavar="NAME", help="look for this one only")
+    arguments.add_argument("--shrink", type=int, metavar="TRIES", default=0, help="make a failing plan smaller")
+    arguments.add_argument("--record", nargs=2, metavar=("NAME", "FAULT"), help="keep the failing plan as data")
+    given = arguments.parse_args()
+    troubles = tuple(given.trouble)
+    if given.recorded == "all":
+        return _try_recorded()
+    if given.recorded is not None:
+        (plan,) = [each.plan for each in all_recorded() if each.name == given.recorded]
+        return _show(plan, given)
+    if given.seed is not None:
+        return _show(plan_of(given.seed, troubles), given)
+    first, _, last = (given.seeds or "1-").partition("-")
+    return _search(int(first), int(last) if last else None, given.minutes * 60, troubles, digests=given.digests)
+
+
+def _show(plan: Plan, given: argparse.Namespace) -> int:
+    """Show what happens under one plan, made smaller and recorded if that is asked for."""
+    ended = run(plan, whole=given.whole, promise=given.promise)
+    if not ended.broken:
+        print(f"seed {plan.seed}: all promises hold\ndigest: {ended.digest}")
+        return 0
+    promise = ended.broken[0].promise
+    if given.shrink:
+
+        def fails(candidate: Plan) -> bool:
+            return bool(run(candidate, promise=promise).broken)
+
+        plan = shrink(plan, fails, given.shrink)
+        ended = run(plan, whole=given.whole, promise=promise)
+    if given.record:
+        name, fault = given.record
+        print(write(name, fault, promise, plan))
+    print(ended.told)
+    return FOUND
+
+
+def _try_recorded() -> int:
+    """Say of each recorded plan whether its promise is broken; a fault that is fixed must not come back."""
+    back = 0
+    for each in all_recorded():
+        ended = run(each.plan, promise=each.promise)
+        back += bool(each.fixed and ended.broken)
+        state = "broken" if ended.broken else "holds"
+        print(json.dumps({"name": each.name, "fixed": each.fixed, "state": state, "digest": ended.digest}), flush=True)
+    return FOUND if back else 0
+
+
+def _search(first: int, last: int | None, seconds: float, troubles: tuple[str, ...], *, digests: bool) -> int:
+    begun, found, tried, simulated = real_seconds(), Counter[str](), 0, 0.0
+    for seed in range(first, last + 1) if last is not None else count(first):
+        if last is None and real_seconds() - begun > seconds:
+            break
+        ended = run(plan_of(seed, troubles))
+        tried += 1
+        simulated += ended.seconds
+        for name in {each.promise for each in ended.broken}:
+            found[name] += 1
+        if digests:
+            print(json.dumps({"seed": seed, "digest": ended.digest}), flush=True)
+        elif ended.broken:
+            each = ended.broken[0]
+            print(f"{seed:>6} {each.promise}: {each.what}  [{', '.join(ended.plan.setup['troubles'])}]", flush=True)
+    took = real_seconds() - begun
+    print(f"{tried} seeds, {simulated / 3600:.1f} simulated hours in {took:.0f} s", file=sys.stderr)
+    for name, times in found.most_common():
+        print(f"{times:>6} {name}", file=sys.stderr)
+    return FOUND if found else 0

@@ -1,0 +1,197 @@
+"""The real sidecar, started in the world: the one place where the simulation touches its code."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sidecar.errors import ConfigError, SettingError
+from sidecar.serve.runtime import Outside, Runtime, Settings
+from sidecar.spool.lifecycle import Spooling
+from sidecar.spool.record import Quota
+from sidecar.upstreams.resolver import Resolver
+from tests.simulation.disk import Disk, SimHand
+from tests.simulation.loop import Process, SimLoop
+from tests.simulation.machines import Network, SimSocket
+from tests.simulation.network import Place
+
+if TYPE_CHECKING:
+    from sidecar.telemetry.telemetry import Telemetry
+
+MAX_TASKS = 120
+LISTEN: Place = ("127.0.0.1", 8888)
+Tell = Callable[[str, str], None]
+"""Takes who says something, and what."""
+
+
+class Folder:
+    """The files of a world."""
+
+    def __init__(self, path: Path) -> None:
+        """They are where `path` says; the names in it are the same in every run."""
+        self.path = path
+        self.routes = path / "routes.yaml"
+        self.last_good = path / "last-good.yaml"
+        self.resolv_conf = path / "resolv.conf"
+        self.hosts = path / "hosts"
+
+    def spool(self, life: int) -> Path:
+        """Return the spool's directory in a life; a kill leaves the next one a copy."""
+        return self.path / f"spool-{life}"
+
+
+class Sidecar:
+    """One life of `serve`."""
+
+    def __init__(self, loop: SimLoop, network: Network, folder: Folder, life: int, disk: Disk, tell: Tell) -> None:
+        """It is not started yet."""
+        self.loop, self.network, self.folder, self.life, self.disk = loop, network, folder, life, disk
+        self.process = Process(f"sidecar {life}")
+        self.runtime: Runtime | None = None
+        self.ended: str | None = None
+        """How it ended; None while it runs."""
+        self._tell = tell
+        self._dies_in_job = 0
+
+    def start(self, setup: dict[str, Any]) -> None:
+        """Run `serve`."""
+        self.process.context.run(self._start, setup)
+
+    def _start(self, setup: dict[str, Any]) -> None:
+        folder = self.folder
+        settings = Settings(
+            routes=folder.routes,
+            listen="127.0.0.1:8888",
+            admin="0.0.0.0:9102",
+            labels={"env": "staging"},
+            drain=8.0,
+            quiet=2.0,
+            spool=folder.spool(self.life) if setup["spool"] else None,
+            last_good=folder.last_good if setup.get("edits") else None,
+        )
+        outside = Outside(
+            bind=self._bind,  # type: ignore[arg-type]
+            resolver=lambda: Resolver(folder.resolv_conf, folder.hosts),
+            spooling=self._spooling,
+            log=self._log,
+        )
+        try:
+            self.runtime = Runtime(settings, outside)
+        except (SettingError, ConfigError) as error:
+            self.ended = f"does not start: {error}"
+            return
+        self.loop.create_task(self.runtime.run()).add_done_callback(self._note_end)
+
+    def _note_end(self, task: Any) -> None:
+        error = None if task.cancelled() else task.exception()
+        self.ended = "ended" if error is None else f"crashed: {error!r}"
+        self._tell("sidecar", self.ended)
+        self.process.alive = False
+        self.network.bury(self.process)
+        self._hand_over()
+
+    def _bind(self, address: str) -> SimSocket:
+        host, _, port = address.rpartition(":")
+        return SimSocket((host, int(port)))
+
+    def _spooling(self, directory: Path, telemetry: Telemetry) -> Spooling:
+        hand = SimHand(self.loop, self.process, self.disk, self._job)
+        return Spooling(directory, telemetry, Quota(size=self.disk.size), hand)
+
+    def _log(self) -> logging.Logger:
+        log = logging.Logger("simulated", logging.INFO)  # noqa: LOG001  each life has its own
+        log.addHandler(_Handler(self._tell, str(self.folder.path)))
+        return log
+
+    def held(self) -> dict[str, int]:
+        """Return what it holds of what must be nothing when it is at rest."""
+        if self.runtime is None or not self.process.alive:
+            return {"lives": 1}
+        events, generation = self.runtime._events, self.runtime._generation
+        held = {
+            "requests in flight": events.in_flight,
+            "bytes in flight": events.bytes_in_flight,
+            "uncaught tasks": max(0, sum(not task.done() for task in self.process.tasks) - MAX_TASKS),
+        }
+        for name, pool in generation.pools.items():
+            held[f"deliveries of {name}"] = pool.budget.in_flight
+            held[f"second attempts of {name}"] = pool.budget.second_attempts
+            for address in pool.addresses:
+                where = f"{name}/{address.endpoint.name} {address.ip}"
+                held[f"trials of {where}"] = int(address.on_trial)
+                held[f"connections in use of {where}"] = address.eventgate._in_use
+                held[f"waiting POSTs of {where}"] = len(address.eventgate._waiting)
+        return held
+
+    # --- its end ---
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send it a signal."""
+        told = self.process.signals.get(number)
+        if told is None:
+            self.kill()
+        else:
+            self.loop.happens(0.0, self.process, told)
+
+    def kill(self, step: int = 0) -> None:
+        """Kill it: now, or in the next job of its thread after so many steps of that."""
+        if step and self.process.alive:
+            self._dies_in_job = step
+        else:
+            self._die()
+
+    def _die(self) -> None:
+        if not self.process.alive:
+            return
+        self._hand_over()
+        self._be_dead()
+
+    def _be_dead(self) -> None:
+        self.process.alive = False
+        self.ended = "killed"
+        self._tell("sidecar", "is killed")
+        self.network.bury(self.process)
+
+    def _hand_over(self) -> None:
+        """Leave the next life the files as they are, as a dead process would: without its locks."""
+        mine, next_ones = self.folder.spool(self.life), self.folder.spool(self.life + 1)
+        if mine.exists() and not next_ones.exists():
+            shutil.copytree(mine, next_ones, ignore=shutil.ignore_patterns("*-shm", "lock"))
+
+    def _job(self, work: Callable[[], Any]) -> Any:
+        """Do a job of the thread; where it is to die meanwhile, the files of that moment stay."""
+        if not self._dies_in_job:
+            return work()
+        left = self._dies_in_job
+
+        def watch(_frame: object, _event: str, _argument: object) -> None:
+            nonlocal left
+            left -= 1
+            if left == 0:
+                sys.setprofile(None)
+                self._hand_over()
+
+        sys.setprofile(watch)
+        try:
+            return work()
+        finally:
+            sys.setprofile(None)
+            if left > 0:
+                self._hand_over()
+            self._be_dead()
+
+
+class _Handler(logging.Handler):
+    """Puts what the sidecar logs into the story."""
+
+    def __init__(self, tell: Tell, folder: str) -> None:
+        super().__init__()
+        self._tell, self._folder = tell, folder
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._tell("sidecar", record.getMessage().replace(self._folder, "…"))

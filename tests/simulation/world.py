@@ -1,0 +1,296 @@
+"""A plan happens: machines, names, producers, and the real sidecar among them."""
+
+from __future__ import annotations
+
+import gc
+import shutil
+import signal
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tests.simulation import rules
+from tests.simulation.clocks import CLOCKS
+from tests.simulation.disk import Disk
+from tests.simulation.gates import WELL, Gate
+from tests.simulation.ledger import Ledger
+from tests.simulation.loop import SimLoop
+from tests.simulation.machines import Machine, Network
+from tests.simulation.names import ADDRESS, NameServer, Record
+from tests.simulation.network import Weather
+from tests.simulation.plan import REST, Act, Plan
+from tests.simulation.producers import Producers
+from tests.simulation.sidecar import LISTEN, Folder, Sidecar
+
+SPOOL_BYTES = 8 * 1024 * 1024
+MAX_STEPS = 3_000_000
+
+
+class World:
+    """Everything there is."""
+
+    def __init__(self, plan: Plan, path: Path) -> None:
+        """Build it; `path` is an empty directory for its files."""
+        seed = str(plan.seed)
+        CLOCKS.begin(seed)
+        self.plan, self.ledger = plan, Ledger()
+        self.network = Network(seed)
+        self.loop = self.network.loop = SimLoop(seed, self.network)
+        self.names = NameServer()
+        self.network.name_server = self.names.ask
+        self.disk = Disk(seed, SPOOL_BYTES)
+        self.producers = Producers(self.loop, self.network, self.ledger, LISTEN, seed)
+        self.folder = Folder(path)
+        self.gates: dict[str, Gate] = {}
+        self.machines: dict[str, list[Machine]] = {}
+        self.lives: list[Sidecar] = []
+        self.config = rules.first(plan.setup)
+        self.configs: list[tuple[float, rules.Config]] = []
+        """Which good configuration was in the file from when on."""
+        self._build()
+
+    @property
+    def sidecar(self) -> Sidecar:
+        """The present life."""
+        return self.lives[-1]
+
+    def run(self) -> None:
+        """Let everything happen, to the end."""
+        for act in self.plan.acts:
+            self.loop.happens(float(act["at"]), None, self._do, act)
+        self.loop.happens(self.plan.heal, None, self._heal)
+        self.loop.happens(self.plan.heal + REST, None, self.loop.stop)
+        self._start()
+        self.loop.run_forever()
+
+    def tell(self, who: str, what: str) -> None:
+        """Add to the story."""
+        self.ledger.tell(CLOCKS.now, who, what)
+
+    # --- what stands there ---
+
+    def _build(self) -> None:
+        setup = self.plan.setup
+        self.folder.resolv_conf.write_text(f"nameserver {ADDRESS}\n")
+        self.folder.hosts.write_text("127.0.0.1 localhost\n")
+        self._write_routes(self.config)
+        for at, (upstream, centres) in enumerate(setup["centres"].items()):
+            for number, centre in enumerate(centres):
+                name = f"{upstream}/{centre}"
+                gate = self.gates[name] = Gate(self.loop, self.ledger, upstream, name, str(self.plan.seed))
+                gate.life = lambda: len(self.lives)
+                self.machines[name] = []
+                addresses = [f"10.{at + 1}.{number + 1}.{each + 1}" for each in range(setup["addresses"])]
+                for address in addresses:
+                    self._add_machine(name, address)
+                record = Record(addresses, setup["ttl"])
+                self.names.records[rules.host(upstream, centre)] = record
+        if many := setup.get("many"):
+            self._add_many(many)
+
+    def _add_machine(self, gate: str, address: str) -> Machine:
+        weather = self.plan.setup["weather"]
+        machine = Machine(
+            self.gates[gate].accept,
+            weather=Weather(weather["base"], weather["base"], weather["loss"], weather["small"]),
+        )
+        self.machines[gate].append(machine)
+        self.network.machines[address, rules.PORT] = machine
+        return machine
+
+    def _add_many(self, many: dict[str, Any]) -> None:
+        """Give a name many addresses, of which the lowest are dead."""
+        record = self._record(many["gate"])
+        record.addresses = [f"10.7.0.{number + 1}" for number in range(many["all"])]
+        for number, address in enumerate(record.addresses):
+            machine = self._add_machine(many["gate"], address)
+            if number < many["dead"]:
+                machine.door = "refuse"
+                self.machines[many["gate"]].remove(machine)
+
+    def _record(self, gate: str) -> Record:
+        upstream, _, centre = gate.partition("/")
+        return self.names.records[rules.host(upstream, centre)]
+
+    def _write_routes(self, config: rules.Config | None) -> None:
+        self.folder.routes.write_text(rules.as_yaml(config))
+        if config is not None:
+            self.configs.append((CLOCKS.now, config))
+
+    def _start(self) -> None:
+        if self.lives and self.sidecar.process.alive and self.sidecar.ended is None:
+            return
+        self.lives.append(Sidecar(self.loop, self.network, self.folder, len(self.lives) + 1, self.disk, self.tell))
+        self.producers.life = len(self.lives)
+        self.tell("world", f"sidecar {len(self.lives)} starts")
+        self.sidecar.start(self.plan.setup)
+
+    # --- what happens ---
+
+    def _do(self, act: Act) -> None:
+        _DEEDS[act["do"]](self, act)
+
+    def _disturb(self, what: str, how: str, begin: float, seconds: float) -> None:
+        self.ledger.disturbed.append((begin, begin + seconds, what, how))
+
+    def _until_ended(self, what: str, how: str) -> None:
+        """Note that `what` is disturbed from now on; how well says that it ends."""
+        now, disturbed = CLOCKS.now, self.ledger.disturbed
+        for at, (begin, end, each, words) in enumerate(disturbed):
+            if each == what and end > now and words != "network":
+                disturbed[at] = (begin, now, each, words)
+        if how not in ("well", "open", "right"):
+            disturbed.append((now, float("inf"), what, how))
+
+    def _post(self, act: Act) -> None:
+        self.producers.post(act)
+
+    def _gate(self, act: Act) -> None:
+        mode = act["mode"]
+        self.tell("world", f"{act['gate']} becomes {', '.join(f'{key} {value}' for key, value in mode.items())}")
+        self.gates[act["gate"]].mode = mode
+        self._until_ended(act["gate"], mode["mode"])
+
+    def _door(self, act: Act) -> None:
+        self.tell("world", f"{act['gate']}: connections are {act['door']}")
+        for machine in self.machines[act["gate"]]:
+            machine.door = "silent" if act["door"] == "hole" else act["door"]
+        for line in self.gates[act["gate"]].lines if act["door"] in ("hole", "refuse") else ():
+            if act["door"] == "hole":
+                line.end.weather.hole = True
+            else:
+                line.end.reset()
+        self._until_ended(f"{act['gate']}:door", act["door"])
+
+    def _dns(self, act: Act) -> None:
+        self.tell("world", f"DNS says of {act['gate']}: {act['mode']}")
+        self._record(act["gate"]).mode = act["mode"]
+        self._until_ended(f"{act['gate']}:dns", act["mode"])
+
+    def _move(self, act: Act) -> None:
+        record, old = self._record(act["gate"]), list(self.machines[act["gate"]])
+        address = f"10.8.0.{len(self.network.machines)}"
+        self.tell("world", f"{act['gate']} moves to {address}{', its old machine dies' if act['dies'] else ''}")
+        self._add_machine(act["gate"], address)
+        record.addresses = [address]
+        if act["dies"]:
+            for machine in old:
+                machine.door = "silent"
+                self.machines[act["gate"]].remove(machine)
+            for line in self.gates[act["gate"]].lines:
+                line.end.weather.hole = True
+            self._disturb(act["gate"], "moved", CLOCKS.now, 90.0)
+
+    def _still(self, act: Act) -> None:
+        process = self.sidecar.process
+        if process.alive and not process.still:
+            self.tell("world", f"the sidecar gets no processor time for {act['seconds']} s")
+            self._disturb("sidecar", "still", CLOCKS.now, act["seconds"])
+            self.loop.freeze(process)
+            self.loop.happens(act["seconds"], None, self.loop.thaw, process)
+
+    def _clock(self, act: Act) -> None:
+        self.tell("world", f"the wall clock is off by {act['step']:g} s")
+        CLOCKS.step = act["step"]
+
+    def _kill(self, act: Act) -> None:
+        self._disturb("sidecar", "killed", CLOCKS.now, 5.0)
+        self.sidecar.kill(act["step"])
+
+    def _term(self, _: Act) -> None:
+        if self.sidecar.ended is None:
+            self.tell("world", "SIGTERM")
+            self._disturb("sidecar", "stops", CLOCKS.now, 30.0)
+            self.sidecar.signal(signal.SIGTERM)
+
+    def _again(self, _: Act) -> None:
+        if self.sidecar.ended is None and self.sidecar.process.alive:  # it is still stopping, or was to die in a job
+            self.sidecar.kill()
+        self._disturb("sidecar", "starts", CLOCKS.now, 3.0)
+        self._start()
+
+    def _become(self, act: Act) -> None:
+        self.tell("world", f"the disk: {act['mode']}")
+        self._until_ended("disk", act["mode"])
+        self.disk.become(act["mode"])
+
+    def _edit(self, act: Act) -> None:
+        self.tell("world", f"routes.yaml is edited: {act['edit']}")
+        self._disturb("routes", act["edit"], CLOCKS.now, 12.0)
+        config = self.config if act["edit"] == "first" else rules.edited(self.config, act["edit"], act["number"])
+        self._write_routes(config)
+
+    def _reset(self, act: Act) -> None:
+        for line in self.gates[act["gate"]].lines:
+            line.end.weather.reset_after[act["ours"]] = act["after"]
+        self._disturb(f"{act['gate']}:network", "network", CLOCKS.now, 10.0)
+
+    def _weather(self, act: Act) -> None:
+        self.tell("world", f"the network to {act['gate']} has a latency of {act['base']} s")
+        for machine in self.machines[act["gate"]]:
+            machine.weather.base = act["base"]
+        self._disturb(f"{act['gate']}:network", "network", CLOCKS.now, self.plan.heal - CLOCKS.now)
+
+    def _heal(self) -> None:
+        """End all that is wrong."""
+        self.tell("world", "all is well from now on")
+        for name, gate in self.gates.items():
+            gate.mode = WELL
+            self._until_ended(name, "well")
+            self._door({"gate": name, "door": "open"})
+            self._record(name).mode = "right"
+            self._until_ended(f"{name}:dns", "right")
+            for line in gate.lines:
+                line.end.weather.reset_after.clear()
+        self._become({"mode": "well"})
+        if self.configs[-1][1] is not self.config or self.plan.setup.get("edits"):
+            self._write_routes(self.config)
+        if not self.sidecar.process.alive or self.sidecar.ended is not None:
+            self._again({})
+
+
+_DEEDS: dict[str, Callable[[World, Act], None]] = {
+    "post": World._post,
+    "gate": World._gate,
+    "door": World._door,
+    "dns": World._dns,
+    "move": World._move,
+    "still": World._still,
+    "clock": World._clock,
+    "kill": World._kill,
+    "term": World._term,
+    "start": World._again,
+    "disk": World._become,
+    "edit": World._edit,
+    "reset": World._reset,
+    "weather": World._weather,
+}
+
+
+def simulate(plan: Plan, judge: Callable[[World], Any]) -> Any:
+    """Let a plan happen, and return what `judge` says of the world at its end."""
+    path = Path(tempfile.mkdtemp(prefix="simulation-"))
+    gc.collect()
+    gc.disable()  # what the collector finds, and when, would be chance of another kind
+    world = World(plan, path)
+    try:
+        world.run()
+        return judge(world)
+    finally:
+        sys.unraisablehook = lambda _: None  # the dead leave coroutines behind
+        _end(world)
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _end(world: World) -> None:
+    for life in world.lives:
+        life.process.alive = False
+        for task in life.process.tasks:
+            task._log_destroy_pending = False  # type: ignore[attr-defined]
+        life.process.tasks.clear()
+    world.loop.close()
+    world.lives.clear()
+    gc.enable()
+    gc.collect()

@@ -89,7 +89,7 @@ class SpoolDir:
         if self._file is not None:
             return self._file
         try:
-            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _make(self.path)
             self._own()
             self._file = self._open(now)
             self._inode = _inode(self.path / FILE)
@@ -256,6 +256,14 @@ def _rename(path: Path, to: Path) -> None:
 def _remove(path: Path) -> None:
     for beside in ("", *_BESIDE):
         path.with_name(path.name + beside).unlink(missing_ok=True)
+
+
+def _make(directory: Path) -> None:
+    """Make a directory where there is none, so that it is there after a power loss as well."""
+    new = [each for each in (directory, *directory.parents) if not each.exists()]
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for each in new:
+        _sync(each.parent)
 
 
 def _sync(directory: Path) -> None:

@@ -80,6 +80,15 @@ def test_a_directory_is_made_for_its_owner_alone(tmp_path: Path) -> None:
     assert (tmp_path / "a" / "spool").stat().st_mode & 0o777 == 0o700
 
 
+def test_a_directory_it_makes_is_there_after_a_power_loss(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The name of each directory it makes is synced too: what was synced in one that is gone is gone."""
+    synced = set()
+    monkeypatch.setattr(os, "fsync", lambda file: synced.add(os.fstat(file).st_ino))
+    with owned(tmp_path / "state" / "spool") as directory:
+        directory.open(NOON)
+    assert {tmp_path.stat().st_ino, (tmp_path / "state").stat().st_ino} <= synced
+
+
 def test_what_was_committed_is_there_next_time(tmp_path: Path) -> None:
     """After an orderly end and after a crash, and neither is worth a word."""
     with owned(tmp_path) as directory:

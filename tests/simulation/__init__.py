@@ -2,4 +2,6 @@
 
 `plan` turns a seed into what happens; `world` lets it happen to the real code of `serve`, on `loop` and `network`;
 `oracle` judges; `story` tells. docs/simulation.md says what is simulated, and what is not.
+
+`power` is a world of its own: what a power loss may leave of the spool's files.
 """

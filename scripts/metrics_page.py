@@ -24,8 +24,10 @@ from sidecar.serve.generation import Generation  # noqa: E402
 from sidecar.serve.spanexport import SpanCounts  # noqa: E402
 from sidecar.spool.policy import Fate  # noqa: E402
 from sidecar.spool.store import Cause, Kept  # noqa: E402
+from sidecar.telemetry.happenings import Happening  # noqa: E402
 from sidecar.telemetry.log import make_log  # noqa: E402
-from sidecar.telemetry.telemetry import NO_ROUTE, OTHER_STREAM, Happening, Telemetry  # noqa: E402
+from sidecar.telemetry.metrics import NO_ROUTE, OTHER_STREAM  # noqa: E402
+from sidecar.telemetry.telemetry import Telemetry  # noqa: E402
 from sidecar.telemetry.vitals import Vitals  # noqa: E402
 from sidecar.upstreams.health import Health  # noqa: E402
 
@@ -71,7 +73,7 @@ def full_registry() -> CollectorRegistry:
     generation = Generation(read(ROUTES), {}, telemetry)
     Vitals(telemetry.registry, generation.pools.values, EventsEndpoint(generation.intake, telemetry))
     telemetry.registry.register(SpanCounts())
-    for kind in typing.get_args(Happening):
+    for kind in Happening.__subclasses__():
         hints = typing.get_type_hints(kind)
         telemetry.emit(kind(**{field.name: MADE_UP[hints[field.name]] for field in msgspec.structs.fields(kind)}))
     return telemetry.registry

@@ -18,7 +18,8 @@ from sidecar.eventgate.failures import Failed, FailureClass
 from sidecar.events.outgoing import Headers, Load, Outgoing
 from sidecar.events.results import EventStatus, Outcome
 from sidecar.routes.config import Timeouts, Upstream
-from sidecar.telemetry.telemetry import Happening, Telemetry
+from sidecar.telemetry.happenings import Happening
+from sidecar.telemetry.telemetry import Telemetry
 from sidecar.upstreams.endpoints import Address, Pool
 from sidecar.upstreams.health import Health
 

@@ -25,7 +25,8 @@ from sidecar.eventgate.failures import FailureClass
 from sidecar.events.outgoing import Done, Headers, Load, Outgoing
 from sidecar.events.results import EventStatus
 from sidecar.routes.config import Coalesce
-from sidecar.telemetry.telemetry import Telemetry, Unexpected
+from sidecar.telemetry.happenings import Unexpected
+from sidecar.telemetry.telemetry import Telemetry
 
 HALVED = frozenset({FailureClass.REFUSED, FailureClass.INFRASTRUCTURE})
 """Failures that one event may cause for all that travel with it."""

@@ -23,7 +23,8 @@ from sidecar.eventgate.client import Attempt, Result
 from sidecar.eventgate.failures import Failed, FailureClass
 from sidecar.events.outgoing import Load
 from sidecar.events.results import BUG, EventStatus, placed
-from sidecar.telemetry.telemetry import FailedOver, PostAnswered, PostFailed, Resent, Telemetry, Unexpected
+from sidecar.telemetry.happenings import FailedOver, PostAnswered, PostFailed, Resent, Unexpected
+from sidecar.telemetry.telemetry import Telemetry
 from sidecar.timers import Timers
 from sidecar.upstreams.endpoints import Address, Pool, tell
 from sidecar.upstreams.failover import Choice, next_elsewhere, order

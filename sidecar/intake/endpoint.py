@@ -18,7 +18,8 @@ from sidecar.intake.answer import Answer, of_error
 from sidecar.intake.body import MAX_BODY_BYTES, decoded
 from sidecar.intake.intake import Intake, Post
 from sidecar.intake.request import EventsRequest
-from sidecar.telemetry.telemetry import RequestAnswered, RequestRefused, Telemetry, Unexpected
+from sidecar.telemetry.happenings import RequestAnswered, RequestRefused, Unexpected
+from sidecar.telemetry.telemetry import Telemetry
 
 MAX_DRAINED_BYTES = 8 * MAX_BODY_BYTES
 """How much of a body that is too large is read and dropped, so that its sender gets to read why."""

@@ -13,7 +13,8 @@ from sidecar.events.outgoing import Deliver, Done, Headers, Load, Outgoing
 from sidecar.events.results import EventStatus, Outcome, context_of, refused
 from sidecar.intake.answer import Answer, merge
 from sidecar.routes.routing import Decision, Router
-from sidecar.telemetry.telemetry import EventsEnded, Telemetry
+from sidecar.telemetry.happenings import EventsEnded
+from sidecar.telemetry.telemetry import Telemetry
 
 if TYPE_CHECKING:
     from sidecar.intake.tap import Tap

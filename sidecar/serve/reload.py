@@ -24,8 +24,8 @@ from sidecar.errors import ConfigError, Problem, SettingError
 from sidecar.routes.config import Config
 from sidecar.routes.file import read_text
 from sidecar.routes.inspection import inspect
-from sidecar.telemetry.configtelemetry import ConfigNotKept, ConfigRefused
-from sidecar.telemetry.telemetry import Telemetry, Unexpected
+from sidecar.telemetry.happenings import ConfigNotKept, ConfigRefused, Unexpected
+from sidecar.telemetry.telemetry import Telemetry
 
 MAX_LOOKS = 10
 """How often a file that keeps changing is looked at before it is loaded as it is."""

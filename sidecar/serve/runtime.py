@@ -43,10 +43,9 @@ from sidecar.status.http import (
     tap_route,
 )
 from sidecar.status.sse import Streams
-from sidecar.telemetry.configtelemetry import ConfigLoaded
+from sidecar.telemetry.happenings import ConfigLoaded, Listening, Stopped, Stopping
 from sidecar.telemetry.history import History
 from sidecar.telemetry.log import let_libraries_log, make_log
-from sidecar.telemetry.telemetry import Listening, Stopped, Stopping
 from sidecar.telemetry.vitals import Vitals
 from sidecar.upstreams.endpoints import Pool
 from sidecar.upstreams.monitor import Monitor

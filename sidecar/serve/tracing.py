@@ -41,7 +41,7 @@ from sidecar.intake.answer import MIXED, Answer
 from sidecar.intake.endpoint import EventsEndpoint
 from sidecar.intake.request import EventsRequest
 from sidecar.serve.parts import Parts
-from sidecar.telemetry.telemetry import (
+from sidecar.telemetry.happenings import (
     EventsEnded,
     FailedOver,
     Happening,
@@ -49,9 +49,9 @@ from sidecar.telemetry.telemetry import (
     PostFailed,
     RequestRefused,
     Resent,
-    Telemetry,
     Unexpected,
 )
+from sidecar.telemetry.telemetry import Telemetry
 from sidecar.upstreams.endpoints import Pool
 
 TRACE_HEADERS = ("traceparent", "tracestate")

@@ -23,15 +23,16 @@ from sidecar.spool.directory import SetAside, SpoolDir, Trouble
 from sidecar.spool.file import SpoolFile
 from sidecar.spool.ordering import Key
 from sidecar.spool.record import Totals
-from sidecar.telemetry.spooltelemetry import (
+from sidecar.telemetry.happenings import (
     SpoolBroken,
     SpoolCommitted,
     SpoolMeasured,
     SpoolMigrated,
     SpoolOpened,
     SpoolSetAside,
+    Unexpected,
 )
-from sidecar.telemetry.telemetry import Telemetry, Unexpected
+from sidecar.telemetry.telemetry import Telemetry
 from sidecar.timers import until_tick
 
 LOOK_SECONDS = 1.0

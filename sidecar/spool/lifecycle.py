@@ -17,7 +17,7 @@ from sidecar.spool.keeping import Keeping
 from sidecar.spool.record import Quota, line_of
 from sidecar.spool.replay import Replay
 from sidecar.spool.store import PUT_SECONDS, Spool, SpoolState
-from sidecar.telemetry.spooltelemetry import SpoolLeft, SpoolOrphaned
+from sidecar.telemetry.happenings import SpoolLeft, SpoolOrphaned
 from sidecar.telemetry.telemetry import Telemetry
 from sidecar.upstreams.endpoints import Pool
 

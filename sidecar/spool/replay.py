@@ -13,8 +13,8 @@ from sidecar.events.results import EventStatus
 from sidecar.spool.policy import MAX_BYTES, MAX_REST_SECONDS, Fate, Window, backoff, due, fate, reason
 from sidecar.spool.record import Spooled
 from sidecar.spool.store import Spool
-from sidecar.telemetry.spooltelemetry import Replayed
-from sidecar.telemetry.telemetry import Telemetry, Unexpected
+from sidecar.telemetry.happenings import Replayed, Unexpected
+from sidecar.telemetry.telemetry import Telemetry
 
 Send = Callable[[str, Sequence[Spooled]], Awaitable[Sequence[EventStatus]]]
 """Sends events to an upstream; returns their statuses, in their order."""

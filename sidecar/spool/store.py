@@ -22,7 +22,7 @@ from sidecar.spool.file import Batch, Gone, SpoolFile
 from sidecar.spool.groupcommit import STOPPING, GroupCommit, Hand, News, Writer
 from sidecar.spool.ordering import Ordering
 from sidecar.spool.record import Quota, Spooled, Totals
-from sidecar.telemetry.spooltelemetry import DeadLettered, DeadLettersDropped, EventsSpooled, SpoolRefused
+from sidecar.telemetry.happenings import DeadLettered, DeadLettersDropped, EventsSpooled, SpoolRefused
 from sidecar.telemetry.telemetry import Telemetry
 
 PUT_SECONDS = 1.0

@@ -1,6 +1,7 @@
 """What is counted for every request and every POST: plain numbers, made into metrics when somebody asks for them.
 
-Finding the child of a Prometheus metric by its labels costs more than all that a lone event's batch has to count.
+Finding the child of a Prometheus metric by its labels costs more than all that a lone event's batch has to count, and
+adding to a `collections.Counter` is twice as slow as to a `defaultdict`.
 """
 
 from __future__ import annotations
@@ -8,7 +9,6 @@ from __future__ import annotations
 import bisect
 import itertools
 import math
-from collections import Counter as Tally
 from collections import defaultdict
 from collections.abc import Iterable
 
@@ -45,15 +45,15 @@ class Counts(Collector):
 
     def __init__(self) -> None:
         """Nothing has happened yet."""
-        self.events: Tally[tuple[str, str]] = Tally()
+        self.events: defaultdict[tuple[str, str], int] = defaultdict(int)
         """By stream and outcome."""
-        self.routed: Tally[tuple[str, str]] = Tally()
+        self.routed: defaultdict[tuple[str, str], int] = defaultdict(int)
         """By route and outcome: the same events, exact for streams that have no label of their own, too."""
-        self.answers: Tally[int] = Tally()
+        self.answers: defaultdict[int, int] = defaultdict(int)
         """By HTTP status."""
         self.seconds = Seconds()
         """From whole requests to their answers."""
-        self.posts: Tally[tuple[str, str, str]] = Tally()
+        self.posts: defaultdict[tuple[str, str, str], int] = defaultdict(int)
         """By upstream, endpoint and result."""
         self.post_seconds: defaultdict[tuple[str, str], Seconds] = defaultdict(Seconds)
         """By upstream and endpoint."""

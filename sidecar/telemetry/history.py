@@ -13,16 +13,19 @@ from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from sidecar.telemetry.configtelemetry import ConfigRefused
-from sidecar.telemetry.spooltelemetry import DeadLettered, Replayed, SpoolBroken, SpoolRefused
-from sidecar.telemetry.telemetry import (
+from sidecar.telemetry.happenings import (
     Checked,
+    ConfigRefused,
+    DeadLettered,
     EventsEnded,
     FailedOver,
     Happening,
     HealthChanged,
     PostFailed,
+    Replayed,
     RequestRefused,
+    SpoolBroken,
+    SpoolRefused,
 )
 from sidecar.timers import until_tick
 

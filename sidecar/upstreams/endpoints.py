@@ -16,7 +16,8 @@ from urllib.parse import urlsplit
 from sidecar.eventgate.client import EventGate, make_ssl_context
 from sidecar.eventgate.healthcheck import CheckResult, Target
 from sidecar.routes.config import Upstream
-from sidecar.telemetry.telemetry import HealthChanged, Telemetry
+from sidecar.telemetry.happenings import HealthChanged
+from sidecar.telemetry.telemetry import Telemetry
 from sidecar.upstreams.addresses import Known
 from sidecar.upstreams.health import Health, Judge, Standing, Transition
 

@@ -7,7 +7,8 @@ import time
 from collections.abc import Awaitable, Callable, Iterable
 
 from sidecar.eventgate.healthcheck import CheckResult, Target
-from sidecar.telemetry.telemetry import AddressesChanged, Checked, Telemetry
+from sidecar.telemetry.happenings import AddressesChanged, Checked
+from sidecar.telemetry.telemetry import Telemetry
 from sidecar.upstreams.addresses import DnsAnswer, learn
 from sidecar.upstreams.endpoints import Address, Endpoint, Pool, tell
 

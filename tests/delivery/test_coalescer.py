@@ -15,7 +15,7 @@ from sidecar.delivery.journey import MIN_ATTEMPT_SECONDS
 from sidecar.events.outgoing import Headers, Load, Outgoing
 from sidecar.events.results import EventStatus
 from sidecar.routes.config import Coalesce
-from sidecar.telemetry.telemetry import Unexpected
+from sidecar.telemetry.happenings import Unexpected
 from tests.callers import (
     AGENT,
     Array,

@@ -17,7 +17,7 @@ from sidecar.eventgate.client import Attempt, OnResult
 from sidecar.eventgate.failures import FailureClass
 from sidecar.events.outgoing import Load
 from sidecar.events.results import SUCCESS
-from sidecar.telemetry.telemetry import FailedOver, HealthChanged, PostAnswered, PostFailed, Resent, Unexpected
+from sidecar.telemetry.happenings import FailedOver, HealthChanged, PostAnswered, PostFailed, Resent, Unexpected
 from sidecar.upstreams.health import Health
 from tests.scripted import (
     CODFW,

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from sidecar.eventgate.failures import Failed, FailureClass
 from sidecar.events.results import EventStatus
-from sidecar.telemetry.telemetry import Resent
+from sidecar.telemetry.happenings import Resent
 from sidecar.upstreams.health import Health
 from tests.scripted import NEVER, Act, Posted, delivering, make_pool, now, script, status_from
 

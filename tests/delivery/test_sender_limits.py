@@ -8,7 +8,7 @@ import pytest
 
 from sidecar.eventgate.client import Attempt, Result
 from sidecar.eventgate.failures import FailureClass
-from sidecar.telemetry.telemetry import HealthChanged, Resent
+from sidecar.telemetry.happenings import HealthChanged, Resent
 from sidecar.upstreams.health import Health
 from tests.scripted import (
     CODFW,

@@ -13,8 +13,7 @@ import pytest
 
 from sidecar.errors import ConfigError, SettingError
 from sidecar.serve.reload import Loaded, Polling, Reloader, begin, keep
-from sidecar.telemetry.configtelemetry import ConfigNotKept, ConfigRefused
-from sidecar.telemetry.telemetry import Unexpected
+from sidecar.telemetry.happenings import ConfigNotKept, ConfigRefused, Unexpected
 from tests.fakes import eventually
 from tests.routes.test_loader import SMALL
 from tests.scripted import Recorder

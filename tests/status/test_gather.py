@@ -10,8 +10,8 @@ from sidecar.routes.routing import Router
 from sidecar.spool.record import Quota, Totals
 from sidecar.spool.store import SpoolState
 from sidecar.status.gather import InForce, Sources, status_now, tried_now
+from sidecar.telemetry.happenings import HealthChanged
 from sidecar.telemetry.history import History
-from sidecar.telemetry.telemetry import HealthChanged
 from sidecar.upstreams.health import Health
 from tests.anyroutes import config_of
 from tests.scripted import CODFW, EQIAD, ESAMS, at, make_pool, out

@@ -9,19 +9,23 @@ from dataclasses import dataclass
 
 import pytest
 
-from sidecar.telemetry.configtelemetry import ConfigNotKept, ConfigRefused
-from sidecar.telemetry.history import MAX_CHANGES, MAX_PLACES, MAX_WORDS, History
-from sidecar.telemetry.spooltelemetry import DeadLettered, Replayed, SpoolBroken, SpoolRefused
-from sidecar.telemetry.telemetry import (
+from sidecar.telemetry.happenings import (
     Checked,
+    ConfigNotKept,
+    ConfigRefused,
+    DeadLettered,
     EventsEnded,
     FailedOver,
     Happening,
     HealthChanged,
     PostFailed,
+    Replayed,
     RequestRefused,
-    Telemetry,
+    SpoolBroken,
+    SpoolRefused,
 )
+from sidecar.telemetry.history import MAX_CHANGES, MAX_PLACES, MAX_WORDS, History
+from sidecar.telemetry.telemetry import Telemetry
 from tests.scripted import now
 
 

@@ -13,17 +13,17 @@ from pathlib import Path
 
 import pytest
 
-from sidecar.telemetry.configtelemetry import ConfigRefused
-from sidecar.telemetry.log import make_log, wants_colour
-from sidecar.telemetry.telemetry import (
+from sidecar.telemetry.happenings import (
+    ConfigRefused,
     EventsEnded,
     Happening,
     HealthChanged,
     Listening,
     PostFailed,
-    Telemetry,
     Unexpected,
 )
+from sidecar.telemetry.log import make_log, wants_colour
+from sidecar.telemetry.telemetry import Telemetry
 from tests.fakes import PATIENCE
 
 ROOT = Path(__file__).parent.parent.parent

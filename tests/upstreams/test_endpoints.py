@@ -9,7 +9,7 @@ import pytest
 from sidecar.errors import SettingError
 from sidecar.eventgate.healthcheck import Target
 from sidecar.routes.config import Upstream
-from sidecar.telemetry.telemetry import HealthChanged
+from sidecar.telemetry.happenings import HealthChanged
 from sidecar.upstreams.endpoints import Budget, Endpoint, Pool, make_pools, tell
 from sidecar.upstreams.health import Health, Signal, Standing, Transition
 from tests.scripted import Recorder, make_pool

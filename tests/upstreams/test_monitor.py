@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Sequence
 import pytest
 
 from sidecar.eventgate.healthcheck import CheckResult, Phase, Target
-from sidecar.telemetry.telemetry import AddressesChanged, Checked, HealthChanged
+from sidecar.telemetry.happenings import AddressesChanged, Checked, HealthChanged
 from sidecar.upstreams.addresses import DnsAnswer, Found, NoAnswer, NoSuchName
 from sidecar.upstreams.endpoints import Pool
 from sidecar.upstreams.health import Health

@@ -1,0 +1,199 @@
+"""The metrics, each beside the happening that it counts.
+
+What comes with every request is in `counts`; what lasts, such as health, is in `vitals`.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
+
+from sidecar import __version__
+from sidecar.telemetry.counts import Counts
+from sidecar.telemetry.happenings import (
+    AddressesChanged,
+    Checked,
+    ConfigLoaded,
+    ConfigRefused,
+    DeadLettered,
+    DeadLettersDropped,
+    EventsEnded,
+    EventsSpooled,
+    FailedOver,
+    Happening,
+    HealthChanged,
+    PostAnswered,
+    PostFailed,
+    Replayed,
+    RequestAnswered,
+    Resent,
+    SpoolBroken,
+    SpoolCommitted,
+    SpoolMeasured,
+    SpoolOpened,
+    SpoolRefused,
+    SpoolSetAside,
+)
+
+disable_created_metrics()  # type: ignore[no-untyped-call]  # a series more for every counter, which nobody reads
+
+PREFIX = "eventgate_sidecar_"
+OTHER_STREAM = "_other"
+"""Label for streams that `routes.yaml` does not name, so that a producer cannot grow the metrics."""
+NO_ROUTE = "_none"
+"""Label for events that no route took."""
+ENDPOINT = ("upstream", "endpoint")
+COMMIT_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+
+Kind = TypeVar("Kind", bound=Happening)
+
+
+class Metrics:
+    """Counts what happens; it has no part in the log."""
+
+    def __init__(self, registry: CollectorRegistry, streams: Iterable[str]) -> None:
+        """`streams` are those that get a label of their own."""
+        self._registry = registry
+        self._streams = set(streams)
+        self.counts = Counts()
+        self.counting: dict[type[Happening], Callable[[Any], object]]
+        self.counting = dict.fromkeys(Happening.__subclasses__(), lambda _: None)
+        """What counts a happening, by its type."""
+        registry.register(self.counts)
+        self._gauge("info", "Always 1.", ("version",)).labels(__version__).set(1)
+        self._count_requests()
+        self._count_of_endpoints()
+        self._count_configurations()
+        self._measure_spool()
+        self._count_events_of_spool()
+
+    def know(self, streams: Iterable[str], routes: Iterable[str]) -> None:
+        """Give these streams a label of their own from now on, and no others; the routes are those in force."""
+        self._streams.clear()
+        self._streams.update(streams)
+        trouble = ("refused", "failed")  # from 0 on, so that an alert sees the first one
+        for label in itertools.product((*self._streams, OTHER_STREAM), trouble):
+            self.counts.events[label] += 0
+        for label in itertools.product((*routes, NO_ROUTE), trouble):
+            self.counts.routed[label] += 0
+
+    def label(self, stream: str) -> str:
+        """Return the label of a stream."""
+        return stream if stream in self._streams else OTHER_STREAM
+
+    def _on(self, kind: type[Kind], count: Callable[[Kind], object]) -> None:
+        self.counting[kind] = count
+
+    def _counter(self, name: str, documentation: str, labels: tuple[str, ...] = ()) -> Counter:
+        return Counter(PREFIX + name, documentation, labels, registry=self._registry)
+
+    def _gauge(self, name: str, documentation: str, labels: tuple[str, ...] = ()) -> Gauge:
+        return Gauge(PREFIX + name, documentation, labels, registry=self._registry)
+
+    def _count_requests(self) -> None:
+        counts, label = self.counts, self.label
+
+        def ended(it: EventsEnded) -> None:
+            counts.events[label(it.stream), it.outcome] += it.count
+            counts.routed[it.route or NO_ROUTE, it.outcome] += it.count
+
+        def answered(it: RequestAnswered) -> None:
+            counts.answers[it.status] += 1
+            counts.seconds.observe(it.seconds)
+
+        self._on(EventsEnded, ended)
+        self._on(RequestAnswered, answered)
+        self._on(PostAnswered, lambda it: counts.post(it.upstream, it.endpoint, "answered", it.seconds))
+        self._on(PostFailed, lambda it: counts.post(it.upstream, it.endpoint, it.failure, it.seconds))
+
+    def _count_of_endpoints(self) -> None:
+        documentation = "Events sent once more although the first attempt may have been taken: possible duplicates."
+        resent = self._counter("events_resent", documentation, ENDPOINT)
+        self._on(Resent, lambda it: resent.labels(it.upstream, it.endpoint).inc(it.events))
+
+        documentation = "Health checks, by result: passed or failed."
+        checks = self._counter("health_checks", documentation, (*ENDPOINT, "result"))
+        result = {True: "passed", False: "failed"}
+        self._on(Checked, lambda it: checks.labels(it.upstream, it.endpoint, result[it.passed]).inc())
+
+        documentation = "Transitions of an address's health, by the state it went to."
+        changes = self._counter("health_changes", documentation, (*ENDPOINT, "health"))
+        self._on(HealthChanged, lambda it: changes.labels(it.upstream, it.endpoint, it.after).inc())
+
+        documentation = "Changes of the endpoint that gets an upstream's events first, by the endpoint they go to."
+        failovers = self._counter("failovers", documentation, ENDPOINT)
+        self._on(FailedOver, lambda it: failovers.labels(it.upstream, it.after).inc())
+
+        documentation = "Changes in what DNS says of an endpoint's name."
+        dns_changes = self._counter("dns_changes", documentation, ENDPOINT)
+        self._on(AddressesChanged, lambda it: dns_changes.labels(it.upstream, it.endpoint).inc())
+
+    def _count_configurations(self) -> None:
+        documentation = "Times a routes.yaml was loaded, by result: applied or refused."
+        loads = self._counter("config_loads", documentation, ("result",))
+        documentation = "1 while routes.yaml on disk is refused and an earlier configuration is in force."
+        refused = self._gauge("config_refused", documentation)
+        documentation = "When the configuration in force was loaded, in Unix time."
+        loaded_at = self._gauge("config_loaded_timestamp_seconds", documentation)
+
+        def count_loaded(_: ConfigLoaded) -> None:
+            loads.labels("applied").inc()
+            loaded_at.set_to_current_time()
+            refused.set(0)
+
+        def count_refused(_: ConfigRefused) -> None:
+            loads.labels("refused").inc()
+            refused.set(1)
+
+        self._on(ConfigLoaded, count_loaded)
+        self._on(ConfigRefused, count_refused)
+
+    def _measure_spool(self) -> None:
+        documentation = "1 while the spool takes events, 0 while it is broken; nothing where there is no spool."
+        usable = self._gauge("spool_usable", documentation, ("directory",))
+        self._on(SpoolOpened, lambda it: usable.labels(it.directory).set(1))
+        self._on(SpoolBroken, lambda it: usable.labels(it.directory).set(0))
+
+        events = self._gauge("spool_events", "Events that wait to be sent.")
+        size = self._gauge("spool_bytes", "Bytes of all events, dead letters too.")
+        dead = self._gauge("spool_dead_letters", "Events not sent any more.")
+        oldest = self._gauge("spool_oldest_seconds", "Age of the oldest event that waits.")
+
+        def measured(it: SpoolMeasured) -> None:
+            events.set(it.events)
+            size.set(it.size)
+            dead.set(it.dead_letters)
+            oldest.set(it.oldest_seconds)
+
+        self._on(SpoolMeasured, measured)
+
+        set_aside = self._counter("spool_files_set_aside", "Files that could not be used.")
+        self._on(SpoolSetAside, lambda _: set_aside.inc())
+
+        name, documentation = f"{PREFIX}spool_commit_seconds", "Transactions, with their fsync."
+        commits = Histogram(name, documentation, buckets=COMMIT_BUCKETS, registry=self._registry)
+        self._on(SpoolCommitted, lambda it: commits.observe(it.seconds))
+
+    def _count_events_of_spool(self) -> None:
+        spooled = self._counter("spool_stored_events", "Events put into the spool.", ("stream",))
+        self._on(EventsSpooled, lambda it: spooled.labels(self.label(it.stream)).inc(it.count))
+
+        documentation = "Events that the spool did not take, by why: full or broken."
+        refused = self._counter("spool_refused_events", documentation, ("why",))
+        for why in ("full", "broken"):  # from 0 on, so that an alert sees the first one
+            refused.labels(why)
+        self._on(SpoolRefused, lambda it: refused.labels(it.why).inc(it.events))
+
+        documentation = "Events sent from the spool, by result: delivered, dead, error or failed."
+        replayed = self._counter("spool_replayed_events", documentation, ("upstream", "result"))
+        self._on(Replayed, lambda it: replayed.labels(it.upstream, it.result).inc(it.events))
+
+        documentation = "Events that became dead letters, by cause: invalid, errors, age or damaged."
+        buried = self._counter("spool_buried_events", documentation, ("stream", "cause"))
+        self._on(DeadLettered, lambda it: buried.labels(self.label(it.stream), it.cause).inc(it.count))
+
+        dropped = self._counter("spool_dropped_dead_letters", "Dead letters lost because events needed their room.")
+        self._on(DeadLettersDropped, lambda it: dropped.inc(it.count))

@@ -14,7 +14,7 @@ from sidecar.eventgate.client import AGENT, KEEPALIVE_SECONDS, MAX_CONNECTIONS, 
 from sidecar.eventgate.failures import Failed, FailureClass
 from sidecar.events.outgoing import Load, Outgoing
 from sidecar.routes.config import Timeouts
-from tests.fakes import FakeEventGate, Reply, accept, after, answer, eventually, refusing, stall
+from tests.fakes import FakeEventGate, Reply, accept, after, answer, close, eventually, refusing, stall
 
 EVENT = Outgoing(0, b'{"meta":{"stream":"s","id":"a"}}', "a", "s")
 PATIENT = Timeouts(connect=5.0, attempt=20.0, deadline=30.0)
@@ -226,7 +226,8 @@ async def test_a_connection_is_closed_after_its_exchange_once_the_client_is() ->
         posts.client.close()
         held.set()
         assert await posts.ended(1) == [ACCEPTED]
-        await eventually(lambda: not gate._lines)
+        async with asyncio.timeout(KEEPALIVE_SECONDS / 2):
+            await eventually(lambda: not gate._lines)
 
 
 # --- what is dialled and said ---
@@ -289,6 +290,16 @@ async def test_a_503_with_retry_after_throttles(retry_after: str, failure: Failu
         (end,) = await posts.ended(1)
     assert isinstance(end, Failed)
     assert (end.failure, end.retry_after, attempt.status) == (failure, seconds, 503)
+
+
+async def test_a_connection_that_is_lost_ends_its_attempt_at_once() -> None:
+    """It is not waited for until the attempt's time is up; the event may have been taken."""
+    async with FakeEventGate(close) as gate, posting(gate.address) as posts:
+        (attempt,) = posts.post()
+        (end,) = await posts.ended(1)
+    assert isinstance(end, Failed)
+    assert (end.failure, attempt.status) == (FailureClass.AMBIGUOUS, None)
+    assert end.reason.startswith("connection lost before the answer was complete: ")
 
 
 async def test_an_answer_that_is_compressed_says_so() -> None:

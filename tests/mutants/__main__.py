@@ -100,9 +100,8 @@ def _try(
     def trials() -> Iterator[trial.Trial]:
         for mutant in mutated:
             path = chosen[mutant.module]
-            source = mutant.source(path.read_text())
             limit = TIMES_AS_LONG * seconds[mutant.module] + GRACE
-            each = trial.Trial(path.relative_to(modules.ROOT), source, _tests(mutant.module, chosen), limit)
+            each = trial.Trial(path.relative_to(modules.ROOT), mutant.source, _tests(mutant.module, chosen), limit)
             running[each] = mutant
             yield each
 

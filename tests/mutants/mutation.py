@@ -58,6 +58,8 @@ class Mutant:
     line: int
     original: str
     changed: str
+    whole: str
+    """The module's source without the change."""
     way: Way
     new: ast.AST
 
@@ -66,9 +68,10 @@ class Mutant:
         """Identify the change."""
         return self.module, self.function, self.original, self.changed
 
-    def source(self, original: str) -> str:
-        """Return the module's source with the change, without its comments."""
-        tree = ast.parse(original)
+    @property
+    def source(self) -> str:
+        """The module's source with the change, without its comments."""
+        tree = ast.parse(self.whole)
         _put(tree, self.way, copy.deepcopy(self.new))
         return ast.unparse(ast.fix_missing_locations(tree)) + "\n"
 
@@ -90,13 +93,13 @@ def mutants(module: str, source: str) -> Iterator[Mutant]:
             _put(tree, way, ast.fix_missing_locations(new))
             original, changed = _shown(before, _around(tree, way))
             _put(tree, way, node)
-            yield Mutant(module, function or "-", _line(tree, way), original, changed, way, new)
+            yield Mutant(module, function or "-", _line(tree, way), original, changed, source, way, new)
 
 
 def _sites(node: ast.AST, way: Way, function: str) -> Iterator[tuple[ast.AST, Way, str]]:
     """Yield every node that may be changed, the way to it, and the qualified name of the function around it."""
     for field, value in ast.iter_fields(node):
-        if field in NOT_CODE:
+        if field in NOT_CODE or (field == "keywords" and isinstance(node, ast.ClassDef)):
             continue
         for index, child in enumerate(value) if isinstance(value, list) else [(None, value)]:
             if not isinstance(child, ast.AST) or _is_not_code(child, function):

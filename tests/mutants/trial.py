@@ -15,7 +15,7 @@ import shutil
 import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
@@ -67,7 +67,8 @@ class _Slot:
     began: float = 0.0
     pid: int = 0
     handle: int = 0
-    trial: Trial | None = field(default=None)
+    trial: Trial | None = None
+    unchanged: bytes = b""
 
     @property
     def tree(self) -> Path:
@@ -79,6 +80,7 @@ class _Slot:
 
     def start(self, trial: Trial, now: float) -> None:
         self.trial, self.began = trial, now
+        self.unchanged = (self.tree / trial.file).read_bytes()
         (self.tree / trial.file).write_text(trial.source)
         shutil.rmtree(self.folder / "tmp", ignore_errors=True)
         (self.folder / "tmp").mkdir()
@@ -96,7 +98,7 @@ class _Slot:
             os.kill(self.pid, signal.SIGKILL)
         status = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
         os.close(self.handle)
-        shutil.copyfile(ROOT / trial.file, self.tree / trial.file)
+        (self.tree / trial.file).write_bytes(self.unchanged)
         self.trial = None
         output = self.log.read_text(errors="replace")
         return Ended(None if overdue and status < 0 else status, now - self.began, output)

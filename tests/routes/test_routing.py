@@ -433,3 +433,18 @@ def test_a_stream_that_cannot_be_renamed_arrives_nowhere() -> None:
     found = router('name: a, to: expected, stream: "{labels.team}.{stream}"', {})
     assert found.decide(stream_event("s")).refusal is not None
     assert found.arrival(stream_event("s")) is None
+
+
+def test_an_event_arrives_under_its_own_name_or_its_new_one() -> None:
+    """What `accepts` looks at."""
+    for stream, name in (("", "s"), (', stream: "{stream}.rc0"', "s.rc0")):
+        arrival = router(f"name: a, to: expected{stream}").arrival(stream_event("s"))
+        assert arrival is not None
+        assert (arrival.upstream, arrival.stream) == ("expected", name)
+
+
+@pytest.mark.parametrize("acknowledge", ["spooled", "delivered"])
+def test_a_route_may_acknowledge_what_is_stored(acknowledge: str) -> None:
+    """Its producer need not wait for EventGate."""
+    found = router(f"name: a, to: expected, acknowledge: {acknowledge}").decide(event())
+    assert found.spool_first is (acknowledge == "spooled")

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
 
 from sidecar.errors import SettingError
 from sidecar.eventgate.healthcheck import Target
+from sidecar.events.outgoing import Load, Outgoing
 from sidecar.routes.config import Upstream
 from sidecar.telemetry.happenings import HealthChanged
-from sidecar.upstreams.endpoints import Budget, Endpoint, Pool, make_pools, tell
+from sidecar.upstreams.endpoints import FIRST_ROUND_SECONDS, Budget, Endpoint, Pool, make_pools, tell
 from sidecar.upstreams.health import Health, Signal, Standing, Transition
-from tests.scripted import Recorder, make_pool
+from tests.fakes import FakeEventGate, eventually
+from tests.scripted import Recorder, make_pool, now
 
 
 def pool_of(url: str, **settings: object) -> Pool:
@@ -168,6 +171,44 @@ def test_a_pool_says_how_each_of_its_endpoints_stands() -> None:
     """Each address of an endpoint; of one without addresses, what is wrong with its name."""
     pool = make_pool({"eqiad": ["10.0.0.1"], "codfw": []})
     assert pool.state == "eqiad: healthy (its health check passed); codfw: not looked up yet"
+
+
+async def test_an_address_is_posted_to_under_its_endpoints_name() -> None:
+    """The address is dialled; Host and path are those of the URL."""
+    ended: list[object] = []
+    async with FakeEventGate() as gate, asyncio.TaskGroup() as tasks:
+        port = gate.address.rpartition(":")[2]
+        ((address,), _) = pool_of(f"http://events.example:{port}/v1/events").endpoints[0].set_addresses(("127.0.0.1",))
+        address.eventgate.post(Load("main", [Outgoing(0, b"{}", "a", "s")]), 5.0, tasks, ended.append)
+        await eventually(lambda: bool(ended))
+        address.eventgate.close()
+    (request,) = gate.requests
+    assert (request.target, request.headers["host"]) == ("/v1/events", f"events.example:{port}")
+
+
+@pytest.mark.looptime
+async def test_the_first_round_is_waited_for_but_not_for_long() -> None:
+    """Until every endpoint was looked at, or a second has gone by."""
+    pool = pool_of("http://a/v1/events")
+    await pool.first_round()
+    assert now() == FIRST_ROUND_SECONDS == 1.0
+    asyncio.get_running_loop().call_later(0.5, pool.looked_at_endpoint, pool.endpoints[0])
+    await pool.first_round()
+    assert now() == 1.5
+
+
+def test_a_pool_that_is_kept_is_the_same() -> None:
+    """What is known of its addresses survives a new configuration; an upstream that is new has a pool of its own."""
+    kept = make_pools({"a": Upstream(url="http://a/v1/events")})
+    pools = make_pools({name: Upstream(url=f"http://{name}/v1/events") for name in "ab"}, kept)
+    assert pools["a"] is kept["a"]
+    assert [pools["b"].name, pools["b"].config.url] == ["b", "http://b/v1/events"]
+
+
+def test_a_new_pool_has_nothing_in_flight() -> None:
+    """All of its budget is there."""
+    budget = pool_of("http://a/v1/events").budget
+    assert (budget.in_flight, budget.second_attempts, budget.allows) == (0, 0, True)
 
 
 def test_an_endpoint_contacts_nothing_by_itself() -> None:

@@ -29,7 +29,6 @@ class Promised:
 
     stored: set[str] = field(default_factory=set)
     sending: set[str] = field(default_factory=set)
-    forgotten: set[str] = field(default_factory=set)
 
     def note(self, mark: Mark) -> None:
         """Take a mark; `only` says that of all that was promised these alone can still be there."""
@@ -37,11 +36,8 @@ class Promised:
             self.stored |= set(mark.events)
         elif mark.kind == "sending":
             self.sending |= set(mark.events)
-        elif mark.kind == "forgotten":
-            self.forgotten |= set(mark.events)
         elif mark.kind == "only":
             self.stored &= set(mark.events)
-            self.forgotten = set()  # damage may bring an old page back
 
     @property
     def due(self) -> set[str]:
@@ -71,8 +67,6 @@ class Found:
             problems.append(f"the spool cannot be used: {self.trouble}")
         if lost := promised.due - self.names:
             problems.append(f"lost after they were acknowledged: {', '.join(sorted(lost))}")
-        if back := promised.forgotten & self.names:
-            problems.append(f"there again after the spool had forgotten them for good: {', '.join(sorted(back))}")
         if garbled := [body[:60] for body in (*self.waiting, *self.dead) if name_of(body) is None]:
             problems.append(f"no event ever had these bytes: {garbled}")
         return problems

@@ -1,8 +1,7 @@
 """A process that lives on the real spool, and marks what it was promised: `python -m …load FOLDER MARKS SEED LIFE END`.
 
-Marks are lines of a file: `stored` (these were answered 202), `sending` (EventGate has taken these, the spool is being
-told), `forgotten` (the spool said that it forgot these for good). A mark is written when the promise is given, and
-`sending` before the spool hears of it.
+Marks are lines of a file: `stored` (these were answered 202), written when the promise is given, and `sending`
+(EventGate has taken these), written before the spool hears of it.
 """
 
 from __future__ import annotations
@@ -99,7 +98,6 @@ class Life:
             *(self._spool.failed(each, "it failed") for each in ends["failed"]),
             *(self._spool.dead(each, "invalid", "it is wrong", b"{}") for each in ends["dead"]),
         )
-        self._mark("forgotten", ends["delivered"])
 
     def _mark(self, kind: str, events: Sequence[Spooled]) -> None:
         if events:

@@ -63,7 +63,7 @@ def failures(recording: str, ops: Sequence[Op], count: int, folder: Path, tally:
         tally.states += 1
         kept = fates(disk.unsynced, random.Random(f"{recording} {number}"))
         state = disk.after_power_loss(kept)
-        key = hash((tuple(state.items()), frozenset(promised.due), frozenset(promised.forgotten)))
+        key = hash((tuple(state.items()), frozenset(promised.due)))
         if key in seen:
             continue
         seen.add(key)

@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
-from sidecar.delivery.batching import Rider, Room, must_share
+from sidecar.delivery.batching import Rider, Room, common_headers, must_share
 from sidecar.delivery.journey import MIN_ATTEMPT_SECONDS
 from sidecar.delivery.retry import Undelivered
 from sidecar.delivery.sender import Delivery
@@ -44,12 +44,14 @@ class Coalescer:
         limits: Mapping[str, Coalesce],
         telemetry: Telemetry,
         clock: Callable[[], float] = time.monotonic,
+        joined: Callable[[Sequence[Headers]], Headers] | None = None,
     ) -> None:
-        """`limits` are those of each upstream."""
+        """`limits` are those of each upstream; `joined` is an `Observer`'s."""
         self._delivery = delivery
         self._limits = limits
         self._telemetry = telemetry
         self._clock = clock
+        self._joined = joined or common_headers
         self._rooms: dict[_Key, Room] = {}
         self._alarms: dict[_Key, asyncio.TimerHandle] = {}
         """One for each room where somebody waits; it may ring early, which costs nothing."""
@@ -112,7 +114,8 @@ class Coalescer:
         load = batch[0].load
         if len(batch) > 1:
             events = [event for each in batch for event in each.load.events]
-            load = msgspec.structs.replace(load, events=events, headers=self._delivery.headers_of(batch))
+            headers = self._joined([each.load.headers for each in batch])
+            load = msgspec.structs.replace(load, events=events, headers=headers)
 
         def arrived(statuses: Sequence[EventStatus]) -> None:
             if room.next_departure is None:  # nobody waits but for these answers

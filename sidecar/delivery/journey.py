@@ -16,14 +16,13 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-import msgspec
-
 from sidecar.delivery.retry import MAX_ATTEMPTS, Undelivered, may_try_again
-from sidecar.eventgate.client import Attempt, Result
+from sidecar.delivery.tries import LoadTrace, Try
+from sidecar.eventgate.client import Result
 from sidecar.eventgate.failures import Failed, FailureClass
 from sidecar.events.outgoing import Load
-from sidecar.events.results import BUG, EventStatus, placed
-from sidecar.telemetry.happenings import FailedOver, PostAnswered, PostFailed, Resent, Unexpected
+from sidecar.events.results import BUG, EventStatus
+from sidecar.telemetry.happenings import FailedOver, Unexpected
 from sidecar.telemetry.telemetry import Telemetry
 from sidecar.timers import Timers
 from sidecar.upstreams.endpoints import Address, Pool, tell
@@ -38,10 +37,6 @@ MIN_WAIT_SECONDS = 0.001
 """Rounding must not make a journey spin."""
 HELD_UP_SECONDS = 0.01
 """A timer that rings later than that says that the event loop stood still, and nothing about an endpoint."""
-
-_FAULTS = (FailureClass.NEVER_SENT, FailureClass.INFRASTRUCTURE, FailureClass.AMBIGUOUS)
-"""Failures that speak against the address; the others prove that it is there."""
-
 
 OnEnd = Callable[[list[EventStatus] | Undelivered], None]
 """Is told the status of each event, in their order, or why there is none."""
@@ -58,26 +53,6 @@ class Means:
     tasks: asyncio.TaskGroup | None = None
     """Runs what has to wait, which may outlive the request that it is for."""
     timers: Timers[Journey] = field(default_factory=lambda: Timers(Journey.rung))
-
-
-class Try(msgspec.Struct, eq=False):
-    """An attempt, from its start to its end."""
-
-    address: Address
-    trial: bool
-    """Whether its answer decides about the address."""
-    began: float
-    first: str | None
-    """The endpoint that may have taken the events already; None where none may."""
-    late_at: float = math.inf
-    ended: float = math.inf
-    attempt: Attempt | None = None
-    over: bool = False
-
-    @property
-    def sent(self) -> bool:
-        """Whether it may have reached the endpoint."""
-        return self.attempt is not None and self.attempt.sent_at is not None
 
 
 class Journey:
@@ -100,6 +75,7 @@ class Journey:
         load: Load,
         give_up: float,
         on_end: OnEnd,
+        trace: LoadTrace | None = None,
     ) -> None:
         """`give_up`: until when it may take, in seconds of the clock; `on_end` is told once how it ended."""
         self._pool = pool
@@ -107,6 +83,8 @@ class Journey:
         self._load = load
         self._give_up = give_up
         self._on_end: OnEnd | None = on_end
+        self._trace = trace
+        self._emit = means.telemetry.emit if trace is None else trace.emit
         self._tries: list[Try] = []
 
     @property
@@ -162,17 +140,20 @@ class Journey:
 
     def _attempt_ended(self, each: Try, result: Result) -> None:
         self._release(each)
-        outcome = self._judge(each, result)
+        events = len(self._load.events)
+        outcome = each.judge(result, events, self._means.clock(), self._means.jitter)
         if not isinstance(outcome, Failed):
             # One more answer of a healthy address changes nothing, so it is noted when its producers have theirs.
             decides = each.trial or each.address.standing.health is not Health.HEALTHY
             if decides:
-                self._note_answer(each)
+                each.note_answer(events)
+            each.end_trace(outcome)
             if self._on_end is not None:
                 self._end(outcome)
             if not decides:
-                self._note_answer(each)
+                each.note_answer(events)
             return
+        each.end_trace(outcome)
         if self._on_end is None:
             return
         self._take_note(each, outcome)
@@ -206,7 +187,7 @@ class Journey:
         try:
             step(*arguments)
         except Exception as error:  # noqa: BLE001  see above
-            self._means.telemetry.emit(Unexpected("delivery", f"{type(error).__name__}: {error}"))
+            self._emit(Unexpected("delivery", f"{type(error).__name__}: {error}"))
             if self._on_end is not None:
                 self._how = Failed(FailureClass.AMBIGUOUS, BUG)
                 self._end(self._undelivered())
@@ -235,21 +216,21 @@ class Journey:
             self._waits_for_budget = True
             return False
         first = next((e.address.endpoint.name for e in self._tries if e.sent), self._ended_at) if doubles else None
-        each = Try(choice.address, choice.trial, now, first)
+        each = Try(pool, choice.address, choice.trial, now, first, self._emit)
         # Taken here and not when it ends: what starts in the same turn of the loop must see it.
         pool.budget.second_attempts += doubles
         address = choice.address
         address.on_trial = address.on_trial or choice.trial
+        load = self._load
+        if self._trace is not None:
+            each.trace = self._trace.posted(address, len(self._tries))
+            each.emit, load = each.trace.emit, each.trace.load
         self._tries.append(each)
-        each.attempt = self._post(each, seconds, means.tasks)
+        ended = functools.partial(self._step, self._attempt_ended, each)
+        each.attempt = address.eventgate.post(load, seconds, means.tasks, ended)
         # It is on its way by now.
         each.late_at = now + pool.judge.suspect_after(address.standing, min(pool.config.timeouts.attempt, seconds))
         return True
-
-    def _post(self, each: Try, seconds: float, tasks: asyncio.TaskGroup) -> Attempt:
-        """Send the events to the address of `each`."""
-        ended = functools.partial(self._step, self._attempt_ended, each)
-        return each.address.eventgate.post(self._load, seconds, tasks, ended)
 
     def _choose(self) -> Choice[Address] | None:
         """Return the best address that the events were not tried at."""
@@ -257,7 +238,7 @@ class Journey:
         addresses = pool.addresses
         for address in addresses:
             if address.standing.health is Health.EJECTED:
-                tell(self._means.telemetry, address, pool.judge.time_passed(address.standing, now))
+                tell(self._emit, address, pool.judge.time_passed(address.standing, now))
         if not self._tries:
             pool.turn += 1
             choices = order(addresses, pool.config.failback, pool.turn, now)
@@ -280,46 +261,15 @@ class Journey:
                 before, first = pool.first, each.address.endpoint.name
                 pool.first = first
                 if before not in (None, first):
-                    self._means.telemetry.emit(FailedOver(pool.name, before, first))
+                    self._emit(FailedOver(pool.name, before, first))
                 return
-
-    def _judge(self, each: Try, result: Result) -> list[EventStatus] | Failed:
-        """Return what an attempt brought, or take note, for its address and those who watch, that it failed."""
-        means, pool, address = self._means, self._pool, each.address
-        endpoint = address.endpoint.name
-        now = each.ended = means.clock()
-        if each.first is not None and each.sent:
-            means.telemetry.emit(Resent(pool.name, each.first, len(self._load.events)))
-        if isinstance(result, list):
-            return placed(result, pool.name, endpoint)
-        if isinstance(result, Exception):
-            means.telemetry.emit(Unexpected("delivery", f"{type(result).__name__}: {result}"))
-            result = Failed(FailureClass.AMBIGUOUS, BUG)
-        seconds = now - each.began
-        means.telemetry.emit(PostFailed(pool.name, endpoint, result.failure, result.reason, seconds))
-        if result.failure in _FAULTS:
-            changes = pool.judge.failed(address.standing, result.reason, now, means.jitter(), trial=each.trial)
-            tell(means.telemetry, address, changes)
-            address.check_now.set()
-        elif each.trial:
-            tell(means.telemetry, address, pool.judge.answered(address.standing, seconds, now, trial=True))
-        return result
-
-    def _note_answer(self, each: Try) -> None:
-        """Take note of an answer, for its address and for those who watch."""
-        means, pool, address = self._means, self._pool, each.address
-        sent_at = each.attempt.sent_at if each.attempt is not None else None
-        seconds, server_seconds = each.ended - each.began, each.ended - (sent_at or each.began)
-        means.telemetry.emit(PostAnswered(pool.name, address.endpoint.name, len(self._load.events), seconds))
-        changes = pool.judge.answered(address.standing, server_seconds, each.ended, trial=each.trial)
-        tell(means.telemetry, address, changes)
 
     def _suspect(self, late: Try) -> None:
         """Doubt an address whose answer is late, have it checked, and give up on it if it is still connecting."""
         means, pool, address = self._means, self._pool, late.address
         now = means.clock()
         seconds = pool.judge.suspect_after(address.standing, pool.config.timeouts.attempt)
-        tell(means.telemetry, address, pool.judge.late(address.standing, seconds, now))
+        tell(self._emit, address, pool.judge.late(address.standing, seconds, now))
         address.check_now.set()
         late.late_at = math.inf
         if not late.sent and self._choose() is not None:
@@ -328,7 +278,7 @@ class Journey:
             self._take_note(late, Failed(FailureClass.NEVER_SENT, words))
             if late.trial:
                 changes = pool.judge.failed(address.standing, words, now, means.jitter(), trial=True)
-                tell(means.telemetry, address, changes)
+                tell(self._emit, address, changes)
 
     def _rest(self) -> bool:
         """Where there is no other, wait as long as a throttling endpoint asked for, or end if that is too long."""
@@ -352,6 +302,7 @@ class Journey:
         if each.attempt is not None:
             each.address.eventgate.give_up(each.attempt)
         self._release(each)
+        each.end_trace(Failed(FailureClass.NEVER_SENT, "given up while it was connecting"))
 
     def _release(self, each: Try) -> None:
         each.over = True
@@ -372,6 +323,8 @@ class Journey:
         self._pool.budget.in_flight -= 1
         on_end, self._on_end = self._on_end, None
         if on_end is not None:
+            if self._trace is not None:
+                self._trace.ended(result)
             on_end(result)
         self._means.timers.clear(self)
         for each in self._tries:

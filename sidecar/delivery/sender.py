@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
-from sidecar.delivery.batching import Rider, common_headers
 from sidecar.delivery.journey import Journey, Means, OnEnd
-from sidecar.events.outgoing import Headers, Load
+from sidecar.delivery.tries import Observer
+from sidecar.events.outgoing import Load
 from sidecar.telemetry.telemetry import Telemetry
 from sidecar.upstreams.endpoints import FIRST_ROUND_SECONDS, Pool
 
@@ -24,13 +24,16 @@ class Delivery:
         clock: Callable[[], float] = time.monotonic,
         *,
         reserve: float = 0.0,
+        observer: Observer | None = None,
     ) -> None:
         """`pools` are filled by `monitor`; `jitter` gives numbers from 0 to 1.
 
         `reserve`: seconds of each deadline that are left for what follows, as an event may have to go to the spool.
+        `observer` follows the loads, for traces.
         """
         self._pools = pools
         self._reserve = reserve
+        self._observer = observer
         self._means = Means(telemetry, jitter, clock)
 
     def start(self, tasks: asyncio.TaskGroup) -> None:
@@ -45,25 +48,14 @@ class Delivery:
         pool = self._pools[load.upstream]
         if give_up is None:
             give_up = self._means.clock() + max(0.0, pool.config.timeouts.deadline - self._reserve)
-        journey = self.journey(pool, load, give_up, on_end)
+        trace = None
+        if self._observer is not None:
+            load, trace = self._observer.begun(load)
+        journey = Journey(pool, self._means, load, give_up, on_end, trace)
         if pool.looked_at.is_set() or self._means.tasks is None:
             journey.begin()
         else:
             self._means.tasks.create_task(_begin_after_first_round(pool, journey))
-
-    def journey(self, pool: Pool, load: Load, give_up: float, on_end: OnEnd) -> Journey:
-        """Return the journey that the load is about to make."""
-        return Journey(pool, self._means, load, give_up, on_end)
-
-    def headers_of(self, riders: Sequence[Rider]) -> Headers:
-        """Return the headers under which the loads of `riders` leave together."""
-        return common_headers([each.load.headers for each in riders])
-
-    def close(self) -> None:
-        """Close all connections."""
-        for pool in self._pools.values():
-            for address in pool.addresses:
-                address.eventgate.close()
 
 
 async def _begin_after_first_round(pool: Pool, journey: Journey) -> None:

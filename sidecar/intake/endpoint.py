@@ -9,7 +9,9 @@ import asyncio
 import functools
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol as Interface
 from urllib.parse import parse_qs
 
 from sidecar.errors import BodyTooLarge, MalformedBody, Overloaded, RequestError, SlowBody
@@ -18,7 +20,7 @@ from sidecar.intake.answer import Answer, of_error
 from sidecar.intake.body import MAX_BODY_BYTES, decoded
 from sidecar.intake.intake import Intake, Post
 from sidecar.intake.request import EventsRequest
-from sidecar.telemetry.happenings import RequestAnswered, RequestRefused, Unexpected
+from sidecar.telemetry.happenings import Happening, RequestAnswered, RequestRefused, Unexpected
 from sidecar.telemetry.telemetry import Telemetry
 
 MAX_DRAINED_BYTES = 8 * MAX_BODY_BYTES
@@ -41,11 +43,30 @@ class Capacity:
     """Of these, for small bodies: a few large ones must not shut out all others."""
 
 
+class RequestTrace(Interface):
+    """Follows one request: `serve.tracing`, where traces are asked for."""
+
+    def emit(self, happening: Happening) -> None:
+        """Take what happens to it, and pass it on; how its events ended comes right after its answer."""
+
+    def answered(self, answer: Answer) -> None:
+        """Take note of its answer."""
+
+    def gone(self) -> None:
+        """Take note that its client went away."""
+
+
 class EventsEndpoint:
     """`POST /v1/events`: the `Taker` of the producers' listener."""
 
-    def __init__(self, intake: Intake, telemetry: Telemetry, capacity: Capacity | None = None) -> None:
-        """`intake` takes what is read here."""
+    def __init__(
+        self,
+        intake: Intake,
+        telemetry: Telemetry,
+        capacity: Capacity | None = None,
+        follow: Callable[[EventsRequest], RequestTrace | None] | None = None,
+    ) -> None:
+        """`intake` takes what is read here; `follow` returns who follows a request, and may change its headers."""
         self.intake = intake
         self._capacity = capacity or Capacity()
         self.in_flight = 0
@@ -53,6 +74,7 @@ class EventsEndpoint:
         self.last_active = 0.0
         """Monotonic time of the last request's end; `runtime` waits for quiet when it stops."""
         self._telemetry = telemetry
+        self._follow = follow
         self._large: deque[EventsRequest] = deque()
         """Complete, and to be taken one at a time; no more of them than requests in flight."""
 
@@ -61,6 +83,8 @@ class EventsEndpoint:
 
         What is refused is read too, and dropped: its sender looks for the answer when all is sent.
         """
+        if self._follow is not None:
+            request.trace = self._follow(request)
         self.in_flight += 1
         if self.in_flight > self._capacity.requests:
             limit = self._capacity.requests
@@ -108,7 +132,7 @@ class EventsEndpoint:
 
     def _take(self, request: EventsRequest) -> None:
         try:
-            self.intake.take(self._post(request), functools.partial(self._answer, request))
+            self.intake.take(self._post(request), functools.partial(self._answer, request), self._emit(request))
         except RequestError as error:
             self._refuse(request, error)
         except Exception as error:  # noqa: BLE001  a bug of ours must not cost the producer its answer
@@ -122,6 +146,8 @@ class EventsEndpoint:
     def gone(self, request: EventsRequest) -> None:
         """Forget what was read of it."""
         self._end(request)
+        if request.trace is not None:
+            request.trace.gone()
 
     def unread(self, size: int) -> None:
         """Hold less of bodies while a client does not read that much of its answers."""
@@ -182,7 +208,7 @@ class EventsEndpoint:
     def _refuse(self, request: EventsRequest, error: RequestError) -> None:
         answer = _of_error(error, request)
         detail = "" if isinstance(error, MalformedBody) else error.detail  # quotes what it stumbled over
-        self._telemetry.emit(RequestRefused(answer.status, error.title, detail))
+        self._emit(request)(RequestRefused(answer.status, error.title, detail))
         self._answer(request, answer)
 
     def _answer(self, request: EventsRequest, answer: Answer) -> None:
@@ -190,6 +216,13 @@ class EventsEndpoint:
         request.answer(answer, close=not whole)  # first of all: its producer waits
         self._end(request)
         self._telemetry.emit(RequestAnswered(answer.status, self.last_active - whole if whole else 0.0))
+        if request.trace is not None:
+            request.trace.answered(answer)
+
+    def _emit(self, request: EventsRequest) -> Callable[[Happening], None]:
+        """Return what takes what happens to a request."""
+        trace: RequestTrace | None = request.trace
+        return self._telemetry.emit if trace is None else trace.emit
 
     def _end(self, request: EventsRequest) -> None:
         self.in_flight -= 1

@@ -13,8 +13,7 @@ from sidecar.events.outgoing import Deliver, Done, Headers, Load, Outgoing
 from sidecar.events.results import EventStatus, Outcome, context_of, refused
 from sidecar.intake.answer import Answer, merge
 from sidecar.routes.routing import Decision, Router
-from sidecar.telemetry.happenings import EventsEnded
-from sidecar.telemetry.telemetry import Telemetry
+from sidecar.telemetry.happenings import EventsEnded, Happening
 
 if TYPE_CHECKING:
     from sidecar.intake.tap import Tap
@@ -41,19 +40,19 @@ class Intake:
         self,
         router: Router,
         deliver: Deliver,
-        telemetry: Telemetry,
         new_id: Callable[[], str],
         tap: Tap | None = None,
     ) -> None:
         """`deliver` is a coalescer's, or that of `keeping` before it; `new_id` makes the `meta.id` that is missing."""
         self._router = router
         self._deliver = deliver
-        self._telemetry = telemetry
         self._new_id = new_id
         self._tap = tap
 
-    def take(self, post: Post, reply: Reply) -> None:
+    def take(self, post: Post, reply: Reply, emit: Callable[[Happening], None]) -> None:
         """Route and deliver every event of `post`; `reply` is told the answer for its producer, once.
+
+        `emit` takes how the events ended, afterwards.
 
         No coroutine and no task: what is done for each event is done in one go, and the rest when its answer is
         there.
@@ -63,7 +62,7 @@ class Intake:
 
         """
         events = parse(post.body)
-        request = _Request(events, post.hasty, reply, self._telemetry, [None] * len(events))
+        request = _Request(events, post.hasty, reply, emit, [None] * len(events))
         leaving: dict[str, list[Outgoing]] = {}
         for event in events:
             decision = self._router.decide(event)
@@ -104,7 +103,7 @@ class _Request(msgspec.Struct, eq=False):
     events: Sequence[Event]
     hasty: bool
     reply: Reply
-    telemetry: Telemetry
+    emit: Callable[[Happening], None]
     statuses: list[EventStatus | None]
     routes: list[str] = []
     """The name of the route that took each event, as far as they are routed."""
@@ -157,7 +156,7 @@ class _Request(msgspec.Struct, eq=False):
 
     def _emit(self, stream: str, status: EventStatus, count: int, route: str) -> None:
         reason = "" if status.status == "success" else _reason(status)
-        self.telemetry.emit(EventsEnded(stream, status.outcome, count, reason, route))
+        self.emit(EventsEnded(stream, status.outcome, count, reason, route))
 
 
 class _Violation(msgspec.Struct):

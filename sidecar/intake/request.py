@@ -6,6 +6,7 @@ import re
 import urllib.parse
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 from typing import Protocol as Interface
 
 import httptools
@@ -103,6 +104,8 @@ class EventsRequest(msgspec.Struct, eq=False):
     held: int = 0
     refusal: RequestError | None = None
     complete_at: float = 0.0
+    trace: Any = None
+    """Follows it, where traces are made: an `endpoint.RequestTrace`."""
 
     def answer(self, answer: Answer, *, close: bool = False) -> None:
         """Write the answer, unless the client has gone; `close` ends the connection."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import random
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -25,6 +25,7 @@ from sidecar.telemetry.telemetry import Telemetry
 from sidecar.upstreams.endpoints import Pool, make_pools
 
 if TYPE_CHECKING:
+    from sidecar.delivery.tries import Observer
     from sidecar.intake.tap import Tap
     from sidecar.spool.lifecycle import Spooling
 
@@ -42,10 +43,12 @@ class Generation:
         telemetry: Telemetry,
         before: Generation | None = None,
         spooling: Spooling | None = None,
-        new_delivery: Callable[..., Delivery] = Delivery,
         tap: Tap | None = None,
+        observer: Observer | None = None,
     ) -> None:
-        """Contact nothing yet; `before` is what is in force now, `spooling` and `tap` outlive every generation.
+        """Contact nothing yet; `before` is what is in force now.
+
+        `spooling`, `tap` and `observer`, which makes traces, outlive every generation.
 
         Raises:
             SettingError: a file that the configuration names cannot be read, or it needs a spool and there is none.
@@ -59,13 +62,14 @@ class Generation:
         )
         self.router = Router(config, labels)
         reserve = spooling.reserve if spooling else 0.0
-        self._delivery = new_delivery(self.pools, telemetry, random.random, reserve=reserve)
+        self._delivery = Delivery(self.pools, telemetry, random.random, reserve=reserve, observer=observer)
         limits = {name: upstream.coalesce for name, upstream in config.upstreams.items()}
-        self._coalescer = Coalescer(self._delivery, limits, telemetry)
+        joined = observer.joined if observer else None
+        self._coalescer = Coalescer(self._delivery, limits, telemetry, joined=joined)
         self._spooling = spooling
         self._keeping = spooling.keeping(self.pools, self._coalescer) if spooling else None
         deliver = self._keeping.deliver if self._keeping else self._coalescer.deliver
-        self.intake = Intake(self.router, deliver, telemetry, lambda: str(uuid.uuid4()), tap)
+        self.intake = Intake(self.router, deliver, lambda: str(uuid.uuid4()), tap)
 
     @property
     def longest(self) -> float:

@@ -23,11 +23,11 @@ from starlette.routing import Route
 
 from sidecar.errors import SettingError
 from sidecar.eventgate.healthcheck import check
+from sidecar.intake.endpoint import EventsEndpoint
 from sidecar.intake.server import bind, make_server
 from sidecar.routes.config import Config
 from sidecar.routes.samples import streams_named_by
 from sidecar.serve.generation import Generation
-from sidecar.serve.parts import PLAIN, Parts
 from sidecar.serve.reload import Loaded, Reloader, begin
 from sidecar.status.gather import InForce, Sources
 from sidecar.status.http import (
@@ -46,6 +46,7 @@ from sidecar.status.sse import Streams
 from sidecar.telemetry.happenings import ConfigLoaded, Listening, Stopped, Stopping
 from sidecar.telemetry.history import History
 from sidecar.telemetry.log import let_libraries_log, make_log
+from sidecar.telemetry.telemetry import Telemetry
 from sidecar.telemetry.vitals import Vitals
 from sidecar.upstreams.endpoints import Pool
 from sidecar.upstreams.monitor import Monitor
@@ -54,8 +55,8 @@ from sidecar.upstreams.resolver import Resolver
 if TYPE_CHECKING:
     from sidecar.intake.tap import Tap
     from sidecar.serve.spanexport import SpanExport
+    from sidecar.serve.tracing import Tracing
     from sidecar.spool.lifecycle import Spooling
-    from sidecar.telemetry.telemetry import Telemetry
 
 M_MMAP_THRESHOLD = -3
 """The name in mallopt(3): larger blocks go back to the system when they are freed. By default glibc starts to keep
@@ -117,10 +118,8 @@ class Runtime:
         outside = outside or Outside()
         beginning = begin(settings.routes, settings.last_good, settings.labels)
         self._export = _start_export(settings) if settings.traces else None
-        self._parts = parts = _traced(self._export) if self._export else PLAIN
-        self.telemetry = parts.telemetry((), outside.log())
-        if self._export:
-            self._export.count_in(self.telemetry.registry)
+        self.telemetry = Telemetry((), outside.log())
+        self._tracing = _tracing(self._export, self.telemetry) if self._export else None
         self._history = History()
         self.telemetry.observer = self._history.observe
         self._spooling = outside.spooling(settings.spool, self.telemetry) if settings.spool is not None else None
@@ -132,7 +131,8 @@ class Runtime:
         self._reloader = Reloader(
             settings.routes, settings.last_good, settings.labels, beginning, self._apply, self.telemetry
         )
-        self._events = parts.events(self._generation.intake, self.telemetry)
+        follow = self._tracing.request if self._tracing else None
+        self._events = EventsEndpoint(self._generation.intake, self.telemetry, follow=follow)
         self._vitals = Vitals(self.telemetry.registry, self._pools, self._events)
         self._ready = False
         self._pages, self._taps = Streams(MAX_PAGES, LIVE_SECONDS), Streams(MAX_TAPS, TAP_SECONDS)
@@ -146,7 +146,7 @@ class Runtime:
 
     def _new_generation(self, config: Config, before: Generation | None = None) -> Generation:
         return Generation(
-            config, self._settings.labels, self.telemetry, before, self._spooling, self._parts.delivery, self._tap
+            config, self._settings.labels, self.telemetry, before, self._spooling, self._tap, self._tracing
         )
 
     def _inquiries(self) -> list[Route]:
@@ -294,10 +294,11 @@ def _start_export(settings: Settings) -> SpanExport:
     return SpanExport(settings.labels)
 
 
-def _traced(export: SpanExport) -> Parts:
+def _tracing(export: SpanExport, telemetry: Telemetry) -> Tracing:
     from sidecar.serve.tracing import Tracing  # noqa: PLC0415  as above
 
-    return Tracing(export.tracer).parts
+    export.count_in(telemetry.registry)
+    return Tracing(export.tracer, telemetry.emit)
 
 
 def _tell(told: asyncio.Queue[signal.Signals], number: signal.Signals) -> None:

@@ -16,11 +16,8 @@ event of the span that it happened to.
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import functools
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 from opentelemetry.context import Context
@@ -28,31 +25,15 @@ from opentelemetry.trace import Link, Span, SpanKind, StatusCode, Tracer, get_cu
 from opentelemetry.trace import set_span_in_context as inside
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from sidecar.delivery.batching import Rider
-from sidecar.delivery.journey import Journey, OnEnd, Try
+from sidecar.delivery.batching import common_headers
 from sidecar.delivery.retry import Undelivered
-from sidecar.delivery.sender import Delivery
-from sidecar.errors import RequestError
-from sidecar.eventgate.client import Attempt, Result
 from sidecar.eventgate.failures import Failed, FailureClass
 from sidecar.events.outgoing import Headers, Load
 from sidecar.events.results import EventStatus, Outcome
 from sidecar.intake.answer import MIXED, Answer
-from sidecar.intake.endpoint import EventsEndpoint
 from sidecar.intake.request import EventsRequest
-from sidecar.serve.parts import Parts
-from sidecar.telemetry.happenings import (
-    EventsEnded,
-    FailedOver,
-    Happening,
-    HealthChanged,
-    PostFailed,
-    RequestRefused,
-    Resent,
-    Unexpected,
-)
-from sidecar.telemetry.telemetry import Telemetry
-from sidecar.upstreams.endpoints import Pool
+from sidecar.telemetry.happenings import EventsEnded, Happening, PostAnswered
+from sidecar.upstreams.endpoints import Address
 
 TRACE_HEADERS = ("traceparent", "tracestate")
 MAX_LINKS = 64
@@ -63,225 +44,147 @@ _OURS = "eventgate_sidecar"
 
 
 class Tracing:
-    """Makes spans; `parts` are those that tell it when."""
+    """Makes spans of requests, loads and attempts; each is told what happens to what it is of."""
 
-    def __init__(self, tracer: Tracer) -> None:
-        """`tracer` makes them, samples them and knows where they go."""
+    def __init__(self, tracer: Tracer, emit: Callable[[Happening], None]) -> None:
+        """`tracer` makes them, samples them and knows where they go; `emit` takes what happens, as without traces."""
         self.tracer = tracer
+        self.emit = emit
         self.requests: dict[int, Span] = {}
         """The requests that are not answered, by the id of their span."""
-        self._current: Span | None = None
-        self._answered: _Answered | None = None
 
-    @property
-    def parts(self) -> Parts:
-        """The parts of a sidecar whose events leave spans."""
-        return Parts(
-            functools.partial(_TracedTelemetry, self),
-            functools.partial(_TracedDelivery, self),
-            functools.partial(_TracedEvents, self),
-        )
-
-    @contextlib.contextmanager
-    def current(self, span: Span) -> Iterator[None]:
-        """Let what happens meanwhile be events of `span`."""
-        before, self._current = self._current, span
-        try:
-            yield
-        finally:
-            self._current = before
-
-    def note(self, happening: Happening) -> None:
-        """Make an event of what happened, for the span that it concerns."""
-        match happening:
-            case EventsEnded():
-                if self._answered is not None:
-                    self._answered.ended.append(happening)
-            case RequestRefused() | PostFailed() | Resent() | HealthChanged() | FailedOver() | Unexpected():
-                if self._current is not None:
-                    _add_event(self._current, happening)
-
-    def answered(self, span: Span | None) -> None:
-        """Take note that a request is answered; what became of its events is told next, before the loop turns."""
-        self._answered = _Answered(span, time.time_ns()) if span is not None else None
-        if self._answered is not None:
-            asyncio.get_running_loop().call_soon(self._answered.end)
-
-
-class _Answered:
-    """The span of a request that has its answer."""
-
-    def __init__(self, span: Span, at: int) -> None:
-        self._span = span
-        self._at = at
-        self.ended: list[EventsEnded] = []
-
-    def end(self) -> None:
-        self._span.set_attribute(f"{_OURS}.events", sum([each.count for each in self.ended]))
-        for each in self.ended:
-            _add_event(self._span, each)
-        self._span.end(self._at)
-
-
-class _TracedTelemetry(Telemetry):
-    """Makes an event of a span, too, of what happens."""
-
-    def __init__(self, tracing: Tracing, *arguments: Any) -> None:
-        super().__init__(*arguments)
-        self._tracing = tracing
-
-    def emit(self, happening: Happening) -> None:
-        super().emit(happening)
-        self._tracing.note(happening)
-
-
-class _TracedEvents(EventsEndpoint):
-    """Makes a span of each request, from its headers to its answer."""
-
-    def __init__(self, tracing: Tracing, *arguments: Any) -> None:
-        super().__init__(*arguments)
-        self._tracing = tracing
-        self._spans: dict[EventsRequest, Span] = {}
-
-    def begins(self, request: EventsRequest) -> None:
-        span = self._tracing.tracer.start_span(
+    def request(self, request: EventsRequest) -> _TracedRequest | None:
+        """Make a span of a request, from its headers to its answer; what is passed on of it goes on with that span."""
+        span = self.tracer.start_span(
             "POST /v1/events", _context_in(request.headers), SpanKind.SERVER, _of_request(request)
         )
-        if span.is_recording():  # otherwise the producer's headers are passed on as they are
-            self._spans[request] = span
-            self._tracing.requests[span.get_span_context().span_id] = span
-            own = {name.encode(): value.encode("latin-1") for name, value in _headers_of(span)}
-            others = {
-                name: value for name, value in request.headers.items() if name.decode("latin-1") not in TRACE_HEADERS
-            }
-            request.headers = others | own
-        super().begins(request)
+        if not span.is_recording():  # the producer's headers are passed on as they are
+            return None
+        own = {name.encode(): value.encode("latin-1") for name, value in _headers_of(span)}
+        others = {name: value for name, value in request.headers.items() if name.decode("latin-1") not in TRACE_HEADERS}
+        request.headers = others | own
+        return _TracedRequest(self, span)
 
-    def gone(self, request: EventsRequest) -> None:
-        super().gone(request)
-        span = self._span_of(request)
-        if span is not None:
-            span.set_attribute("error.type", "client_gone")
-            span.end()
-
-    def _refuse(self, request: EventsRequest, error: RequestError) -> None:
-        span = self._spans.get(request)
-        with self._tracing.current(span) if span is not None else contextlib.nullcontext():
-            super()._refuse(request, error)
-
-    def _answer(self, request: EventsRequest, answer: Answer) -> None:
-        super()._answer(request, answer)
-        span = self._span_of(request)
-        if span is not None:
-            _say_answer(span, answer)
-        self._tracing.answered(span)
-
-    def _span_of(self, request: EventsRequest) -> Span | None:
-        span = self._spans.pop(request, None)
-        if span is not None:
-            self._tracing.requests.pop(span.get_span_context().span_id, None)
-        return span
-
-
-class _TracedDelivery(Delivery):
-    """Makes a span of each array, from its departure to the verdict."""
-
-    def __init__(self, tracing: Tracing, *arguments: Any, **options: Any) -> None:
-        super().__init__(*arguments, **options)
-        self._tracing = tracing
-
-    def headers_of(self, riders: Sequence[Rider]) -> Headers:
-        """Keep the context of each request that is sampled; `journey` links them."""
-        sampled = [each for rider in riders for each in _contexts_in(rider.load.headers)]
-        common = super().headers_of(riders)
-        if len(riders) == 1 or not sampled:
+    def joined(self, headers: Sequence[Headers]) -> Headers:
+        """Keep the context of each request that is sampled; `begun` links them."""
+        sampled = [context for each in headers for context in _contexts_in(each)]
+        common = common_headers(headers)
+        if not sampled:
             return common
         return (*_untraced(common), *(each for context in sampled for each in _headers_in(context)))
 
-    def journey(self, pool: Pool, load: Load, give_up: float, on_end: OnEnd) -> Journey:
-        """Return one that makes spans, where a request of these events is sampled."""
+    def begun(self, load: Load) -> tuple[Load, _TracedLoad | None]:
+        """Make a span of a load, from its departure to the verdict, where a request of its events is sampled."""
         contexts = _contexts_in(load.headers)
-        span = self._start(pool.name, len(load.events), contexts) if contexts else None
+        if not contexts:
+            return load, None
+        span = self._start(load.upstream, len(load.events), contexts)
         untraced = msgspec.structs.replace(load, headers=_untraced(load.headers))
         if span is None:
-            return super().journey(pool, load if len(contexts) <= 1 else untraced, give_up, on_end)
-        journey = _TracedJourney(pool, self._means, untraced, give_up, on_end)
-        journey.trace(self._tracing, span)
-        return journey
+            return (load if len(contexts) == 1 else untraced), None
+        return untraced, _TracedLoad(self, span, untraced)
 
     def _start(self, upstream: str, events: int, contexts: Sequence[Context]) -> Span | None:
         first, *others = contexts
         links = [Link(get_current_span(each).get_span_context()) for each in others[:MAX_LINKS]]
         attributes: dict[str, str | int] = {f"{_OURS}.upstream": upstream, f"{_OURS}.batch.size": events}
-        span = self._tracing.tracer.start_span(f"deliver {upstream}", first, attributes=attributes, links=links)
+        span = self.tracer.start_span(f"deliver {upstream}", first, attributes=attributes, links=links)
         if not span.is_recording():
             return None
         if len(contexts) > MAX_LINKS + 1:
             span.set_attribute(f"{_OURS}.batch.requests", len(contexts))
         for link in links:
-            request = self._tracing.requests.get(link.context.span_id)
+            request = self.requests.get(link.context.span_id)
             if request is not None:
                 request.add_link(span.get_span_context())
         return span
 
 
-class _TracedJourney(Journey):
-    """Makes a span of each attempt."""
+class _Traced:
+    """What has a span."""
 
-    _tracing: Tracing
-    _span: Span
-
-    def trace(self, tracing: Tracing, span: Span) -> None:
-        """Let `span` be the one of this journey."""
+    def __init__(self, tracing: Tracing, span: Span) -> None:
         self._tracing = tracing
         self._span = span
-        self._untraced = self._load
-        self._attempts: dict[Try, Span] = {}
-        self._judged_at = 0
 
-    def _step(self, step: Any, *arguments: object) -> None:
-        with self._tracing.current(self._span):
-            super()._step(step, *arguments)
+    def emit(self, happening: Happening) -> None:
+        """Make an event of the span of what happens, unless the span says as much by itself."""
+        self._tracing.emit(happening)
+        if not isinstance(happening, PostAnswered):
+            fields = msgspec.structs.asdict(happening)
+            said = {name: value for name, value in fields.items() if value != ""}
+            self._span.add_event(type(happening).__name__, said)
 
-    def _post(self, each: Try, seconds: float, tasks: Any) -> Attempt:
-        attributes = _of_attempt(self._pool.name, each)
-        if len(self._tries) > 1:
-            attributes["http.request.resend_count"] = len(self._tries) - 1
+
+class _TracedRequest(_Traced):
+    """A request: a `RequestTrace`."""
+
+    def __init__(self, tracing: Tracing, span: Span) -> None:
+        super().__init__(tracing, span)
+        self._events = 0
+        tracing.requests[span.get_span_context().span_id] = span
+
+    def emit(self, happening: Happening) -> None:
+        super().emit(happening)
+        if isinstance(happening, EventsEnded):
+            self._events += happening.count
+
+    def answered(self, answer: Answer) -> None:
+        """Say how it was answered; what became of its events is told next, before the loop turns."""
+        _say_answer(self._span, answer)
+        self._forget()
+        asyncio.get_running_loop().call_soon(self._end, time.time_ns())
+
+    def _end(self, at: int) -> None:
+        self._span.set_attribute(f"{_OURS}.events", self._events)
+        self._span.end(at)
+
+    def gone(self) -> None:
+        """Say that its client went away."""
+        self._span.set_attribute("error.type", "client_gone")
+        self._forget()
+        self._span.end()
+
+    def _forget(self) -> None:
+        self._tracing.requests.pop(self._span.get_span_context().span_id, None)
+
+
+class _TracedLoad(_Traced):
+    """A load: a `LoadTrace`."""
+
+    def __init__(self, tracing: Tracing, span: Span, load: Load) -> None:
+        super().__init__(tracing, span)
+        self._load = load
+
+    def posted(self, address: Address, before: int) -> _TracedTry:
+        """Make a span of an attempt."""
+        attributes = _of_attempt(self._load.upstream, address)
+        if before:
+            attributes["http.request.resend_count"] = before
         span = self._tracing.tracer.start_span("POST", inside(self._span), SpanKind.CLIENT, attributes)
-        self._attempts[each] = span
-        self._load = msgspec.structs.replace(self._untraced, headers=(*self._untraced.headers, *_headers_of(span)))
-        return super()._post(each, seconds, tasks)
+        headers = (*self._load.headers, *_headers_of(span))
+        return _TracedTry(self._tracing, span, msgspec.structs.replace(self._load, headers=headers))
 
-    def _judge(self, each: Try, result: Result) -> list[EventStatus] | Failed:
-        span = self._attempts[each]
-        with self._tracing.current(span):
-            outcome = super()._judge(each, result)
-        if each.attempt is not None and each.attempt.status is not None:
-            _say_status(span, each.attempt.status, error_from=400)
-        self._judged_at = time.time_ns()
+    def ended(self, result: list[EventStatus] | Undelivered) -> None:
+        """Say how it ended."""
+        _say_result(self._span, result)
+        self._span.end()
+
+
+class _TracedTry(_Traced):
+    """An attempt: a `TryTrace`."""
+
+    def __init__(self, tracing: Tracing, span: Span, load: Load) -> None:
+        super().__init__(tracing, span)
+        self.load = load
+
+    def ended(self, outcome: list[EventStatus] | Failed, status: int | None) -> None:
+        """Say what it brought."""
+        if status is not None:
+            _say_status(self._span, status, error_from=400)
         if isinstance(outcome, Failed):
-            _say_failure(span, outcome.failure, outcome.reason)
-            self._attempts.pop(each).end(self._judged_at)
-        return outcome
-
-    def _note_answer(self, each: Try) -> None:
-        span = self._attempts.pop(each)
-        with self._tracing.current(span):
-            super()._note_answer(each)
-        span.end(self._judged_at)
-
-    def _forget(self, each: Try) -> None:
-        super()._forget(each)
-        span = self._attempts.pop(each, None)
-        if span is not None:
-            _say_failure(span, FailureClass.NEVER_SENT, "given up while it was connecting")
-            span.end()
-
-    def _end(self, result: list[EventStatus] | Undelivered) -> None:
-        if self._on_end is not None:
-            _say_result(self._span, result)
-            self._span.end()
-        super()._end(result)
+            _say_failure(self._span, outcome.failure, outcome.reason)
+        self._span.end()
 
 
 # --- contexts and headers ---
@@ -331,8 +234,8 @@ def _of_request(request: EventsRequest) -> dict[str, str | int]:
     }
 
 
-def _of_attempt(upstream: str, each: Try) -> dict[str, str | int]:
-    endpoint = each.address.endpoint
+def _of_attempt(upstream: str, address: Address) -> dict[str, str | int]:
+    endpoint = address.endpoint
     return {
         f"{_OURS}.upstream": upstream,
         f"{_OURS}.endpoint": endpoint.name,
@@ -340,7 +243,7 @@ def _of_attempt(upstream: str, each: Try) -> dict[str, str | int]:
         "url.full": endpoint.url,
         "server.address": endpoint.hostname,
         "server.port": endpoint.port,
-        "network.peer.address": each.address.ip,
+        "network.peer.address": address.ip,
         "network.peer.port": endpoint.port,
     }
 
@@ -377,8 +280,3 @@ def _say_result(span: Span, result: list[EventStatus] | Undelivered) -> None:
     outcomes = {each.outcome for each in result}
     span.set_attribute(f"{_OURS}.outcome", outcomes.pop() if len(outcomes) == 1 else MIXED)
     span.set_attribute(f"{_OURS}.endpoint", result[0].endpoint)
-
-
-def _add_event(span: Span, happening: Happening) -> None:
-    fields = msgspec.structs.asdict(happening)
-    span.add_event(type(happening).__name__, {name: value for name, value in fields.items() if value != ""})

@@ -16,8 +16,7 @@ from urllib.parse import urlsplit
 from sidecar.eventgate.client import EventGate, make_ssl_context
 from sidecar.eventgate.healthcheck import CheckResult, Target
 from sidecar.routes.config import Upstream
-from sidecar.telemetry.happenings import HealthChanged
-from sidecar.telemetry.telemetry import Telemetry
+from sidecar.telemetry.happenings import Happening, HealthChanged
 from sidecar.upstreams.addresses import Known
 from sidecar.upstreams.health import Health, Judge, Standing, Transition
 
@@ -178,12 +177,12 @@ def make_pools(upstreams: Mapping[str, Upstream], kept: Mapping[str, Pool] | Non
     }
 
 
-def tell(telemetry: Telemetry, address: Address, changes: Iterable[Transition]) -> None:
+def tell(emit: Callable[[Happening], None], address: Address, changes: Iterable[Transition]) -> None:
     """Report what changed in the health of an address."""
     for change in changes:
         if change.after in (Health.HEALTHY, Health.PROBATION):
             address.endpoint.healed()
-        telemetry.emit(
+        emit(
             HealthChanged(
                 address.endpoint.upstream,
                 address.endpoint.name,

@@ -139,7 +139,7 @@ class Monitor:
         else:
             changes += pool.judge.check_failed(address.standing, result.words, now)
             address.endpoint.look_up_now.set()  # a CNAME that moved is the most likely cause
-        tell(self._telemetry, address, changes)
+        tell(self._telemetry.emit, address, changes)
 
 
 async def _wait(event: asyncio.Event, seconds: float) -> bool:

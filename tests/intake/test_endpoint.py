@@ -40,8 +40,9 @@ class FakeIntake(Intake):
         self._held: list[Reply] = []
         self.error: Exception | None = None
 
-    def take(self, post: Post, reply: Reply) -> None:
+    def take(self, post: Post, reply: Reply, emit: object) -> None:
         """Take a POST."""
+        del emit
         self.taken.append(post)
         if self.error is not None:
             raise self.error

@@ -113,7 +113,7 @@ class Desk:
         numbers = itertools.count(1)
         router = Router(CONFIG, {"env": "staging"})
         self.tap = Tap(lambda: 0.0)
-        self._intake = Intake(router, self.delivery.deliver, self.telemetry, lambda: f"id-{next(numbers)}", self.tap)
+        self._intake = Intake(router, self.delivery.deliver, lambda: f"id-{next(numbers)}", self.tap)
 
     async def take(self, *events: object, hasty: bool = False, headers: tuple[tuple[str, str], ...] = ()) -> Json:
         """Take a lone event, or several as an array; return status, reason, outcome and body."""
@@ -124,7 +124,7 @@ class Desk:
         """Take a body as it is."""
         values = {"hasty": False, "headers": ()}
         answers: list[Answer] = []
-        self._intake.take(Post(body, **{**values, **more}), answers.append)
+        self._intake.take(Post(body, **{**values, **more}), answers.append, self.telemetry.emit)
         (answer,) = answers
         return answer.status, answer.reason, answer.outcome, json.loads(answer.body) if answer.body else None
 
@@ -419,5 +419,6 @@ async def test_the_answer_is_given_before_the_tap_is_told() -> None:
         desk._intake.take(
             Post(json.dumps(event("live")).encode(), hasty=False, headers=()),
             lambda _: answered.append(len(take())),
+            desk.telemetry.emit,
         )
         assert (answered, len(take())) == ([0], 1)

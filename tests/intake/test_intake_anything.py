@@ -25,8 +25,8 @@ def taken(config: Config, labels: dict[str, str], body: bytes) -> tuple[Answer, 
     """Return the answer to a POST, and what was delivered for it."""
     delivery = FakeCoalescer()
     answers: list[Answer] = []
-    intake = Intake(Router(config, labels), delivery.deliver, Recorder(), lambda: NEW_ID)
-    intake.take(Post(body, hasty=False, headers=()), answers.append)
+    intake = Intake(Router(config, labels), delivery.deliver, lambda: NEW_ID)
+    intake.take(Post(body, hasty=False, headers=()), answers.append, Recorder().emit)
     (answer,) = answers
     return answer, delivery
 

@@ -8,15 +8,14 @@ import json
 import os
 import signal
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from sidecar.delivery.sender import Delivery
 from sidecar.errors import ConfigError, SettingError
-from sidecar.intake.endpoint import EventsEndpoint
 from sidecar.serve.runtime import Runtime, Settings
-from sidecar.telemetry.telemetry import Telemetry
 from tests.fakes import PATIENCE, FakeEventGate, after, connected, eventually, post, refusing
 from tests.running import Running, sidecar, to_one
 
@@ -45,12 +44,19 @@ def actions(running: Running) -> list[str]:
 # --- what it is made of ---
 
 
-async def test_without_traces_no_part_looks_for_them(tmp_path: Path) -> None:
-    """A sidecar that is not asked for traces is made of the plain parts, which have no line about them."""
+async def test_without_traces_nobody_follows(tmp_path: Path) -> None:
+    """In a sidecar that is not asked for traces, requests and loads are told to nobody."""
     async with FakeEventGate() as gate, sidecar(to_one(gate.address), tmp_path) as running:
         runtime = running.runtime
-        parts = (runtime.telemetry, runtime._events, runtime._generation._delivery)
-        assert [type(part) for part in parts] == [Telemetry, EventsEndpoint, Delivery]
+        assert (runtime._events._follow, runtime._generation._delivery._observer) == (None, None)
+
+
+def test_without_traces_nothing_of_them_is_loaded() -> None:
+    """What `serve` imports knows no OpenTelemetry, nor what only its exporter needs."""
+    ours = "import sidecar.commands.cli, sidecar.serve.otelsettings, sidecar.serve.runtime, sys"
+    shown = "print(*{name.partition('.')[0] for name in sys.modules} & {'opentelemetry', 'requests', 'google'})"
+    run = subprocess.run([sys.executable, "-c", f"{ours}\n{shown}"], check=True, capture_output=True, text=True)
+    assert run.stdout.split() == []
 
 
 async def test_what_a_request_made_is_freed_at_once(tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import io
 import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,13 +22,14 @@ from opentelemetry.semconv.attributes import (
 )
 from opentelemetry.trace import SpanKind, StatusCode
 
+from sidecar.intake.endpoint import EventsEndpoint
 from sidecar.routes.loader import read
 from sidecar.serve.generation import Generation
 from sidecar.serve.tracing import Tracing
 from sidecar.status.http import make_intake_app
-from sidecar.telemetry.log import make_log
 from tests.fakes import FakeEventGate, accept, after, answer, connected, eventually, failures, post, reset
 from tests.running import serving, to_one
+from tests.scripted import Recorder
 
 TRACE, CALLER = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 SAMPLED = f"00-{TRACE}-{CALLER}-01"
@@ -76,10 +76,10 @@ async def traced(*gates: FakeEventGate, **settings: Any) -> AsyncIterator[Traced
     """Run what traces are made in, before these EventGates."""
     provider, kept = TracerProvider(shutdown_on_exit=False), InMemorySpanExporter()
     provider.add_span_processor(SimpleSpanProcessor(kept))
-    tracing = Tracing(provider.get_tracer("a test's"))
-    telemetry = tracing.parts.telemetry((), make_log(io.StringIO()))
+    telemetry = Recorder()
+    tracing = Tracing(provider.get_tracer("a test's"), telemetry.emit)
     config = read(json.dumps(to_one(*(gate.address for gate in gates), **settings)))
-    generation = Generation(config, {}, telemetry, new_delivery=tracing.parts.delivery)
+    generation = Generation(config, {}, telemetry, observer=tracing)
     pool = generation.pools["main"]
     for endpoint in pool.endpoints:
         (its_address,), _ = endpoint.set_addresses((endpoint.hostname,))
@@ -87,7 +87,7 @@ async def traced(*gates: FakeEventGate, **settings: Any) -> AsyncIterator[Traced
         pool.looked_at_endpoint(endpoint)
     async with asyncio.TaskGroup() as tasks:
         generation.start(tasks)
-        events = tracing.parts.events(generation.intake, telemetry)
+        events = EventsEndpoint(generation.intake, telemetry, follow=tracing.request)
         async with serving(make_intake_app(), taker=events) as address:
             yield Traced(address, kept, tracing)
             await eventually(lambda: not tracing.requests)

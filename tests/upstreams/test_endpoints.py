@@ -151,7 +151,7 @@ def test_every_change_of_health_is_told() -> None:
     """Each change is reported with where it is and why."""
     recorder = Recorder()
     (address,) = make_pool({"eqiad": ["10.0.0.1"]}).addresses
-    tell(recorder, address, [Transition(Health.HEALTHY, Health.SUSPECTED, Signal.DOUBT, "no answer after 100 ms")])
+    tell(recorder.emit, address, [Transition(Health.HEALTHY, Health.SUSPECTED, Signal.DOUBT, "no answer after 100 ms")])
     assert recorder.happenings == [
         HealthChanged("main", "eqiad:80", "10.0.0.1", "healthy", "suspected", "no answer after 100 ms")
     ]
@@ -163,7 +163,7 @@ def test_replay_is_woken_when_an_address_may_take_events_again(after: Health) ->
     (address,) = make_pool({"eqiad": ["10.0.0.1"]}).addresses
     woken: list[None] = []
     address.endpoint.healed = lambda: woken.append(None)
-    tell(Recorder(), address, [Transition(Health.EJECTED, after, Signal.DOUBT, "words")])
+    tell(Recorder().emit, address, [Transition(Health.EJECTED, after, Signal.DOUBT, "words")])
     assert bool(woken) is (after in {Health.HEALTHY, Health.PROBATION})
 
 

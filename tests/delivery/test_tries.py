@@ -1,0 +1,103 @@
+"""Promises of `tries`: what the end of an attempt says of its address, and who is told."""
+
+from __future__ import annotations
+
+import pytest
+
+from sidecar.delivery.tries import Try
+from sidecar.eventgate.client import Attempt, Result
+from sidecar.eventgate.failures import Failed, FailureClass
+from sidecar.events.outgoing import Load
+from sidecar.events.results import BUG, SUCCESS, EventStatus, placed
+from sidecar.telemetry.happenings import Happening, HealthChanged, PostAnswered, PostFailed, Resent, Unexpected
+from sidecar.upstreams.health import Health
+from tests.scripted import EQIAD, EVENT, make_pool
+
+
+def begun(happenings: list[Happening], *, trial: bool = False, first: str | None = None) -> Try:
+    """Return an attempt that was sent at 10.5 s, half a second after it began."""
+    pool = make_pool({"eqiad": [EQIAD], "codfw": ["10.2.0.1"]})
+    each = Try(pool, pool.addresses[0], trial, 10.0, first, happenings.append)
+    each.attempt = Attempt([EVENT], None, sent_at=10.5)
+    return each
+
+
+def judged(each: Try, result: Result) -> list[EventStatus] | Failed:
+    """Return what an attempt brought that ended at 11 s."""
+    return each.judge(result, 1, 11.0, lambda: 0.5)
+
+
+@pytest.mark.parametrize("failure", FailureClass)
+def test_a_failure_is_told_and_asks_for_a_check_only_where_it_speaks_against_the_address(failure: FailureClass) -> None:
+    """Who refuses or throttles is there."""
+    happenings: list[Happening] = []
+    each = begun(happenings)
+    failed = Failed(failure, "it fails")
+    assert judged(each, failed) == failed
+    assert happenings[0] == PostFailed("main", "eqiad", failure, "it fails", 1.0)
+    fault = failure not in (FailureClass.REFUSED, FailureClass.THROTTLED)
+    assert each.address.check_now.is_set() is fault
+    assert each.address.standing.health is (Health.SUSPECTED if fault else Health.HEALTHY)
+
+
+def test_a_bug_is_told_and_leaves_doubt() -> None:
+    """The events may have been taken."""
+    happenings: list[Happening] = []
+    assert judged(begun(happenings), KeyError("oops")) == Failed(FailureClass.AMBIGUOUS, BUG)
+    assert happenings[0] == Unexpected("delivery", "KeyError: 'oops'")
+
+
+def test_an_answer_is_noted_by_how_long_the_server_took() -> None:
+    """The producer waited for the connection too; the address is judged from the moment it had the events."""
+    happenings: list[Happening] = []
+    each = begun(happenings)
+    assert judged(each, [SUCCESS]) == placed([SUCCESS], "main", "eqiad")
+    assert happenings == []
+    each.note_answer(1)
+    assert happenings == [PostAnswered("main", "eqiad", 1, 1.0)]
+    assert list(each.address.standing.seconds) == [0.5]
+
+
+def test_what_may_be_doubled_is_told() -> None:
+    """By the endpoint that may have taken it already."""
+    happenings: list[Happening] = []
+    judged(begun(happenings, first="codfw"), [SUCCESS])
+    assert happenings == [Resent("main", "codfw", 1)]
+
+
+def test_a_trial_that_is_refused_proves_that_the_address_is_there() -> None:
+    """It decides for the address."""
+    happenings: list[Happening] = []
+    each = begun(happenings, trial=True)
+    each.address.standing.health = Health.PROBATION
+    judged(each, Failed(FailureClass.REFUSED, "it refuses"))
+    assert [each.after for each in happenings if isinstance(each, HealthChanged)] == [Health.HEALTHY]
+
+
+class Trace:
+    """Keeps what it is told."""
+
+    def __init__(self) -> None:
+        """Nothing is told yet."""
+        self.load = Load("main", [EVENT])
+        self.told: list[object] = []
+
+    def emit(self, happening: Happening) -> None:
+        """Keep it."""
+        self.told.append(happening)
+
+    def ended(self, outcome: list[EventStatus] | Failed, status: int | None) -> None:
+        """Keep it."""
+        self.told.append((outcome, status))
+
+
+def test_who_follows_it_learns_how_it_ended() -> None:
+    """With the status of the answer, where there was one."""
+    each = begun([])
+    each.end_trace([SUCCESS])
+    each.trace = trace = Trace()
+    each.attempt = Attempt([EVENT], None, status=201)
+    each.end_trace([SUCCESS])
+    each.attempt = None
+    each.end_trace(Failed(FailureClass.NEVER_SENT, "given up"))
+    assert trace.told == [([SUCCESS], 201), (Failed(FailureClass.NEVER_SENT, "given up"), None)]

@@ -8,13 +8,17 @@ Two readers see each body. msgspec takes what it can, in about a microsecond. Wh
 EventGate (V8's JSON.parse) takes it, lone surrogates above all, and every cut, goes through `scan`,
 which finds the exact place of each key with the standard library's scanner. Where both refuse, it is not JSON.
 Where a key stands twice in an object the last one counts, as in JSON.parse.
+
+EventGate looks `meta.stream` up with lodash, and writes what it finds into the name of a Kafka topic. An event whose
+stream, or the key it is found by, could be read in more than one way is `unclear`, and no route takes it.
 """
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
@@ -33,15 +37,44 @@ _SPACE = b" \t\r\n"
 _STREAM_MEMBER = re.compile(rb'"stream"[ \t\r\n]*:[ \t\r\n]*"([^"\\]*)"')
 
 
+_count = itertools.count().__next__
+"""Counts the keys that are read of all events: that is how one that stands twice shows, at no cost for the others."""
+
+
+class _AnyString(type):
+    def __instancecheck__(cls, value: object) -> bool:
+        return isinstance(value, str)
+
+
+if TYPE_CHECKING:
+    _Counted = str
+else:
+
+    class _Counted(metaclass=_AnyString):
+        """A string whose reading is counted: to msgspec a type of our own, for which it calls `_counted` each time."""
+
+
+def _counted(_: type, value: object) -> object:
+    _count()
+    return value
+
+
 class _Meta(msgspec.Struct):
-    stream: str | None = None
+    stream: _Counted | msgspec.UnsetType = msgspec.UNSET
     id: str | msgspec.UnsetType | None = msgspec.UNSET
     request_id: str | None = None
+    proto: msgspec.Raw | msgspec.UnsetType = msgspec.field(name="__proto__", default=msgspec.UNSET)
+
+    def __post_init__(self) -> None:
+        """Count it, like a `_Counted`."""
+        _count()
 
 
 class _Head(msgspec.Struct):
-    schema: str | None = msgspec.field(name="$schema", default=None)
+    schema: _Counted | msgspec.UnsetType = msgspec.field(name="$schema", default=msgspec.UNSET)
     meta: _Meta | msgspec.UnsetType = msgspec.UNSET
+    dotted: msgspec.Raw | msgspec.UnsetType = msgspec.field(name="meta.stream", default=msgspec.UNSET)
+    proto: msgspec.Raw | msgspec.UnsetType = msgspec.field(name="__proto__", default=msgspec.UNSET)
 
 
 class Event(msgspec.Struct, frozen=True):
@@ -59,6 +92,8 @@ class Event(msgspec.Struct, frozen=True):
     id: str | None = None
     lacks_id: bool = False
     lacks_request_id: bool = True
+    unclear: str = ""
+    """Why its stream or schema could be read in more than one way; empty where there is one way."""
 
     def value_at(self, path: str) -> str | None:
         """Return the scalar at a dotted path as text: a string's text, else the JSON as written (`42`, `true`).
@@ -126,7 +161,7 @@ class Event(msgspec.Struct, frozen=True):
         return renamed if same and _stream_of(renamed) == stream else None
 
 
-_decode_head = msgspec.json.Decoder(_Head).decode
+_decode_head = msgspec.json.Decoder(_Head, dec_hook=_counted).decode
 _decode_members = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 
@@ -135,7 +170,7 @@ def _stream_of(raw: bytes) -> str | None:
         meta = _decode_head(raw).meta
     except (ValueError, RecursionError):
         return None
-    return None if meta is msgspec.UNSET else meta.stream
+    return meta.stream if meta is not msgspec.UNSET and meta.stream is not msgspec.UNSET else None
 
 
 def parse(body: bytes) -> tuple[Event, ...]:
@@ -167,18 +202,26 @@ def parse(body: bytes) -> tuple[Event, ...]:
 
 
 def _event(index: int, raw: bytes) -> Event:
+    before = _count()
     try:
         head = _decode_head(raw)
     except (ValueError, RecursionError):  # a type we did not expect, a lone surrogate, bad UTF-8, or no JSON
         return _event_slowly(index, raw)
-    meta = head.meta
+    counted = _count() - before - 1
+    meta, schema = head.meta, None if head.schema is msgspec.UNSET else head.schema
     if meta is msgspec.UNSET:
-        return Event(index, raw, None, head.schema)
+        if counted == (schema is not None) and head.dotted is head.proto is msgspec.UNSET:
+            return Event(index, raw, None, schema)
+        return _event_slowly(index, raw)
+    # A thread that reads events meanwhile makes the count too high: then the slow way tells.
+    once = counted == 1 + (schema is not None) + (meta.stream is not msgspec.UNSET)
+    if not (once and head.dotted is head.proto is meta.proto is msgspec.UNSET):
+        return _event_slowly(index, raw)
     return Event(
         index,
         raw,
-        meta.stream,
-        head.schema,
+        meta.stream if meta.stream is not msgspec.UNSET else None,
+        schema,
         meta.id if meta.id is not msgspec.UNSET else None,
         meta.id is msgspec.UNSET,
         meta.request_id is None,
@@ -191,21 +234,39 @@ def _event_slowly(index: int, raw: bytes) -> Event:
     scan.end_of_value(text, 0, whole=True)
     if text[0] != "{":
         return Event(index, raw)
-    places = scan.places(text, 0, ("$schema", "meta"))
-    schema = scan.text_at(text, places.get("$schema"))
-    meta = places.get("meta")
+    found = scan.every(text, 0, ("$schema", "meta", "meta.stream", "__proto__"))
+    unclear = _unclear([name for name, _, _ in found], "")
+    top = {name: (start, end) for name, start, end in found}
+    schema, meta = scan.text_at(text, top.get("$schema")), top.get("meta")
     if meta is None or text[meta[0]] != "{":
-        return Event(index, raw, schema=schema)
-    places = scan.places(text, meta[0], ("stream", "id", "request_id"))
+        return Event(index, raw, schema=schema, unclear=unclear)
+    found = scan.every(text, meta[0], ("stream", "id", "request_id", "__proto__"))
+    within = {name: (start, end) for name, start, end in found}
+    stream = scan.text_at(text, within.get("stream"))
+    if not unclear:
+        unclear = _unclear([name for name, _, _ in found], "meta.")
+    if not unclear and stream is None and "stream" in within:
+        unclear = "meta.stream is not a string; EventGate would make a topic's name of it; write it as a string"
     return Event(
         index,
         raw,
-        stream=scan.text_at(text, places.get("stream")),
+        stream=stream,
         schema=schema,
-        id=scan.text_at(text, places.get("id")),
-        lacks_id="id" not in places,
-        lacks_request_id="request_id" not in places,
+        id=scan.text_at(text, within.get("id")),
+        lacks_id="id" not in within,
+        lacks_request_id="request_id" not in within,
+        unclear=unclear,
     )
+
+
+def _unclear(names: Sequence[str], where: str) -> str:
+    """Return why these keys of an object, of those that decide a stream or a schema, can be read in two ways."""
+    if "meta.stream" in names:
+        return 'it has a key "meta.stream", which EventGate takes for the stream; write {"meta": {"stream": …}} alone'
+    if "__proto__" in names:
+        return f'it has a key "{where}__proto__", from which a copy in JavaScript inherits keys; leave it out'
+    twice = next((name for name in ("$schema", "meta", "stream") if names.count(name) > 1), None)
+    return f'it has the key "{where}{twice}" twice; write it once' if twice else ""
 
 
 def _split(body: bytes) -> list[bytes]:

@@ -110,6 +110,11 @@ def places(text: str, start: int, keys: Sequence[str]) -> dict[str, tuple[int, i
     return {name: (value, end) for name, value, end in members(text, start) if name in keys}
 
 
+def every(text: str, start: int, keys: Sequence[str]) -> list[tuple[str, int, int]]:
+    """Return the members of the object at `start` that have one of `keys`, in order; one that stands twice, twice."""
+    return [member for member in members(text, start) if member[0] in keys]
+
+
 def text_at(text: str, span: tuple[int, int] | None) -> str | None:
     """Return the string that the value at `span` is; None where it is none."""
     return string_at(text, span[0]) if span is not None and text[span[0]] == '"' else None

@@ -86,6 +86,8 @@ class Router:
 
     def decide(self, event: Event) -> Decision:
         """Return what becomes of `event`: the first route that matches decides."""
+        if event.unclear:
+            return Decision("", refusal=f"no route takes it, since {event.unclear}")
         key = (event.stream, event.schema)
         if not self._remembers or len(event.stream or "") + len(event.schema or "") > MAX_REMEMBERED_LENGTH:
             return self._decide(event)
@@ -109,7 +111,7 @@ class Router:
     def explain(self, event: Event) -> tuple[tuple[Step, ...], Decision]:
         """Return every route looked at, in order, each with why it did not match, and the decision."""
         steps: list[Step] = []
-        for route in self.config.routes:
+        for route in () if event.unclear else self.config.routes:
             steps.append(Step(route, _first_mismatch(route.match, event.stream, event, self.labels)))
             if steps[-1].mismatch is None:
                 break
@@ -117,7 +119,7 @@ class Router:
 
     def arrival(self, event: Event) -> Arrival | None:
         """Return how `event` arrives at its upstream, accepted there or not; None if no route sends it to one."""
-        for route in self.config.routes:
+        for route in () if event.unclear else self.config.routes:
             if _first_mismatch(route.match, event.stream, event, self.labels) is None:
                 stream, unnamed = self._naming(route, event)
                 if route.to is None or unnamed is not None:

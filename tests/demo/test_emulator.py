@@ -15,7 +15,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from sidecar.demo.emulator.gate import EventGateEmulator, Fault
+from sidecar.demo.emulator import bodyparser
+from sidecar.demo.emulator.gate import EventGateEmulator, Fault, _stream
 from sidecar.demo.emulator.server import running
 from tests import exchanges
 from tests.exchanges import Exchange
@@ -78,6 +79,19 @@ async def test_brackets_too_deep_are_never_answered() -> None:
         body = "[" * 5000 + "]" * 5000
         with pytest.raises(httpx.ReadTimeout):
             await client.post("/v1/events", headers=JSON, content=body, timeout=0.05)
+
+
+def test_it_finds_the_stream_where_the_real_one_does() -> None:
+    """For every odd event recorded, the name in the topic is the one that EventGate 1.8.4 wrote."""
+    odd = Path(__file__).parent.parent / "data" / "odd_streams.jsonl"
+    wrong = []
+    for line in odd.read_text(encoding="utf-8").splitlines():
+        body, stream = json.loads(line)
+        elements = bodyparser.read({b"content-type": b"application/json", b"content-length": b""}, body.encode(), 1000)
+        found = [_stream(each.value) for each in elements]
+        if found != ([stream or ""] if elements else []):
+            wrong.append((body, stream, found))
+    assert wrong == []
 
 
 async def test_accepted_events_are_in_the_file_before_the_answer(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import contextlib
 import json
 import re
 import tracemalloc
+from pathlib import Path
 
 import pytest
 from hypothesis import example, given
@@ -24,6 +25,7 @@ from tests.jsontext import Json, array, as_read, events, meta_of, space, text_of
 NEW_STREAM = "mediawiki.revision-score-test"
 NEW_ID = "5ab1b3f0-6f0a-4d69-9a3c-1b0c3ad1d6c5"
 LIMIT = 10_000
+DATA = Path(__file__).parent.parent / "data"
 
 
 # --- splitting and reading ----------------------------------------------------------------------------------
@@ -52,7 +54,8 @@ def test_an_event_is_read_as_eventgate_reads_it(raw: bytes) -> None:
     """Stream, schema and id are those that JSON.parse finds: the last of equal keys counts, however spelt."""
     value = as_read(raw)
     meta = meta_of(value)
-    assert parse(b"[" + raw + b"]") == (
+    (found,) = parse(b"[" + raw + b"]")
+    assert found == (
         Event(
             index=0,
             raw=raw,
@@ -60,7 +63,8 @@ def test_an_event_is_read_as_eventgate_reads_it(raw: bytes) -> None:
             schema=text_of(value.get("$schema")) if isinstance(value, dict) else None,
             id=text_of((meta or {}).get("id")),
             lacks_id=meta is not None and "id" not in meta,
-        ),
+            unclear=found.unclear,
+        )
     )
 
 
@@ -69,6 +73,71 @@ def test_an_event_is_read_as_eventgate_reads_it(raw: bytes) -> None:
 def test_both_readers_read_the_same(raw: bytes) -> None:
     """Whatever msgspec takes, the slow reader takes too, and finds the same in it."""
     assert module._event(3, raw) == module._event_slowly(3, raw)
+
+
+ODD = [json.loads(line) for line in (DATA / "odd_streams.jsonl").read_text(encoding="utf-8").splitlines()]
+"""Bodies with the name that EventGate 1.8.4 made a topic of; None where it found no stream."""
+
+
+def test_no_event_goes_to_a_stream_that_was_not_looked_at() -> None:
+    """For every odd event recorded, the stream read here is EventGate's, or the event is unclear."""
+    wrong = []
+    for body, stream in ODD:
+        with contextlib.suppress(RequestError):
+            (event,) = parse(body.encode())
+            if not event.unclear and event.stream != text_of(stream):
+                wrong.append((body, stream, event.stream))
+    assert wrong == []
+
+
+GOOD = '"$schema":"/s","meta":{"stream":"s","id":"1"}'
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        pytest.param(f'{{{GOOD},"meta.stream":"x"}}', "meta.stream", id="a dotted key"),
+        pytest.param(f'{{"meta.stream":"x",{GOOD}}}', "meta.stream", id="a dotted key before meta"),
+        pytest.param(f'{{{GOOD},"meta\\u002estream":"x"}}', "meta.stream", id="a dotted key with an escape"),
+        pytest.param(f'{{{GOOD},"\\u006Deta.stream":{{}}}}', "meta.stream", id="a dotted key that is an object"),
+        pytest.param('{"meta.stream":"x"}', "meta.stream", id="a dotted key alone"),
+        pytest.param(f'{{"meta":{{"stream":"x"}},{GOOD}}}', "meta", id="meta twice"),
+        pytest.param(f'{{"m\\u0065ta":7,{GOOD}}}', "meta", id="meta twice, with an escape"),
+        pytest.param('{"meta":{"stream":"x","stream":"s"}}', "meta.stream", id="stream twice"),
+        pytest.param('{"meta":{"stre\\u0061m":null,"stream":"s"}}', "meta.stream", id="stream twice, with an escape"),
+        pytest.param(f'{{"$schema":"/t",{GOOD}}}', "$schema", id="schema twice"),
+        pytest.param('{"$schema":"/t","$schema":"/s"}', "$schema", id="schema twice, without meta"),
+        pytest.param(f'{{{GOOD},"__proto__":{{}}}}', "__proto__", id="a prototype"),
+        pytest.param('{"meta":{"stream":"s","__proto__":{}}}', "meta.__proto__", id="a prototype in meta"),
+        pytest.param('{"meta":{"stream":["s"]}}', "meta.stream is not a string", id="an array as stream"),
+        pytest.param('{"meta":{"stream":5}}', "meta.stream is not a string", id="a number as stream"),
+        pytest.param('{"meta":{"stream":null}}', "meta.stream is not a string", id="null as stream"),
+    ],
+)
+def test_what_can_be_read_in_two_ways_is_unclear(body: str, words: str) -> None:
+    """Whatever gives an event two streams or two schemas is named, alone and in an array."""
+    (alone,) = parse(body.encode())
+    _, among_others = parse(f"[{{{GOOD}}},{body}]".encode())
+    assert words in alone.unclear
+    assert words in among_others.unclear
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param(f'{{{GOOD},"x":{{"meta.stream":"y","meta":1,"stream":2,"__proto__":3}}}}', id="further inside"),
+        pytest.param(f'{{{GOOD},"x":"\\"meta.stream\\":"}}', id="in a text"),
+        pytest.param(f'{{{GOOD},"meta.stream2":"y","Meta":1,"stream":2,"meta.id":3}}', id="other keys"),
+        pytest.param('{"meta":{"stream":"s","meta":{"stream":"t"}}}', id="meta in meta"),
+        pytest.param('{"meta":{"id":"1"}}', id="no stream"),
+        pytest.param('{"meta":["s"]}', id="meta is an array"),
+        pytest.param('{"meta":"s","x":1}', id="meta is a string"),
+    ],
+)
+def test_what_can_be_read_in_one_way_is_clear(body: str) -> None:
+    """The same words elsewhere in an event mean nothing."""
+    (event,) = parse(body.encode())
+    assert event.unclear == ""
 
 
 @unhurried

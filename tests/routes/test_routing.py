@@ -138,7 +138,6 @@ def test_the_marked_route_wins(routes: str) -> None:
     [
         pytest.param({}, id="nothing in it"),
         pytest.param({"meta": {}}, id="no stream"),
-        pytest.param({"meta": {"stream": 5}}, id="a stream that is no text"),
         pytest.param({"meta": [], "$schema": {}}, id="a meta that is no object"),
         pytest.param(7, id="no object"),
         pytest.param(None, id="null"),
@@ -237,6 +236,18 @@ ASK = "post to a stream that has a route, or ask for one"
 def test_a_refusal_says_what_to_do(routes: str, stream: str | None, decision: Decision) -> None:
     """An event that goes nowhere is refused with the route's name and what its producer can do."""
     assert router(routes).decide(stream_event(stream) if stream else event({})) == decision
+
+
+def test_an_unclear_event_is_refused_whatever_the_routes_say() -> None:
+    """Not even a route that takes everything gets an event whose stream can be read in two ways."""
+    routing = router("name: a, to: expected")
+    (unclear,) = parse(b'{"meta":{"stream":"s"},"meta.stream":"t"}')
+    decision = routing.decide(unclear)
+    assert decision.upstream is None
+    assert decision.refusal is not None
+    assert 'a key "meta.stream"' in decision.refusal
+    assert routing.explain(unclear) == ((), decision)
+    assert routing.arrival(unclear) is None
 
 
 def test_an_upstream_that_says_nothing_accepts_everything() -> None:

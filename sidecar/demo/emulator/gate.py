@@ -16,6 +16,7 @@ import struct
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from math import isinf
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import parse_qs
@@ -286,9 +287,28 @@ def _now() -> str:
 
 
 def _stream(event: dict[str, Any]) -> str:
-    """The name in `meta.stream`; empty if the event's schema lets that be missing."""
+    """Return the stream as lodash finds `meta.stream`: a key of that very name before the path.
+
+    As text, as a JavaScript template string writes it. Empty if the event's schema lets it be missing.
+    """
+    if "meta.stream" in event:
+        return _in_javascript(event["meta.stream"])
     meta = event.get("meta")
-    return str(meta.get("stream", "")) if isinstance(meta, dict) else ""
+    return _in_javascript(meta["stream"]) if isinstance(meta, dict) and "stream" in meta else ""
+
+
+def _in_javascript(value: ajv.Json) -> str:
+    """Return what `${value}` is in JavaScript."""
+    match value:
+        case str():
+            return value
+        case list():
+            return ",".join("" if each is None else _in_javascript(each) for each in value)
+        case dict():
+            return "[object Object]"
+        case float() if isinf(value):
+            return "Infinity" if value > 0 else "-Infinity"
+    return bodyparser.stringify([value]).decode()[1:-1].replace("e-0", "e-")
 
 
 def _line(record: dict[str, Any], raw: bytes) -> bytes:

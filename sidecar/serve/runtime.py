@@ -14,7 +14,7 @@ import resource
 import signal
 import socket
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -48,7 +48,6 @@ from sidecar.telemetry.history import History
 from sidecar.telemetry.log import let_libraries_log, make_log
 from sidecar.telemetry.telemetry import Telemetry
 from sidecar.telemetry.vitals import Vitals
-from sidecar.upstreams.endpoints import Pool
 from sidecar.upstreams.monitor import Monitor
 from sidecar.upstreams.resolver import Resolver
 
@@ -133,7 +132,7 @@ class Runtime:
         )
         follow = self._tracing.request if self._tracing else None
         self._events = EventsEndpoint(self._generation.intake, self.telemetry, follow=follow)
-        self._vitals = Vitals(self.telemetry.registry, self._pools, self._events)
+        self._vitals = Vitals(self.telemetry.registry, self._endpoints, self._events)
         self._ready = False
         self._pages, self._taps = Streams(MAX_PAGES, LIVE_SECONDS), Streams(MAX_TAPS, TAP_SECONDS)
         servers = [
@@ -235,8 +234,10 @@ class Runtime:
     def _now_in_force(self) -> InForce:
         return InForce(self._generation.config, self._generation.router, self._generation.pools)
 
-    def _pools(self) -> Iterable[Pool]:
-        return self._generation.pools.values()
+    def _endpoints(self) -> Iterator[tuple[str, str, bool]]:
+        for pool in self._generation.pools.values():
+            for endpoint in pool.endpoints:
+                yield pool.name, endpoint.name, not endpoint.is_down
 
     async def _become_ready(self) -> None:
         await self._monitor.ready()

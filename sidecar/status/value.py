@@ -15,9 +15,8 @@ import msgspec
 
 from sidecar.events.results import Outcome
 from sidecar.upstreams.addresses import Known
+from sidecar.upstreams.health import OUT
 
-USABLE = frozenset({"healthy", "unknown", "suspected"})
-"""States in which an address gets more than trial POSTs."""
 NOT_YET = Known("").problem
 """What is said of a name before its first look-up."""
 NEARLY_FULL = 0.8
@@ -95,7 +94,7 @@ class EndpointNow(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def usable(self) -> bool:
         """Whether events may be sent there."""
-        return any(each.health in USABLE for each in self.addresses)
+        return any(each.health not in OUT for each in self.addresses)
 
     @property
     def since(self) -> float:
@@ -105,7 +104,7 @@ class EndpointNow(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def why(self) -> str:
         """Why events are not sent there."""
-        reasons = dict.fromkeys(each.why for each in self.addresses if each.health not in USABLE)
+        reasons = dict.fromkeys(each.why for each in self.addresses if each.health in OUT)
         return _short(", ".join(reasons)) if reasons else _short(self.problem or "it has no address")
 
 

@@ -1,7 +1,7 @@
-"""How it stands at this moment, as gauges that are read when somebody asks for the metrics.
+"""The present state, as gauges that are read when the metrics are asked for.
 
-What happens is counted where it happens, in `telemetry`. This is what lasts: nothing is done for it while nobody
-asks, but for a timer that says how late the event loop is.
+What happens is counted in `metrics`. This is what lasts: nothing is done for it in between, but for a timer that
+measures how late the event loop is.
 """
 
 from __future__ import annotations
@@ -16,13 +16,9 @@ from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from sidecar.timers import until_tick
-from sidecar.upstreams.endpoints import Endpoint, Pool
-from sidecar.upstreams.health import Health
 
 LAG_SECONDS = 0.5
 """How often the event loop's lag is measured."""
-DOWN = frozenset({Health.UNHEALTHY, Health.EJECTED})
-"""An address on probation gets events again: without any to try it with, it stays there."""
 
 
 class Held(Protocol):
@@ -38,12 +34,12 @@ class Vitals(Collector):
     def __init__(
         self,
         registry: CollectorRegistry,
-        pools: Callable[[], Iterable[Pool]],
+        endpoints: Callable[[], Iterable[tuple[str, str, bool]]],
         held: Held,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`pools` gives those in force now."""
-        self._pools = pools
+        """`endpoints` gives those in force now: upstream, endpoint, and whether it is usable."""
+        self._endpoints = endpoints
         self._held = held
         self._clock = clock
         self._lag = 0.0
@@ -52,15 +48,16 @@ class Vitals(Collector):
 
     async def run(self) -> None:
         """Measure the event loop's lag until cancelled."""
-        loop_clock = asyncio.get_running_loop().time
+        now = self._clock()
         while True:
-            seconds = until_tick(loop_clock(), LAG_SECONDS)
-            due = self._clock() + seconds
+            seconds = until_tick(now, LAG_SECONDS)
+            due = now + seconds
             await asyncio.sleep(seconds)
-            self._lag = max(self._lag, self._clock() - due)
+            now = self._clock()
+            self._lag = max(self._lag, now - due)
 
     def collect(self) -> Iterable[Metric]:
-        """Return the metrics; the lag begins anew."""
+        """Return the metrics; the lag starts from 0 again."""
         yield self._health()
         yield GaugeMetricFamily(
             "eventgate_sidecar_requests_in_flight", "Requests that are read or answered now.", self._held.in_flight
@@ -83,11 +80,6 @@ class Vitals(Collector):
             "1 while an address of it may get events, 0 while all are unhealthy or ejected or there is none.",
             labels=("upstream", "endpoint"),
         )
-        for pool in self._pools():
-            for endpoint in pool.endpoints:
-                healthy.add_metric((pool.name, endpoint.name), float(_may_get_events(endpoint)))
+        for upstream, endpoint, usable in self._endpoints():
+            healthy.add_metric((upstream, endpoint), float(usable))
         return healthy
-
-
-def _may_get_events(endpoint: Endpoint) -> bool:
-    return any(address.standing.health not in DOWN for address in endpoint.addresses.values())

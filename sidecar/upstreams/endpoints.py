@@ -18,7 +18,7 @@ from sidecar.eventgate.healthcheck import CheckResult, Target
 from sidecar.routes.config import Upstream
 from sidecar.telemetry.happenings import Happening, HealthChanged
 from sidecar.upstreams.addresses import Known
-from sidecar.upstreams.health import Health, Judge, Standing, Transition
+from sidecar.upstreams.health import DOWN, Health, Judge, Standing, Transition
 
 FIRST_ROUND_SECONDS = 1.0
 """How long `/readyz`, and the first events, wait for the first round of look-ups and checks."""
@@ -97,6 +97,11 @@ class Endpoint:
         """Set to request a look-up at once."""
         self.healed: Callable[[], None] = lambda: None
         """Called when an address may take events again."""
+
+    @property
+    def is_down(self) -> bool:
+        """Whether all of its addresses are, or it has none."""
+        return all(address.standing.health in DOWN for address in self.addresses.values())
 
     def set_addresses(self, ips: tuple[str, ...]) -> tuple[list[Address], list[Address]]:
         """Take the addresses that DNS leads to now; return those that are new and those that are gone."""

@@ -93,8 +93,10 @@ TRANSITIONS: dict[Health, dict[Signal, Health]] = {
 }
 """A signal that a state does not list changes nothing."""
 
-
-OUT = frozenset({Health.UNHEALTHY, Health.EJECTED, Health.PROBATION})
+DOWN = frozenset({Health.UNHEALTHY, Health.EJECTED})
+"""States in which something is wrong with an address now. Probation is none: without events to try an address with, it
+stays there, and after an outage at night none may come for hours."""
+OUT = DOWN | {Health.PROBATION}
 """States in which an address gets trial POSTs at most."""
 MAX_ENDS = 1000
 """How many ends of POSTs to an address are remembered; more within a window would add nothing."""

@@ -101,6 +101,29 @@ def test_a_ca_file_is_read_once() -> None:
     assert (one is two, one is None, plain) == (True, False, None)
 
 
+@pytest.mark.parametrize(
+    ("healths", "is_down"),
+    [
+        ([], True),
+        ([Health.UNKNOWN], False),
+        ([Health.HEALTHY], False),
+        ([Health.SUSPECTED], False),
+        ([Health.PROBATION], False),
+        ([Health.UNHEALTHY], True),
+        ([Health.EJECTED], True),
+        ([Health.EJECTED, Health.UNHEALTHY], True),
+        ([Health.EJECTED, Health.HEALTHY], False),
+    ],
+    ids=str,
+)
+def test_an_endpoint_is_down_when_all_its_addresses_are(healths: list[Health], is_down: bool) -> None:
+    """One good address is enough, and one on probation is not down: it takes events, one at a time."""
+    endpoint = make_pool({"eqiad": [f"10.0.0.{number}" for number in range(len(healths))]}).endpoints[0]
+    for address, health in zip(endpoint.addresses.values(), healths, strict=True):
+        address.standing.health = health
+    assert endpoint.is_down is is_down
+
+
 def test_an_address_that_stays_keeps_its_standing() -> None:
     """What is known of an address survives a change of its neighbours; those gone are retired and told so."""
     endpoint = make_pool({"eqiad": ["10.0.0.1", "10.0.0.2"]}).endpoints[0]

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar.routes.config import HealthCheck, Outlier
-from sidecar.upstreams.health import OUT, TRANSITIONS, Health, Judge, Signal, Standing, Transition
+from sidecar.upstreams.health import DOWN, OUT, TRANSITIONS, Health, Judge, Signal, Standing, Transition
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -54,8 +54,9 @@ def test_every_signal_in_every_state(before: Health, signal: Signal) -> None:
 
 
 def test_nothing_bad_is_known_where_events_go() -> None:
-    """Only unhealthy, ejected and probation are out."""
+    """Only unhealthy, ejected and probation are out; an address on probation is not down."""
     assert {UNHEALTHY, EJECTED, PROBATION} == OUT
+    assert {UNHEALTHY, EJECTED} == DOWN
 
 
 # --- health checks ---

@@ -14,7 +14,7 @@ from typing import Any
 import httptools
 
 from sidecar.demo.emulator import answers
-from sidecar.demo.emulator.answers import Answer
+from sidecar.demo.emulator.answers import EmulatedAnswer as Answer
 from tests.simulation.clocks import CLOCKS
 from tests.simulation.ledger import Arrival, Event, Exchange, Ledger
 from tests.simulation.loop import SimLoop

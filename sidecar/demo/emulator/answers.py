@@ -11,7 +11,7 @@ from sidecar.demo.emulator import bodyparser
 
 
 @dataclass(frozen=True)
-class Answer:
+class EmulatedAnswer:
     """One whole answer. Without a `content_type` there is no body either."""
 
     status: int
@@ -41,42 +41,46 @@ _NOT_FOUND = """<!DOCTYPE html>
 """
 
 
-def empty() -> Answer:
+def empty() -> EmulatedAnswer:
     """There was nothing in the body, or nothing EventGate reads."""
-    return Answer(400, _EMPTY)
+    return EmulatedAnswer(400, _EMPTY)
 
 
-def info() -> Answer:
+def info() -> EmulatedAnswer:
     """The answer to `GET /_info`, which operators use as a health check."""
-    return Answer(200, "OK", _JSON, bodyparser.stringify(_INFO))
+    return EmulatedAnswer(200, "OK", _JSON, bodyparser.stringify(_INFO))
 
 
-def not_found(method: str, path: str) -> Answer:
+def not_found(method: str, path: str) -> EmulatedAnswer:
     """Express's page for a route it does not know."""
     page = _NOT_FOUND.format(html.escape(f"Cannot {method} {path}")).encode()
-    return Answer(404, "Not Found", "text/html; charset=utf-8", page)
+    return EmulatedAnswer(404, "Not Found", "text/html; charset=utf-8", page)
 
 
-def verdict(total: int, invalid: list[dict[str, Any]], error: list[dict[str, Any]]) -> Answer:
+def verdict(total: int, invalid: list[dict[str, Any]], error: list[dict[str, Any]]) -> EmulatedAnswer:
     """Status, reason and body for what became of all events: EventGate routes/events.js."""
     failed = len(invalid) + len(error)
     counts = f"({len(invalid)} invalid and {len(error)} errored)."
     if not failed:
-        return Answer(201, f"All {total} out of {total} events were accepted.")
+        return EmulatedAnswer(201, f"All {total} out of {total} events were accepted.")
     if len(invalid) == total:
         reason = f"{total} out of {total} events were invalid and not accepted."
-        return Answer(400, reason, _JSON, bodyparser.stringify({"invalid": invalid}))
+        return EmulatedAnswer(400, reason, _JSON, bodyparser.stringify({"invalid": invalid}))
     body = bodyparser.stringify({"invalid": invalid, "error": error})
     if failed < total:
         accepted = f"{total - failed} out of {total} events were accepted"
-        return Answer(207, f"{accepted}, but {failed} failed {counts}", _JSON, body)
-    return Answer(500, f"{failed} out of {total} events had failures and were not accepted. {counts}", _JSON, body)
+        return EmulatedAnswer(207, f"{accepted}, but {failed} failed {counts}", _JSON, body)
+    return EmulatedAnswer(
+        500, f"{failed} out of {total} events had failures and were not accepted. {counts}", _JSON, body
+    )
 
 
-def refusal(error: bodyparser.BodyError, method: str, uri: str) -> Answer:
+def refusal(error: bodyparser.BodyError, method: str, uri: str) -> EmulatedAnswer:
     """EventGate lib/util.js: whatever the parser threw becomes a 500."""
     body = {"status": 500, "type": "internal_error", "title": error.title, "detail": error.detail}
-    return Answer(500, "Internal Server Error", _JSON, bodyparser.stringify({**body, "method": method, "uri": uri}))
+    return EmulatedAnswer(
+        500, "Internal Server Error", _JSON, bodyparser.stringify({**body, "method": method, "uri": uri})
+    )
 
 
 def misplaced(uri: str, title: str, stream: str, streams: Mapping[str, str]) -> str | None:

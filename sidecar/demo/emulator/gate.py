@@ -24,7 +24,7 @@ from urllib.parse import parse_qs
 import msgspec
 
 from sidecar.demo.emulator import ajv, answers, bodyparser
-from sidecar.demo.emulator.answers import Answer
+from sidecar.demo.emulator.answers import EmulatedAnswer
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -146,26 +146,26 @@ class EventGateEmulator:
     async def control(self, scope: Message, receive: Receive, send: Send) -> None:
         """`GET` and `PUT /_emulator/fault`, with `{"mode": …, "seconds": …}`; a 400 says what is wrong."""
         if scope["path"] != "/_emulator/fault" or scope["method"] not in ("GET", "PUT"):
-            await _send(Answer(404, "Not Found"), {}, send)
+            await _send(EmulatedAnswer(404, "Not Found"), {}, send)
             return
         if scope["method"] == "PUT":
             try:
                 self.fault = msgspec.json.decode(await _read(receive, 1000), type=Fault)
             except msgspec.DecodeError as error:
-                await _send(Answer(400, "Bad Request", "text/plain", f"{error}\n".encode()), {}, send)
+                await _send(EmulatedAnswer(400, "Bad Request", "text/plain", f"{error}\n".encode()), {}, send)
                 return
         body = msgspec.json.encode(asdict(self._fault))
-        await _send(Answer(200, "OK", "application/json", body), {}, send)
+        await _send(EmulatedAnswer(200, "OK", "application/json", body), {}, send)
 
     def close(self) -> None:
         """Close the output file."""
         if self._output:
             self._output.close()
 
-    def _answer(self, scope: Message, headers: Mapping[bytes, bytes], body: bytes) -> Answer:
+    def _answer(self, scope: Message, headers: Mapping[bytes, bytes], body: bytes) -> EmulatedAnswer:
         """The answer to a whole request. The body is read first, whatever the path: EventGate app.js."""
         if self._fault.mode == "unavailable":
-            return Answer(503, "Service Unavailable", "text/plain", b"no healthy upstream")
+            return EmulatedAnswer(503, "Service Unavailable", "text/plain", b"no healthy upstream")
         method, path = scope["method"], scope["raw_path"].decode("latin-1")
         try:
             elements = bodyparser.read(headers, body, self.max_body_bytes)
@@ -183,7 +183,9 @@ class EventGateEmulator:
                 return self._events([bodyparser.Element(json.loads(raw), raw)], headers, b"")
         return answers.not_found(method, path)
 
-    def _events(self, elements: list[bodyparser.Element], headers: Mapping[bytes, bytes], query: bytes) -> Answer:
+    def _events(
+        self, elements: list[bodyparser.Element], headers: Mapping[bytes, bytes], query: bytes
+    ) -> EmulatedAnswer:
         """Judge, keep and answer: EventGate routes/events.js."""
         if not elements:
             return answers.empty()
@@ -201,7 +203,7 @@ class EventGateEmulator:
             self._keep(accepted, headers)
         hasty = parse_qs(query.decode("latin-1"), keep_blank_values=True).get("hasty", [""])
         if hasty != [""]:
-            return Answer(202, f"{len(elements)} events hastily received.")
+            return EmulatedAnswer(202, f"{len(elements)} events hastily received.")
         return answers.verdict(len(elements), invalid, error)
 
     def _judge(self, event: ajv.Json) -> tuple[str, dict[str, Any]]:
@@ -339,7 +341,9 @@ async def _gone(receive: Receive) -> None:
 _Write = Callable[[asyncio.Transport, bytes], Awaitable[None]]
 
 
-async def _send(answer: Answer, request: Mapping[bytes, bytes], send: Send, *, write: _Write | None = None) -> None:
+async def _send(
+    answer: EmulatedAnswer, request: Mapping[bytes, bytes], send: Send, *, write: _Write | None = None
+) -> None:
     headers, body = list(_HEADERS), answer.body
     if answer.content_type is None:
         # So EventGate ends an answer without a body.

@@ -123,7 +123,6 @@ class Protocol(HttpToolsProtocol):
         self._header_bytes = self._unclaimed = 0
         self._messages += 1
         self._in_headers = True
-        self._offers = False
 
     def on_url(self, url: bytes) -> None:
         """Count the request target as part of the headers."""
@@ -144,8 +143,8 @@ class Protocol(HttpToolsProtocol):
         self._in_headers = False
         self._unclaimed = 0
         method = self.parser.get_method()
-        if self.parser.should_upgrade() and method != b"CONNECT":
-            self._offers = True
+        self._offers = self.parser.should_upgrade() and method != b"CONNECT"
+        if self._offers:
             return
         headers = dict(reversed(self.headers))
         self.expect_100_continue = b"expect" in headers and headers[b"expect"].lower() == b"100-continue"
@@ -279,29 +278,30 @@ class Protocol(HttpToolsProtocol):
 
     # --- what is no plain HTTP/1.1 ---
 
-    def _feed(self, data: bytes) -> None:
+    def _feed(self, data: bytes | memoryview) -> None:
         try:
-            self.parser.feed_data(data)
-        except httptools.HttpParserUpgrade as offered:
-            if self._offers:
-                self._feed(self._without_offer() + data[offered.args[0] :])
-            else:
-                self.cycle.keep_alive = False  # CONNECT: no HTTP follows
+            while data:
+                data = self._parse(data)
         except httptools.HttpParserError:
             self.send_400_response("Invalid HTTP request received.")
 
-    def _without_offer(self) -> bytes:
-        """Return the headers just read without the offer of another protocol, and a parser to read them.
+    def _parse(self, data: bytes | memoryview) -> bytes | memoryview:
+        """Parse up to an offer of another protocol, decline it, and return what follows.
 
-        The old one takes all that follows an offer for that protocol, the body too; as a server that does not
-        know it may (RFC 9110, 7.8), and as Node does, we go on in HTTP/1.1.
+        The parser leaves the body to the other protocol. A server may decline (RFC 9110, 7.8), as Node does: a new
+        parser reads the headers again, without the offer.
         """
-        lines = [self.parser.get_method(), b" ", self.url, b" HTTP/1.1\r\n"]
-        for name, value in self.headers:
-            if name not in (b"connection", b"upgrade"):
-                lines += (name, b": ", value, b"\r\n")
-        self.parser = httptools.HttpRequestParser(self)
-        return b"".join([*lines, b"\r\n"])
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            if self._offers:
+                old, self.parser = self.parser, httptools.HttpRequestParser(self)
+                lines = [b"%s %s HTTP/%s" % (old.get_method(), self.url, old.get_http_version().encode())]
+                lines += [b"%s: %s" % (name, value) for name, value in self.headers if name != b"upgrade"]
+                self.parser.feed_data(b"\r\n".join([*lines, b"", b""]))
+                return memoryview(data)[upgrade.args[0] :]
+            self.cycle.keep_alive = False  # CONNECT: no HTTP follows
+        return b""
 
     @property
     def _too_large(self) -> str:

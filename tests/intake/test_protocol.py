@@ -211,10 +211,11 @@ async def test_connect_is_a_request_and_no_tunnel() -> None:
         assert await client.rest() == b""
 
 
-async def test_thousands_of_pipelined_requests_are_answered() -> None:
+@pytest.mark.parametrize("headers", [{}, {"upgrade": "h2c", "connection": "upgrade"}], ids=["plain", "offers"])
+async def test_thousands_of_pipelined_requests_are_answered(headers: dict[str, str]) -> None:
     """However many came in one piece, each has its answer, and none is a level deeper than the one before."""
     async with talking() as (client, echo):
-        await client.send(post(b"x") * 3000)
+        await client.send(post(b"x", **headers) * 3000)
         for _ in range(3000):
             assert (await client.answer()).body == b"x"
         assert echo.finished == 3000
@@ -250,6 +251,15 @@ async def test_an_offer_to_upgrade_is_ignored(protocol: str) -> None:
             answer = await client.post(body, connection="Upgrade, HTTP2-Settings", upgrade=protocol)
             assert (answer.status, answer.body) == (201, body)
         assert (await client.post(b"plain")).body == b"plain"
+
+
+@pytest.mark.parametrize("target", ["/v1/events", "/other"], ids=["events", "ASGI"])
+async def test_a_declined_offer_leaves_the_other_headers(target: str) -> None:
+    """A client that offers another protocol and asks for the connection to end gets its answer and the end."""
+    async with talking() as (client, _):
+        await client.send(post(b"x", target, connection="upgrade, close", upgrade="h2c"))
+        assert (await client.answer()).body == b"x"
+        assert await client.rest() == b""
 
 
 # --- what bad clients see ---

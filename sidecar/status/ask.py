@@ -1,116 +1,167 @@
-"""Ask the sidecar that runs on this machine (see `inquiry`)."""
+"""Ask the sidecar that runs on this machine (see `http`). Every wait has an end, and so has what is read."""
 
 from __future__ import annotations
 
 import contextlib
-import http.client
 import json
-from collections.abc import Iterator, Sequence
-from typing import Any, NoReturn
-from urllib.parse import urlencode
+import ssl
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NoReturn, cast
+
+import httpx
+from httpx_sse import EventSource
 
 from sidecar.errors import SettingError
 from sidecar.events.event import Event
 
 SECONDS = 5.0
+"""For each step of a question, and for the answer as a whole."""
 SILENT_SECONDS = 15.0
 """A tap is never silent for so long: where nothing passes a comment comes."""
+MAX_ANSWER_BYTES = 16 * 1024 * 1024
+MAX_MESSAGE_BYTES = 1024 * 1024
+"""Of a tap: an event is shown up to 8 KiB."""
 
 
-def explained_by(address: str, event: Event) -> Any:
+def explained_by(address: str, event: Event, clock: Callable[[], float] = time.monotonic) -> Any:
     """Return what the sidecar that listens on `address` would do with `event`; nothing is sent on.
 
     Raises:
         SettingError: nobody answers there, or somebody else.
 
     """
-    return _asked(address, "POST", "/_sidecar/explain", event.raw)
+    return _asked(address, clock, "POST", "/_sidecar/explain", content=event.raw)
 
 
-def status_of(address: str) -> Any:
+def status_of(address: str, clock: Callable[[], float] = time.monotonic) -> Any:
     """Return what is true now of the sidecar that listens on `address`.
 
     Raises:
         SettingError: nobody answers there, or somebody else.
 
     """
-    return _asked(address, "GET", "/_sidecar/status.json")
+    return _asked(address, clock, "GET", "/_sidecar/status.json")
 
 
 def tapped(address: str, stream: str | None, outcomes: Sequence[str]) -> Iterator[Any]:
     """Listen to the sidecar on `address`; return what passes, which ends when the sidecar stops.
 
-    `stream` and `outcomes` say what is wanted (see `inquiry`).
+    `stream` and `outcomes` say what is wanted (see `http`).
 
     Raises:
         SettingError: nobody answers there, or somebody else, or it refuses; or, later, it went away.
 
     """
-    query = urlencode([*([] if stream is None else [("stream", stream)]), *(("outcome", each) for each in outcomes)])
-    connection = _connection(address, SILENT_SECONDS)
-    answer = _answer(connection, address, "GET", f"/_sidecar/tap?{query}")
-    if answer.status != 200 or answer.headers.get_content_type() != "text/event-stream":
-        with contextlib.closing(connection):
-            _refuse(address, answer, _read(address, answer))
-    return _messages(address, connection, answer)
+    wanted = {"stream": [stream] if stream is not None else [], "outcome": list(outcomes)}
+    with contextlib.ExitStack() as open_until_the_end:
+        client = open_until_the_end.enter_context(_client(address, SILENT_SECONDS))
+        with _complaints(address):
+            answer = open_until_the_end.enter_context(client.stream("GET", "/_sidecar/tap", params=wanted))
+            if answer.status_code != 200 or not answer.headers.get("content-type", "").startswith("text/event-stream"):
+                _refuse(address, answer, _read(answer, time.monotonic))
+        return _messages(address, answer, open_until_the_end.pop_all())
 
 
-def _messages(address: str, connection: http.client.HTTPConnection, answer: http.client.HTTPResponse) -> Iterator[Any]:
-    with contextlib.closing(connection):
+def _messages(address: str, answer: httpx.Response, opened: contextlib.ExitStack) -> Iterator[Any]:
+    answer.stream = _Bounded(cast("httpx.SyncByteStream", answer.stream))
+    with opened:
         try:
-            for line in answer:
-                if line == b"event: end\n":
+            for message in EventSource(answer).iter_sse():
+                if message.event == "end":
                     return
-                if line.startswith(b"data: "):
-                    yield json.loads(line.removeprefix(b"data: "))
-        except (OSError, ValueError, http.client.HTTPException) as error:
-            raise SettingError(f"the sidecar at {address} went away: {error!r}") from None
+                if message.data:
+                    yield json.loads(message.data)
+        except httpx.RemoteProtocolError:
+            pass
+        except (httpx.RequestError, ValueError) as error:
+            raise SettingError(f"the sidecar at {address} went away: {_of_system(error)!r}") from None
     raise SettingError(f"the sidecar at {address} went away: its answer breaks off")
 
 
-def _asked(address: str, method: str, path: str, content: bytes | None = None) -> Any:
-    with contextlib.closing(_connection(address, SECONDS)) as connection:
-        answer = _answer(connection, address, method, path, content)
-        body = _read(address, answer)
-    if answer.status != 200:
-        _refuse(address, answer, body)
-    return body
+class _Bounded(httpx.SyncByteStream):
+    """The bytes of server-sent events, none of which is too large."""
+
+    def __init__(self, stream: httpx.SyncByteStream) -> None:
+        self._stream = stream
+
+    def __iter__(self) -> Iterator[bytes]:
+        begun = b""
+        for chunk in self._stream:
+            begun = (begun + chunk).rpartition(b"\n\n")[2]
+            if len(begun) > MAX_MESSAGE_BYTES:
+                raise ValueError(f"a message is over {MAX_MESSAGE_BYTES} bytes")
+            yield chunk
+
+    def close(self) -> None:
+        self._stream.close()
 
 
-def _connection(address: str, seconds: float) -> http.client.HTTPConnection:
+def _asked(address: str, clock: Callable[[], float], method: str, path: str, **more: Any) -> Any:
+    with _client(address, SECONDS) as client, _complaints(address), client.stream(method, path, **more) as answer:
+        body = _read(answer, clock)
+        if answer.status_code != 200:
+            _refuse(address, answer, body)
+        return body
+
+
+def _client(address: str, silent: float) -> httpx.Client:
     host, _, port = address.rpartition(":")
-    if not port.isdigit():
+    if not host or not host.isprintable() or not port.isdigit() or int(port) > 65535:
         raise SettingError(f"{address!r} is no address; write host:port, as 127.0.0.1:8888")
     host = "127.0.0.1" if host == "0.0.0.0" else host.strip("[]")  # noqa: S104  it listens everywhere, here too
-    return http.client.HTTPConnection(host, int(port), timeout=seconds)
+    return httpx.Client(
+        base_url=httpx.URL(scheme="http", host=host, port=int(port)),
+        headers={"content-type": "application/json", "accept-encoding": "identity"},
+        timeout=httpx.Timeout(SECONDS, read=silent),
+        trust_env=False,  # no proxy stands between us and this machine
+        verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),  # unused; the usual one reads files first
+    )
 
 
-def _answer(
-    connection: http.client.HTTPConnection, address: str, method: str, path: str, content: bytes | None = None
-) -> http.client.HTTPResponse:
-    with _complaints(address):
-        connection.request(method, path, content, {"content-type": "application/json"} if content else {})
-        return connection.getresponse()
+def _read(answer: httpx.Response, clock: Callable[[], float]) -> Any:
+    """Return the JSON of an answer.
 
+    Raises:
+        TimeoutError: it was not complete in time.
+        ValueError: it is too large, or no JSON.
 
-def _read(address: str, answer: http.client.HTTPResponse) -> Any:
-    with _complaints(address):
-        return json.loads(answer.read())
+    """
+    body, deadline = b"", clock() + SECONDS
+    for chunk in answer.iter_bytes():
+        body += chunk
+        if clock() > deadline:
+            raise TimeoutError("timed out")
+        if len(body) > MAX_ANSWER_BYTES:
+            raise ValueError(f"the answer is over {MAX_ANSWER_BYTES} bytes")
+    return json.loads(body)
 
 
 @contextlib.contextmanager
 def _complaints(address: str) -> Iterator[None]:
     try:
         yield
-    except OSError as error:
-        why = error.strerror or error
+    except (httpx.RequestError, OSError, ValueError) as error:
+        silent = isinstance(error, (httpx.NetworkError, httpx.TimeoutException, OSError))
+        if not silent and "disconnected" not in str(error):
+            raise SettingError(f"what answers at {address} is no sidecar") from None
+        cause = _of_system(error)
+        why = getattr(cause, "strerror", None) or cause
         raise SettingError(f"no sidecar answers at {address}: {why}; say by --listen where it takes events") from None
-    except (http.client.HTTPException, ValueError):
-        raise SettingError(f"what answers at {address} is no sidecar") from None
 
 
-def _refuse(address: str, answer: http.client.HTTPResponse, body: Any) -> NoReturn:
-    if answer.status == 200:
+def _of_system(error: Exception) -> BaseException:
+    """Return what the system said, which httpcore wraps and httpx wraps again, or the error itself."""
+    cause: BaseException | None = error
+    for _ in range(2):
+        cause = cause and (cause.__cause__ or cause.__context__)
+        if isinstance(cause, OSError):
+            return cause
+    return error
+
+
+def _refuse(address: str, answer: httpx.Response, body: Any) -> NoReturn:
+    if answer.status_code == 200:
         raise SettingError(f"what answers at {address} is no sidecar with a tap")
     words = body.get("detail") if isinstance(body, dict) else body
     raise SettingError(f"the sidecar at {address} refuses: {words}")

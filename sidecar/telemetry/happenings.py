@@ -184,11 +184,17 @@ class Resent(Happening, frozen=True):
 class AddressesChanged(Happening, frozen=True):
     """What is known of an endpoint's name changed; both as name → CNAMEs → addresses."""
 
-    level = INFO
     upstream: str
     endpoint: str
     before: str
     after: str
+    problem: str = ""
+    """Why the look-up brought no address."""
+
+    @property
+    def level(self) -> int:
+        """A name without an answer is a warning, though its last known addresses stay in use."""
+        return WARNING if self.problem else INFO
 
 
 class Checked(Happening, frozen=True):

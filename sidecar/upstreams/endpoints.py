@@ -17,11 +17,15 @@ from sidecar.eventgate.client import EventGate, make_ssl_context
 from sidecar.eventgate.healthcheck import CheckResult, Target
 from sidecar.routes.config import Upstream
 from sidecar.telemetry.happenings import Happening, HealthChanged
-from sidecar.upstreams.addresses import Known
-from sidecar.upstreams.health import DOWN, Health, Judge, Standing, Transition
+from sidecar.upstreams.addresses import Known, Left, choose
+from sidecar.upstreams.health import DOWN, Health, Judge, Standing, Transition, returning
 
 FIRST_ROUND_SECONDS = 1.0
 """How long `/readyz`, and the first events, wait for the first round of look-ups and checks."""
+REMEMBERED_SECONDS = 600.0
+"""How long the standing of an address is remembered that is no longer in use."""
+MAX_REMEMBERED = 256
+"""Of how many such addresses of an endpoint."""
 
 
 class Budget:
@@ -49,15 +53,15 @@ class Budget:
 class Address:
     """One IP and port behind an endpoint."""
 
-    def __init__(self, endpoint: Endpoint, ip: str) -> None:
-        """Nothing is contacted yet."""
+    def __init__(self, endpoint: Endpoint, ip: str, standing: Standing | None = None) -> None:
+        """Nothing is contacted yet; `standing` is what is known from earlier."""
         self.endpoint = endpoint
         self.ip = ip
-        self.standing = Standing()
+        self.standing = standing or Standing()
         self.eventgate = EventGate(endpoint.url, ip, endpoint.tls, endpoint.server_name, endpoint.config.timeouts)
         self.on_trial = False
         self.retired = False
-        """DNS no longer leads here: nothing new is sent, what is in flight ends."""
+        """No longer in use: nothing new is sent, what is in flight ends."""
         self.checked: tuple[float, CheckResult] | None = None
         """When its last health check ended, and how."""
         self.check_now = asyncio.Event()
@@ -93,6 +97,9 @@ class Endpoint:
         self.server_name = config.tls.server_name or self.hostname
         self.known = Known(self.hostname)
         self.addresses: dict[str, Address] = {}
+        """Those in use, by IP."""
+        self._left: dict[str, Left] = {}
+        """Those that were in use, the one that left longest ago first."""
         self.look_up_now = asyncio.Event()
         """Set to request a look-up at once."""
         self.healed: Callable[[], None] = lambda: None
@@ -103,15 +110,34 @@ class Endpoint:
         """Whether all of its addresses are, or it has none."""
         return all(address.standing.health in DOWN for address in self.addresses.values())
 
-    def set_addresses(self, ips: tuple[str, ...]) -> tuple[list[Address], list[Address]]:
-        """Take the addresses that DNS leads to now; return those that are new and those that are gone."""
-        gone = [self.addresses.pop(ip) for ip in list(self.addresses) if ip not in ips]
-        for address in gone:
+    def set_addresses(self, ips: tuple[str, ...], now: float = 0.0) -> list[Address]:
+        """Use these addresses from now on; return those that are new."""
+        for address in [self.addresses.pop(ip) for ip in list(self.addresses) if ip not in ips]:
             address.retired = True
             address.check_now.set()
-        new = [Address(self, ip) for ip in ips if ip not in self.addresses]
+            self._left[address.ip] = Left(address.standing, now)
+        self._forget(now)
+        new = [self._address(ip) for ip in ips if ip not in self.addresses]
         self.addresses |= {address.ip: address for address in new}
-        return new, gone
+        return new
+
+    def settle(self, now: float, *, spare: bool) -> list[Address]:
+        """Use the addresses that DNS and their standing speak for now; return those that are new.
+
+        `spare`: whether another endpoint of the upstream answers.
+        """
+        in_use = {ip: address.standing for ip, address in self.addresses.items()}
+        return self.set_addresses(choose(self.known, in_use, self._left, now, spare=spare), now)
+
+    def _address(self, ip: str) -> Address:
+        left = self._left.pop(ip, None)
+        return Address(self, ip, returning(left.standing) if left else None)
+
+    def _forget(self, now: float) -> None:
+        too_many = len(self._left) - MAX_REMEMBERED
+        for number, (ip, left) in enumerate(list(self._left.items())):
+            if number < too_many or now - left.at > REMEMBERED_SECONDS:
+                del self._left[ip]
 
 
 class Pool:
@@ -154,6 +180,11 @@ class Pool:
                 words.append(f"{endpoint.name}: {endpoint.known.problem or 'no address'}")
             words += [f"{endpoint.name}: {each.standing}" for each in endpoint.addresses.values()]
         return "; ".join(words)
+
+    def settle(self, endpoint: Endpoint, now: float) -> list[Address]:
+        """Choose anew which addresses of an endpoint are used; return those that are new."""
+        others = [each for each in self.addresses if each.endpoint is not endpoint]
+        return endpoint.settle(now, spare=any(each.standing.health is Health.HEALTHY for each in others))
 
     def looked_at_endpoint(self, endpoint: Endpoint) -> None:
         """Record that `endpoint` had its first look-up and checks."""

@@ -18,7 +18,7 @@ import bisect
 import enum
 from collections import deque
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from sidecar.routes.config import HealthCheck, Outlier
 
@@ -239,9 +239,7 @@ class Judge:
         if standing.posts_failed_in_a_row >= self._outlier.consecutive:
             return True
         _forget(standing.ended_at, before=now - self._outlier.window)
-        if not standing.ended_at:
-            return False
-        _forget(standing.failed_at, before=standing.ended_at[0])
+        _forget(standing.failed_at, before=standing.ended_at[0])  # the failure of this moment is among both
         ends, failures = len(standing.ended_at), len(standing.failed_at)
         return ends >= self._outlier.requests and failures * 100 >= self._outlier.percent * ends
 
@@ -265,6 +263,18 @@ class Judge:
             standing.health, standing.since, standing.reason = after, now, reason
             standing.passed_in_a_row = standing.failed_in_a_row = 0
         return changes
+
+
+def is_dead(standing: Standing) -> bool:
+    """Whether an address fails: its POSTs do, or its checks, and none has passed since."""
+    return standing.health is Health.EJECTED or (standing.health is Health.UNHEALTHY and standing.passed_in_a_row == 0)
+
+
+def returning(standing: Standing) -> Standing:
+    """Return what is believed of an address that comes back into use: where it was out it is, else it must show."""
+    if standing.health in OUT:
+        return standing
+    return replace(standing, health=Health.UNKNOWN, reason="not asked since it came back")
 
 
 def _forget(times: deque[float], *, before: float) -> None:

@@ -14,7 +14,8 @@ from sidecar.upstreams.endpoints import Address, Endpoint, Pool, tell
 
 LookUp = Callable[[str], Awaitable[DnsAnswer]]
 ASKED_SECONDS = 1.0
-"""Between two checks of an address that were asked for, ±20 %: while POSTs fail, each asks for one."""
+"""Between two checks of an address that were asked for, ±20 %: while POSTs fail, each asks for one.
+Likewise between two look-ups of a name, which failing checks ask for."""
 
 Check = Callable[[Target, float], Awaitable[CheckResult]]
 
@@ -84,21 +85,24 @@ class Monitor:
 
     async def _watch_endpoint(self, pool: Pool, endpoint: Endpoint, tasks: asyncio.TaskGroup) -> None:
         """Look up and check once, at once, then keep watching."""
-        new = await self._learn(endpoint)
+        new = await self._learn(pool, endpoint)
         async with asyncio.TaskGroup() as first:
             for address in new:
                 first.create_task(self._check_once(pool, address))
         pool.looked_at_endpoint(endpoint)
         for address in new:
             tasks.create_task(self._watch_address(pool, address))
-        await self._watch_name(pool, endpoint, tasks)
+        await self._watch_name(pool, endpoint)
 
-    async def _watch_name(self, pool: Pool, endpoint: Endpoint, tasks: asyncio.TaskGroup) -> None:
+    async def _watch_name(self, pool: Pool, endpoint: Endpoint) -> None:
+        not_before = self._clock()
         while True:
             spread = 0.9 + 0.2 * self._jitter()
-            await _wait(endpoint.look_up_now, (endpoint.known.ask_again - self._clock()) * spread)
-            for address in await self._learn(endpoint):
-                tasks.create_task(self._watch_address(pool, address, at_once=True))
+            if await _wait(endpoint.look_up_now, (endpoint.known.ask_again - self._clock()) * spread):
+                await asyncio.sleep(max(0.0, not_before - self._clock()))
+                not_before = self._clock() + ASKED_SECONDS * (0.8 + 0.4 * self._jitter())
+                endpoint.look_up_now.clear()
+            self._watch_new(pool, await self._learn(pool, endpoint))
 
     async def _watch_address(self, pool: Pool, address: Address, *, at_once: bool = False) -> None:
         not_before = self._clock()
@@ -116,15 +120,19 @@ class Monitor:
                 await self._check_once(pool, address)
         address.eventgate.close()
 
-    async def _learn(self, endpoint: Endpoint) -> list[Address]:
+    async def _learn(self, pool: Pool, endpoint: Endpoint) -> list[Address]:
         """Look the name up; return the addresses that are new."""
         before = endpoint.known
-        endpoint.known = learn(before, await self._look_up(endpoint.hostname), self._clock())
-        after = endpoint.known
-        new, _ = endpoint.set_addresses(after.addresses)
+        after = endpoint.known = learn(before, await self._look_up(endpoint.hostname), self._clock())
         if str(before) != str(after):
-            self._telemetry.emit(AddressesChanged(endpoint.upstream, endpoint.name, str(before), str(after)))
-        return new
+            self._telemetry.emit(
+                AddressesChanged(endpoint.upstream, endpoint.name, str(before), str(after), after.problem)
+            )
+        return pool.settle(endpoint, self._clock())
+
+    def _watch_new(self, pool: Pool, addresses: Iterable[Address]) -> None:
+        for address in addresses:
+            self._running.create_task(self._watch_address(pool, address, at_once=True))
 
     async def _check_once(self, pool: Pool, address: Address) -> None:
         result = await self._check(address.target, pool.config.health_check.timeout)
@@ -140,6 +148,8 @@ class Monitor:
             changes += pool.judge.check_failed(address.standing, result.words, now)
             address.endpoint.look_up_now.set()  # a CNAME that moved is the most likely cause
         tell(self._telemetry.emit, address, changes)
+        if not address.retired:
+            self._watch_new(pool, pool.settle(address.endpoint, now))
 
 
 async def _wait(event: asyncio.Event, seconds: float) -> bool:

@@ -21,12 +21,16 @@ import dns.name
 import dns.rdatatype
 import dns.resolver
 
-from sidecar.upstreams.addresses import MAX_ADDRESSES, MAX_TTL, MIN_TTL, DnsAnswer, Found, NoAnswer, NoSuchName
+from sidecar.upstreams.addresses import MAX_ADDRESSES, MAX_TTL, MIN_TTL, DnsAnswer, Found, NoAnswer
 
 TIMEOUT_SECONDS = 0.4
 """For one query to one name server."""
 LIFETIME_SECONDS = 1.5
 """For all of them."""
+ONLY_IPV6 = (
+    "DNS has only IPv6 addresses for it (AAAA), which are not used; "
+    "give it an IPv4 address (A), or write an address into the url or the hosts file"
+)
 THIS_NETWORK = ipaddress.ip_network("0.0.0.0/8")
 
 
@@ -58,12 +62,15 @@ class Resolver:
             async with asyncio.timeout(LIFETIME_SECONDS):
                 return await self._ask(host)
         except (TimeoutError, dns.exception.DNSException, OSError, ValueError) as error:
-            return _no_address(error)
+            return NoAnswer(_why_none(error))
 
     async def _ask(self, host: str) -> DnsAnswer:
         resolver = self._current()
         name = dns.name.from_text(host.rstrip(".") + ".")
-        answer = await resolver.resolve(name, dns.rdatatype.A, search=False, lifetime=LIFETIME_SECONDS)
+        try:
+            answer = await resolver.resolve(name, dns.rdatatype.A, search=False, lifetime=LIFETIME_SECONDS)
+        except dns.resolver.NoAnswer as error:
+            return NoAnswer(ONLY_IPV6 if await _has_ipv6(resolver, name) else _why_none(error))
         self._prefer(answer.nameserver)
         chain = tuple(str(record.target).rstrip(".") for rrset in answer.chaining_result.cnames for record in rrset)
         named = tuple(record.address for record in answer)
@@ -117,15 +124,34 @@ def leads_nowhere_else(address: str) -> bool:
     return nowhere or ip in THIS_NETWORK
 
 
-def _no_address(error: Exception) -> NoSuchName | NoAnswer:
+async def _has_ipv6(resolver: dns.asyncresolver.Resolver, name: dns.name.Name) -> bool:
+    try:
+        await resolver.resolve(name, dns.rdatatype.AAAA, search=False, lifetime=LIFETIME_SECONDS)
+    except dns.exception.DNSException:
+        return False
+    return True
+
+
+def _why_none(error: Exception) -> str:
     match error:
         case dns.resolver.NXDOMAIN():
-            return NoSuchName("DNS says there is no such name (NXDOMAIN)")
+            asked, ended = error.kwargs["qnames"][0], error.canonical_name
+            if ended != asked:
+                return f"DNS says it is an alias of {_shown(ended)}, and there is no such name (NXDOMAIN)"
+            return "DNS says there is no such name (NXDOMAIN)"
         case dns.resolver.NoAnswer():
-            return NoSuchName("DNS has the name, but no address for it")
+            response = error.kwargs["response"]
+            asked, ended = response.question[0].name, response.canonical_name()
+            if ended != asked:
+                return f"DNS says it is an alias of {_shown(ended)}, which has no address"
+            return "DNS has the name, but no address for it"
         case TimeoutError() | dns.exception.Timeout():
-            return NoAnswer(f"no name server answered within {LIFETIME_SECONDS:g} s")
-    return NoAnswer(f"the name servers failed: {_first_line(error)}")
+            return f"no name server answered within {LIFETIME_SECONDS:g} s"
+    return f"the name servers failed: {_first_line(error)}"
+
+
+def _shown(name: dns.name.Name) -> str:
+    return name.to_text(omit_final_dot=True)
 
 
 def _literal(host: str) -> str | None:

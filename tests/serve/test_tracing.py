@@ -82,7 +82,7 @@ async def traced(*gates: FakeEventGate, **settings: Any) -> AsyncIterator[Traced
     generation = Generation(config, {}, telemetry, observer=tracing)
     pool = generation.pools["main"]
     for endpoint in pool.endpoints:
-        (its_address,), _ = endpoint.set_addresses((endpoint.hostname,))
+        (its_address,) = endpoint.set_addresses((endpoint.hostname,))
         pool.judge.check_passed(its_address.standing, 0.0)
         pool.looked_at_endpoint(endpoint)
     async with asyncio.TaskGroup() as tasks:

@@ -1,15 +1,17 @@
-"""Promises of `addresses`: what stays known of a name while DNS answers, denies and is silent."""
+"""Promises of `addresses`: what stays known of a name while DNS fails, and which of its addresses are used."""
 
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from sidecar.upstreams.addresses import DnsAnswer, Found, Known, NoAnswer, NoSuchName, learn
+from sidecar.upstreams.addresses import MAX_ADDRESSES, DnsAnswer, Found, Known, Left, NoAnswer, choose, learn
+from sidecar.upstreams.health import Health, Standing
 
 NAME = "staging.svc.eqiad.wmnet"
 FOUND = Found(("10.0.0.2", "10.0.0.1"), ("worker.eqiad.wmnet",), 30.0)
-GOOD = Known(NAME, ("10.0.0.1", "10.0.0.2"), ("worker.eqiad.wmnet",), 100.0, 130.0, "", 0)
-DENIED = NoSuchName("NXDOMAIN")
+GOOD = Known(NAME, ("10.0.0.1", "10.0.0.2"), ("worker.eqiad.wmnet",), 100.0, 130.0, "")
 SILENT = NoAnswer("no name server answered")
 
 
@@ -22,9 +24,11 @@ def learnt(*answers: DnsAnswer, start: Known = GOOD) -> Known:
 
 
 def test_a_good_answer_replaces_everything() -> None:
-    """Addresses come in a fixed order, and problem and denials are forgotten."""
-    before = Known(NAME, ("10.9.9.9",), (), 1.0, 2.0, "NXDOMAIN", 1)
-    assert learn(before, FOUND, 100.0) == GOOD
+    """Addresses come in a fixed order, and what failed before is forgotten."""
+    before = Known(NAME, ("10.9.9.9",), (), 1.0, 2.0, "NXDOMAIN", failing_since=2.0)
+    assert learn(before, FOUND, 100.0) == Known(
+        NAME, GOOD.addresses, GOOD.chain, 100.0, 130.0, "", previous=("10.9.9.9",)
+    )
 
 
 @pytest.mark.parametrize(
@@ -44,43 +48,32 @@ def test_the_time_to_live_is_kept_within_reason(ttl: float, ask_again: float) ->
 
 
 @pytest.mark.parametrize(
-    ("silent_for", "addresses", "wait"),
+    ("failing_for", "wait"),
     [
-        pytest.param(1.0, GOOD.addresses, 1.0, id="a second"),
-        pytest.param(3600.0, GOOD.addresses, 1.0, id="an hour"),
-        pytest.param(3600.1, (), 0.2, id="more than an hour"),
+        pytest.param(0.0, 1.0, id="the first time"),
+        pytest.param(20.0, 1.0, id="20 s"),
+        pytest.param(60.0, 3.0, id="a minute"),
+        pytest.param(100.0, 5.0, id="100 s"),
+        pytest.param(86_400.0, 5.0, id="a day"),
     ],
 )
-def test_good_addresses_outlive_silence(silent_for: float, addresses: tuple[str, ...], wait: float) -> None:
-    """While DNS is silent the last addresses stay for an hour, flagged stale, and DNS is asked every second."""
-    known = learn(GOOD, SILENT, 100.0 + silent_for)
-    assert (known.addresses, known.stale, known.problem) == (addresses, bool(addresses), SILENT.reason)
-    assert known.ask_again == pytest.approx(100.0 + silent_for + wait)
+def test_good_addresses_outlive_dns(failing_for: float, wait: float) -> None:
+    """DNS that says nothing takes no address away, and is asked less and less often, but every 5 s at least."""
+    known = learn(learn(GOOD, SILENT, 100.0), SILENT, 100.0 + failing_for)
+    assert (known.addresses, known.stale, known.problem) == (GOOD.addresses, True, SILENT.reason)
+    assert known.ask_again == pytest.approx(100.0 + failing_for + wait)
 
 
-def test_a_name_never_found_is_asked_for_without_delay() -> None:
-    """With no address at all DNS is asked five times a second, so that its healing is seen at once."""
-    known = learn(Known(NAME), SILENT, 100.0)
-    assert (known.addresses, known.stale, known.ask_again) == ((), False, 100.2)
+@pytest.mark.parametrize(("failing_for", "wait"), [(0.0, 0.2), (4.0, 0.2), (20.0, 1.0), (100.0, 5.0), (86_400.0, 5.0)])
+def test_a_name_never_found_is_asked_for_without_delay_at_first(failing_for: float, wait: float) -> None:
+    """An outage at the start is over within a twentieth of its time; a name that is wrong costs a query in 5 s."""
+    known = learn(learn(Known(NAME), SILENT, 100.0), SILENT, 100.0 + failing_for)
+    assert (known.addresses, known.stale, known.ask_again) == ((), False, 100.0 + failing_for + wait)
 
 
-@pytest.mark.parametrize(
-    ("answers", "addresses", "denials"),
-    [
-        pytest.param([DENIED], GOOD.addresses, 1, id="once"),
-        pytest.param([DENIED, DENIED], (), 2, id="twice"),
-        pytest.param([DENIED, SILENT, DENIED], (), 2, id="twice, with silence between"),
-        pytest.param([DENIED, FOUND, DENIED], GOOD.addresses, 1, id="found between"),
-        pytest.param([DENIED, DENIED, DENIED], (), 3, id="three times"),
-    ],
-)
-def test_a_denial_is_believed_the_second_time(
-    answers: list[DnsAnswer], addresses: tuple[str, ...], denials: int
-) -> None:
-    """One NXDOMAIN changes no address, two in a row take them all; it is asked again a second later."""
-    known = learnt(*answers)
-    assert (known.addresses, known.denials, known.problem) == (addresses, denials, "NXDOMAIN")
-    assert known.ask_again == 101.0 + len(answers)
+def test_once_dns_answers_its_failures_are_forgotten() -> None:
+    """The next failure counts from its own beginning."""
+    assert learnt(SILENT, FOUND, SILENT).failing_since == 103.0
 
 
 @pytest.mark.parametrize(
@@ -93,7 +86,6 @@ def test_a_denial_is_believed_the_second_time(
             f"{NAME} → worker.eqiad.wmnet → 10.0.0.1, 10.0.0.2 (stale: no name server answered)",
             id="stale",
         ),
-        pytest.param(learnt(DENIED, DENIED), f"{NAME} → no address (NXDOMAIN)", id="gone"),
         pytest.param(learn(Known(NAME), Found(("::1",)), 0.0), f"{NAME} → ::1", id="no chain"),
     ],
 )
@@ -102,15 +94,121 @@ def test_what_is_known_in_one_line(known: Known, shown: str) -> None:
     assert str(known) == shown
 
 
-def test_of_very_many_addresses_always_the_same_are_used() -> None:
-    """However they are ordered, 16 are taken, so that checks stay few; how many were left out is told."""
-    many = tuple(f"10.0.0.{number}" for number in range(100, 120))
+def test_of_very_many_addresses_always_the_same_are_known() -> None:
+    """However they are ordered, 256 are taken, the first 16 are shown, and how many were left out is told."""
+    many = tuple(f"10.0.{number}.1" for number in range(100, 360))
     known = learn(Known(NAME), Found(many), 0.0)
     assert known == learn(Known(NAME), Found(tuple(reversed(many))), 0.0)
-    assert (known.addresses, known.left_out) == (many[:16], ("4 of 20",))
+    assert (known.addresses, known.left_out) == (tuple(sorted(many))[:256], ("4 of 260",))
+    assert str(known).endswith("10.0.115.1, and 240 more (left out: 4 of 260)")
 
 
 def test_what_was_left_out_is_told() -> None:
     """Log and `probe` show which addresses of an answer are not used."""
     known = learn(Known(NAME), Found(("10.0.0.1",), left_out=("127.0.0.1",)), 0.0)
     assert str(known) == f"{NAME} → 10.0.0.1 (left out: 127.0.0.1)"
+
+
+# --- which are used ---
+
+A, B, C = "10.0.0.1", "10.0.0.2", "10.0.0.3"
+WELL, NEW, DEAD = Standing(Health.HEALTHY), Standing(), Standing(Health.UNHEALTHY)
+FAILING = Standing(Health.HEALTHY, failed_in_a_row=1)
+RECOVERING = Standing(Health.UNHEALTHY, passed_in_a_row=1)
+EJECTED = Standing(Health.EJECTED, passed_in_a_row=9)
+HOUR = 3600.0
+
+
+def knows(*addresses: str, previous: tuple[str, ...] = ()) -> Known:
+    """Return what is known since 0.0."""
+    return Known(NAME, addresses, (), 0.0, 60.0, "", previous=previous)
+
+
+@pytest.mark.parametrize(
+    ("known", "in_use", "expected"),
+    [
+        pytest.param(knows(A, B), {}, (A, B), id="the first answer"),
+        pytest.param(knows(A), {A: DEAD}, (A,), id="a dead one that DNS names"),
+        pytest.param(knows(B), {A: WELL}, (A, B), id="moved: the old one until the new one is checked"),
+        pytest.param(knows(B), {A: WELL, B: DEAD}, (A, B), id="moved to one that is dead"),
+        pytest.param(knows(B), {A: DEAD, B: DEAD}, (A, B), id="all dead"),
+        pytest.param(knows(B, previous=(A,)), {A: WELL, B: WELL}, (A, B), id="one answer without it"),
+        pytest.param(knows(B, previous=(B,)), {A: WELL, B: WELL}, (B,), id="two answers without it"),
+        pytest.param(knows(B, previous=(A,)), {A: DEAD, B: WELL}, (B,), id="moved off a dead one"),
+        pytest.param(knows(B, previous=(A,)), {A: FAILING, B: WELL}, (B,), id="moved off one that begins to fail"),
+        pytest.param(knows(), {A: WELL}, (A,), id="nothing is known"),
+    ],
+)
+def test_an_address_stays_until_another_has_taken_its_place(
+    known: Known, in_use: dict[str, Standing], expected: tuple[str, ...]
+) -> None:
+    """DNS that names another one takes nothing away before that one is healthy."""
+    assert choose(known, in_use, {}, 1.0, spare=True) == expected
+
+
+@pytest.mark.parametrize(
+    ("standing", "now", "spare", "stays"),
+    [
+        pytest.param(WELL, 100 * HOUR, True, True, id="it answers"),
+        pytest.param(RECOVERING, 100 * HOUR, True, True, id="it answers again"),
+        pytest.param(DEAD, HOUR, True, True, id="dead, for an hour without DNS"),
+        pytest.param(DEAD, HOUR + 1, True, False, id="dead, and without DNS for longer"),
+        pytest.param(EJECTED, HOUR + 1, True, False, id="its POSTs fail, and without DNS for longer"),
+        pytest.param(DEAD, 100 * HOUR, False, True, id="dead, and no other endpoint answers"),
+    ],
+)
+def test_without_dns_only_a_dead_address_is_given_up(
+    standing: Standing, now: float, *, spare: bool, stays: bool
+) -> None:
+    """After an hour, and only while another endpoint answers: an upstream never loses all it has by DNS."""
+    known = learn(knows(A), SILENT, now)
+    assert choose(known, {A: standing}, {}, now, spare=spare) == ((A,) if stays else ())
+
+
+FORTY = tuple(f"10.0.0.{number}" for number in range(100, 140))
+
+
+def test_of_many_addresses_those_that_answer_stay() -> None:
+    """Sixteen are used; while they answer, no other takes their place."""
+    first = choose(knows(*FORTY), {}, {}, 0.0, spare=False)
+    later = FORTY[20:36]
+    assert first == FORTY[:16]
+    assert choose(knows(*FORTY), dict.fromkeys(later, WELL), {}, 1.0, spare=False) == later
+
+
+@pytest.mark.parametrize("standing", [DEAD, EJECTED], ids=["unhealthy", "ejected"])
+def test_of_many_addresses_the_dead_give_way(standing: Standing) -> None:
+    """Those that were not tried come first, then those that were tried longest ago, but not before 10 s."""
+    known = knows(*FORTY)
+    first = dict.fromkeys(FORTY[:15], standing) | {FORTY[15]: WELL}
+    second = choose(known, first, {}, 1.0, spare=False)
+    assert second == FORTY[15:31]
+    left = {ip: Left(standing, 1.0) for ip in FORTY[:15]}
+    third = choose(known, dict.fromkeys(second, standing), left, 2.0, spare=False)
+    assert set(third) == {*FORTY[31:], *second[:7]}
+    left = {ip: Left(standing, 2.0 if ip in second else 1.0) for ip in FORTY[:31]}
+    assert choose(known, dict.fromkeys(third, standing), left, 10.9, spare=False) == third
+    assert set(choose(known, dict.fromkeys(third, standing), left, 11.0, spare=False)) == {*FORTY[:15], third[0]}
+
+
+STANDINGS = st.sampled_from([WELL, NEW, DEAD, FAILING, RECOVERING, EJECTED])
+IPS = st.sampled_from(FORTY)
+
+
+@given(
+    named=st.frozensets(IPS),
+    previous=st.frozensets(IPS),
+    in_use=st.dictionaries(IPS, STANDINGS, max_size=16),
+    now=st.floats(0.0, 9999.0),
+    spare=st.booleans(),
+)
+def test_whatever_dns_says_what_answers_is_not_given_up_for_nothing(
+    named: frozenset[str], previous: frozenset[str], in_use: dict[str, Standing], now: float, *, spare: bool
+) -> None:
+    """Sixteen at most; one that answers gives way only to one that DNS names and that answers too; never none."""
+    known = knows(*sorted(named), previous=tuple(sorted(previous)))
+    chosen = choose(known, in_use, {}, now, spare=spare)
+    well = {ip for ip, standing in in_use.items() if standing.health is Health.HEALTHY}
+    assert len(chosen) <= MAX_ADDRESSES
+    assert (well <= set(chosen)) or (well & named & set(chosen))
+    assert chosen or not in_use or spare

@@ -57,7 +57,7 @@ def test_an_address_is_checked_under_its_endpoints_name(
 ) -> None:
     """The address is dialled; Host, SNI and path are the endpoint's."""
     pool = pool_of(url, **settings)
-    ((address,), _) = pool.endpoints[0].set_addresses(("10.0.0.1",))
+    (address,) = pool.endpoints[0].set_addresses(("10.0.0.1",))
     assert (address.target.tls is not None) is url.startswith("https")
     found = address.target
     assert Target(found.address, found.port, found.host, found.path, found.server_name, None) == expected
@@ -128,21 +128,57 @@ def test_an_address_that_stays_keeps_its_standing() -> None:
     """What is known of an address survives a change of its neighbours; those gone are retired and told so."""
     endpoint = make_pool({"eqiad": ["10.0.0.1", "10.0.0.2"]}).endpoints[0]
     first, second = endpoint.addresses.values()
-    new, gone = endpoint.set_addresses(("10.0.0.2", "10.0.0.3"))
+    new = endpoint.set_addresses(("10.0.0.2", "10.0.0.3"))
     assert [each.ip for each in new] == ["10.0.0.3"]
-    assert (gone, first.retired, first.check_now.is_set()) == ([first], True, True)
+    assert (first.retired, first.check_now.is_set()) == (True, True)
     assert list(endpoint.addresses.values()) == [second, *new]
     assert (second.retired, second.standing.health, new[0].standing) == (False, Health.HEALTHY, Standing())
 
 
-def test_an_address_that_comes_back_starts_anew() -> None:
-    """After it was gone, nothing is known of an address, and it is another object than the retired one."""
+@pytest.mark.parametrize("health", [Health.EJECTED, Health.UNHEALTHY, Health.PROBATION])
+def test_an_address_that_was_out_comes_back_as_it_went(health: Health) -> None:
+    """DNS that leaves it out for a moment is no way back for one that fails."""
     endpoint = make_pool({"eqiad": ["10.0.0.1"]}).endpoints[0]
     (before,) = endpoint.addresses.values()
-    endpoint.set_addresses(())
-    assert endpoint.addresses == {}
-    (after,), _ = endpoint.set_addresses(("10.0.0.1",))
-    assert (before.retired, after.retired, after.standing) == (True, False, Standing())
+    before.standing.health = health
+    endpoint.set_addresses((), 100.0)
+    (after,) = endpoint.set_addresses(("10.0.0.1",), 700.0)
+    assert (before.retired, after.retired, after.standing) == (True, False, before.standing)
+
+
+def test_an_address_that_was_well_comes_back_unproven() -> None:
+    """It is checked before events prefer it; how fast its answers were is remembered."""
+    pool = make_pool({"eqiad": ["10.0.0.1"]})
+    (endpoint,), (before,) = pool.endpoints, pool.addresses
+    pool.judge.answered(before.standing, 0.25, 90.0)
+    endpoint.set_addresses((), 100.0)
+    (after,) = endpoint.set_addresses(("10.0.0.1",), 110.0)
+    assert str(after.standing) == "unknown (not asked since it came back)"
+    assert (list(after.standing.seconds), after.standing.last_answer) == ([0.25], 90.0)
+
+
+def test_what_was_long_ago_is_forgotten() -> None:
+    """After ten minutes nothing is known of an address, nor of more than 256."""
+    endpoint = make_pool({"eqiad": ["10.0.0.1"]}).endpoints[0]
+    endpoint.addresses["10.0.0.1"].standing.health = Health.EJECTED
+    endpoint.set_addresses((), 100.0)
+    (after,) = endpoint.set_addresses(("10.0.0.1",), 700.1)
+    assert after.standing == Standing()
+    after.standing.health = Health.EJECTED
+    for number in range(257):
+        endpoint.set_addresses((f"10.1.{number}.1",), 701.0)
+    (first,) = endpoint.set_addresses(("10.0.0.1",), 702.0)
+    assert first.standing == Standing()
+
+
+@pytest.mark.parametrize(("other", "kept"), [(Health.HEALTHY, False), (Health.UNHEALTHY, True)])
+def test_dns_never_takes_the_last_endpoint(other: Health, *, kept: bool) -> None:
+    """A dead address that DNS has not named for hours is given up only while another endpoint answers."""
+    pool = make_pool({"eqiad": ["10.0.0.1"], "codfw": ["10.0.0.2"]})
+    for address, health in zip(pool.addresses, (Health.UNHEALTHY, other), strict=True):
+        address.standing.health = health
+    pool.settle(pool.endpoints[0], 9999.0)
+    assert ("10.0.0.1" in pool.endpoints[0].addresses) is kept
 
 
 def test_the_pool_knows_its_addresses_in_order() -> None:
@@ -201,7 +237,7 @@ async def test_an_address_is_posted_to_under_its_endpoints_name() -> None:
     ended: list[object] = []
     async with FakeEventGate() as gate, asyncio.TaskGroup() as tasks:
         port = gate.address.rpartition(":")[2]
-        ((address,), _) = pool_of(f"http://events.example:{port}/v1/events").endpoints[0].set_addresses(("127.0.0.1",))
+        (address,) = pool_of(f"http://events.example:{port}/v1/events").endpoints[0].set_addresses(("127.0.0.1",))
         address.eventgate.post(Load("main", [Outgoing(0, b"{}", "a", "s")]), 5.0, tasks, ended.append)
         await eventually(lambda: bool(ended))
         address.eventgate.close()

@@ -10,8 +10,9 @@ import pytest
 
 from sidecar.eventgate.healthcheck import CheckResult, Phase, Target
 from sidecar.telemetry.happenings import AddressesChanged, Checked, HealthChanged
-from sidecar.upstreams.addresses import DnsAnswer, Found, NoAnswer, NoSuchName
+from sidecar.upstreams.addresses import DnsAnswer, Found, NoAnswer
 from sidecar.upstreams.endpoints import Pool
+from sidecar.upstreams.failover import order
 from sidecar.upstreams.health import Health
 from sidecar.upstreams.monitor import Monitor
 from tests.scripted import Recorder, all_healths, bare_pool, now, script
@@ -19,7 +20,7 @@ from tests.scripted import Recorder, all_healths, bare_pool, now, script
 pytestmark = pytest.mark.looptime
 
 SILENT = NoAnswer("no name server answered")
-DENIED = NoSuchName("NXDOMAIN")
+DENIED = NoAnswer("NXDOMAIN")
 
 
 class Names:
@@ -262,34 +263,97 @@ async def test_a_moved_name_is_followed() -> None:
     ]
 
 
-async def test_a_name_that_is_gone_takes_its_addresses_along() -> None:
-    """One NXDOMAIN changes nothing but is told; the second, a second later, empties the endpoint and drains it."""
+async def test_an_old_address_stays_until_the_new_one_is_checked() -> None:
+    """While DNS leads from one that answers to one that does not, events have where to go."""
+    pool, checks, names = bare_pool("eqiad"), Checks(), Names(eqiad=found("10.1.0.1", ttl=5.0))
+    checks.failing = {"10.1.0.2"}
+    async with watching([pool], names, checks):
+        await asyncio.sleep(1.0)
+        names.answers["eqiad"] = found("10.1.0.2", ttl=5.0)
+        await asyncio.sleep(30.0)
+        assert all_healths(pool) == {"10.1.0.1": Health.HEALTHY, "10.1.0.2": Health.UNHEALTHY}
+        checks.failing.clear()
+        pool.judge.answered(pool.addresses[1].standing, 0.01, now(), trial=True)
+        await asyncio.sleep(7.0)
+        assert all_healths(pool) == {"10.1.0.2": Health.HEALTHY}
+
+
+@pytest.mark.parametrize("said", [SILENT, DENIED], ids=["silent", "NXDOMAIN"])
+async def test_a_name_that_says_nothing_takes_nothing_away(said: NoAnswer) -> None:
+    """What is there stays in use and is checked as ever, for hours; it is told once, and the addresses as stale."""
     pool, names, checks = bare_pool("eqiad"), Names(eqiad=found("10.1.0.1", ttl=10.0)), Checks()
     async with watching([pool], names, checks) as recorder:
         await asyncio.sleep(1.0)
         fake = script(pool.addresses[0])
-        names.answers["eqiad"] = DENIED
-        await asyncio.sleep(9.5)
-        assert (now(), all_healths(pool), fake.closed) == (10.5, {"10.1.0.1": Health.HEALTHY}, False)
-        await asyncio.sleep(1.0)
-        assert (now(), all_healths(pool), fake.closed) == (11.5, {}, True)
-    assert [each.after for each in recorder.all_of(AddressesChanged)] == [
-        "eqiad → 10.1.0.1",
-        "eqiad → 10.1.0.1 (stale: NXDOMAIN)",
-        "eqiad → no address (NXDOMAIN)",
-    ]
-    assert checks.made == [(0.0, "10.1.0.1"), (5.0, "10.1.0.1"), (10.0, "10.1.0.1")]
-
-
-async def test_silent_dns_takes_nothing_away() -> None:
-    """While DNS is silent the address stays in use and is checked as ever, and DNS is asked every second."""
-    pool, names, checks = bare_pool("eqiad"), Names(eqiad=found("10.1.0.1", ttl=10.0)), Checks()
-    async with watching([pool], names, checks):
-        await asyncio.sleep(1.0)
-        names.answers["eqiad"] = SILENT
+        names.answers["eqiad"] = said
         await asyncio.sleep(12.5)
-    assert all_healths(pool) == {"10.1.0.1": Health.HEALTHY}
-    assert [at for at, _ in names.asked] == pytest.approx([0, 10, 11, 12, 13])
+        assert [at for at, _ in names.asked] == pytest.approx([0, 10, 11, 12, 13])
+        await asyncio.sleep(7200.0)
+        assert (all_healths(pool), fake.closed) == ({"10.1.0.1": Health.HEALTHY}, False)
+    assert [(each.after, each.problem) for each in recorder.all_of(AddressesChanged)] == [
+        ("eqiad → 10.1.0.1", ""),
+        (f"eqiad → 10.1.0.1 (stale: {said.reason})", said.reason),
+    ]
+    assert len(checks.made) == pytest.approx(7213.5 / 5, abs=1)
+
+
+async def test_an_answer_that_changes_each_time_is_no_failover() -> None:
+    """DNS that names one of two good addresses at a time moves no event to another datacenter: both stay in use."""
+    pool, checks = bare_pool("eqiad", "codfw"), Checks()
+    names = Names(eqiad=found("10.1.0.1", ttl=5.0), codfw=found("10.2.0.1", ttl=5.0))
+    seen: set[str] = set()
+    async with watching([pool], names, checks):
+        await pool.looked_at.wait()
+        for second in range(600):
+            names.answers["eqiad"] = found(f"10.1.0.{1 + second // 5 % 2}", ttl=5.0)
+            for turn in range(10):
+                choice = order(pool.addresses, pool.config.failback, turn, now())[0].address
+                assert choice.endpoint.name == "eqiad"
+                seen.add(choice.ip)
+                pool.judge.answered(choice.standing, 0.01, now())
+                await asyncio.sleep(0.1)
+    assert seen == {"10.1.0.1", "10.1.0.2"}
+
+
+async def test_of_forty_addresses_the_ones_that_answer_are_found() -> None:
+    """The sixteen lowest hang: within 1.1 s sixteen others are healthy; those that fail later give way as well."""
+    forty = [f"10.1.0.{number}" for number in range(100, 140)]
+    pool, checks = bare_pool("eqiad"), Checks()
+    checks.hanging = set(forty[:16])
+    async with watching([pool], Names(eqiad=found(*forty)), checks):
+        await asyncio.sleep(1.1)
+        assert all_healths(pool) == dict.fromkeys(forty[16:32], Health.HEALTHY)
+        checks.failing = set(forty[16:39])
+        await asyncio.sleep(12.0)
+        assert all_healths(pool)[forty[39]] is Health.HEALTHY
+
+
+async def test_forty_dead_addresses_cost_few_checks_and_the_first_to_recover_is_found() -> None:
+    """Each is checked now and then, whichever sixteen are in use."""
+    forty = [f"10.1.0.{number}" for number in range(100, 140)]
+    pool, checks = bare_pool("eqiad"), Checks()
+    checks.failing = set(forty)
+    async with watching([pool], Names(eqiad=found(*forty)), checks):
+        await asyncio.sleep(60.0)
+        assert len(checks.made) < 60 * 6
+        for ip in forty:
+            checks.failing.remove(ip)
+            await asyncio.sleep(20.0)
+            assert all_healths(pool)[ip] is Health.PROBATION
+            checks.failing.add(ip)
+            await asyncio.sleep(20.0)
+
+
+async def test_look_ups_that_failing_checks_ask_for_come_once_a_second() -> None:
+    """Of sixteen dead addresses each asks, and DNS is not asked as often."""
+    pool, names, checks = bare_pool("eqiad"), Names(eqiad=found(*(f"10.1.0.{n}" for n in range(16)))), Checks()
+    checks.failing = {f"10.1.0.{n}" for n in range(16)}
+    async with watching([pool], names, checks):
+        for _ in range(290):
+            for address in pool.addresses:
+                address.check_now.set()
+            await asyncio.sleep(0.01)
+    assert [at for at, _ in names.asked] == pytest.approx([0, 0, 1, 2], abs=0.05)
 
 
 # --- pools come and go ---

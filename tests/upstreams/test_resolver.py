@@ -15,15 +15,15 @@ import dns.rcode
 import dns.rrset
 import pytest
 
-from sidecar.upstreams.addresses import DnsAnswer, Found, NoAnswer, NoSuchName
-from sidecar.upstreams.resolver import Resolver
+from sidecar.upstreams.addresses import DnsAnswer, Found, NoAnswer
+from sidecar.upstreams.resolver import ONLY_IPV6, Resolver
 from tests.scripted import now
 
 pytestmark = pytest.mark.looptime
 
 NAME = "staging.svc.eqiad.wmnet"
-NXDOMAIN = NoSuchName("DNS says there is no such name (NXDOMAIN)")
-NODATA = NoSuchName("DNS has the name, but no address for it")
+NXDOMAIN = NoAnswer("DNS says there is no such name (NXDOMAIN)")
+NODATA = NoAnswer("DNS has the name, but no address for it")
 SILENCE = NoAnswer("no name server answered within 1.5 s")
 
 Entry = tuple[str, ...] | dns.rcode.Rcode | bytes | None
@@ -126,17 +126,35 @@ def resolver(folder: Path, port: int, servers: int = 1, hosts: str = "") -> Reso
         ),
         pytest.param({}, NXDOMAIN, id="no such name"),
         pytest.param({NAME: ()}, NODATA, id="a name without address"),
-        pytest.param({NAME: ("CNAME 300 worker.wmnet.",)}, NXDOMAIN, id="an alias that leads nowhere"),
-        pytest.param({NAME: ("CNAME 9 b.wmnet.",), "b.wmnet": ()}, NODATA, id="an alias of a name without address"),
+        pytest.param(
+            {NAME: ("CNAME 300 worker.wmnet.",)},
+            NoAnswer("DNS says it is an alias of worker.wmnet, and there is no such name (NXDOMAIN)"),
+            id="an alias that leads nowhere",
+        ),
+        pytest.param(
+            {NAME: ("CNAME 9 b.wmnet.",), "b.wmnet": ()},
+            NoAnswer("DNS says it is an alias of b.wmnet, which has no address"),
+            id="an alias of a name without address",
+        ),
+        pytest.param({NAME: [(), ("AAAA 60 2620:0:861::1",)]}, NoAnswer(ONLY_IPV6), id="IPv6 only"),
     ],
 )
 async def test_what_dns_says(tmp_path: Path, zone: Zone, expected: DnsAnswer) -> None:
-    """Addresses come with the chain of names that led to them and its smallest TTL; a denial is one."""
+    """Addresses come with the chain of names that led to them and its smallest TTL; without any, words say why."""
     async with serving(zone) as (port, (server,)):
         answer = await resolver(tmp_path, port).look_up(NAME)
     if isinstance(answer, Found):  # in any order
         answer = dataclasses.replace(answer, addresses=tuple(sorted(answer.addresses)))
-    assert (answer, server.asked) == (expected, [f"{NAME}. A"])
+    assert (answer, server.asked[0]) == (expected, f"{NAME}. A")
+
+
+async def test_ipv6_is_only_asked_for_where_there_is_no_ipv4(tmp_path: Path) -> None:
+    """One query is enough where it brings an address or where there is no such name."""
+    async with serving({NAME: ("A 60 10.0.0.1",), "other.wmnet": ()}) as (port, (server,)):
+        asking = resolver(tmp_path, port)
+        for name in (NAME, "none.wmnet", "other.wmnet"):
+            await asking.look_up(name)
+    assert server.asked == [f"{NAME}. A", "none.wmnet. A", "other.wmnet. A", "other.wmnet. AAAA"]
 
 
 @pytest.mark.parametrize("name", ["eventgate", "eventgate.", NAME, f"{NAME}."])

@@ -24,7 +24,7 @@ from sidecar.events.outgoing import Load
 from sidecar.events.results import BUG, EventStatus
 from sidecar.telemetry.happenings import FailedOver, Unexpected
 from sidecar.telemetry.telemetry import Telemetry
-from sidecar.timers import Timers
+from sidecar.timers import EARLY_SECONDS, Timers
 from sidecar.upstreams.endpoints import Address, Pool, tell
 from sidecar.upstreams.failover import Choice, next_elsewhere, order
 from sidecar.upstreams.health import Health
@@ -115,10 +115,12 @@ class Journey:
             self._fail()
             return
         now = self._means.clock()
-        newest = self._tries[-1]
-        until = self._give_up if newest.over else min(newest.late_at, self._give_up)
+        until = self._give_up
         if self._waits_for_budget:
             until = min(until, now + BUDGET_SECONDS)
+        for each in self._tries:
+            if not each.over:
+                until = min(until, each.late_at, each.ends_by)
         self._wait(max(MIN_WAIT_SECONDS, until - now), Journey._time_is_up)
 
     def _time_is_up(self) -> None:
@@ -133,9 +135,13 @@ class Journey:
             self._still_no_answer()
 
     def _still_no_answer(self) -> None:
-        newest = self._tries[-1]
-        if not newest.over and self._means.clock() >= newest.late_at:
-            self._suspect(newest)
+        now = self._means.clock() + EARLY_SECONDS
+        for each in self._under_way:
+            if each.ends_by <= now:
+                self._time_out(each)
+                return
+            if each.late_at <= now:
+                self._suspect(each)
         self._go_on_or_end()
 
     def _attempt_ended(self, each: Try, result: Result) -> None:
@@ -148,20 +154,29 @@ class Journey:
             if decides:
                 each.note_answer(events)
             each.end_trace(outcome)
-            if self._on_end is not None:
-                self._end(outcome)
+            self._end(outcome)
             if not decides:
                 each.note_answer(events)
             return
         each.end_trace(outcome)
-        if self._on_end is None:
-            return
         self._take_note(each, outcome)
-        if outcome.failure is FailureClass.THROTTLED and not self._under_way and self._rest():
-            return
-        self._go_on_or_end()
+        if not (outcome.failure is FailureClass.THROTTLED and self._rest()):
+            self._go_on_or_end()
+
+    def _time_out(self, each: Try) -> None:
+        """End an attempt whose time is up."""
+        seconds = each.ends_by - each.began
+        failed = Failed(FailureClass.NEVER_SENT, f"cannot connect within {seconds:.2g} s")
+        if each.sent:
+            failed = Failed(FailureClass.AMBIGUOUS, f"no answer within {seconds:.2g} s")
+        if each.attempt is not None:
+            each.address.eventgate.give_up(each.attempt)
+        self._attempt_ended(each, failed)
 
     def _go_on_or_end(self) -> None:
+        if self._on_end is None:
+            self._wait_for_the_rest()
+            return
         left = self._give_up - self._means.clock()
         if self._under_way:
             goes_on = left > 0
@@ -216,7 +231,8 @@ class Journey:
             self._waits_for_budget = True
             return False
         first = next((e.address.endpoint.name for e in self._tries if e.sent), self._ended_at) if doubles else None
-        each = Try(pool, choice.address, choice.trial, now, first, self._emit)
+        ends_by = min(now + pool.config.timeouts.attempt, self._give_up)
+        each = Try(pool, choice.address, choice.trial, now, ends_by, first, self._emit)
         # Taken here and not when it ends: what starts in the same turn of the loop must see it.
         pool.budget.second_attempts += doubles
         address = choice.address
@@ -227,9 +243,9 @@ class Journey:
             each.emit, load = each.trace.emit, each.trace.load
         self._tries.append(each)
         ended = functools.partial(self._step, self._attempt_ended, each)
-        each.attempt = address.eventgate.post(load, seconds, means.tasks, ended)
+        each.attempt = address.eventgate.post(load, means.tasks, ended)
         # It is on its way by now.
-        each.late_at = now + pool.judge.suspect_after(address.standing, min(pool.config.timeouts.attempt, seconds))
+        each.late_at = now + pool.judge.suspect_after(address.standing, each.ends_by - now)
         return True
 
     def _choose(self) -> Choice[Address] | None:
@@ -282,6 +298,8 @@ class Journey:
 
     def _rest(self) -> bool:
         """Where there is no other, wait as long as a throttling endpoint asked for, or end if that is too long."""
+        if self._on_end is None or self._under_way:
+            return False
         choice = self._choose()
         if choice is None or next_elsewhere([choice], self._tried, other_endpoint=False) is not None:
             return False
@@ -319,17 +337,29 @@ class Journey:
         self._end(self._undelivered())
 
     def _end(self, result: list[EventStatus] | Undelivered) -> None:
-        """Tell the result; attempts that were sent go on, since what they do is worth knowing."""
-        self._pool.budget.in_flight -= 1
+        """Tell the result, unless it was told; attempts that were sent go on, since what they do is worth knowing."""
         on_end, self._on_end = self._on_end, None
         if on_end is not None:
+            self._pool.budget.in_flight -= 1
             if self._trace is not None:
                 self._trace.ended(result)
             on_end(result)
-        self._means.timers.clear(self)
+            for each in self._tries:
+                if not (each.over or each.sent):
+                    self._forget(each)
+        self._wait_for_the_rest()
+
+    def _wait_for_the_rest(self) -> None:
+        """See to it, once the journey has ended, that each attempt still under way ends in its time."""
+        until = math.inf
         for each in self._tries:
-            if not (each.over or each.sent):
-                self._forget(each)
+            if not each.over:
+                each.late_at = math.inf  # nobody waits for it any more
+                until = min(until, each.ends_by)
+        if until < math.inf:
+            self._wait(max(MIN_WAIT_SECONDS, until - self._means.clock()), Journey._time_is_up)
+        else:
+            self._means.timers.clear(self)
 
     def _undelivered(self) -> Undelivered:
         upstream, how = self._pool.name, self._how

@@ -28,12 +28,15 @@ class Try(msgspec.Struct, eq=False):
     trial: bool
     """Whether its answer decides about the address."""
     began: float
+    ends_by: float
+    """When its time is up, in seconds of the clock; so are all times here."""
     first: str | None
     """The endpoint that may have taken the events already; None where none may."""
     emit: Callable[[Happening], None]
     """Takes what happens to it."""
     trace: TryTrace | None = None
     late_at: float = math.inf
+    """When its address is doubted."""
     ended: float = math.inf
     attempt: Attempt | None = None
     over: bool = False

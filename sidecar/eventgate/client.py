@@ -26,7 +26,6 @@ from sidecar.eventgate.verdict import read
 from sidecar.events.outgoing import Headers, Load, Outgoing
 from sidecar.events.results import EventStatus
 from sidecar.routes.config import Timeouts
-from sidecar.timers import Timers
 
 MAX_CONNECTIONS = 256
 """To one address; a POST beyond that waits for one to end."""
@@ -75,8 +74,6 @@ class Attempt(msgspec.Struct, eq=False):
     """The HTTP status of its answer."""
     connection: Connection | None = None
     connecting: asyncio.Task[None] | None = None
-    limit: float = 0.0
-    """Seconds that it may take."""
 
 
 class EventGate:
@@ -101,19 +98,17 @@ class EventGate:
         self._in_use = 0
         """Connections under an attempt, made or still being made."""
         self._waiting: deque[tuple[Attempt, bytes, asyncio.TaskGroup]] = deque()
-        self._timers = Timers(self._time_out)
         self._sweep: asyncio.TimerHandle | None = None
         self._closed = False
 
-    def post(self, load: Load, seconds: float, tasks: asyncio.TaskGroup, on_result: OnResult) -> Attempt:
-        """POST `load` as one array; `on_result` is told how that ended: once, later, and within `seconds`.
+    def post(self, load: Load, tasks: asyncio.TaskGroup, on_result: OnResult) -> Attempt:
+        """POST `load` as one array; `on_result` is told how that ended: once, and later.
 
-        Where a connection is free, everything is written when this returns; what has to wait runs in `tasks`.
+        Where a connection is free, everything is written when this returns; what has to wait runs in `tasks`. Only
+        connecting has a time limit here: the caller gives up on an attempt that takes too long.
         """
         attempt = Attempt(load.events, on_result)
-        attempt.limit = min(seconds, self._timeouts.attempt)
         self._start(attempt, self._request(load), tasks)
-        self._timers.set(attempt, attempt.limit)
         return attempt
 
     def give_up(self, attempt: Attempt) -> None:
@@ -171,12 +166,6 @@ class EventGate:
             attempt.status = reply.status
         self._end(attempt, _result_of(reply, attempt.events))
 
-    def _time_out(self, attempt: Attempt) -> None:
-        if attempt.sent_at is None:
-            self._end(attempt, Failed(FailureClass.NEVER_SENT, f"cannot connect within {attempt.limit:.2g} s"))
-        else:
-            self._end(attempt, Failed(FailureClass.AMBIGUOUS, f"no answer within {attempt.limit:.2g} s"))
-
     def _end(self, attempt: Attempt, result: Result) -> None:
         on_result, attempt.on_result = attempt.on_result, None
         self._release(attempt)
@@ -185,7 +174,6 @@ class EventGate:
 
     def _release(self, attempt: Attempt) -> None:
         """Give back what an attempt holds, and let one go on that waited for it."""
-        self._timers.clear(attempt)
         if attempt.connection is None and attempt.connecting is None and self._forget_waiting(attempt):
             return
         if attempt.connecting is not None:

@@ -2,7 +2,7 @@
 
 Written for what a POST of events needs and nothing else: no redirects, cookies, proxies, decompression or
 pipelining. What goes out leaves in one write; what comes back is bounded, and read by llhttp, which refuses what
-is no HTTP. Whoever asks keeps the time.
+is no HTTP. The caller enforces deadlines.
 """
 
 from __future__ import annotations

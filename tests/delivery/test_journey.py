@@ -17,6 +17,7 @@ from sidecar.eventgate.client import Attempt, OnResult
 from sidecar.eventgate.failures import FailureClass
 from sidecar.events.outgoing import Load
 from sidecar.events.results import SUCCESS
+from sidecar.routes.config import Timeouts
 from sidecar.telemetry.happenings import FailedOver, HealthChanged, PostAnswered, PostFailed, Resent, Unexpected
 from sidecar.upstreams.health import Health
 from tests.scripted import (
@@ -173,6 +174,29 @@ async def test_the_late_attempt_is_still_counted() -> None:
     assert recorder.all_of(Resent) == [Resent("main", "eqiad", 1)]
 
 
+async def test_a_late_attempt_ends_when_its_time_is_up() -> None:
+    """Though the other endpoint's answer ended the journey long before; what it did is counted, and the doubt stays."""
+    pool, eqiad, _ = two(HANG, Act(takes=0.05))
+    async with delivering(pool) as (delivery, recorder):
+        assert await deliver(delivery) == Seen(0.15, "success", "codfw")
+    assert now() == pytest.approx(1.5, abs=0.002)
+    (failed,) = recorder.all_of(PostFailed)
+    assert (failed.endpoint, failed.failure, failed.reason) == ("eqiad", AMBIGUOUS, "no answer within 1.5 s")
+    assert failed.seconds == pytest.approx(1.5, abs=0.002)
+    assert all_healths(pool) == {EQIAD: Health.SUSPECTED, CODFW: Health.HEALTHY}
+    assert len(eqiad.posts) == 1
+
+
+async def test_an_attempt_that_waits_for_a_connection_ends_when_its_time_is_up() -> None:
+    """All connections to an address may be in use for long: EventGate saw nothing, so it is tried again in time."""
+    pool, fake = one(NO_CONNECTION, timeouts={"connect": "200ms", "attempt": "300ms", "deadline": "1s"})
+    fake._limits = Timeouts(connect=9.0, attempt=9.0, deadline=9.0)
+    async with delivering(pool) as (delivery, _):
+        status = await status_from(delivery)
+    assert fake.begun == [0.0, pytest.approx(0.3, abs=0.002)]
+    assert b"cannot connect within 0.3 s" in status.described
+
+
 async def test_the_first_answer_wins() -> None:
     """A late first attempt that answers before the second is the answer; the second runs on and is counted."""
     pool, _, codfw = two(Act(takes=0.12), Act(takes=0.5))
@@ -229,9 +253,9 @@ async def test_what_may_have_been_taken_is_said() -> None:
 class BySocket(ScriptedEventGate):
     """Accepts what is posted once somebody says so by a socket."""
 
-    def post(self, load: Load, seconds: float, tasks: asyncio.TaskGroup, on_result: OnResult) -> Attempt:
+    def post(self, load: Load, tasks: asyncio.TaskGroup, on_result: OnResult) -> Attempt:
         """Send, and listen."""
-        del seconds, tasks
+        del tasks
         attempt = Attempt(load.events, on_result)
         attempt.sent_at = now()
         self.accept = when_told(lambda: on_result([SUCCESS] * len(load.events)))

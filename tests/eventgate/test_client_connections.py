@@ -14,7 +14,7 @@ from sidecar.eventgate.client import AGENT, KEEPALIVE_SECONDS, MAX_CONNECTIONS, 
 from sidecar.eventgate.failures import Failed, FailureClass
 from sidecar.events.outgoing import Load, Outgoing
 from sidecar.routes.config import Timeouts
-from tests.fakes import FakeEventGate, Reply, accept, after, answer, close, eventually, refusing, stall
+from tests.fakes import FakeEventGate, Reply, after, answer, close, eventually, refusing, stall
 
 EVENT = Outgoing(0, b'{"meta":{"stream":"s","id":"a"}}', "a", "s")
 PATIENT = Timeouts(connect=5.0, attempt=20.0, deadline=30.0)
@@ -29,10 +29,10 @@ class Posts:
     tasks: asyncio.TaskGroup
     results: list[Result] = field(default_factory=list)
 
-    def post(self, count: int = 1, *headers: tuple[str, str], seconds: float = 20.0) -> list[Attempt]:
+    def post(self, count: int = 1, *headers: tuple[str, str]) -> list[Attempt]:
         """Begin so many."""
         load = Load("main", [EVENT], headers)
-        return [self.client.post(load, seconds, self.tasks, self.results.append) for _ in range(count)]
+        return [self.client.post(load, self.tasks, self.results.append) for _ in range(count)]
 
     async def ended(self, count: int) -> list[object]:
         """Wait until so many have ended; return how: the words of their statuses, or the failure."""
@@ -138,19 +138,6 @@ async def test_who_gives_up_waiting_gives_nothing_back() -> None:
             posts.client.give_up(each)
 
 
-async def test_who_waits_too_long_was_never_sent() -> None:
-    """Time runs while waiting for a connection, and its end frees nothing."""
-    async with FakeEventGate(otherwise=stall) as gate, posting(gate.address) as posts:
-        attempts = posts.post(MAX_CONNECTIONS)
-        await gate.received(MAX_CONNECTIONS)
-        posts.post(seconds=0.05)
-        assert await posts.ended(1) == [Failed(FailureClass.NEVER_SENT, "cannot connect within 0.05 s")]
-        attempts += posts.post()
-        await still(gate, MAX_CONNECTIONS)
-        for each in attempts:
-            posts.client.give_up(each)
-
-
 async def test_a_refused_connection_is_free_again() -> None:
     """Hundreds that cannot connect hold nobody up."""
     with refusing() as address:
@@ -158,20 +145,6 @@ async def test_a_refused_connection_is_free_again() -> None:
             posts.post(2 * MAX_CONNECTIONS + 1)
             ends = await posts.ended(2 * MAX_CONNECTIONS + 1)
     assert set(ends) == {Failed(FailureClass.NEVER_SENT, "cannot connect: Connection refused")}
-
-
-async def test_an_attempt_ends_once(clock: Clock) -> None:
-    """When its time would have been up, an attempt that was answered gives nothing back a second time."""
-    async with FakeEventGate(accept, otherwise=stall) as gate, posting(gate.address) as posts:
-        posts.post(seconds=1.0)
-        assert await posts.ended(1) == [ACCEPTED]
-        clock.ahead += 1.5
-        attempts = posts.post(MAX_CONNECTIONS + 1)
-        await gate.received(MAX_CONNECTIONS + 1)
-        await still(gate, MAX_CONNECTIONS + 1)
-        for each in reversed(attempts):
-            posts.client.give_up(each)
-    assert len(posts.results) == 1
 
 
 async def test_who_gives_up_connecting_sends_nothing() -> None:

@@ -238,7 +238,7 @@ async def test_an_address_is_posted_to_under_its_endpoints_name() -> None:
     async with FakeEventGate() as gate, asyncio.TaskGroup() as tasks:
         port = gate.address.rpartition(":")[2]
         (address,) = pool_of(f"http://events.example:{port}/v1/events").endpoints[0].set_addresses(("127.0.0.1",))
-        address.eventgate.post(Load("main", [Outgoing(0, b"{}", "a", "s")]), 5.0, tasks, ended.append)
+        address.eventgate.post(Load("main", [Outgoing(0, b"{}", "a", "s")]), tasks, ended.append)
         await eventually(lambda: bool(ended))
         address.eventgate.close()
     (request,) = gate.requests

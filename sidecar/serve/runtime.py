@@ -42,7 +42,7 @@ from sidecar.status.http import (
     status_routes,
     tap_route,
 )
-from sidecar.status.sse import Streams
+from sidecar.status.sse import Feeds
 from sidecar.telemetry.happenings import ConfigLoaded, Listening, Stopped, Stopping
 from sidecar.telemetry.history import History
 from sidecar.telemetry.log import let_libraries_log, make_log
@@ -134,7 +134,7 @@ class Runtime:
         self._events = EventsEndpoint(self._generation.intake, self.telemetry, follow=follow)
         self._vitals = Vitals(self.telemetry.registry, self._endpoints, self._events)
         self._ready = False
-        self._pages, self._taps = Streams(MAX_PAGES, LIVE_SECONDS), Streams(MAX_TAPS, TAP_SECONDS)
+        self._pages, self._taps = Feeds(MAX_PAGES, LIVE_SECONDS), Feeds(MAX_TAPS, TAP_SECONDS)
         servers = [
             make_server(make_intake_app(self._inquiries()), self._generation.longest, taker=self._events),
             make_server(make_admin_app(self.telemetry, lambda: self._ready), self._generation.longest),
@@ -254,8 +254,8 @@ class Runtime:
                         await self._empty_or(told, self._spooling)
             except TimeoutError:
                 pass
-        for streams in (self._pages, self._taps):
-            streams.end()
+        for feeds in (self._pages, self._taps):
+            feeds.end()
         for server, _ in self._servers:
             server.stop()
 

@@ -1,1 +1,24 @@
-"""What a running sidecar says of itself, and the client that asks."""
+"""What a running sidecar says of itself, and the client that asks it.
+
+What is true now (`gather`, `value`)
+    `gather` reads what other parts know, as it is at one moment, and makes one `Status` of it. `value` says what a
+    `Status` is made of, what is wrong, the worst first, and the one sentence that stands on top of the page.
+
+How it looks (`page`, page.html.j2, page.css, page.js)
+    `page` decides order, words and shapes; the template writes them and escapes whatever it writes. Nothing of it is
+    loaded before the first view.
+
+How it is answered (`http`, `sse`, openapi.yaml)
+    `http` has everything that both listeners answer besides events: metrics and probes for the cluster, and for the
+    sidecar's own machine what begins with /_sidecar/. A new answer is described in openapi.yaml, which a test compares
+    with the routes. `sse` is for answers that go on: the live page and the tap.
+
+How it is asked (`ask`)
+    What the commands `top`, `tap` and `explain --running` ask of the sidecar that runs here. `serve` never loads it.
+
+What must not come here: anything that changes something. Whoever asks learns what is, and nothing is different
+afterwards.
+
+Doors: http, gather, sse, value, ask.
+Pure: value, page.
+"""

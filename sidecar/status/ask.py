@@ -64,7 +64,7 @@ def tapped(address: str, stream: str | None, outcomes: Sequence[str]) -> Iterato
 
 
 def _messages(address: str, answer: httpx.Response, opened: contextlib.ExitStack) -> Iterator[Any]:
-    answer.stream = _Bounded(cast("httpx.SyncByteStream", answer.stream))
+    answer.stream = _BoundedMessages(cast("httpx.SyncByteStream", answer.stream))
     with opened:
         try:
             for message in EventSource(answer).iter_sse():
@@ -79,7 +79,7 @@ def _messages(address: str, answer: httpx.Response, opened: contextlib.ExitStack
     raise SettingError(f"the sidecar at {address} went away: its answer breaks off")
 
 
-class _Bounded(httpx.SyncByteStream):
+class _BoundedMessages(httpx.SyncByteStream):
     """The bytes of server-sent events, none of which is too large."""
 
     def __init__(self, stream: httpx.SyncByteStream) -> None:

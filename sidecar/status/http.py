@@ -44,7 +44,7 @@ from sidecar.routes.explain import explanation
 from sidecar.routes.pattern import Pattern
 from sidecar.status.gather import Sources, status_now, tried_now
 from sidecar.status.page import FILTERS, policy, values_of
-from sidecar.status.sse import Streams, message
+from sidecar.status.sse import Feeds, message
 from sidecar.status.value import Status, as_data
 
 if TYPE_CHECKING:
@@ -90,8 +90,8 @@ def make_admin_app(telemetry: Telemetry, ready: Callable[[], bool]) -> Starlette
     return Starlette(routes=[Route("/metrics", metrics), Route("/livez", livez), Route("/readyz", readyz)])
 
 
-def status_routes(sources: Sources, streams: Streams) -> list[Route]:
-    """Return the routes; pages that are live are among `streams`."""
+def status_routes(sources: Sources, feeds: Feeds) -> list[Route]:
+    """Return the routes; pages that are live are among `feeds`."""
 
     # The template is loaded in a thread, at the first view: it takes its time, and events do not wait for it.
     async def html(_: Request) -> Response:
@@ -103,7 +103,7 @@ def status_routes(sources: Sources, streams: Streams) -> list[Route]:
 
     async def live(request: Request) -> Response:
         await asyncio.to_thread(_template)
-        return streams.answer(request, nullcontext(lambda: message(html_of(status_now(sources)))))
+        return feeds.answer(request, nullcontext(lambda: message(html_of(status_now(sources)))))
 
     return [
         Route("/_sidecar/status", local_alone(html), methods=["GET"]),
@@ -167,7 +167,7 @@ def inquiry_routes(sources: Sources) -> list[Route]:
     ]
 
 
-def tap_route(tap: Tap | None, streams: Streams) -> Route:
+def tap_route(tap: Tap | None, feeds: Feeds) -> Route:
     """Return the route of the tap; None: it is not enabled."""
 
     async def tapped(request: Request) -> Response:
@@ -177,7 +177,7 @@ def tap_route(tap: Tap | None, streams: Streams) -> Route:
             wanted = _wanted(request)
         except ValueError as error:
             return _refusal(400, str(error))
-        return streams.answer(request, _messages(tap, wanted))
+        return feeds.answer(request, _messages(tap, wanted))
 
     return Route("/_sidecar/tap", local_alone(tapped), methods=["GET"])
 

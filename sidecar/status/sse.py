@@ -1,4 +1,4 @@
-"""Server-sent events: answers that go on until their reader leaves or the sidecar stops.
+"""Feeds: answers of server-sent events that go on until their reader leaves or the sidecar stops.
 
 What there is to tell is asked for at intervals, and not kept for a reader who is slow: he is asked about again once
 he has read. So nothing grows here, and nobody waits for a reader; at the stop least of all.
@@ -29,7 +29,7 @@ HEADERS = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
 
 _LINE_END = re.compile(r"\r\n|\r|\n")
 
-Source = AbstractContextManager[Callable[[], bytes]]
+FeedSource = AbstractContextManager[Callable[[], bytes]]
 """Entered for one reader; what it gives returns what there is to tell him now, which may be nothing."""
 
 
@@ -38,8 +38,8 @@ def message(data: str) -> bytes:
     return "".join([*(f"data: {line}\n" for line in _LINE_END.split(data)), "\n"]).encode()
 
 
-class Streams:
-    """Streams of one kind: a few at once, and none once the sidecar stops."""
+class Feeds:
+    """The feeds of one kind: a few at once, and none once the sidecar stops."""
 
     def __init__(self, most: int, apart: float) -> None:
         """`most` at once; each source is asked every `apart` seconds."""
@@ -48,38 +48,38 @@ class Streams:
         self.open = 0
         self.ended = asyncio.Event()
 
-    def answer(self, request: Request, source: Source) -> Response:
+    def answer(self, request: Request, source: FeedSource) -> Response:
         """Return the answer that tells what `source` has to tell, or why there is none."""
         if self.ended.is_set():
             return JSONResponse({"detail": "the sidecar stops"}, 503)
         if self.open >= self._most:
             return JSONResponse({"detail": f"{self._most} streams like this are open already; close one"}, 503)
         if request.method == "HEAD":
-            return Response(headers=HEADERS, media_type=Stream.media_type)
-        return Stream(self, source)
+            return Response(headers=HEADERS, media_type=Feed.media_type)
+        return Feed(self, source)
 
     def end(self) -> None:
         """End those that are open, and begin no more."""
         self.ended.set()
 
 
-class Stream(Response):
-    """One answer that goes on; `Streams` makes it."""
+class Feed(Response):
+    """One answer that goes on; `Feeds` makes it."""
 
     media_type = "text/event-stream"
 
-    def __init__(self, streams: Streams, source: Source) -> None:
+    def __init__(self, feeds: Feeds, source: FeedSource) -> None:
         """Nothing is asked yet."""
         self.status_code = 200
         self.background = None
-        self._streams = streams
+        self._feeds = feeds
         self._source = source
         self.init_headers(HEADERS)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Write until the reader leaves or the stop."""
         abort = scope.get("extensions", {}).get("eventgate_sidecar", {}).get("abort", _nothing)
-        self._streams.open += 1
+        self._feeds.open += 1
         try:
             with self._source as take:
                 await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
@@ -87,8 +87,8 @@ class Stream(Response):
         except TimeoutError:
             abort()
         finally:
-            self._streams.open -= 1
-        stops = self._streams.ended.is_set()
+            self._feeds.open -= 1
+        stops = self._feeds.ended.is_set()
         if stops:
             asyncio.get_running_loop().call_later(END_SECONDS, abort)  # whoever reads has it by then
         await send({"type": "http.response.body", "body": END if stops else b"", "more_body": False})
@@ -104,7 +104,7 @@ class Stream(Response):
         try:
             async with asyncio.TaskGroup() as tasks:
                 writing = tasks.create_task(self._write(take, send))
-                ends = [tasks.create_task(_gone(receive)), tasks.create_task(self._streams.ended.wait())]
+                ends = [tasks.create_task(_gone(receive)), tasks.create_task(self._feeds.ended.wait())]
                 await asyncio.wait([writing, *ends], return_when=asyncio.FIRST_COMPLETED)
                 for each in (writing, *ends):
                     each.cancel()
@@ -123,7 +123,7 @@ class Stream(Response):
                 async with asyncio.timeout(STUCK_SECONDS):
                     await send({"type": "http.response.body", "body": data, "more_body": True})
                 last = clock()
-            await asyncio.sleep(self._streams.apart)
+            await asyncio.sleep(self._feeds.apart)
             data = take()
 
 

@@ -204,7 +204,7 @@ class Failure(msgspec.Struct, frozen=True):
     times: int
 
 
-class Problem(msgspec.Struct, frozen=True):
+class ProblemNow(msgspec.Struct, frozen=True):
     """Something that is wrong now."""
 
     level: Level
@@ -235,7 +235,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
         return [outcome for outcome in Outcome if any(each.outcomes.get(outcome) for each in self.streams)]
 
 
-def problems_of(status: Status) -> list[Problem]:
+def problems_of(status: Status) -> list[ProblemNow]:
     """Return what is wrong, the worst first."""
     used = [each for each in status.upstreams if each.used]
     out = [each for each in used if each.out]
@@ -250,12 +250,12 @@ def problems_of(status: Status) -> list[Problem]:
     return sorted(found, key=lambda each: each.level is not Level.BAD)
 
 
-def level_of(problems: Sequence[Problem]) -> Level:
+def level_of(problems: Sequence[ProblemNow]) -> Level:
     """Return how bad it is; `problems` has the worst first."""
     return problems[0].level if problems else Level.WELL
 
 
-def sentence(status: Status, problems: Sequence[Problem]) -> str:
+def sentence(status: Status, problems: Sequence[ProblemNow]) -> str:
     """Return what is happening now, in one sentence."""
     if problems:
         more = f" (and {_count(len(problems) - 1, 'more problem')})" if len(problems) > 1 else ""
@@ -291,18 +291,18 @@ def age(seconds: float) -> str:
     return f"{max(seconds, 0):.0f} s"
 
 
-def _of_upstream(upstream: UpstreamNow, status: Status, *, told: bool) -> Iterator[Problem]:
+def _of_upstream(upstream: UpstreamNow, status: Status, *, told: bool) -> Iterator[ProblemNow]:
     """Yield what is wrong with an upstream; `told`: what becomes of events is said already, of another one."""
     out = [each for each in upstream.looked_at if not each.usable]
     if upstream.out:
         lasts = age(status.now - max(each.since for each in out)) if all(each.since for each in out) else ""
         words = f"{upstream.name}: no datacenter answers{lasts and f', for {lasts} now'} ({_whys(out)})"
-        yield Problem(Level.BAD, words if told else f"{words}. {_meanwhile(status.spool)}")
+        yield ProblemNow(Level.BAD, words if told else f"{words}. {_meanwhile(status.spool)}")
         return
     for each in out:
         lasts = f" for {age(status.now - each.since)}" if each.since else ""
         where = f"events go to {upstream.first}" if upstream.first else "nothing takes its place"
-        yield Problem(Level.WARNING, f"{upstream.name}: {each.name} is out{lasts} ({each.why}); {where}")
+        yield ProblemNow(Level.WARNING, f"{upstream.name}: {each.name} is out{lasts} ({each.why}); {where}")
 
 
 def _whys(endpoints: Sequence[EndpointNow]) -> str:
@@ -313,23 +313,25 @@ def _whys(endpoints: Sequence[EndpointNow]) -> str:
     return "; ".join(f"{' and '.join(those)}: {why}" for why, those in names.items())
 
 
-def _of_names(upstreams: Sequence[UpstreamNow]) -> Iterator[Problem]:
+def _of_names(upstreams: Sequence[UpstreamNow]) -> Iterator[ProblemNow]:
     """Yield why names cannot be looked up whose last addresses are in use: where DNS is dead, in one line."""
     names: dict[str, list[str]] = {}
     for endpoint in (each for upstream in upstreams for each in upstream.endpoints):
         if endpoint.usable and endpoint.problem and endpoint.addresses:
             names.setdefault(_short(endpoint.problem), []).append(urlsplit(endpoint.url).hostname or endpoint.name)
     for why, those in names.items():
-        yield Problem(Level.WARNING, f"DNS fails for {', '.join(those)} ({why}); the last known addresses are in use")
+        yield ProblemNow(
+            Level.WARNING, f"DNS fails for {', '.join(those)} ({why}); the last known addresses are in use"
+        )
 
 
-def _of_orphans(status: Status) -> Iterator[Problem]:
+def _of_orphans(status: Status) -> Iterator[ProblemNow]:
     """Yield what waits for an upstream that the configuration has no more: only a name brings it back."""
     names = {upstream.name for upstream in status.upstreams}
     for name, count in (status.spool.upstreams if status.spool else {}).items():
         if count and name not in names:
             waits = f"{_count(count, 'event')} in the spool for {name}, an upstream that the configuration has no more"
-            yield Problem(Level.WARNING, f"{waits}: never sent unless it has again; see eventgate-sidecar spool ls")
+            yield ProblemNow(Level.WARNING, f"{waits}: never sent unless it has again; see eventgate-sidecar spool ls")
 
 
 def _meanwhile(spool: SpoolNow | None) -> str:
@@ -347,22 +349,22 @@ def _waiting(spool: SpoolNow) -> str:
     return f"{_count(spool.events, 'event')} {waits}, the oldest for {age(spool.oldest_seconds)}"
 
 
-def _of_spool(spool: SpoolNow | None, *, told: bool) -> Iterator[Problem]:
+def _of_spool(spool: SpoolNow | None, *, told: bool) -> Iterator[ProblemNow]:
     """Yield what is wrong with the spool; `told`: that events wait is said already, of an upstream that is out."""
     if spool is None:
         return
     if spool.trouble:
-        yield Problem(Level.BAD, f"The spool cannot be used: {_short(spool.trouble)}. Events that need it get 503")
+        yield ProblemNow(Level.BAD, f"The spool cannot be used: {_short(spool.trouble)}. Events that need it get 503")
     elif spool.bytes >= NEARLY_FULL * spool.max_bytes:
-        yield Problem(Level.BAD, f"The spool is {spool.percent} % full; when there is no room, events get 503")
+        yield ProblemNow(Level.BAD, f"The spool is {spool.percent} % full; when there is no room, events get 503")
     if spool.events and not spool.trouble and not told:
-        yield Problem(Level.WARNING, f"In the spool {_waiting(spool)}; {spool.in_flight} on the way")
+        yield ProblemNow(Level.WARNING, f"In the spool {_waiting(spool)}; {spool.in_flight} on the way")
     if spool.dead_letters:
         count = _count(spool.dead_letters, "dead letter")
-        yield Problem(Level.WARNING, f"{count} in the spool, not sent any more: eventgate-sidecar spool ls --dead")
+        yield ProblemNow(Level.WARNING, f"{count} in the spool, not sent any more: eventgate-sidecar spool ls --dead")
 
 
-def _of_configuration(status: Status) -> Iterator[Problem]:
+def _of_configuration(status: Status) -> Iterator[ProblemNow]:
     refused = status.configuration.get("refused")
     if refused:
         problems = [
@@ -371,20 +373,20 @@ def _of_configuration(status: Status) -> Iterator[Problem]:
         words, *more = problems or refused.splitlines()[:1]
         others = f"; and {_count(len(more), 'more problem')}" if more else ""
         lasts = age(status.now - status.configuration["since"])
-        yield Problem(
+        yield ProblemNow(
             Level.WARNING,
             f"routes.yaml is refused, and the configuration of {lasts} ago stays in force: {_short(words)}{others}",
         )
 
 
-def _of_events(status: Status) -> Iterator[Problem]:
+def _of_events(status: Status) -> Iterator[ProblemNow]:
     for outcome, level, words in (
         ("failed", Level.BAD, "failed: EventGate met an error with them, or no endpoint could be reached"),
         ("refused", Level.WARNING, "refused: no route takes them, or their upstream does not accept them"),
         ("invalid", Level.WARNING, "called invalid by EventGate"),
     ):
         if status.last_minute.get(outcome):
-            yield Problem(level, f"{_count(status.last_minute[outcome], 'event')} in the last minute {words}")
+            yield ProblemNow(level, f"{_count(status.last_minute[outcome], 'event')} in the last minute {words}")
 
 
 def _short(text: str) -> str:

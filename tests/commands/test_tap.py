@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from typing import Any
 
 import pytest
+import respx
 from click.testing import CliRunner, Result
 
 from sidecar.commands.cli import app
 from sidecar.commands.tap import STYLES
 from sidecar.events.results import Outcome
 from sidecar.intake.tap import MAX_EVENT_BYTES, PER_SECOND
-from tests.fakes import FakeEventGate, answer, refusing
+from tests.fakes import refusing
 
+URL = "http://127.0.0.1:8888/_sidecar/tap"
 PASSED: dict[str, Any] = {
     "at": 1_800_000_000.25,
     "stream": "score",
@@ -31,23 +32,22 @@ PASSED: dict[str, Any] = {
 }
 
 
-async def tap(address: str, *flags: str) -> Result:
-    """Run it, in a thread, as it asks over HTTP."""
-    arguments = ["tap", "--listen", address, *flags]
-    return await asyncio.to_thread(lambda: CliRunner().invoke(app, arguments))
+def tap(*flags: str) -> Result:
+    """Run it."""
+    return CliRunner().invoke(app, ["tap", *flags])
 
 
-async def shown(*passed: dict[str, Any], flags: tuple[str, ...] = ()) -> Result:
+def shown(*passed: dict[str, Any], flags: tuple[str, ...] = ()) -> Result:
     """Run it beside a sidecar through which this passes before it stops."""
     stream = "".join(f"data: {json.dumps(each)}\n\n" for each in passed) + "event: end\ndata:\n\n"
-    reply = answer(200, "OK", stream, {"content-type": "text/event-stream"})
-    async with FakeEventGate(health=reply) as fake:
-        return await tap(fake.address, *flags)
+    with respx.mock:
+        respx.get(URL).respond(headers={"content-type": "text/event-stream"}, text=stream)
+        return tap(*flags)
 
 
-async def test_an_event_is_shown_with_its_way() -> None:
+def test_an_event_is_shown_with_its_way() -> None:
     """Its outcome, both names, where it went and why, and all that is in it; the end is told, and is no failure."""
-    result = await shown(PASSED)
+    result = shown(PASSED)
     assert result.exit_code == 0
     assert result.stdout.splitlines() == [
         "08:00:00 delivered score → renamed",
@@ -57,10 +57,10 @@ async def test_an_event_is_shown_with_its_way() -> None:
     assert result.stderr.endswith(" stopped\n")
 
 
-async def test_what_eventgate_said_is_shown() -> None:
+def test_what_eventgate_said_is_shown() -> None:
     """Between the way and the event; what was not sent went to nobody."""
     nowhere = {"sent_as": "", "upstream": "", "endpoint": "", "route": "", "id": None, "stream": ""}
-    result = await shown(PASSED | nowhere | {"outcome": "refused", "said": "no route takes it"})
+    result = shown(PASSED | nowhere | {"outcome": "refused", "said": "no route takes it"})
     assert result.stdout.splitlines()[:3] == [
         "08:00:00 refused   (no stream)",
         "         to nobody, no route",
@@ -68,10 +68,10 @@ async def test_what_eventgate_said_is_shown() -> None:
     ]
 
 
-async def test_what_is_missing_is_told() -> None:
+def test_what_is_missing_is_told() -> None:
     """Of an event, and of events."""
     missed = [{"left_out": 7, "lost": 0}, {"left_out": 0, "lost": 3}, {"left_out": 1, "lost": 2}]
-    lines = (await shown(PASSED | {"cut": True, "event_bytes": 20_000}, *missed)).stdout.splitlines()
+    lines = shown(PASSED | {"cut": True, "event_bytes": 20_000}, *missed).stdout.splitlines()
     assert lines[2].endswith("} … cut; the event has 20000 bytes")
     assert [line.strip() for line in lines[3:]] == [
         "… 7 more passed, too many to show",
@@ -80,31 +80,32 @@ async def test_what_is_missing_is_told() -> None:
     ]
 
 
-async def test_nothing_in_an_event_reaches_the_terminal_as_more_than_text() -> None:
+def test_nothing_in_an_event_reaches_the_terminal_as_more_than_text() -> None:
     """What would move the cursor or begin a line of its own is spelt out."""
     evil = "a\x1b[2J\x9b31m\n12:00:00 delivered b"
-    lines = (await shown(PASSED | dict.fromkeys(("stream", "said", "event", "route"), evil))).stdout.splitlines()
+    lines = shown(PASSED | dict.fromkeys(("stream", "said", "event", "route"), evil)).stdout.splitlines()
     assert len(lines) == 4
     assert all(line.isprintable() for line in lines)
     assert r"a\x1b[2J\x9b31m 12:00:00 delivered b" in lines[3]
 
 
-async def test_programs_get_a_line_of_json_for_each() -> None:
+def test_programs_get_a_line_of_json_for_each() -> None:
     """With everything, and in characters that no terminal minds."""
     passed = PASSED | {"event": "é\x9b"}
-    result = await shown(passed, {"left_out": 1, "lost": 0}, flags=("--json",))
+    result = shown(passed, {"left_out": 1, "lost": 0}, flags=("--json",))
     assert [json.loads(line) for line in result.stdout.splitlines()] == [passed, {"left_out": 1, "lost": 0}]
     assert result.stdout.isascii()
 
 
-async def test_a_sidecar_that_does_not_tell_is_exit_status_2() -> None:
+def test_a_sidecar_that_does_not_tell_is_exit_status_2() -> None:
     """With its own words; nobody there is told too."""
-    async with FakeEventGate(health=answer(403, "Forbidden", '{"detail": "the tap is off"}')) as fake:
-        result = await tap(fake.address)
-        assert (result.exit_code, result.stdout) == (2, "")
-        assert result.stderr == f"eventgate-sidecar: the sidecar at {fake.address} refuses: the tap is off\n"
+    with respx.mock:
+        respx.get(URL).respond(403, json={"detail": "the tap is off"})
+        result = tap()
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr == "eventgate-sidecar: the sidecar at 127.0.0.1:8888 refuses: the tap is off\n"
     with refusing() as address:
-        result = await tap(address)
+        result = tap("--listen", address)
     assert (result.exit_code, f"no sidecar answers at {address}" in result.stderr) == (2, True)
 
 

@@ -2,82 +2,82 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from typing import Any
 
 import pytest
+import respx
 from click.testing import CliRunner, Result
 
 from sidecar.commands.cli import app
 from sidecar.status.value import Failure, as_data
-from tests.fakes import FakeEventGate, answer, refusing
+from tests.fakes import refusing
 from tests.statuses import HANGS, NOW, address, endpoint, status, upstream
 
 HUNG = upstream(endpoint("eqiad", address("unhealthy", HANGS)), endpoint("codfw", address()), first="codfw")
 
 
-async def top(address: str, *flags: str) -> Result:
-    """Run it, in a thread, as it asks over HTTP."""
-    arguments = ["top", "--listen", address, *flags]
-    return await asyncio.to_thread(lambda: CliRunner().invoke(app, arguments))
+def top(*flags: str) -> Result:
+    """Run it."""
+    return CliRunner().invoke(app, ["top", *flags])
 
 
-async def shown(data: Any, *flags: str) -> Result:
+def shown(data: Any, *flags: str) -> Result:
     """Run it beside a sidecar that says this."""
-    async with FakeEventGate(health=answer(200, "OK", json.dumps(data))) as fake:
-        return await top(fake.address, *flags)
+    with respx.mock:
+        respx.get("http://127.0.0.1:8888/_sidecar/status.json").respond(json=data)
+        return top(*flags)
 
 
-async def test_all_well_is_exit_status_0() -> None:
+def test_all_well_is_exit_status_0() -> None:
     """With the sentence, each datacenter and each stream; once, where there is no terminal."""
-    result = await shown(as_data(status()))
+    result = shown(as_data(status()))
     assert result.exit_code == 0
     assert result.output.startswith("All well: staging → eqiad; 52 events/s; nothing waiting")
     for words in ("→ eqiad", "codfw", "10.2.2.45", "mediawiki.a", "3144"):
         assert words in result.output
 
 
-async def test_something_wrong_is_exit_status_1() -> None:
+def test_something_wrong_is_exit_status_1() -> None:
     """With what, and the last failures."""
     failing = status(upstreams=(HUNG,), failures=(Failure(NOW - 60, "a POST failed", 7),))
-    result = await shown(as_data(failing), "--once")
+    result = shown(as_data(failing), "--once")
     assert result.exit_code == 1
     words = " ".join(result.output.split())
     assert words.startswith(f"staging: eqiad is out for 12 min ({HANGS}); events go to codfw")
     assert "60 s ago a POST failed (7 times)" in words
 
 
-async def test_an_upstream_that_is_out_has_no_arrow() -> None:
+def test_an_upstream_that_is_out_has_no_arrow() -> None:
     """Events go nowhere, whichever endpoint gets the next trial."""
     out = upstream(endpoint("eqiad", address("unhealthy", HANGS)))
-    assert "→" not in (await shown(as_data(status(upstreams=(out,))))).output
+    assert "→" not in shown(as_data(status(upstreams=(out,)))).output
 
 
-async def test_only_outcomes_that_happened_have_a_column() -> None:
+def test_only_outcomes_that_happened_have_a_column() -> None:
     """So that what failed is not one of five columns of noughts."""
-    lines = (await shown(as_data(status()))).output.splitlines()
+    lines = shown(as_data(status())).output.splitlines()
     assert ["stream", "delivered"] in [line.split() for line in lines]
 
 
-async def test_programs_get_the_json_of_the_sidecar() -> None:
+def test_programs_get_the_json_of_the_sidecar() -> None:
     """As it came."""
     data = json.loads(json.dumps(as_data(status(upstreams=(HUNG,)))))
-    result = await shown(data, "--json")
+    result = shown(data, "--json")
     assert (result.exit_code, json.loads(result.output)) == (1, data)
 
 
 @pytest.mark.parametrize("data", [{}, [], {"upstreams": 7}], ids=["nothing", "a list", "something else"])
-async def test_another_version_is_told(data: Any) -> None:
+def test_another_version_is_told(data: Any) -> None:
     """What cannot be read is not shown."""
-    result = await shown(data)
+    result = shown(data)
     assert result.exit_code == 2
     assert "is no sidecar of this version" in result.output
 
 
-async def test_nobody_there_is_told() -> None:
+def test_nobody_there_is_told() -> None:
     """With where it looked."""
     with refusing() as address:
-        result = await top(address)
+        result = top("--listen", address)
     assert result.exit_code == 2
     assert f"no sidecar answers at {address}" in result.output

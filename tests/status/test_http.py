@@ -16,7 +16,7 @@ from starlette.applications import Starlette
 from sidecar.intake.tap import Tap
 from sidecar.status.ask import status_of
 from sidecar.status.http import MAX_EXPLAINED_BYTES, inquiry_routes, make_admin_app, status_routes, tap_route
-from sidecar.status.sse import Streams
+from sidecar.status.sse import Feeds
 from tests.fakes import PATIENCE, FakeEventGate, eventually, hanging
 from tests.running import reading, sidecar, to_one
 from tests.scripted import EQIAD, Recorder
@@ -31,8 +31,8 @@ def app(tap: Tap | None = None) -> Starlette:
     return Starlette(
         routes=[
             *inquiry_routes(known),
-            *status_routes(known, Streams(2, 2.0)),
-            tap_route(tap, Streams(1, 1.0)),
+            *status_routes(known, Feeds(2, 2.0)),
+            tap_route(tap, Feeds(1, 1.0)),
         ]
     )
 

@@ -146,7 +146,7 @@ def test_the_kinds_of_refused_requests_are_described() -> None:
         "FailoverNow",
         "ChecksOfMinute",
         "Span",
-        "Problem",
+        "ProblemNow",
         "Status",
     ],
 )

@@ -16,7 +16,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Message
 
-from sidecar.status.sse import END, END_SECONDS, KEEP_ALIVE_SECONDS, RETRY, STUCK_SECONDS, Source, Streams, message
+from sidecar.status.sse import END, END_SECONDS, KEEP_ALIVE_SECONDS, RETRY, STUCK_SECONDS, Feeds, FeedSource, message
 from tests.fakes import connected, eventually
 from tests.running import serving
 
@@ -60,11 +60,11 @@ def request(method: str = "GET") -> Request:
 
 
 @contextlib.asynccontextmanager
-async def open_stream(streams: Streams, source: Source) -> AsyncIterator[tuple[Reader, asyncio.Task[None]]]:
+async def open_feed(feeds: Feeds, source: FeedSource) -> AsyncIterator[tuple[Reader, asyncio.Task[None]]]:
     """Have somebody read."""
     reader = Reader()
     async with asyncio.TaskGroup() as tasks:
-        task = tasks.create_task(reader.run(streams.answer(request(), source)))
+        task = tasks.create_task(reader.run(feeds.answer(request(), source)))
         yield reader, task
         reader.leaves.set()
 
@@ -82,8 +82,8 @@ def test_a_message_is_one_whatever_its_lines(data: str, written: bytes) -> None:
 async def test_what_there_is_is_told_at_intervals() -> None:
     """At once, and then each time there is something."""
     told = [b"1", b"", b"2"]
-    streams = Streams(1, 2.0)
-    async with open_stream(streams, nullcontext(lambda: told.pop(0) if told else b"")) as (reader, _):
+    feeds = Feeds(1, 2.0)
+    async with open_feed(feeds, nullcontext(lambda: told.pop(0) if told else b"")) as (reader, _):
         await asyncio.sleep(1)
         assert reader.read == [b"", RETRY + b"1"]
         await asyncio.sleep(3.5)
@@ -93,7 +93,7 @@ async def test_what_there_is_is_told_at_intervals() -> None:
 @pytest.mark.looptime
 async def test_a_comment_comes_where_there_is_nothing() -> None:
     """By which it is noticed that a reader has gone, and by the reader that the sidecar has."""
-    async with open_stream(Streams(1, 1.0), nullcontext(lambda: b"")) as (reader, _):
+    async with open_feed(Feeds(1, 1.0), nullcontext(lambda: b"")) as (reader, _):
         await asyncio.sleep(2 * KEEP_ALIVE_SECONDS + 0.5)
         assert reader.read[2:] == [b":\n\n", b":\n\n"]
 
@@ -109,20 +109,20 @@ async def test_a_source_is_left_when_its_reader_goes() -> None:
         yield lambda: b"x"
         inside.append("out")
 
-    streams = Streams(1, 1.0)
-    async with open_stream(streams, source()) as (reader, task):
+    feeds = Feeds(1, 1.0)
+    async with open_feed(feeds, source()) as (reader, task):
         await asyncio.sleep(3)
-        assert (inside, streams.open) == (["in"], 1)
+        assert (inside, feeds.open) == (["in"], 1)
         reader.leaves.set()
         await task
-        assert (inside, streams.open) == (["in", "out"], 0)
+        assert (inside, feeds.open) == (["in", "out"], 0)
 
 
 @pytest.mark.looptime
 async def test_a_slow_reader_is_not_asked_for() -> None:
     """What he does not read is not made."""
     numbers = itertools.count(1)
-    async with open_stream(Streams(1, 1.0), nullcontext(lambda: b"%d" % next(numbers))) as (reader, _):
+    async with open_feed(Feeds(1, 1.0), nullcontext(lambda: b"%d" % next(numbers))) as (reader, _):
         await asyncio.sleep(2.5)
         reader.reads.clear()
         await asyncio.sleep(10)
@@ -134,49 +134,49 @@ async def test_a_slow_reader_is_not_asked_for() -> None:
 @pytest.mark.looptime
 async def test_a_reader_who_is_stuck_is_let_go() -> None:
     """He holds a place for a while, not for ever."""
-    streams = Streams(1, 1.0)
-    async with open_stream(streams, nullcontext(lambda: b"x")) as (reader, task):
+    feeds = Feeds(1, 1.0)
+    async with open_feed(feeds, nullcontext(lambda: b"x")) as (reader, task):
         await asyncio.sleep(1.5)
         reader.reads.clear()
         await asyncio.sleep(STUCK_SECONDS - 1)
         assert not task.done()
         await asyncio.sleep(2)
-        assert (task.done(), reader.aborted, streams.open) == (True, True, 0)
+        assert (task.done(), reader.aborted, feeds.open) == (True, True, 0)
 
 
 @pytest.mark.looptime
 async def test_the_stop_ends_what_is_open() -> None:
     """At once where it is read, and soon where not; nothing begins any more."""
-    streams = Streams(2, 1.0)
+    feeds = Feeds(2, 1.0)
     async with (
-        open_stream(streams, nullcontext(lambda: b"x")) as (reader, task),
-        open_stream(streams, nullcontext(lambda: b"x")) as (stuck, stuck_task),
+        open_feed(feeds, nullcontext(lambda: b"x")) as (reader, task),
+        open_feed(feeds, nullcontext(lambda: b"x")) as (stuck, stuck_task),
     ):
         await asyncio.sleep(1.5)
         stuck.reads.clear()
-        streams.end()
+        feeds.end()
         await asyncio.sleep(0)
         await asyncio.sleep(0.001)
         assert (task.done(), reader.read[-1], reader.complete, stuck_task.done()) == (True, END, True, False)
         await asyncio.sleep(END_SECONDS)
         assert (stuck_task.done(), stuck.aborted) == (True, True)
-    assert streams.answer(request(), nullcontext(lambda: b"")).status_code == 503
+    assert feeds.answer(request(), nullcontext(lambda: b"")).status_code == 503
 
 
 @pytest.mark.looptime
 async def test_only_so_many_are_open_at_once() -> None:
     """The next is told so, and gets in when one has left."""
-    streams = Streams(1, 1.0)
-    async with open_stream(streams, nullcontext(lambda: b"x")):
+    feeds = Feeds(1, 1.0)
+    async with open_feed(feeds, nullcontext(lambda: b"x")):
         await asyncio.sleep(0.1)
-        refusal = streams.answer(request(), nullcontext(lambda: b""))
+        refusal = feeds.answer(request(), nullcontext(lambda: b""))
         assert (refusal.status_code, b"1 streams like this are open already" in refusal.body) == (503, True)
-    assert streams.answer(request(), nullcontext(lambda: b"")).status_code == 200
+    assert feeds.answer(request(), nullcontext(lambda: b"")).status_code == 200
 
 
 async def test_who_asks_for_the_headers_gets_no_stream() -> None:
     """HEAD ends."""
-    answer = Streams(1, 1.0).answer(request("HEAD"), nullcontext(lambda: b"x"))
+    answer = Feeds(1, 1.0).answer(request("HEAD"), nullcontext(lambda: b"x"))
     async with httpx.AsyncClient(transport=httpx.ASGITransport(answer), base_url="http://sidecar") as client:
         head = await client.head("/")
     assert (head.headers["content-type"], head.headers["cache-control"]) == (
@@ -187,21 +187,21 @@ async def test_who_asks_for_the_headers_gets_no_stream() -> None:
 
 async def test_a_reader_who_hangs_up_is_noticed() -> None:
     """Over a real connection: his place is free again."""
-    streams = Streams(1, 0.01)
+    feeds = Feeds(1, 0.01)
 
     async def endpoint(asked: Request) -> Response:
-        return streams.answer(asked, nullcontext(lambda: message("x" * 1000)))
+        return feeds.answer(asked, nullcontext(lambda: message("x" * 1000)))
 
     async with serving(Starlette(routes=[Route("/", endpoint)])) as address:
         async with connected(address) as client:
             await client.send(b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n")
-            await eventually(lambda: streams.open == 1)
-        await eventually(lambda: streams.open == 0)
+            await eventually(lambda: feeds.open == 1)
+        await eventually(lambda: feeds.open == 0)
 
 
 async def test_the_stop_does_not_wait_for_a_reader_who_does_not_read() -> None:
     """Over a real connection whose buffers are full."""
-    streams = Streams(1, 0.001)
+    feeds = Feeds(1, 0.001)
     ends: list[str] = []
 
     async def endpoint(asked: Request) -> Response:
@@ -213,13 +213,13 @@ async def test_the_stop_does_not_wait_for_a_reader_who_does_not_read() -> None:
             abort()
 
         ours["abort"] = recorded
-        return streams.answer(asked, nullcontext(lambda: b"x" * 32_000_000))
+        return feeds.answer(asked, nullcontext(lambda: b"x" * 32_000_000))
 
     async with serving(Starlette(routes=[Route("/", endpoint)])) as address, connected(address) as client:
         client.writer.transport.pause_reading()  # type: ignore[attr-defined]
         await client.send(b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n")
-        await eventually(lambda: streams.open == 1)
-        streams.end()
+        await eventually(lambda: feeds.open == 1)
+        feeds.end()
         await eventually(lambda: ends == ["aborted"])
         client.writer.transport.resume_reading()  # type: ignore[attr-defined]
         assert not (await client.rest()).endswith(b"0\r\n\r\n")

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from sidecar.delivery.coalescer import Coalescer
 from sidecar.delivery.journey import OnEnd
 from sidecar.delivery.retry import Undelivered
-from sidecar.delivery.sender import Delivery
+from sidecar.delivery.sender import Sender
 from sidecar.eventgate.failures import FailureClass
 from sidecar.eventgate.verdict import read
 from sidecar.events.outgoing import Headers, Load, Outgoing
@@ -55,7 +55,7 @@ class Array:
 
 
 @dataclass
-class ScriptedDelivery(Delivery):
+class ScriptedSender(Sender):
     """Takes so many seconds for its first array, so many for its second, and says what EventGate would say."""
 
     group: asyncio.TaskGroup
@@ -64,7 +64,7 @@ class ScriptedDelivery(Delivery):
     deadline: float = 60.0
     arrays: list[Array] = field(default_factory=list)
 
-    def deliver(self, load: Load, on_end: OnEnd, give_up: float | None = None) -> None:
+    def send(self, load: Load, on_end: OnEnd, give_up: float | None = None) -> None:
         """Take a load; a failure is known by its id alone, as from the real one."""
         self.group.create_task(self._play(load, on_end, give_up))
 
@@ -112,10 +112,10 @@ def verdict(events: Sequence[Outgoing]) -> list[EventStatus]:
 @contextlib.asynccontextmanager
 async def coalescing(
     *takes: float, otherwise: float = 0.03, **limits: object
-) -> AsyncIterator[tuple[Coalescer, ScriptedDelivery, asyncio.TaskGroup]]:
+) -> AsyncIterator[tuple[Coalescer, ScriptedSender, asyncio.TaskGroup]]:
     """Run a coalescer; yield it, who delivers for it, and a group for those who call it."""
     async with asyncio.TaskGroup() as tasks:
-        delivery = ScriptedDelivery(tasks, list(takes), otherwise)
+        delivery = ScriptedSender(tasks, list(takes), otherwise)
         coalesce = Coalesce.read({"linger": "5ms", **limits})
         coalescer = Coalescer(delivery, {"main": coalesce}, Recorder(), now)
         yield coalescer, delivery, tasks

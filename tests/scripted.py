@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from sidecar.delivery.retry import Undelivered
-from sidecar.delivery.sender import Delivery
+from sidecar.delivery.sender import Sender
 from sidecar.eventgate.client import Attempt, EventGate, OnResult, Result
 from sidecar.eventgate.failures import Failed, FailureClass
 from sidecar.events.outgoing import Headers, Load, Outgoing
@@ -191,10 +191,10 @@ def script(address: Address, *acts: Act, otherwise: Act = Act()) -> ScriptedEven
 
 
 @contextlib.asynccontextmanager
-async def delivering(pool: Pool) -> AsyncIterator[tuple[Delivery, Recorder]]:
+async def delivering(pool: Pool) -> AsyncIterator[tuple[Sender, Recorder]]:
     """Deliver to this pool, and see its attempts to their end; yield what tells of it too."""
     recorder = Recorder()
-    delivery = Delivery({pool.name: pool}, recorder, lambda: 0.5, now)
+    delivery = Sender({pool.name: pool}, recorder, lambda: 0.5, now)
     async with asyncio.TaskGroup() as tasks:
         delivery.start(tasks)
         yield delivery, recorder
@@ -220,27 +220,27 @@ class Seen:
 
 
 async def result_from(
-    delivery: Delivery, events: Sequence[Outgoing], headers: Headers = (), *, hasty: bool = False
+    delivery: Sender, events: Sequence[Outgoing], headers: Headers = (), *, hasty: bool = False
 ) -> list[EventStatus] | Undelivered:
     """Deliver events, and return how that ended."""
     ended: asyncio.Future[list[EventStatus] | Undelivered] = asyncio.get_running_loop().create_future()
-    delivery.deliver(Load("main", events, headers, hasty), ended.set_result)
+    delivery.send(Load("main", events, headers, hasty), ended.set_result)
     return await ended
 
 
-async def status_from(delivery: Delivery) -> EventStatus:
+async def status_from(delivery: Sender) -> EventStatus:
     """Deliver the event, and return what became of it."""
     result = await result_from(delivery, [EVENT])
     return result.status_of(EVENT) if isinstance(result, Undelivered) else result[0]
 
 
-async def deliver(delivery: Delivery) -> Seen:
+async def deliver(delivery: Sender) -> Seen:
     """Deliver the event."""
     status = await status_from(delivery)
     return Seen(round(now(), 6), status.status, status.endpoint, status.unreachable)
 
 
-async def deliver_many(delivery: Delivery, count: int) -> list[Seen]:
+async def deliver_many(delivery: Sender, count: int) -> list[Seen]:
     """Deliver it as many times at the same moment."""
     async with asyncio.TaskGroup() as tasks:
         found = [tasks.create_task(deliver(delivery)) for _ in range(count)]

@@ -20,7 +20,7 @@ import msgspec
 from sidecar.delivery.batching import Rider, Room, common_headers, must_share
 from sidecar.delivery.journey import MIN_ATTEMPT_SECONDS
 from sidecar.delivery.retry import Undelivered
-from sidecar.delivery.sender import Delivery
+from sidecar.delivery.sender import Sender
 from sidecar.eventgate.failures import FailureClass
 from sidecar.events.outgoing import Done, Headers, Load, Outgoing
 from sidecar.events.results import EventStatus
@@ -40,14 +40,14 @@ class Coalescer:
 
     def __init__(
         self,
-        delivery: Delivery,
+        sender: Sender,
         limits: Mapping[str, Coalesce],
         telemetry: Telemetry,
         clock: Callable[[], float] = time.monotonic,
         joined: Callable[[Sequence[Headers]], Headers] | None = None,
     ) -> None:
         """`limits` are those of each upstream; `joined` is an `Observer`'s."""
-        self._delivery = delivery
+        self._sender = sender
         self._limits = limits
         self._telemetry = telemetry
         self._clock = clock
@@ -150,7 +150,7 @@ class Coalescer:
             else:
                 done([result.status_of(event) for event in load.events])
 
-        self._delivery.deliver(load, ended, give_up)
+        self._sender.send(load, ended, give_up)
 
     def _may_halve(self, events: Sequence[Outgoing], result: Undelivered) -> bool:
         in_time = self._clock() + MIN_ATTEMPT_SECONDS < result.give_up

@@ -1,4 +1,4 @@
-"""Sends events to an upstream: each group of them on a `Journey` of its own."""
+"""Sends each load on a `Journey` of its own."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from sidecar.telemetry.telemetry import Telemetry
 from sidecar.upstreams.endpoints import FIRST_ROUND_SECONDS, Pool
 
 
-class Delivery:
-    """Sends events to the endpoints of each upstream."""
+class Sender:
+    """Sends loads to the endpoints of their upstream."""
 
     def __init__(
         self,
@@ -40,7 +40,7 @@ class Delivery:
         """Run in `tasks` from now on what has to wait; before, nothing is sent."""
         self._means.tasks = tasks
 
-    def deliver(self, load: Load, on_end: OnEnd, give_up: float | None = None) -> None:
+    def send(self, load: Load, on_end: OnEnd, give_up: float | None = None) -> None:
         """Send `load` as one array; `on_end` is told once how that ended, maybe at once.
 
         Ends by `give_up`, in seconds of the clock; where that is not given, within the upstream's deadline.

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from sidecar.delivery.coalescer import Coalescer
-from sidecar.delivery.sender import Delivery
+from sidecar.delivery.sender import Sender
 from sidecar.errors import SettingError
 from sidecar.intake.intake import Intake
 from sidecar.routes.config import Config, Upstream
@@ -62,10 +62,10 @@ class Generation:
         )
         self.router = Router(config, labels)
         reserve = spooling.reserve if spooling else 0.0
-        self._delivery = Delivery(self.pools, telemetry, random.random, reserve=reserve, observer=observer)
+        self._sender = Sender(self.pools, telemetry, random.random, reserve=reserve, observer=observer)
         limits = {name: upstream.coalesce for name, upstream in config.upstreams.items()}
         joined = observer.joined if observer else None
-        self._coalescer = Coalescer(self._delivery, limits, telemetry, joined=joined)
+        self._coalescer = Coalescer(self._sender, limits, telemetry, joined=joined)
         self._spooling = spooling
         self._keeping = spooling.keeping(self.pools, self._coalescer) if spooling else None
         deliver = self._keeping.deliver if self._keeping else self._coalescer.deliver
@@ -89,7 +89,7 @@ class Generation:
 
     def start(self, tasks: asyncio.TaskGroup) -> None:
         """Deliver in `tasks` from now on."""
-        self._delivery.start(tasks)
+        self._sender.start(tasks)
 
 
 def _unchanged(pools: Mapping[str, Pool], upstreams: Mapping[str, Upstream]) -> dict[str, Pool]:

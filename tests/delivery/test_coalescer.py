@@ -20,7 +20,7 @@ from tests.callers import (
     AGENT,
     Array,
     Caller,
-    ScriptedDelivery,
+    ScriptedSender,
     call,
     call_at,
     coalescing,
@@ -47,15 +47,15 @@ async def test_a_lone_post_leaves_at_once() -> None:
     assert delivery.sizes == [1, 1, 1]
 
 
-class Watched(ScriptedDelivery):
+class Watched(ScriptedSender):
     """Counts what it is asked, when it is."""
 
     asked = 0
 
-    def deliver(self, *arguments: Any) -> None:
+    def send(self, *arguments: Any) -> None:
         """Take an array."""
         self.asked += 1
-        super().deliver(*arguments)
+        super().send(*arguments)
 
 
 async def test_who_posts_one_at_a_time_is_not_kept_for_a_turn_of_the_loop() -> None:
@@ -151,7 +151,7 @@ async def test_each_post_costs_the_same() -> None:
         return now()
 
     async with asyncio.TaskGroup() as tasks:
-        coalescer = Coalescer(ScriptedDelivery(tasks, [4.0]), {"main": Coalesce()}, Recorder(), clock)
+        coalescer = Coalescer(ScriptedSender(tasks, [4.0]), {"main": Coalesce()}, Recorder(), clock)
         await call_at(coalescer, *(number / 2000 for number in range(2000)))
     assert next(looks) <= 3 * 2000
 

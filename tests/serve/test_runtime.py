@@ -48,7 +48,7 @@ async def test_without_traces_nobody_follows(tmp_path: Path) -> None:
     """In a sidecar that is not asked for traces, requests and loads are told to nobody."""
     async with FakeEventGate() as gate, sidecar(to_one(gate.address), tmp_path) as running:
         runtime = running.runtime
-        assert (runtime._events._follow, runtime._generation._delivery._observer) == (None, None)
+        assert (runtime._events._follow, runtime._generation._sender._observer) == (None, None)
 
 
 def test_without_traces_nothing_of_them_is_loaded() -> None:

@@ -28,5 +28,5 @@ ENV PATH=/opt/eventgate-sidecar/bin:$PATH PYTHONDONTWRITEBYTECODE=1
 USER 900:900
 # Kubernetes has probes, and Knative allows none here.
 HEALTHCHECK NONE
-ENTRYPOINT ["eventgate-sidecar"]
+ENTRYPOINT ["eventgate-sidecar-init", "eventgate-sidecar"]
 CMD ["serve"]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
-import gc
 import signal
 import sys
 
@@ -15,12 +13,32 @@ def main() -> None:
     stay turn the collector on again.
     """
     if sys.argv[1:2] == ["serve"]:
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # it would end a sidecar that is not yet listening for it
+        _take_signals()
+    import atexit  # noqa: PLC0415  what comes before the signals takes time during which they are lost
+    import gc  # noqa: PLC0415  as above
+
     gc.disable()
     atexit.register(gc.freeze)  # the interpreter collects once more at its end
     from sidecar.commands.cli import main as run  # noqa: PLC0415  what it imports is what the collector would go through
 
     run()
+
+
+def _take_signals() -> None:
+    """Take signals from now on, until `serve` listens and takes them itself.
+
+    The kernel drops a signal for which PID 1 has no handler: the pod would live until it is killed.
+    """
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # what it asks for, reading routes.yaml, is to come
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _end)
+
+
+def _end(_number: int, _frame: object) -> None:
+    """End with status 0, at once: nothing was answered yet, and an exception might be caught somewhere."""
+    import os  # noqa: PLC0415  as above
+
+    os._exit(0)
 
 
 if __name__ == "__main__":

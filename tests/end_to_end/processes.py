@@ -72,6 +72,11 @@ class Process:
         self.end()
 
     @property
+    def is_running(self) -> bool:
+        """Whether it has not ended."""
+        return self._child.poll() is None
+
+    @property
     def open_files(self) -> int:
         """How many file descriptors it has open."""
         return len(list(Path(f"/proc/{self.pid}/fd").iterdir()))

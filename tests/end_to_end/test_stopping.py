@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import subprocess
 import sys
@@ -58,20 +57,65 @@ async def test_while_it_drains_events_are_taken(tmp_path: Path) -> None:
         assert len(gate.requests) == 1
 
 
+def starting(routes: Path, mask: str, number: signal.Signals) -> Process:
+    """Start a sidecar; return once it catches (`SigCgt`) or ignores (`SigIgn`) this signal: long before it listens."""
+    process = Process("sidecar", "serve", "--routes", str(routes), "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0")
+    status = Path(f"/proc/{process.pid}/status")
+    while process.is_running:
+        masks = dict(line.split(":\t", 1) for line in status.read_text().splitlines() if line.startswith("Sig"))
+        if int(masks[mask], 16) >> (number - 1) & 1:
+            return process
+    process.kill()
+    raise AssertionError(f"{number.name} is not in {mask}")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_that_comes_early_ends_it(tmp_path: Path, number: signal.Signals) -> None:
+    """It ends with status 0, and has not listened: as PID 1 it would otherwise live until it is killed."""
+    process = starting(written(to_one("127.0.0.1:1"), tmp_path), "SigCgt", signal.SIGTERM)
+    try:
+        process.tell(number)
+        assert process.end() == 0
+        assert process.lines == []
+    finally:
+        process.kill()
+
+
 def test_a_signal_to_load_the_configuration_does_not_end_what_is_starting(tmp_path: Path) -> None:
     """SIGHUP is harmless from the start: what it asks for is under way then, and ends as it would have."""
     routes = tmp_path / "routes.yaml"
-    os.mkfifo(routes)  # so that the sidecar is known to be reading it
-    process = Process("sidecar", "serve", "--routes", str(routes), "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0")
+    routes.write_text("version: 2")
+    process = starting(routes, "SigIgn", signal.SIGHUP)
     try:
-        with routes.open("w") as written_to:  # waits for it
-            process.tell(signal.SIGHUP)
-            routes.unlink()
-            routes.write_text("version: 2")
-            written_to.write("version: 2")
+        process.tell(signal.SIGHUP)
         assert process.end() == 2
     finally:
         process.kill()
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 7), (signal.SIGINT, 8), (signal.SIGHUP, 9)])
+def test_the_image_s_first_process_passes_signals_on(number: signal.Signals, status: int) -> None:
+    """What it starts gets each signal, and its exit status becomes that of the container."""
+    handlers = "[signal.signal(n, lambda n, _: sys.exit({15: 7, 2: 8, 1: 9}[n])) for n in (15, 2, 1)]"
+    script = f"import signal, sys, time; {handlers}"
+    command = [
+        str(ROOT / "scripts" / "init"),
+        sys.executable,
+        "-c",
+        f"{script}; print('ready', flush=True); time.sleep(60)",
+    ]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(number)
+        assert process.wait(PATIENCE) == status
+
+
+def test_the_image_s_first_process_ends_what_has_only_just_started() -> None:
+    """A SIGTERM that comes before there is any handler is not lost."""
+    with subprocess.Popen([str(ROOT / "scripts" / "init"), "sleep", "60"]) as process:
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(PATIENCE) in {128 + signal.SIGTERM, -signal.SIGTERM}
 
 
 def test_a_bad_configuration_does_not_start(tmp_path: Path) -> None:

@@ -1,1 +1,20 @@
-"""What travels together, where to, how often, until when."""
+"""How a load is delivered: what travels together, where to, how often, and until when.
+
+What travels together (`batching`, `coalescer`)
+    `batching` decides: which events may share an array, under which headers, and when it leaves. `coalescer` keeps the
+    loads that wait, hands each caller its statuses, and halves an array that is refused as a whole.
+
+What is tried (`sender`, `journey`, `tries`)
+    `sender` puts each load on a `Journey`: the one loop that tries again, and the one timer for it.
+    `upstreams.failover` says which address is next. A `Try` is one attempt, and what its end says about its address.
+
+What may be tried again (`retry`)
+    What each class of failure allows, and what producers are told of events that no endpoint took.
+
+Whoever makes traces follows loads and attempts as an `Observer` (`tries`); without one nobody is asked.
+
+What must not come here: sockets (`eventgate`), the disk (`spool`), HTTP answers (`intake`).
+
+Doors: batching, coalescer, retry, sender, tries.
+Pure: batching, retry.
+"""

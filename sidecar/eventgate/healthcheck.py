@@ -17,7 +17,7 @@ import h11
 
 from sidecar.eventgate.failures import system_words, tls_words
 
-MAX_REPLY_BYTES = 64 * 1024
+MAX_CHECK_BYTES = 64 * 1024
 
 
 class Phase(enum.StrEnum):
@@ -146,10 +146,10 @@ async def _get(
             wire.receive_data(data)
         elif isinstance(event, h11.Response):
             response = event
-        elif response is not None and (isinstance(event, h11.EndOfMessage) or size > MAX_REPLY_BYTES):
+        elif response is not None and (isinstance(event, h11.EndOfMessage) or size > MAX_CHECK_BYTES):
             return response
-        if response is None and size > MAX_REPLY_BYTES:
-            raise ValueError(f"over {MAX_REPLY_BYTES} bytes came, and no answer among them")
+        if response is None and size > MAX_CHECK_BYTES:
+            raise ValueError(f"over {MAX_CHECK_BYTES} bytes came, and no answer among them")
 
 
 def _judge(response: h11.Response, result: CheckResult) -> None:

@@ -15,14 +15,14 @@ from dataclasses import dataclass
 import msgspec
 
 from sidecar.events.outgoing import Outgoing
-from sidecar.events.results import SUCCESS, EventStatus, Outcome, Status, failed
+from sidecar.events.results import SUCCESS, EventStatus, Outcome, StatusWord, failed
 
 
 @dataclass(frozen=True, slots=True)
 class _Echo:
     """One failure in EventGate's answer."""
 
-    status: Status
+    status: StatusWord
     id: str | None
     described: bytes
 
@@ -64,7 +64,7 @@ _ESCAPES = re.compile(rb"\\\\|\\u[dD][89abAB]%b\\u[dD][c-fC-F]%b|(\\u[dD][89a-fA
 _COUNTS = re.compile(r"All (\d+) out of (\d+) events were accepted\.|(\d+) events hastily received\.", re.ASCII)
 MAX_UNCOUNTED_BYTES = 64 * 1024
 """In a longer answer failures are counted before anything is made of them: `[1,1,1,…` costs 40 times its length."""
-MAX_MENDED_BYTES = 1024 * 1024
+MAX_REPAIRED_BYTES = 1024 * 1024
 """A longer answer with lone surrogates is no verdict; the events are then sent in smaller arrays."""
 _UNMATCHED = "EventGate's answer does not say what became of this event"
 
@@ -111,8 +111,8 @@ def _echoes(body: bytes, events: int) -> list[_Echo] | None:
             _count(body, events)
         failures = _decode_failures(body)
     except (ValueError, RecursionError):
-        mended = _without_lone_surrogates(body) if len(body) <= MAX_MENDED_BYTES else body
-        return _echoes(mended, events) if mended != body else None
+        repaired = _without_lone_surrogates(body) if len(body) <= MAX_REPAIRED_BYTES else body
+        return _echoes(repaired, events) if repaired != body else None
     if failures.invalid is msgspec.UNSET and failures.error is msgspec.UNSET:
         return None
     invalid = failures.invalid if failures.invalid is not msgspec.UNSET else []
@@ -137,7 +137,7 @@ def _without_lone_surrogates(body: bytes) -> bytes:
     return _ESCAPES.sub(lambda found: rb"\ufffd" if found[1] else found[0], body)
 
 
-def _echo(status: Status, raw: msgspec.Raw) -> _Echo:
+def _echo(status: StatusWord, raw: msgspec.Raw) -> _Echo:
     try:
         echo = _decode_echo(raw)
     except (ValueError, RecursionError):

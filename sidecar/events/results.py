@@ -32,7 +32,7 @@ class Outcome(enum.StrEnum):
 BUG = "the sidecar met an error of its own; its log has more"
 """What a producer is told of a mistake of ours."""
 
-Status = Literal["success", "invalid", "error"]
+StatusWord = Literal["success", "invalid", "error"]
 Kind = TypeVar("Kind")
 
 
@@ -42,7 +42,7 @@ class EventStatus(msgspec.Struct, frozen=True):
     Statuses are in the order of the events they are about; those that say the same may be one object.
     """
 
-    status: Status
+    status: StatusWord
     outcome: Outcome
     described: bytes = b""
     """JSON object `{status, event, context}`; empty for a success."""
@@ -108,6 +108,6 @@ def failed(event: bytes, message: str, unreachable: bool) -> EventStatus:
     return EventStatus("error", Outcome.FAILED, described, unreachable)
 
 
-def _described(status: Status, event: bytes, context: object) -> bytes:
+def _described(status: StatusWord, event: bytes, context: object) -> bytes:
     event = event.decode(errors="replace").encode()  # as Node reads bytes that are not UTF-8
     return b'{"status":"%b","event":%b,"context":%b}' % (status.encode(), event, msgspec.json.encode(context))

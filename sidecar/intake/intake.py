@@ -29,7 +29,7 @@ class Post(msgspec.Struct, frozen=True):
     """Those that are passed on to EventGate."""
 
 
-Reply = Callable[[Answer], None]
+OnAnswer = Callable[[Answer], None]
 """Takes the answer to a POST."""
 
 
@@ -49,8 +49,8 @@ class Intake:
         self._new_id = new_id
         self._tap = tap
 
-    def take(self, post: Post, reply: Reply, emit: Callable[[Happening], None]) -> None:
-        """Route and deliver every event of `post`; `reply` is told the answer for its producer, once.
+    def take(self, post: Post, on_answer: OnAnswer, emit: Callable[[Happening], None]) -> None:
+        """Route and deliver every event of `post`; `on_answer` is told the answer for its producer, once.
 
         `emit` takes how the events ended, afterwards.
 
@@ -58,11 +58,11 @@ class Intake:
         there.
 
         Raises:
-            RequestError: the body as a whole cannot be read as events; `reply` is told nothing then.
+            RequestError: the body as a whole cannot be read as events; `on_answer` is told nothing then.
 
         """
         events = parse(post.body)
-        request = _Request(events, post.hasty, reply, emit, [None] * len(events))
+        request = _Request(events, post.hasty, on_answer, emit, [None] * len(events))
         leaving: dict[str, list[Outgoing]] = {}
         for event in events:
             decision = self._router.decide(event)
@@ -102,7 +102,7 @@ class _Request(msgspec.Struct, eq=False):
 
     events: Sequence[Event]
     hasty: bool
-    reply: Reply
+    on_answer: OnAnswer
     emit: Callable[[Happening], None]
     statuses: list[EventStatus | None]
     routes: list[str] = []
@@ -137,7 +137,7 @@ class _Request(msgspec.Struct, eq=False):
     def end(self) -> None:
         """Answer, and count every event: its producer need not wait for that."""
         statuses = [each for each in self.statuses if each is not None]
-        self.reply(merge(statuses, self.routes, self.hasty))
+        self.on_answer(merge(statuses, self.routes, self.hasty))
         self._count(statuses)
         if self.tap is not None:
             for event, route, status in zip(self.events, self.routes, statuses, strict=True):

@@ -8,7 +8,7 @@ How an edited `routes.yaml` takes effect (`reload`, `generation`)
     `reload` watches the file, and refuses what `routes.inspection` finds wrong. A `Generation` is everything that
     depends on the configuration; a new one replaces the old one as a whole.
 
-How traces are made (`otelsettings`, `parts`, `tracing`, `spanexport`)
+How traces are made (`otelsettings`, `tracing`, `spanexport`)
     `otelsettings` reads OpenTelemetry's environment variables. Only where they ask for traces are `tracing`, which
     makes spans, and `spanexport`, which sends them, loaded. No other module knows OpenTelemetry.
 

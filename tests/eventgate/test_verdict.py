@@ -17,10 +17,14 @@ from hypothesis import strategies as st
 from sidecar.eventgate.verdict import read
 from sidecar.events.event import parse
 from sidecar.events.outgoing import Outgoing
-from sidecar.events.results import EventStatus, Outcome, Status, failed
+from sidecar.events.results import EventStatus, Outcome, StatusWord, failed
 from tests.jsontext import Json, unhurried
 
-OUTCOMES: dict[Status, Outcome] = {"success": Outcome.DELIVERED, "invalid": Outcome.INVALID, "error": Outcome.FAILED}
+OUTCOMES: dict[StatusWord, Outcome] = {
+    "success": Outcome.DELIVERED,
+    "invalid": Outcome.INVALID,
+    "error": Outcome.FAILED,
+}
 UNMATCHED = "EventGate's answer does not say what became of this event"
 
 
@@ -38,7 +42,7 @@ def outgoing(*ids: str | None, title: str = "") -> list[Outgoing]:
     ]
 
 
-def echo(kind: Status, event: Outgoing) -> Json:
+def echo(kind: StatusWord, event: Outgoing) -> Json:
     """What EventGate says of an event that failed."""
     value = json.loads(event.body)
     value["meta"] = {"dt": "2026-11-22T00:00:00.000Z", "request_id": "r", **value["meta"]}
@@ -46,7 +50,7 @@ def echo(kind: Status, event: Outgoing) -> Json:
     return {"status": kind, "event": value, "context": {"errors": [], "errorsText": "'.x' should be number"}}
 
 
-def answer(kinds: list[Status], events: list[Outgoing]) -> tuple[int, str, bytes]:
+def answer(kinds: list[StatusWord], events: list[Outgoing]) -> tuple[int, str, bytes]:
     """Status, reason and body that EventGate's routes/events.js makes of this."""
     pairs = list(zip(kinds, events, strict=True))
     invalid = [echo(kind, event) for kind, event in pairs if kind == "invalid"]
@@ -59,7 +63,7 @@ def answer(kinds: list[Status], events: list[Outgoing]) -> tuple[int, str, bytes
     return status, "", stringified({"invalid": invalid, "error": error}).encode()
 
 
-def seen(kinds: list[Status], events: list[Outgoing]) -> list[EventStatus]:
+def seen(kinds: list[StatusWord], events: list[Outgoing]) -> list[EventStatus]:
     """The statuses of these events, each failure in the bytes in which EventGate described it."""
     return [
         EventStatus(kind, OUTCOMES[kind], b"" if kind == "success" else stringified(echo(kind, event)).encode())
@@ -72,13 +76,13 @@ def unmatched(event: Outgoing) -> EventStatus:
     return failed(event.body, UNMATCHED, unreachable=False)
 
 
-statuses: st.SearchStrategy[Status] = st.sampled_from(["success", "invalid", "error"])
+statuses: st.SearchStrategy[StatusWord] = st.sampled_from(["success", "invalid", "error"])
 names = st.text(min_size=1, max_size=5)
 
 
 @unhurried
 @given(st.lists(st.tuples(names, statuses), min_size=1, max_size=8, unique_by=lambda pair: pair[0]), names)
-def test_every_mix_is_read_back(pairs: list[tuple[str, Status]], title: str) -> None:
+def test_every_mix_is_read_back(pairs: list[tuple[str, StatusWord]], title: str) -> None:
     """Whatever became of each event, its own status is found, in the order of the events."""
     events = outgoing(*(name for name, _ in pairs), title=title)
     kinds = [kind for _, kind in pairs]
@@ -87,12 +91,12 @@ def test_every_mix_is_read_back(pairs: list[tuple[str, Status]], title: str) -> 
 
 @unhurried
 @given(st.lists(st.tuples(st.none(), statuses), min_size=1, max_size=8), st.booleans())
-def test_without_ids_the_numbers_are_right(pairs: list[tuple[None, Status]], hasty: bool) -> None:
+def test_without_ids_the_numbers_are_right(pairs: list[tuple[None, StatusWord]], hasty: bool) -> None:
     """Events that no id tells apart share one caller, who hears of every failure and of no other."""
     events = outgoing(*(name for name, _ in pairs))
     kinds = [kind for _, kind in pairs]
     found = read(*((202, f"{len(events)} events hastily received.", b"") if hasty else answer(kinds, events)), events)
-    wanted: list[Status] = (
+    wanted: list[StatusWord] = (
         ["success"] * len(events) if hasty else sorted(kinds, key=["invalid", "error", "success"].index)
     )
     assert found is not None
@@ -110,7 +114,7 @@ def test_without_ids_the_numbers_are_right(pairs: list[tuple[None, Status]], has
         max_size=5,
     ),
 )
-def test_nothing_is_accepted_that_may_not_have_been(status: int, named: list[tuple[str | None, Status]]) -> None:
+def test_nothing_is_accepted_that_may_not_have_been(status: int, named: list[tuple[str | None, StatusWord]]) -> None:
     """An event counts as accepted only in a 207 that names other events, each once, and no stranger."""
     events = outgoing("a", "b", "c")
     by_kind = {
@@ -222,7 +226,7 @@ def test_a_long_answer_is_counted_before_anything_is_made_of_it(element: bytes) 
 def test_a_long_answer_that_is_true_is_read() -> None:
     """Whatever its length, lone surrogates in it too, up to 1 MiB."""
     events = outgoing("a", "b", title="x" * 100_000 + "\ud800")
-    kinds: list[Status] = ["invalid", "success"]
+    kinds: list[StatusWord] = ["invalid", "success"]
     found = read(*answer(kinds, events), events)
     assert found is not None
     assert [each.status for each in found] == kinds

@@ -11,16 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar import errors
-from sidecar.events.results import EventStatus, Outcome, Status, failed, refused
+from sidecar.events.results import EventStatus, Outcome, StatusWord, failed, refused
 from sidecar.intake.answer import Answer, headers_of, merge, of_error, wire
 from tests.jsontext import Json, unhurried
 
-OUTCOMES: dict[Status, Outcome] = {
+OUTCOMES: dict[StatusWord, Outcome] = {
     "success": Outcome.DELIVERED,
     "invalid": Outcome.INVALID,
     "error": Outcome.FAILED,
 }
-KINDS: dict[str, Status] = {"s": "success", "i": "invalid", "e": "error"}
+KINDS: dict[str, StatusWord] = {"s": "success", "i": "invalid", "e": "error"}
 
 
 def statuses(kinds: str) -> list[EventStatus]:

@@ -15,7 +15,7 @@ from sidecar.errors import EmptyBody, MalformedBody
 from sidecar.intake.answer import Answer
 from sidecar.intake.body import MAX_BODY_BYTES
 from sidecar.intake.endpoint import SMALL_BYTES, Capacity, EventsEndpoint
-from sidecar.intake.intake import Intake, Post, Reply
+from sidecar.intake.intake import Intake, OnAnswer, Post
 from sidecar.intake.request import Limits
 from sidecar.status.http import make_intake_app
 from sidecar.telemetry.log import make_log
@@ -37,16 +37,16 @@ class FakeIntake(Intake):
         self.taken: list[Post] = []
         self.finished = 0
         self.holds = False
-        self._held: list[Reply] = []
+        self._held: list[OnAnswer] = []
         self.error: Exception | None = None
 
-    def take(self, post: Post, reply: Reply, emit: object) -> None:
+    def take(self, post: Post, on_answer: OnAnswer, emit: object) -> None:
         """Take a POST."""
         del emit
         self.taken.append(post)
         if self.error is not None:
             raise self.error
-        self._held.append(reply)
+        self._held.append(on_answer)
         if not self.holds:
             self.release()
 

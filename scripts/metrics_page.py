@@ -52,6 +52,7 @@ LABELS = {
     "cause": in_code(typing.get_args(Cause)),
     "eventgate_sidecar_posts_total result": in_code(["answered", *FailureClass]),
     "eventgate_sidecar_health_checks_total result": in_code(["passed", "failed"]),
+    "eventgate_sidecar_ca_file_loads_total result": in_code(["applied", "refused"]),
     "eventgate_sidecar_config_loads_total result": in_code(["applied", "refused"]),
     "eventgate_sidecar_spans_total result": in_code(["exported", "failed", "dropped"]),
     "eventgate_sidecar_spool_replayed_events_total result": in_code(fate.value for fate in Fate),
@@ -68,7 +69,7 @@ class NothingHeld:
 def full_registry() -> CollectorRegistry:
     """Return the registry of a sidecar in which everything happened once, so that each metric has its labels."""
     telemetry = Telemetry((), make_log(io.StringIO()))
-    Vitals(telemetry.registry, lambda: [("production", "eqiad", True)], NothingHeld())
+    Vitals(telemetry.registry, lambda: [("production", "eqiad", True, False)], NothingHeld())
     telemetry.registry.register(SpanCounts())
     for kind in Happening.__subclasses__():
         hints = typing.get_type_hints(kind)

@@ -61,10 +61,12 @@ def endpoint(name: str, *addresses: AddressNow, problem: str = "") -> EndpointNo
     )
 
 
-def upstream(*endpoints: EndpointNow, first: str | None = "eqiad", used: bool = True) -> UpstreamNow:
+def upstream(
+    *endpoints: EndpointNow, first: str | None = "eqiad", used: bool = True, ca_problem: str = ""
+) -> UpstreamNow:
     """Return an upstream called staging."""
     ends = endpoints or (endpoint("eqiad", address()), endpoint("codfw", address()))
-    return UpstreamNow(name="staging", used=used, first=first, endpoints=ends, failovers=())
+    return UpstreamNow(name="staging", used=used, first=first, endpoints=ends, failovers=(), ca_problem=ca_problem)
 
 
 def spool(**more: Any) -> SpoolNow:

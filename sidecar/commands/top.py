@@ -98,7 +98,7 @@ def _screen(status: Status) -> RenderableType:
     from rich.padding import Padding
     from rich.text import Text
 
-    from sidecar.status.value import age, level_of, problems_of, rate, sentence
+    from sidecar.status.problems import age, level_of, problems_of, rate, sentence
 
     problems, lasts = problems_of(status), f"up {age(status.now - status.started)}"
     labels = ", ".join(f"{name}={value}" for name, value in status.labels.items()) or "no labels"
@@ -116,7 +116,7 @@ def _screen(status: Status) -> RenderableType:
 def _endpoints(status: Status) -> Table:
     from rich.text import Text
 
-    from sidecar.status.value import age
+    from sidecar.status.problems import age
 
     table = _table("upstream", "", "datacenter", "address", "state", "for", "why")
     for upstream in status.upstreams:
@@ -145,7 +145,7 @@ def _streams(status: Status) -> Table:
 def _failures(status: Status) -> Table:
     from rich.text import Text
 
-    from sidecar.status.value import age
+    from sidecar.status.problems import age
 
     table = _table("", "last failures")
     for each in status.failures[:FAILURES]:

@@ -19,9 +19,9 @@ from urllib.parse import urlsplit
 import msgspec
 
 from sidecar import __version__
-from sidecar.errors import SettingError
 from sidecar.eventgate.connection import MAX_REPLY_BYTES, BadReply, Connection, Reply, open_connection
 from sidecar.eventgate.failures import Failed, FailureClass, failure_of_status, system_words, tls_words
+from sidecar.eventgate.trust import Trust
 from sidecar.eventgate.verdict import read
 from sidecar.events.outgoing import Headers, Load, Outgoing
 from sidecar.events.results import EventStatus
@@ -79,18 +79,18 @@ class Attempt(msgspec.Struct, eq=False):
 class EventGate:
     """EventGate at one address; holds the connections to it."""
 
-    def __init__(self, url: str, ip: str, tls: ssl.SSLContext | None, server_name: str, timeouts: Timeouts) -> None:
-        """`url` is what the endpoint is called, `ip` what is dialled; `tls` is None for http."""
+    def __init__(self, url: str, ip: str, trust: Trust | None, server_name: str, timeouts: Timeouts) -> None:
+        """`url` is what the endpoint is called, `ip` what is dialled; `trust` is None for http."""
         parts = urlsplit(url)
         self._ip = ip
-        self._port = parts.port or (443 if tls else 80)
+        self._port = parts.port or (443 if trust else 80)
         head = (
             f" HTTP/1.1\r\nHost: {parts.netloc}\r\nContent-Type: application/json\r\n"
             "Accept: */*\r\nAccept-Encoding: identity\r\nConnection: keep-alive\r\n"
         )
         self._head = f"POST {parts.path}{head}".encode("latin-1")
         self._hasty_head = f"POST {parts.path}?hasty=true{head}".encode("latin-1")
-        self._tls = tls
+        self._trust = trust
         self._server_name = server_name
         self._timeouts = timeouts
         self._idle: list[tuple[Connection, float]] = []
@@ -146,16 +146,17 @@ class EventGate:
         connection.exchange(data, functools.partial(self._answered, attempt), reply_limit(len(data)))
 
     async def _connect(self, attempt: Attempt, data: bytes) -> None:
+        tls = self._trust.context if self._trust else None
         try:
             async with asyncio.timeout(self._timeouts.connect):
-                connection = await open_connection(self._ip, self._port, self._tls, self._server_name)
+                connection = await open_connection(self._ip, self._port, tls, self._server_name)
         except TimeoutError:
             attempt.connecting = None
             words = f"cannot connect: no connection within {self._timeouts.connect:.2g} s"
             self._end(attempt, Failed(FailureClass.NEVER_SENT, words))
         except OSError as error:
             attempt.connecting = None
-            why = tls_words(error) if _is_of_tls(error, self._tls) else system_words(error)
+            why = tls_words(error) if _is_of_tls(error, tls) else system_words(error)
             self._end(attempt, Failed(FailureClass.NEVER_SENT, f"cannot connect: {why}"))
         else:
             attempt.connecting = None
@@ -219,23 +220,6 @@ class EventGate:
         self._idle = [(connection, since) for connection, since in self._idle if connection.is_open]
         if self._idle:
             self._sweep = asyncio.get_running_loop().call_later(KEEPALIVE_SECONDS, self._close_stale)
-
-
-def make_ssl_context(ca_file: str | None) -> ssl.SSLContext:
-    """Return a context that verifies against this file, or against the system's authorities.
-
-    Raises:
-        SettingError: the file cannot be read, or holds no certificates.
-
-    """
-    try:
-        context = ssl.create_default_context(cafile=ca_file)
-    except (OSError, ssl.SSLError) as error:
-        raise SettingError(
-            f"tls.ca_file {ca_file} cannot be read as PEM certificates: {error.strerror or error}"
-        ) from None
-    context.minimum_version = ssl.TLSVersion.TLSv1_2  # Debian's Python leaves that to /etc/ssl/openssl.cnf
-    return context
 
 
 def array(events: Sequence[Outgoing]) -> bytes:

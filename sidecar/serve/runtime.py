@@ -234,10 +234,10 @@ class Runtime:
     def _now_in_force(self) -> InForce:
         return InForce(self._generation.config, self._generation.router, self._generation.pools)
 
-    def _endpoints(self) -> Iterator[tuple[str, str, bool]]:
+    def _endpoints(self) -> Iterator[tuple[str, str, bool, bool]]:
         for pool in self._generation.pools.values():
             for endpoint in pool.endpoints:
-                yield pool.name, endpoint.name, not endpoint.is_down
+                yield pool.name, endpoint.name, not endpoint.is_down, bool(endpoint.known.problem)
 
     async def _become_ready(self) -> None:
         await self._monitor.ready()

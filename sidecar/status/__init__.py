@@ -1,8 +1,8 @@
 """What a running sidecar says of itself, and the client that asks it.
 
-What is true now (`gather`, `value`)
+What is true now (`gather`, `value`, `problems`)
     `gather` reads what other parts know, as it is at one moment, and makes one `Status` of it. `value` says what a
-    `Status` is made of, what is wrong, the worst first, and the one sentence that stands on top of the page.
+    `Status` is made of; `problems` what is wrong, the worst first, and the one sentence on top of the page.
 
 How it looks (`page`, page.html.j2, page.css, page.js)
     `page` decides order, words and shapes; the template writes them and escapes whatever it writes. Nothing of it is
@@ -19,6 +19,6 @@ How it is asked (`ask`)
 What must not come here: anything that changes something. Whoever asks learns what is, and nothing is different
 afterwards.
 
-Doors: http, gather, sse, value, ask.
-Pure: value, page.
+Doors: http, gather, sse, value, problems, ask.
+Pure: value, problems, page.
 """

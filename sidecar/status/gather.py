@@ -127,6 +127,7 @@ class _Present:
                 for each in failovers
                 if each.at > self._now - HOUR
             ),
+            ca_problem=pool.trust.problem if pool.trust else "",
         )
 
     def _endpoint(self, endpoint: Endpoint) -> EndpointNow:

@@ -44,8 +44,9 @@ from sidecar.routes.explain import explanation
 from sidecar.routes.pattern import Pattern
 from sidecar.status.gather import Sources, status_now, tried_now
 from sidecar.status.page import FILTERS, policy, values_of
+from sidecar.status.problems import as_data
 from sidecar.status.sse import Feeds, message
-from sidecar.status.value import Status, as_data
+from sidecar.status.value import Status
 
 if TYPE_CHECKING:
     from jinja2 import Template

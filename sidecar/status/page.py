@@ -14,20 +14,8 @@ from typing import Any, NamedTuple
 
 from sidecar.events.results import Outcome
 from sidecar.routes.config import in_size_words
-from sidecar.status.value import (
-    AddressNow,
-    EndpointNow,
-    Level,
-    Minute,
-    SpoolNow,
-    Status,
-    UpstreamNow,
-    age,
-    level_of,
-    problems_of,
-    rate,
-    sentence,
-)
+from sidecar.status.problems import age, level_of, problems_of, rate, sentence
+from sidecar.status.value import AddressNow, EndpointNow, Level, Minute, SpoolNow, Status, UpstreamNow
 
 HOUR = 3600.0
 _MARKS = {Level.WELL: "✓", Level.WARNING: "▲", Level.BAD: "✕"}

@@ -1,15 +1,10 @@
-"""What is true now, as one value, and the one sentence that says it.
-
-The sentence is for somebody who was woken up: what is wrong, the worst first, in plain words, and what happens to
-events meanwhile. Times are Unix times; `now` is among the values.
-"""
+"""What is true now, as one value. Times are Unix times; `now` is among the values."""
 
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
-from urllib.parse import urlsplit
 
 import msgspec
 
@@ -19,7 +14,6 @@ from sidecar.upstreams.health import OUT
 
 NOT_YET = Known("").problem
 """What is said of a name before its first look-up."""
-NEARLY_FULL = 0.8
 MAX_REASON = 160
 
 
@@ -105,7 +99,7 @@ class EndpointNow(msgspec.Struct, frozen=True, kw_only=True):
     def why(self) -> str:
         """Why events are not sent there."""
         reasons = dict.fromkeys(each.why for each in self.addresses if each.health in OUT)
-        return _short(", ".join(reasons)) if reasons else _short(self.problem or "it has no address")
+        return short(", ".join(reasons)) if reasons else short(self.problem or "it has no address")
 
 
 class FailoverNow(msgspec.Struct, frozen=True):
@@ -126,6 +120,8 @@ class UpstreamNow(msgspec.Struct, frozen=True, kw_only=True):
     """The endpoint that gets events first."""
     endpoints: tuple[EndpointNow, ...]
     failovers: tuple[FailoverNow, ...]
+    ca_problem: str
+    """Why its CA file is not used as it is on disk now; empty where it is."""
 
     @property
     def looked_at(self) -> list[EndpointNow]:
@@ -235,163 +231,6 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
         return [outcome for outcome in Outcome if any(each.outcomes.get(outcome) for each in self.streams)]
 
 
-def problems_of(status: Status) -> list[ProblemNow]:
-    """Return what is wrong, the worst first."""
-    used = [each for each in status.upstreams if each.used]
-    out = [each for each in used if each.out]
-    found = [
-        *_of_spool(status.spool, told=bool(out)),
-        *_of_orphans(status),
-        *(each for upstream in used for each in _of_upstream(upstream, status, told=upstream in out[1:])),
-        *_of_names(used),
-        *_of_configuration(status),
-        *_of_events(status),
-    ]
-    return sorted(found, key=lambda each: each.level is not Level.BAD)
-
-
-def level_of(problems: Sequence[ProblemNow]) -> Level:
-    """Return how bad it is; `problems` has the worst first."""
-    return problems[0].level if problems else Level.WELL
-
-
-def sentence(status: Status, problems: Sequence[ProblemNow]) -> str:
-    """Return what is happening now, in one sentence."""
-    if problems:
-        more = f" (and {_count(len(problems) - 1, 'more problem')})" if len(problems) > 1 else ""
-        return f"{problems[0].words}{more}"
-    used = [each for each in status.upstreams if each.used]
-    if any(all(not end.addresses for end in each.endpoints) for each in used):
-        return "Starting: the first look-ups and health checks are under way"
-    ways = ", ".join(f"{each.name} → {each.first}" for each in used) or "no route leads anywhere from this pod"
-    return f"All well: {ways}; {rate(status.events_per_second)}; nothing waiting"
-
-
-def as_data(status: Status) -> dict[str, Any]:
-    """Return what a program reads."""
-    problems = problems_of(status)
-    return {
-        "sentence": sentence(status, problems),
-        "level": level_of(problems),
-        "problems": msgspec.to_builtins(problems),
-        **msgspec.to_builtins(status),
-    }
-
-
-def rate(per_second: float) -> str:
-    """Write a number of events per second."""
-    return f"{per_second:.0f} events/s" if per_second >= 10 or not per_second else f"{per_second:.1f} events/s"
-
-
-def age(seconds: float) -> str:
-    """Write how long something lasts, in its largest unit."""
-    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
-        if seconds >= 2 * size:
-            return f"{seconds // size:.0f} {unit}"
-    return f"{max(seconds, 0):.0f} s"
-
-
-def _of_upstream(upstream: UpstreamNow, status: Status, *, told: bool) -> Iterator[ProblemNow]:
-    """Yield what is wrong with an upstream; `told`: what becomes of events is said already, of another one."""
-    out = [each for each in upstream.looked_at if not each.usable]
-    if upstream.out:
-        lasts = age(status.now - max(each.since for each in out)) if all(each.since for each in out) else ""
-        words = f"{upstream.name}: no datacenter answers{lasts and f', for {lasts} now'} ({_whys(out)})"
-        yield ProblemNow(Level.BAD, words if told else f"{words}. {_meanwhile(status.spool)}")
-        return
-    for each in out:
-        lasts = f" for {age(status.now - each.since)}" if each.since else ""
-        where = f"events go to {upstream.first}" if upstream.first else "nothing takes its place"
-        yield ProblemNow(Level.WARNING, f"{upstream.name}: {each.name} is out{lasts} ({each.why}); {where}")
-
-
-def _whys(endpoints: Sequence[EndpointNow]) -> str:
-    """Return why they are out, each reason once."""
-    names: dict[str, list[str]] = {}
-    for each in endpoints:
-        names.setdefault(each.why, []).append(each.name)
-    return "; ".join(f"{' and '.join(those)}: {why}" for why, those in names.items())
-
-
-def _of_names(upstreams: Sequence[UpstreamNow]) -> Iterator[ProblemNow]:
-    """Yield why names cannot be looked up whose last addresses are in use: where DNS is dead, in one line."""
-    names: dict[str, list[str]] = {}
-    for endpoint in (each for upstream in upstreams for each in upstream.endpoints):
-        if endpoint.usable and endpoint.problem and endpoint.addresses:
-            names.setdefault(_short(endpoint.problem), []).append(urlsplit(endpoint.url).hostname or endpoint.name)
-    for why, those in names.items():
-        yield ProblemNow(
-            Level.WARNING, f"DNS fails for {', '.join(those)} ({why}); the last known addresses are in use"
-        )
-
-
-def _of_orphans(status: Status) -> Iterator[ProblemNow]:
-    """Yield what waits for an upstream that the configuration has no more: only a name brings it back."""
-    names = {upstream.name for upstream in status.upstreams}
-    for name, count in (status.spool.upstreams if status.spool else {}).items():
-        if count and name not in names:
-            waits = f"{_count(count, 'event')} in the spool for {name}, an upstream that the configuration has no more"
-            yield ProblemNow(Level.WARNING, f"{waits}: never sent unless it has again; see eventgate-sidecar spool ls")
-
-
-def _meanwhile(spool: SpoolNow | None) -> str:
-    if spool is None:
-        return "There is no spool: events fail, and model servers get 503"
-    if spool.trouble:
-        return "The spool cannot be used: events fail, and model servers get 503"
-    return f"Events are kept in the spool: {_waiting(spool)}"
-
-
-def _waiting(spool: SpoolNow) -> str:
-    if not spool.events:
-        return "nothing waiting yet"
-    waits = "waits" if spool.events == 1 else "wait"
-    return f"{_count(spool.events, 'event')} {waits}, the oldest for {age(spool.oldest_seconds)}"
-
-
-def _of_spool(spool: SpoolNow | None, *, told: bool) -> Iterator[ProblemNow]:
-    """Yield what is wrong with the spool; `told`: that events wait is said already, of an upstream that is out."""
-    if spool is None:
-        return
-    if spool.trouble:
-        yield ProblemNow(Level.BAD, f"The spool cannot be used: {_short(spool.trouble)}. Events that need it get 503")
-    elif spool.bytes >= NEARLY_FULL * spool.max_bytes:
-        yield ProblemNow(Level.BAD, f"The spool is {spool.percent} % full; when there is no room, events get 503")
-    if spool.events and not spool.trouble and not told:
-        yield ProblemNow(Level.WARNING, f"In the spool {_waiting(spool)}; {spool.in_flight} on the way")
-    if spool.dead_letters:
-        count = _count(spool.dead_letters, "dead letter")
-        yield ProblemNow(Level.WARNING, f"{count} in the spool, not sent any more: eventgate-sidecar spool ls --dead")
-
-
-def _of_configuration(status: Status) -> Iterator[ProblemNow]:
-    refused = status.configuration.get("refused")
-    if refused:
-        problems = [
-            f"line {each['line']}: {each['path']} {each['message']}" for each in status.configuration["problems"]
-        ]
-        words, *more = problems or refused.splitlines()[:1]
-        others = f"; and {_count(len(more), 'more problem')}" if more else ""
-        lasts = age(status.now - status.configuration["since"])
-        yield ProblemNow(
-            Level.WARNING,
-            f"routes.yaml is refused, and the configuration of {lasts} ago stays in force: {_short(words)}{others}",
-        )
-
-
-def _of_events(status: Status) -> Iterator[ProblemNow]:
-    for outcome, level, words in (
-        ("failed", Level.BAD, "failed: EventGate met an error with them, or no endpoint could be reached"),
-        ("refused", Level.WARNING, "refused: no route takes them, or their upstream does not accept them"),
-        ("invalid", Level.WARNING, "called invalid by EventGate"),
-    ):
-        if status.last_minute.get(outcome):
-            yield ProblemNow(level, f"{_count(status.last_minute[outcome], 'event')} in the last minute {words}")
-
-
-def _short(text: str) -> str:
+def short(text: str) -> str:
+    """Return the text as a sentence has room for it."""
     return text if len(text) <= MAX_REASON else text[: MAX_REASON - 1] + "…"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -197,6 +197,19 @@ class AddressesChanged(Happening, frozen=True):
         return WARNING if self.problem else INFO
 
 
+class CaFileChanged(Happening, frozen=True):
+    """The CA file of an upstream is another on disk, and was read again."""
+
+    ca_file: str
+    problem: str = ""
+    """Why it cannot be used: the authorities read before stay in force."""
+
+    @property
+    def level(self) -> int:
+        """A file that cannot be used is an error, though nothing fails yet."""
+        return ERROR if self.problem else INFO
+
+
 class Checked(Happening, frozen=True):
     """A health check ended."""
 

@@ -15,6 +15,7 @@ from sidecar import __version__
 from sidecar.telemetry.counts import Counts
 from sidecar.telemetry.happenings import (
     AddressesChanged,
+    CaFileChanged,
     Checked,
     ConfigLoaded,
     ConfigRefused,
@@ -130,6 +131,10 @@ class Metrics:
         documentation = "Changes in what DNS says of an endpoint's name."
         dns_changes = self._counter("dns_changes", documentation, ENDPOINT)
         self._on(AddressesChanged, lambda it: dns_changes.labels(it.upstream, it.endpoint).inc())
+
+        documentation = "Times a CA file that changed was read again, by result: applied or refused."
+        renewed = self._counter("ca_file_loads", documentation, ("result",))
+        self._on(CaFileChanged, lambda it: renewed.labels("refused" if it.problem else "applied").inc())
 
     def _count_configurations(self) -> None:
         documentation = "Times a routes.yaml was loaded, by result: applied or refused."

@@ -34,11 +34,11 @@ class Vitals(Collector):
     def __init__(
         self,
         registry: CollectorRegistry,
-        endpoints: Callable[[], Iterable[tuple[str, str, bool]]],
+        endpoints: Callable[[], Iterable[tuple[str, str, bool, bool]]],
         held: Held,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`endpoints` gives those in force now: upstream, endpoint, and whether it is usable."""
+        """`endpoints` gives those in force now: upstream, endpoint, whether it is usable, whether DNS fails for it."""
         self._endpoints = endpoints
         self._held = held
         self._clock = clock
@@ -58,7 +58,7 @@ class Vitals(Collector):
 
     def collect(self) -> Iterable[Metric]:
         """Return the metrics; the lag starts from 0 again."""
-        yield self._health()
+        yield from self._of_endpoints()
         yield GaugeMetricFamily(
             "eventgate_sidecar_requests_in_flight", "Requests that are read or answered now.", self._held.in_flight
         )
@@ -74,12 +74,15 @@ class Vitals(Collector):
             lag,
         )
 
-    def _health(self) -> Metric:
-        healthy = GaugeMetricFamily(
-            "eventgate_sidecar_endpoint_healthy",
-            "1 while an address of it may get events, 0 while all are unhealthy or ejected or there is none.",
-            labels=("upstream", "endpoint"),
+    def _of_endpoints(self) -> Iterable[Metric]:
+        labels = ("upstream", "endpoint")
+        documentation = (
+            "1 while an address of it may get events, 0 while all are unhealthy or ejected or there is none."
         )
-        for upstream, endpoint, usable in self._endpoints():
+        healthy = GaugeMetricFamily("eventgate_sidecar_endpoint_healthy", documentation, labels=labels)
+        documentation = "1 while DNS gives no address for its name; the last known addresses stay in use."
+        unnamed = GaugeMetricFamily("eventgate_sidecar_endpoint_dns_failing", documentation, labels=labels)
+        for upstream, endpoint, usable, dns_fails in self._endpoints():
             healthy.add_metric((upstream, endpoint), float(usable))
-        return healthy
+            unnamed.add_metric((upstream, endpoint), float(dns_fails))
+        return healthy, unnamed

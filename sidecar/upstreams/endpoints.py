@@ -9,12 +9,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-import ssl
 from collections.abc import Callable, Iterable, Mapping
 from urllib.parse import urlsplit
 
-from sidecar.eventgate.client import EventGate, make_ssl_context
+from sidecar.eventgate.client import EventGate
 from sidecar.eventgate.healthcheck import CheckResult, Target
+from sidecar.eventgate.trust import Trust
 from sidecar.routes.config import Upstream
 from sidecar.telemetry.happenings import Happening, HealthChanged
 from sidecar.upstreams.addresses import Known, Left, choose
@@ -58,7 +58,7 @@ class Address:
         self.endpoint = endpoint
         self.ip = ip
         self.standing = standing or Standing()
-        self.eventgate = EventGate(endpoint.url, ip, endpoint.tls, endpoint.server_name, endpoint.config.timeouts)
+        self.eventgate = EventGate(endpoint.url, ip, endpoint.trust, endpoint.server_name, endpoint.config.timeouts)
         self.on_trial = False
         self.retired = False
         """No longer in use: nothing new is sent, what is in flight ends."""
@@ -71,9 +71,9 @@ class Address:
     def target(self) -> Target:
         """Where its health check goes."""
         endpoint = self.endpoint
-        return Target(
-            self.ip, endpoint.port, endpoint.host, endpoint.config.health_check.path, endpoint.server_name, endpoint.tls
-        )
+        tls = endpoint.trust.context if endpoint.trust else None
+        path = endpoint.config.health_check.path
+        return Target(self.ip, endpoint.port, endpoint.host, path, endpoint.server_name, tls)
 
     def __repr__(self) -> str:
         """Return it as log and tests show it."""
@@ -83,17 +83,17 @@ class Address:
 class Endpoint:
     """One datacenter's URL of an upstream."""
 
-    def __init__(self, upstream: str, name: str, url: str, config: Upstream, tls: ssl.SSLContext | None) -> None:
-        """`name` is the datacenter's, or host and port where there is only one; `tls` is None for http."""
+    def __init__(self, upstream: str, name: str, url: str, config: Upstream, trust: Trust | None) -> None:
+        """`name` is the datacenter's, or host and port where there is only one; `trust` is None for http."""
         self.upstream = upstream
         self.name = name
         self.url = url
         self.config = config
-        self.tls = tls
+        self.trust = trust
         parts = urlsplit(url)
         self.hostname = parts.hostname or ""
         self.host = parts.netloc
-        self.port = parts.port or (443 if tls else 80)
+        self.port = parts.port or (443 if trust else 80)
         self.server_name = config.tls.server_name or self.hostname
         self.known = Known(self.hostname)
         self.addresses: dict[str, Address] = {}
@@ -143,10 +143,8 @@ class Endpoint:
 class Pool:
     """The endpoints of one upstream."""
 
-    def __init__(
-        self, name: str, config: Upstream, make_context: Callable[[str | None], ssl.SSLContext] = make_ssl_context
-    ) -> None:
-        """Read the CA file by `make_context`; contact nothing.
+    def __init__(self, name: str, config: Upstream, read_trust: Callable[[str | None], Trust] = Trust) -> None:
+        """Read the CA file by `read_trust`; contact nothing.
 
         Raises:
             SettingError: the CA file cannot be read.
@@ -155,8 +153,8 @@ class Pool:
         self.name = name
         self.config = config
         self.judge = Judge(config.health_check, config.outlier)
-        tls = make_context(config.tls.ca_file) if config.url.startswith("https:") else None
-        self.endpoints = [Endpoint(name, each, url, config, tls) for each, url in config.endpoints]
+        self.trust = read_trust(config.tls.ca_file) if config.url.startswith("https:") else None
+        self.endpoints = [Endpoint(name, each, url, config, self.trust) for each, url in config.endpoints]
         self.budget = Budget()
         self.turn = 0
         """Grows with each journey: the addresses of an endpoint take turns."""
@@ -207,10 +205,8 @@ def make_pools(upstreams: Mapping[str, Upstream], kept: Mapping[str, Pool] | Non
 
     """
     kept = kept or {}
-    make_context = functools.cache(make_ssl_context)  # reading the system's authorities takes a tenth of a start
-    return {
-        name: kept[name] if name in kept else Pool(name, config, make_context) for name, config in upstreams.items()
-    }
+    read_trust = functools.cache(Trust)  # reading the system's authorities takes a tenth of a start
+    return {name: kept[name] if name in kept else Pool(name, config, read_trust) for name, config in upstreams.items()}
 
 
 def tell(emit: Callable[[Happening], None], address: Address, changes: Iterable[Transition]) -> None:

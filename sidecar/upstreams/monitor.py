@@ -7,7 +7,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterable
 
 from sidecar.eventgate.healthcheck import CheckResult, Target
-from sidecar.telemetry.happenings import AddressesChanged, Checked
+from sidecar.telemetry.happenings import AddressesChanged, CaFileChanged, Checked
 from sidecar.telemetry.telemetry import Telemetry
 from sidecar.upstreams.addresses import DnsAnswer, learn
 from sidecar.upstreams.endpoints import Address, Endpoint, Pool, tell
@@ -109,6 +109,7 @@ class Monitor:
         while not address.retired:
             if not at_once:
                 asked = await _wait(address.check_now, pool.judge.interval(address.standing, self._jitter()))
+                await self._renew(pool)
                 if not asked and not pool.judge.wants_check(address.standing, self._clock()):
                     continue
                 if asked:
@@ -133,6 +134,12 @@ class Monitor:
     def _watch_new(self, pool: Pool, addresses: Iterable[Address]) -> None:
         for address in addresses:
             self._running.create_task(self._watch_address(pool, address, at_once=True))
+
+    async def _renew(self, pool: Pool) -> None:
+        """Trust whom the CA file names by now."""
+        trust = pool.trust
+        if trust is not None and trust.ca_file is not None and await trust.renew():
+            self._telemetry.emit(CaFileChanged(trust.ca_file, trust.problem))
 
     async def _check_once(self, pool: Pool, address: Address) -> None:
         result = await self._check(address.target, pool.config.health_check.timeout)

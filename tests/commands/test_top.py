@@ -10,7 +10,8 @@ import respx
 from click.testing import CliRunner, Result
 
 from sidecar.commands.cli import app
-from sidecar.status.value import Failure, as_data
+from sidecar.status.problems import as_data
+from sidecar.status.value import Failure
 from tests.fakes import refusing
 from tests.statuses import HANGS, NOW, address, endpoint, status, upstream
 

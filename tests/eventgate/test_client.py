@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import ssl
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from sidecar.eventgate.client import array, make_ssl_context
+from sidecar.eventgate.client import array
 from sidecar.eventgate.connection import MAX_REPLY_BYTES
 from sidecar.events.outgoing import Outgoing
 from tests.fakes import (
@@ -269,8 +268,3 @@ async def test_no_proxy_of_the_environment_is_used(tmp_path: Path, monkeypatch: 
             monkeypatch.setenv(name, f"http://{nobody}")
         seen = await outcome(tmp_path, accept)
     assert (seen.answer.status, seen.ends) == (201, {"answered": 1.0})
-
-
-def test_tls_is_version_1_2_at_least() -> None:
-    """Whoever built Python: Debian's takes what /etc/ssl/openssl.cnf allows."""
-    assert make_ssl_context(None).minimum_version is ssl.TLSVersion.TLSv1_2

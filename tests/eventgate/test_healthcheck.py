@@ -10,8 +10,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from sidecar.eventgate.client import make_ssl_context
 from sidecar.eventgate.healthcheck import CheckResult, Phase, Target, check
+from sidecar.eventgate.trust import make_ssl_context
 from tests.fakes import (
     Authority,
     FakeEventGate,

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from sidecar.eventgate.client import make_ssl_context
 from sidecar.eventgate.healthcheck import Target, check
+from sidecar.eventgate.trust import make_ssl_context
 from tests.fakes import PATIENCE, Authority, FakeEventGate, Line, eventually
 from tests.hostile.upstreams import EVENT, Bytes, descriptors, ends, said, speaking
 from tests.running import sidecar, to_one

@@ -1,211 +1,37 @@
-"""Promises of `value`: the sentence on top says what is wrong, the worst first, and what happens to events."""
+"""Promises of `value`: what the parts of a status say of themselves."""
 
 from __future__ import annotations
 
-import json
-from typing import Any
-
-import msgspec
 import pytest
 
-from sidecar.status.value import Level, age, as_data, problems_of, rate, sentence
-from tests.statuses import CONFIGURATION, HANGS, NOW, address, endpoint, spool, status, upstream
-
-OUT = endpoint("eqiad", address("unhealthy", HANGS))
-UP = endpoint("codfw", address())
-BOTH_OUT = upstream(OUT, endpoint("codfw", address("ejected", "it fails")), first=None)
-
-PROBLEM = {"line": 7, "path": "routes[0].to", "message": "is 'a'"}
-
-
-def said(**more: Any) -> tuple[list[Level], str]:
-    """Return the levels of the problems, and the sentence."""
-    now = status(**more)
-    problems = problems_of(now)
-    return [each.level for each in problems], sentence(now, problems)
-
-
-def test_all_well() -> None:
-    """Where events go, how many, and that none waits."""
-    assert said() == ([], "All well: staging → eqiad; 52 events/s; nothing waiting")
-
-
-def test_one_datacenter_out_is_a_warning_with_what_takes_its_place() -> None:
-    """Which, for how long, why, and that events arrive."""
-    levels, words = said(upstreams=(upstream(OUT, UP, first="codfw"),))
-    assert (levels, words) == (
-        [Level.WARNING],
-        f"staging: eqiad is out for 12 min ({HANGS}); events go to codfw",
-    )
+from sidecar.status.value import short
+from tests.statuses import HANGS, address, endpoint, upstream
 
 
 @pytest.mark.parametrize(
-    ("kept", "meanwhile"),
+    ("health", "usable"),
     [
-        (None, "There is no spool: events fail, and model servers get 503"),
-        (spool(trouble="no space left"), "The spool cannot be used: events fail, and model servers get 503"),
-        (spool(), "Events are kept in the spool: nothing waiting yet"),
+        ("unknown", True),
+        ("healthy", True),
+        ("suspected", True),
+        ("unhealthy", False),
+        ("ejected", False),
+        ("probation", False),
     ],
-    ids=["no spool", "a broken one", "an empty one"],
 )
-def test_both_datacenters_out_says_what_becomes_of_events(kept: Any, meanwhile: str) -> None:
-    """Whether somebody has to get up depends on the spool."""
-    words = [each.words for each in problems_of(status(upstreams=(BOTH_OUT,), spool=kept))]
-    assert f"staging: no datacenter answers, for 12 min now (eqiad: {HANGS}; codfw: it fails). {meanwhile}" in words
+def test_an_endpoint_is_usable_where_an_address_gets_more_than_trials(health: str, *, usable: bool) -> None:
+    """One such address is enough."""
+    out = address("unhealthy", HANGS)
+    assert endpoint("eqiad", out, address(health)).usable is usable
 
 
-def test_a_reason_that_both_have_is_said_once() -> None:
-    """And no time where there is none: a name without an address was never asked."""
-    gone = (endpoint(name, problem="no such name") for name in ("eqiad", "codfw"))
-    assert "staging: no datacenter answers (eqiad and codfw: no such name). " in said(upstreams=(upstream(*gone),))[1]
+def test_an_upstream_is_out_where_no_endpoint_is_usable() -> None:
+    """Then its events go nowhere, whichever endpoint gets the next trial; not before each was looked up."""
+    out, gone = endpoint("eqiad", address("unhealthy", HANGS)), endpoint("codfw", problem="no such name")
+    assert (upstream(out, gone).out, upstream(out, gone).goes_to) == (True, None)
+    assert upstream(out, endpoint("codfw", problem="not looked up yet")).out is False
 
 
-def test_what_is_wrong_now_is_told() -> None:
-    """A datacenter that hung and now refuses connections, refuses connections."""
-    down = endpoint("eqiad", address("unhealthy", HANGS, check="refuses the connection", check_seconds=None))
-    assert "(refuses the connection)" in said(upstreams=(upstream(down, UP, first="codfw"),))[1]
-
-
-def test_what_becomes_of_events_is_said_once() -> None:
-    """Where two upstreams are out, the spool waits for both."""
-    other = msgspec.structs.replace(BOTH_OUT, name="production")
-    words = [each.words for each in problems_of(status(upstreams=(BOTH_OUT, other), spool=spool(events=8)))]
-    assert ["8 events" in each for each in words] == [True, False]
-
-
-def test_what_waits_is_said_once() -> None:
-    """Of an upstream that is out, or of the spool where all are up."""
-    kept = spool(events=8, oldest_seconds=200.0)
-    assert said(upstreams=(BOTH_OUT,), spool=kept)[0] == [Level.BAD]
-    assert said(upstreams=(BOTH_OUT,), spool=kept)[1].endswith(
-        "Events are kept in the spool: 8 events wait, the oldest for 3 min"
-    )
-
-
-def test_what_waits_for_an_upstream_that_is_gone_is_told() -> None:
-    """Nothing will ever send it, and nobody would look for it."""
-    kept = spool(events=3, upstreams={"old": 2, "staging": 1, "empty": 0})
-    assert [each.words for each in problems_of(status(spool=kept)) if "upstream" in each.words] == [
-        "2 events in the spool for old, an upstream that the configuration has no more: "
-        "never sent unless it has again; see eventgate-sidecar spool ls"
-    ]
-
-
-def test_a_name_that_leads_nowhere_is_out() -> None:
-    """With what DNS said."""
-    gone = endpoint("eqiad", problem="no such name")
-    _, words = said(upstreams=(upstream(gone, UP, first="codfw"),))
-    assert words == "staging: eqiad is out (no such name); events go to codfw"
-
-
-def test_a_dead_dns_is_told_once() -> None:
-    """By its name, with the names that it concerns: addresses are still known, and will not be for ever."""
-    stale = (endpoint(name, address(), problem="timeout") for name in ("eqiad", "codfw"))
-    assert said(upstreams=(upstream(*stale),)) == (
-        [Level.WARNING],
-        "DNS fails for staging.svc.eqiad.wmnet, staging.svc.codfw.wmnet (timeout); the last known addresses are in use",
-    )
-
-
-def test_an_upstream_that_no_route_leads_to_wakes_nobody() -> None:
-    """A staging pod does not need production."""
-    unused = upstream(OUT, endpoint("codfw", address("ejected", "it fails")), first=None, used=False)
-    assert said(upstreams=(unused,))[0] == []
-
-
-def test_what_costs_events_comes_first() -> None:
-    """A lesser problem does not hide a greater one; how many there are is told."""
-    refused = {**CONFIGURATION, "refused": "routes.yaml: no such file"}
-    levels, words = said(
-        upstreams=(upstream(OUT, UP, first="codfw"),), configuration=refused, last_minute={"failed": 1}
-    )
-    assert levels == [Level.BAD, Level.WARNING, Level.WARNING]
-    assert words.startswith("1 event in the last minute failed")
-    assert words.endswith("(and 2 more problems)")
-
-
-@pytest.mark.parametrize(
-    ("problems", "why"),
-    [
-        ([], "routes.yaml: no such file"),
-        ([PROBLEM], "line 7: routes[0].to is 'a'"),
-        ([PROBLEM, PROBLEM, PROBLEM], "line 7: routes[0].to is 'a'; and 2 more problems"),
-    ],
-    ids=["no file", "a mistake", "three"],
-)
-def test_a_refused_file_is_told_with_its_mistake(problems: list[Any], why: str) -> None:
-    """The edit that somebody just made is not what decides, and this is where it is wrong."""
-    refused = {**CONFIGURATION, "refused": "routes.yaml: no such file\nand more", "problems": problems}
-    words = f"routes.yaml is refused, and the configuration of 2 h ago stays in force: {why}"
-    assert said(configuration=refused) == ([Level.WARNING], words)
-
-
-@pytest.mark.parametrize(
-    ("kept", "level", "words"),
-    [
-        (
-            spool(trouble="no space left"),
-            Level.BAD,
-            "The spool cannot be used: no space left. Events that need it get 503",
-        ),
-        (spool(bytes=230 * 1024 * 1024), Level.BAD, "The spool is 89 % full; when there is no room, events get 503"),
-        (
-            spool(events=1, oldest_seconds=200.0, in_flight=1),
-            Level.WARNING,
-            "In the spool 1 event waits, the oldest for 3 min; 1 on the way",
-        ),
-        (
-            spool(dead_letters=2),
-            Level.WARNING,
-            "2 dead letters in the spool, not sent any more: eventgate-sidecar spool ls --dead",
-        ),
-    ],
-    ids=["broken", "nearly full", "waiting", "dead letters"],
-)
-def test_the_spool_is_told(kept: Any, level: Level, words: str) -> None:
-    """Broken, nearly full, not empty, or with something to look at."""
-    assert said(spool=kept) == ([level], words)
-
-
-@pytest.mark.parametrize(
-    ("outcome", "level"), [("invalid", Level.WARNING), ("refused", Level.WARNING), ("failed", Level.BAD)]
-)
-def test_events_that_did_not_arrive_are_told(outcome: str, level: Level) -> None:
-    """For a minute, in numbers."""
-    levels, words = said(last_minute={"delivered": 9, outcome: 2})
-    assert (levels, words.startswith("2 events in the last minute ")) == ([level], True)
-
-
-def test_a_start_is_no_problem() -> None:
-    """Before the first look-up there is nothing to say."""
-    fresh = upstream(endpoint("eqiad", problem="not looked up yet"), first=None)
-    assert said(upstreams=(fresh,)) == ([], "Starting: the first look-ups and health checks are under way")
-
-
-def test_a_pod_without_routes_is_said_to_be_one() -> None:
-    """Whatever it posts is refused."""
-    words = "All well: no route leads anywhere from this pod; 52 events/s; nothing waiting"
-    assert said(upstreams=(upstream(used=False),)) == ([], words)
-
-
-def test_programs_read_the_same() -> None:
-    """JSON with the sentence and all that is behind it."""
-    data = json.loads(json.dumps(as_data(status(upstreams=(upstream(OUT, UP, first="codfw"),)))))
-    assert data["sentence"].startswith("staging: eqiad is out")
-    assert (data["level"], data["problems"][0]["level"], data["now"]) == ("warning", "warning", NOW)
-    assert data["upstreams"][0]["endpoints"][0]["addresses"][0]["reason"] == HANGS
-
-
-@pytest.mark.parametrize(
-    ("seconds", "words"),
-    [(-1, "0 s"), (0, "0 s"), (119, "119 s"), (120, "2 min"), (7199, "119 min"), (7200, "2 h"), (172800, "2 d")],
-)
-def test_an_age_is_short(seconds: float, words: str) -> None:
-    """One number, exact enough."""
-    assert age(seconds) == words
-
-
-@pytest.mark.parametrize(("number", "words"), [(0, "0 events/s"), (0.1, "0.1 events/s"), (52.4, "52 events/s")])
-def test_a_rate_is_short(number: float, words: str) -> None:
-    """Tenths only where they matter."""
-    assert rate(number) == words
+def test_a_long_reason_is_cut() -> None:
+    """What others say has no bound."""
+    assert (short("x" * 160), short("x" * 161)) == ("x" * 160, "x" * 159 + "…")

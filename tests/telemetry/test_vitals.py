@@ -30,7 +30,7 @@ class Desk:
         """Nothing has happened yet."""
         self.registry = CollectorRegistry()
         self.holding = Holding()
-        self.endpoints = [("staging", "eqiad", True), ("staging", "codfw", False)]
+        self.endpoints = [("staging", "eqiad", True, True), ("staging", "codfw", False, False)]
         self.vitals = Vitals(self.registry, lambda: self.endpoints, self.holding, clock)
 
     def read(self, name: str, **labels: str) -> float | None:
@@ -43,9 +43,16 @@ def test_an_endpoint_is_healthy_while_it_is_usable() -> None:
     desk = Desk()
     assert desk.read("endpoint_healthy", upstream="staging", endpoint="eqiad") == 1.0
     assert desk.read("endpoint_healthy", upstream="staging", endpoint="codfw") == 0.0
-    desk.endpoints = [("staging", "codfw", True)]
+    desk.endpoints = [("staging", "codfw", True, False)]
     assert desk.read("endpoint_healthy", upstream="staging", endpoint="codfw") == 1.0
     assert desk.read("endpoint_healthy", upstream="staging", endpoint="eqiad") is None
+
+
+def test_a_name_without_an_answer_is_shown() -> None:
+    """Also while its last known addresses are in use, so that it is seen before a restart needs it."""
+    desk = Desk()
+    assert desk.read("endpoint_dns_failing", upstream="staging", endpoint="eqiad") == 1.0
+    assert desk.read("endpoint_dns_failing", upstream="staging", endpoint="codfw") == 0.0
 
 
 def test_what_is_in_flight_is_read_when_asked_for() -> None:

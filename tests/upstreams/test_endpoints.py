@@ -97,7 +97,7 @@ def test_a_ca_file_is_read_once() -> None:
     """Upstreams that trust the same authorities share them; one that speaks plain HTTP trusts nobody."""
     urls = {"one": "https://a/v1/events", "two": "https://b/v1/events", "plain": "http://c/v1/events"}
     pools = make_pools({name: Upstream(url=url) for name, url in urls.items()})
-    one, two, plain = (pool.endpoints[0].tls for pool in pools.values())
+    one, two, plain = (pool.endpoints[0].trust for pool in pools.values())
     assert (one is two, one is None, plain) == (True, False, None)
 
 

@@ -5,16 +5,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
 
 import pytest
 
 from sidecar.eventgate.healthcheck import CheckResult, Phase, Target
-from sidecar.telemetry.happenings import AddressesChanged, Checked, HealthChanged
+from sidecar.routes.config import Upstream
+from sidecar.telemetry.happenings import AddressesChanged, CaFileChanged, Checked, HealthChanged
 from sidecar.upstreams.addresses import DnsAnswer, Found, NoAnswer
 from sidecar.upstreams.endpoints import Pool
 from sidecar.upstreams.failover import order
 from sidecar.upstreams.health import Health
 from sidecar.upstreams.monitor import Monitor
+from tests.fakes import Authority
 from tests.scripted import Recorder, all_healths, bare_pool, now, script
 
 pytestmark = pytest.mark.looptime
@@ -70,6 +73,12 @@ async def watching(pools: Sequence[Pool], names: Names, checks: Checks, jitter: 
         task = tasks.create_task(monitor.run())
         yield recorder
         task.cancel()
+
+
+def authority_in(folder: Path) -> bytes:
+    """Make an authority; return its certificate."""
+    folder.mkdir()
+    return Authority(folder).ca_file.read_bytes()
 
 
 def found(*addresses: str, chain: Sequence[str] = (), ttl: float = 60.0) -> Found:
@@ -354,6 +363,29 @@ async def test_look_ups_that_failing_checks_ask_for_come_once_a_second() -> None
                 address.check_now.set()
             await asyncio.sleep(0.01)
     assert [at for at, _ in names.asked] == pytest.approx([0, 0, 1, 2], abs=0.05)
+
+
+# --- trust ---
+
+
+async def test_a_ca_file_that_changes_is_in_force_within_seconds(tmp_path: Path) -> None:
+    """Also while answered POSTs take the checks' place; it is told, and so is one that cannot be used."""
+    old, new = (authority_in(tmp_path / name) for name in ("old", "new"))
+    file = tmp_path / "ca.pem"
+    file.write_bytes(old)
+    pool = Pool("main", Upstream.read({"url": "https://eqiad/v1/events", "tls": {"ca_file": str(file)}}))
+    async with watching([pool], Names(eqiad=found("10.1.0.1")), Checks()) as recorder:
+        await asyncio.sleep(0.1)
+        (address,) = pool.addresses
+        before = address.target.tls
+        for content in (new, b"broken"):
+            file.write_bytes(content)
+            for _ in range(5):
+                pool.judge.answered(address.standing, 0.01, now())
+                await asyncio.sleep(1.0)
+    first, second = recorder.all_of(CaFileChanged)
+    assert (first, second.problem[:20]) == (CaFileChanged(str(file)), f"tls.ca_file {file}"[:20])
+    assert address.target.tls is not before
 
 
 # --- pools come and go ---

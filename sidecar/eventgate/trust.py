@@ -1,0 +1,76 @@
+"""Whom an https endpoint must be certified by, as it is on disk now.
+
+A certificate authority is renewed while sidecars run: Kubernetes swaps a symbolic link, and soon after servers show
+certificates of the new one. What is read again is only used where it can be; connections that are open stay open.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from pathlib import Path
+
+from sidecar.errors import SettingError
+
+
+class Trust:
+    """The authorities of a file, or the system's."""
+
+    def __init__(self, ca_file: str | None) -> None:
+        """Read the file; None: the system's authorities.
+
+        Raises:
+            SettingError: the file cannot be read, or holds no certificates.
+
+        """
+        self.ca_file = ca_file
+        self._signature = _signature(ca_file)
+        self.context = make_ssl_context(ca_file)
+        """For the next connection."""
+        self.problem = ""
+        """Why the file that is there now is not used; empty where it is."""
+
+    async def renew(self) -> bool:
+        """Read the file again if it is another than the one read last; return whether it is.
+
+        A file that cannot be used changes nothing but `problem`.
+        """
+        signature = _signature(self.ca_file)
+        if signature == self._signature:
+            return False
+        self._signature = signature
+        try:
+            self.context = await asyncio.to_thread(make_ssl_context, self.ca_file)  # it may take 30 ms
+        except SettingError as error:
+            self.problem = str(error)
+        else:
+            self.problem = ""
+        return True
+
+
+def make_ssl_context(ca_file: str | None) -> ssl.SSLContext:
+    """Return a context that verifies against this file, or against the system's authorities.
+
+    Raises:
+        SettingError: the file cannot be read, or holds no certificates.
+
+    """
+    try:
+        context = ssl.create_default_context(cafile=ca_file)
+    except (OSError, ssl.SSLError) as error:
+        raise SettingError(
+            f"tls.ca_file {ca_file} cannot be read as PEM certificates: {error.strerror or error}"
+        ) from None
+    context.minimum_version = ssl.TLSVersion.TLSv1_2  # Debian's Python leaves that to /etc/ssl/openssl.cnf
+    return context
+
+
+def _signature(ca_file: str | None) -> tuple[int, ...] | None:
+    """Return what changes with the file, also where a link on the way to it is swapped."""
+    if ca_file is None:
+        return None
+    try:
+        status = Path(ca_file).stat()
+    except (OSError, ValueError):
+        return None
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns

@@ -41,6 +41,6 @@ How it starts and ends (`lifecycle`)
 
 Nothing here speaks HTTP or decides where an event goes: events leave through the coalescer they would have taken live.
 
-Doors: lifecycle, store; for commands.spool also record, file, directory, schema.
+Doors: directory, file, lifecycle, record, schema, store.
 Pure: record, ordering, policy.
 """

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import re
+import tomllib
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,9 +16,11 @@ SIDECAR = ROOT / "sidecar"
 MODULES = sorted(SIDECAR.rglob("*.py"))
 TEST_FILES = sorted((ROOT / "tests").rglob("*.py"))
 PACKAGES = sorted(path.parent.name for path in SIDECAR.glob("*/__init__.py"))
+CONTRACTS = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
 
 MOST_ENTRIES = 14
 """As many folders and files of `sidecar/` a reader takes in as a picture."""
+SIZES_OF_PACKAGES = range(3, 14)
 WITHOUT_TEST_FILE = {
     "__init__": "a docstring, and the version",
     "__main__": "two lines; the end-to-end tests start the process through it",
@@ -33,9 +37,46 @@ def place(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
 
+each_package = pytest.mark.parametrize("package", PACKAGES)
 each_module = pytest.mark.parametrize("path", MODULES, ids=place)
 each_test_file = pytest.mark.parametrize("path", TEST_FILES, ids=place)
 each_file = pytest.mark.parametrize("path", MODULES + TEST_FILES, ids=place)
+
+
+def words_of(package: str, heading: str) -> set[str]:
+    """Return the modules that a package's docstring lists behind `heading`, as in `Doors: client.`."""
+    docstring = ast.get_docstring(ast.parse((SIDECAR / package / "__init__.py").read_text())) or ""
+    listed = re.search(rf"^{heading}: ([^.]+)\.", docstring, re.MULTILINE)
+    return set(re.findall(r"\w+", listed[1])) - {"none"} if listed else set()
+
+
+def modules_of(package: str) -> set[str]:
+    """Return the names of a package's modules, with those of a folder in it as one."""
+    entries = (SIDECAR / package).iterdir()
+    return {path.stem for path in entries if path.suffix == ".py" or (path / "__init__.py").is_file()} - {"__init__"}
+
+
+def imported_from_outside(package: str) -> set[str]:
+    """Return the modules of a package that other packages of `sidecar` import."""
+    found = set()
+    for path in MODULES:
+        if path.is_relative_to(SIDECAR / package):
+            continue
+        for name in imports(path):
+            parts = name.split(".")
+            if parts[:2] == ["sidecar", package]:
+                found.add(parts[2] if len(parts) > 2 else "__init__")
+    return found
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Yield what a file imports, as full names: `sidecar.routes.config`."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            is_package = (ROOT / node.module.replace(".", "/") / "__init__.py").is_file()
+            yield from (f"{node.module}.{alias.name}" for alias in node.names) if is_package else [node.module]
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
 
 
 def functions(path: Path) -> Iterator[Function]:
@@ -94,6 +135,46 @@ def test_the_architecture_is_seen_at_a_glance() -> None:
     entries = {path.name for path in SIDECAR.iterdir()} - {"__pycache__", "__init__.py", "__main__.py"}
     assert entries - set(PACKAGES) == {"errors.py", "timers.py"}
     assert len(entries) <= MOST_ENTRIES
+
+
+@each_package
+def test_a_package_is_neither_a_drawer_nor_a_box_for_one_thing(package: str) -> None:
+    """A package has 3 to 13 modules; `commands` has one for each of its eleven commands and two that they share."""
+    assert len(modules_of(package)) in SIZES_OF_PACKAGES
+
+
+@each_package
+def test_a_package_hands_nothing_on(package: str) -> None:
+    """Its `__init__` is a docstring only: whatever it imported, every user of one module would load."""
+    for path in (SIDECAR / package).rglob("__init__.py"):
+        assert [type(node).__name__ for node in ast.parse(path.read_text()).body] == ["Expr"]
+
+
+@each_package
+def test_a_package_is_entered_by_its_doors(package: str) -> None:
+    """Other packages import exactly the modules that the docstring names as doors."""
+    assert imported_from_outside(package) == words_of(package, "Doors")
+
+
+@each_package
+def test_a_package_says_which_modules_are_pure(package: str) -> None:
+    """What the docstring calls pure is what the contract of the pure core holds."""
+    (pure,) = [contract for contract in CONTRACTS if contract["name"].startswith("The pure core")]
+    prefix = f"sidecar.{package}."
+    held = {name.removeprefix(prefix) for name in pure["source_modules"] if name.startswith(prefix)}
+    assert held == words_of(package, "Pure")
+    assert held <= modules_of(package)
+
+
+def test_a_name_means_one_thing() -> None:
+    """No two classes of the sidecar have the same name; what is private to a module may."""
+    names = Counter(
+        node.name
+        for path in MODULES
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_")
+    )
+    assert [name for name, times in names.items() if times > 1] == []
 
 
 @each_module

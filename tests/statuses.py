@@ -43,6 +43,7 @@ def address(health: str = "healthy", reason: str = "its health check passed", **
         "post_seconds": 0.004,
         "slow_post_seconds": 0.031,
         "spans": (Span(NOW - 720, health, reason),),
+        "awaits_trial": False,
     }
     return AddressNow(health=health, reason=reason, **(usual | more))
 

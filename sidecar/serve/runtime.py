@@ -237,7 +237,7 @@ class Runtime:
     def _endpoints(self) -> Iterator[tuple[str, str, bool, bool]]:
         for pool in self._generation.pools.values():
             for endpoint in pool.endpoints:
-                yield pool.name, endpoint.name, not endpoint.is_down, bool(endpoint.known.problem)
+                yield pool.name, endpoint.name, pool.may_get_events(endpoint), bool(endpoint.known.problem)
 
     async def _become_ready(self) -> None:
         await self._monitor.ready()

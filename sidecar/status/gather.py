@@ -29,7 +29,7 @@ from sidecar.status.value import (
 from sidecar.telemetry.history import HOUR, History
 from sidecar.upstreams.endpoints import Address, Endpoint, Pool
 from sidecar.upstreams.failover import order
-from sidecar.upstreams.health import Health
+from sidecar.upstreams.health import Health, Judge
 
 if TYPE_CHECKING:
     from sidecar.spool.store import SpoolState
@@ -121,7 +121,7 @@ class _Present:
             name=pool.name,
             used=used,
             first=choices[0].address.endpoint.name if choices else None,
-            endpoints=tuple(map(self._endpoint, pool.endpoints)),
+            endpoints=tuple(self._endpoint(pool.judge, each) for each in pool.endpoints),
             failovers=tuple(
                 FailoverNow(self.at(each.at), each.before, each.after)
                 for each in failovers
@@ -130,14 +130,14 @@ class _Present:
             ca_problem=pool.trust.problem if pool.trust else "",
         )
 
-    def _endpoint(self, endpoint: Endpoint) -> EndpointNow:
+    def _endpoint(self, judge: Judge, endpoint: Endpoint) -> EndpointNow:
         key = (endpoint.upstream, endpoint.name)
         return EndpointNow(
             name=endpoint.name,
             url=endpoint.url,
             way=str(endpoint.known),
             problem=endpoint.known.problem,
-            addresses=tuple(map(self._address, endpoint.addresses.values())),
+            addresses=tuple(self._address(judge, each) for each in endpoint.addresses.values()),
             checks=tuple(
                 ChecksOfMinute(self.at(each.begin), each.checks[*key, True], each.checks[*key, False])
                 for each in self.minutes
@@ -145,7 +145,7 @@ class _Present:
             ),
         )
 
-    def _address(self, address: Address) -> AddressNow:
+    def _address(self, judge: Judge, address: Address) -> AddressNow:
         standing = address.standing
         at, result = address.checked or (None, None)
         ordered = standing.seconds_in_order
@@ -162,6 +162,7 @@ class _Present:
             post_seconds=ordered[len(ordered) // 2] if ordered else None,
             slow_post_seconds=ordered[min(len(ordered) - 1, int(len(ordered) * 0.95))] if ordered else None,
             spans=self._spans(address),
+            awaits_trial=judge.awaits_trial(standing),
         )
 
     def _spans(self, address: Address) -> tuple[Span, ...]:

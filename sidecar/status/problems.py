@@ -81,10 +81,20 @@ def _of_upstream(upstream: UpstreamNow, status: Status, *, told: bool) -> Iterat
         words = f"{upstream.name}: no datacenter answers{lasts and f', for {lasts} now'} ({_whys(out)})"
         yield ProblemNow(Level.BAD, words if told else f"{words}. {_meanwhile(status.spool)}")
         return
+    waiting = [each for each in out if each.awaits_trial]
+    if waiting and len(out) == len(upstream.endpoints):
+        yield ProblemNow(Level.WARNING, f"{upstream.name}: {_on_probation(waiting)}")
+        out = [each for each in out if not each.awaits_trial]
     for each in out:
         lasts = f" for {age(status.now - each.since)}" if each.since else ""
         where = f"events go to {upstream.first}" if upstream.first else "nothing takes its place"
         yield ProblemNow(Level.WARNING, f"{upstream.name}: {each.name} is out{lasts} ({each.why}); {where}")
+
+
+def _on_probation(endpoints: Sequence[EndpointNow]) -> str:
+    names = " and ".join(each.name for each in endpoints)
+    verb, whose = ("is", "its") if len(endpoints) == 1 else ("are", "their")
+    return f"{names} {verb} on probation, waiting for an event: {whose} health checks pass again"
 
 
 def _whys(endpoints: Sequence[EndpointNow]) -> str:

@@ -57,6 +57,8 @@ class AddressNow(msgspec.Struct, frozen=True, kw_only=True):
     """Their 95th percentile."""
     spans: tuple[Span, ...]
     """Of the last hour."""
+    awaits_trial: bool
+    """Whether its checks pass, and only an event can bring it back."""
 
     @property
     def why(self) -> str:
@@ -89,6 +91,11 @@ class EndpointNow(msgspec.Struct, frozen=True, kw_only=True):
     def usable(self) -> bool:
         """Whether events may be sent there."""
         return any(each.health not in OUT for each in self.addresses)
+
+    @property
+    def awaits_trial(self) -> bool:
+        """Whether the next event is a trial there, should no other endpoint be usable."""
+        return any(each.awaits_trial for each in self.addresses)
 
     @property
     def since(self) -> float:
@@ -130,8 +137,9 @@ class UpstreamNow(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def out(self) -> bool:
-        """Whether events can be sent to none of its endpoints."""
-        return len(self.looked_at) == len(self.endpoints) and not any(each.usable for each in self.endpoints)
+        """Whether events can be sent to none of its endpoints, not even as a trial."""
+        may_get_events = any(each.usable or each.awaits_trial for each in self.endpoints)
+        return len(self.looked_at) == len(self.endpoints) and not may_get_events
 
     @property
     def goes_to(self) -> str | None:

@@ -77,7 +77,7 @@ class Vitals(Collector):
     def _of_endpoints(self) -> Iterable[Metric]:
         labels = ("upstream", "endpoint")
         documentation = (
-            "1 while an address of it may get events, 0 while all are unhealthy or ejected or there is none."
+            "1 while events may be sent to it, also as a trial; 0 while all its addresses fail or there is none."
         )
         healthy = GaugeMetricFamily("eventgate_sidecar_endpoint_healthy", documentation, labels=labels)
         documentation = "1 while DNS gives no address for its name; the last known addresses stay in use."

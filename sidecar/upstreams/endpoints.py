@@ -184,6 +184,13 @@ class Pool:
         others = [each for each in self.addresses if each.endpoint is not endpoint]
         return endpoint.settle(now, spare=any(each.standing.health is Health.HEALTHY for each in others))
 
+    def may_get_events(self, endpoint: Endpoint) -> bool:
+        """Whether events may be sent to an endpoint, if only as a trial because nothing better is left."""
+        if not endpoint.is_down:
+            return True
+        waits = any(self.judge.awaits_trial(each.standing) for each in endpoint.addresses.values())
+        return waits and all(each.is_down for each in self.endpoints)
+
     def looked_at_endpoint(self, endpoint: Endpoint) -> None:
         """Record that `endpoint` had its first look-up and checks."""
         self._unseen.discard(endpoint.name)

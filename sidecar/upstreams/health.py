@@ -193,6 +193,7 @@ class Judge:
         `jitter` is between 0 and 1; it spreads the end of an ejection by ±25 %.
         """
         standing.posts_failed_in_a_row += 1
+        standing.passed_in_a_row = 0
         standing.ended_at.append(now)
         standing.failed_at.append(now)
         signals = [Signal.TRIAL_FAILED] if trial else []
@@ -212,6 +213,16 @@ class Judge:
         if standing.health is Health.EJECTED and now >= standing.ejected_until:
             return self._apply(standing, [Signal.EJECTION_OVER], "its time out is over", now)
         return []
+
+    def awaits_trial(self, standing: Standing) -> bool:
+        """Whether nothing speaks against the address any more, and only a POST can bring it back.
+
+        An ejection lasts up to a minute longer than what caused it. Checks that have passed since the last POST failed
+        say that it may be over; with nothing better left the next event shows it.
+        """
+        if standing.health is Health.EJECTED:
+            return standing.passed_in_a_row >= self._check.rise
+        return standing.health is Health.PROBATION and standing.failed_in_a_row == 0
 
     def wants_check(self, standing: Standing, now: float) -> bool:
         """Whether a health check would tell something: real POSTs that are answered tell more."""

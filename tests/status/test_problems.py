@@ -55,6 +55,27 @@ def test_both_datacenters_out_says_what_becomes_of_events(kept: Any, meanwhile: 
     assert f"staging: no datacenter answers, for 12 min now (eqiad: {HANGS}; codfw: it fails). {meanwhile}" in words
 
 
+def test_after_an_outage_without_events_the_datacenters_wait_for_one() -> None:
+    """Checks pass again, and no event has come to try it: that is no outage, and what is still out is told as ever."""
+    back = endpoint("codfw", address("ejected", "it fails", awaits_trial=True))
+    both = upstream(endpoint("eqiad", address("probation", "x", awaits_trial=True)), back)
+    assert said(upstreams=(both,)) == (
+        [Level.WARNING],
+        "staging: eqiad and codfw are on probation, waiting for an event: their health checks pass again",
+    )
+    assert [each.words for each in problems_of(status(upstreams=(upstream(OUT, back, first="codfw"),)))] == [
+        "staging: codfw is on probation, waiting for an event: its health checks pass again",
+        f"staging: eqiad is out for 12 min ({HANGS}); events go to codfw",
+    ]
+
+
+def test_one_on_probation_beside_one_that_answers_is_out() -> None:
+    """Its next event is a trial; where the others go is what matters."""
+    back = endpoint("eqiad", address("ejected", "it fails", awaits_trial=True))
+    words = said(upstreams=(upstream(back, UP, first="codfw"),))[1]
+    assert words == "staging: eqiad is out for 12 min (it fails); events go to codfw"
+
+
 def test_a_reason_that_both_have_is_said_once() -> None:
     """And no time where there is none: a name without an address was never asked."""
     gone = (endpoint(name, problem="no such name") for name in ("eqiad", "codfw"))

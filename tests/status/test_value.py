@@ -30,6 +30,7 @@ def test_an_upstream_is_out_where_no_endpoint_is_usable() -> None:
     out, gone = endpoint("eqiad", address("unhealthy", HANGS)), endpoint("codfw", problem="no such name")
     assert (upstream(out, gone).out, upstream(out, gone).goes_to) == (True, None)
     assert upstream(out, endpoint("codfw", problem="not looked up yet")).out is False
+    assert upstream(out, endpoint("codfw", address("ejected", awaits_trial=True)), first="codfw").goes_to == "codfw"
 
 
 def test_a_long_reason_is_cut() -> None:

@@ -170,6 +170,33 @@ def test_a_check_is_skipped_only_where_posts_tell_more(standing: Standing, *, wa
     assert judge().wants_check(standing, 100.0) is wanted
 
 
+@pytest.mark.parametrize(
+    ("standing", "awaits"),
+    [
+        pytest.param(Standing(PROBATION), True, id="probation"),
+        pytest.param(Standing(PROBATION, failed_in_a_row=1), False, id="probation, and a check failed"),
+        pytest.param(Standing(EJECTED, passed_in_a_row=1), False, id="ejected, one check passed"),
+        pytest.param(Standing(EJECTED, passed_in_a_row=2), True, id="ejected, checks pass"),
+        pytest.param(Standing(UNHEALTHY, passed_in_a_row=1), False, id="unhealthy"),
+        pytest.param(Standing(HEALTHY, passed_in_a_row=9), False, id="healthy"),
+        pytest.param(Standing(UNKNOWN), False, id="unknown"),
+    ],
+)
+def test_what_waits_for_an_event(standing: Standing, *, awaits: bool) -> None:
+    """An address whose checks pass and that only a POST can bring back."""
+    assert judge().awaits_trial(standing) is awaits
+
+
+def test_a_failed_post_outweighs_the_checks_before_it() -> None:
+    """An EventGate whose checks pass while it takes no event is not said to be back."""
+    standing = Standing(EJECTED, passed_in_a_row=9)
+    judge().failed(standing, "no answer", 1.0, 0.5, trial=True)
+    assert judge().awaits_trial(standing) is False
+    judge().check_passed(standing, 2.0)
+    judge().check_passed(standing, 3.0)
+    assert judge().awaits_trial(standing) is True
+
+
 # --- real POSTs ---
 
 

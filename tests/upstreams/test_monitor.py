@@ -216,6 +216,23 @@ async def test_checks_asked_for_again_and_again_come_once_a_second() -> None:
     assert [at for at, _ in checks.made] == pytest.approx([0, 2, 3, 4], abs=0.02)
 
 
+async def test_an_outage_that_is_over_does_not_last_on_the_page() -> None:
+    """Without events both datacenters stay ejected for up to 75 s; after two checks they are said to wait for one."""
+    pool, checks = bare_pool("eqiad", "codfw"), Checks()
+    async with watching([pool], Names(eqiad=found("10.1.0.1"), codfw=found("10.2.0.1")), checks):
+        await asyncio.sleep(0.5)
+        for address in pool.addresses:
+            address.standing.ejections = 9
+            for _ in range(3):
+                pool.judge.failed(address.standing, "connection lost", now(), 1.0)
+        assert [pool.may_get_events(each) for each in pool.endpoints] == [False, False]
+        await asyncio.sleep(10.1)
+        assert [pool.may_get_events(each) for each in pool.endpoints] == [True, True]
+        assert set(all_healths(pool).values()) == {Health.EJECTED}
+        pool.judge.answered(pool.addresses[1].standing, 0.01, now(), trial=True)
+        assert [pool.may_get_events(each) for each in pool.endpoints] == [False, True]
+
+
 async def test_the_end_of_an_ejection_is_told() -> None:
     """An address that gets no event leaves its ejection with its next check, and that is reported."""
     pool, checks = bare_pool("eqiad"), Checks()

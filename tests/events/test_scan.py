@@ -69,3 +69,8 @@ def test_what_is_no_json_is_refused_with_its_place(text: str, words: str) -> Non
 def test_a_string_is_read_from_its_bytes(raw: bytes) -> None:
     """Whichever way it is written."""
     assert scan.string_at(raw.decode("latin-1"), 0) == json.loads(raw)
+
+
+def test_a_number_may_have_thousands_of_digits() -> None:
+    """Nobody computes with it: it is passed over, though Python would not read it."""
+    assert scan.end_of_value("9" * 5000, 0, whole=True) == 5000

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import inspect
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import cast
@@ -329,3 +330,8 @@ async def test_the_hosts_file_comes_first(
         assert (answer, len(server.asked)) == (Found(("10.0.0.1",), (), 60.0), 1)
     else:
         assert (answer, server.asked) == (Found(expected, ("the hosts file",), 5.0), [])
+
+
+async def test_name_servers_are_asked_where_they_listen() -> None:
+    """On port 53, unless a test says otherwise."""
+    assert inspect.signature(Resolver).parameters["port"].default == 53

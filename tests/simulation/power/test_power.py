@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import random
+import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -180,6 +183,12 @@ def test_an_event_is_known_by_its_bytes(size: int) -> None:
 # --- the spool ---
 
 
+@pytest.fixture(scope="module")
+def recordings(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], list[Op]]:
+    """Record each history once."""
+    return functools.cache(lambda kind: record(kind, "1", tmp_path_factory.mktemp(kind) / "recorded"))
+
+
 @traced
 @pytest.mark.parametrize(
     "kind",
@@ -188,10 +197,23 @@ def test_an_event_is_known_by_its_bytes(size: int) -> None:
         for kind in HISTORIES
     ],
 )
-def test_every_acknowledged_event_survives_a_power_loss(tmp_path: Path, kind: str) -> None:
+def test_every_acknowledged_event_survives_a_power_loss(
+    tmp_path: Path, recordings: Callable[[str], list[Op]], kind: str
+) -> None:
     """In every state the files may be left in, the real spool opens and has it; see the package for the histories."""
     tally = Tally()
-    ops = record(kind, "1", tmp_path / "recorded")
-    broken = list(failures(f"{kind}-1", ops, STATES, tmp_path / "state", tally))
+    broken = list(failures(f"{kind}-1", recordings(kind), STATES, tmp_path, tally))
     assert tally.states == STATES
     assert not broken, broken[0].story
+
+
+@traced
+@pytest.mark.parametrize("lost", [Sync, SyncNames])
+def test_a_spool_that_would_not_sync_is_found_out(
+    tmp_path: Path, recordings: Callable[[str], list[Op]], lost: type[Op]
+) -> None:
+    """The same life without its fsyncs loses events, and a story says which, and what the power loss left."""
+    ops = [op for op in recordings("well") if not isinstance(op, lost)]
+    broken = next(failures("well-1", ops, 2 * STATES, tmp_path, Tally()))
+    assert re.search(r"lost after they were acknowledged: 0\.\d", broken.story)
+    assert "*** the power goes; of what was not synced:" in broken.story

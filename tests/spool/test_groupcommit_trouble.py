@@ -1,0 +1,161 @@
+"""What a disk in trouble does to group commit: it refuses no longer than the trouble lasts, and nothing ends it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sidecar.spool.directory import FILE, Trouble
+from sidecar.spool.groupcommit import LOOK_SECONDS
+from sidecar.spool.record import Quota
+from sidecar.spool.store import MAX_WAITING_BYTES, PUT_SECONDS, Kept
+from tests.spool.spools import NOON, AtOnce, needs_root, open_spool, small_disk, spooled, waiting
+
+pytestmark = pytest.mark.looptime
+
+
+class Hand(AtOnce):
+    """A disk that can be told to hang, to fail when it goes on, or to fail at what has a name."""
+
+    def __init__(self) -> None:
+        """All is well."""
+        self.goes_on = asyncio.Event()
+        self.goes_on.set()
+        self.errors: list[Exception] = []
+        self.fails_at = ""
+
+    async def do(self, work: Callable[[], Any]) -> Any:
+        """Do it, in time."""
+        await asyncio.sleep(0.001)
+        await self.goes_on.wait()
+        if self.errors:
+            raise self.errors.pop()
+        if self.fails_at and getattr(work, "__name__", "") == self.fails_at:
+            self.fails_at = ""
+            raise ZeroDivisionError("a bug")
+        return work()
+
+
+async def test_what_was_withdrawn_takes_no_room(tmp_path: Path) -> None:
+    """Events that waited for a disk that hangs, and were refused, are not counted against those that come later."""
+    hand = Hand()
+    large = b"x" * (MAX_WAITING_BYTES * 3 // 4)
+    async with open_spool(tmp_path, hand=hand) as opened:
+        hand.goes_on.clear()
+        async with asyncio.TaskGroup() as tasks:
+            puts = [tasks.create_task(opened.put([spooled(1)]))]
+            await asyncio.sleep(0.1)
+            puts.append(tasks.create_task(opened.put([spooled(2, body=large)])))
+        assert [put.result().kept for put in puts] == [Kept.BROKEN] * 2
+        hand.goes_on.set()
+        await asyncio.sleep(LOOK_SECONDS + 0.1)
+        assert (await opened.put([spooled(3, body=large)])).kept is Kept.STORED
+    assert 2 not in waiting(tmp_path)
+
+
+async def test_what_failed_takes_no_room(tmp_path: Path) -> None:
+    """The same for events that the disk refused."""
+    hand = Hand()
+    large = b"x" * (MAX_WAITING_BYTES * 3 // 4)
+    async with open_spool(tmp_path, hand=hand) as opened:
+        hand.errors.append(Trouble("disk I/O error"))
+        assert (await opened.put([spooled(1, body=large)])).kept is Kept.BROKEN
+        await asyncio.sleep(LOOK_SECONDS + 0.1)
+        assert (await opened.put([spooled(2, body=large)])).kept is Kept.STORED
+
+
+async def test_an_error_after_nobody_waits_any_more_ends_nothing(tmp_path: Path) -> None:
+    """The disk hangs until the put is refused, fails then, and is well again."""
+    hand = Hand()
+    async with open_spool(tmp_path, hand=hand) as opened:
+        hand.goes_on.clear()
+        assert (await opened.put([spooled(1)])).kept is Kept.BROKEN
+        hand.errors.append(ZeroDivisionError("a bug"))
+        hand.goes_on.set()
+        await asyncio.sleep(2 * LOOK_SECONDS)
+        assert not opened.task.done()
+        assert (await opened.put([spooled(2)])).kept is Kept.STORED
+        assert opened.log("Unexpected") == [{"where": "spool", "error": "ZeroDivisionError: a bug"}]
+
+
+async def test_an_error_while_room_is_given_back_ends_nothing(tmp_path: Path) -> None:
+    """It is logged, and the spool goes on."""
+    hand = Hand()
+    async with open_spool(tmp_path, hand=hand) as opened:
+        await opened.put([spooled(number, body=b"x" * 50_000) for number in range(1, 21)])
+        hand.fails_at = "tidy"
+        await opened.spool.delivered(await opened.spool.hand_out("main", 100, 10_000_000))
+        await asyncio.sleep(3 * LOOK_SECONDS)
+        assert opened.log("Unexpected") == [{"where": "spool", "error": "ZeroDivisionError: a bug"}]
+        assert (await opened.put([spooled(30)])).kept is Kept.STORED
+
+
+@needs_root
+@pytest.mark.parametrize("read", [False, True], ids=["alone", "beside a reader"])
+async def test_a_full_disk_is_full_until_something_can_be_written(tmp_path: Path, read: bool) -> None:
+    """The file can still be opened and read, which proves nothing: the trouble is over when a write went through."""
+    with small_disk(tmp_path / "disk") as disk, contextlib.ExitStack() as stack:
+        async with open_spool(disk / "spool", hand=AtOnce()) as opened:
+            assert (await opened.put([spooled(1)])).kept is Kept.STORED
+            if read:
+                reader = stack.enter_context(contextlib.closing(sqlite3.connect(disk / "spool" / FILE)))
+                reader.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()  # so that opening it again writes nothing
+            (disk / "filler").write_bytes(b"x" * os.statvfs(disk).f_bavail * os.statvfs(disk).f_bsize)
+            for number in range(5):
+                assert (await opened.put([spooled(10 + number, body=b"x" * 9000)])).kept is Kept.BROKEN
+                await asyncio.sleep(LOOK_SECONDS)
+                assert opened.spool.state.trouble != ""
+            assert [len(opened.log(action)) for action in ("SpoolBroken", "SpoolOpened")] == [1, 1]
+            (disk / "filler").unlink()
+            await asyncio.sleep(LOOK_SECONDS + 0.1)
+            assert (await opened.put([spooled(20)])).kept is Kept.STORED
+            assert opened.spool.state.totals.events == 2
+
+
+async def test_the_spools_age_is_that_of_its_oldest_event(tmp_path: Path) -> None:
+    """Nothing, where nothing waits."""
+    async with open_spool(tmp_path, hand=AtOnce(), now=lambda: 1_800_000_100.0) as opened:
+        await asyncio.sleep(LOOK_SECONDS + 0.1)
+        assert opened.counted("oldest_seconds") == {"": 0.0}
+        await opened.put([spooled(1)])
+        assert opened.counted("oldest_seconds") == {"": 100.0}
+
+
+async def test_a_hanging_disk_refuses_at_once_after_the_first(tmp_path: Path) -> None:
+    """One put has waited for it; the others need not."""
+    hand = Hand()
+    async with open_spool(tmp_path, hand=hand) as opened:
+        hand.goes_on.clear()
+        clock = asyncio.get_running_loop().time
+        begun = clock()
+        assert (await opened.put([spooled(1)])).kept is Kept.BROKEN
+        assert clock() - begun == pytest.approx(PUT_SECONDS, abs=0.01)
+        assert (await opened.put([spooled(2)])).kept is Kept.BROKEN
+        assert clock() - begun == pytest.approx(PUT_SECONDS, abs=0.01)
+        hand.goes_on.set()
+
+
+async def test_an_event_that_is_too_old_is_looked_for_once_a_second(tmp_path: Path) -> None:
+    """Nobody asks for it; it becomes a dead letter, and the others stay."""
+    old = spooled(1, first_seen=NOON - 3600)
+    async with open_spool(tmp_path, Quota(age=3000), hand=AtOnce()) as opened:
+        await opened.put([old, spooled(2)])
+        await asyncio.sleep(2 * LOOK_SECONDS)
+        totals = opened.spool.state.totals
+        assert (totals.events, totals.dead) == (1, 1)
+
+
+async def test_transactions_are_measured_in_seconds(tmp_path: Path) -> None:
+    """How long each took, not how much it did."""
+    async with open_spool(tmp_path, hand=AtOnce()) as opened:
+        for number in range(50):
+            await opened.put([spooled(number + 1)])
+        assert opened.counted("commit_seconds_count")[""] >= 50
+        assert opened.counted("commit_seconds_sum")[""] < 25

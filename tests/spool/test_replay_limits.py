@@ -1,0 +1,146 @@
+"""What replay must not do: hurry while an upstream is down, hold live traffic up, try one bad event for ever."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from sidecar.events.results import EventStatus, Outcome, failed
+from sidecar.spool.policy import ERROR_SECONDS, MAX_ERRORS, MAX_REST_SECONDS
+from sidecar.spool.record import Spooled
+from sidecar.spool.replay import IDLE_SECONDS, Replay
+from tests.scripted import now
+from tests.spool.spools import NOON, AtOnce, Opened, open_spool, spooled
+
+pytestmark = pytest.mark.looptime
+
+
+@dataclass
+class Sending:
+    """A spool that is sent again, and where its events go."""
+
+    opened: Opened
+    takes: Callable[[Spooled], EventStatus]
+    pressing: bool = False
+    sent: list[tuple[float, list[str | None]]] = field(default_factory=list)
+    """When, and which by their ids."""
+
+    async def send(self, _: str, events: Sequence[Spooled]) -> list[EventStatus]:
+        """Send a batch."""
+        self.sent.append((now(), [each.id for each in events]))
+        await asyncio.sleep(0.01)
+        return [self.takes(each) for each in events]
+
+    def since(self, when: float) -> list[float]:
+        """Return when batches were sent from then on."""
+        return [at for at, _ in self.sent if at >= when]
+
+
+def good(_: Spooled) -> EventStatus:
+    """Say that EventGate accepted it."""
+    return EventStatus("success", Outcome.DELIVERED)
+
+
+def unreachable(event: Spooled) -> EventStatus:
+    """Say that nothing answers."""
+    return failed(event.body, "nothing answers", unreachable=True)
+
+
+@contextlib.asynccontextmanager
+async def sending(folder: Path, takes: Callable[[Spooled], EventStatus]) -> AsyncIterator[tuple[Sending, Replay]]:
+    """Send a spool again; jitter is the longest there is."""
+
+    def clock() -> float:
+        return NOON + now()
+
+    async with open_spool(folder, now=clock, hand=AtOnce()) as opened, asyncio.TaskGroup() as tasks:
+        its = Sending(opened, takes)
+        replay = Replay(opened.spool, opened.telemetry, lambda: 1.0, clock)
+        replay.follow(["main"], its.send, lambda _: its.pressing)
+        tasks.create_task(replay.run())
+        yield its, replay
+        replay.stop()
+
+
+async def test_after_a_heal_that_was_none_it_backs_off_as_before(tmp_path: Path) -> None:
+    """An endpoint that is said to be well and still fails is tried once, not in a loop."""
+    async with sending(tmp_path, unreachable) as (its, replay):
+        await its.opened.put([spooled(1)])
+        await asyncio.sleep(200)
+        healed = now()
+        replay.healed("main")
+        await asyncio.sleep(59)
+        assert len(its.since(healed)) == 1
+        assert its.since(healed)[0] - healed < 0.1
+        await asyncio.sleep(300)
+        assert len(its.since(healed)) <= 7
+
+
+async def test_it_goes_on_as_soon_as_live_traffic_no_longer_waits(tmp_path: Path) -> None:
+    """It rests until then, and for no longer."""
+    async with sending(tmp_path, good) as (its, _):
+        its.pressing = True
+        begun = now()
+        await its.opened.put([spooled(1)])
+        await asyncio.sleep(MAX_REST_SECONDS / 2)
+        assert its.sent == []
+        its.pressing = False
+        await asyncio.sleep(0.1)
+        assert begun + MAX_REST_SECONDS / 2 <= its.sent[0][0] <= begun + MAX_REST_SECONDS / 2 + 0.1
+
+
+async def test_at_the_end_it_waits_for_nothing(tmp_path: Path) -> None:
+    """Not even while live traffic has to wait."""
+    async with sending(tmp_path, good) as (its, replay):
+        its.pressing = True
+        await its.opened.put([spooled(1)])
+        await asyncio.sleep(0.1)
+        stopped = now()
+        replay.stop()
+    assert now() - stopped < 0.1
+
+
+async def test_waiting_for_an_events_time_is_no_failure(tmp_path: Path) -> None:
+    """However long it takes, the event is sent within a second of its time."""
+    async with sending(tmp_path, good) as (its, _):
+        await its.opened.put([spooled(1, due=NOON + 500)])
+        await asyncio.sleep(500 + IDLE_SECONDS + 0.1)
+        ((at, ids),) = its.sent
+        assert (ids, 500 <= at <= 500 + IDLE_SECONDS) == (["1"], True)
+
+
+async def test_an_event_that_always_errs_dies_though_it_always_has_company(tmp_path: Path) -> None:
+    """Others are taken from the same batches: that is enough to say that it is at fault."""
+
+    def takes(event: Spooled) -> EventStatus:
+        return failed(event.body, "no schema", unreachable=False) if event.id == "666" else good(event)
+
+    async with sending(tmp_path, takes) as (its, _):
+        for number in range(10):  # until batches have grown
+            await its.opened.put([spooled(number + 1)])
+            await asyncio.sleep(0.5)
+        await its.opened.put([spooled(666), spooled(1000)])
+        for number in range(1001, 1001 + MAX_ERRORS):
+            tried = max((at for at, ids in its.sent if "666" in ids), default=now())
+            due = tried + 0.01 + ERROR_SECONDS
+            await asyncio.sleep(due - 0.5 - now())
+            await its.opened.put([spooled(number, due=NOON + due)])
+            await asyncio.sleep(2 * IDLE_SECONDS)
+        totals = its.opened.spool.state.totals
+        assert (totals.events, totals.dead) == (0, 1)
+
+
+async def test_errors_for_every_event_are_never_held_against_one(tmp_path: Path) -> None:
+    """However often each was tried: Kafka is down, and all of them arrive once it is back."""
+    async with sending(tmp_path, lambda event: failed(event.body, "no Kafka", unreachable=False)) as (its, _):
+        await its.opened.put([spooled(number) for number in (1, 2, 3)])
+        await asyncio.sleep(2 * MAX_ERRORS * ERROR_SECONDS)
+        its.takes = good
+        await asyncio.sleep(2 * ERROR_SECONDS)
+        totals = its.opened.spool.state.totals
+        assert (totals.events, totals.dead) == (0, 0)

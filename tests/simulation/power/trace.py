@@ -31,9 +31,10 @@ CALLS = (
     "fallocate,fsync,fdatasync,sync_file_range,msync,rename,renameat,renameat2,unlink,unlinkat,link,linkat,symlink,"
     "symlinkat,mkdir,mkdirat,rmdir,copy_file_range,sendfile"
 )
-_LINE = re.compile(r"(\d+) +(\w+)\((.*)\) += (-?\d+|\?).*", re.DOTALL)
-_UNFINISHED = re.compile(r"(\d+) +(.*) <unfinished \.\.\.>", re.DOTALL)
-_RESUMED = re.compile(r"(\d+) +<\.\.\. \w+ resumed>(.*)", re.DOTALL)
+_BEGINNING = re.compile(r"\d+ +(\w+)\(")
+_RESULT = re.compile(r"\) += (-?\d+|\?)[^)]*(?:\([^)]*\))?$")
+_UNFINISHED = " <unfinished ...>"
+_RESUMED = re.compile(r"(\d+) +<\.\.\. \w+ resumed>")
 _NOT_ON_DISK = "-shm"
 """The index of SQLite's log, which is shared memory in a file; it is made anew after a crash."""
 
@@ -156,15 +157,15 @@ class Recorder:
 
 
 def _whole_lines(log: Path) -> Iterator[str]:
-    """Yield each call in one line, where it ended; a mark where it began."""
+    """Yield each call in one line, where it ended."""
     begun: dict[str, str] = {}
     with log.open() as lines:
         for text in lines:
             line = text.rstrip("\n")
-            if unfinished := _UNFINISHED.fullmatch(line):
-                begun[unfinished[1]] = unfinished[2]
-            elif resumed := _RESUMED.fullmatch(line):
-                yield f"{resumed[1]} {begun.pop(resumed[1])}{resumed[2]}"
+            if line.endswith(_UNFINISHED):
+                begun[line.partition(" ")[0]] = line.removesuffix(_UNFINISHED)
+            elif resumed := _RESUMED.match(line):
+                yield begun.pop(resumed[1]) + line[resumed.end() :]
             else:
                 yield line
 
@@ -202,10 +203,10 @@ class _Process:
 
     def take(self, line: str) -> None:
         """Take one line of strace's."""
-        found = _LINE.fullmatch(line)
-        if found is None or found[4] == "?" or int(found[4]) < 0:
+        beginning, end = _BEGINNING.match(line), _RESULT.search(line, max(0, len(line) - 200))
+        if beginning is None or end is None or end[1] == "?" or int(end[1]) < 0:
             return
-        call, given, result = found[2], found[3].split(", "), int(found[4])
+        call, given, result = beginning[1], line[beginning.end() : end.start()].split(", "), int(end[1])
         if call in self._calls:
             self._calls[call](given, result)
         elif self._concerns(given):

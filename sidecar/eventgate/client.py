@@ -151,16 +151,20 @@ class EventGate:
             async with asyncio.timeout(self._timeouts.connect):
                 connection = await open_connection(self._ip, self._port, tls, self._server_name)
         except TimeoutError:
-            attempt.connecting = None
-            words = f"cannot connect: no connection within {self._timeouts.connect:.2g} s"
-            self._end(attempt, Failed(FailureClass.NEVER_SENT, words))
+            why = f"no connection within {self._timeouts.connect:.2g} s"
         except OSError as error:
-            attempt.connecting = None
             why = tls_words(error) if _is_of_tls(error, tls) else system_words(error)
-            self._end(attempt, Failed(FailureClass.NEVER_SENT, f"cannot connect: {why}"))
+        except Exception as error:  # noqa: BLE001  it must end neither the process nor more than this attempt
+            why = f"{type(error).__name__}: {error}"
         else:
             attempt.connecting = None
-            self._send(attempt, data, connection)
+            try:
+                self._send(attempt, data, connection)
+            except Exception as error:  # noqa: BLE001  as above
+                self._end(attempt, error)
+            return
+        attempt.connecting = None
+        self._end(attempt, Failed(FailureClass.NEVER_SENT, f"cannot connect: {why}"))
 
     def _answered(self, attempt: Attempt, reply: Reply | Exception) -> None:
         if isinstance(reply, Reply):
@@ -289,6 +293,6 @@ def _seconds(value: str | None) -> float | None:
     """Read Retry-After (RFC 9110, 10.2.3): seconds, or a date, of which we only take that it is one."""
     if value is None:
         return None
-    if value.isdigit():
+    if value.isascii() and value.isdigit():
         return min(float(value), 300.0)
     return 1.0 if email.utils.parsedate(value) else None

@@ -11,6 +11,10 @@ import ssl
 from pathlib import Path
 
 from sidecar.errors import SettingError
+from sidecar.routes.file import read_bytes
+
+MAX_CA_BYTES = 4 * 1024 * 1024
+"""Of a file of certificates; Debian's has 250 kB."""
 
 
 class Trust:
@@ -55,6 +59,11 @@ def make_ssl_context(ca_file: str | None) -> ssl.SSLContext:
         SettingError: the file cannot be read, or holds no certificates.
 
     """
+    try:
+        if ca_file is not None:
+            read_bytes(Path(ca_file), MAX_CA_BYTES)  # OpenSSL would wait for a pipe
+    except SettingError as error:
+        raise SettingError(f"tls.ca_file: {error}") from None
     try:
         context = ssl.create_default_context(cafile=ca_file)
     except (OSError, ssl.SSLError) as error:

@@ -1,12 +1,51 @@
-"""The file `routes.yaml` on disk."""
+"""Files that somebody else writes: `routes.yaml`, and others that are opened by name.
+
+Only a regular file is read, and no more of it than allowed: opening a pipe that nobody writes would wait for ever, and
+a device may have no end.
+"""
 
 from __future__ import annotations
 
+import os
+import stat
 from pathlib import Path
 
 from sidecar.errors import SettingError
 from sidecar.routes import loader
 from sidecar.routes.config import Config
+from sidecar.routes.yamlmarks import MAX_BYTES
+
+_KINDS = {
+    stat.S_IFDIR: "a directory",
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+
+
+def read_bytes(path: Path, limit: int = MAX_BYTES) -> bytes:
+    """Return what is in a regular file, `limit` bytes at most; never wait for it.
+
+    Raises:
+        SettingError: it cannot be read, is no regular file, or is larger.
+
+    """
+    try:
+        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY), "rb") as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                kind = _KINDS.get(stat.S_IFMT(status.st_mode), "of an unknown kind")
+                raise SettingError(f"cannot read {path}: it is {kind}, and must be a regular file")
+            data = file.read(limit + 1) if status.st_size <= limit else None  # its size may be wrong, as in /proc
+    except IsADirectoryError:  # what `fdopen` says
+        raise SettingError(f"cannot read {path}: it is a directory, and must be a regular file") from None
+    except (OSError, ValueError) as error:  # ValueError: a name with a NUL
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise SettingError(f"cannot read {path}: {reason}") from None
+    if data is None or len(data) > limit:
+        raise SettingError(f"cannot read {path}: it has over {limit} bytes")
+    return data
 
 
 def read_text(path: Path) -> str:
@@ -17,10 +56,9 @@ def read_text(path: Path) -> str:
 
     """
     try:
-        return path.read_bytes().decode("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-        raise SettingError(f"cannot read {path}: {reason}") from None
+        return read_bytes(path).decode("utf-8")
+    except UnicodeDecodeError:
+        raise SettingError(f"cannot read {path}: it is not UTF-8") from None
 
 
 def read_config(path: Path) -> Config:

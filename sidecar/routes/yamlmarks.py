@@ -15,6 +15,11 @@ MAX_NODES = 20_000
 """Keys and values: PyYAML needs about a second for so many, while events keep flowing."""
 
 
+ALIAS = "!alias"
+"""The tag of a node that stands for an alias, at the alias's own place; an anchored value is not there twice."""
+IS_ALIAS = "is an alias (*name); write the value out"
+
+
 @dataclass(frozen=True, slots=True)
 class Mark:
     """A place in the file; both count from 1."""
@@ -58,9 +63,10 @@ class _Loader(yaml.SafeLoader):
             self._refuse(f"is nested over {MAX_LEVELS} levels deep; a configuration has ten at most")
         if self.nodes > MAX_NODES:
             self._refuse(f"has over {MAX_NODES} keys and values; a configuration has some hundred")
+        alias = self.peek_event() if self.check_event(yaml.AliasEvent) else None  # type: ignore[no-untyped-call]
         node = super().compose_node(parent, index)
         self.levels -= 1
-        return node
+        return yaml.ScalarNode(ALIAS, "", alias.start_mark, alias.end_mark) if alias else node
 
     def _refuse(self, words: str) -> NoReturn:
         raise _TooMuch(problem=words, problem_mark=self.peek_event().start_mark)  # type: ignore[no-untyped-call]
@@ -86,7 +92,7 @@ def read(text: str) -> Marked:
     try:
         node = loader.get_single_node()
         if node is not None:
-            _walk(node, (), marked, set(), loader)
+            _walk(node, (), marked, loader)
         if node is not None and not marked.complaints:
             marked.data = loader.construct_document(node)
     except yaml.MarkedYAMLError as error:
@@ -106,17 +112,16 @@ def _mark(node: yaml.Node) -> Mark:
     return Mark(node.start_mark.line + 1, node.start_mark.column + 1)
 
 
-def _walk(node: yaml.Node, path: Path, marked: Marked, seen: set[int], loader: yaml.SafeLoader) -> None:
-    if id(node) in seen:
-        marked.complaints.append((marked.mark_of(path), path, "is an alias (*name); write the value out"))
+def _walk(node: yaml.Node, path: Path, marked: Marked, loader: yaml.SafeLoader) -> None:
+    if node.tag == ALIAS:
+        marked.complaints.append((_mark(node), path, IS_ALIAS))
         return
-    seen.add(id(node))
     marked.values[path] = _mark(node)
     if isinstance(node, yaml.SequenceNode):
         for index, item in enumerate(node.value):
-            _walk(item, (*path, index), marked, seen, loader)
+            _walk(item, (*path, index), marked, loader)
     elif isinstance(node, yaml.MappingNode):
-        _walk_mapping(node, path, marked, seen, loader)
+        _walk_mapping(node, path, marked, loader)
     else:
         _try_scalar(node, path, marked, loader)
 
@@ -133,8 +138,11 @@ def _try_scalar(node: yaml.Node, path: Path, marked: Marked, loader: yaml.SafeLo
         marked.complaints.append((_mark(node), path, message))
 
 
-def _walk_mapping(node: yaml.MappingNode, path: Path, marked: Marked, seen: set[int], loader: yaml.SafeLoader) -> None:
+def _walk_mapping(node: yaml.MappingNode, path: Path, marked: Marked, loader: yaml.SafeLoader) -> None:
     for key, value in node.value:
+        if key.tag == ALIAS:
+            marked.complaints.append((_mark(key), path, f"has a key that {IS_ALIAS}"))
+            continue
         if not isinstance(key, yaml.ScalarNode) or key.tag != "tag:yaml.org,2002:str":
             found = key.value if isinstance(key, yaml.ScalarNode) else "a list or a mapping"
             marked.complaints.append((_mark(key), path, f"has the key {found}, which is no text; put it in quotes"))
@@ -145,4 +153,4 @@ def _walk_mapping(node: yaml.MappingNode, path: Path, marked: Marked, seen: set[
             marked.complaints.append((_mark(key), inner, f"stands twice, first in line {first}; keep one of them"))
             continue
         marked.keys[inner] = _mark(key)
-        _walk(value, inner, marked, seen, loader)
+        _walk(value, inner, marked, loader)

@@ -18,17 +18,19 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from sidecar.errors import ConfigError, Problem, SettingError
 from sidecar.routes.config import Config
-from sidecar.routes.file import read_text
+from sidecar.routes.file import read_bytes, read_text
 from sidecar.routes.inspection import inspect
 from sidecar.telemetry.happenings import ConfigNotKept, ConfigRefused, Unexpected
 from sidecar.telemetry.telemetry import Telemetry
 
 MAX_LOOKS = 10
 """How often a file that keeps changing is looked at before it is loaded as it is."""
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +57,11 @@ class Refusal:
     problems: tuple[Problem, ...]
 
     @classmethod
-    def of(cls, file: Path, error: ConfigError | SettingError) -> Refusal:
+    def of(cls, file: Path, error: Exception) -> Refusal:
         """Return the refusal of a file."""
-        return cls(str(file), str(error), error.problems if isinstance(error, ConfigError) else ())
+        if isinstance(error, SettingError | ConfigError):
+            return cls(str(file), str(error), error.problems if isinstance(error, ConfigError) else ())
+        return cls(str(file), f"cannot be put in force: {type(error).__name__}: {error}", ())
 
     def tell(self, telemetry: Telemetry) -> None:
         """Report it."""
@@ -85,21 +89,27 @@ class Beginning:
     """The digest of the file when it was read."""
 
 
-def begin(path: Path, last_good: Path | None, labels: Mapping[str, str]) -> Beginning:
-    """Return what to start with: the file, or the last good one where it cannot be used.
+def begin(
+    path: Path, last_good: Path | None, labels: Mapping[str, str], build: Callable[[Config], T]
+) -> tuple[Beginning, T]:
+    """Return what to start with, and what `build` made of it: the file, or the last good one where that fails.
+
+    `build` refuses what a reload would refuse, such as a file of certificates that is not there.
 
     Raises:
-        SettingError: the file cannot be read, and there is no other.
+        SettingError: the file cannot be read or used, and there is no other.
         ConfigError: it is wrong, and there is no other.
 
     """
     seen = _seen(path)  # first: a change that comes between shows at the next look
     try:
-        return Beginning(_load(path, labels), None, seen)
-    except (SettingError, ConfigError) as error:
+        loaded = _load(path, labels)
+        return Beginning(loaded, None, seen), build(loaded.config)
+    except Exception as error:
         if last_good is not None:
             with contextlib.suppress(SettingError, ConfigError):
-                return Beginning(_load(last_good, labels), Refusal.of(path, error), seen)
+                loaded = _load(last_good, labels)
+                return Beginning(loaded, Refusal.of(path, error), seen), build(loaded.config)
         raise
 
 
@@ -157,7 +167,7 @@ class Reloader:
         self._now.set()
 
     async def run(self) -> None:
-        """Watch until cancelled."""
+        """Watch until cancelled; begin it once the configuration is in force, since it is kept as the last good one."""
         if self.refusal is None:
             await self._keep()
         else:
@@ -186,9 +196,11 @@ class Reloader:
         try:
             loaded = await asyncio.to_thread(_load, self._path, self._labels)
             await self._apply(loaded)
-        except (SettingError, ConfigError) as error:
+        except Exception as error:
             self.refusal = Refusal.of(self._path, error)
             self.refusal.tell(self._telemetry)
+            if not isinstance(error, SettingError | ConfigError):
+                raise
             return
         self.in_force, self.since, self.refusal = loaded, time.time(), None
         await self._keep()
@@ -229,8 +241,8 @@ def _load(path: Path, labels: Mapping[str, str]) -> Loaded:
 def _seen(path: Path) -> str:
     """Return what tells one content of the file from another; of one that cannot be read, why."""
     try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError as error:
+        return hashlib.sha256(read_bytes(path)).hexdigest()
+    except SettingError as error:
         return str(error)
 
 

@@ -14,7 +14,7 @@ import resource
 import signal
 import socket
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -43,6 +43,7 @@ from sidecar.status.http import (
     tap_route,
 )
 from sidecar.status.sse import Feeds
+from sidecar.telemetry.contained import keep_running
 from sidecar.telemetry.happenings import ConfigLoaded, Listening, Stopped, Stopping
 from sidecar.telemetry.history import History
 from sidecar.telemetry.log import let_libraries_log, make_log
@@ -115,7 +116,6 @@ class Runtime:
         """
         self._settings = settings
         outside = outside or Outside()
-        beginning = begin(settings.routes, settings.last_good, settings.labels)
         self._export = _start_export(settings) if settings.traces else None
         self.telemetry = Telemetry((), outside.log())
         self._tracing = _tracing(self._export, self.telemetry) if self._export else None
@@ -123,7 +123,7 @@ class Runtime:
         self.telemetry.observer = self._history.observe
         self._spooling = outside.spooling(settings.spool, self.telemetry) if settings.spool is not None else None
         self._tap = _tap() if settings.tap else None
-        self._generation = self._new_generation(beginning.loaded.config)
+        beginning, self._generation = begin(settings.routes, settings.last_good, settings.labels, self._new_generation)
         self._monitor = Monitor(
             self._generation.pools.values(), outside.resolver().look_up, check, self.telemetry, random.random
         )
@@ -179,12 +179,13 @@ class Runtime:
             async with asyncio.TaskGroup() as tasks:
                 self._tasks = tasks
                 self._generation.start(tasks)
-                watching = [tasks.create_task(self._monitor.run()), tasks.create_task(self._vitals.run())]
+                watching = [tasks.create_task(self._monitor.run()), self._keep_running("vitals", self._vitals.run)]
                 if self._spooling:
                     self._generation.use_spool()
                     await self._spooling.start(tasks)
-                watching.append(tasks.create_task(self._reloader.run()))
-                watching.append(tasks.create_task(self._history.run(self.telemetry.counts.events)))
+                watching.append(self._keep_running("reload", self._follow_file))
+                remember = functools.partial(self._history.run, self.telemetry.counts.events)
+                watching.append(self._keep_running("history", remember))
                 serving = [tasks.create_task(server.serve(sockets=[listening])) for server, listening in self._servers]
                 self.telemetry.emit(Listening(*(_address(listening) for _, listening in self._servers)))
                 tasks.create_task(self._become_ready())
@@ -199,6 +200,14 @@ class Runtime:
             self.telemetry.emit(Stopped(self._events.in_flight))
             if self._export:
                 await self._export.end()
+
+    def _keep_running(self, what: str, run: Callable[[], Awaitable[None]]) -> asyncio.Task[None]:
+        assert self._tasks is not None  # noqa: S101
+        return self._tasks.create_task(keep_running(what, run, self.telemetry.emit))
+
+    async def _follow_file(self) -> None:
+        await self._monitor.ready()  # by then the configuration is in force, and worth keeping
+        await self._reloader.run()
 
     async def _apply(self, loaded: Loaded) -> None:
         """Put a configuration in force, from one request to the next; the one before ends in its own time.

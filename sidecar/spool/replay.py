@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
@@ -13,6 +14,7 @@ from sidecar.events.results import EventStatus
 from sidecar.spool.policy import MAX_BYTES, MAX_REST_SECONDS, Fate, Window, backoff, due, fate, reason
 from sidecar.spool.record import Spooled
 from sidecar.spool.store import Spool
+from sidecar.telemetry.contained import keep_running
 from sidecar.telemetry.happenings import Replayed, Unexpected
 from sidecar.telemetry.telemetry import Telemetry
 
@@ -69,7 +71,9 @@ class Replay:
         """Replay for each upstream there is, and for none that there is no more."""
         for upstream in self._ways.keys() - self._running.keys():
             if self._group is not None:
-                self._running[upstream] = self._group.create_task(self._replay(upstream))
+                self._running[upstream] = self._group.create_task(
+                    keep_running("replay", functools.partial(self._replay, upstream), self._telemetry.emit)
+                )
         for upstream in self._running.keys() - self._ways.keys():
             self._running.pop(upstream).cancel()
 

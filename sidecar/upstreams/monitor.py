@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from typing import Any
 
 from sidecar.eventgate.healthcheck import CheckResult, Target
+from sidecar.telemetry.contained import keep_running, unexpected
 from sidecar.telemetry.happenings import AddressesChanged, CaFileChanged, Checked
 from sidecar.telemetry.telemetry import Telemetry
 from sidecar.upstreams.addresses import DnsAnswer, learn
@@ -57,12 +60,12 @@ class Monitor:
         """Watch one more pool; `run` must be running."""
         tasks = self._running
         self._watches[pool] = [
-            tasks.create_task(self._watch_endpoint(pool, endpoint, tasks)) for endpoint in pool.endpoints
+            tasks.create_task(self._kept(self._watch_endpoint, pool, endpoint)) for endpoint in pool.endpoints
         ]
 
     def forget(self, pool: Pool, seconds: float) -> None:
         """Watch a pool for `seconds` more, then close its connections: requests in flight still need them."""
-        self._running.create_task(self._forget(pool, seconds))
+        self._running.create_task(self._kept(self._forget, pool, seconds))
 
     def close(self) -> None:
         """Close the connections of every pool that is still watched."""
@@ -72,10 +75,14 @@ class Monitor:
 
     async def _forget(self, pool: Pool, seconds: float) -> None:
         await asyncio.sleep(seconds)
-        for task in self._watches.pop(pool):
+        for task in self._watches.pop(pool, ()):
             task.cancel()
         for endpoint in pool.endpoints:
             endpoint.set_addresses(())  # the task that watches an address closes its connections
+
+    def _kept(self, watch: Callable[..., Awaitable[None]], *of: object) -> Coroutine[Any, Any, None]:
+        """Return what keeps a watch running: a mistake with one endpoint or address must not end the others."""
+        return keep_running("monitor", functools.partial(watch, *of), self._telemetry.emit)
 
     @property
     def _running(self) -> asyncio.TaskGroup:
@@ -83,15 +90,19 @@ class Monitor:
             raise RuntimeError("pools are watched while the monitor runs")
         return self._tasks
 
-    async def _watch_endpoint(self, pool: Pool, endpoint: Endpoint, tasks: asyncio.TaskGroup) -> None:
+    async def _watch_endpoint(self, pool: Pool, endpoint: Endpoint) -> None:
         """Look up and check once, at once, then keep watching."""
-        new = await self._learn(pool, endpoint)
-        async with asyncio.TaskGroup() as first:
-            for address in new:
-                first.create_task(self._check_once(pool, address))
+        new: list[Address] = []
+        try:
+            new = await self._learn(pool, endpoint)
+            async with asyncio.TaskGroup() as first:
+                for address in new:
+                    first.create_task(self._check_once(pool, address))
+        except Exception as error:  # noqa: BLE001  the first events must not wait for this endpoint
+            self._telemetry.emit(unexpected("monitor", error))
         pool.looked_at_endpoint(endpoint)
         for address in new:
-            tasks.create_task(self._watch_address(pool, address))
+            self._running.create_task(self._kept(self._watch_address, pool, address))
         await self._watch_name(pool, endpoint)
 
     async def _watch_name(self, pool: Pool, endpoint: Endpoint) -> None:
@@ -133,7 +144,7 @@ class Monitor:
 
     def _watch_new(self, pool: Pool, addresses: Iterable[Address]) -> None:
         for address in addresses:
-            self._running.create_task(self._watch_address(pool, address, at_once=True))
+            self._running.create_task(self._kept(functools.partial(self._watch_address, at_once=True), pool, address))
 
     async def _renew(self, pool: Pool) -> None:
         """Trust whom the CA file names by now."""

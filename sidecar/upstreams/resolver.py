@@ -12,6 +12,7 @@ Such addresses are accepted where the operator wrote them: in the URL, as `local
 from __future__ import annotations
 
 import asyncio
+import io
 import ipaddress
 from pathlib import Path
 
@@ -21,6 +22,8 @@ import dns.name
 import dns.rdatatype
 import dns.resolver
 
+from sidecar.errors import SettingError
+from sidecar.routes.file import read_bytes
 from sidecar.upstreams.addresses import MAX_ADDRESSES, MAX_TTL, MIN_TTL, DnsAnswer, Found, NoAnswer
 
 TIMEOUT_SECONDS = 0.4
@@ -61,7 +64,7 @@ class Resolver:
         try:
             async with asyncio.timeout(LIFETIME_SECONDS):
                 return await self._ask(host)
-        except (TimeoutError, dns.exception.DNSException, OSError, ValueError) as error:
+        except Exception as error:  # noqa: BLE001  whatever DNS or its files bring, it is no address
             return NoAnswer(_why_none(error))
 
     async def _ask(self, host: str) -> DnsAnswer:
@@ -87,7 +90,9 @@ class Resolver:
         """Return a resolver for the current resolv.conf."""
         signature = _signature(self._resolv_conf)
         if self._resolver is None or signature != self._signature:
-            resolver = dns.asyncresolver.Resolver(filename=str(self._resolv_conf))
+            text = read_bytes(self._resolv_conf).decode(errors="replace")
+            resolver = dns.asyncresolver.Resolver(configure=False)
+            resolver.read_resolv_conf(io.StringIO(text))
             resolver.port = self._port
             resolver.timeout = TIMEOUT_SECONDS
             resolver.lifetime = LIFETIME_SECONDS
@@ -104,8 +109,8 @@ class Resolver:
     def _in_hosts_file(self, host: str) -> tuple[str, ...]:
         """Return the addresses in the hosts file (in a pod: hostAliases); IPv4 if there are any."""
         try:
-            lines = self._hosts.read_text(errors="replace").splitlines()
-        except OSError:
+            lines = read_bytes(self._hosts).decode(errors="replace").splitlines()
+        except SettingError:
             return ()
         wanted = host.rstrip(".").lower()
         found: list[str] = []

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import socket
 from pathlib import Path
 
 import pytest
 
 from sidecar.errors import SettingError
-from sidecar.routes.file import read_config, read_text
+from sidecar.routes.file import read_bytes, read_config, read_text
 from tests.routes.test_loader import SMALL
 
 
@@ -24,6 +26,41 @@ def test_a_configuration_that_is_no_text_is_named(tmp_path: Path) -> None:
     with pytest.raises(SettingError) as raised:
         read_config(tmp_path / "routes.yaml")
     assert str(raised.value) == f"cannot read {tmp_path}/routes.yaml: it is not UTF-8"
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("folder", "it is a directory, and must be a regular file"),
+        ("pipe", "it is a pipe, and must be a regular file"),
+        ("link to a pipe", "it is a pipe, and must be a regular file"),
+        ("socket", "No such device or address"),
+        ("zero", "it is a device, and must be a regular file"),
+        ("large", "it has over 1048576 bytes"),
+        ("a\0b", "embedded null byte"),
+    ],
+)
+def test_only_a_regular_file_of_some_size_is_read(tmp_path: Path, name: str, words: str) -> None:
+    """Nothing else is waited for or read to its end."""
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link to a pipe").symlink_to("pipe")
+    (tmp_path / "zero").symlink_to("/dev/zero")
+    with (tmp_path / "large").open("wb") as large:
+        large.truncate(1024 * 1024 + 1)
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(tmp_path / "socket"))
+    with pytest.raises(SettingError) as raised:
+        read_bytes(tmp_path / name)
+    assert str(raised.value) == f"cannot read {tmp_path / name}: {words}"
+
+
+def test_a_file_of_the_largest_size_is_read(tmp_path: Path) -> None:
+    """The limit is what may be read."""
+    (tmp_path / "file").write_bytes(b"12345")
+    assert read_bytes(tmp_path / "file", 5) == b"12345"
+    with pytest.raises(SettingError, match="over 4 bytes"):
+        read_bytes(tmp_path / "file", 4)
 
 
 def test_a_configuration_whose_own_test_fails_can_be_asked_about(tmp_path: Path) -> None:

@@ -83,13 +83,18 @@ NO_TYPE = "is not YAML: could not determine a constructor for the tag 'tag:yaml.
         ),
         pytest.param(
             "a: &x 1\nb: [2, *x]\n",
-            [(Mark(2, 1), ("b", 1), "is an alias (*name); write the value out")],
+            [(Mark(2, 8), ("b", 1), "is an alias (*name); write the value out")],
             id="an alias",
         ),
         pytest.param(
             "a: &x [*x]\n",
-            [(Mark(1, 1), ("a", 0), "is an alias (*name); write the value out")],
+            [(Mark(1, 8), ("a", 0), "is an alias (*name); write the value out")],
             id="an endless alias",
+        ),
+        pytest.param(
+            "&x a: &y b\n*y : 1\n",
+            [(Mark(2, 1), (), "has a key that is an alias (*name); write the value out")],
+            id="an alias as key",
         ),
         pytest.param("a: 2026-13-01\n", [(Mark(1, 4), ("a",), NO_DATE)], id="no date"),
         pytest.param("a: b: c", [(Mark(1, 5), (), "is not YAML: mapping values are not allowed here")], id="not YAML"),

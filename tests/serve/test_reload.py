@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from sidecar.errors import ConfigError, SettingError
+from sidecar.routes.config import Config
 from sidecar.serve.reload import Loaded, Polling, Reloader, begin, keep
 from sidecar.telemetry.happenings import ConfigNotKept, ConfigRefused, Unexpected
 from tests.fakes import eventually
@@ -23,6 +24,11 @@ BROKEN = SMALL.replace("to: production", "to: prodcution")
 FAILING = f"{SMALL}tests:\n  - {{name: t, event: {{meta: {{stream: a}}}}, expect: {{refused: true}}}}\n"
 QUICK = Polling(0.01, 0.01)
 NEVER = Polling(3600.0, 0.01)
+
+
+def first_route(config: Config) -> str:
+    """Return the name of the first route: all that is built of a configuration here."""
+    return config.routes[0].name
 
 
 class Watched:
@@ -37,7 +43,7 @@ class Watched:
         self.applied: list[str] = []
         self.troubles: list[Exception] = []
         """What the next applications meet."""
-        beginning = begin(self.path, self.last_good, {})
+        beginning, _ = begin(self.path, self.last_good, {}, first_route)
         self.reloader = Reloader(self.path, self.last_good, {}, beginning, self._apply, self.recorder, polling)
 
     async def _apply(self, loaded: Loaded) -> None:
@@ -169,6 +175,25 @@ async def test_a_bug_does_not_end_the_watch(tmp_path: Path) -> None:
         await eventually(lambda: file.applied == ["third"])
 
 
+@pytest.mark.parametrize("become", ["pipe", "folder", "huge"])
+async def test_what_is_no_configuration_file_is_refused_at_once(tmp_path: Path, become: str) -> None:
+    """A pipe that nobody writes holds up nothing, and of a huge file nothing is read; the next good file is taken."""
+    async with watched(tmp_path) as file:
+        file.path.unlink()
+        match become:
+            case "pipe":
+                os.mkfifo(file.path)
+            case "folder":
+                file.path.mkdir()
+            case _:
+                with file.path.open("wb") as huge:
+                    huge.truncate(150 << 20)
+        await eventually(lambda: len(file.refused) == 1)
+        file.path.rename(tmp_path / "away")
+        file.path.write_text(OTHER)
+        await eventually(lambda: file.applied == ["all"])
+
+
 async def test_what_cannot_be_kept_is_applied_nevertheless(tmp_path: Path) -> None:
     """A disk that is full or read-only is told of, and costs nothing else."""
     async with watched(tmp_path) as file:
@@ -187,12 +212,35 @@ def test_a_restart_beside_a_broken_file_starts(tmp_path: Path) -> None:
     path, last_good = tmp_path / "routes.yaml", tmp_path / "last-good.yaml"
     path.write_text(BROKEN)
     keep(OTHER, last_good)
-    beginning = begin(path, last_good, {})
+    beginning, built = begin(path, last_good, {}, first_route)
+    assert built == "all"
     assert (beginning.loaded.file, beginning.loaded.text) == (str(last_good), OTHER)
     assert beginning.refusal is not None
     assert [problem.path for problem in beginning.refusal.problems] == ["routes[0].to"]
     path.unlink()
-    assert begin(path, last_good, {}).loaded.text == OTHER
+    assert begin(path, last_good, {}, first_route)[0].loaded.text == OTHER
+
+
+@pytest.mark.parametrize(
+    "trouble", [SettingError("tls.ca_file cannot be read"), UnicodeError("label too long")], ids=["foreseen", "a bug"]
+)
+def test_a_restart_beside_a_file_that_cannot_be_applied_starts(tmp_path: Path, trouble: Exception) -> None:
+    """What a running sidecar refuses keeps none from starting: the last good one is put in force."""
+    path, last_good = tmp_path / "routes.yaml", tmp_path / "last-good.yaml"
+    path.write_text(SMALL)
+    keep(OTHER, last_good)
+
+    def build(config: Config) -> str:
+        if config.routes[0].name != "all":
+            raise trouble
+        return config.routes[0].name
+
+    beginning, built = begin(path, last_good, {}, build)
+    assert (beginning.loaded.text, built) == (OTHER, "all")
+    assert beginning.refusal is not None
+    assert str(trouble) in beginning.refusal.text
+    with pytest.raises(type(trouble)):
+        begin(path, None, {}, build)
 
 
 @pytest.mark.parametrize("kept", [None, "", BROKEN], ids=["nothing is kept", "empty", "broken, too"])
@@ -203,9 +251,9 @@ def test_without_a_last_good_file_a_broken_one_is_refused(tmp_path: Path, kept: 
     if kept is not None:
         last_good.write_text(kept)
     with pytest.raises(ConfigError, match=r"expect\.refused fails"):
-        begin(path, last_good, {})
+        begin(path, last_good, {}, first_route)
     with pytest.raises(ConfigError, match=r"expect\.refused fails"):
-        begin(path, None, {})
+        begin(path, None, {}, first_route)
 
 
 async def test_a_broken_file_at_the_start_is_told_once_and_not_kept(tmp_path: Path) -> None:
@@ -218,7 +266,8 @@ async def test_a_broken_file_at_the_start_is_told_once_and_not_kept(tmp_path: Pa
     async def apply(loaded: Loaded) -> None:
         applied.append(loaded.text)
 
-    reloader = Reloader(path, last_good, {}, begin(path, last_good, {}), apply, recorder, QUICK)
+    beginning, _ = begin(path, last_good, {}, first_route)
+    reloader = Reloader(path, last_good, {}, beginning, apply, recorder, QUICK)
     async with asyncio.TaskGroup() as tasks:
         task = tasks.create_task(reloader.run())
         await eventually(lambda: recorder.all_of(ConfigRefused) != [])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import json
 import os
@@ -39,6 +40,28 @@ def actions(running: Running) -> list[str]:
     """Return what it logged about its own life."""
     names = [line["event"]["action"] for line in running.log]
     return [name for name in names if name in {"ConfigLoaded", "Listening", "Stopping", "Stopped"}]
+
+
+# --- what it starts with ---
+
+
+@pytest.mark.parametrize("wants", ["ca_file", "order_by"])
+async def test_what_a_reload_refuses_keeps_no_sidecar_from_starting(tmp_path: Path, wants: str) -> None:
+    """Beside a file that asks for what is not there, it starts with the last good one, and says so."""
+    last_good = tmp_path / "last-good.yaml"
+    async with FakeEventGate() as gate, contextlib.AsyncExitStack() as stack:
+        last_good.write_text(json.dumps(to_one(gate.address)))
+        config = to_one(gate.address)
+        if wants == "ca_file":
+            config = to_one(gate.address, scheme="https", tls={"ca_file": str(tmp_path / "nowhere.crt")})
+        else:
+            config["routes"][0]["order_by"] = ["page.page_id"]  # type: ignore[index]
+        running = await stack.enter_async_context(sidecar(config, tmp_path, last_good=last_good))
+        async with connected(running.address) as client:
+            await client.send(post(EVENT))
+            assert (await client.answer()).status == 201
+        await eventually(lambda: "ConfigRefused" in [line["event"]["action"] for line in running.log])
+        assert last_good.read_text() == json.dumps(to_one(gate.address))
 
 
 # --- what it is made of ---
@@ -97,7 +120,7 @@ def test_a_label_that_a_route_needs_must_be_given(tmp_path: Path) -> None:
 def test_a_ca_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     """A wrong `tls.ca_file` is found at the start, not at the first event."""
     config = to_one("127.0.0.1:1", scheme="https", tls={"ca_file": f"{tmp_path}/ca.pem"})
-    with pytest.raises(SettingError, match=rf"^tls\.ca_file {tmp_path}/ca\.pem cannot be read as PEM"):
+    with pytest.raises(SettingError, match=rf"^tls\.ca_file: cannot read {tmp_path}/ca\.pem: No such file"):
         Runtime(Settings(written(tmp_path, config)))
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from sidecar.eventgate.healthcheck import CheckResult, Phase, Target
 from sidecar.routes.config import Upstream
-from sidecar.telemetry.happenings import AddressesChanged, CaFileChanged, Checked, HealthChanged
+from sidecar.telemetry.happenings import AddressesChanged, CaFileChanged, Checked, HealthChanged, Unexpected
 from sidecar.upstreams.addresses import DnsAnswer, Found, NoAnswer
 from sidecar.upstreams.endpoints import Pool
 from sidecar.upstreams.failover import order
@@ -34,10 +34,14 @@ class Names:
         self.seconds = seconds
         """How long an answer takes."""
         self.asked: list[tuple[float, str]] = []
+        self.broken: set[str] = set()
+        """Names that nobody can ask for."""
 
     async def look_up(self, name: str) -> DnsAnswer:
         """Answer, or be silent about names that were never given."""
         self.asked.append((now(), name))
+        if name in self.broken:
+            raise KeyError(name)
         await asyncio.sleep(self.seconds)
         return self.answers.get(name, SILENT)
 
@@ -51,10 +55,13 @@ class Checks:
         self.seconds = seconds
         """How long a check takes that ends."""
         self.made: list[tuple[float, str]] = []
+        self.broken: set[str] = set()
 
     async def check(self, target: Target, limit: float) -> CheckResult:
         """Find out, within `limit` seconds."""
         self.made.append((now(), target.address))
+        if target.address in self.broken:
+            raise KeyError(target.address)
         if target.address in self.hanging:
             await asyncio.sleep(limit)
             return CheckResult(words="hangs")
@@ -380,6 +387,20 @@ async def test_look_ups_that_failing_checks_ask_for_come_once_a_second() -> None
                 address.check_now.set()
             await asyncio.sleep(0.01)
     assert [at for at, _ in names.asked] == pytest.approx([0, 0, 1, 2], abs=0.05)
+
+
+async def test_a_mistake_with_one_endpoint_ends_no_other() -> None:
+    """Whatever looking up or checking raises is reported; the other endpoint is watched, and this one again."""
+    pool, names, checks = bare_pool("eqiad", "codfw"), Names(eqiad=found("10.1.0.1"), codfw=found("10.2.0.1")), Checks()
+    names.broken.add("eqiad")
+    checks.broken.add("10.2.0.1")
+    async with watching([pool], names, checks) as told:
+        await asyncio.sleep(3.5)
+        assert {each.error for each in told.all_of(Unexpected)} == {"KeyError: 'eqiad'", "KeyError: '10.2.0.1'"}
+        names.broken.clear()
+        checks.broken.clear()
+        await asyncio.sleep(30.0)
+    assert all_healths(pool) == {"10.1.0.1": Health.HEALTHY, "10.2.0.1": Health.HEALTHY}
 
 
 # --- trust ---

@@ -121,7 +121,7 @@ def retry(directory: Path, numbers: Sequence[int], everything: bool, as_json: bo
     def again(file: SpoolFile, number: int) -> bool:
         return file.revive(number, now) or file.hurry(number)
 
-    with _opened(directory) as file:
+    with _opened(directory, write=True) as file:
         chosen = _chosen(file, numbers, everything=everything, tables=("dead", "waiting"))
         done = _each(file, chosen, again, "retrying")
     _report(chosen, done, "will be sent again", as_json=as_json)
@@ -175,7 +175,7 @@ def drop(directory: Path, numbers: Sequence[int], everything: bool, dead: bool, 
     def forget(file: SpoolFile, number: int) -> bool:
         return file.drop_dead([number]) == 1 or bool(file.delivered([number]))
 
-    with _opened(directory) as file:
+    with _opened(directory, write=True) as file:
         tables: Sequence[Table] = ("dead",) if dead else ("dead", "waiting")
         chosen = _chosen(file, numbers, everything=everything or dead, tables=tables)
         if chosen and not yes and not click.confirm(f"drop {counted(len(chosen), 'event')} for good?", err=True):
@@ -219,26 +219,54 @@ def verify(directory: Path, as_json: bool) -> None:
 
 
 @contextlib.contextmanager
-def _opened(directory: Path, broken: int = 2) -> Iterator[SpoolFile]:
+def _opened(directory: Path, broken: int = 2, *, write: bool = False) -> Iterator[SpoolFile]:
     """Open the spool, and turn what is wrong with it into words and an exit status: `broken` where it is damaged."""
-    import sqlite3
-
-    from sidecar.spool.directory import FILE, in_words
-    from sidecar.spool.file import SpoolFile
-    from sidecar.spool.record import Quota
-    from sidecar.spool.schema import Unusable
+    from sidecar.spool.directory import FILE
+    from sidecar.spool.schema import SQLITE_ERRORS, Unusable, in_words, is_trouble
 
     path = directory / FILE
     if not path.is_file():
         fail(f"there is no spool in {directory} (no file {FILE}); name the directory that serve was given")
+    damaged = "the sidecar sets it aside when it starts, and saves what can be read"
     try:
-        with contextlib.closing(SpoolFile(path, Quota(), BUSY_SECONDS, create=False)) as file:
-            yield file
+        with contextlib.ExitStack() as stack:
+            yield _writable(path, stack) if write else _readable(path, stack)
     except Unusable as error:
-        later = "; the sidecar sets it aside when it starts" if error.kind == "damaged" else ""
+        later = f"; {damaged}" if error.kind == "damaged" else ""
         fail(f"{path} is {error.kind}: {error.reason}{later}", broken if error.kind == "damaged" else 2)
-    except sqlite3.Error as error:
-        fail(in_words(error, path))
+    except SQLITE_ERRORS as error:
+        if is_trouble(error) or "readonly" in str(error):
+            fail(in_words(error, path))
+        fail(f"{path} is damaged: {in_words(error, None)}; {damaged}", broken)
+
+
+def _writable(path: Path, stack: contextlib.ExitStack) -> SpoolFile:
+    from sidecar.spool.file import SpoolFile
+    from sidecar.spool.record import Quota
+
+    return stack.enter_context(contextlib.closing(SpoolFile(path, Quota(), BUSY_SECONDS, "write")))
+
+
+def _readable(path: Path, stack: contextlib.ExitStack) -> SpoolFile:
+    """Open the file to look into it, or a copy: SQLite's log takes a directory that can be written."""
+    import shutil
+    import sqlite3
+    import tempfile
+
+    from sidecar.spool.damage import log_of
+    from sidecar.spool.file import SpoolFile
+    from sidecar.spool.record import Quota
+
+    try:
+        return stack.enter_context(contextlib.closing(SpoolFile(path, Quota(), BUSY_SECONDS, "read")))
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY:
+            raise
+    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="eventgate-sidecar-")))
+    for each in (path, log_of(path)):
+        if each.is_file():
+            shutil.copyfile(each, folder / each.name)
+    return _writable(folder / path.name, stack)
 
 
 def _all(file: SpoolFile, *, dead: bool, only: int | None = None) -> Iterator[Entry]:

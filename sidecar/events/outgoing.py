@@ -27,6 +27,8 @@ class Outgoing(msgspec.Struct, frozen=True):
     """Events of an upstream with the same key never overtake each other; None: in any order."""
     spool_first: bool = False
     """Whether its producer is answered as soon as it is in the spool."""
+    came_as: str | None = None
+    """The stream it came with, where a route renamed it; None where none did."""
 
 
 class Load(msgspec.Struct, frozen=True):

@@ -1,80 +1,187 @@
-"""What a damaged spool still holds: the events that SQLite can read, and what its write-ahead log says.
+"""What a damaged spool still holds, whatever SQLite says of it, and what its write-ahead log says.
+
+A damaged file is read page by page, without SQLite: neither header nor schema nor the pages that lead to others are
+needed. Every event carries a checksum, so what fits it is an event, wherever it was found. Only free pages are left
+out, since they hold what was delivered long ago.
 
 SQLite reads the log up to the first page whose checksum is wrong, and takes the rest for what a crash left behind;
 it reports nothing. Most often it is right. But where a disk damaged the log, transactions that were acknowledged are
-behind that page. So the spool compares what SQLite read with what the log has. The format of the log is
-https://www.sqlite.org/fileformat2.html#the_write_ahead_log; only the heads of its pages are read.
+behind that page. So the spool compares what SQLite read with what the log has. Both formats are
+https://www.sqlite.org/fileformat2.html.
 """
 
 from __future__ import annotations
 
 import contextlib
-import sqlite3
 import struct
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from sidecar.spool.file import SpoolFile
-from sidecar.spool.record import DeadLetter
-from sidecar.spool.schema import COLUMNS, event_of, is_sound, lenient_text
+from sidecar.spool.record import Spooled
+from sidecar.spool.schema import COLUMNS, OLD_COLUMNS, PAGE, event_of, letter_of, old_event_of
 
-ONE_BY_ONE = 64
-"""How many numbers in a row are tried behind a place that cannot be read, before the steps grow."""
-FURTHEST = 2**40
 _MAGIC = (0x377F0682, 0x377F0683)
 _HEAD = struct.Struct(">8I")
 _FRAME = struct.Struct(">6I")
-_PAGE_SIZE = 4096
-"""Of a spool, where the log does not say it."""
+_LEAF = 13
+"""First byte of a page of rows."""
+_FREE = 2
+"""Of a page that is not used, in the map of pages."""
+_MAPPED = PAGE // 5
+"""Pages that a page of the map is about; the first page of the map is the second of the file."""
+_LOCAL = PAGE - 35
+"""Bytes of a row that fit into its page; of a larger one at least `_LEAST` do, and the rest is on other pages."""
+_LEAST = (PAGE - 12) * 32 // 255 - 23
+_NUMBERS = {1: 1, 2: 2, 3: 3, 4: 4, 5: 6, 6: 8}
+
+Row = list[Any]
 
 
 def salvage(path: Path, into: SpoolFile) -> int:
     """Put every sound event and dead letter of the file at `path` into another; return how many there were.
 
-    The file itself is only read.
+    The file itself is only read, and so is its log.
 
     Raises:
         sqlite3.Error: they cannot be written.
 
     """
-    saved = 0
-    with contextlib.closing(_look_into(path)) as connection, into.transaction():
-        for row in _readable(connection, "waiting", ""):
-            saved += is_sound(row) and into.put([event_of(row)]) is not None
-        for row in _readable(connection, "dead", ", reason, verdict, died"):
-            if is_sound(row):
-                reason, verdict, died = row[-3:]
-                into.restore(DeadLetter(event=event_of(row), reason=reason, verdict=bytes(verdict), died=died))
-                saved += 1
-    return saved
+    seen: set[int] = set()
+    with contextlib.ExitStack() as files, into.transaction():
+        for row in _Pages(path, files).rows():
+            found = _event_in(row)
+            if found is None or found[0].arrival in seen:
+                continue
+            event, more = found
+            seen.add(event.arrival)
+            if more:
+                into.restore_letter(letter_of(event, *more))
+            else:
+                into.restore(event)
+    return len(seen)
 
 
-def _look_into(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", isolation_level=None, uri=True)
-    connection.text_factory = lenient_text
-    return connection
+def _event_in(row: Row) -> tuple[Spooled, list[Any]] | None:
+    """Return the event that a row is, and what else makes it a dead letter; None where it is none, or not sound.
+
+    Only the number of its columns says from which table, and from which version, it is.
+    """
+    width, old = COLUMNS.count(",") + 1, OLD_COLUMNS.count(",") + 1
+    if len(row) == width + 1 and (found := event_of([row[0], *row[2:]]))[1]:  # arrival, head, …
+        return found[0], []
+    if len(row) == width + 3 and (found := event_of([row[0], *row[4:]]))[1]:  # arrival, reason, verdict, died, …
+        return found[0], row[1:4]
+    if len(row) in (old, old + 1):
+        row = [*row[:old], row[old] if len(row) > old else None]
+        return (found[0], []) if (found := old_event_of(row))[1] else None
+    if len(row) in (old + 3, old + 4):
+        more = row[old : old + 3]
+        row = [*row[:old], row[old + 3] if len(row) > old + 3 else None]
+        return (found[0], more) if (found := old_event_of(row))[1] else None
+    return None
 
 
-def _readable(connection: sqlite3.Connection, table: str, more: str) -> Iterator[tuple[Any, ...]]:
-    """Yield the rows of a table in order, leaping over those that cannot be read."""
-    start, step = 0, 1
-    with contextlib.suppress(sqlite3.Error):
-        columns = COLUMNS if _has_checksums(connection, table) else COLUMNS.replace("checksum", "NULL")
-        statement = f"SELECT {columns}{more} FROM {table} WHERE arrival >= ? ORDER BY arrival"  # noqa: S608  ours
-        while start < FURTHEST:
-            try:
-                for row in connection.execute(statement, (start,)):
-                    yield row
-                    start, step = row[0] + 1, 1
-                start = FURTHEST
-            except sqlite3.DatabaseError:
-                step += 1
-                start += 1 if step <= ONE_BY_ONE else 2 ** min(step - ONE_BY_ONE, 40)
+class _Pages:
+    """The pages of a database as its log has them last, or else the file."""
+
+    def __init__(self, path: Path, files: contextlib.ExitStack) -> None:
+        self._file = files.enter_context(path.open("rb")) if path.is_file() else None
+        log = log_of(path)
+        self._log = files.enter_context(log.open("rb")) if log.is_file() else None
+        self._in_log: dict[int, int] = {}
+        if self._log is not None:
+            written: dict[int, int] = {}
+            for page, ends, place in _frames(self._log):
+                written[page] = place + _FRAME.size
+                if ends:  # what follows the last of these was never committed
+                    self._in_log |= written
+        size = self._file.seek(0, 2) if self._file else 0
+        self._last = max(-(-size // PAGE), *self._in_log, 0)
+
+    def rows(self) -> Iterator[Row]:
+        """Yield whatever can be read as a row."""
+        for number in range(2, self._last + 1):
+            page = self._page(number)
+            if page[:1] == bytes([_LEAF]) and not self._is_free(number):
+                for place in range(min(int.from_bytes(page[3:5], "big"), PAGE // 4)):
+                    with contextlib.suppress(IndexError, ValueError, struct.error):
+                        start = int.from_bytes(page[8 + 2 * place : 10 + 2 * place], "big")
+                        if start:
+                            yield self._row(page, start)
+
+    def _page(self, number: int) -> bytes:
+        if self._log is not None and number in self._in_log:
+            self._log.seek(self._in_log[number])
+            page = self._log.read(PAGE)
+        elif self._file is not None:
+            self._file.seek((number - 1) * PAGE)
+            page = self._file.read(PAGE)
+        else:
+            page = b""
+        return page + bytes(PAGE - len(page))
+
+    def _is_free(self, number: int) -> bool:
+        of_map = (number - 2) // (_MAPPED + 1) * (_MAPPED + 1) + 2
+        return number != of_map and self._page(of_map)[5 * (number - of_map - 1)] == _FREE
+
+    def _row(self, page: bytes, start: int) -> Row:
+        size, start = _varint(page, start)
+        arrival, start = _varint(page, start)
+        if size <= _LOCAL:
+            return _values(page[start : start + size], arrival)
+        local = _LEAST + (size - _LEAST) % (PAGE - 4)
+        local = local if local <= _LOCAL else _LEAST
+        parts, left = [page[start : start + local]], size - local
+        following = int.from_bytes(page[start + local : start + local + 4], "big")
+        while left > 0 and 1 < following <= self._last:
+            page = self._page(following)
+            parts.append(page[4 : 4 + left])
+            left -= PAGE - 4
+            following = int.from_bytes(page[:4], "big")
+        if left > 0:
+            raise ValueError("it ends too early")
+        return _values(b"".join(parts), arrival)
 
 
-def _has_checksums(connection: sqlite3.Connection, table: str) -> bool:
-    return any(name == "checksum" for _, name, *_ in connection.execute(f"PRAGMA table_info({table})"))
+def _varint(data: bytes, start: int) -> tuple[int, int]:
+    """Return a number of one to nine bytes, and the place behind it."""
+    value = 0
+    for place in range(start, start + 8):
+        value = value << 7 | data[place] & 0x7F
+        if data[place] < 0x80:
+            return value, place + 1
+    return value << 8 | data[start + 8], start + 9
+
+
+def _values(payload: bytes, arrival: int) -> Row:
+    """Return the columns of a row; the first is its number, which is not repeated in it."""
+    end, place = _varint(payload, 0)
+    kinds = []
+    while place < end:
+        kind, place = _varint(payload, place)
+        kinds.append(kind)
+    values: Row = []
+    for kind in kinds:
+        size = _NUMBERS.get(kind, 8 if kind == 7 else (kind - 12) // 2 if kind >= 12 else 0)
+        data, place = payload[place : place + size], place + size
+        if len(data) < size:
+            raise ValueError("it ends too early")
+        values.append(_value(kind, data))
+    return [arrival, *values[1:]]
+
+
+def _value(kind: int, data: bytes) -> Any:
+    if kind == 0:
+        return None
+    if kind in (8, 9):
+        return kind - 8
+    if kind == 7:
+        return struct.unpack(">d", data)[0]
+    if kind in _NUMBERS:
+        return int.from_bytes(data, "big", signed=True)
+    return data.decode(errors="replace") if kind % 2 else data
 
 
 # --- the write-ahead log ---
@@ -97,19 +204,31 @@ def committed_frames(path: Path) -> int:
         return 0
     with log:
         size = log.seek(0, 2)
-        log.seek(0)
-        head = log.read(_HEAD.size)
-        if len(head) < _HEAD.size:
-            return 0
-        magic, _, page_size, _, *salts, _, _ = _HEAD.unpack(head)
-        if magic not in _MAGIC or not 512 <= page_size <= 65536:
-            return (size - _HEAD.size) // (_FRAME.size + _PAGE_SIZE)
-        committed = 0
-        for number in range((size - _HEAD.size) // (_FRAME.size + page_size)):
-            log.seek(_HEAD.size + number * (_FRAME.size + page_size))
-            page, pages_after, *its_salts, _, _ = _FRAME.unpack(log.read(_FRAME.size))
-            if page == 0 or (
-                its_salts == salts and pages_after
-            ):  # no page has the number 0: zeros were written over it
-                committed = number + 1
-        return committed
+        if size >= _HEAD.size and _salts_of(log) is None:
+            return (size - _HEAD.size) // (_FRAME.size + PAGE)
+        ends = [place for page, ends, place in _frames(log) if page == 0 or ends]
+        return (ends[-1] - _HEAD.size) // (_FRAME.size + PAGE) + 1 if ends else 0
+
+
+def _salts_of(log: IO[bytes]) -> tuple[int, int] | None:
+    """Return what tells the pages of this round from those of earlier ones; None where the head is unreadable."""
+    log.seek(0)
+    head = log.read(_HEAD.size)
+    if len(head) < _HEAD.size:
+        return None
+    magic, _, page_size, _, *salts, _, _ = _HEAD.unpack(head)
+    return (salts[0], salts[1]) if magic in _MAGIC and page_size == PAGE else None
+
+
+def _frames(log: IO[bytes]) -> Iterator[tuple[int, bool, int]]:
+    """Yield for each page of the log its number, whether a transaction ends with it, and its place in the log.
+
+    Where zeros were written over it the number is 0. Without a head nothing tells which pages are of this round.
+    """
+    salts = _salts_of(log)
+    size = log.seek(0, 2)
+    for place in range(_HEAD.size, size - _FRAME.size - PAGE + 1, _FRAME.size + PAGE):
+        log.seek(place)
+        page, pages_after, *its_salts, _, _ = _FRAME.unpack(log.read(_FRAME.size))
+        if page == 0 or (salts is not None and tuple(its_salts) == salts):
+            yield page, bool(pages_after), place

@@ -1,8 +1,12 @@
 """The spool's directory: who owns it, and what happens to a file in it that cannot be used.
 
-One sidecar owns a directory, by a lock that ends with its process; the command line needs no lock, SQLite has
-its own. A file that is damaged, foreign or too new is renamed, with the reason and the time in its new name. What
-can be read of a damaged one moves into a fresh file. None of it keeps a sidecar from starting.
+One sidecar owns a directory, by a lock on the directory itself: no name that somebody deletes gives it away, and it
+ends with the process. The command line needs no lock, SQLite has its own. A file that is damaged, foreign or too new is
+renamed, with the reason and the time in its new name. What can be read of a damaged one, and everything of an older
+version, goes into a fresh file. None of it keeps a sidecar from starting.
+
+The fresh file is filled under another name (`BUILDING`), and gets the name `COMPLETE` once all of it is on the disk.
+From then on it counts: a sidecar that finds it puts it in the place of `FILE`, whatever killed the one before.
 """
 
 from __future__ import annotations
@@ -13,20 +17,23 @@ import fcntl
 import os
 import shutil
 import sqlite3
+import stat
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from sidecar.spool.damage import committed_frames, log_of, salvage
 from sidecar.spool.file import SpoolFile
 from sidecar.spool.record import Quota
-from sidecar.spool.schema import VERSION, Unusable, is_damage
+from sidecar.spool.schema import SQLITE_ERRORS, VERSION, Unusable, in_words, is_trouble
 
 FILE = "spool.db"
-LOCK = "lock"
+BUILDING, COMPLETE = "spool.db.building", "spool.db.complete"
+OWNER = "lock"
+"""Names the process that owns the directory; only for people."""
 KEPT_ASIDE = 8
-"""Files set aside that are kept; of more the oldest go."""
+"""Files set aside that are kept; of more, or of more bytes than a spool may have, the oldest go."""
 
 TIDY_PAGES = 1000
 """Given back to the disk at once; more would keep events waiting."""
@@ -63,13 +70,14 @@ Found = SetAside | Migrated
 class SpoolDir:
     """An owned directory with an open spool in it, or the attempt to have one."""
 
-    def __init__(self, path: Path, limits: Quota) -> None:
+    def __init__(self, path: Path, quota: Quota) -> None:
         """Nothing is touched before `open`."""
         self.path = path
-        self._limits = limits
-        self._lock: IO[str] | None = None
+        self._quota = quota
+        self._lock: int | None = None
         self._file: SpoolFile | None = None
-        self._inode: tuple[int, int] | None = None
+        self._names: tuple[object, ...] = ()
+        """What `FILE` and its log were after the last transaction."""
         self._found: list[Found] = []
 
     def found(self) -> list[Found]:
@@ -91,17 +99,19 @@ class SpoolDir:
         try:
             _make(self.path)
             self._own()
+            self._finish(now)
             self._file = self._open(now)
-            self._inode = _inode(self.path / FILE)
-        except (OSError, sqlite3.Error, Unusable) as error:  # Unusable: a fresh file; the disk is to blame
+            self._names = self._names_now()
+        except (OSError, *SQLITE_ERRORS, Unusable) as error:  # Unusable: a fresh file; the disk is to blame
             self.close()
             raise Trouble(in_words(error, self.path)) from None
         return self._file
 
-    def commit(self, works: Sequence[Work], now: float) -> list[Any]:
+    def commit(self, works: Sequence[Work], now: float, *, durable: bool = True) -> list[Any]:
         """Do all of it in one transaction; return what each returned, once it is durable.
 
-        Where the file turns out to be damaged, it is set aside, and all is done once more in the fresh one.
+        Where the file turns out to be damaged, it is set aside, and all is done once more in the fresh one. `durable`:
+        see `SpoolFile.transaction`.
 
         Raises:
             Trouble: nothing of it was done, or for all that can be known.
@@ -110,28 +120,50 @@ class SpoolDir:
         for last in (False, True):
             file = self.open(now)
             try:
-                return self._commit(file, works)
-            except sqlite3.Error as error:
+                return self._commit(file, works, durable=durable)
+            except SQLITE_ERRORS as error:
                 self._close_file()
-                if last or not is_damage(error):
+                if last or isinstance(error, sqlite3.IntegrityError) or not self._is_damage(error):
                     raise Trouble(in_words(error, self.path)) from None
-                self._mend(Unusable("damaged", str(error)), now)
+                self._repair(Unusable("damaged", in_words(error, None)), now)
         raise AssertionError("the second time either returns or raises")
 
-    def _mend(self, why: Unusable, now: float) -> None:
-        try:
-            self._file = self._replace(why, now)
-            self._inode = _inode(self.path / FILE)
-        except (OSError, sqlite3.Error, Unusable) as error:
-            self.close()
-            raise Trouble(in_words(error, self.path)) from None
+    def _commit(self, file: SpoolFile, works: Sequence[Work], *, durable: bool) -> list[Any]:
+        if self._names != self._names_now():
+            file = self._open_again(file)
+        with file.transaction(durable=durable):
+            results = [work(file) for work in works]
+        if self._names != (names := self._names_now()) and names[0] == self._names[0] and self._names[1] is not None:
+            file.copy_log()  # somebody removed the log meanwhile: what is in it must not be lost with it
+        self._names = names
+        return results
 
-    def _commit(self, file: SpoolFile, works: Sequence[Work]) -> list[Any]:
-        if self._inode != _inode(self.path / FILE):
+    def _open_again(self, file: SpoolFile) -> SpoolFile:
+        """Open the file again where somebody removed it, or its log, under the running sidecar.
+
+        Of the log nothing is lost: what it held is copied, since it is still open here.
+        """
+        before, now = self._names, self._names_now()
+        if before[0] == now[0]:
+            if before[1] is None:
+                self._names = now
+                return file
+            file.copy_log()
+        self._close_file()
+        if before[0] != now[0]:
             self.close()
             raise Trouble(f"{self.path / FILE} was removed or replaced under the running sidecar")
-        with file.transaction():
-            return [work(file) for work in works]
+        self._file = SpoolFile(self.path / FILE, self._quota)
+        self._names = self._names_now()
+        return self._file
+
+    def _repair(self, why: Unusable, now: float) -> None:
+        try:
+            self._file = self._replace(why, now)
+            self._names = self._names_now()
+        except (OSError, *SQLITE_ERRORS, Unusable) as error:
+            self.close()
+            raise Trouble(in_words(error, self.path)) from None
 
     def tidy(self, pages: int = TIDY_PAGES) -> None:
         """Give room that is not used any more back to the disk; whatever goes wrong shows in the next commit."""
@@ -143,42 +175,75 @@ class SpoolDir:
         """Close the file, and let another sidecar own the directory."""
         self._close_file()
         if self._lock is not None:
-            self._lock.close()
+            os.close(self._lock)
             self._lock = None
 
     def _close_file(self) -> None:
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+        file, self._file = self._file, None
+        if file is not None:
+            file.close()
+
+    def _names_now(self) -> tuple[object, ...]:
+        return (_inode(self.path / FILE), _inode(log_of(self.path / FILE)))
 
     def _own(self) -> None:
         if self._lock is not None:
             return
-        lock = (self.path / LOCK).open("a+")
+        lock = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
+        owner = self.path / OWNER
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            lock.seek(0)
-            owner = lock.read(20).strip() or "unknown"
-            lock.close()
-            raise OSError(f"another sidecar, process {owner}, uses it; give each a directory of its own") from None
-        lock.truncate(0)
-        lock.write(f"{os.getpid()}\n")
-        lock.flush()
+            os.close(lock)
+            process = _first_line(owner) or "unknown"
+            raise OSError(f"another sidecar, process {process}, uses it; give each a directory of its own") from None
         self._lock = lock
+        owner.write_text(f"{os.getpid()}\n", encoding="ascii")
 
     def _open(self, now: float) -> SpoolFile:
         path = self.path / FILE
+        for each in (path, log_of(path), _beside(path, "-shm"), _beside(path, "-journal")):
+            if _is_something_else(each):  # to open a pipe would take for ever
+                each.rename(self._name_for(each.name, "damaged", now))
+        fresh = not path.exists()
         committed = committed_frames(path)
         try:
-            file = SpoolFile(path, self._limits)
+            file = self._open_sound(path, committed)
         except Unusable as error:
             return self._replace(error, now)
+        except SQLITE_ERRORS as error:
+            if not self._is_damage(error):
+                raise
+            return self._replace(Unusable("damaged", in_words(error, None)), now)
         if file.frames_read < committed:
             self._keep_log(committed - file.frames_read, now)
-        if file.migrated_from is not None:
-            self._found.append(Migrated(file.migrated_from, VERSION))
+        if fresh:
+            _sync(self.path)
         return file
+
+    def _open_sound(self, path: Path, committed: int) -> SpoolFile:
+        """Open a file in which SQLite finds nothing wrong; `committed` pages are in its log."""
+        if committed and not _size_of(path):
+            raise Unusable("damaged", "it is empty, and its log is not")
+        file = SpoolFile(path, self._quota)
+        with contextlib.ExitStack() as unless_sound:
+            unless_sound.callback(file.close)
+            if problems := file.problems():
+                raise Unusable("damaged", problems[0])
+            unless_sound.pop_all()
+        return file
+
+    def _is_damage(self, error: Exception) -> bool:
+        """Whether the file is to blame: SQLite has no other excuse, and the file can be opened and read to its end."""
+        if is_trouble(error):
+            return False
+        try:
+            with (self.path / FILE).open("r+b") as file:
+                while file.read(1024 * 1024):
+                    pass
+        except OSError:
+            return False
+        return True
 
     def _keep_log(self, unreadable: int, now: float) -> None:
         """Keep a copy of a log that SQLite did not read to its end; the file itself is whole."""
@@ -192,35 +257,64 @@ class SpoolDir:
         self._found.append(SetAside(aside.name, reason, 0))
         self._forget_old()
 
+    # --- a fresh file instead of one that cannot be used ---
+
     def _replace(self, why: Unusable, now: float) -> SpoolFile:
-        """Set the file aside, and return a fresh one with what could be saved of it."""
-        path = self.path / FILE
-        aside = self._name_for(FILE, why.kind, now)
-        # The log goes first: it must never be there beside a fresh file, which it does not belong to.
-        _rename(log_of(path), log_of(aside))
-        _rename(path, aside)
-        path.with_name(f"{FILE}-shm").unlink(missing_ok=True)
-        _sync(self.path)
+        """Put a fresh file in the place of one that cannot be used, with what could be saved of it."""
+        path, building = self.path / FILE, self.path / BUILDING
+        _remove(building)
+        self._forget_old(_size_of(path))
         try:
-            fresh = SpoolFile(path, self._limits)
-            saved = salvage(aside, fresh) if why.kind == "damaged" else 0
-        except sqlite3.Error:  # there is no room for it now: everything back to where it was, until there is
-            _remove(path)
-            _rename(aside, path)
-            _rename(log_of(aside), log_of(path))
+            with contextlib.closing(SpoolFile(building, self._quota, mode="build")) as fresh:
+                saved = salvage(path, fresh) if why.kind in ("damaged", "older") else 0
+            _sync(building)
+        except BaseException:  # there is no room for it now: all stays where it is until there is
+            _remove(building)
             raise
-        self._found.append(SetAside(aside.name, why.reason, saved))
+        building.rename(self.path / COMPLETE)
+        _sync(self.path)
+        self._finish(now, why, saved)
+        return SpoolFile(path, self._quota)
+
+    def _finish(self, now: float, why: Unusable | None = None, saved: int | None = None) -> None:
+        """Put a fresh file that is complete in its place; one that is not is of no use."""
+        path, complete = self.path / FILE, self.path / COMPLETE
+        _remove(self.path / BUILDING)
+        if not complete.exists():
+            return
+        if saved is None:
+            with contextlib.closing(SpoolFile(complete, self._quota, mode="read")) as file:
+                totals = file.totals()
+                saved = totals.events + totals.dead
+        if why is not None and why.kind == "older":
+            _remove(path)
+            self._found.append(Migrated(why.version, VERSION))
+        else:
+            kind = why.kind if why is not None else "damaged"
+            aside = self._name_for(FILE, kind, now)
+            # The log goes first: it must never be there beside a file that it does not belong to.
+            _rename(log_of(path), log_of(aside))
+            _rename(path, aside)
+            reason = why.reason if why is not None else "it was being replaced when the sidecar was killed"
+            self._found.append(SetAside(aside.name, reason, saved))
+        for beside in ("-wal", "-shm", "-journal"):
+            _beside(path, beside).unlink(missing_ok=True)
+        complete.rename(path)
+        _sync(self.path)
         self._forget_old()
-        return fresh
 
     def _name_for(self, name: str, kind: str, now: float) -> Path:
         time = dt.datetime.fromtimestamp(now, dt.UTC).strftime("%Y-%m-%dT%H%M%SZ")
         names = (f"{name}.{kind}-{time}{more}" for more in ("", *(f".{number}" for number in range(2, 10_000))))
         return next(path for each in names if not (path := self.path / each).exists())
 
-    def _forget_old(self) -> None:
-        for old in files_set_aside(self.path)[:-KEPT_ASIDE]:
-            _remove(old)
+    def _forget_old(self, more: int = 0) -> None:
+        """Remove the oldest files that were set aside; `more` bytes are about to be."""
+        newest = files_set_aside(self.path)[::-1]
+        for place, old in enumerate(newest):
+            more += old.stat().st_size
+            if place >= KEPT_ASIDE or (more > self._quota.size and (place or more > old.stat().st_size)):
+                _remove(old)
 
 
 def files_set_aside(directory: Path) -> list[Path]:
@@ -230,14 +324,11 @@ def files_set_aside(directory: Path) -> list[Path]:
     return sorted(found, key=lambda path: path.stat().st_mtime)
 
 
-def in_words(error: Exception, path: Path) -> str:
-    """Say why the spool at `path` cannot be used."""
-    if isinstance(error, sqlite3.Error):
-        return f"{path}: {error} ({getattr(error, 'sqlite_errorname', 'SQLite')})"
-    return f"{path}: {error.strerror if isinstance(error, OSError) and error.strerror else error}"
+_BESIDE = ("-wal", "-shm", "-journal")
 
 
-_BESIDE = ("-wal", "-shm")
+def _beside(path: Path, ending: str) -> Path:
+    return path.with_name(path.name + ending)
 
 
 def _inode(path: Path) -> tuple[int, int] | None:
@@ -248,6 +339,28 @@ def _inode(path: Path) -> tuple[int, int] | None:
     return found.st_dev, found.st_ino
 
 
+def _size_of(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+def _first_line(path: Path) -> str:
+    try:
+        return path.read_text(encoding="ascii", errors="replace")[:20].strip()
+    except OSError:
+        return ""
+
+
+def _is_something_else(path: Path) -> bool:
+    """Whether there is something of this name, and it is no file."""
+    try:
+        return not stat.S_ISREG(path.stat().st_mode)
+    except OSError:
+        return False
+
+
 def _rename(path: Path, to: Path) -> None:
     with contextlib.suppress(FileNotFoundError):
         path.rename(to)
@@ -255,7 +368,7 @@ def _rename(path: Path, to: Path) -> None:
 
 def _remove(path: Path) -> None:
     for beside in ("", *_BESIDE):
-        path.with_name(path.name + beside).unlink(missing_ok=True)
+        _beside(path, beside).unlink(missing_ok=True)
 
 
 def _make(directory: Path) -> None:
@@ -266,8 +379,8 @@ def _make(directory: Path) -> None:
         _sync(each.parent)
 
 
-def _sync(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY)
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

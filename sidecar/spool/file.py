@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -16,39 +15,33 @@ from typing import Any, Literal, NamedTuple
 import msgspec
 
 from sidecar.spool.ordering import Key
-from sidecar.spool.record import DEAD_SHARE, DeadLetter, Quota, Spooled, Totals
+from sidecar.spool.record import DEAD_SHARE, MAX_SET_BACK_SECONDS, DeadLetter, Quota, Spooled, Tally, Totals, most_bytes
 from sidecar.spool.schema import (
     COLUMNS,
+    PAGE,
     VERSION,
     Unusable,
+    create,
     event_of,
-    is_damage,
-    is_sound,
     lenient_text,
-    migrate,
+    letter_of,
     problems_of,
     row_of,
     version_of,
 )
 
 Table = Literal["waiting", "dead"]
+Mode = Literal["create", "write", "read", "build"]
+"""`build`: fill a file that nobody else uses, and that does not count before it is complete."""
+_ACCESS = {"create": "rwc", "write": "rw", "read": "ro", "build": "rwc"}
 
 DAMAGED_EVENT = "damaged on the disk: its checksum does not fit it any more"
 """Reason of a dead letter that must not be sent as it is."""
-
 _MARKS = ", ".join("?" * (COLUMNS.count(",") + 1))
 LAST = 2**62
-"""Behind every arrival."""
-_PAGE = 200
-"""Rows read at once by who only looks, so that no long look keeps the file from being tidied."""
-# Of each key only the first may be sent: those behind it wait until it is gone.
-_MAY_BE_SENT = """
-    SELECT arrival, order_key, size FROM waiting AS one
-    WHERE upstream = ? AND due <= ? AND (order_key IS NULL OR NOT EXISTS (
-        SELECT 1 FROM waiting AS earlier WHERE earlier.upstream = one.upstream
-        AND earlier.order_key = one.order_key AND earlier.arrival < one.arrival))
-    ORDER BY arrival
-"""
+"""Behind every number."""
+_ROWS, _BYTES = 200, 1024 * 1024
+"""Read at once by who only looks: no long look keeps the file from being tidied, and none takes much memory."""
 
 
 class Gone(NamedTuple):
@@ -56,11 +49,12 @@ class Gone(NamedTuple):
 
     arrival: int
     stream: str
-    key: Key | None
+    freed: Key | None = None
+    """Its key, where it was the last of it."""
 
 
 class Batch(NamedTuple):
-    """What `hand_out` found: events to send, and those that turned out to be damaged."""
+    """What `hand_out` found."""
 
     events: list[Spooled]
     damaged: list[Gone]
@@ -69,45 +63,52 @@ class Batch(NamedTuple):
 class SpoolFile:
     """An open spool."""
 
-    def __init__(self, path: Path, limits: Quota, busy_seconds: float = 1.0, *, create: bool = True) -> None:
-        """Open the file at `path`, make it where there is none, and bring it to this version.
-
-        `busy_seconds`: how long to wait for another process that is writing.
+    def __init__(self, path: Path, quota: Quota, busy_seconds: float = 1.0, mode: Mode = "create") -> None:
+        """Open the file at `path`; `busy_seconds`: how long to wait for another process that is writing.
 
         Raises:
-            Unusable: it is damaged, not a spool, or of a newer version.
-            sqlite3.Error: it cannot be opened or written now.
+            Unusable: its schema is not that of a spool of this version.
+            sqlite3.Error: it cannot be opened or written now, or it is damaged.
 
         """
-        self.migrated_from: int | None = None
-        """The version it had, where that was an older one."""
         self.frames_read = 0
         """Pages that SQLite found in the write-ahead log; all of them are in the file itself now."""
-        self._limits = limits
-        uri = f"{path.absolute().as_uri()}?mode={'rwc' if create else 'rw'}"
+        self._quota = quota
+        self._max_pages = (quota.size - quota.journal) // PAGE
+        self._spare_pages = self._max_pages // 256 + 16
+        uri = f"{path.absolute().as_uri()}?mode={_ACCESS[mode]}"
         self._connection = sqlite3.connect(uri, busy_seconds, isolation_level=None, uri=True)
         self._connection.text_factory = lenient_text
         try:
-            self._set_up()
-        except (sqlite3.Error, Unusable) as error:
+            self._set_up(mode)
+        except BaseException:
             self.close()
-            if isinstance(error, sqlite3.Error) and is_damage(error):
-                raise Unusable("damaged", str(error)) from None
             raise
 
-    def _set_up(self) -> None:
+    def _set_up(self, mode: Mode) -> None:
         version = version_of(self._connection)
-        pragmas = ["auto_vacuum = INCREMENTAL"] if version == 0 else []
-        pragmas += ["journal_mode = WAL", "synchronous = FULL", "cell_size_check = ON", "trusted_schema = OFF"]
+        if version not in (0, VERSION):
+            raise Unusable("older", f"it has version {version}; a sidecar migrates it when it starts", version)
+        if version == 0 and mode not in ("create", "build"):
+            raise Unusable("damaged", "it is empty")
+        journal = self._quota.journal
+        pragmas = ["cell_size_check = ON", "trusted_schema = OFF"]
+        if version == 0:
+            pragmas += ["auto_vacuum = INCREMENTAL"]
+        if mode == "build":
+            pragmas += ["journal_mode = OFF", "synchronous = OFF"]
+        elif mode != "read":
+            pragmas += ["journal_mode = WAL", "synchronous = FULL", f"max_page_count = {self._max_pages}"]
+            # Together with the largest transaction that keeps the log within its share.
+            pragmas += [f"journal_size_limit = {journal}", f"wal_autocheckpoint = {journal // PAGE // 4}"]
         for each in pragmas:
             self._connection.execute(f"PRAGMA {each}").fetchall()
-        if problems := problems_of(self._connection):
-            raise Unusable("damaged", problems[0])
-        self.frames_read = int(self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()[1])
-        if version < VERSION:
+        if mode in ("create", "write"):
+            self.frames_read = self._one("PRAGMA wal_checkpoint(PASSIVE)", 1)
+        if version == 0:
             with self.transaction():
-                migrate(self._connection, version)
-            self.migrated_from = version or None
+                create(self._connection)
+        self._durable = True
         self._seen = self._one("PRAGMA data_version")
         self._count()
 
@@ -119,8 +120,14 @@ class SpoolFile:
     # --- transactions ---
 
     @contextlib.contextmanager
-    def transaction(self) -> Iterator[None]:
-        """Make what is done inside durable as a whole, or as if it had never been."""
+    def transaction(self, *, durable: bool = True) -> Iterator[None]:
+        """Make what is done inside happen as a whole, or as if it had never been.
+
+        `durable`: it outlives a loss of power. In any case it outlives the process.
+        """
+        if durable is not getattr(self, "_durable", durable):
+            self._connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+            self._durable = durable
         self._connection.execute("BEGIN IMMEDIATE")
         try:
             yield
@@ -144,110 +151,104 @@ class SpoolFile:
         """Write something; to be called in a transaction."""
         self._connection.execute(f"PRAGMA user_version = {VERSION}")
 
+    def copy_log(self) -> None:
+        """Write all that is in the write-ahead log into the file itself, durably."""
+        self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
     def has_unused(self) -> bool:
         """Whether there is room that is not used any more."""
         return self._one("PRAGMA freelist_count") > 0
 
     def give_back(self, pages: int) -> None:
         """Give room that is not used any more back to the disk; not to be called in a transaction."""
-        if self.has_unused():
-            # Not `execute`: that steps once, and a step is a page.
+        if self.has_unused():  # not `execute`: that steps once, and a step is a page
             self._connection.executescript(f"PRAGMA incremental_vacuum({pages})")
 
     def problems(self) -> list[str]:
         """Return everything that SQLite finds wrong; takes long where there is much."""
-        try:
-            return problems_of(self._connection, thorough=True)
-        except sqlite3.DatabaseError as error:
-            return [str(error)]
-
-    def _one(self, statement: str) -> int:
-        return int(self._connection.execute(statement).fetchone()[0])
+        return problems_of(self._connection)
 
     # --- how much there is ---
 
-    def _count(self) -> None:
-        self._streams: Counter[str] = Counter()
-        self._upstreams: Counter[str] = Counter()
-        self._events = self._size = 0
-        for upstream, stream, events, size in self._connection.execute(
-            "SELECT upstream, stream, count(*), sum(size) FROM waiting GROUP BY 1, 2"
-        ):
-            self._counted(upstream, stream, size, events)
-        dead, size = self._connection.execute("SELECT count(*), total(size) FROM dead").fetchone()
-        self._dead, self._dead_size = int(dead), int(size)
+    def _one(self, statement: str, column: int = 0) -> int:
+        return int(self._connection.execute(statement).fetchone()[column])
 
-    def _counted(self, upstream: str, stream: str, size: int, events: int) -> None:
-        self._upstreams[upstream] += events
-        self._streams[stream] += events
-        self._events += events
-        self._size += size
+    def _count(self) -> None:
+        self._tally = Tally()
+        for upstream, stream, events, size in self._connection.execute(
+            "SELECT upstream, stream, count(*), sum(size) FROM waiting INDEXED BY waiting_by_age GROUP BY 1, 2"
+        ):
+            self._tally.waiting(upstream, stream, events, size)
+        self._tally.dead(*self._connection.execute("SELECT count(*), total(size) FROM dead").fetchone())
 
     def totals(self) -> Totals:
         """Return how much the spool holds now."""
         (oldest,) = self._connection.execute("SELECT min(first_seen) FROM waiting").fetchone()
-        return Totals(
-            events=self._events,
-            size=self._size,
-            dead=self._dead,
-            dead_size=self._dead_size,
-            oldest=oldest,
-            upstreams=+self._upstreams,
-            streams=+self._streams,
-        )
+        return self._tally.totals(oldest)
 
-    def keys(self) -> dict[Key, int]:
-        """Return how many events of each key wait."""
-        found = self._connection.execute(
-            "SELECT upstream, order_key, count(*) FROM waiting WHERE order_key IS NOT NULL GROUP BY 1, 2"
-        )
-        return {(upstream, key): count for upstream, key, count in found}
-
-    def last_arrival(self) -> int:
-        """Return the highest number that an event in here has; 0 where it is empty."""
-        waiting = self._one("SELECT coalesce(max(arrival), 0) FROM waiting")
-        return max(waiting, self._one("SELECT coalesce(max(arrival), 0) FROM dead"))
+    def keys(self) -> set[Key]:
+        """Return the keys that have events here."""
+        found = self._connection.execute("SELECT order_key FROM waiting WHERE head AND order_key IS NOT NULL")
+        return {key for (key,) in found}
 
     # --- events that wait ---
 
     def put(self, events: Sequence[Spooled]) -> int | None:
-        """Keep all of `events`, or none where that would be over the limit; None says that.
+        """Keep all of `events`, or none where there is no room; None says that.
 
         Otherwise return how many dead letters were dropped to make room: the oldest, where they take more than
         their share.
         """
-        dropped = self._make_room(sum(each.size for each in events))
+        pages = sum(most_bytes(each, PAGE) for each in events) // PAGE + 1
+        dropped = self._make_room(pages, self._max_pages * PAGE // DEAD_SHARE)
         if dropped is not None:
             for each in events:
-                if self._insert("waiting", each):
-                    self._counted(each.upstream, each.stream, each.size, 1)
+                self.restore(each)
         return dropped
 
-    def _make_room(self, size: int) -> int | None:
-        over = self._size + self._dead_size + size - self._limits.size
-        if over <= 0:
-            return 0
-        if over > self._dead_size - self._limits.size // DEAD_SHARE:
-            return None
-        leaving = []
-        for arrival, freed in self._connection.execute("SELECT arrival, size FROM dead ORDER BY died, arrival"):
-            if over <= 0:
-                break
-            leaving.append(arrival)
-            over -= freed
-        return self.drop_dead(leaving)
+    def restore(self, event: Spooled) -> None:
+        """Keep an event, whether there is room or not; IntegrityError where another has its number."""
+        key = event.order_key
+        head = key is None or not self._first_two(key)
+        self._insert("waiting", event, {"head": head})
+        self._tally.waiting(event.upstream, event.stream, 1, event.size)
+        if key is not None and not head:
+            self._put_in_front(key)
 
-    def _insert(self, table: Table, event: Spooled, more: Mapping[str, Any] | None = None) -> bool:
-        """Write a row, `more` being its further columns; one that is there already stays as it is."""
-        names = "".join(f", {name}" for name in more or ())
-        marks = ", ?" * len(more or ())
-        return (
-            self._connection.execute(
-                f"INSERT OR IGNORE INTO {table} ({COLUMNS}{names}) VALUES ({_MARKS}{marks})",  # noqa: S608  ours
-                (*row_of(event), *(more or {}).values()),
-            ).rowcount
-            == 1
-        )
+    def _first_two(self, key: Key) -> list[tuple[int, int]]:
+        statement = "SELECT arrival, head FROM waiting WHERE order_key = ? ORDER BY ahead DESC, arrival LIMIT 2"
+        return self._connection.execute(statement, (key,)).fetchall()
+
+    def _put_in_front(self, key: Key) -> None:
+        """Let the first event of a key, and no other, be at its head."""
+        for place, (arrival, head) in enumerate(self._first_two(key)):
+            if head != (place == 0):
+                self._connection.execute("UPDATE waiting SET head = ? WHERE arrival = ?", (place == 0, arrival))
+
+    def _make_room(self, pages: int, share: int) -> int | None:
+        """Return how many dead letters had to go for so many pages; None where fewer than `share` bytes would stay."""
+        missing, leaving = (pages - self._free_pages()) * PAGE, []
+        if missing <= 0:
+            return 0
+        if self._tally.dead_size - missing < share:
+            return None
+        for arrival, freed in self._connection.execute("SELECT arrival, size FROM dead ORDER BY died, arrival"):
+            leaving.append(arrival)
+            missing -= freed
+            if missing <= 0:
+                break
+        dropped = self.drop_dead(leaving)
+        return dropped if self._free_pages() >= pages else None
+
+    def _free_pages(self) -> int:
+        """Return how many pages events may take; the last are for what notes and indexes take."""
+        used = self._one("PRAGMA page_count") - self._one("PRAGMA freelist_count")
+        return self._max_pages - used - self._spare_pages
+
+    def _insert(self, table: Table, event: Spooled, more: Mapping[str, Any]) -> None:
+        names, marks = "".join(f", {name}" for name in more), ", ?" * len(more)
+        statement = f"INSERT INTO {table} ({COLUMNS}{names}) VALUES ({_MARKS}{marks})"  # noqa: S608  ours
+        self._connection.execute(statement, (*row_of(event), *more.values()))
 
     def hand_out(
         self,
@@ -257,16 +258,18 @@ class SpoolFile:
         events: int,
         size: int,
         in_flight: Collection[int] = (),
-        earlier: Mapping[Key, int] | None = None,
+        held_back: Collection[Key] = (),
     ) -> Batch:
         """Return the first events for `upstream` that may be sent now, `events` and `size` bytes of them at most.
 
-        Never two of a key. `in_flight` are under way already. `earlier`: of these keys, no event may be sent
-        that arrived after the number given. An event that is damaged becomes a dead letter instead.
+        Never two of a key. `in_flight` are under way already; `held_back` are keys whose first event is under way
+        live. An event that is damaged becomes a dead letter instead.
         """
         chosen: list[int] = []
-        for arrival, key, its_size in self._connection.execute(_MAY_BE_SENT, (upstream, now)):
-            if arrival in in_flight or (key is not None and arrival > (earlier or {}).get((upstream, key), arrival)):
+        heads = "SELECT arrival, order_key, due, size FROM waiting WHERE head AND upstream = ? ORDER BY arrival"
+        for arrival, key, due, its_size in self._connection.execute(heads, (upstream,)):
+            # What is due later than any event is set back to was written by a clock that was wrong.
+            if arrival in in_flight or key in held_back or now < due <= now + MAX_SET_BACK_SECONDS:
                 continue
             if chosen and its_size > size:
                 break
@@ -277,25 +280,26 @@ class SpoolFile:
         found, damaged = [], []
         for arrival in chosen:
             for event, sound in self.waiting(arrival, arrival):
-                if sound:
-                    found.append(event)
-                else:
-                    damaged += self.bury(arrival, DAMAGED_EVENT, b"", now)
+                found += [event] if sound else []
+                damaged += [] if sound else self.bury(arrival, DAMAGED_EVENT, b"", now)
         return Batch(found, damaged)
 
     def delivered(self, arrivals: Iterable[int]) -> list[Gone]:
         """Forget events; return those that were still there."""
         gone = []
         for arrival in arrivals:
-            for upstream, stream, key, size in self._connection.execute(
-                "DELETE FROM waiting WHERE arrival = ? RETURNING upstream, stream, order_key, size", (arrival,)
+            for upstream, stream, key, head, size in self._connection.execute(
+                "DELETE FROM waiting WHERE arrival = ? RETURNING upstream, stream, order_key, head, size", (arrival,)
             ).fetchall():
-                self._counted(upstream, stream, -size, -1)
-                gone.append(Gone(arrival, stream, None if key is None else (upstream, key)))
+                self._tally.waiting(upstream, stream, -1, -size)
+                freed = key is not None and not self._first_two(key)
+                if key is not None and head and not freed:
+                    self._put_in_front(key)
+                gone.append(Gone(arrival, stream, key if freed else None))
         return gone
 
     def failed(self, arrival: int, reason: str, now: float, due: float = 0.0, *, error: bool = False) -> None:
-        """Note that an attempt failed; `error`: EventGate met an error with this event and took others."""
+        """Note that an attempt failed; `error`: it was this event's fault."""
         self._connection.execute(
             "UPDATE waiting SET attempts = attempts + 1, errors = errors + ?, last_attempt = ?, last_error = ?, "
             "due = ? WHERE arrival = ?",
@@ -304,25 +308,32 @@ class SpoolFile:
 
     def bury(self, arrival: int, reason: str, verdict: bytes, now: float) -> list[Gone]:
         """Make an event a dead letter."""
-        self._connection.execute(
-            f"INSERT OR REPLACE INTO dead ({COLUMNS}, reason, verdict, died) "  # noqa: S608  ours
-            f"SELECT {COLUMNS}, ?, ?, ? FROM waiting WHERE arrival = ?",
-            (reason[:1000], verdict, now, arrival),
-        )
-        gone = self.delivered([arrival])
+        row = self._connection.execute(f"SELECT {COLUMNS} FROM waiting WHERE arrival = ?", (arrival,)).fetchone()  # noqa: S608
+        gone = self.delivered([arrival])  # first: where the file is full its pages are needed
         if gone:
+            self._make_room(len(row[-1]) // PAGE + 4 - self._spare_pages // 2, 0)
+            statement = f"INSERT INTO dead ({COLUMNS}, reason, verdict, died) VALUES ({_MARKS}, ?, ?, ?)"  # noqa: S608
+            self._connection.execute(statement, (*row, reason[:1000], verdict, now))
             (size,) = self._connection.execute(
-                "UPDATE dead SET size = size + length(verdict) WHERE arrival = ? RETURNING size", (arrival,)
+                "UPDATE dead SET size = size + length(verdict) + length(CAST(reason AS BLOB)) WHERE arrival = ? "
+                "RETURNING size",
+                (arrival,),
             ).fetchone()
-            self._dead, self._dead_size = self._dead + 1, self._dead_size + size
+            self._tally.dead(1, size)
         return gone
 
-    def too_old(self, before: float, in_flight: Collection[int], at_most: int = 500) -> list[int]:
-        """Return the oldest events of those first seen before a time."""
-        found = self._connection.execute(
-            "SELECT arrival FROM waiting WHERE first_seen < ? ORDER BY first_seen LIMIT ?", (before, at_most)
-        )
-        return [arrival for (arrival,) in found if arrival not in in_flight]
+    def too_old(self, before: float, in_flight: Collection[int], events: int = 500, size: int = _BYTES) -> list[int]:
+        """Return the oldest of the events first seen before a time, so many and so large at most."""
+        chosen: list[int] = []
+        for arrival, its_size in self._connection.execute(
+            "SELECT arrival, size FROM waiting WHERE first_seen < ? ORDER BY first_seen LIMIT ?", (before, events)
+        ):
+            if arrival not in in_flight:
+                if chosen and its_size > size:
+                    break
+                chosen.append(arrival)
+                size -= its_size
+        return chosen
 
     # --- dead letters ---
 
@@ -333,24 +344,28 @@ class SpoolFile:
             for arrival in arrivals
             for (size,) in self._connection.execute("DELETE FROM dead WHERE arrival = ? RETURNING size", (arrival,))
         ]
-        self._dead, self._dead_size = self._dead - len(sizes), self._dead_size - sum(sizes)
+        self._tally.dead(-len(sizes), -sum(sizes))
         return len(sizes)
 
     def revive(self, arrival: int, now: float) -> bool:
         """Let a dead letter wait again as if it had just come, but at its old place in the order."""
         for letter, _ in self.dead_letters(arrival, arrival):
-            fresh = msgspec.structs.replace(
-                letter.event, errors=0, due=0.0, first_seen=max(now, letter.event.first_seen)
-            )
-            if self._insert("waiting", fresh):
-                self._counted(fresh.upstream, fresh.stream, fresh.size, 1)
-            return self.drop_dead([arrival]) == 1
+            first_seen = max(now, letter.event.first_seen)
+            self.drop_dead([arrival])
+            self.restore(msgspec.structs.replace(letter.event, errors=0, due=0.0, first_seen=first_seen))
+            return True
         return False
 
     def hurry(self, arrival: int) -> bool:
         """Let an event that waits be sent as soon as its turn comes, its errors forgotten."""
         done = self._connection.execute("UPDATE waiting SET due = 0, errors = 0 WHERE arrival = ?", (arrival,))
         return done.rowcount == 1
+
+    def restore_letter(self, letter: DeadLetter) -> None:
+        """Take in a dead letter of another file."""
+        more = {"reason": letter.reason, "verdict": letter.verdict, "died": letter.died}
+        self._insert("dead", letter.event, more)
+        self._tally.dead(1, letter.event.size)
 
     # --- looking ---
 
@@ -361,22 +376,23 @@ class SpoolFile:
     def waiting(self, first: int = 0, last: int = LAST) -> Iterator[tuple[Spooled, bool]]:
         """Yield the events that wait, in order; False says that one is damaged."""
         for row in self._rows("waiting", "", first, last):
-            yield event_of(row), is_sound(row)
+            yield event_of(row)
 
     def dead_letters(self, first: int = 0, last: int = LAST) -> Iterator[tuple[DeadLetter, bool]]:
-        """Yield the dead letters, in order of arrival; False says that one is damaged."""
+        """Yield the dead letters, in order of their numbers; False says that one is damaged."""
         for row in self._rows("dead", ", reason, verdict, died", first, last):
-            reason, verdict, died = row[-3:]
-            yield DeadLetter(event=event_of(row), reason=reason, verdict=bytes(verdict), died=died), is_sound(row)
-
-    def restore(self, letter: DeadLetter) -> None:
-        """Take in a dead letter of another file."""
-        more = {"reason": letter.reason, "verdict": letter.verdict, "died": letter.died}
-        if self._insert("dead", letter.event, more):
-            self._dead, self._dead_size = self._dead + 1, self._dead_size + letter.event.size
+            event, sound = event_of(row)
+            yield letter_of(event, *row[-3:]), sound
 
     def _rows(self, table: Table, more: str, first: int, last: int) -> Iterator[tuple[Any, ...]]:
-        statement = f"SELECT {COLUMNS}{more} FROM {table} WHERE arrival BETWEEN ? AND ? ORDER BY 1 LIMIT {_PAGE}"  # noqa: S608
-        while page := self._connection.execute(statement, (first, last)).fetchall():
-            yield from page
-            first = page[-1][0] + 1
+        sizes = f"SELECT arrival, length(body) FROM {table} WHERE arrival BETWEEN ? AND ? ORDER BY 1 LIMIT {_ROWS}"  # noqa: S608
+        rows = f"SELECT {COLUMNS}{more} FROM {table} WHERE arrival BETWEEN ? AND ? ORDER BY 1"  # noqa: S608
+        while found := self._connection.execute(sizes, (first, last)).fetchall():
+            end, room = found[0][0], _BYTES - found[0][1]
+            for arrival, size in found[1:]:
+                room -= size
+                if room < 0:
+                    break
+                end = arrival
+            yield from self._connection.execute(rows, (first, end)).fetchall()
+            first = end + 1

@@ -15,7 +15,7 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -38,6 +38,10 @@ from sidecar.timers import until_tick
 LOOK_SECONDS = 1.0
 """How often it looks for what other processes did to the file, and whether a trouble is over."""
 CLOSE_SECONDS = 2.0
+MAX_COMMIT_BYTES = 8 * 1024 * 1024
+"""Bytes of events in one transaction; one event alone may be larger."""
+MAX_LAZY_COMMITS = 100
+"""After so many transactions without an fsync there is one with it."""
 
 STOPPING = "the sidecar is stopping"
 
@@ -101,8 +105,12 @@ class Operation:
     work: Callable[[SpoolFile], Any]
     after: Callable[[Any], None]
     """Called in the event loop with its result, once that is durable."""
+    undone: Callable[[bool], None]
+    """Called in the event loop where it failed; False says that it may have been done nevertheless."""
     must: bool
     """It is done again and again until the disk takes it."""
+    lazy: bool
+    """It need not outlive a loss of power, only the process: an fsync is not waited for."""
     size: int
     """Bytes that it keeps in memory until then."""
     done: asyncio.Future[Any]
@@ -113,8 +121,7 @@ class News:
     """What an opened file says of order, or one that another process changed."""
 
     file: SpoolFile
-    keys: dict[Key, int]
-    last_arrival: int
+    keys: set[Key]
 
 
 class GroupCommit:
@@ -143,6 +150,8 @@ class GroupCommit:
         self._known: SpoolFile | None = None
         self._operations: deque[Operation] = deque()
         self._woken = asyncio.Event()
+        self._lazy_commits = 0
+        """Since the last fsync."""
         self._untidy = False
         """Whether the file has room that is not used any more."""
         self._closing = False
@@ -157,12 +166,14 @@ class GroupCommit:
         self,
         work: Callable[[SpoolFile], Any],
         after: Callable[[Any], None] = lambda _: None,
+        undone: Callable[[bool], None] = lambda _: None,
         *,
         must: bool = False,
+        lazy: bool = False,
         size: int = 0,
     ) -> Operation:
         """Have `work` done in the next transaction, behind what was added before."""
-        operation = Operation(work, after, must, size, asyncio.get_running_loop().create_future())
+        operation = Operation(work, after, undone, must, lazy, size, asyncio.get_running_loop().create_future())
         self.waiting_size += size
         if self._ended:
             self._fail([operation], STOPPING)
@@ -176,6 +187,7 @@ class GroupCommit:
         if operation in self._operations:
             self._operations.remove(operation)
             self.waiting_size -= operation.size
+            operation.undone(True)
 
     def stuck(self, reason: str) -> None:
         """Take it that the disk hangs, until the transaction that is on its way has ended."""
@@ -212,9 +224,9 @@ class GroupCommit:
             await self._end()
 
     def _look(self, look: Callable[[], None]) -> None:
-        if self.trouble:
+        if self.trouble or self._lazy_commits:
             self.add(SpoolFile.prove_writable)
-        else:
+        if not self.trouble:
             look()
 
     async def _wake(self, seconds: float) -> None:
@@ -242,11 +254,14 @@ class GroupCommit:
 
     async def _commit(self) -> None:
         """Do all that waits in one transaction."""
-        operations, self._operations = list(self._operations), deque()
+        operations = self._next_operations()
         works = [self._news, *(each.work for each in operations), SpoolFile.totals, SpoolFile.has_unused]
+        durable = not operations or not all(each.lazy for each in operations) or self._lazy_commits >= MAX_LAZY_COMMITS
         begun = time.perf_counter()
         try:
-            news, *results, totals, unused = await self._hand.do(lambda: self._directory.commit(works, self._now()))
+            news, *results, totals, unused = await self._hand.do(
+                lambda: self._directory.commit(works, self._now(), durable=durable)
+            )
         except Trouble as trouble:
             kept = [each for each in operations if each.must]
             self._has_trouble(str(trouble), [each for each in operations if not each.must])
@@ -264,12 +279,22 @@ class GroupCommit:
             self._tell_what_was_found()
             self._is_well(totals)
             self._untidy = unused
+            self._lazy_commits = 0 if durable else self._lazy_commits + 1
             self._finish(operations, results)
             self._telemetry.emit(SpoolCommitted(len(operations), time.perf_counter() - begun))
 
+    def _next_operations(self) -> list[Operation]:
+        """Take those that come first and fit into one transaction: what it writes goes into the log first."""
+        operations: list[Operation] = []
+        size = 0
+        while self._operations and (not operations or size + self._operations[0].size <= MAX_COMMIT_BYTES):
+            operations.append(self._operations.popleft())
+            size += operations[-1].size
+        return operations
+
     def _news(self, file: SpoolFile) -> News | None:
         if file.edited() or file is not self._known:
-            return News(file, file.keys(), file.last_arrival())
+            return News(file, file.keys())
         return None
 
     def _finish(self, operations: Sequence[Operation], results: Sequence[Any]) -> None:
@@ -291,11 +316,12 @@ class GroupCommit:
         self._known = None
         self.trouble = reason
         self._telemetry.emit(SpoolBroken(str(self._directory.path), reason))
-        self._fail(failed, reason)
+        self._fail(failed, reason, certain=False)
 
-    def _fail(self, operations: Sequence[Operation] | deque[Operation], reason: str) -> None:
+    def _fail(self, operations: Iterable[Operation], reason: str, *, certain: bool = True) -> None:
         for each in operations:
             self.waiting_size -= each.size
+            each.undone(certain)
             _finish(each.done, None, Trouble(reason))
             if not each.done.cancelled():
                 each.done.exception()  # it may be that nobody waits for it

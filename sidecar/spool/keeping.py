@@ -15,7 +15,7 @@ import msgspec
 from sidecar.delivery.batching import groups, must_share
 from sidecar.events.outgoing import Deliver, Done, Headers, Load, Outgoing
 from sidecar.events.results import EventStatus, Outcome, failed
-from sidecar.spool.ordering import Place
+from sidecar.spool.ordering import Key, key_of
 from sidecar.spool.record import Spooled
 from sidecar.spool.store import Kept, PutResult, Spool
 
@@ -38,13 +38,13 @@ class Keeping:
 
     def deliver(self, load: Load, done: Done) -> None:
         """Tell `done` the status of each event of `load`: delivered, or in the spool, or neither."""
-        order = self._spool.order
-        places = [order.arrive((load.upstream, each.order_key) if each.order_key else None) for each in load.events]
-        pending = _Pending(load, places, self._now(), done)
+        keys = [key_of(load.upstream, each.order_key) if each.order_key else None for each in load.events]
+        behind = [self._spool.order.arrive(key) for key in keys]
+        pending = _Pending(load, keys, behind, self._now(), done)
         live: list[int] = []
         first: list[int] = []
-        for index, (event, place) in enumerate(zip(load.events, places, strict=True)):
-            (first if event.spool_first or place.behind else live).append(index)
+        for index, event in enumerate(load.events):
+            (first if event.spool_first or behind[index] else live).append(index)
         pending.parts = (live != []) + (first != [])
         if live:
             self._send(pending, live)
@@ -78,7 +78,7 @@ class Keeping:
                     self._settle(pending, index, _kept(load.upstream))
                 pending.part_ended()
                 return
-            live = [index for index in indices if index not in tried and not pending.places[index].behind]
+            live = [index for index in indices if index not in tried and not pending.behind[index]]
             for index in indices:
                 if index not in live:
                     status = tried.get(index) or _lost(load.events[index], load.upstream, result.reason)
@@ -88,10 +88,11 @@ class Keeping:
             else:
                 pending.part_ended()
 
-        self._spool.store([pending.spooled(index) for index in indices], stored)
+        self._spool.store([pending.spooled(index, ahead=index in tried) for index in indices], stored)
 
     def _settle(self, pending: _Pending, index: int, status: EventStatus) -> None:
-        self._spool.order.settled(pending.places[index])
+        if not pending.behind[index]:
+            self._spool.order.settled(pending.keys[index])
         pending.statuses[index] = status
 
     async def send(self, upstream: str, spooled: Sequence[Spooled]) -> list[EventStatus]:
@@ -104,7 +105,7 @@ class Keeping:
         ended = [
             self._sent(Load(upstream, group, headers, hasty), statuses)
             for (hasty, headers), events in alike.items()
-            for group in groups(events)
+            for group in _groups(events)
         ]
         await asyncio.gather(*ended)
         return [statuses[index] for index in range(len(spooled))]
@@ -124,25 +125,37 @@ class Keeping:
 class _Pending:
     """A load, until each of its events has its status: part of it may be sent, and part kept."""
 
-    def __init__(self, load: Load, places: Sequence[Place], first_seen: float, done: Done) -> None:
+    def __init__(
+        self, load: Load, keys: Sequence[Key | None], behind: Sequence[bool], first_seen: float, done: Done
+    ) -> None:
         self.load = load
-        self.places = places
+        self.keys = keys
+        self.behind = behind
+        """Of each event whether an earlier one with its key is not settled."""
         self.statuses: dict[int, EventStatus] = {}
         self.parts = 0
         """Parts of it that have not ended."""
         self._first_seen = first_seen
         self._done = done
 
-    def spooled(self, index: int) -> Spooled:
-        """Return an event as the spool keeps it."""
-        arrival = self.places[index].arrival
-        return Spooled.of(self.load.events[index], self.load, arrival=arrival, first_seen=self._first_seen)
+    def spooled(self, index: int, *, ahead: bool) -> Spooled:
+        """Return an event as the spool keeps it; `ahead`: it was tried live first."""
+        return Spooled.of(self.load.events[index], self.load, self.keys[index], self._first_seen, ahead=ahead)
 
     def part_ended(self) -> None:
         """Take note that each event of a part has its status."""
         self.parts -= 1
         if not self.parts:
             self._done([self.statuses[index] for index in range(len(self.load.events))])
+
+
+def _groups(events: Sequence[Outgoing]) -> list[list[Outgoing]]:
+    """Split events into arrays in which each is found again by its id; an event without one of its own goes alone.
+
+    Of a shared array EventGate says that some failed, and nothing says which.
+    """
+    found = groups(events)
+    return [part for group in found for part in ([group] if group[0].id is not None else [[event] for event in group])]
 
 
 def _kept(upstream: str) -> EventStatus:

@@ -1,82 +1,82 @@
 """The order of events that belong together: a newer one never overtakes an older one.
 
-Events of an upstream with the same order key belong together. The first of them goes out live; whoever comes
-while an earlier one is not settled goes into the spool, behind it. That needs three facts about each key, and they
-are all that is kept here:
+Events of an upstream with the same order key belong together. The first of them goes out live; whoever comes while an
+earlier one is not settled goes into the spool, behind it. That needs three facts about each key, and they are all that
+is kept here:
 
-1. which of its events are under way: taken, and neither settled nor in the spool yet;
-2. how many of its events the spool holds;
-3. and with that, whether a new one comes behind another.
+1. whether its first event is under way: taken, not behind another, and neither settled nor stored yet;
+2. how many of its events may be in a transaction that has not ended, whatever their producers were told meanwhile;
+3. whether the file holds events with this key. Until the file was read that is not known, and every key is busy.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable
 
-Key = tuple[str, str]
-"""An upstream's name, and the order key of an event for it."""
+Key = int
+"""An upstream and an order key, as `key_of` has them."""
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
-    """An event's place in the order of arrival."""
-
-    arrival: int
-    key: Key | None = None
-    behind: bool = False
-    """An earlier event of its key is not settled yet: this one has to go into the spool."""
+def key_of(upstream: str, order_key: str) -> Key:
+    """Return the number by which an order key of an upstream is known: 63 bits of a hash, however long the key is."""
+    digest = hashlib.blake2b(f"{upstream}\0{order_key}".encode(errors="replace"), digest_size=8).digest()
+    return int.from_bytes(digest, "big") >> 1
 
 
 class Ordering:
-    """Gives every event its place, and knows which keys are busy."""
+    """Knows which keys are busy."""
 
     def __init__(self) -> None:
-        """Nothing has come yet."""
-        self._last = 0
-        self._under_way: dict[Key, set[int]] = {}
-        self._spooled: Counter[Key] = Counter()
+        """Nothing has come, and nothing is known of what the file holds."""
+        self._known = False
+        self._first: set[Key] = set()
+        self._storing: Counter[Key] = Counter()
+        self._stored: set[Key] = set()
 
-    def arrive(self, key: Key | None = None) -> Place:
-        """Give an event its place; `settled` must be called for it in the end."""
-        self._last += 1
+    def arrive(self, key: Key | None) -> bool:
+        """Return whether an event comes behind another with its key; if not, `settled` must be called in the end."""
         if key is None:
-            return Place(self._last)
-        place = Place(self._last, key, self.is_busy(key))
-        self._under_way.setdefault(key, set()).add(place.arrival)
-        return place
+            return False
+        if self.is_busy(key):
+            return True
+        self._first.add(key)
+        return False
 
-    def settled(self, place: Place) -> None:
-        """Note that an event was delivered or refused, is in the spool, or was answered as failed."""
-        if place.key is None:
-            return
-        arrivals = self._under_way.get(place.key, set())
-        arrivals.discard(place.arrival)
-        if not arrivals:
-            self._under_way.pop(place.key, None)
+    def settled(self, key: Key | None) -> None:
+        """Note that the first event of a key was delivered or refused, is stored, or was answered as failed."""
+        if key is not None:
+            self._first.discard(key)
 
     def is_busy(self, key: Key) -> bool:
-        """Whether an event of this key is under way or in the spool."""
-        return key in self._under_way or key in self._spooled
+        """Whether an event with this key is under way, may be on its way to the disk, or is in the spool."""
+        return not self._known or key in self._first or key in self._storing or key in self._stored
 
-    def earliest(self) -> dict[Key, int]:
-        """Return the first event under way of each key that has one: from the spool, none behind it may be sent."""
-        return {key: min(arrivals) for key, arrivals in self._under_way.items()}
+    def held_back(self) -> frozenset[Key]:
+        """Return the keys whose first event is under way: all that the spool has of them is newer."""
+        return frozenset(self._first)
 
     # --- what the spool says ---
 
-    def spooled(self, key: Key) -> None:
-        """Note that an event of this key is in the spool now."""
-        self._spooled[key] += 1
+    def storing(self, keys: Iterable[Key]) -> None:
+        """Note that events with these keys are about to be written."""
+        self._storing.update(keys)
 
-    def unspooled(self, key: Key) -> None:
-        """Note that an event of this key left the spool: delivered, or a dead letter."""
-        self._spooled[key] -= 1
-        if self._spooled[key] <= 0:
-            del self._spooled[key]
+    def wrote(self, keys: Iterable[Key], *, stored: bool) -> None:
+        """Note that the transaction of these has ended, and whether they are in the spool now."""
+        for key in keys:
+            self._storing[key] -= 1
+            if not self._storing[key]:
+                del self._storing[key]
+            if stored:
+                self._stored.add(key)
 
-    def learn(self, spooled: Mapping[Key, int], last_arrival: int) -> None:
-        """Take over what the spool holds, and number new events behind all that were ever in it."""
-        self._spooled = Counter(spooled)
-        self._last = max(self._last, last_arrival)
+    def freed(self, key: Key) -> None:
+        """Note that the spool holds no event with this key any more."""
+        self._stored.discard(key)
+
+    def learn(self, stored: Iterable[Key]) -> None:
+        """Take over what the file holds."""
+        self._known = True
+        self._stored = set(stored)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,11 +15,13 @@ from sidecar.events.outgoing import Headers, Load, Outgoing
 class Spooled(msgspec.Struct, frozen=True, kw_only=True):
     """An event as the spool keeps it: what is sent, where to, its place in the order, and what was tried."""
 
-    arrival: int
-    """Its place in the order in which events were first taken; it keeps that place whatever fails."""
+    arrival: int = 0
+    """Its number, which it keeps whatever fails: given by the transaction that stores it, and 0 before."""
     upstream: str
     stream: str
     """The name it is sent and counted under; empty where it has none."""
+    came_as: str | None = None
+    """The stream it came with, before a route renamed it; None where that is not known (versions 1 and 2)."""
     body: bytes
     """The bytes after rewriting."""
     id: str | None = None
@@ -28,8 +31,10 @@ class Spooled(msgspec.Struct, frozen=True, kw_only=True):
     hasty: bool = False
     headers: Headers = ()
     """Those that are passed on to EventGate."""
-    order_key: str | None = None
-    """Events of an upstream with the same key are sent one after the other, in the order of their arrival."""
+    order_key: int | None = None
+    """Events with the same key (`ordering.key_of`) are sent one after the other, in the order of their numbers."""
+    ahead: bool = False
+    """It was tried live while later events with its key were stored, so it goes before all of them."""
     first_seen: float
     """When its producer sent it, in seconds of the wall clock; so are all times here."""
     attempts: int = 0
@@ -41,18 +46,19 @@ class Spooled(msgspec.Struct, frozen=True, kw_only=True):
     """Not sent before this time: it met an error, and others go first."""
 
     @classmethod
-    def of(cls, event: Outgoing, load: Load, *, arrival: int, first_seen: float) -> Spooled:
+    def of(cls, event: Outgoing, load: Load, order_key: int | None, first_seen: float, *, ahead: bool) -> Spooled:
         """Make it of an event of `load`."""
         return cls(
-            arrival=arrival,
             upstream=load.upstream,
             stream=event.stream,
+            came_as=event.stream if event.came_as is None else event.came_as,
             body=event.body,
             id=event.id,
             lacks_request_id=event.lacks_request_id,
             hasty=load.hasty,
             headers=load.headers,
-            order_key=event.order_key,
+            order_key=order_key,
+            ahead=ahead,
             first_seen=first_seen,
         )
 
@@ -62,8 +68,15 @@ class Spooled(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def size(self) -> int:
-        """How many bytes of the spool's limit it takes."""
-        return size_of(self.body, self.headers)
+        """How many bytes it takes in the file, about."""
+        headers = sum(len(name) + len(value) + 6 for name, value in self.headers)
+        names = len(self.upstream) + 2 * len(self.stream) + len(self.came_as or "") + len(self.id or "")
+        return ROW_BYTES + len(self.body) + headers + names
+
+
+def most_bytes(event: Spooled, page: int) -> int:
+    """Return how many bytes of pages of this size an event may take: no page is filled to the last byte."""
+    return 2 * event.size if event.size < page // 2 else event.size + 2 * page
 
 
 def as_json(event: Spooled) -> dict[str, Any]:
@@ -86,13 +99,10 @@ def line_of(event: Spooled, letter: DeadLetter | None = None) -> bytes:
     return b'%b,"event":%b}\n' % (msgspec.json.encode(known)[:-1], body)
 
 
+MAX_SET_BACK_SECONDS = 120.0
+"""How long an event waits at most before it is tried again."""
 ROW_BYTES = 256
-"""What a row takes beside body and headers: names, times, its entries in the indices."""
-
-
-def size_of(body: bytes, headers: Headers) -> int:
-    """Return the bytes of the spool's limit that an event takes."""
-    return ROW_BYTES + len(body) + sum(len(name) + len(value) for name, value in headers)
+"""What a row takes beside its texts: numbers, times, its entries in the indexes."""
 
 
 class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
@@ -124,14 +134,46 @@ class Totals:
     """Events that wait, by stream."""
 
 
+class Tally:
+    """Counts what the spool holds, as it changes."""
+
+    def __init__(self) -> None:
+        """It holds nothing."""
+        self.dead_size = 0
+        self._events = self._size = self._dead = 0
+        self._upstreams: Counter[str] = Counter()
+        self._streams: Counter[str] = Counter()
+
+    def waiting(self, upstream: str, stream: str, events: int, size: int) -> None:
+        """Count events that wait; less than none where they are gone."""
+        self._events += events
+        self._size += size
+        self._upstreams[upstream] += events
+        self._streams[stream] += events
+
+    def dead(self, letters: int, size: float) -> None:
+        """Count dead letters."""
+        self._dead += letters
+        self.dead_size += int(size)
+
+    def totals(self, oldest: float | None) -> Totals:
+        """Return all of it; `oldest` is when the first of those that wait was first seen."""
+        return Totals(self._events, self._size, self._dead, self.dead_size, oldest, +self._upstreams, +self._streams)
+
+
 @dataclass(frozen=True, slots=True)
 class Quota:
     """How much the spool may hold, and for how long."""
 
     size: int = 256 * 1024 * 1024
-    """Bytes of events, dead letters too."""
+    """Bytes of the file and its write-ahead log, dead letters, indexes and all."""
     age: float = 24 * 3600.0
     """Seconds; an event that waits for longer becomes a dead letter."""
+
+    @property
+    def journal(self) -> int:
+        """How many bytes of `size` are for the write-ahead log."""
+        return self.size // 16
 
 
 DEAD_SHARE = 4

@@ -1,65 +1,116 @@
-"""What the spool's file looks like inside: its tables, its rows as events, and the migration of older versions.
+"""What the spool's file looks like inside: its tables, its rows as events, and what older versions looked like.
 
-SQLite keeps the file whole through a crash, but it does not notice a flipped bit in an event. So each event
-carries a checksum over all that must not change.
+SQLite keeps the file whole through a crash, but it does not notice a flipped bit in an event. So each event carries a
+checksum over everything that must not change. A file is believed where its schema is, to the letter, that of its
+version; anything else is damage, or the file of another program.
 """
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 import zlib
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
 
 from sidecar.events.outgoing import Headers
-from sidecar.spool.record import Spooled
+from sidecar.spool.ordering import key_of
+from sidecar.spool.record import DeadLetter, Spooled
 
 APPLICATION_ID = 0x65675350
 """In the header of the file: 'egSP'."""
+PAGE = 4096
+"""Bytes of a page."""
+COLUMNS = (
+    "arrival, upstream, stream, came_as, event_id, lacks_request_id, hasty, order_key, ahead, first_seen, attempts, "
+    "errors, last_attempt, last_error, due, size, checksum, headers, body"
+)
+"""Of an event, in both tables."""
 
 _EVENT = """
+    upstream TEXT NOT NULL, stream TEXT NOT NULL, came_as TEXT, event_id TEXT, lacks_request_id INTEGER NOT NULL,
+    hasty INTEGER NOT NULL, order_key INTEGER, ahead INTEGER NOT NULL, first_seen REAL NOT NULL,
+    attempts INTEGER NOT NULL, errors INTEGER NOT NULL, last_attempt REAL, last_error TEXT NOT NULL,
+    due REAL NOT NULL, size INTEGER NOT NULL, checksum INTEGER NOT NULL, headers TEXT NOT NULL, body BLOB NOT NULL
+"""
+TABLES = (
+    # A number is never given twice, not even that of an event that was the last and is gone.
+    f"CREATE TABLE waiting (arrival INTEGER PRIMARY KEY AUTOINCREMENT, head INTEGER NOT NULL, {_EVENT})",
+    f"CREATE TABLE dead (arrival INTEGER PRIMARY KEY, reason TEXT NOT NULL, verdict BLOB NOT NULL, died REAL NOT NULL, "
+    f"{_EVENT})",
+    # `head`: no event with its order key is before it. Only these may be sent, so only these are searched.
+    "CREATE INDEX waiting_heads ON waiting (upstream, arrival, due, order_key, size) WHERE head",
+    "CREATE INDEX waiting_by_key ON waiting (order_key, ahead DESC, arrival) WHERE order_key IS NOT NULL",
+    "CREATE INDEX waiting_by_age ON waiting (first_seen, upstream, stream, size)",
+)
+VERSION = 3
+
+_OLD_EVENT = """
     arrival INTEGER PRIMARY KEY, upstream TEXT NOT NULL, stream TEXT NOT NULL, event_id TEXT,
     lacks_request_id INTEGER NOT NULL, hasty INTEGER NOT NULL, order_key TEXT, first_seen REAL NOT NULL,
     attempts INTEGER NOT NULL, errors INTEGER NOT NULL, last_attempt REAL, last_error TEXT NOT NULL,
     due REAL NOT NULL, size INTEGER NOT NULL, headers TEXT NOT NULL, body BLOB NOT NULL
 """
-STEPS = (
-    (
-        f"CREATE TABLE waiting ({_EVENT})",
-        f"CREATE TABLE dead ({_EVENT}, reason TEXT NOT NULL, verdict BLOB NOT NULL, died REAL NOT NULL)",
-        "CREATE INDEX waiting_by_upstream ON waiting (upstream, arrival, due, order_key, size)",
-        "CREATE INDEX waiting_by_key ON waiting (upstream, order_key, arrival) WHERE order_key IS NOT NULL",
-        "CREATE INDEX waiting_by_age ON waiting (first_seen)",
-    ),
-    (
-        "ALTER TABLE waiting ADD COLUMN checksum INTEGER",
-        "ALTER TABLE dead ADD COLUMN checksum INTEGER",
-        "UPDATE waiting SET checksum = checksum_of(upstream, stream, event_id, order_key, headers, body)",
-        "UPDATE dead SET checksum = checksum_of(upstream, stream, event_id, order_key, headers, body)",
-    ),
+_VERSION_1 = (
+    f"CREATE TABLE waiting ({_OLD_EVENT})",
+    f"CREATE TABLE dead ({_OLD_EVENT}, reason TEXT NOT NULL, verdict BLOB NOT NULL, died REAL NOT NULL)",
+    "CREATE INDEX waiting_by_upstream ON waiting (upstream, arrival, due, order_key, size)",
+    "CREATE INDEX waiting_by_key ON waiting (upstream, order_key, arrival) WHERE order_key IS NOT NULL",
+    "CREATE INDEX waiting_by_age ON waiting (first_seen)",
 )
-"""From nothing to version 1, from there to version 2, and so on. A step that was released never changes."""
-VERSION = len(STEPS)
+_VERSION_2 = (
+    *_VERSION_1,
+    "ALTER TABLE waiting ADD COLUMN checksum INTEGER",
+    "ALTER TABLE dead ADD COLUMN checksum INTEGER",
+)
+STATEMENTS = {1: _VERSION_1, 2: _VERSION_2, VERSION: TABLES}
+"""What makes an empty file one of each version."""
+OLD_COLUMNS = (
+    "arrival, upstream, stream, event_id, lacks_request_id, hasty, order_key, first_seen, attempts, errors, "
+    "last_attempt, last_error, due, size, headers, body"
+)
+"""Of an event in versions 1 and 2; version 2 has `checksum`, too, as the last column of each table."""
 
-_DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _SHOWN_PROBLEMS = 20
+
+
+_TROUBLE = {
+    *(sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL, sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_INTERRUPT),
+    *(sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM, sqlite3.SQLITE_NOLFS),
+}
+SQLITE_ERRORS = (sqlite3.Error, UnicodeDecodeError)
+"""What is raised; the second where the words that SQLite has for a damaged file are damaged themselves."""
 
 
 class Unusable(Exception):
     """The file cannot serve as a spool, and never will."""
 
-    def __init__(self, kind: Literal["damaged", "foreign", "newer"], reason: str) -> None:
-        """`reason` is in words."""
+    def __init__(self, kind: Literal["damaged", "foreign", "newer", "older"], reason: str, version: int = 0) -> None:
+        """`reason` is in words; `version` is that of an older file."""
         super().__init__(reason)
         self.kind = kind
         self.reason = reason
+        self.version = version
 
 
-def is_damage(error: sqlite3.Error) -> bool:
-    """Whether SQLite says that the file itself is broken, not only that it cannot be used now."""
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF in _DAMAGE
+def is_trouble(error: Exception) -> bool:
+    """Whether SQLite says that the file cannot be used now, and nothing about the file itself."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in _TROUBLE
+
+
+def in_words(error: Exception, path: Path | None) -> str:
+    """Say why the spool at `path` cannot be used; without a path only what is wrong."""
+    where = "" if path is None else f"{path}: "
+    if getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        return f"{where}another process keeps the file locked"
+    if isinstance(error, sqlite3.Error):
+        return f"{where}{error} ({getattr(error, 'sqlite_errorname', 'SQLite')})" if path else str(error)
+    if isinstance(error, UnicodeDecodeError):
+        return f"{where}SQLite's words for what is wrong cannot be read"
+    return f"{where}{error.strerror if isinstance(error, OSError) and error.strerror else error}"
 
 
 def checksum_of(*fields: object) -> int:
@@ -71,95 +122,151 @@ def checksum_of(*fields: object) -> int:
     return found
 
 
+# --- a file, and its version ---
+
+
 def version_of(connection: sqlite3.Connection) -> int:
-    """Return the version of a spool's file; 0 where the file is new.
+    """Return the version of a spool's file whose schema is what it should be; 0 where the file is new.
 
     Raises:
-        Unusable: it is no spool, or of a version that this sidecar does not know.
+        Unusable: it is damaged, of another program, or of a version that this sidecar does not know.
 
     """
-    (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    schema = schema_of(connection)
     (owner,) = connection.execute("PRAGMA application_id").fetchone()
     (version,) = connection.execute("PRAGMA user_version").fetchone()
-    if not tables and not owner and not version:
+    if not schema and not owner and not version:
         return 0
-    if owner != APPLICATION_ID:
-        raise Unusable("foreign", "it is a database of another program")
-    if version > VERSION:
+    if owner == APPLICATION_ID and version in STATEMENTS and schema == _schema_of_version(version):
+        return int(version)
+    known = schema in [_schema_of_version(each) for each in STATEMENTS]
+    if owner == APPLICATION_ID and version > VERSION and schema and not known:
         raise Unusable("newer", f"it has version {version}, and this sidecar knows versions up to {VERSION}")
-    return int(version)
+    if owner == APPLICATION_ID or known or {"waiting", "dead"} <= {name for _, name, _ in schema}:
+        raise Unusable("damaged", "its schema is not that of a spool")
+    raise Unusable("foreign", "it is a database of another program")
 
 
-def migrate(connection: sqlite3.Connection, version: int) -> None:
-    """Bring the file from `version` to this one; to be called in a transaction."""
-    connection.create_function("checksum_of", 6, checksum_of, deterministic=True)
-    for step in STEPS[version:]:
-        for statement in step:
+def schema_of(connection: sqlite3.Connection) -> list[tuple[Any, ...]]:
+    """Return type, name and text of everything in the schema."""
+    return connection.execute("SELECT type, name, sql FROM sqlite_master ORDER BY type, name").fetchall()
+
+
+def _schema_of_version(version: int) -> list[tuple[Any, ...]]:
+    with contextlib.closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
+        for statement in STATEMENTS[version]:
             connection.execute(statement)
+        return schema_of(connection)
+
+
+def create(connection: sqlite3.Connection) -> None:
+    """Make an empty file a spool; to be called in a transaction."""
+    for statement in TABLES:
+        connection.execute(statement)
     connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
     connection.execute(f"PRAGMA user_version = {VERSION}")
 
 
-def problems_of(connection: sqlite3.Connection, *, thorough: bool = False) -> list[str]:
-    """Return what SQLite finds wrong with the file; `thorough` looks at the indices too."""
-    check = "integrity_check" if thorough else "quick_check"
-    found = [str(words) for (words,) in connection.execute(f"PRAGMA {check}({_SHOWN_PROBLEMS})")]
+def problems_of(connection: sqlite3.Connection) -> list[str]:
+    """Return what SQLite finds wrong with pages, rows and indexes."""
+    found = [str(words) for (words,) in connection.execute(f"PRAGMA integrity_check({_SHOWN_PROBLEMS})")]
     return [] if found == ["ok"] else found
 
 
 # --- a row, and the event that it is ---
 
-COLUMNS = (
-    "arrival, upstream, stream, event_id, lacks_request_id, hasty, order_key, first_seen, attempts, errors, "
-    "last_attempt, last_error, due, size, headers, body, checksum"
-)
-"""Of an event, in both tables."""
-
 
 def row_of(event: Spooled) -> tuple[Any, ...]:
-    """Return the values of `COLUMNS`."""
+    """Return the values of `COLUMNS`; without a number of its own, SQLite gives the event one."""
     headers = msgspec.json.encode(event.headers).decode()
-    checksum = checksum_of(event.upstream, event.stream, event.id, event.order_key, headers, event.body)
     return (
-        *(event.arrival, event.upstream, event.stream, event.id, event.lacks_request_id, event.hasty),
-        *(event.order_key, event.first_seen, event.attempts, event.errors, event.last_attempt, event.last_error),
-        *(event.due, event.size, headers, event.body, checksum),
+        *(event.arrival or None, event.upstream, event.stream, event.came_as, event.id, event.lacks_request_id),
+        *(event.hasty, event.order_key, event.ahead, event.first_seen, event.attempts, event.errors),
+        *(event.last_attempt, event.last_error, event.due, event.size, _checksum_of_event(event, headers)),
+        *(headers, event.body),
     )
 
 
-def is_sound(row: Sequence[Any]) -> bool:
-    """Whether the checksum of a row that begins with `COLUMNS` fits; one of version 1 has none."""
-    _, upstream, stream, event_id, _, _, key, *_ = row
-    headers, body, checksum = row[14:17]
-    return isinstance(body, bytes) and checksum in (None, checksum_of(upstream, stream, event_id, key, headers, body))
+def _checksum_of_event(event: Spooled, headers: str) -> int:
+    return checksum_of(
+        *(event.upstream, event.stream, event.came_as, event.id, int(event.lacks_request_id), int(event.hasty)),
+        *(event.order_key, int(event.ahead), float(event.first_seen), headers, event.body),
+    )
 
 
-def event_of(row: Sequence[Any]) -> Spooled:
-    """Make an event of a row that begins with `COLUMNS`."""
-    arrival, upstream, stream, event_id, lacks, hasty, key, first_seen, attempts, errors, last_attempt, *more = row[:16]
-    last_error, due, _, headers, body = more
-    return Spooled(
+def event_of(row: Sequence[Any]) -> tuple[Spooled, bool]:
+    """Make an event of a row that begins with `COLUMNS`; False says that its checksum does not fit."""
+    arrival, upstream, stream, came_as, event_id, lacks, hasty, key, ahead, first_seen, attempts, errors, *more = row[
+        :19
+    ]
+    last_attempt, last_error, due, _, checksum, headers, body = more
+    event = Spooled(
         arrival=arrival,
-        upstream=upstream,
-        stream=stream,
-        body=body if isinstance(body, bytes) else str(body).encode(),
+        upstream=str(upstream),
+        stream=str(stream),
+        came_as=came_as,
+        body=_bytes_of(body),
         id=event_id,
         lacks_request_id=bool(lacks),
         hasty=bool(hasty),
         headers=_headers(headers),
         order_key=key,
-        first_seen=first_seen,
+        ahead=bool(ahead),
+        first_seen=_number(first_seen),
         attempts=attempts,
         errors=errors,
         last_attempt=last_attempt,
-        last_error=last_error,
-        due=due,
+        last_error=str(last_error),
+        due=_number(due),
     )
+    kinds = (int, str, str, str | None, str | None, int, int, int | None, int, float | int, int, int)
+    sound = all(isinstance(value, kind) for value, kind in zip(row, kinds, strict=False)) and isinstance(body, bytes)
+    return event, sound and checksum == _checksum_of_event(event, str(headers))
 
 
-def _headers(text: str) -> Headers:
+def old_event_of(row: Sequence[Any]) -> tuple[Spooled, bool]:
+    """Do the same with a row of version 1 or 2 that begins with `OLD_COLUMNS`, and ends with a checksum or None.
+
+    What stream it came with is not known: these versions kept the one it was sent under.
+    """
+    arrival, upstream, stream, event_id, lacks, hasty, key, first_seen, attempts, errors, last_attempt, *more = row[:16]
+    last_error, _, _, headers, body = more
+    event = Spooled(
+        arrival=arrival,
+        upstream=str(upstream),
+        stream=str(stream),
+        body=_bytes_of(body),
+        id=event_id,
+        lacks_request_id=bool(lacks),
+        hasty=bool(hasty),
+        headers=_headers(headers),
+        order_key=None if key is None else key_of(str(upstream), str(key)),
+        first_seen=_number(first_seen),
+        attempts=attempts if isinstance(attempts, int) else 0,
+        errors=errors if isinstance(errors, int) else 0,
+        last_attempt=last_attempt if isinstance(last_attempt, float) else None,
+        last_error=str(last_error),
+    )
+    expected = checksum_of(upstream, stream, event_id, key, headers, body)
+    return event, isinstance(body, bytes) and isinstance(arrival, int) and row[-1] in (None, expected)
+
+
+def letter_of(event: Spooled, reason: object, verdict: object, died: object) -> DeadLetter:
+    """Make a dead letter of an event and the other columns of its row."""
+    return DeadLetter(event=event, reason=str(reason), verdict=_bytes_of(verdict), died=_number(died))
+
+
+def _bytes_of(value: object) -> bytes:
+    return value if isinstance(value, bytes) else str(value).encode()
+
+
+def _number(value: object) -> float:
+    return float(value) if isinstance(value, int | float) else 0.0
+
+
+def _headers(text: object) -> Headers:
     try:
-        return msgspec.json.decode(text, type=Headers)
+        return msgspec.json.decode(str(text), type=Headers)
     except ValueError:  # damaged; its checksum says so
         return ()
 

@@ -20,7 +20,7 @@ from typing import Literal, TypeVar
 from sidecar.spool.directory import SpoolDir, Trouble
 from sidecar.spool.file import Batch, Gone, SpoolFile
 from sidecar.spool.groupcommit import STOPPING, GroupCommit, Hand, News, Writer
-from sidecar.spool.ordering import Ordering
+from sidecar.spool.ordering import Key, Ordering
 from sidecar.spool.record import Quota, Spooled, Totals
 from sidecar.telemetry.happenings import DeadLettered, DeadLettersDropped, EventsSpooled, SpoolRefused
 from sidecar.telemetry.telemetry import Telemetry
@@ -115,7 +115,7 @@ class Spool:
         return SpoolState(str(self._directory), self._commits.trouble, totals, self._limits, age, len(self._in_flight))
 
     def _learn(self, news: News) -> None:
-        self.order.learn(news.keys, news.last_arrival)
+        self.order.learn(news.keys)
         for came in self._came.values():
             came.set()
 
@@ -138,8 +138,14 @@ class Spool:
         if trouble := self._trouble_with(size):
             done(self._refuse(Kept.BROKEN, trouble, len(events)))
             return
+        # Until the transaction has ended the keys are busy, whatever the producers are told meanwhile.
+        keys = [each.order_key for each in events if each.order_key is not None]
+        self.order.storing(keys)
         operation = self._commits.add(
-            lambda file: file.put(events), lambda dropped: self._stored(events, dropped), size=size
+            lambda file: file.put(events),
+            lambda dropped: self._stored(events, keys, dropped),
+            lambda certain: self.order.wrote(keys, stored=not certain),
+            size=size,
         )
 
         def late() -> None:
@@ -175,16 +181,14 @@ class Spool:
         if error := future.exception():
             return self._refuse(Kept.BROKEN, str(error), events)
         if future.result() is None:
-            full = f"{self._directory}: it holds {self._limits.size // 1024} KiB of events, and no more"
+            full = f"{self._directory}: the spool is full; it may take {self._limits.size // 1024} KiB of the disk"
             return self._refuse(Kept.FULL, full, events)
         return PutResult(Kept.STORED)
 
-    def _stored(self, events: Sequence[Spooled], dropped: int | None) -> None:
+    def _stored(self, events: Sequence[Spooled], keys: Sequence[Key], dropped: int | None) -> None:
+        self.order.wrote(keys, stored=dropped is not None)
         if dropped is None:
             return
-        for each in events:
-            if each.order_key is not None:
-                self.order.spooled((each.upstream, each.order_key))
         for stream, count in Counter(each.stream for each in events).items():
             self._telemetry.emit(EventsSpooled(stream, count))
         if dropped:
@@ -220,18 +224,23 @@ class Spool:
         async with self._handing_out:
             if self._commits.trouble:
                 return []
-            now, in_flight, earlier = self._now(), frozenset(self._in_flight), self.order.earliest()
+            now, in_flight, held_back = self._now(), frozenset(self._in_flight), self.order.held_back()
+
+            def handed_out(batch: Batch) -> None:
+                self._gone_for("damaged")(batch.damaged)
+                self._in_flight.update(each.arrival for each in batch.events)
+
             operation = self._commits.add(
                 lambda file: file.hand_out(
-                    upstream, now, events=events, size=size, in_flight=in_flight, earlier=earlier
+                    upstream, now, events=events, size=size, in_flight=in_flight, held_back=held_back
                 ),
-                lambda batch: self._gone_for("damaged")(batch.damaged),
+                handed_out,
+                lazy=True,
             )
             try:
                 batch: Batch = await operation.done
             except Trouble:
                 return []
-            self._in_flight.update(each.arrival for each in batch.events)
             return batch.events
 
     async def delivered(self, events: Iterable[Spooled]) -> None:
@@ -284,8 +293,8 @@ class Spool:
 
     def _left(self, gone: list[Gone]) -> None:
         for each in gone:
-            if each.key is not None:
-                self.order.unspooled(each.key)
+            if each.freed is not None:
+                self.order.freed(each.freed)
 
     # --- what is left at the end ---
 

@@ -12,14 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from sidecar.spool.record import ROW_BYTES, Quota
 from tests.end_to_end.conftest import QUICK_CHECKS, written
 from tests.end_to_end.load import an_event
 from tests.end_to_end.processes import Emulator, Json, Sidecar, sidecar
 from tests.end_to_end.test_stopping import serve, status
 from tests.fakes import PATIENCE, FakeEventGate, connected, eventually, refusing, reset
 from tests.running import to_one, upstream
-from tests.spool.spools import fill, needs_root, small_disk, spooled, waiting
+from tests.spool.spools import fill, needs_root, small_disk, spool_file, spooled, waiting
 
 MEBIBYTE = 1024 * 1024
 
@@ -281,29 +280,29 @@ def _kept(gate: Emulator) -> list[tuple[str, str]]:
 
 
 @pytest.fixture
-def nearly_full() -> Iterator[Path]:
-    """Return a spool with room for one small event."""
+def full() -> Iterator[Path]:
+    """Return a spool without room."""
     with tempfile.TemporaryDirectory() as folder:  # pytest would keep the last three, and each is large
-        events = Quota().size // MEBIBYTE
-        sizes = [MEBIBYTE - ROW_BYTES] * (events - 1) + [MEBIBYTE - ROW_BYTES - 512]
-        fill(Path(folder), *(spooled(number, body=b" " * size) for number, size in enumerate(sizes, 1)))
+        with spool_file(Path(folder)) as file:
+            for size in (MEBIBYTE, 100_000, 1000, 1):
+                room = True
+                while room:
+                    with file.transaction():
+                        room = file.put([spooled(0, body=b" " * size)]) is not None
         yield Path(folder)
 
 
-async def test_a_full_spool_is_told_loudly(tmp_path: Path, nearly_full: Path) -> None:
+async def test_a_full_spool_is_told_loudly(tmp_path: Path, full: Path) -> None:
     """503 to the producer, and a line in the log and a count for the operator; nothing is dropped to make room."""
-    events = Quota().size // MEBIBYTE
-    with (
-        refusing() as nobody,
-        sidecar(written(to_one(nobody), tmp_path), "--spool", str(nearly_full)) as running,
-    ):
-        assert [await told(running, id_) for id_ in "abc"] == [202, 503, 503]
+    before = waiting(full)
+    with refusing() as nobody, sidecar(written(to_one(nobody), tmp_path), "--spool", str(full)) as running:
+        assert [await told(running, id_) for id_ in "ab"] == [503, 503]
         refused = running.metrics("eventgate_sidecar_spool_refused_events_total")
         (line,) = logged(running, "SpoolRefused")
     assert refused == {("full",): 2.0, ("broken",): 0.0}
     assert line["why"] == "full"
-    assert line["reason"].endswith(": it holds 262144 KiB of events, and no more")
-    assert len(waiting(nearly_full)) == events + 1
+    assert line["reason"].endswith(": the spool is full; it may take 262144 KiB of the disk")
+    assert waiting(full) == before
 
 
 @needs_root

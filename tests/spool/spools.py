@@ -7,6 +7,7 @@ import contextlib
 import io
 import json
 import os
+import sqlite3
 import subprocess
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,7 +18,9 @@ import pytest
 
 from sidecar.spool.directory import FILE, SpoolDir
 from sidecar.spool.file import SpoolFile
+from sidecar.spool.ordering import key_of
 from sidecar.spool.record import Quota, Spooled
+from sidecar.spool.schema import APPLICATION_ID, STATEMENTS, checksum_of
 from sidecar.spool.store import PutResult, Spool
 from sidecar.telemetry.log import make_log
 from sidecar.telemetry.telemetry import Telemetry
@@ -30,7 +33,34 @@ def spooled(arrival: int, key: str | None = None, **more: Any) -> Spooled:
     """Return an event for `main` of stream `score`, whose bytes name its number."""
     body = b'{"meta":{"stream":"score","id":"%d"}}' % arrival
     values: dict[str, Any] = {"upstream": "main", "stream": "score", "body": body, "id": str(arrival)}
-    return Spooled(**{**values, "arrival": arrival, "order_key": key, "first_seen": NOON, **more})
+    values |= {"arrival": arrival, "first_seen": NOON, **more}
+    return Spooled(**values, order_key=None if key is None else key_of(values["upstream"], key))
+
+
+def old_event(number: int, **more: Any) -> Spooled:
+    """Return an event as it comes out of a file of an older version (`old_file`)."""
+    return spooled(number, "enwiki", **more)
+
+
+def old_file(folder: Path, version: int) -> Path:
+    """Make a file of an older version, with the event 1 waiting and 2 a dead letter."""
+    with contextlib.closing(sqlite3.connect(folder / FILE, isolation_level=None)) as connection:
+        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+        for statement in STATEMENTS[version]:
+            connection.execute(statement)
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        connection.execute(f"PRAGMA user_version = {version}")
+        for table, event, error, more in (
+            ("waiting", old_event(1, attempts=2), "no answer", ()),
+            ("dead", old_event(2), "", ("invalid", b"[]", NOON)),
+        ):
+            checksum = checksum_of(event.upstream, event.stream, event.id, "enwiki", "[]", event.body)
+            row = (
+                *(event.arrival, event.upstream, event.stream, event.id, 1, 0, "enwiki", NOON, event.attempts, 0, None),
+                *(error, 0, 300, "[]", event.body, *more, *((checksum,) if version == 2 else ())),
+            )
+            connection.execute(f"INSERT INTO {table} VALUES ({', '.join('?' * len(row))})", row)
+    return folder / FILE
 
 
 def arrivals(events: list[Spooled]) -> list[int]:

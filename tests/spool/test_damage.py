@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import shutil
-import sqlite3
 from pathlib import Path
+
+import pytest
 
 from sidecar.spool.damage import committed_frames, log_of, salvage
 from sidecar.spool.directory import FILE
-from sidecar.spool.schema import STEPS
-from tests.spool.spools import NOON, fill, spool_file, spooled
-
-PAGE = 4096
+from sidecar.spool.file import SpoolFile
+from sidecar.spool.record import DeadLetter, Quota
+from sidecar.spool.schema import PAGE
+from tests.spool.spools import NOON, fill, old_event, old_file, spool_file, spooled
 
 
 def saved(path: Path, folder: Path) -> tuple[int, list[int], list[int]]:
     """Return how many were saved, and the numbers of events and dead letters."""
-    with spool_file(folder / "fresh") as file:
+    with contextlib.closing(SpoolFile(folder / "fresh.db", Quota(), mode="build")) as file:
         count = salvage(path, file)
         events = [event.arrival for event, sound in file.waiting() if sound]
         return count, events, [letter.event.arrival for letter, _ in file.dead_letters()]
@@ -39,7 +41,7 @@ def test_all_of_a_sound_file_is_saved(tmp_path: Path) -> None:
     before = path.read_bytes()
     assert saved(path, tmp_path) == (5, [1, 3, 4, 5], [2])
     assert path.read_bytes() == before
-    with spool_file(tmp_path / "fresh") as file:
+    with contextlib.closing(SpoolFile(tmp_path / "fresh.db", Quota(), mode="read")) as file:
         ((letter, _),) = file.dead_letters()
         assert (letter.reason, letter.verdict) == ("invalid", b"verdict")
 
@@ -72,16 +74,64 @@ def test_nothing_is_saved_of_what_is_no_database(tmp_path: Path) -> None:
         assert saved(folder / FILE, folder) == (0, [], [])
 
 
-def test_a_file_of_version_1_is_saved_too(tmp_path: Path) -> None:
-    """Its events have no checksum; what can be read of it is believed."""
-    path = tmp_path / FILE
-    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
-        for statement in STEPS[0]:
-            connection.execute(statement)
-        connection.execute(
-            "INSERT INTO waiting VALUES (1, 'main', 'score', NULL, 1, 0, NULL, 0, 0, 0, NULL, '', 0, 9, '[]', x'7b7d')"
-        )
-    assert saved(path, tmp_path) == (1, [1], [])
+@pytest.mark.parametrize("page", range(1, 12))
+def test_no_page_is_needed_to_find_the_events_of_others(tmp_path: Path, page: int) -> None:
+    """Neither the header and the schema nor a page that leads to others: only what was on the page is lost."""
+    path = fill(tmp_path / "old", *(spooled(number, body=b"%04d" % number * 200) for number in range(1, 301)))
+    data = bytearray(path.read_bytes())
+    lost = len(set(re.findall(rb"(?:(\d{4})\1{20})", data[(page - 1) * PAGE : page * PAGE])))
+    data[(page - 1) * PAGE : page * PAGE] = bytes(PAGE)
+    path.write_bytes(data)
+    assert saved(path, tmp_path)[0] >= 300 - lost
+
+
+@pytest.mark.parametrize("size", [0, 100, 4000, 4061, 4062, 8154, 30_000, 300_000])
+def test_events_of_every_size_are_saved(tmp_path: Path, size: int) -> None:
+    """Also where they go on over other pages."""
+    path = fill(tmp_path / "old", *(spooled(number, body=b"%d" % number * size) for number in range(1, 8)))
+    path.write_bytes(bytes(PAGE) + path.read_bytes()[PAGE:])
+    with contextlib.closing(SpoolFile(tmp_path / "fresh.db", Quota(), mode="build")) as file:
+        assert salvage(path, file) == 7
+        assert [event.body for event, _ in file.waiting()] == [b"%d" % number * size for number in range(1, 8)]
+
+
+def test_a_file_that_is_cut_is_saved_up_to_the_cut(tmp_path: Path) -> None:
+    """Wherever that is."""
+    path = fill(tmp_path / "old", *(spooled(number, body=b"%04d" % number * 200) for number in range(1, 301)))
+    data = path.read_bytes()
+    counts = []
+    for number in range(10):
+        (tmp_path / str(number)).mkdir()
+        path.write_bytes(data[: len(data) * number // 10 + 77])
+        counts.append(saved(path, tmp_path / str(number))[0])
+    assert counts == sorted(counts)
+    assert counts[9] > 240
+
+
+def test_what_was_delivered_is_not_found_again(tmp_path: Path) -> None:
+    """Its bytes may still be on a page that is not used any more."""
+    path = fill(tmp_path / "old", *(spooled(number, body=b"%04d" % number * 200) for number in range(1, 301)))
+    with spool_file(tmp_path / "old") as file, file.transaction():
+        file.delivered(range(1, 280))
+    assert saved(path, tmp_path)[1] == list(range(280, 301))
+
+
+def test_what_is_in_the_log_alone_is_saved_too(tmp_path: Path) -> None:
+    """The file of a sidecar that was killed, and its first page damaged."""
+    path = crashed(tmp_path, 3)
+    path.write_bytes(bytes(PAGE) + path.read_bytes()[PAGE:])
+    assert saved(path, tmp_path) == (3, [1, 2, 3], [])
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_file_of_an_older_version_is_saved_too(tmp_path: Path, version: int) -> None:
+    """Its events keep their numbers, and what orders them; version 1 has no checksum, and is believed."""
+    path = old_file(tmp_path, version)
+    with contextlib.closing(SpoolFile(tmp_path / "fresh.db", Quota(), mode="build")) as file:
+        assert salvage(path, file) == 2
+        assert [event for event, _ in file.waiting()] == [old_event(1, attempts=2, last_error="no answer")]
+        ((letter, _),) = file.dead_letters()
+        assert letter == DeadLetter(event=old_event(2), reason="invalid", verdict=b"[]", died=NOON)
 
 
 # --- the write-ahead log ---

@@ -14,11 +14,21 @@ from pathlib import Path
 import pytest
 
 from sidecar.spool.damage import log_of
-from sidecar.spool.directory import FILE, KEPT_ASIDE, LOCK, Migrated, SetAside, SpoolDir, Trouble, files_set_aside
+from sidecar.spool.directory import (
+    BUILDING,
+    COMPLETE,
+    FILE,
+    KEPT_ASIDE,
+    Migrated,
+    SetAside,
+    SpoolDir,
+    Trouble,
+    files_set_aside,
+)
 from sidecar.spool.file import SpoolFile
 from sidecar.spool.record import Quota, Spooled
-from sidecar.spool.schema import APPLICATION_ID, STEPS, VERSION
-from tests.spool.spools import NOON, fill, held, needs_root, small_disk, spooled
+from sidecar.spool.schema import PAGE, VERSION
+from tests.spool.spools import NOON, arrivals, fill, held, needs_root, old_file, small_disk, spooled
 
 STAMP = "2027-01-15T080000Z"
 """NOON, as it stands in names."""
@@ -63,10 +73,10 @@ def crashed(folder: Path, *numbers: int) -> Path:
     return folder / FILE
 
 
-def flip(path: Path, place: int) -> None:
+def flip(path: Path, place: int, bit: int = 4) -> None:
     """Flip a bit."""
     data = bytearray(path.read_bytes())
-    data[place] ^= 0x10
+    data[place] ^= 1 << bit
     path.write_bytes(data)
 
 
@@ -114,15 +124,15 @@ def test_works_of_one_commit_are_one_transaction(tmp_path: Path) -> None:
         assert held(directory) == [1]
 
 
-def test_an_older_file_is_migrated_and_told(tmp_path: Path) -> None:
+@pytest.mark.parametrize("version", [1, 2])
+def test_an_older_file_is_migrated_and_told(tmp_path: Path, version: int) -> None:
     """An operator learns that an older sidecar cannot read it any more."""
-    with contextlib.closing(sqlite3.connect(tmp_path / FILE)) as connection, connection:
-        for statement in (*STEPS[0], f"PRAGMA application_id = {APPLICATION_ID}", "PRAGMA user_version = 1"):
-            connection.execute(statement)
+    old_file(tmp_path, version)
     with owned(tmp_path) as directory:
-        directory.open(NOON)
-        assert directory.found() == [Migrated(1, VERSION)]
+        assert held(directory) == [1]
+        assert directory.found() == [Migrated(version, VERSION)]
         assert directory.found() == []
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(FILE)] == [FILE]
 
 
 # --- one owner ---
@@ -141,9 +151,18 @@ def test_two_sidecars_do_not_share_a_directory(tmp_path: Path) -> None:
 def test_a_process_that_is_gone_owns_nothing(tmp_path: Path) -> None:
     """A lock that a killed process left behind is no lock."""
     subprocess.run([sys.executable, "-c", LOOK_INTO, str(tmp_path)], check=True)
-    assert (tmp_path / LOCK).exists()
     with owned(tmp_path) as directory:
         assert held(directory) == []
+
+
+def test_deleting_files_does_not_give_the_directory_away(tmp_path: Path) -> None:
+    """The lock is on the directory, whatever becomes of the names in it."""
+    with owned(tmp_path) as first, owned(tmp_path) as second:
+        put(first, 1)
+        for path in tmp_path.iterdir():
+            path.unlink()
+        with pytest.raises(Trouble, match="another sidecar, process unknown, uses it"):
+            second.open(NOON)
 
 
 # --- a file that cannot be used ---
@@ -166,6 +185,7 @@ def test_a_newer_file_is_set_aside_for_the_newer_sidecar(tmp_path: Path) -> None
     path = crashed(tmp_path / "spool", 1)
     with contextlib.closing(sqlite3.connect(path)) as connection, connection:
         connection.execute(f"PRAGMA user_version = {VERSION + 1}")
+        connection.execute("ALTER TABLE waiting ADD COLUMN newer TEXT")
     with owned(tmp_path / "spool") as directory:
         assert held(directory) == []
         (found,) = directory.found()
@@ -201,6 +221,114 @@ def test_a_damaged_file_is_set_aside_and_the_sidecar_starts(tmp_path: Path, spoi
         put(directory, 1000)
         assert held(directory) == [*saved, 1000]
     assert (tmp_path / found.name).read_bytes() == spoilt
+
+
+@pytest.mark.parametrize("start", range(0, PAGE, 256))
+def test_a_flipped_bit_in_the_first_page_costs_no_event(tmp_path: Path, start: int) -> None:
+    """Header and schema are there: whatever SQLite says of them, or does not, all events are sent."""
+    path = fill(tmp_path, *(spooled(number, "a", body=b"%03d" % number * 300) for number in range(1, 11)))
+    whole = path.read_bytes()
+    for place in range(start, start + 256, 19):
+        path.write_bytes(whole)
+        flip(path, place, place % 8)
+        with owned(tmp_path) as directory:
+            (found,) = directory.commit(
+                [lambda file: [event.arrival for event, sound in file.waiting() if sound]], NOON
+            )
+            assert found == list(range(1, 11)), place
+            (heads,) = directory.commit([lambda file: file.hand_out("main", NOON, events=99, size=10**6)], NOON)
+            assert arrivals(heads.events) == [1], place
+            put(directory, 1000)
+        for old in files_set_aside(tmp_path):
+            old.unlink()
+
+
+@pytest.mark.parametrize("beside", [FILE, f"{FILE}-wal", f"{FILE}-shm", f"{FILE}-journal"])
+def test_a_pipe_in_the_place_of_a_file_is_set_aside(tmp_path: Path, beside: str) -> None:
+    """To open it would take for ever."""
+    os.mkfifo(tmp_path / beside)
+    with owned(tmp_path) as directory:
+        put(directory, 1)
+        assert held(directory) == [1]
+    assert (tmp_path / f"{beside}.damaged-{STAMP}").is_fifo()
+
+
+# --- saving what can be read ---
+
+
+@pytest.fixture
+def damaged(tmp_path: Path) -> Path:
+    """Return the file of a spool with the events 1 to 10, whose first page is gone."""
+    path = fill(tmp_path, *(spooled(number) for number in range(1, 11)))
+    path.write_bytes(bytes(PAGE) + path.read_bytes()[PAGE:])
+    return path
+
+
+def test_a_fresh_file_that_was_not_complete_is_of_no_use(damaged: Path) -> None:
+    """A sidecar was killed while it saved what could be read: the next one begins anew."""
+    (damaged.parent / BUILDING).write_bytes(b"half of it")
+    with owned(damaged.parent) as directory:
+        assert held(directory) == list(range(1, 11))
+    assert not (damaged.parent / BUILDING).exists()
+
+
+@pytest.mark.parametrize("file_is_aside", [False, True])
+@pytest.mark.parametrize("log_is_aside", [False, True])
+def test_a_fresh_file_that_is_complete_counts(damaged: Path, *, log_is_aside: bool, file_is_aside: bool) -> None:
+    """A sidecar was killed before it had its place: the next one puts it there, and nothing beside it."""
+    folder = damaged.parent
+    fill(folder / "fresh", *(spooled(number) for number in range(1, 11))).rename(folder / COMPLETE)
+    log_of(damaged).write_bytes(b"what was in the log of the damaged file")
+    if log_is_aside:
+        log_of(damaged).rename(folder / f"{FILE}.damaged-2020-wal")
+    if file_is_aside:
+        damaged.rename(folder / f"{FILE}.damaged-2020")
+    with owned(folder) as directory:
+        assert held(directory) == list(range(1, 11))
+        (found,) = directory.found()
+        assert isinstance(found, SetAside)
+        assert found.saved == 10
+    assert not (folder / COMPLETE).exists()
+
+
+# --- what others do to its files ---
+
+
+def test_a_log_that_is_removed_costs_no_event(tmp_path: Path) -> None:
+    """What it held is still open here, and is written into the file before anything else is taken."""
+    with owned(tmp_path / "spool") as directory:
+        put(directory, 1, 2)
+        log_of(tmp_path / "spool" / FILE).unlink()
+        put(directory, 3)
+        shutil.copytree(tmp_path / "spool", tmp_path / "killed")
+    with owned(tmp_path / "killed") as directory:
+        assert held(directory) == [1, 2, 3]
+        assert directory.found() == []
+
+
+def test_a_log_that_is_removed_during_a_transaction_costs_no_event(tmp_path: Path) -> None:
+    """Before the events count as stored they are in the file itself."""
+    log = log_of(tmp_path / "spool" / FILE)
+    with owned(tmp_path / "spool") as directory:
+        put(directory, 1)
+        directory.commit([lambda file: file.put([spooled(2)]), lambda _: log.unlink()], NOON)
+        shutil.copytree(tmp_path / "spool", tmp_path / "killed")
+        put(directory, 3)
+        assert held(directory) == [1, 2, 3]
+    with owned(tmp_path / "killed") as directory:
+        assert held(directory) == [1, 2]
+
+
+def test_a_file_that_another_process_locks_is_not_called_broken(tmp_path: Path) -> None:
+    """It is well again when the lock is gone."""
+    with owned(tmp_path) as directory:
+        put(directory, 1)
+        with contextlib.closing(sqlite3.connect(tmp_path / FILE, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            with pytest.raises(Trouble, match="another process keeps the file locked"):
+                put(directory, 2)
+        put(directory, 3)
+        assert held(directory) == [1, 3]
 
 
 @pytest.mark.parametrize("seed", range(40))
@@ -298,14 +426,14 @@ def test_two_files_of_one_second_both_stay(tmp_path: Path) -> None:
 
 
 def test_a_file_that_was_removed_is_missed(tmp_path: Path) -> None:
-    """What is written to a file without a name is lost; so it is not taken, and there is a new file then."""
+    """What is written to a file without a name is lost; so it is not taken. What its log still has is saved."""
     with owned(tmp_path) as directory:
         put(directory, 1)
         (tmp_path / FILE).rename(tmp_path / "elsewhere")
         with pytest.raises(Trouble, match=r"spool\.db was removed or replaced"):
             put(directory, 2)
         put(directory, 3)
-        assert held(directory) == [3]
+        assert held(directory) == [1, 3]
 
 
 @pytest.fixture

@@ -12,10 +12,12 @@ import pytest
 
 from sidecar.spool.directory import FILE
 from sidecar.spool.file import DAMAGED_EVENT, Batch, Gone, SpoolFile
+from sidecar.spool.ordering import key_of
 from sidecar.spool.record import Quota
 from tests.spool.spools import NOON, arrivals, fill, spool_file, spooled, waiting
 
 EVENT = spooled(1).size
+MEBIBYTE = 1024 * 1024
 
 
 @pytest.fixture
@@ -41,52 +43,68 @@ def test_an_event_is_there_as_it_was_put_in(file: SpoolFile) -> None:
     assert list(file.waiting()) == [(event, True)]
 
 
-def test_the_same_event_again_is_one(file: SpoolFile) -> None:
-    """A put that is repeated, since nobody knew whether the first was durable, changes nothing."""
-    for _ in range(2):
-        assert file.put([spooled(1)]) == 0
-    assert (file.totals().events, file.totals().size) == (1, EVENT)
+def test_the_file_numbers_events(file: SpoolFile) -> None:
+    """In the transaction; the number of an event that is gone is not given again, nor that of a dead letter."""
+    file.put([spooled(0), spooled(0), spooled(0)])
+    file.bury(3, "invalid", b"", NOON)
+    file.delivered([2])
+    file.put([spooled(0)])
+    assert [event.arrival for event, _ in file.waiting()] == [1, 4]
+
+
+def test_an_event_never_takes_the_place_of_another(tmp_path: Path) -> None:
+    """Two of one number are a mistake of ours, which is told: neither of them counts as stored for nothing."""
+    with spool_file(tmp_path) as file:
+        with pytest.raises(sqlite3.IntegrityError), file.transaction():
+            file.put([spooled(1), spooled(1)])
+        assert (file.totals().events, waiting(tmp_path)) == (0, [])
 
 
 def test_totals_say_what_is_there(file: SpoolFile) -> None:
     """Events and bytes, by upstream and stream, and since when the oldest waits."""
     file.put([spooled(1, first_seen=NOON + 5), spooled(2), spooled(3, upstream="staging", stream="links")])
     totals = file.totals()
-    assert (totals.events, totals.size, totals.oldest) == (3, 3 * EVENT, NOON)
+    assert (totals.events, totals.size, totals.oldest) == (3, 3 * EVENT + 3, NOON)  # "staging" is longer than "main"
     assert (totals.upstreams, totals.streams) == ({"main": 2, "staging": 1}, {"score": 2, "links": 1})
     file.delivered([1, 2, 3])
     totals = file.totals()
     assert (totals.events, totals.size, totals.oldest, totals.streams) == (0, 0, None, {})
 
 
-@pytest.mark.parametrize(("room", "kept"), [(2 * EVENT - 1, False), (2 * EVENT, True), (2 * EVENT + 1, True)])
-def test_a_full_spool_takes_nothing_of_a_request(tmp_path: Path, room: int, kept: bool) -> None:
-    """At the limit all of it fits; one byte less, and none of it is kept."""
-    with spool_file(tmp_path, Quota(size=room)) as file, file.transaction():
-        assert file.put([spooled(1), spooled(2)]) == (0 if kept else None)
-        assert file.totals().events == (2 if kept else 0)
+@pytest.mark.parametrize("size", [1, 1000, 3000, 30_000])
+def test_a_full_spool_takes_nothing_of_a_request(tmp_path: Path, size: int) -> None:
+    """Neither file nor log grows beyond the quota, however large the events; what does not fit is not kept in part."""
+    quota = Quota(size=2 * MEBIBYTE)
+    with spool_file(tmp_path, quota) as file:
+        kept = 0
+        for _ in range(10_000):
+            with file.transaction():
+                if file.put([spooled(0, body=b"x" * size), spooled(0, body=b"y" * size)]) is None:
+                    break
+            kept += 2
+        assert file.totals().events == kept > 0
+        assert sum(path.stat().st_size for path in tmp_path.glob(f"{FILE}*") if path.suffix != ".db-shm") <= quota.size
+        with file.transaction():
+            file.bury(1, "invalid" * 100, b"v" * 4000, NOON)
+            file.failed(2, "no answer" * 100, NOON)
 
 
 def test_dead_letters_make_room_down_to_their_share(tmp_path: Path) -> None:
     """The oldest are dropped while they take more than a fourth of all room; then the spool is full."""
-    with spool_file(tmp_path, Quota(size=8 * EVENT)) as file, file.transaction():
-        alike = spooled(1).body
-        assert file.put([spooled(number, body=alike) for number in range(1, 9)]) == 0
-        for number in (2, 1, 3, 4):
-            file.bury(number, "invalid", b"", NOON + number)
-        assert file.put([spooled(11, body=alike)]) == 1
-        assert [letter.event.arrival for letter, _ in file.dead_letters()] == [2, 3, 4]
-        assert file.put([spooled(12, body=alike)]) == 1
-        assert file.put([spooled(13, body=alike)]) is None
-        assert (file.totals().dead, file.totals().dead_size) == (2, 2 * EVENT)
-
-
-def test_the_last_number_is_known(file: SpoolFile) -> None:
-    """Of those that wait and of the dead letters; an empty spool has none."""
-    assert file.last_arrival() == 0
-    file.put([spooled(4), spooled(9)])
-    file.bury(9, "invalid", b"", NOON)
-    assert file.last_arrival() == 9
+    quota = Quota(size=2 * MEBIBYTE)
+    with spool_file(tmp_path, quota) as file, file.transaction():
+        while file.put([spooled(0, body=b"x" * 10_000)]) is not None:
+            pass
+        for number in range(60, 0, -1):
+            file.bury(number, "invalid", b"", NOON - number)
+        before = file.totals()
+        dropped = []
+        while (more := file.put([spooled(0, body=b"x" * 10_000)])) is not None:
+            dropped.append(more)
+        assert sum(dropped) == before.dead - file.totals().dead > 0
+        assert file.totals().dead_size == pytest.approx(quota.size / 4, rel=0.1)
+        left = [letter.event.arrival for letter, _ in file.dead_letters()]
+        assert left == list(range(1, len(left) + 1))
 
 
 # --- handing out ---
@@ -134,17 +152,27 @@ def test_of_a_key_only_the_first_is_handed_out(file: SpoolFile) -> None:
 
 
 def test_an_event_waits_for_an_earlier_one_that_is_under_way_live(file: SpoolFile) -> None:
-    """Behind it: not handed out; before it: handed out."""
+    """All that the spool has of its key is newer."""
     file.put([spooled(5, "a"), spooled(6)])
-    assert hand_out(file, earlier={("main", "a"): 4}) == [6]
-    assert hand_out(file, earlier={("main", "a"): 7}) == [5, 6]
-    assert hand_out(file, earlier={("staging", "a"): 4}) == [5, 6]
+    assert hand_out(file, held_back={key_of("main", "a")}) == [6]
+    assert hand_out(file, held_back={key_of("staging", "a")}) == [5, 6]
 
 
-def test_keys_are_counted(file: SpoolFile) -> None:
+def test_an_event_that_was_tried_live_goes_before_those_that_came_behind_it(file: SpoolFile) -> None:
+    """It was stored last, and came first."""
+    file.put([spooled(1, "a"), spooled(2, "a")])
+    file.put([spooled(3, "a", ahead=True)])
+    sent = []
+    for _ in range(3):
+        sent += hand_out(file)
+        file.delivered(sent)
+    assert sent == [3, 1, 2]
+
+
+def test_keys_are_known(file: SpoolFile) -> None:
     """After a restart it is known which keys have events that wait."""
     file.put([spooled(1, "a"), spooled(2, "a"), spooled(3), spooled(4, "a", upstream="staging")])
-    assert file.keys() == {("main", "a"): 2, ("staging", "a"): 1}
+    assert file.keys() == {key_of("main", "a"), key_of("staging", "a")}
 
 
 def test_a_damaged_event_is_not_sent(tmp_path: Path) -> None:
@@ -154,7 +182,7 @@ def test_a_damaged_event_is_not_sent(tmp_path: Path) -> None:
         connection.execute("UPDATE waiting SET body = CAST('{}' AS BLOB) WHERE arrival = 1")
     with spool_file(tmp_path) as file, file.transaction():
         found = file.hand_out("main", NOON, events=9, size=10**6)
-        assert found == Batch([spooled(2)], [Gone(1, "score", ("main", "a"))])
+        assert found == Batch([spooled(2)], [Gone(1, "score", key_of("main", "a"))])
         ((letter, sound),) = file.dead_letters()
         assert (letter.reason, letter.event.body, sound) == (DAMAGED_EVENT, b"{}", False)
 
@@ -163,10 +191,10 @@ def test_a_damaged_event_is_not_sent(tmp_path: Path) -> None:
 
 
 def test_delivered_events_are_gone(file: SpoolFile) -> None:
-    """Who was there is told, with its key; one that is gone already is nobody's loss."""
-    file.put([spooled(1, "a"), spooled(2)])
-    assert file.delivered([1, 2, 3]) == [Gone(1, "score", ("main", "a")), Gone(2, "score", None)]
-    assert file.delivered([1]) == []
+    """Who was there is told, and the key of which it was the last; one that is gone already is nobody's loss."""
+    file.put([spooled(1, "a"), spooled(2), spooled(3, "a")])
+    assert file.delivered([1, 2, 9]) == [Gone(1, "score"), Gone(2, "score")]
+    assert file.delivered([3, 1]) == [Gone(3, "score", key_of("main", "a"))]
 
 
 def test_a_failure_is_written_down(file: SpoolFile) -> None:
@@ -193,7 +221,7 @@ def test_a_dead_letter_keeps_the_verdict(file: SpoolFile) -> None:
     )
     assert sound
     totals = file.totals()
-    assert (totals.events, totals.size, totals.dead, totals.dead_size) == (0, 0, 1, EVENT + 9)
+    assert (totals.events, totals.size, totals.dead, totals.dead_size) == (0, 0, 1, EVENT + 9 + 13)
 
 
 def test_the_oldest_are_found(file: SpoolFile) -> None:
@@ -283,7 +311,7 @@ def test_the_file_is_set_to_survive(tmp_path: Path, pragma: str) -> None:
 def test_a_file_that_is_not_there_is_made_only_on_request(tmp_path: Path) -> None:
     """Who only wants to look does not make one."""
     with pytest.raises(sqlite3.OperationalError, match="unable to open"):
-        SpoolFile(tmp_path / FILE, Quota(), create=False)
+        SpoolFile(tmp_path / FILE, Quota(), mode="write")
     assert not (tmp_path / FILE).exists()
 
 

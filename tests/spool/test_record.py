@@ -14,14 +14,23 @@ from tests.spool.spools import NOON, spooled
 def test_an_event_comes_back_as_it_went_in() -> None:
     """Bytes, id, stream and what EventGate fills in are the same; only its place in an array is new."""
     outgoing = Outgoing(3, b'{"a": 1}', "an-id", "score", lacks_request_id=False, order_key="enwiki 1")
-    event = Spooled.of(outgoing, Load("main", [outgoing], hasty=True), arrival=7, first_seen=NOON)
+    event = Spooled.of(outgoing, Load("main", [outgoing], hasty=True), 7, NOON, ahead=True)
     assert event.outgoing(0) == Outgoing(0, b'{"a": 1}', "an-id", "score", lacks_request_id=False)
-    assert (event.arrival, event.hasty, event.order_key) == (7, True, "enwiki 1")
+    assert (event.arrival, event.hasty, event.order_key, event.ahead) == (0, True, 7, True)
+
+
+@pytest.mark.parametrize("came_as", [None, "page_change"])
+def test_the_stream_that_an_event_came_with_is_kept(came_as: str | None) -> None:
+    """It is the one it is sent under, unless a route renamed it."""
+    outgoing = Outgoing(0, b"{}", "an-id", "score", came_as=came_as)
+    event = Spooled.of(outgoing, Load("main", [outgoing]), None, NOON, ahead=False)
+    assert (event.stream, event.came_as) == ("score", came_as or "score")
 
 
 def test_the_size_of_an_event_is_all_that_it_takes() -> None:
-    """Body, headers, and a share of the file for the row itself."""
-    assert spooled(1, body=b"x" * 100, headers=(("a", "bc"),)).size == ROW_BYTES + 103
+    """Body, headers, names, and a share of the file for the row itself."""
+    event = Spooled(upstream="main", stream="score", body=b"x" * 100, headers=(("a", "bc"),), first_seen=NOON)
+    assert event.size == ROW_BYTES + 100 + 9 + 14
 
 
 @pytest.mark.parametrize("body", [b'{"a":1}', b'{\n  "a": "b\\n c"\r\n}', b'{"a":"\xff"}', '{"a":"é"}'.encode()])

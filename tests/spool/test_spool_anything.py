@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import looptime
+import msgspec
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from sidecar.spool.ordering import Place
+from sidecar.spool.ordering import key_of
 from sidecar.spool.record import Quota, Spooled
 from sidecar.spool.store import Kept, Spool
 from sidecar.telemetry.log import make_log
@@ -44,14 +45,20 @@ class Where(enum.Enum):
 class One:
     """An event, as the model knows it."""
 
-    place: Place
+    came: int
+    """Its place in the order in which events came."""
+    key: str | None
+    behind: bool
     where: Where
-    event: Spooled
+    tried: bool = False
+    """Whether it was sent live."""
+    number: int = 0
+    """That the spool gave it."""
 
     @property
-    def key(self) -> str | None:
-        """Its order key."""
-        return self.event.order_key
+    def event(self) -> Spooled:
+        """It, as it is put into the spool."""
+        return msgspec.structs.replace(spooled(self.number, self.key, ahead=self.tried), id=str(self.came))
 
 
 class AnyOrder(RuleBasedStateMachine):
@@ -64,6 +71,8 @@ class AnyOrder(RuleBasedStateMachine):
         self.runner = asyncio.Runner(loop_factory=looptime.new_event_loop)
         self.events: list[One] = []
         self.delivered: dict[str | None, list[int]] = {}
+        self.given = 0
+        """The last number that the spool gave."""
         self.steps = 0
         """Since the last start; where starts are too many, nothing else happens."""
 
@@ -71,7 +80,9 @@ class AnyOrder(RuleBasedStateMachine):
         """End it, and look once more at what a new start would find."""
         self.stop(crash=False)
         with spool_file(self.folder) as file:
-            assert [event.arrival for event, sound in file.waiting() if sound] == self.numbers(Where.WAITING)
+            assert {event.id for event, sound in file.waiting() if sound} == {
+                str(one.came) for one in self.of(Where.WAITING)
+            }
         self.runner.close()
         shutil.rmtree(self.folder)
 
@@ -122,20 +133,23 @@ class AnyOrder(RuleBasedStateMachine):
 
     def arrive_one(self, key: str | None) -> None:
         """Let one event come."""
-        place = self.spool.order.arrive(("main", key) if key else None)
-        busy = key is not None and any(one.key == key and one.where is not Where.ENDED for one in self.events)
-        assert place.behind == busy
-        where = Where.COMING if place.behind else Where.LIVE
-        self.events.append(One(place, where, spooled(place.arrival, key)))
+        behind = self.spool.order.arrive(key_of("main", key) if key else None)
+        # Of those that are behind another, one that is not being stored yet may still be told that it failed.
+        alive = (one for one in self.events if one.key == key and one.where is not Where.ENDED)
+        assert behind == (key is not None and any(not (one.behind and one.where is Where.COMING) for one in alive))
+        self.events.append(One(len(self.events), key, behind, Where.COMING if behind else Where.LIVE))
+        if behind:  # it is put into the spool before anything else happens
+            self.keep(self.events[-1])
 
     @precondition(lambda self: self.of(Where.LIVE))
     @rule(pick=PICK, taken=st.booleans())
     def live_ends(self, pick: int, taken: bool) -> None:
         """A live event is taken, or no endpoint takes it."""
         one = self.pick(Where.LIVE, pick)
+        one.tried = True
         if taken:
             self.arrived(one)
-            self.spool.order.settled(one.place)
+            self.settle(one)
         else:
             one.where = Where.COMING
 
@@ -144,10 +158,23 @@ class AnyOrder(RuleBasedStateMachine):
     def store(self, pick: int, given_up: bool) -> None:
         """An event is put into the spool, or its producer is told that it failed."""
         one = self.pick(Where.COMING, pick)
-        if not given_up:
-            assert self.runner.run(put(self.spool, [one.event])).kept is Kept.STORED
-        one.where = Where.ENDED if given_up else Where.WAITING
-        self.spool.order.settled(one.place)
+        if given_up:
+            one.where = Where.ENDED
+            self.settle(one)
+        else:
+            self.keep(one)
+
+    def keep(self, one: One) -> None:
+        """Put an event into the spool."""
+        assert self.runner.run(put(self.spool, [one.event])).kept is Kept.STORED
+        one.number = self.given = self.given + 1
+        one.where = Where.WAITING
+        self.settle(one)
+
+    def settle(self, one: One) -> None:
+        """Say that an event is under way no more, if it was its key's first."""
+        if one.key and not one.behind:
+            self.spool.order.settled(key_of("main", one.key))
 
     # --- replay ---
 
@@ -155,9 +182,9 @@ class AnyOrder(RuleBasedStateMachine):
     def hand_out(self, most: int) -> None:
         """Exactly those are handed out that may be sent, the first that came first."""
         found = self.runner.run(self.spool.hand_out("main", most, 10**6))
-        assert arrivals(found) == [one.place.arrival for one in self.may_be_sent()][:most]
+        assert arrivals(found) == sorted(one.number for one in self.may_be_sent())[:most]
         for one in self.events:
-            if one.where is Where.WAITING and one.place.arrival in arrivals(found):
+            if one.where is Where.WAITING and one.number in arrivals(found):
                 one.where = Where.REPLAYED
 
     @precondition(lambda self: self.of(Where.REPLAYED))
@@ -185,7 +212,7 @@ class AnyOrder(RuleBasedStateMachine):
         """An operator drops an event, from another process."""
         one = self.pick(Where.WAITING, pick)
         with spool_file(self.folder) as theirs, theirs.transaction():
-            assert theirs.delivered([one.place.arrival])
+            assert theirs.delivered([one.number])
         one.where = Where.ENDED
         self.runner.run(asyncio.sleep(1.1))
 
@@ -214,10 +241,10 @@ class AnyOrder(RuleBasedStateMachine):
         settled = (Where.ENDED,)
         return [
             one
-            for one in sorted(self.events, key=lambda one: one.place.arrival)
+            for one in self.events
             if one.where is Where.WAITING
             and not any(
-                other.key == one.key and other.place.arrival < one.place.arrival and other.where not in settled
+                other.key == one.key and other.came < one.came and other.where not in settled
                 for other in self.events
                 if one.key
             )
@@ -226,10 +253,6 @@ class AnyOrder(RuleBasedStateMachine):
     def of(self, where: Where) -> list[One]:
         """Return the events that do this."""
         return [one for one in self.events if one.where is where]
-
-    def numbers(self, where: Where) -> list[int]:
-        """Return their numbers, in order."""
-        return sorted(one.place.arrival for one in self.of(where))
 
     def pick(self, where: Where, number: int) -> One:
         """Return one of them."""

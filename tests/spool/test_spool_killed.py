@@ -19,12 +19,14 @@ KILLS = int(os.environ.get("SIDECAR_TEST_KILLS", "20"))
 """How often it is killed; a few hundred are the long version."""
 
 PRODUCER = """
-import asyncio, logging, sys, time
+import asyncio, itertools, logging, sys, time
 from pathlib import Path
 from sidecar.spool.store import Kept, Spool
 from sidecar.spool.record import Quota, Spooled
 from sidecar.telemetry.telemetry import Telemetry
 from tests.spool.spools import put
+
+numbers = itertools.count(1)
 
 async def main():
     spool = Spool(Path(sys.argv[1]), Quota(), Telemetry([], logging.Logger("", logging.CRITICAL)))
@@ -37,16 +39,16 @@ async def main():
 
 async def produce(spool):
     while True:
-        place = spool.order.arrive()
-        event = Spooled(arrival=place.arrival, upstream="main", stream="score", body=b"%d" % place.arrival * 200,
+        number = next(numbers)
+        event = Spooled(upstream="main", stream="score", id=str(number), body=b"%d" % number * 200,
                         first_seen=time.time())
         if (await put(spool, [event])).kept is Kept.STORED:
-            say("+", place.arrival)
+            say("+", number)
 
 async def replay(spool):
     while True:
         for event in await spool.hand_out("main", 7, 10**6):
-            say("-", event.arrival)
+            say("-", event.id)
             await spool.delivered([event])
         await asyncio.sleep(0.002)
 
@@ -84,7 +86,7 @@ def test_every_acknowledged_event_survives_a_kill(tmp_path: Path, seed: int) -> 
         (found,) = directory.commit([lambda file: list(file.waiting())], NOON)
     finally:
         directory.close()
-    there = {event.arrival for event, sound in found if sound and event.body == b"%d" % event.arrival * 200}
+    there = {int(event.id or 0) for event, sound in found if sound and event.body == b"%d" % int(event.id or 0) * 200}
     assert len(there) == len(found)
     assert acknowledged <= there | sent
     assert acknowledged

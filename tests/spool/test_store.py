@@ -13,6 +13,7 @@ import pytest
 import uvloop
 
 from sidecar.spool.groupcommit import LOOK_SECONDS, Writer
+from sidecar.spool.ordering import key_of
 from sidecar.spool.record import Quota, Spooled, Totals
 from sidecar.spool.store import PUT_SECONDS, Kept, PutResult, SpoolState
 from tests.spool.spools import NOON, AtOnce, arrivals, open_spool, spool_file, spooled, waiting
@@ -21,6 +22,11 @@ pytestmark = pytest.mark.looptime
 
 ALL = (100, 10**6)
 """As many events as there are, whatever their size."""
+
+A = key_of("main", "a")
+SMALL = Quota(size=256 * 1024)
+LARGE = b"x" * 100_000
+"""Of which a small spool has room for one."""
 
 
 class Stuck(AtOnce):
@@ -53,14 +59,14 @@ async def test_what_is_stored_is_durable_and_counted(tmp_path: Path) -> None:
 
 async def test_who_cannot_wait_is_told(tmp_path: Path) -> None:
     """Once, when the event is durable, or at once where it cannot be taken."""
-    async with open_spool(tmp_path, Quota(size=4096), hand=AtOnce()) as opened:
+    async with open_spool(tmp_path, SMALL, hand=AtOnce()) as opened:
         told: list[tuple[Kept, list[int]]] = []
 
         def note(result: PutResult) -> None:
             told.append((result.kept, waiting(tmp_path)))
 
         for number in (1, 2):
-            opened.spool.store([spooled(number, body=b"x" * 3000)], note)
+            opened.spool.store([spooled(number, body=LARGE)], note)
         assert told == []
         await asyncio.sleep(0.1)
         assert told == [(Kept.STORED, [1]), (Kept.FULL, [1])]
@@ -71,11 +77,12 @@ async def test_who_cannot_wait_is_told(tmp_path: Path) -> None:
 
 async def test_a_full_spool_says_so(tmp_path: Path) -> None:
     """In words, in a metric, and once a minute in the log; what it has stays."""
-    async with open_spool(tmp_path, Quota(size=4096), hand=AtOnce()) as opened:
-        assert (await opened.put([spooled(1, body=b"x" * 3000)])).kept is Kept.STORED
+    async with open_spool(tmp_path, SMALL, hand=AtOnce()) as opened:
+        assert (await opened.put([spooled(1, body=LARGE)])).kept is Kept.STORED
         for number in (2, 3):
-            result = await opened.put([spooled(number, body=b"x" * 3000)])
-            assert (result.kept, result.reason) == (Kept.FULL, f"{tmp_path}: it holds 4 KiB of events, and no more")
+            result = await opened.put([spooled(number, body=LARGE)])
+            full = f"{tmp_path}: the spool is full; it may take 256 KiB of the disk"
+            assert (result.kept, result.reason) == (Kept.FULL, full)
         assert opened.counted("refused_events_total") == {'why="full"': 2.0, 'why="broken"': 0.0}
         assert len(opened.log("SpoolRefused")) == 1
     assert waiting(tmp_path) == [1]
@@ -83,11 +90,11 @@ async def test_a_full_spool_says_so(tmp_path: Path) -> None:
 
 async def test_dead_letters_that_gave_way_are_told(tmp_path: Path) -> None:
     """Nothing is dropped without a word."""
-    async with open_spool(tmp_path, Quota(size=8192), hand=AtOnce()) as opened:
-        await opened.put([spooled(number, body=b"x" * 2000) for number in (1, 2, 3)])
+    async with open_spool(tmp_path, Quota(size=512 * 1024), hand=AtOnce()) as opened:
+        await opened.put([spooled(number, body=LARGE) for number in (1, 2, 3)])
         for event in await opened.spool.hand_out("main", 2, 10**6):
             await opened.spool.dead(event, "invalid", "no such field", b"verdict")
-        assert (await opened.put([spooled(4, body=b"x" * 2000)])).kept is Kept.STORED
+        assert (await opened.put([spooled(4, body=LARGE)])).kept is Kept.STORED
         assert opened.log("DeadLettersDropped") == [{"count": 1}]
         assert opened.counted("dropped_dead_letters_total") == {"": 1.0}
 
@@ -164,8 +171,8 @@ async def test_delivered_events_are_gone_and_dead_ones_are_kept_apart(tmp_path: 
         await opened.spool.delivered([first])
         await opened.spool.dead(second, "invalid", "no such field", b'{"a": 1}')
         assert await opened.spool.hand_out("main", *ALL) == []
-        assert not opened.spool.order.is_busy(("main", "a"))
-        assert not opened.spool.order.is_busy(("main", "b"))
+        assert not opened.spool.order.is_busy(A)
+        assert not opened.spool.order.is_busy(key_of("main", "b"))
         assert opened.counted("buried_events_total") == {'cause="invalid",stream="score"': 1.0}
         assert opened.counted("dead_letters") == {"": 1.0}
     with spool_file(tmp_path) as file:
@@ -182,24 +189,54 @@ async def test_an_event_that_comes_behind_a_live_one_waits_for_it(tmp_path: Path
     """Once the live one is settled, it is handed out."""
     async with open_spool(tmp_path, hand=AtOnce()) as opened:
         order = opened.spool.order
-        live, behind = order.arrive(("main", "a")), order.arrive(("main", "a"))
-        assert (live.behind, behind.behind) == (False, True)
-        await opened.put([spooled(behind.arrival, "a")])
-        order.settled(behind)
+        assert (order.arrive(A), order.arrive(A)) == (False, True)
+        await opened.put([spooled(1, "a")])
         assert await opened.spool.hand_out("main", *ALL) == []
-        order.settled(live)
-        assert arrivals(await opened.spool.hand_out("main", *ALL)) == [behind.arrival]
+        order.settled(A)
+        assert arrivals(await opened.spool.hand_out("main", *ALL)) == [1]
 
 
 async def test_a_live_event_that_failed_is_the_first_of_its_key(tmp_path: Path) -> None:
     """It kept its place: put in later, it is handed out before the one that came behind it."""
     async with open_spool(tmp_path, hand=AtOnce()) as opened:
         order = opened.spool.order
-        live, behind = order.arrive(("main", "a")), order.arrive(("main", "a"))
-        for place in (behind, live):
-            await opened.put([spooled(place.arrival, "a")])
-            order.settled(place)
-        assert arrivals(await opened.spool.hand_out("main", *ALL)) == [live.arrival]
+        assert (order.arrive(A), order.arrive(A)) == (False, True)
+        await opened.put([spooled(1, "a")])
+        await opened.put([spooled(2, "a", ahead=True)])
+        order.settled(A)
+        assert arrivals(await opened.spool.hand_out("main", *ALL)) == [2]
+
+
+async def test_a_key_stays_busy_while_the_disk_may_take_its_event_yet(tmp_path: Path) -> None:
+    """Its producer was answered, but the transaction has not ended: a newer event must not go first."""
+    hand = Stuck()
+    async with open_spool(tmp_path, hand=hand) as opened:
+        hand.free.clear()
+        assert not opened.spool.order.arrive(A)
+        assert (await opened.put([spooled(1, "a")])).kept is Kept.BROKEN
+        opened.spool.order.settled(A)
+        assert opened.spool.order.arrive(A)
+        hand.free.set()
+        await asyncio.sleep(1.5)
+        await opened.spool.delivered(await opened.spool.hand_out("main", *ALL))
+        assert not opened.spool.order.is_busy(A)
+
+
+async def test_a_key_is_free_where_its_event_will_not_be_stored(tmp_path: Path) -> None:
+    """The transaction had not begun, or the spool was full."""
+    hand = Stuck()
+    async with open_spool(tmp_path, SMALL, hand=hand) as opened:
+        hand.free.clear()
+        under_way = asyncio.gather(opened.put([spooled(1, "a")]))
+        await asyncio.sleep(0.1)
+        await asyncio.gather(under_way, opened.put([spooled(2, "b")]))
+        assert [opened.spool.order.is_busy(key_of("main", key)) for key in "ab"] == [True, False]
+        hand.free.set()
+        await asyncio.sleep(1.5)
+        for _ in range(2):
+            await opened.put([spooled(0, "c", body=LARGE)])
+        assert (await opened.put([spooled(0, "d", body=LARGE)])).kept is Kept.FULL
+        assert not opened.spool.order.is_busy(key_of("main", "d"))
 
 
 async def test_who_waits_for_events_is_woken(tmp_path: Path) -> None:
@@ -256,12 +293,13 @@ async def test_an_event_that_is_too_old_becomes_a_dead_letter(tmp_path: Path) ->
 async def test_a_restart_knows_what_waits_and_in_which_order(tmp_path: Path) -> None:
     """Events, their keys, and where to go on numbering."""
     async with open_spool(tmp_path, hand=AtOnce()) as opened:
+        assert not opened.spool.order.is_busy(A)
         await opened.put([spooled(7, "a"), spooled(8)])
     async with open_spool(tmp_path, hand=AtOnce()) as opened:
         assert opened.log("SpoolOpened") == [{"directory": str(tmp_path), "events": 2, "dead_letters": 0}]
-        assert opened.spool.order.arrive(("main", "a")).behind
-        assert opened.spool.order.arrive().arrival == 10
-        assert arrivals(await opened.spool.hand_out("main", *ALL)) == [7, 8]
+        assert opened.spool.order.arrive(A)
+        await opened.put([spooled(0)])
+        assert arrivals(await opened.spool.hand_out("main", *ALL)) == [7, 8, 9]
 
 
 async def test_what_an_operator_changes_is_noticed_within_a_second(tmp_path: Path) -> None:
@@ -274,7 +312,7 @@ async def test_what_an_operator_changes_is_noticed_within_a_second(tmp_path: Pat
             theirs.delivered([1])
             theirs.revive(2, NOON)
         await asyncio.sleep(1.1)
-        assert not opened.spool.order.is_busy(("main", "a"))
+        assert not opened.spool.order.is_busy(A)
         assert arrivals(await opened.spool.hand_out("main", *ALL)) == [2]
         await opened.spool.delivered(batch)
 
@@ -306,7 +344,7 @@ async def test_the_state_says_how_it_is(tmp_path: Path) -> None:
         await opened.put([spooled(1), spooled(2, upstream="staging", stream="links")])
         await opened.spool.hand_out("main", *ALL)
         size = spooled(1).size
-        totals = Totals(2, 2 * size, 0, 0, NOON, {"main": 1, "staging": 1}, {"score": 1, "links": 1})
+        totals = Totals(2, 2 * size + 3, 0, 0, NOON, {"main": 1, "staging": 1}, {"score": 1, "links": 1})
         assert opened.spool.state == SpoolState(str(tmp_path), "", totals, limits, 60.0, 1)
 
 

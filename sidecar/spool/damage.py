@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -34,7 +34,6 @@ _MAPPED = PAGE // 5
 _LOCAL = PAGE - 35
 """Bytes of a row that fit into its page; of a larger one at least `_LEAST` do, and the rest is on other pages."""
 _LEAST = (PAGE - 12) * 32 // 255 - 23
-_NUMBERS = {1: 1, 2: 2, 3: 3, 4: 4, 5: 6, 6: 8}
 
 Row = list[Any]
 
@@ -160,28 +159,43 @@ def _values(payload: bytes, arrival: int) -> Row:
     end, place = _varint(payload, 0)
     kinds = []
     while place < end:
-        kind, place = _varint(payload, place)
+        kind = payload[place]
+        if kind < 0x80:
+            place += 1
+        else:
+            kind, place = _varint(payload, place)
         kinds.append(kind)
-    values: Row = []
-    for kind in kinds:
-        size = _NUMBERS.get(kind, 8 if kind == 7 else (kind - 12) // 2 if kind >= 12 else 0)
+    values: Row = [arrival]
+    for kind in kinds[1:]:
+        if kind in _FIXED:
+            size, read = _FIXED[kind]
+        else:
+            size, read = (kind - 12) // 2, _text if kind % 2 else bytes
         data, place = payload[place : place + size], place + size
         if len(data) < size:
             raise ValueError("it ends too early")
-        values.append(_value(kind, data))
-    return [arrival, *values[1:]]
+        values.append(read(data))
+    return values
 
 
-def _value(kind: int, data: bytes) -> Any:
-    if kind == 0:
-        return None
-    if kind in (8, 9):
-        return kind - 8
-    if kind == 7:
-        return struct.unpack(">d", data)[0]
-    if kind in _NUMBERS:
-        return int.from_bytes(data, "big", signed=True)
-    return data.decode(errors="replace") if kind % 2 else data
+def _whole(data: bytes) -> int:
+    return int.from_bytes(data, "big", signed=True)
+
+
+def _text(data: bytes) -> str:
+    return data.decode(errors="replace")
+
+
+_FIXED: dict[int, tuple[int, Callable[[bytes], Any]]] = {
+    0: (0, lambda _: None),
+    **{kind: (size, _whole) for kind, size in {1: 1, 2: 2, 3: 3, 4: 4, 5: 6, 6: 8}.items()},
+    7: (8, lambda data: struct.unpack(">d", data)[0]),
+    8: (0, lambda _: 0),
+    9: (0, lambda _: 1),
+    10: (0, lambda _: None),
+    11: (0, lambda _: None),
+}
+"""Bytes of a value by its kind, and what they mean; of text and bytes the kind says how many there are."""
 
 
 # --- the write-ahead log ---

@@ -113,8 +113,8 @@ def in_words(error: Exception, path: Path | None) -> str:
     return f"{where}{error.strerror if isinstance(error, OSError) and error.strerror else error}"
 
 
-def checksum_of(*fields: object) -> int:
-    """Return the checksum over some values, each with its length, so that none runs into the next."""
+def old_checksum_of(*fields: object) -> int:
+    """Return the checksum of versions 1 and 2: over some values, each with its length."""
     found = 0
     for each in fields:
         data = each if isinstance(each, bytes) else b"" if each is None else str(each).encode()
@@ -179,19 +179,18 @@ def problems_of(connection: sqlite3.Connection) -> list[str]:
 def row_of(event: Spooled) -> tuple[Any, ...]:
     """Return the values of `COLUMNS`; without a number of its own, SQLite gives the event one."""
     headers = msgspec.json.encode(event.headers).decode()
-    return (
-        *(event.arrival or None, event.upstream, event.stream, event.came_as, event.id, event.lacks_request_id),
-        *(event.hasty, event.order_key, event.ahead, event.first_seen, event.attempts, event.errors),
-        *(event.last_attempt, event.last_error, event.due, event.size, _checksum_of_event(event, headers)),
-        *(headers, event.body),
-    )
-
-
-def _checksum_of_event(event: Spooled, headers: str) -> int:
-    return checksum_of(
+    kept = (
         *(event.upstream, event.stream, event.came_as, event.id, int(event.lacks_request_id), int(event.hasty)),
-        *(event.order_key, int(event.ahead), float(event.first_seen), headers, event.body),
+        *(event.order_key, int(event.ahead), float(event.first_seen)),
     )
+    tried = (event.attempts, event.errors, event.last_attempt, event.last_error, event.due)
+    checksum = _checksum_of_kept(kept, headers, event.body)
+    return (event.arrival or None, *kept, *tried, event.size, checksum, headers, event.body)
+
+
+def _checksum_of_kept(kept: tuple[object, ...], headers: object, body: bytes) -> int:
+    """Return the checksum of what must not change; a value of another type, or in another place, is another."""
+    return zlib.crc32(body, zlib.crc32(repr((*kept, headers)).encode(errors="replace")))
 
 
 def event_of(row: Sequence[Any]) -> tuple[Spooled, bool]:
@@ -213,15 +212,14 @@ def event_of(row: Sequence[Any]) -> tuple[Spooled, bool]:
         order_key=key,
         ahead=bool(ahead),
         first_seen=_number(first_seen),
-        attempts=attempts,
-        errors=errors,
-        last_attempt=last_attempt,
+        attempts=_count(attempts),
+        errors=_count(errors),
+        last_attempt=None if last_attempt is None else _number(last_attempt),
         last_error=str(last_error),
         due=_number(due),
     )
-    kinds = (int, str, str, str | None, str | None, int, int, int | None, int, float | int, int, int)
-    sound = all(isinstance(value, kind) for value, kind in zip(row, kinds, strict=False)) and isinstance(body, bytes)
-    return event, sound and checksum == _checksum_of_event(event, str(headers))
+    kept = (upstream, stream, came_as, event_id, lacks, hasty, key, ahead, event.first_seen)
+    return event, isinstance(body, bytes) and checksum == _checksum_of_kept(kept, headers, body)
 
 
 def old_event_of(row: Sequence[Any]) -> tuple[Spooled, bool]:
@@ -242,12 +240,12 @@ def old_event_of(row: Sequence[Any]) -> tuple[Spooled, bool]:
         headers=_headers(headers),
         order_key=None if key is None else key_of(str(upstream), str(key)),
         first_seen=_number(first_seen),
-        attempts=attempts if isinstance(attempts, int) else 0,
-        errors=errors if isinstance(errors, int) else 0,
-        last_attempt=last_attempt if isinstance(last_attempt, float) else None,
+        attempts=_count(attempts),
+        errors=_count(errors),
+        last_attempt=None if last_attempt is None else _number(last_attempt),
         last_error=str(last_error),
     )
-    expected = checksum_of(upstream, stream, event_id, key, headers, body)
+    expected = old_checksum_of(upstream, stream, event_id, key, headers, body)
     return event, isinstance(body, bytes) and isinstance(arrival, int) and row[-1] in (None, expected)
 
 
@@ -258,6 +256,10 @@ def letter_of(event: Spooled, reason: object, verdict: object, died: object) -> 
 
 def _bytes_of(value: object) -> bytes:
     return value if isinstance(value, bytes) else str(value).encode()
+
+
+def _count(value: object) -> int:
+    return value if isinstance(value, int) else 0
 
 
 def _number(value: object) -> float:

@@ -20,7 +20,7 @@ from sidecar.spool.directory import FILE, SpoolDir
 from sidecar.spool.file import SpoolFile
 from sidecar.spool.ordering import key_of
 from sidecar.spool.record import Quota, Spooled
-from sidecar.spool.schema import APPLICATION_ID, STATEMENTS, checksum_of
+from sidecar.spool.schema import APPLICATION_ID, STATEMENTS, old_checksum_of
 from sidecar.spool.store import PutResult, Spool
 from sidecar.telemetry.log import make_log
 from sidecar.telemetry.telemetry import Telemetry
@@ -54,7 +54,7 @@ def old_file(folder: Path, version: int) -> Path:
             ("waiting", old_event(1, attempts=2), "no answer", ()),
             ("dead", old_event(2), "", ("invalid", b"[]", NOON)),
         ):
-            checksum = checksum_of(event.upstream, event.stream, event.id, "enwiki", "[]", event.body)
+            checksum = old_checksum_of(event.upstream, event.stream, event.id, "enwiki", "[]", event.body)
             row = (
                 *(event.arrival, event.upstream, event.stream, event.id, 1, 0, "enwiki", NOON, event.attempts, 0, None),
                 *(error, 0, 300, "[]", event.body, *more, *((checksum,) if version == 2 else ())),

@@ -10,7 +10,7 @@ import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
-from sidecar.spool.schema import APPLICATION_ID, STEPS
+from sidecar.spool.schema import APPLICATION_ID, STATEMENTS
 from tests.simulation.power import load
 from tests.simulation.power.disk import Disk, Mark, Op, Sync, Write, fates
 from tests.simulation.power.judge import NEW, Promised, lay_out, look
@@ -43,7 +43,7 @@ def migrated(recorder: Recorder, seed: str) -> None:
     names = [f"old.{number}" for number in range(OLD_EVENTS)]
     with contextlib.closing(sqlite3.connect(folder / "spool.db", isolation_level=None)) as connection:
         connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
-        for statement in (*STEPS[0], f"PRAGMA application_id = {APPLICATION_ID}", "PRAGMA user_version = 1"):
+        for statement in (*STATEMENTS[1], f"PRAGMA application_id = {APPLICATION_ID}", "PRAGMA user_version = 1"):
             connection.execute(statement)
         for number, name in enumerate(names, 1):
             body = event(name, 3_000, number).body

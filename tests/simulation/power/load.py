@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from sidecar.spool.ordering import key_of
 from sidecar.spool.record import Quota, Spooled
 from sidecar.spool.store import Kept, PutResult, Spool
 from sidecar.telemetry.telemetry import Telemetry
@@ -29,7 +30,13 @@ def event(name: str, size: int, arrival: int, key: str | None = None) -> Spooled
     """Return an event; `name_of` knows it again by its bytes."""
     body = b'{"meta":{"stream":"s","id":"%b"},"filler":"%b"}' % (name.encode(), (name.encode() * size)[:size])
     return Spooled(
-        arrival=arrival, upstream="main", stream="s", body=body, id=name, order_key=key, first_seen=NOON, headers=()
+        arrival=arrival,
+        upstream="main",
+        stream="s",
+        body=body,
+        id=name,
+        order_key=key_of("main", key) if key else None,
+        first_seen=NOON,
     )
 
 

@@ -36,7 +36,6 @@ from tests.simulation.power.trace import Recorder, why_not
 
 STATES = 60
 """Of each history; `python -m tests.simulation.power` looks at as many as one likes."""
-SALVAGE = "killed while it salvages, the spool takes the fresh empty file at its next start: issue 18, 3"
 
 traced = pytest.mark.skipif(bool(why_not()), reason=f"POWER LOSSES ARE NOT TRIED: {why_not()}")
 
@@ -190,13 +189,7 @@ def recordings(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], list
 
 
 @traced
-@pytest.mark.parametrize(
-    "kind",
-    [
-        pytest.param(kind, marks=pytest.mark.xfail(reason=SALVAGE, strict=False) if kind == "damaged" else ())
-        for kind in HISTORIES
-    ],
-)
+@pytest.mark.parametrize("kind", HISTORIES)
 def test_every_acknowledged_event_survives_a_power_loss(
     tmp_path: Path, recordings: Callable[[str], list[Op]], kind: str
 ) -> None:

@@ -63,7 +63,8 @@ def make_ssl_context(ca_file: str | None) -> ssl.SSLContext:
         if ca_file is not None:
             read_bytes(Path(ca_file), MAX_CA_BYTES)  # OpenSSL would wait for a pipe
     except SettingError as error:
-        raise SettingError(f"tls.ca_file: {error}") from None
+        reason = str(error).removeprefix(f"cannot read {ca_file}: ")
+        raise SettingError(f"tls.ca_file {ca_file} cannot be read as PEM certificates: {reason}") from None
     try:
         context = ssl.create_default_context(cafile=ca_file)
     except (OSError, ssl.SSLError) as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import ssl
 from pathlib import Path
 
@@ -79,6 +80,17 @@ async def test_a_broken_file_changes_nothing(
     assert trusted(trust) == {certificate(old)}
     file.write_bytes(new.ca_file.read_bytes())
     assert (await trust.renew(), trust.problem, trusted(trust)) == (True, "", {certificate(new)})
+
+
+async def test_a_pipe_in_the_file_s_place_is_not_waited_for(tmp_path: Path, old: Authority) -> None:
+    """Only a regular file is read: OpenSSL would open the pipe, and wait for who writes it."""
+    file = tmp_path / "ca.pem"
+    file.write_bytes(old.ca_file.read_bytes())
+    trust = Trust(str(file))
+    file.unlink()
+    os.mkfifo(file)
+    assert await trust.renew()
+    assert trust.problem.endswith(": it is a pipe, and must be a regular file")
 
 
 def test_without_a_good_file_there_is_no_beginning(tmp_path: Path) -> None:

@@ -120,7 +120,7 @@ def test_a_label_that_a_route_needs_must_be_given(tmp_path: Path) -> None:
 def test_a_ca_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     """A wrong `tls.ca_file` is found at the start, not at the first event."""
     config = to_one("127.0.0.1:1", scheme="https", tls={"ca_file": f"{tmp_path}/ca.pem"})
-    with pytest.raises(SettingError, match=rf"^tls\.ca_file: cannot read {tmp_path}/ca\.pem: No such file"):
+    with pytest.raises(SettingError, match=rf"^tls\.ca_file {tmp_path}/ca\.pem cannot be read as PEM"):
         Runtime(Settings(written(tmp_path, config)))
 
 

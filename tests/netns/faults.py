@@ -15,6 +15,8 @@ from tests.netns.network import HOSTS, SWITCH
 
 Fault = Callable[[Lab], AbstractAsyncContextManager[object]]
 SLOW_SECONDS = 3.0
+NO_IPV4 = "2001:db8::1"
+"""The address of a name that has no other (RFC 3849)."""
 
 
 @contextlib.asynccontextmanager
@@ -119,6 +121,21 @@ def no_such_name(lab: Lab) -> AbstractAsyncContextManager[None]:
     return lab.names.instead({name: worker for name, worker in CNAMES.items() if "eqiad" not in name})
 
 
+def no_such_names(lab: Lab) -> AbstractAsyncContextManager[None]:
+    """The names of both datacenters are gone from DNS; the hosts are well."""
+    return lab.names.instead({})
+
+
+def names_without_address(lab: Lab) -> AbstractAsyncContextManager[None]:
+    """The names of both datacenters are there without an IPv4 address; the hosts are well."""
+    return lab.names.instead({}, {**WORKERS, **dict.fromkeys(CNAMES, (NO_IPV4,))})
+
+
+def aliases_without_address(lab: Lab) -> AbstractAsyncContextManager[None]:
+    """The names of both datacenters are CNAMEs of names without an IPv4 address; the hosts are well."""
+    return lab.names.instead(CNAMES, dict.fromkeys(WORKERS, (NO_IPV4,)))
+
+
 @contextlib.asynccontextmanager
 async def moved(lab: Lab) -> AsyncIterator[None]:
     """The worker that eqiad's name points to dies, and the name is pointed to another one."""
@@ -131,6 +148,13 @@ def two_addresses(lab: Lab) -> AbstractAsyncContextManager[None]:
     """As a setting: eqiad's name leads to two addresses."""
     both = (*WORKERS["kubestage1003.eqiad.wmnet"], *WORKERS["kubestage1004.eqiad.wmnet"])
     return lab.names.instead(workers={**WORKERS, "kubestage1003.eqiad.wmnet": both})
+
+
+def forty_addresses(lab: Lab) -> AbstractAsyncContextManager[None]:
+    """As a setting: eqiad's name leads to forty addresses; nobody is at 38 of them, among these the 16 lowest."""
+    alive = (*WORKERS["kubestage1003.eqiad.wmnet"], *WORKERS["kubestage1004.eqiad.wmnet"])
+    forty = (*(f"198.18.0.{100 + n}" for n in range(16)), *alive, *(f"198.18.2.{100 + n}" for n in range(22)))
+    return lab.names.instead(workers={**WORKERS, "kubestage1003.eqiad.wmnet": forty})
 
 
 class Relayed:

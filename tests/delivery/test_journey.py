@@ -9,17 +9,19 @@ import asyncio
 import socket
 import threading
 from collections.abc import Callable
+from typing import NoReturn
 
 import pytest
 import uvloop
 
+from sidecar.delivery.retry import Undelivered
 from sidecar.eventgate.client import Attempt, OnResult
 from sidecar.eventgate.failures import FailureClass
 from sidecar.events.outgoing import Load
-from sidecar.events.results import SUCCESS
+from sidecar.events.results import BUG, SUCCESS
 from sidecar.routes.config import Timeouts
 from sidecar.telemetry.happenings import FailedOver, HealthChanged, PostAnswered, PostFailed, Resent, Unexpected
-from sidecar.upstreams.health import Health
+from sidecar.upstreams.health import Health, Judge
 from tests.scripted import (
     CODFW,
     EQIAD,
@@ -40,6 +42,7 @@ from tests.scripted import (
     one,
     out,
     refuses,
+    result_from,
     script,
     status_from,
     two,
@@ -153,6 +156,28 @@ async def test_a_bug_of_ours_costs_one_attempt() -> None:
         assert await deliver(delivery) == Seen(0.0, "success", "codfw")
     assert recorder.all_of(Unexpected) == [Unexpected("delivery", "KeyError: 'oops'")]
     assert recorder.all_of(Resent) == [Resent("main", "eqiad", 1)]
+
+
+class Mistaken(Judge):
+    """Meets an error of ours with every attempt that has begun."""
+
+    def suspect_after(self, *_: object, **__: object) -> NoReturn:
+        """Make a mistake."""
+        raise KeyError("oops")
+
+
+async def test_a_bug_of_ours_between_attempts_costs_one_delivery() -> None:
+    """The producer is told that it was us, and that its event may have been taken; the next one is delivered."""
+    pool, _, _ = two(Act())
+    judge, pool.judge = pool.judge, Mistaken(pool.config.health_check, pool.config.outlier)
+    async with delivering(pool) as (delivery, recorder):
+        result = await result_from(delivery, [EVENT])
+        assert isinstance(result, Undelivered)
+        assert result.failure is FailureClass.AMBIGUOUS
+        assert BUG in result.message
+        pool.judge = judge
+        assert (await deliver(delivery)).status == "success"
+    assert recorder.all_of(Unexpected)[0] == Unexpected("delivery", "KeyError: 'oops'")
 
 
 # --- lateness ---

@@ -39,7 +39,7 @@ def _arguments() -> argparse.Namespace:
 def _told(found: Sequence[Failure], kept: Path) -> None:
     for each in found[:TOLD]:
         print(f"=== {each.recording}, state {each.number}\n{each.story}")
-    print(f"{len(found)} states of {found[0].recording} break a promise; again with --replay {kept}\n", flush=True)
+    print(f"these again, and the others: --replay {kept}\n", flush=True)
 
 
 def main() -> int:
@@ -64,6 +64,7 @@ def main() -> int:
                     return NOT_RUN
             count = min(STATES_OF_A_RECORDING, max(1, given.states // len(kinds)), given.states - tally.states)
             found = list(failures(recording, ops, count, Path(name, "state"), tally))
+            print(f"{recording}: {count} states, {len(found)} of them break a promise", flush=True)
             if found:
                 broken += len(found)
                 kept = given.folder / f"{recording}.recording"

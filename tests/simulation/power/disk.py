@@ -255,7 +255,7 @@ def fates(unsynced: Sequence[Change], chance: random.Random) -> list[Kept]:
 
 def _torn(op: Change, chance: random.Random, zeros: bool) -> Kept:
     count = len(list(sectors(op))) if isinstance(op, Write) else 1
-    if count == 1:
+    if count < 2:
         return chance.choice((ALL, NOTHING))
     cut = chance.randrange(1, count)
     kept = chance.choice((range(cut), range(cut, count), chance.sample(range(count), cut)))

@@ -96,6 +96,12 @@ def test_every_fate_is_met() -> None:
     assert all(len(each) == len(unsynced) for each in met)
 
 
+@pytest.mark.parametrize("op", [Write(0, 0, b""), Write(0, 0, b"x"), Resize(0, 9), Remove("f")])
+def test_what_has_no_sectors_to_tear_is_kept_or_lost(op: Write | Resize | Remove) -> None:
+    """Less than two of them, a size, a name."""
+    assert {fates([op], random.Random(seed))[0].share for seed in range(300)} == {0.0, 1.0}
+
+
 def test_the_power_goes_where_something_is_at_stake() -> None:
     """After each promise and around each sync more often than in the middle of many writes."""
     ops: list[Op] = [*(Write(0, at, b"x") for at in range(1000)), Sync(0), Mark("stored", ("a",))]

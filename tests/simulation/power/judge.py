@@ -18,6 +18,7 @@ from sidecar.telemetry.log import make_log
 from sidecar.telemetry.telemetry import Telemetry
 from tests.simulation.power.disk import Mark
 from tests.simulation.power.load import NOON, event, name_of
+from tests.spool.spools import AtOnce
 
 NEW = "after"
 """Name of the event that is put in once the spool is open again."""
@@ -86,7 +87,7 @@ def lay_out(state: Mapping[str, bytes | None], folder: Path) -> None:
 async def look(folder: Path) -> Found:
     """Open the spool in this folder as a starting sidecar does, put one event in, end it, and return what it holds."""
     written = io.StringIO()
-    spool = Spool(folder, Quota(), Telemetry((), make_log(written)), lambda: NOON)
+    spool = Spool(folder, Quota(), Telemetry((), make_log(written)), lambda: NOON, AtOnce())
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(spool.run())
         await spool.opened()

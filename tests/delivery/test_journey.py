@@ -100,6 +100,16 @@ async def test_a_fault_casts_doubt_and_asks_for_a_check(eqiad: Act) -> None:
     assert recorder.all_of(FailedOver) == [FailedOver("main", "eqiad", "codfw")]
 
 
+async def test_two_addresses_of_an_endpoint_take_turns() -> None:
+    """Each gets every other event, and that is no failover."""
+    pool = make_pool({"eqiad": ["10.1.0.1", "10.1.0.2"], "codfw": ["10.2.0.1"]})
+    fakes = [script(address) for address in pool.addresses]
+    async with delivering(pool) as (delivery, recorder):
+        for _ in range(6):
+            await deliver(delivery)
+    assert ([len(each.posts) for each in fakes], recorder.all_of(FailedOver)) == ([3, 3, 0], [])
+
+
 async def test_a_refusal_is_final() -> None:
     """What no endpoint would take is not tried again, and says nothing against the endpoint."""
     pool, _, codfw = two(fails(REFUSED, 0.01))

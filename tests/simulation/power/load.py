@@ -22,6 +22,8 @@ from sidecar.telemetry.telemetry import Telemetry
 
 NOON = 1_800_000_000.0
 ROUNDS = 12
+QUOTAS = (Quota(), Quota(size=16 * 1024 * 1024))
+"""With the smaller one the write-ahead log is copied into the file again and again; neither is ever full."""
 SIZES = (60, 300, 3_000, 30_000)
 """Bytes that an event has beside its name: less than a page, several pages."""
 
@@ -59,7 +61,7 @@ class Life:
         self._arrivals = iter(range(number * 10**6 + 1, 2**62))
         log = logging.getLogger("nobody reads it")
         log.disabled = True
-        self._spool = Spool(folder, Quota(), Telemetry((), log), lambda: NOON)
+        self._spool = Spool(folder, self._random.choice(QUOTAS), Telemetry((), log), lambda: NOON)
 
     async def run(self, end: str) -> None:
         """Live; `end` is `close`, or `kill` for the middle of things."""

@@ -105,7 +105,10 @@ class Recorder:
         process = _Process(self)
         for line in _whole_lines(log):
             process.take(line)
-        self._compare()
+        if self._differing():
+            process.take_what_the_end_cut_off()
+        if differing := self._differing():
+            raise AssertionError(f"the system calls recorded do not explain {', '.join(differing)}")
         return status
 
     def do(self, op: Op) -> None:
@@ -143,21 +146,19 @@ class Recorder:
         for folder in ["", *(name for name, file in self.names.items() if file == FOLDER)]:
             self.do(SyncNames(folder))
 
-    def _compare(self) -> None:
-        """Hold that the operations explain the files."""
+    def _differing(self) -> list[str]:
+        """Return the names of files that the operations do not explain."""
         there = {
             str(path.relative_to(self.folder)): None if path.is_dir() else path.read_bytes()
             for path in self.folder.rglob("*")
             if not path.name.endswith(_NOT_ON_DISK)
         }
         known = {name: None if file == FOLDER else bytes(self.contents[file]) for name, file in self.names.items()}
-        differ = sorted(name for name in there.keys() | known.keys() if there.get(name, b"?") != known.get(name, b"?"))
-        if differ:
-            raise AssertionError(f"the system calls recorded do not explain {', '.join(differ)}")
+        return sorted(name for name in there.keys() | known.keys() if there.get(name, b"?") != known.get(name, b"?"))
 
 
 def _whole_lines(log: Path) -> Iterator[str]:
-    """Yield each call in one line, where it ended."""
+    """Yield each call in one line, where it ended; those that did not with "?" for their result."""
     begun: dict[str, str] = {}
     with log.open() as lines:
         for text in lines:
@@ -168,6 +169,7 @@ def _whole_lines(log: Path) -> Iterator[str]:
                 yield begun.pop(resumed[1]) + line[resumed.end() :]
             else:
                 yield line
+    yield from (f"{line}) = ?" for line in begun.values())
 
 
 class _Process:
@@ -177,6 +179,7 @@ class _Process:
         self._recorder = recorder
         self._open: dict[int, _Open] = {}
         self._marks: set[int] = set()
+        self._cut_off: list[str] = []
         self._calls: dict[str, Callable[[list[str], int], None]] = {
             "openat": lambda given, result: self._opened(given[1:], result),
             "open": self._opened,
@@ -204,13 +207,26 @@ class _Process:
     def take(self, line: str) -> None:
         """Take one line of strace's."""
         beginning, end = _BEGINNING.match(line), _RESULT.search(line, max(0, len(line) - 200))
-        if beginning is None or end is None or end[1] == "?" or int(end[1]) < 0:
+        if beginning is None or end is None:
+            return
+        if end[1] == "?":
+            self._cut_off.append(line)
+        if end[1] == "?" or int(end[1]) < 0:
             return
         call, given, result = beginning[1], line[beginning.end() : end.start()].split(", "), int(end[1])
         if call in self._calls:
             self._calls[call](given, result)
         elif self._concerns(given):
             raise AssertionError(f"nobody knows what {call} does to the files: {line[:200]}")
+
+    def take_what_the_end_cut_off(self) -> None:
+        """Take calls as done that the process did not return from; never a sync, of which nobody heard."""
+        for line in self._cut_off:
+            beginning = _BEGINNING.match(line)
+            if beginning is not None and not beginning[1].endswith("sync"):
+                given = line[beginning.end() :].split(", ")
+                size = given[2].partition(")")[0] if beginning[1] in {"write", "pwrite64"} else "0"
+                self.take(f"{line.removesuffix('?')}{size}")
 
     def _concerns(self, given: list[str]) -> bool:
         return any(

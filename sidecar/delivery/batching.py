@@ -1,13 +1,13 @@
 """Which events travel in one array POST, and when it leaves.
 
 EventGate names failures by echoing the event, and `verdict` finds it again by `meta.id`. So events travel
-together only where every one has an id and no two the same. The others of a request (no `meta`, an id that is
-no text, one id twice) travel in an array of their own, whose verdict is handed out in order; they are never
-mixed with another caller's.
+together only where every one has an id and no two the same. The others of a request (no `meta`, an id that is not
+a string, one id twice) travel in an array of their own, whose verdict is handed out in order. They are never mixed with
+another caller's.
 
-A batch leaves for one of four reasons: nothing is under way, as many events wait as are under way and not just a
-few, it is full, or its oldest has waited `linger`. The second keeps EventGate at work while the next batch is
-gathered: were the next to wait for the one under way, the two would take turns, and each idle half of the time.
+A batch leaves for one of four reasons: nothing is in flight, as many events wait as are in flight (and more than a
+few), it is full, or its oldest has waited `linger`. The second keeps EventGate busy while the next batch fills up: if
+each batch waited for the one before, sidecar and EventGate would take turns, each idle half of the time.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from sidecar.events.outgoing import Done, Headers, Load, Outgoing
 from sidecar.routes.config import Coalesce
 
 WORTH_ITS_COST = 8
-"""Fewer events than these do not leave while others are under way: a POST costs about as much as so many events."""
+"""Fewer events than this do not leave while others are in flight: a POST costs about as much as so many events."""
 
 
 def groups(events: Sequence[Outgoing]) -> list[list[Outgoing]]:

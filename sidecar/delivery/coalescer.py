@@ -1,11 +1,11 @@
-"""Concurrent POSTs leave together as one array, and each gets its own answer back.
+"""Sends concurrent POSTs together as one array, and gives each its own answer.
 
-EventGate takes an array almost as cheaply as one event. So a POST leaves at once where nothing is under way, and
-otherwise waits for those that come meanwhile, `linger` at most. "At once" lets all enter that the loop has read by
-then; but where the one before had nobody with it, neither has this one, and nobody is waited for.
+EventGate takes an array almost as cheaply as one event. So a POST leaves at once if nothing is in flight; otherwise it
+waits for others, `linger` at most. "At once" means when the loop has read everything that has arrived; but after a POST
+that left alone the next one does not wait even for that.
 
-An array that is refused as a whole is halved until the one at fault stands alone: a bad event never costs its
-neighbours anything.
+An array that is refused as a whole is halved until the event at fault stands alone. A bad event costs its neighbours
+time and nothing else.
 """
 
 from __future__ import annotations

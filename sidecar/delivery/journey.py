@@ -1,11 +1,11 @@
-"""One load on its way to be accepted: where, how often, until when. The one loop that tries again.
+"""Delivers one load: where to, how often, until when. The one loop that tries again.
 
-The events go to the best address. If it fails, or is late, they go to the next: at most two attempts reach an
-endpoint, both carry the same bytes, and the first answer wins. A late attempt is not given up: it may still answer,
-and what it did is worth knowing; only one that is still connecting is, which costs nothing.
+The events go to the best address. If that fails or is late, they go to the next one. At most two attempts reach an
+endpoint, both carry the same bytes, and the first answer wins. A late attempt is given up only while it is still
+connecting, which costs nothing: once it is sent it may still answer, and its end says something about its address.
 
-The loop is `Journey._go_on`, once round for everything that happens: an attempt ends, or the time is up. It is no
-coroutine, since a task and its waiting cost more than all the rest of a lone event's way.
+The loop is `Journey._go_on`, which runs once for each thing that happens: an attempt ends, or the timer rings. It is
+not a coroutine: a task would cost more than everything else on the path of a single event.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """One POST to one address of EventGate, and what its end means.
 
-The only module that speaks HTTP outward, over `connection`. No exception and no status code of it leaves it;
-what does is the verdict on each event, or a `Failed`.
+The only module that posts, over `connection`. Its callers see no exceptions and no status codes: they get the verdict
+on each event, or a `Failed`.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """One connection to one address of EventGate: HTTP/1.1, one exchange at a time.
 
 Written for what a POST of events needs and nothing else: no redirects, cookies, proxies, decompression or
-pipelining. What goes out leaves in one write; what comes back is bounded, and read by llhttp, which refuses what
-is no HTTP. The caller enforces deadlines.
+pipelining. A request leaves in one write. A reply is bounded, and read by llhttp, which refuses what is not HTTP. The
+caller enforces deadlines.
 """
 
 from __future__ import annotations

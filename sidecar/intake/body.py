@@ -1,6 +1,6 @@
 """What a body is wrapped in: its type, its charset and its compression, as EventGate's body parser (1.19) reads them.
 
-That one knows gzip and deflate; br came with its version 2, which EventGate 1.8.4 has not.
+It supports gzip and deflate. Its version 2 supports br, too, but EventGate 1.8.4 does not use that.
 """
 
 from __future__ import annotations

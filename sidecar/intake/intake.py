@@ -1,4 +1,4 @@
-"""One request's way: bytes become events, each finds its upstream, the statuses become one answer."""
+"""One request: its bytes become events, each event is routed and delivered, their statuses become one answer."""
 
 from __future__ import annotations
 

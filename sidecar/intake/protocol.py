@@ -1,11 +1,11 @@
-"""uvicorn's HTTP protocol, with what EventGate's clients expect and slow clients must not break.
+"""uvicorn's HTTP protocol, with what EventGate's clients expect and what slow clients must not break.
 
 - A POST of events goes straight to its `Taker`: no task, no ASGI messages, no coroutine. All else is ASGI.
 - The reason phrase: EventGate says in it what became of the events ("All 2 out of 2 events were accepted."),
   aiohttp quotes it, model servers log it. ASGI has no word for it.
 - An answer to events leaves in one write, and the answers of one connection in the order of their requests.
-- Whatever a client stops sending or reading, it holds no connection and no memory for good (`Limits`).
-- What is no HTTP is refused in EventGate's JSON shape, and never in place of the answer to an earlier request.
+- A client that stops sending or reading never holds a connection or memory for good (`Limits`).
+- What is not HTTP is refused in EventGate's JSON shape, and never in place of the answer to an earlier request.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The tap: events as they pass, with their way and how they ended, for who listens just now.
+"""The tap: events as they pass, with their route and outcome, for whoever is listening.
 
-Whoever listens is sampled, filtered and bounded on his own: an event that he does not get is counted for him, and no
-event waits for him. While nobody listens, `intake` asks for one flag and makes nothing.
+Each listener is sampled, filtered and bounded separately. An event that it does not get is counted for it, and no event
+waits for a listener. While nobody listens, `intake` checks one flag and does nothing else.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from sidecar.routes.pattern import Pattern
 PER_SECOND = 50
 """Events that a listener gets of each second at most; more than anybody reads."""
 MAX_WAITING = 100
-"""Events that wait for a listener who is slow; the next are lost to him."""
+"""Events that wait for a slow listener; it loses the next ones."""
 MAX_EVENT_BYTES = 8 * 1024
 MAX_SAID = 2 * 1024
 
@@ -52,12 +52,12 @@ class Passed(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Missed(msgspec.Struct, frozen=True):
-    """Events that a listener did not get since he was told last."""
+    """Events that a listener did not get since it was last told."""
 
     left_out: int
     """Those over `PER_SECOND`."""
     lost: int
-    """Those that came while he did not read."""
+    """Those that came while it did not read."""
 
 
 class Wanted(msgspec.Struct, frozen=True):
@@ -85,7 +85,7 @@ class Listener:
         self._of_second = self._left_out = self._lost = 0
 
     def has_room(self, now: float) -> bool:
-        """Whether one more event can be kept for him; it is counted as missed where not."""
+        """Whether one more event can be kept for it; if not, the event is counted as missed."""
         if int(now) != self._second:
             self._second, self._of_second = int(now), 0
         if self._of_second >= PER_SECOND:
@@ -97,12 +97,12 @@ class Listener:
         return True
 
     def keep(self, passed: Passed) -> None:
-        """Keep an event until he takes it."""
+        """Keep an event until it is taken."""
         self._of_second += 1
         self._waiting.append(passed)
 
     def take(self, now: float) -> list[Passed | Missed]:
-        """Return what he has not got yet; what he missed is told once a second."""
+        """Return what was kept since the last call; what was missed is told once a second."""
         found: list[Passed | Missed] = list(self._waiting)
         self._waiting.clear()
         if (self._left_out or self._lost) and int(now) != self._told:

@@ -6,11 +6,11 @@
            └─ POST
 
 A span's context travels as the header `traceparent`, where the producer's own would: in place of that from the
-request to the array, and from the attempt to EventGate. So no part between knows of spans, the spool neither. The
+request to the array, and from the attempt to EventGate. So nothing in between knows about spans, nor the spool. The
 array is a child of the first of its requests that is sampled, and linked with every other that is, both ways.
 
-What a span says is of the request's way and never an event's content. What happens on the way (`telemetry`) is an
-event of the span that it happened to.
+Spans say how a request travels, and never what is in an event. What happens meanwhile (`telemetry.happenings`) becomes
+an event of the span that it concerns.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Events that must not be lost: sent live, or kept in the spool, or the one and then the other.
+"""Events that must not be lost: they are sent live, stored in the spool, or both in turn.
 
 An event goes into the spool for one of three reasons: no endpoint took it in time, its route answers the producer
 as soon as it is durable, or an earlier event that it must not overtake is not settled yet.

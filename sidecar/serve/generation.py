@@ -58,7 +58,9 @@ class Generation:
             _need_no_spool(config)
         self.config = config
         self.pools: dict[str, Pool] = make_pools(
-            config.upstreams, _unchanged(before.pools, config.upstreams) if before else None
+            config.upstreams,
+            _unchanged(before.pools, config.upstreams) if before else None,
+            before.pools.values() if before else (),
         )
         self.router = Router(config, labels)
         reserve = spooling.reserve if spooling else 0.0

@@ -19,7 +19,7 @@ STALE_SECONDS = 3600.0
 MAX_NAMED = 256
 """Addresses of an answer that are considered."""
 MAX_ADDRESSES = 16
-"""Addresses of a name that are in use at once; each is checked on its own."""
+"""Addresses of a name that are in use at once, of those that DNS names; each is checked on its own."""
 RETRY_DEAD_SECONDS = 10.0
 """How soon an address that failed may replace another one that fails."""
 RETRY_SECONDS = 1.0
@@ -115,30 +115,29 @@ def learn(known: Known, answer: DnsAnswer, now: float) -> Known:
 def choose(
     known: Known, in_use: Mapping[str, Standing], left: Mapping[str, Left], now: float, *, spare: bool
 ) -> tuple[str, ...]:
-    """Return the addresses to use, `MAX_ADDRESSES` at most: those that answer, then those that may.
+    """Return the addresses to use: `MAX_ADDRESSES` that DNS names, and as many that it has named before, at most.
 
     Of very many, those that fail give way to those that were not tried yet, or longest ago.
     `left` has what was in use before. `spare`: whether another endpoint of the upstream answers.
     """
     outdated = now - known.learnt > STALE_SECONDS
-    named = frozenset() if outdated else frozenset(known.addresses)
-    replaced = any(standing.health is Health.HEALTHY for ip, standing in in_use.items() if ip in named)
+    named = () if outdated else known.addresses
+    unnamed = [ip for ip in in_use if ip not in named]
+    replaced = any(in_use[ip].health is Health.HEALTHY for ip in named if ip in in_use)
 
-    def stays(ip: str, standing: Standing) -> bool:
-        if ip in named:
-            return True
+    def stays(ip: str) -> bool:
+        standing = in_use[ip]
         if replaced:  # one answer without it may be a name server's way to balance, two are a decision
             return ip in known.previous and standing.health is Health.HEALTHY and not standing.failed_in_a_row
         return not (outdated and spare and is_dead(standing))
 
     def rank(ip: str) -> tuple[int, float]:
         if ip in in_use:
-            dead = is_dead(in_use[ip])
-            return (0, 0.0) if not dead else (3, 0.0) if ip in named else (5, 0.0)
+            return (3 if is_dead(in_use[ip]) else 0, 0.0)
         if ip not in left or not is_dead(left[ip].standing):
             return (1, 0.0)
         at = left[ip].at
         return (2 if now - at >= RETRY_DEAD_SECONDS else 4, at)
 
-    candidates = sorted({ip for ip, standing in in_use.items() if stays(ip, standing)} | named)
-    return tuple(sorted(sorted(candidates, key=rank)[:MAX_ADDRESSES]))
+    old = sorted(filter(stays, unnamed), key=rank)
+    return tuple(sorted([*sorted(named, key=rank)[:MAX_ADDRESSES], *old[:MAX_ADDRESSES]]))

@@ -121,6 +121,11 @@ class Endpoint:
         self.addresses |= {address.ip: address for address in new}
         return new
 
+    def follow(self, other: Endpoint) -> None:
+        """Begin with the addresses of another endpoint of the same name: DNS may not answer when this one starts."""
+        self.known = other.known
+        self.set_addresses(tuple(other.addresses))
+
     def settle(self, now: float, *, spare: bool) -> list[Address]:
         """Use the addresses that DNS and their standing speak for now; return those that are new.
 
@@ -204,8 +209,12 @@ class Pool:
                 await self.looked_at.wait()
 
 
-def make_pools(upstreams: Mapping[str, Upstream], kept: Mapping[str, Pool] | None = None) -> dict[str, Pool]:
-    """Return a pool for each upstream: that of `kept`, or a new one.
+def make_pools(
+    upstreams: Mapping[str, Upstream],
+    kept: Mapping[str, Pool] | None = None,
+    before: Iterable[Pool] = (),
+) -> dict[str, Pool]:
+    """Return a pool for each upstream: that of `kept`, or a new one that knows the names of those `before`.
 
     Raises:
         SettingError: a CA file cannot be read.
@@ -213,7 +222,11 @@ def make_pools(upstreams: Mapping[str, Upstream], kept: Mapping[str, Pool] | Non
     """
     kept = kept or {}
     read_trust = functools.cache(Trust)  # reading the system's authorities takes a tenth of a start
-    return {name: kept[name] if name in kept else Pool(name, config, read_trust) for name, config in upstreams.items()}
+    known = {each.hostname: each for pool in before for each in pool.endpoints if each.addresses}
+    new = {name: Pool(name, config, read_trust) for name, config in upstreams.items() if name not in kept}
+    for endpoint in (each for pool in new.values() for each in pool.endpoints if each.hostname in known):
+        endpoint.follow(known[endpoint.hostname])
+    return {name: kept.get(name) or new[name] for name in upstreams}
 
 
 def tell(emit: Callable[[Happening], None], address: Address, changes: Iterable[Transition]) -> None:

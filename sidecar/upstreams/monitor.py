@@ -62,6 +62,7 @@ class Monitor:
         self._watches[pool] = [
             tasks.create_task(self._kept(self._watch_endpoint, pool, endpoint)) for endpoint in pool.endpoints
         ]
+        self._watch_new(pool, pool.addresses)
 
     def forget(self, pool: Pool, seconds: float) -> None:
         """Watch a pool for `seconds` more, then close its connections: requests in flight still need them."""

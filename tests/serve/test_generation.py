@@ -52,6 +52,15 @@ def test_a_pool_goes_on_where_nothing_changed_that_it_depends_on(file: dict[str,
     assert after.intake is not before.intake
 
 
+def test_a_pool_that_begins_anew_keeps_the_addresses_of_its_name() -> None:
+    """DNS that does not answer during an edit takes nothing away."""
+    before = generation(BEFORE)
+    before.pools["one"].endpoints[0].set_addresses(("10.0.0.1",))
+    after = generation(edited("one", timeouts={"attempt": "1s"}), before)
+    assert after.pools["one"] is not before.pools["one"]
+    assert list(after.pools["one"].endpoints[0].addresses) == ["10.0.0.1"]
+
+
 @pytest.mark.parametrize(
     "settings",
     [

@@ -176,6 +176,14 @@ def test_of_many_addresses_those_that_answer_stay() -> None:
     assert choose(knows(*FORTY), dict.fromkeys(later, WELL), {}, 1.0, spare=False) == later
 
 
+def test_sixteen_addresses_can_be_replaced_by_sixteen_others() -> None:
+    """The old ones answer until the new ones were checked, and take no room from them."""
+    known = knows(*FORTY[16:32])
+    assert choose(known, dict.fromkeys(FORTY[:16], WELL), {}, 1.0, spare=True) == FORTY[:32]
+    checked = dict.fromkeys(FORTY[:32], WELL)
+    assert choose(known, checked, {}, 2.0, spare=True) == FORTY[16:32]
+
+
 @pytest.mark.parametrize("standing", [DEAD, EJECTED], ids=["unhealthy", "ejected"])
 def test_of_many_addresses_the_dead_give_way(standing: Standing) -> None:
     """Those that were not tried come first, then those that were tried longest ago, but not before 10 s."""
@@ -198,17 +206,18 @@ IPS = st.sampled_from(FORTY)
 @given(
     named=st.frozensets(IPS),
     previous=st.frozensets(IPS),
-    in_use=st.dictionaries(IPS, STANDINGS, max_size=16),
+    in_use=st.dictionaries(IPS, STANDINGS, max_size=32),
     now=st.floats(0.0, 9999.0),
     spare=st.booleans(),
 )
 def test_whatever_dns_says_what_answers_is_not_given_up_for_nothing(
     named: frozenset[str], previous: frozenset[str], in_use: dict[str, Standing], now: float, *, spare: bool
 ) -> None:
-    """Sixteen at most; one that answers gives way only to one that DNS names and that answers too; never none."""
+    """One that answers gives way only to one that DNS names and that answers too; never none, nor too many."""
     known = knows(*sorted(named), previous=tuple(sorted(previous)))
     chosen = choose(known, in_use, {}, now, spare=spare)
     well = {ip for ip, standing in in_use.items() if standing.health is Health.HEALTHY}
-    assert len(chosen) <= MAX_ADDRESSES
-    assert (well <= set(chosen)) or (well & named & set(chosen))
+    assert len(named & set(chosen)) <= MAX_ADDRESSES >= len(set(chosen) - named)
+    assert not well or well & set(chosen)
+    assert (well <= set(chosen)) or (well & named & set(chosen)) or len(in_use) > MAX_ADDRESSES
     assert chosen or not in_use or spare

@@ -264,6 +264,17 @@ def test_a_pool_that_is_kept_is_the_same() -> None:
     assert [pools["b"].name, pools["b"].config.url] == ["b", "http://b/v1/events"]
 
 
+def test_a_new_pool_knows_the_names_of_those_before() -> None:
+    """Its addresses are those in use, unproven: DNS may not answer while the configuration changes."""
+    before = make_pool({"eqiad": ["10.0.0.1"], "codfw": []})
+    config = Upstream(url="http://{datacenter}/v1/events", datacenters=["eqiad", "codfw", "esams"])
+    (pool,) = make_pools({"other": config}, {}, [before]).values()
+    assert [list(each.addresses) for each in pool.endpoints] == [["10.0.0.1"], [], []]
+    assert pool.endpoints[0].known is before.endpoints[0].known
+    (address,) = pool.addresses
+    assert (address.endpoint, address.standing) == (pool.endpoints[0], Standing())
+
+
 def test_a_new_pool_has_nothing_in_flight() -> None:
     """All of its budget is there."""
     budget = pool_of("http://a/v1/events").budget

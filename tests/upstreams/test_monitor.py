@@ -443,6 +443,25 @@ async def test_a_pool_that_comes_later_is_watched_like_the_others() -> None:
         task.cancel()
 
 
+@pytest.mark.parametrize("said", [SILENT, DENIED], ids=["silent", "NXDOMAIN"])
+async def test_a_pool_that_comes_while_dns_says_nothing_begins_with_what_is_known(said: NoAnswer) -> None:
+    """An edit of an upstream while its name is gone costs no event: the addresses in use are checked and go on."""
+    before, later = bare_pool("eqiad"), bare_pool("eqiad", "codfw")
+    names = Names(eqiad=found("10.1.0.1"))
+    monitor = Monitor([before], names.look_up, Checks().check, Recorder(), lambda: 0.5, now)
+    async with asyncio.TaskGroup() as tasks:
+        task = tasks.create_task(monitor.run())
+        await monitor.ready()
+        names.answers["eqiad"] = said
+        later.endpoints[0].follow(before.endpoints[0])
+        monitor.watch(later)
+        await later.first_round()
+        assert all_healths(later) == {"10.1.0.1": Health.HEALTHY}
+        await asyncio.sleep(60.0)
+        assert all_healths(later) == {"10.1.0.1": Health.HEALTHY}
+        task.cancel()
+
+
 async def test_a_pool_that_goes_is_watched_until_nothing_needs_it() -> None:
     """Then its connections end, and nothing more is asked about it; the others stay."""
     names, checks = Names(eqiad=found("10.1.0.1", ttl=1.0), esams=found("10.3.0.1", ttl=1.0)), Checks()

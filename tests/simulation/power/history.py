@@ -98,9 +98,9 @@ def damage(recorder: Recorder, chance: random.Random) -> None:
         names = asyncio.run(look(copy)).names - {NEW}
         if any(each.name.startswith("spool.db.damaged") for each in copy.iterdir()) and names:
             break
+    recorder.do(Mark("only", tuple(sorted(names))))  # first: the power may go right after the damage
     recorder.do(op)
     recorder.do(Sync(file))
-    recorder.do(Mark("only", tuple(sorted(names))))
 
 
 HISTORIES: dict[str, Callable[[Recorder, str], None]] = {

@@ -10,8 +10,10 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from sidecar.eventgate.client import AGENT, KEEPALIVE_SECONDS, MAX_CONNECTIONS, Attempt, EventGate, Result
+from sidecar.eventgate.client import AGENT, KEEPALIVE_SECONDS, MAX_CONNECTIONS, Attempt, EventGate, Result, reply_limit
+from sidecar.eventgate.connection import MAX_REPLY_BYTES
 from sidecar.eventgate.failures import Failed, FailureClass
+from sidecar.eventgate.trust import Trust
 from sidecar.events.outgoing import Load, Outgoing
 from sidecar.routes.config import Timeouts
 from tests.fakes import FakeEventGate, Reply, after, answer, close, eventually, refusing, stall
@@ -49,7 +51,9 @@ def words(result: Result) -> object:
 async def posting(address: str, timeouts: Timeouts = PATIENT, url: str = "") -> AsyncIterator[Posts]:
     """Yield a client of this address."""
     async with asyncio.TaskGroup() as tasks:
-        client = EventGate(url or f"http://{address}/v1/events", "127.0.0.1", None, "", timeouts)
+        url = url or f"http://{address}/v1/events"
+        trust = Trust(None) if url.startswith("https:") else None
+        client = EventGate(url, "127.0.0.1", trust, "a", timeouts)
         yield Posts(client, tasks)
         client.close()
 
@@ -207,7 +211,7 @@ async def test_a_connection_is_closed_after_its_exchange_once_the_client_is() ->
 
 
 @pytest.mark.parametrize(
-    ("url", "port"), [("http://a/v1/events", 80), ("http://a:81/v1/events", 81)], ids=["default", "given"]
+    ("url", "port"), [("http://a/v1/events", 80), ("https://a/v1/events", 443), ("http://a:81/v1/events", 81)]
 )
 async def test_the_port_is_the_urls(monkeypatch: pytest.MonkeyPatch, url: str, port: int) -> None:
     """A URL without a port means the scheme's."""
@@ -243,6 +247,14 @@ async def test_there_is_always_one_user_agent(headers: tuple[tuple[str, str], ..
 
 
 # --- what no verdict means ---
+
+
+@pytest.mark.parametrize(
+    ("sent", "limit"), [(0, 262_144), (1_000, 266_144), (1_000_000, 4_262_144), (100_000_000, MAX_REPLY_BYTES)]
+)
+def test_an_answer_may_be_some_times_as_long_as_what_was_sent(sent: int, limit: int) -> None:
+    """Failed events are echoed with their defaults and errors; many answers are read at once."""
+    assert reply_limit(sent) == limit
 
 
 @pytest.mark.parametrize(

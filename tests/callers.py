@@ -64,8 +64,11 @@ class ScriptedSender(Sender):
     deadline: float = 60.0
     arrays: list[Array] = field(default_factory=list)
 
-    def send(self, load: Load, on_end: OnEnd, give_up: float | None = None) -> None:
+    def send(self, load: Load, on_end: OnEnd, give_up: float | None = None, since: float | None = None) -> None:
         """Take a load; a failure is known by its id alone, as from the real one."""
+        assert since is None or since <= now()
+        if give_up is None and since is not None:
+            give_up = since + self.deadline
         self.group.create_task(self._play(load, on_end, give_up))
 
     async def _play(self, load: Load, on_end: OnEnd, give_up: float | None) -> None:

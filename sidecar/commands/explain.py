@@ -77,14 +77,14 @@ def explain(
 
 def _event(stream: str | None, file: Path | None) -> Event:
     from sidecar.events.event import parse
-    from sidecar.intake.body import MAX_BODY_BYTES
     from sidecar.routes.file import read_bytes
+    from sidecar.routes.scalars import LARGEST
 
     if (stream is None) == (file is None):
         raise SettingError("explain needs either --stream or --event")
     if file is None:
         return parse(json.dumps({"meta": {"stream": stream}}).encode())[0]
-    events = parse(sys.stdin.buffer.read() if str(file) == "-" else read_bytes(file, MAX_BODY_BYTES))
+    events = parse(sys.stdin.buffer.read() if str(file) == "-" else read_bytes(file, LARGEST))
     if len(events) != 1:
         raise SettingError(f"{file} holds {len(events)} events; explain takes one")
     return events[0]

@@ -19,7 +19,7 @@ from msgspec.structs import FieldInfo
 
 from sidecar.commands.terminal import print_json
 from sidecar.routes import config
-from sidecar.routes.config import in_duration_words, in_size_words
+from sidecar.routes.scalars import in_duration_words, in_size_words
 from sidecar.routes.section import Form, NotEmpty, Section, fields
 
 Schema = dict[str, Any]

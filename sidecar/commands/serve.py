@@ -104,11 +104,11 @@ def serve(
 
 
 def _seconds(text: str) -> float:
-    from sidecar.routes.config import duration
+    from sidecar.routes.scalars import duration
 
     if text in ("0", "0s"):
         return 0.0
     try:
-        return duration(text)
+        return duration(text, most="1h")
     except ValueError as error:
         raise SettingError(f"--drain {error}") from None

@@ -43,16 +43,22 @@ def labels_of(flags: Sequence[str], variable: str) -> Mapping[str, str]:
     """Return what the pod is, from `--label` flags and the value of SIDECAR_LABELS; a flag wins.
 
     Raises:
-        SettingError: one is not KEY=VALUE.
+        SettingError: one is not KEY=VALUE, or the variable gives a key two values.
 
     """
     labels: dict[str, str] = {}
-    for word in [each for each in variable.split(",") if each.strip()] + [*flags]:
-        name, equals, value = word.strip().partition("=")
-        if not (name and equals and value):
-            raise SettingError(f"{word!r} is no label; write it as env=staging")
-        labels[name] = value
-    return labels
+    for word in filter(str.strip, variable.split(",")):
+        name, value = _label(word)
+        if labels.setdefault(name, value) != value:
+            raise SettingError(f"SIDECAR_LABELS gives {name} twice, as {labels[name]} and as {value}; keep one of them")
+    return {**labels, **dict(map(_label, flags))}
+
+
+def _label(word: str) -> tuple[str, str]:
+    name, equals, value = word.strip().partition("=")
+    if not (name and equals and value):
+        raise SettingError(f"{word!r} is no label; write it as env=staging")
+    return name, value
 
 
 class Complaints:

@@ -127,7 +127,7 @@ class Coalescer:
                 self._depart(key, room)  # before the answers are written: EventGate is at work meanwhile
                 self._hand_out(batch, statuses)
 
-        self._send(load, arrived)
+        self._send(load, arrived, since=batch[0].since)
 
     def _hand_out(self, batch: Sequence[Rider], statuses: Sequence[EventStatus]) -> None:
         start = 0
@@ -139,7 +139,7 @@ class Coalescer:
                 self._telemetry.emit(Unexpected("coalescer", f"{type(error).__name__}: {error}"))
             start = end
 
-    def _send(self, load: Load, done: Done, give_up: float | None = None) -> None:
+    def _send(self, load: Load, done: Done, give_up: float | None = None, since: float | None = None) -> None:
         """Send events as one array, or in halves where they are refused together and there is time."""
 
         def ended(result: list[EventStatus] | Undelivered) -> None:
@@ -150,7 +150,7 @@ class Coalescer:
             else:
                 done([result.status_of(event) for event in load.events])
 
-        self._sender.send(load, ended, give_up)
+        self._sender.send(load, ended, give_up, since)
 
     def _may_halve(self, events: Sequence[Outgoing], result: Undelivered) -> bool:
         in_time = self._clock() + MIN_ATTEMPT_SECONDS < result.give_up

@@ -40,14 +40,16 @@ class Sender:
         """Run in `tasks` from now on what has to wait; before, nothing is sent."""
         self._means.tasks = tasks
 
-    def send(self, load: Load, on_end: OnEnd, give_up: float | None = None) -> None:
+    def send(self, load: Load, on_end: OnEnd, give_up: float | None = None, since: float | None = None) -> None:
         """Send `load` as one array; `on_end` is told once how that ended, maybe at once.
 
-        Ends by `give_up`, in seconds of the clock; where that is not given, within the upstream's deadline.
+        Ends by `give_up`, in seconds of the clock; where that is not given, within the upstream's deadline, which began
+        at `since` or begins now.
         """
         pool = self._pools[load.upstream]
         if give_up is None:
-            give_up = self._means.clock() + max(0.0, pool.config.timeouts.deadline - self._reserve)
+            begun = self._means.clock() if since is None else since
+            give_up = begun + max(0.0, pool.config.timeouts.deadline - self._reserve)
         trace = None
         if self._observer is not None:
             load, trace = self._observer.begun(load)

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import functools
 import math
+import re
 import resource
 import socket
 from collections.abc import Iterator
@@ -98,7 +99,7 @@ def bind(address: str) -> socket.socket:
 
     """
     host, colon, port = address.rpartition(":")
-    if not colon or not host or not port.isdigit() or int(port) > 65535:
+    if not colon or not host or not re.fullmatch("[0-9]{1,5}", port) or int(port) > 65535:
         raise SettingError(f"{address!r} is no address; write host:port, as 127.0.0.1:8888")
     host = host.strip("[]")
     listening = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)

@@ -1,10 +1,11 @@
 """`routes.yaml`: what it may say, what it decides, and what is wrong with it.
 
-Which keys there are (`config`, `section`, `pattern`)
+Which keys there are (`config`, `section`, `pattern`, `scalars`)
     Every key is a field in `config`, with its meaning, unit and default; add a new one there. The field's type says how
-    the value is read, and gives editors their JSON Schema. `pattern` has what `match` compares with and the templates
-    that rename a stream. `section` reads a mapping against its fields and collects everything that is wrong. A new key
-    of `match` also needs a line in `config.Match.patterns`, in `routing._first_mismatch` and in `explain._values`.
+    the value is read, and gives editors their JSON Schema. `scalars` reads durations, sizes and URLs. `pattern` has
+    what `match` compares with and the templates that rename a stream. `section` reads a mapping against its fields and
+    collects everything that is wrong. A new key of `match` also needs a line in `config.Match.patterns`, in
+    `routing._first_mismatch` and in `explain._values`.
 
 How a text becomes a configuration (`loader`, `yamlmarks`, `file`)
     `file` reads the bytes, `yamlmarks` the YAML with the line of each part, and `loader` the sections. `loader` also
@@ -24,6 +25,6 @@ What it means for every stream (`samples`, `ways`)
 What must not come here: watching the file and swapping it (`serve`), printing (`commands`), and which endpoint of an
 upstream is tried (`upstreams`).
 
-Doors: config, section, pattern, file, routing, explain, samples, ways, inspection.
-Pure: audit, config, explain, inspection, loader, pattern, routing, samples, section, ways, yamlmarks.
+Doors: config, section, scalars, pattern, file, routing, explain, samples, ways, inspection.
+Pure: audit, config, explain, inspection, loader, pattern, routing, samples, scalars, section, ways, yamlmarks.
 """

@@ -6,6 +6,7 @@ where it does not, is in `loader`.
 
 from __future__ import annotations
 
+import functools
 import re
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -13,60 +14,17 @@ from urllib.parse import urlsplit
 import msgspec
 
 from sidecar.routes.pattern import STREAM_NAME, Pattern, Template
+from sidecar.routes.scalars import DURATION, LABEL, SIZE, duration, host_in, size_in_bytes, text_in, url_in
 from sidecar.routes.section import Form, NotEmpty, Section, shown
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
-_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h)")
-_SIZE = re.compile(r"([0-9]{1,9})(B|KiB|MiB)")
 _TOPIC_PREFIX = re.compile(r"[A-Za-z0-9._-]{1,40}")
-_BYTES = {"B": 1, "KiB": 1024, "MiB": 1024 * 1024}
-_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
-
-
-def duration(value: object) -> float:
-    """Read `500ms`, `1.5s`, `5m` or `1h` as seconds.
-
-    Raises:
-        ValueError: it is none of these, or no time at all.
-
-    """
-    found = _DURATION.fullmatch(value) if isinstance(value, str) else None
-    if found is None:
-        raise ValueError(f"is {shown(value)}; a duration is written 500ms, 1.5s, 5m or 1h")
-    seconds = float(found[1]) * _SECONDS[found[2]]
-    if seconds <= 0:
-        raise ValueError("is no time at all; a duration is longer than 0s")
-    return seconds
-
-
-def in_duration_words(seconds: float) -> str:
-    """Write seconds as `duration` reads them."""
-    return f"{seconds:g}s" if seconds >= 1 else f"{seconds * 1000:g}ms"
 
 
 def _count(value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 1000:
         raise ValueError(f"is {shown(value)}; write a whole number from 1 to 1000")
     return value
-
-
-def size_in_bytes(value: object) -> int:
-    """Read `500B`, `64KiB` or `1MiB` as bytes.
-
-    Raises:
-        ValueError: it is none of these, or nothing at all.
-
-    """
-    found = _SIZE.fullmatch(value) if isinstance(value, str) else None
-    if found is None or int(found[1]) == 0:
-        raise ValueError(f"is {shown(value)}; a size is written 64KiB, 1MiB or 500B")
-    return int(found[1]) * _BYTES[found[2]]
-
-
-def in_size_words(size: int) -> str:
-    """Write bytes as `size_in_bytes` reads them."""
-    unit = next(unit for unit in ("MiB", "KiB", "B") if size % _BYTES[unit] == 0)
-    return f"{size // _BYTES[unit]}{unit}"
 
 
 def _name(value: object) -> str:
@@ -90,48 +48,30 @@ def _topic_prefix(value: object) -> str:
     return value
 
 
-def _text(value: object) -> str:
-    if not isinstance(value, str) or not value.strip():
-        raise ValueError(f"is {shown(value)}; write a text (quote it if it is a number or yes, no, on, off)")
-    return value
-
-
-def _url(value: object) -> str:
-    text = _text(value)
-    try:
-        parts = urlsplit(text.replace("{datacenter}", "datacenter"))
-        host, _ = parts.hostname, parts.port
-    except ValueError as error:
-        raise ValueError(f"is {text!r}: {error}") from None
-    if parts.scheme not in ("http", "https") or not host:
-        raise ValueError(f"is {text!r}; write it whole, as https://host:4492/v1/events")
-    if not parts.path.strip("/"):
-        raise ValueError(f"is {text!r}, which has no path; EventGate takes events at /v1/events")
-    if parts.query or parts.fragment or "@" in parts.netloc or re.search(r"[{}\s]", text.replace("{datacenter}", "")):
-        raise ValueError(f"is {text!r}; a query, a fragment, a user or spaces have no place here")
-    return text
-
-
 def _written(pattern: str, *examples: str) -> dict[str, Any]:
     return {"type": "string", "pattern": f"^(?:{pattern})$", "examples": list(examples)}
 
 
-_IN_URL = r"(?:[^\s{}?#]|\{datacenter\})"
-_HOST = r"(?:[^\s{}?#@/:]|\{datacenter\})(?:[^\s{}?#@/]|\{datacenter\})*"
+_IN_URL = r"(?:(?![{}?#])[!-~]|\{datacenter\})"
+_NAME_OF_HOST = r"(?:[A-Za-z0-9_-]|\{datacenter\}){1,63}"
+_HOST = rf"(?:{_NAME_OF_HOST}(?:\.{_NAME_OF_HOST})*|\[[0-9A-Fa-f:.]+\])(?::0*[1-9][0-9]{{0,4}})?"
 _IN_NAME = r"(?:[A-Za-z0-9._-]|\{[^{}]*\})"
 _PATTERN = {"type": "string", "minLength": 1}
 
 Version = Annotated[int, Form(_version, {"enum": [1]})]
-Duration = Annotated[float, Form(duration, _written(rf"(?=.*[1-9]){_DURATION.pattern}", "500ms", "1.5s", "5m"))]
+_AS_DURATION = _written(rf"(?=.*[1-9]){DURATION.pattern}", "500ms", "1.5s", "5m")
+Duration = Annotated[float, Form(duration, _AS_DURATION)]
+Interval = Annotated[float, Form(functools.partial(duration, least="100ms", most="1h"), _AS_DURATION)]
+UpToAnHour = Annotated[float, Form(functools.partial(duration, most="1h"), _AS_DURATION)]
 Count = Annotated[int, Form(_count, {"type": "integer", "minimum": 1, "maximum": 1000})]
-Size = Annotated[int, Form(size_in_bytes, _written(rf"(?=.*[1-9]){_SIZE.pattern}", "64KiB", "1MiB"))]
+Size = Annotated[int, Form(size_in_bytes, _written(rf"(?=.*[1-9]){SIZE.pattern}", "64KiB", "1MiB"))]
 Name = Annotated[str, Form(_name, _written(NAME.pattern, "production"))]
-Text = Annotated[str, Form(_text, {"type": "string", "pattern": r"\S"})]
+Text = Annotated[str, Form(text_in, {"type": "string", "pattern": r"\S"})]
 TopicPrefix = Annotated[str, Form(_topic_prefix, _written(_TOPIC_PREFIX.pattern, "eqiad.", "staging."))]
 Url = Annotated[
     str,
     Form(
-        _url,
+        url_in,
         _written(
             rf"[Hh][Tt][Tt][Pp][Ss]?://{_HOST}(?=/+[^/]){_IN_URL}*",
             "https://eventgate-main.discovery.wmnet:4492/v1/events",
@@ -161,10 +101,19 @@ TemplateField = Annotated[
 ]
 
 
-# Of these three the loader says more, together with what else is wrong.
+# Of these the loader says more, together with what else is wrong.
 Percent = Annotated[int, Form(_count, {"type": "integer", "minimum": 1, "maximum": 100})]
-StreamName = Annotated[str, Form(_text, _written(STREAM_NAME.pattern, "mediawiki.revision-score-test"))]
-UrlPath = Annotated[str, Form(_text, _written(r"/.*", "/_info"))]
+StreamName = Annotated[str, Form(text_in, _written(STREAM_NAME.pattern, "mediawiki.revision-score-test"))]
+UrlPath = Annotated[str, Form(text_in, _written(r"/(?:(?!#)[!-~])*", "/_info"))]
+HostName = Annotated[
+    str,
+    Form(
+        host_in,
+        _written(
+            rf"{LABEL.pattern}(?:\.{LABEL.pattern})*|[0-9A-Fa-f:]*:[0-9A-Fa-f:.]*", "eventgate-main.discovery.wmnet"
+        ),
+    ),
+]
 
 
 class Match(Section, frozen=True, kw_only=True):
@@ -192,7 +141,7 @@ class Tls(Section, frozen=True, kw_only=True):
 
     ca_file: Text | None = None
     """PEM bundle to verify against; default: the system's. On Wikimedia: /etc/ssl/certs/wmf-ca-certificates.crt."""
-    server_name: Text | None = None
+    server_name: HostName | None = None
     """Name the certificate must carry and that is sent as SNI; default: the host of the URL."""
 
 
@@ -212,10 +161,10 @@ class HealthCheck(Section, frozen=True, kw_only=True):
 
     path: UrlPath = "/_info"
     """What is fetched; never `/v1/_test/events`, which produces an event."""
-    interval: Duration = 5.0
-    """Between two checks, ±20 %; skipped while POSTs are answered, 1 s while a streak is deciding."""
-    timeout: Duration = 1.0
-    """For the whole of a check: TCP, TLS and HTTP."""
+    interval: Interval = 5.0
+    """Between two checks, ±20 %, 100ms to 1h; skipped while POSTs are answered, 1 s while a streak is deciding."""
+    timeout: UpToAnHour = 1.0
+    """For the whole of a check: TCP, TLS and HTTP; up to the interval."""
     fall: Count = 3
     """Failures in a row that make a healthy address unhealthy."""
     rise: Count = 2
@@ -231,12 +180,12 @@ class Outlier(Section, frozen=True, kw_only=True):
     """Or this share of the POSTs within `window`, if there were `requests` at least."""
     requests: Count = 10
     """For `percent` there must be at least so many."""
-    window: Duration = 30.0
-    """How far back `percent` looks."""
-    ejection: Duration = 5.0
-    """How long the first ejection lasts; each one in a row twice as long, ±25 %."""
-    max_ejection: Duration = 60.0
-    """No ejection lasts longer than this."""
+    window: UpToAnHour = 30.0
+    """How far back `percent` looks; up to 1h."""
+    ejection: UpToAnHour = 5.0
+    """How long the first ejection lasts; each one in a row twice as long, ±25 %; up to 1h."""
+    max_ejection: UpToAnHour = 60.0
+    """No ejection lasts longer than this; up to 1h."""
 
 
 class Coalesce(Section, frozen=True, kw_only=True):
@@ -245,9 +194,9 @@ class Coalesce(Section, frozen=True, kw_only=True):
     max_events: Count = 128
     """An array with so many events leaves at once."""
     max_bytes: Size = 1024 * 1024
-    """So does one with so many bytes; a larger request travels alone."""
+    """So does one with so many bytes, up to 10MiB; a larger request travels alone."""
     linger: Duration = 0.005
-    """How long an event waits at most while other arrays are under way."""
+    """How long an event waits at most while other arrays are under way; up to half of the deadline."""
 
 
 class Upstream(Section, frozen=True, kw_only=True):
@@ -275,7 +224,7 @@ class Upstream(Section, frozen=True, kw_only=True):
     outlier: Outlier = Outlier()
     coalesce: Coalesce = Coalesce()
     failback: Duration = 30.0
-    """How long a preferred datacenter that was out must be healthy before it is preferred again."""
+    """How long a preferred datacenter that was out must be healthy before it is preferred again; up to 24h."""
 
     @property
     def endpoints(self) -> tuple[tuple[str, str], ...]:

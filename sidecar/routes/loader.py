@@ -6,16 +6,21 @@ It is read three times, each time as far as possible, so that one wrong line hid
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from sidecar.errors import ConfigError, Problem
-from sidecar.routes.config import Config, Expect, Route, Test, Upstream
-from sidecar.routes.pattern import STREAM_NAME
+from sidecar.routes.config import Config, Expect, Match, Route, Test, Upstream
+from sidecar.routes.pattern import STREAM_NAME, Glob, Literal
+from sidecar.routes.scalars import in_duration_words, path_in, url_in
 from sidecar.routes.section import Complaint, Path, Refused, Section, keys_of, nearest
 from sidecar.routes.yamlmarks import Mark, Marked
 from sidecar.routes.yamlmarks import read as read_yaml
+
+_NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9._*?\[\]!-]")
+"""What neither a stream's name nor a glob for one has."""
 
 
 class Source:
@@ -140,21 +145,52 @@ def _upstream_contradictions(path: Path, upstream: Upstream) -> Iterator[Complai
         yield (*path, "datacenters"), "names a datacenter twice"
     if upstream.accepts == []:
         yield (*path, "accepts"), "is an empty list, which accepts nothing; leave the key out to accept everything"
-    times = upstream.timeouts
-    if not times.connect <= times.attempt <= times.deadline:
-        yield (*path, "timeouts"), "should have connect ≤ attempt ≤ deadline, since each contains the one before"
-    check = upstream.health_check
-    if check.timeout > check.interval:
-        yield (*path, "health_check", "timeout"), "is longer than the interval; a check ends before the next begins"
-    if not check.path.startswith("/"):
-        yield (*path, "health_check", "path"), f"is {check.path!r}; a path starts with a slash, as /_info"
     if upstream.outlier.percent > 100:
         yield (*path, "outlier", "percent"), f"is {upstream.outlier.percent}; a share is at most 100"
+    yield from _endpoint_contradictions(path, upstream)
+    for index, match in enumerate(upstream.accepts or ()):
+        yield from _match_contradictions((*path, "accepts", index), match)
+    yield from _time_contradictions(path, upstream)
+
+
+def _time_contradictions(path: Path, upstream: Upstream) -> Iterator[Complaint]:
+    times, check, linger = upstream.timeouts, upstream.health_check, upstream.coalesce.linger
+    if not times.connect <= times.attempt <= times.deadline:
+        yield (*path, "timeouts"), "should have connect ≤ attempt ≤ deadline, since each contains the one before"
+    if check.timeout > check.interval:
+        yield (*path, "health_check", "timeout"), "is longer than the interval; a check ends before the next begins"
     if times.deadline > 4.5:
         yield (
             (*path, "timeouts", "deadline"),
             f"is {times.deadline:g}s; model servers give up after 5s, so at most 4.5s",
         )
+    if linger > times.deadline / 2:
+        most = in_duration_words(times.deadline / 2)
+        words = f"is {in_duration_words(linger)}, which is part of the deadline; at most half of it, {most}"
+        yield (*path, "coalesce", "linger"), words
+
+
+def _match_contradictions(path: Path, match: Match) -> Iterator[Complaint]:
+    """Yield the patterns that no stream's name can match, since they were meant as regular expressions."""
+    for matcher in match.stream.matchers if match.stream else ():
+        text = matcher.source if isinstance(matcher, Glob) else matcher.text if isinstance(matcher, Literal) else ""
+        strange = _NOT_IN_A_NAME.search(text)
+        if strange is not None:
+            words = f"has {strange[0]!r}, which no stream's name has; a regular expression is written /…/"
+            yield (*path, "stream"), words
+
+
+def _endpoint_contradictions(path: Path, upstream: Upstream) -> Iterator[Complaint]:
+    """Yield why a datacenter's name cannot stand in the URL, and why a health check could never pass."""
+    for datacenter, url in upstream.endpoints:
+        try:
+            url_in(url)
+        except ValueError as error:
+            yield (*path, "datacenters"), f"has {datacenter}, with which the url {error}"
+    try:
+        path_in(upstream.health_check.path)
+    except ValueError as error:
+        yield (*path, "health_check", "path"), str(error)
 
 
 def _route_contradictions(path: Path, route: Route, upstreams: list[str]) -> Iterator[Complaint]:
@@ -172,6 +208,7 @@ def _route_contradictions(path: Path, route: Route, upstreams: list[str]) -> Ite
                 yield (*path, key), "has no effect in a route that rejects"
         if route.acknowledge == "spooled":
             yield (*path, "acknowledge"), "has no effect in a route that rejects"
+    yield from _match_contradictions((*path, "match"), route.match)
     if route.stream is None:
         return
     groups = route.match.stream.group_names if route.match.stream else frozenset()

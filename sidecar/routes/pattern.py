@@ -29,6 +29,11 @@ GLOB_CHARACTERS = frozenset("*?[")
 STREAM_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 """What a stream may be called: Kafka allows 249 of these characters in a topic, and a topic prefix comes on top."""
 
+_FLAGS = re.compile(r"/(.+)/((?!(.).*\3)[dgimsuvy]{1,3})")
+"""A regular expression as JavaScript and Perl write it, with flags behind it."""
+_OF_A_REGEX = re.compile(r"[\^$()|+\\{}]")
+"""What a $schema, as /mediawiki/revision/score/2.0.0, never has."""
+
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 
 
@@ -224,6 +229,14 @@ def _text(value: object) -> str:
 def _matcher(text: str) -> Matcher:
     if text.startswith("/") and text.endswith("/") and len(text) > 2:
         return Regex(text[1:-1])
+    flags = _FLAGS.fullmatch(text)
+    if flags is not None:
+        raise ValueError(
+            f"ends like a regular expression with flags; write them at its beginning, as /(?{flags[2]}){flags[1]}/, "
+            f"or, where this text itself is meant, as {text[:-1]}[{text[-1]}]"
+        )
+    if text.startswith("/") and _OF_A_REGEX.search(text):
+        raise ValueError("begins like a regular expression, and has no slash at its end; write /…/")
     if GLOB_CHARACTERS & set(text):
         return Glob(text)
     return Literal(text)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import ssl
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -107,7 +108,7 @@ def _asked(address: str, clock: Callable[[], float], method: str, path: str, **m
 
 def _client(address: str, silent: float) -> httpx.Client:
     host, _, port = address.rpartition(":")
-    if not host or not host.isprintable() or not port.isdigit() or int(port) > 65535:
+    if not host or not host.isprintable() or not re.fullmatch("[0-9]{1,5}", port) or int(port) > 65535:
         raise SettingError(f"{address!r} is no address; write host:port, as 127.0.0.1:8888")
     host = "127.0.0.1" if host == "0.0.0.0" else host.strip("[]")  # noqa: S104  it listens everywhere, here too
     return httpx.Client(

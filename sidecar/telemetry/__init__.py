@@ -19,9 +19,12 @@ What lasts (`vitals`, `history`)
     `vitals` has the gauges of this moment: health, what is in flight, the event loop's lag. `history` remembers the
     last hour for the status page.
 
+What keeps tasks running (`contained`)
+    A task of `serve` that raises is reported, and begun again.
+
 What must not come here: reading the state of another part. This package is told what happens, or is handed a value; it
 imports nothing but `timers`. The content of an event is never logged: only streams, names and reasons.
 
-Doors: happenings, telemetry, history, log, vitals.
+Doors: contained, happenings, telemetry, history, log, vitals.
 Pure: none.
 """

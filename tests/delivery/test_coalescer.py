@@ -11,7 +11,7 @@ import pytest
 
 from sidecar.delivery.batching import must_share
 from sidecar.delivery.coalescer import Coalescer
-from sidecar.delivery.journey import MIN_ATTEMPT_SECONDS
+from sidecar.delivery.journey import MIN_ATTEMPT_SECONDS, OnEnd
 from sidecar.events.outgoing import Headers, Load, Outgoing
 from sidecar.events.results import EventStatus
 from sidecar.routes.config import Coalesce
@@ -206,6 +206,24 @@ async def test_a_request_id_keeps_apart_only_who_needs_it(needs: bool, sizes: li
         assert sorted(array.headers for array in arrays) == sorted(headers)
     else:
         assert arrays[0].headers == AGENT
+
+
+async def test_waiting_is_part_of_the_deadline() -> None:
+    """Who waited for company is given up as soon as who did not: the deadline begins when it came."""
+    given_up: list[float] = []
+
+    class Asked(ScriptedSender):
+        def send(self, load: Load, on_end: OnEnd, give_up: float | None = None, since: float | None = None) -> None:
+            given_up.append(since if since is not None else -1.0)
+            super().send(load, on_end, give_up, since)
+
+    async with asyncio.TaskGroup() as tasks:
+        coalescer = Coalescer(Asked(tasks, [3.0]), {"main": Coalesce(linger=2.0)}, Recorder(), now)
+        begun = now()
+        for _ in range(2):
+            coalescer.deliver(Load("main", request(), AGENT), lambda _: None)
+            await asyncio.sleep(0.1)
+    assert given_up == pytest.approx([begun, begun + 0.1], abs=0.01)
 
 
 async def test_traces_keep_nobody_apart() -> None:

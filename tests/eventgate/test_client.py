@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from sidecar.eventgate.client import array
+from sidecar.eventgate.client import _seconds, array
 from sidecar.eventgate.connection import MAX_REPLY_BYTES
 from sidecar.events.outgoing import Outgoing
 from tests.fakes import (
@@ -268,3 +268,12 @@ async def test_no_proxy_of_the_environment_is_used(tmp_path: Path, monkeypatch: 
             monkeypatch.setenv(name, f"http://{nobody}")
         seen = await outcome(tmp_path, accept)
     assert (seen.answer.status, seen.ends) == (201, {"answered": 1.0})
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [("0", 0.0), ("60", 60.0), ("9" * 400, 300.0), ("²", None), ("٣", None), ("-1", None), ("1.5", None), ("", None)],
+)
+def test_retry_after_is_a_whole_number_or_nothing(value: str, seconds: float | None) -> None:
+    """Digits of other scripts are none, and no wait is endless."""
+    assert _seconds(value) == seconds

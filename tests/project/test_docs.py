@@ -21,8 +21,8 @@ from sidecar.commands.streams import Stream, in_markdown, in_wikitext, streams_o
 from sidecar.events.results import Outcome
 from sidecar.intake.answer import MIXED
 from sidecar.routes import config, loader
-from sidecar.routes.config import duration
 from sidecar.routes.inspection import inspect
+from sidecar.routes.scalars import duration, size_in_bytes
 from sidecar.routes.section import Section, fields, keys_of
 
 ROOT = Path(__file__).parent.parent.parent
@@ -116,7 +116,7 @@ def means(default: str, field: FieldInfo) -> bool:
     if isinstance(field.default, float):
         return duration(value) == field.default
     if value.endswith("iB"):
-        return bool(config.size_in_bytes(value) == field.default)
+        return bool(size_in_bytes(value) == field.default)
     if isinstance(field.default, bool):
         return value == str(field.default).lower()
     if isinstance(field.default, int | str):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from sidecar.routes.config import Config, Match, Route, Upstream, duration
+from sidecar.routes.config import Config, Match, Route, Upstream
 from sidecar.routes.pattern import Pattern, Template
+from sidecar.routes.scalars import duration
 from sidecar.routes.section import Refused, Section, fields
 
 URL = "https://eventgate-main.discovery.wmnet:4492/v1/events"
@@ -39,6 +40,8 @@ def test_a_duration_is_read_as_seconds(text: str, seconds: float) -> None:
                 (True, "true"),
             ]
         ),
+        pytest.param("0.5ms", "is 0.5ms; allowed: from 1ms to 24h", id="0.5ms"),
+        pytest.param("25h", "is 25h; allowed: from 1ms to 24h", id="25h"),
         pytest.param("0s", "is no time at all; a duration is longer than 0s", id="0s"),
         pytest.param("0.0ms", "is no time at all; a duration is longer than 0s", id="0.0ms"),
     ],

@@ -1,0 +1,147 @@
+"""Scalars of `routes.yaml` as it writes them: durations, sizes, URLs, names of hosts, paths.
+
+Each function returns what was meant, or raises ValueError with words that follow the name of the key.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from urllib.parse import urlsplit
+
+from sidecar.routes.section import shown
+
+DURATION = re.compile(r"([0-9]{1,6}(?:\.[0-9]{1,6})?)(ms|s|m|h)")
+SIZE = re.compile(r"([0-9]{1,9})(B|KiB|MiB)")
+LABEL = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
+LARGEST = 10 * 1024 * 1024
+_BYTES = {"B": 1, "KiB": 1024, "MiB": 1024 * 1024}
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+def duration(value: object, least: str = "1ms", most: str = "24h") -> float:
+    """Read `500ms`, `1.5s`, `5m` or `1h` as seconds; `least` and `most` are the bounds, written the same way.
+
+    Raises:
+        ValueError: it is none of these, or out of bounds.
+
+    """
+    found = DURATION.fullmatch(value) if isinstance(value, str) else None
+    if found is None:
+        raise ValueError(f"is {shown(value)}; a duration is written 500ms, 1.5s, 5m or 1h")
+    seconds = _seconds(found)
+    if seconds <= 0:
+        raise ValueError("is no time at all; a duration is longer than 0s")
+    low, high = (_seconds(bound) for bound in map(DURATION.fullmatch, (least, most)) if bound)
+    if not low <= seconds <= high:
+        raise ValueError(f"is {value}; allowed: from {least} to {most}")
+    return seconds
+
+
+def _seconds(found: re.Match[str]) -> float:
+    return float(found[1]) * _SECONDS[found[2]]
+
+
+def in_duration_words(seconds: float) -> str:
+    """Write seconds as `duration` reads them."""
+    return f"{seconds:g}s" if seconds >= 1 else f"{seconds * 1000:g}ms"
+
+
+def size_in_bytes(value: object) -> int:
+    """Read `500B`, `64KiB` or `1MiB` as bytes.
+
+    Raises:
+        ValueError: it is none of these, or nothing at all.
+
+    """
+    found = SIZE.fullmatch(value) if isinstance(value, str) else None
+    if found is None or int(found[1]) == 0:
+        raise ValueError(f"is {shown(value)}; a size is written 64KiB, 1MiB or 500B")
+    size = int(found[1]) * _BYTES[found[2]]
+    if size > LARGEST:
+        raise ValueError(f"is {value}; allowed: up to {in_size_words(LARGEST)}, the largest body that EventGate takes")
+    return size
+
+
+def in_size_words(size: int) -> str:
+    """Write bytes as `size_in_bytes` reads them."""
+    unit = next(unit for unit in ("MiB", "KiB", "B") if size % _BYTES[unit] == 0)
+    return f"{size // _BYTES[unit]}{unit}"
+
+
+def text_in(value: object) -> str:
+    """Read any text that says something."""
+    if not isinstance(value, str) or not value.strip():
+        raise ValueError(f"is {shown(value)}; write a text (quote it if it is a number or yes, no, on, off)")
+    return value
+
+
+def url_in(value: object) -> str:
+    """Read a URL; its scheme becomes lower case, `{datacenter}` stays."""
+    text = text_in(value)
+    filled = text.replace("{datacenter}", "datacenter")
+    _need_ascii(filled)
+    try:
+        parts = urlsplit(filled)
+        host, port = parts.hostname, parts.port
+    except ValueError as error:
+        raise ValueError(f"is {text!r}: {error}") from None
+    if parts.scheme not in ("http", "https") or not host:
+        raise ValueError(f"is {text!r}; write it whole, as https://host:4492/v1/events")
+    if not parts.path.strip("/"):
+        raise ValueError(f"is {text!r}, which has no path; EventGate takes events at /v1/events")
+    if parts.query or parts.fragment or "@" in parts.netloc or re.search(r"[{}\s]", filled):
+        raise ValueError(f"is {text!r}; a query, a fragment, a user or spaces have no place here")
+    if port == 0 or parts.netloc.endswith(":"):
+        raise ValueError(f"is {text!r}; a port is a number from 1 to 65535, or left out with its colon")
+    _need_host(host)
+    return parts.scheme + text[len(parts.scheme) :]
+
+
+def _need_ascii(text: str) -> None:
+    """Refuse what cannot be put on the wire; a pasted zero-width space is not seen in an editor."""
+    strange = next((each for each in text if not "!" <= each <= "~" and each != " "), None)
+    if strange is not None:
+        raise ValueError(
+            f"has the character U+{ord(strange):04X}, which cannot be sent; delete it, "
+            "or write it percent-encoded in a path, and a name as xn--…"
+        )
+
+
+def _need_host(host: str) -> None:
+    """Refuse a name that no resolver or certificate can have: RFC 1035, 2.3.4, with underscores."""
+    if ":" in host:  # an IPv6 address; urlsplit has checked its brackets
+        try:
+            ipaddress.IPv6Address(host)
+        except ValueError:
+            raise ValueError(f"has the host {host}, which is no IPv6 address") from None
+        return
+    if host.endswith("."):
+        raise ValueError(
+            f"has the host {shown(host)}; leave out the dot at its end, names are always taken as complete"
+        )
+    label = next((each for each in host.split(".") if not LABEL.fullmatch(each)), None)
+    if label is not None or len(host) > 253:
+        raise ValueError(
+            f"has the host {shown(host)}; between its dots are 1 to 63 letters, digits, dashes and underscores, "
+            "no dash first or last, and 253 characters in all"
+        )
+
+
+def host_in(value: object) -> str:
+    """Read the name of a host, or an IP address."""
+    text = text_in(value)
+    _need_ascii(text)
+    _need_host(text)
+    return text
+
+
+def path_in(value: object) -> str:
+    """Read the path of a health check."""
+    text = text_in(value)
+    _need_ascii(text)
+    if not re.fullmatch(r"/[^\s#]*", text):
+        raise ValueError(f"is {text!r}; a path starts with a slash, as /_info, and has no spaces and no #")
+    if re.fullmatch(r"/+v1/+(?:_test/+)?events/*(?:\?.*)?", text, re.IGNORECASE):
+        raise ValueError(f"is {text!r}, where a GET is no health check: it produces an event, or is answered 404")
+    return text

@@ -1,0 +1,76 @@
+"""Promises of `scalars`: what is read can be used, and what cannot be used is refused in words."""
+
+from __future__ import annotations
+
+import ssl
+from urllib.parse import urlsplit
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sidecar.routes.scalars import duration, host_in, in_size_words, path_in, size_in_bytes, url_in
+
+odd = st.one_of(
+    st.text(max_size=40),
+    st.lists(st.sampled_from(["a", "xn--", "-", ".", "_", ":", "[", "]", "1", "%", "\u200b", "é", "A" * 70])).map(
+        "".join
+    ),
+)
+
+
+@given(odd)
+def test_a_host_that_is_read_can_be_asked_for(name: str) -> None:
+    """TLS takes it as the name of a server, and an HTTP header can carry it."""
+    try:
+        host = host_in(name)
+    except ValueError:
+        return
+    context = ssl.create_default_context()
+    context.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), server_hostname=host)
+    assert host.encode("ascii") == name.encode("ascii")
+
+
+@given(odd, odd)
+def test_a_url_that_is_read_can_be_put_on_the_wire(host: str, path: str) -> None:
+    """Its parts are those it was written with, and ASCII."""
+    try:
+        url = url_in(f"HTTPS://{host}/{path}")
+    except ValueError:
+        return
+    parts = urlsplit(url)
+    assert (parts.scheme, url.isascii()) == ("https", True)
+    assert (parts.hostname or "") != ""
+    assert not parts.netloc.endswith(":")
+
+
+def test_the_scheme_may_be_written_in_capitals() -> None:
+    """It says the same, so it becomes the same: TLS must not depend on it."""
+    assert url_in("HTTPS://h.wmnet:1/v1/events") == "https://h.wmnet:1/v1/events"
+    assert url_in("Http://{datacenter}.wmnet/v1/events") == "http://{datacenter}.wmnet/v1/events"
+
+
+@pytest.mark.parametrize("host", ["10.0.0.1", "2620:0:861::1", "localhost", "a_b.wmnet", "a" * 63 + ".wmnet"])
+def test_a_host_may_be_an_address_or_a_name(host: str) -> None:
+    """As certificates may carry either."""
+    assert host_in(host) == host
+
+
+@pytest.mark.parametrize("path", ["/_info", "/_info?x=1", "/", "/v1/%C3%A9"])
+def test_a_path_is_read(path: str) -> None:
+    """With a query, too."""
+    assert path_in(path) == path
+
+
+def test_bounds_of_a_duration_are_allowed() -> None:
+    """Both ends belong to it."""
+    assert (duration("100ms", "100ms", "1h"), duration("60m", "100ms", "1h")) == (0.1, 3600.0)
+    with pytest.raises(ValueError, match="is 99ms; allowed: from 100ms to 1h"):
+        duration("99ms", "100ms", "1h")
+
+
+def test_the_largest_size_is_allowed() -> None:
+    """It is what EventGate takes at once."""
+    assert in_size_words(size_in_bytes("10MiB")) == "10MiB"
+    with pytest.raises(ValueError, match="up to 10MiB"):
+        size_in_bytes("10241KiB")

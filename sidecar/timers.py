@@ -16,6 +16,11 @@ from typing import Generic, TypeVar
 EARLY_SECONDS = 0.001
 """How much before its time a timer may ring: libuv counts in whole milliseconds."""
 
+HELD_UP_SECONDS = 0.01
+"""A timer that rings later than that says that the event loop stood still."""
+BEAT_SECONDS = 0.1
+"""How often it is looked whether the event loop stood still, while anybody waits."""
+
 K = TypeVar("K", bound=Hashable)
 
 
@@ -29,13 +34,20 @@ def until_tick(now: float, period: float) -> float:
 
 
 class Timers(Generic[K]):
-    """Rings for each of many, once, when its time is up."""
+    """Rings for each of many, once, when its time is up.
 
-    def __init__(self, ring: Callable[[K], None]) -> None:
-        """`ring` is told whose time is up; it must not raise."""
+    Here is decided what time a process that stood still has missed: throttled, stopped, or busy with one input. It
+    shows in a timer that rings late, and while anybody waits one rings every `BEAT_SECONDS`. Everybody's time is then
+    put off by as much, and before anyone is rung for the loop turns once: what the sockets hold was not read yet.
+    """
+
+    def __init__(self, ring: Callable[[K], None], stood_still: Callable[[K, float], None]) -> None:
+        """`ring` is told whose time is up, `stood_still` for how many seconds nothing ran; neither may raise."""
         self._ring = ring
+        self._stood_still = stood_still
         self._due: dict[K, float] = {}
         self._rings_at = math.inf
+        self._held_up = False
         self._timer: asyncio.TimerHandle | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -44,9 +56,10 @@ class Timers(Generic[K]):
         loop = self._loop
         if loop is None:
             loop = self._loop = asyncio.get_running_loop()
-        due = self._due[who] = loop.time() + seconds
+        now = loop.time()
+        due = self._due[who] = now + seconds
         if due < self._rings_at:
-            self._wind(loop, due)
+            self._wind(loop, min(due, now + BEAT_SECONDS))
 
     def clear(self, who: K) -> None:
         """Do not ring for `who`."""
@@ -59,12 +72,25 @@ class Timers(Generic[K]):
         self._timer = loop.call_at(due, self._look, loop)
 
     def _look(self, loop: asyncio.AbstractEventLoop) -> None:
+        late = loop.time() - self._rings_at
         self._timer, self._rings_at = None, math.inf
+        if late > HELD_UP_SECONDS and not self._held_up:
+            self._held_up = True  # and if the loop is slow again until then, somebody has to be rung for some time
+            self._put_off(late)
+            self._wind(loop, loop.time() + EARLY_SECONDS)
+            return
+        self._held_up = False
         now = loop.time() + EARLY_SECONDS
         for who in [who for who, due in self._due.items() if due <= now]:
             if self._due.get(who, math.inf) <= now:  # what another's ring led to may have changed that
                 del self._due[who]
                 self._ring(who)
-        earliest = min(self._due.values(), default=math.inf)
-        if earliest < self._rings_at:
-            self._wind(loop, earliest)
+        if self._due:
+            earliest = min(*self._due.values(), loop.time() + BEAT_SECONDS)
+            if earliest < self._rings_at:
+                self._wind(loop, earliest)
+
+    def _put_off(self, seconds: float) -> None:
+        for who in self._due:
+            self._due[who] += seconds
+            self._stood_still(who, seconds)

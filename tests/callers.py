@@ -107,7 +107,7 @@ def verdict(events: Sequence[Outgoing]) -> list[EventStatus]:
     failures = len(invalid) + len(error)
     status = 201 if not failures else 400 if len(invalid) == len(events) else 500 if failures == len(events) else 207
     body = b'{"invalid":[%b],"error":[%b]}' % (b",".join(invalid), b",".join(error))
-    statuses = read(status, "", body, events)
+    statuses = read(status, "", body, events, hasty=False)
     assert statuses is not None
     return statuses
 

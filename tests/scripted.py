@@ -16,7 +16,7 @@ from sidecar.delivery.sender import Sender
 from sidecar.eventgate.client import Attempt, EventGate, OnResult, Result
 from sidecar.eventgate.failures import Failed, FailureClass
 from sidecar.events.outgoing import Headers, Load, Outgoing
-from sidecar.events.results import EventStatus, Outcome
+from sidecar.events.results import EventStatus, Outcome, StatusWord
 from sidecar.routes.config import Timeouts, Upstream
 from sidecar.telemetry.happenings import Happening
 from sidecar.telemetry.telemetry import Telemetry
@@ -61,7 +61,9 @@ class Act:
     takes: float = 0.0
     """Seconds from there to its end."""
     end: Failed | Exception | None = None
-    """Nothing: EventGate accepts it."""
+    """Nothing: EventGate gives its verdict."""
+    says: StatusWord = "success"
+    """What it says of each event."""
 
 
 HANG = Act(takes=NEVER)
@@ -117,7 +119,7 @@ class ScriptedEventGate(EventGate):
 
     def post(self, load: Load, tasks: asyncio.TaskGroup, on_result: OnResult) -> Attempt:
         """Do as the script says, within the time limit of connecting; a success is `described` by who took it."""
-        attempt = Attempt(load.events, on_result)
+        attempt = Attempt(load, on_result)
         attempt.connecting = tasks.create_task(self._play(attempt))
         return attempt
 
@@ -133,14 +135,15 @@ class ScriptedEventGate(EventGate):
             attempt.on_result(result)
 
     async def _end_of(self, attempt: Attempt) -> Result:
-        events = attempt.events
+        events = attempt.load.events
         act = self._acts.pop(0) if self._acts else self._otherwise
         took = f"{self._name} {len(self.posts)}".encode()
         posted = Posted(tuple(event.body for event in events), now(), took=took)
         self.posts.append(posted)
         posted.end = await self._meet(act, posted, attempt)
         posted.ended = now()
-        return posted.end or [EventStatus("success", Outcome.DELIVERED, took) for _ in events]
+        outcome = Outcome.DELIVERED if act.says == "success" else Outcome.FAILED
+        return posted.end or [EventStatus(act.says, outcome, took) for _ in events]
 
     async def _meet(self, act: Act, posted: Posted, attempt: Attempt) -> Failed | Exception | None:
         never_sent = isinstance(act.end, Failed) and act.end.failure is FailureClass.NEVER_SENT

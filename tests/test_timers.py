@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from sidecar.timers import Timers, until_tick
+from tests.fakes import PATIENCE
 
 pytestmark = pytest.mark.looptime
 
@@ -17,12 +18,19 @@ class Bell:
     def __init__(self) -> None:
         """Nobody was."""
         self.rings: list[tuple[str, float]] = []
-        self.timers: Timers[str] = Timers(self.ring)
+        self.timers: Timers[str] = Timers(self.ring, self.stood_still)
+        self.still: list[tuple[str, float]] = []
+        self.rung = asyncio.Event()
         self._begun = asyncio.get_running_loop().time()
 
     def ring(self, who: str) -> None:
         """Take a ring."""
+        self.rung.set()
         self.rings.append((who, round(asyncio.get_running_loop().time() - self._begun, 6)))
+
+    def stood_still(self, who: str, seconds: float) -> None:
+        """Take note of a standstill."""
+        self.still.append((who, round(seconds, 3)))
 
 
 async def test_each_is_rung_for_in_its_time() -> None:
@@ -67,13 +75,37 @@ async def test_a_ring_may_change_the_others() -> None:
             timers.set("c", 0.1)
             timers.set("d", 0.0)
 
-    timers: Timers[str] = Timers(ring)
+    timers: Timers[str] = Timers(ring, lambda *_: None)
     for who in ("a", "b", "c"):
         timers.set(who, 0.1)
     await asyncio.sleep(0.15)
     assert rings == ["a", "d"]
     await asyncio.sleep(0.1)
     assert rings == ["a", "d", "c"]
+
+
+@pytest.mark.looptime(False)
+async def test_time_in_which_nothing_ran_is_put_off() -> None:
+    """A process that was stopped for a second rings as much later, and tells how long that was."""
+    bell = Bell()
+    bell.timers.set("a", 0.3)
+    loop = asyncio.get_running_loop()
+    before = loop.time()
+    loop.call_soon(lambda: busy_until(before + 1.0))
+    await asyncio.sleep(1.0)
+    async with asyncio.timeout(PATIENCE):
+        await bell.rung.wait()
+    (who, seconds), *_ = bell.still
+    assert who == "a"
+    assert 0.85 < seconds < 5.0
+    assert bell.rings[0][1] >= 0.3 + seconds - 0.01
+
+
+def busy_until(moment: float) -> None:
+    """Hold the loop up."""
+    loop = asyncio.get_running_loop()
+    while loop.time() < moment:
+        pass
 
 
 async def test_thousands_that_are_taken_back_cost_one_timer() -> None:
@@ -88,7 +120,7 @@ async def test_thousands_that_are_taken_back_cost_one_timer() -> None:
         return call_at(*arguments, **options)  # type: ignore[arg-type]
 
     loop.call_at = counted  # type: ignore[method-assign]
-    timers: Timers[int] = Timers(lambda _: None)
+    timers: Timers[int] = Timers(lambda _: None, lambda *_: None)
     for number in range(5000):
         timers.set(number, 4.0)
         timers.clear(number)

@@ -8,6 +8,9 @@ What is tried (`sender`, `journey`, `tries`)
     `sender` puts each load on a `Journey`: the one loop that tries again, and the one timer for it.
     `upstreams.failover` says which address is next. A `Try` is one attempt, and what its end says about its address.
 
+What is known of each event over all attempts (`answers`)
+    The events with which EventGate met an error are sent to the next endpoint; the others are settled.
+
 What may be tried again (`retry`)
     What each class of failure allows, and what producers are told of events that no endpoint took.
 
@@ -16,5 +19,5 @@ Whoever makes traces follows loads and attempts as an `Observer` (`tries`); with
 What must not come here: sockets (`eventgate`), the disk (`spool`), HTTP answers (`intake`).
 
 Doors: batching, coalescer, retry, sender, tries.
-Pure: batching, retry.
+Pure: answers, batching, retry.
 """

@@ -16,6 +16,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from sidecar.delivery.answers import Answers
 from sidecar.delivery.retry import MAX_ATTEMPTS, Undelivered, may_try_again
 from sidecar.delivery.tries import LoadTrace, Try
 from sidecar.eventgate.client import Result
@@ -35,9 +36,6 @@ BUDGET_SECONDS = 0.01
 """How often events that wait for the retry budget look whether there is room."""
 MIN_WAIT_SECONDS = 0.001
 """Rounding must not make a journey spin."""
-HELD_UP_SECONDS = 0.01
-"""A timer that rings later than that says that the event loop stood still, and nothing about an endpoint."""
-
 OnEnd = Callable[[list[EventStatus] | Undelivered], None]
 """Is told the status of each event, in their order, or why there is none."""
 
@@ -52,14 +50,12 @@ class Means:
     clock: Callable[[], float]
     tasks: asyncio.TaskGroup | None = None
     """Runs what has to wait, which may outlive the request that it is for."""
-    timers: Timers[Journey] = field(default_factory=lambda: Timers(Journey.rung))
+    timers: Timers[Journey] = field(default_factory=lambda: Timers(Journey.rung, Journey.put_off))
 
 
 class Journey:
     """What is tried for one load."""
 
-    _due = math.inf
-    """When it should be rung for."""
     _then: Callable[[Journey], None]
     """What is done then; not bound to this journey, which would then hold itself in memory."""
     _waits_for_budget = False
@@ -80,12 +76,12 @@ class Journey:
         """`give_up`: until when it may take, in seconds of the clock; `on_end` is told once how it ended."""
         self._pool = pool
         self._means = means
-        self._load = load
         self._give_up = give_up
         self._on_end: OnEnd | None = on_end
         self._trace = trace
         self._emit = means.telemetry.emit if trace is None else trace.emit
         self._tries: list[Try] = []
+        self._answers = Answers(load)
 
     @property
     def _tried(self) -> list[Address]:
@@ -124,17 +120,7 @@ class Journey:
         self._wait(max(MIN_WAIT_SECONDS, until - now), Journey._time_is_up)
 
     def _time_is_up(self) -> None:
-        """Go on without an answer; where the loop stood still, after a look at what came meanwhile.
-
-        uvloop's timers come before what the sockets have, and a pod without processor time for 100 ms would take every
-        endpoint for a slow one.
-        """
-        if self._means.clock() - self._due > HELD_UP_SECONDS:
-            self._wait(MIN_WAIT_SECONDS, Journey._still_no_answer)
-        else:
-            self._still_no_answer()
-
-    def _still_no_answer(self) -> None:
+        """Go on without an answer."""
         now = self._means.clock() + EARLY_SECONDS
         for each in self._under_way:
             if each.ends_by <= now:
@@ -146,21 +132,43 @@ class Journey:
 
     def _attempt_ended(self, each: Try, result: Result) -> None:
         self._release(each)
-        events = len(self._load.events)
-        outcome = each.judge(result, events, self._means.clock(), self._means.jitter)
-        if not isinstance(outcome, Failed):
-            # One more answer of a healthy address changes nothing, so it is noted when its producers have theirs.
-            decides = each.trial or each.address.standing.health is not Health.HEALTHY
-            if decides:
-                each.note_answer(events)
-            each.end_trace(outcome)
-            self._end(outcome)
-            if not decides:
-                each.note_answer(events)
+        jitter = self._means.jitter
+        outcome = each.judge(result, len(each.places), self._means.clock(), jitter)
+        if isinstance(outcome, Failed):
+            self._attempt_failed(each, outcome)
             return
+        errors = any(status.status == "error" for status in outcome)
+        errs_with_others = each.errs_with_others(outcome)
+        # One more answer of a healthy address changes nothing, so it is noted when its producers have theirs.
+        decides = each.trial or errors or each.address.standing.health is not Health.HEALTHY
+        if decides:
+            each.note_answer(outcome, jitter)
+        each.end_trace(outcome)
+        if self._on_end is not None and (errors or self._answers):
+            self._answers.learn(each.places, outcome, errors_with_others=errs_with_others or not errors)
+            self._send_the_rest()
+        else:
+            self._end(outcome)
+        if not decides:
+            each.note_answer(outcome, jitter)
+
+    def _attempt_failed(self, each: Try, outcome: Failed) -> None:
         each.end_trace(outcome)
         self._take_note(each, outcome)
         if not (outcome.failure is FailureClass.THROTTLED and self._rest()):
+            self._go_on_or_end()
+
+    def _send_the_rest(self) -> None:
+        """Let the events with which EventGate met an error go to the next endpoint.
+
+        Where another attempt of them is under way, that one may have been accepted, and is waited for.
+        """
+        answers = self._answers
+        if not answers.places:
+            self._end(answers.statuses(None))
+        elif answers.cannot_be_told_apart:
+            self._fail()
+        else:
             self._go_on_or_end()
 
     def _time_out(self, each: Try) -> None:
@@ -189,13 +197,19 @@ class Journey:
             self._fail()
 
     def _wait(self, seconds: float, then: Callable[[Journey], None]) -> None:
-        self._due = self._means.clock() + seconds
         self._then = then
         self._means.timers.set(self, seconds)
 
     def rung(self) -> None:
         """Take note that the time is up for which it waited."""
         self._step(self._then, self)
+
+    def put_off(self, seconds: float) -> None:
+        """Do not count so many seconds in which nothing ran."""
+        self._give_up += seconds
+        for each in self._tries:
+            if not each.over:
+                each.put_off(seconds)
 
     def _step(self, step: Callable[..., None], *arguments: object) -> None:
         """Take a step; a mistake of ours ends this journey and nothing else."""
@@ -227,21 +241,22 @@ class Journey:
             return False
         if doubles and pool.config.on_ambiguous != "resend":
             return False
-        if doubles and not pool.budget.allows:
+        # What is stuck at one endpoint makes no other slow that is well; one that is late, too, may be made slower.
+        if doubles and choice.address.standing.health is not Health.HEALTHY and not pool.budget.allows:
             self._waits_for_budget = True
             return False
         first = next((e.address.endpoint.name for e in self._tries if e.sent), self._ended_at) if doubles else None
         ends_by = min(now + pool.config.timeouts.attempt, self._give_up)
-        each = Try(pool, choice.address, choice.trial, now, ends_by, first, self._emit)
+        each = Try(pool, choice.address, choice.trial, now, ends_by, self._answers.places, first, self._emit)
+        self._tries.append(each)
         # Taken here and not when it ends: what starts in the same turn of the loop must see it.
         pool.budget.second_attempts += doubles
         address = choice.address
         address.on_trial = address.on_trial or choice.trial
-        load = self._load
+        load = self._answers.part
         if self._trace is not None:
-            each.trace = self._trace.posted(address, len(self._tries))
+            each.trace = self._trace.posted(load, address, len(self._tries) - 1)
             each.emit, load = each.trace.emit, each.trace.load
-        self._tries.append(each)
         ended = functools.partial(self._step, self._attempt_ended, each)
         each.attempt = address.eventgate.post(load, means.tasks, ended)
         # It is on its way by now.
@@ -264,7 +279,7 @@ class Journey:
         choice = next_elsewhere(choices, self._tried, other_endpoint=self._sent > 0)
         # One endpoint alone is tried twice: a name with many servers behind it may well answer the second time.
         # So is one that only asked for a rest, see `_rest`.
-        again = len(pool.endpoints) == 1 or self._how.failure is FailureClass.THROTTLED
+        again = (len(pool.endpoints) == 1 and not self._answers) or self._how.failure is FailureClass.THROTTLED
         if choice is None and choices and again and len(self._tries) == 1 and not self._under_way:
             return choices[0]
         return choice
@@ -334,7 +349,12 @@ class Journey:
         for each in self._under_way:
             failure = FailureClass.AMBIGUOUS if each.sent else FailureClass.NEVER_SENT
             self._take_note(each, Failed(failure, f"no answer within {self._pool.config.timeouts.deadline:g} s"))
-        self._end(self._undelivered())
+        undelivered = self._undelivered()
+        if self._answers:
+            unknown = undelivered.status_of if self._how.failure is FailureClass.AMBIGUOUS else None
+            self._end(self._answers.statuses(unknown))
+        else:
+            self._end(undelivered)
 
     def _end(self, result: list[EventStatus] | Undelivered) -> None:
         """Tell the result, unless it was told; attempts that were sent go on, since what they do is worth knowing."""

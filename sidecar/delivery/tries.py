@@ -30,6 +30,8 @@ class Try(msgspec.Struct, eq=False):
     began: float
     ends_by: float
     """When its time is up, in seconds of the clock; so are all times here."""
+    places: Sequence[int]
+    """Which events of the journey's load it carries."""
     first: str | None
     """The endpoint that may have taken the events already; None where none may."""
     emit: Callable[[Happening], None]
@@ -48,8 +50,7 @@ class Try(msgspec.Struct, eq=False):
 
     def judge(self, result: Result, events: int, now: float, jitter: Callable[[], float]) -> list[EventStatus] | Failed:
         """Return what it brought; what a failure says about its address is noted at once, see `note_answer`."""
-        pool, address = self.pool, self.address
-        endpoint = address.endpoint.name
+        pool, endpoint = self.pool, self.address.endpoint.name
         self.ended = now
         if self.first is not None and self.sent:
             self.emit(Resent(pool.name, self.first, events))
@@ -58,23 +59,52 @@ class Try(msgspec.Struct, eq=False):
         if isinstance(result, Exception):
             self.emit(Unexpected("delivery", f"{type(result).__name__}: {result}"))
             result = Failed(FailureClass.AMBIGUOUS, BUG)
-        seconds = now - self.began
-        self.emit(PostFailed(pool.name, endpoint, result.failure, result.reason, seconds))
-        if result.failure in _FAULTS:
-            changes = pool.judge.failed(address.standing, result.reason, now, jitter(), trial=self.trial)
-            tell(self.emit, address, changes)
-            address.check_now.set()
-        elif self.trial:
-            tell(self.emit, address, pool.judge.answered(address.standing, seconds, now, trial=True))
+        self._note_failure(result, jitter)
         return result
 
-    def note_answer(self, events: int) -> None:
+    def errs_with_others(self, outcome: Sequence[EventStatus]) -> bool:
+        """Whether its endpoint has errors with whatever it gets, so that these events are not to blame."""
+        return not (self.address.standing.produces or any(each.status == "success" for each in outcome))
+
+    def note_answer(self, outcome: Sequence[EventStatus], jitter: Callable[[], float]) -> None:
         """Take note of an answer, for its address and for those who watch."""
-        pool, address = self.pool, self.address
+        pool, standing = self.pool, self.address.standing
         sent_at = self.attempt.sent_at if self.attempt is not None else None
         seconds, server_seconds = self.ended - self.began, self.ended - (sent_at or self.began)
-        self.emit(PostAnswered(pool.name, address.endpoint.name, events, seconds))
-        tell(self.emit, address, pool.judge.answered(address.standing, server_seconds, self.ended, trial=self.trial))
+        self.emit(PostAnswered(pool.name, self.address.endpoint.name, len(outcome), seconds))
+        words = {each.status for each in outcome}
+        try:
+            if "success" in words:
+                pool.judge.accepted(standing)
+            if words == {"error"}:
+                reason = "EventGate has errors with all events"
+                changes = pool.judge.cannot_produce(standing, reason, self.ended, jitter(), trial=self.trial)
+            else:
+                changes = pool.judge.answered(standing, server_seconds, self.ended, trial=self.trial)
+            tell(self.emit, self.address, changes)
+        except Exception as error:  # noqa: BLE001  no mistake of ours here may change what the producer is told
+            self.emit(Unexpected("health", f"{type(error).__name__}: {error}"))
+
+    def _note_failure(self, failed: Failed, jitter: Callable[[], float]) -> None:
+        pool, address, seconds = self.pool, self.address, self.ended - self.began
+        self.emit(PostFailed(pool.name, address.endpoint.name, failed.failure, failed.reason, seconds))
+        try:
+            if failed.failure in _FAULTS:
+                changes = pool.judge.failed(address.standing, failed.reason, self.ended, jitter(), trial=self.trial)
+                tell(self.emit, address, changes)
+                address.check_now.set()
+            elif self.trial:
+                tell(self.emit, address, pool.judge.answered(address.standing, seconds, self.ended, trial=True))
+        except Exception as error:  # noqa: BLE001  as above
+            self.emit(Unexpected("health", f"{type(error).__name__}: {error}"))
+
+    def put_off(self, seconds: float) -> None:
+        """Do not count so many seconds in which nothing ran."""
+        self.began += seconds
+        self.ends_by += seconds
+        self.late_at += seconds
+        if self.attempt is not None and self.attempt.sent_at is not None:
+            self.attempt.sent_at += seconds
 
     def end_trace(self, outcome: list[EventStatus] | Failed) -> None:
         """Tell whoever follows it how it ended."""
@@ -104,8 +134,8 @@ class LoadTrace(Interface):
     def emit(self, happening: Happening) -> None:
         """Take what happens to it, and pass it on."""
 
-    def posted(self, address: Address, before: int) -> TryTrace:
-        """Follow an attempt that is about to start; so many were made `before`."""
+    def posted(self, load: Load, address: Address, before: int) -> TryTrace:
+        """Follow an attempt at `load` that is about to start; so many were made `before`."""
 
     def ended(self, result: list[EventStatus] | Undelivered) -> None:
         """Take note of how it ended."""

@@ -65,7 +65,7 @@ OnResult = Callable[[Result], None]
 class Attempt(msgspec.Struct, eq=False):
     """One POST on its way."""
 
-    events: Sequence[Outgoing]
+    load: Load
     on_result: OnResult | None
     """Is told its end; None once it has ended."""
     sent_at: float | None = None
@@ -107,7 +107,7 @@ class EventGate:
         Where a connection is free, everything is written when this returns; what has to wait runs in `tasks`. Only
         connecting has a time limit here: the caller gives up on an attempt that takes too long.
         """
-        attempt = Attempt(load.events, on_result)
+        attempt = Attempt(load, on_result)
         self._start(attempt, self._request(load), tasks)
         return attempt
 
@@ -169,7 +169,7 @@ class EventGate:
     def _answered(self, attempt: Attempt, reply: Reply | Exception) -> None:
         if isinstance(reply, Reply):
             attempt.status = reply.status
-        self._end(attempt, _result_of(reply, attempt.events))
+        self._end(attempt, _result_of(reply, attempt.load))
 
     def _end(self, attempt: Attempt, result: Result) -> None:
         on_result, attempt.on_result = attempt.on_result, None
@@ -244,13 +244,13 @@ def _lines(headers: Headers) -> bytes:
     return lines if any(name == "user-agent" for name, _ in headers) else lines + _AGENT_LINE
 
 
-def _result_of(reply: Reply | Exception, events: Sequence[Outgoing]) -> Result:
+def _result_of(reply: Reply | Exception, load: Load) -> Result:
     if isinstance(reply, BadReply):
         return Failed(FailureClass.AMBIGUOUS, str(reply))
     if isinstance(reply, Exception):
         return Failed(FailureClass.AMBIGUOUS, f"connection lost before the answer was complete: {system_words(reply)}")
     try:
-        return read(reply.status, reply.reason, reply.body, events) or _no_verdict(reply)
+        return read(reply.status, reply.reason, reply.body, load.events, load.hasty) or _no_verdict(reply)
     except Exception as bug:  # noqa: BLE001  nobody above could tell whom it concerns
         return bug
 

@@ -29,13 +29,13 @@ class FailureClass(enum.StrEnum):
     NEVER_SENT = "never_sent"
     """DNS, connect or TLS failed: EventGate saw nothing, another attempt costs nothing."""
     REFUSED = "refused"
-    """EventGate, or who stands before it, will not take this POST however often it is sent."""
+    """EventGate will not take this POST however often it is sent: it is too large, or cannot be parsed."""
     THROTTLED = "throttled"
     """Not now: 429, or 503 with Retry-After."""
     INFRASTRUCTURE = "infrastructure"
-    """A 5xx that is not EventGate's own: what stands before it is broken."""
+    """An answer that is not EventGate's: a 3xx, 4xx or 5xx of a proxy, or of whatever else is at its address."""
     AMBIGUOUS = "ambiguous"
-    """It broke off after bytes were written: EventGate may have taken the events."""
+    """It broke off after bytes were written, or its answer cannot be true: EventGate may have taken the events."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +53,9 @@ def failure_of_status(status: int, retry_after: float | None) -> FailureClass:
     """Return the class of an answer that carries no verdict of EventGate's (`verdict.read`)."""
     if status == 429 or (status == 503 and retry_after is not None):
         return FailureClass.THROTTLED
-    if status == 501 or status < 500:
+    if status == 413:
         return FailureClass.REFUSED
-    return FailureClass.INFRASTRUCTURE
+    return FailureClass.AMBIGUOUS if status < 300 else FailureClass.INFRASTRUCTURE
 
 
 def system_words(error: Exception) -> str:

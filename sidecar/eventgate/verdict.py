@@ -2,7 +2,7 @@
 
 EventGate echoes failures only, with defaults filled in and numbers as JavaScript writes them, in the order
 of the request within each kind (lib/eventgate.js). So an event is found again by its `meta.id` and by nothing
-else, and whatever cannot be found again counts as an error, never as a success.
+else. An answer that tells of an event that was not sent, or of too few or too many, is no verdict.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import msgspec
 
 from sidecar.events.outgoing import Outgoing
-from sidecar.events.results import SUCCESS, EventStatus, Outcome, StatusWord, failed
+from sidecar.events.results import SUCCESS, EventStatus, Outcome, StatusWord
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,29 +66,32 @@ MAX_UNCOUNTED_BYTES = 64 * 1024
 """In a longer answer failures are counted before anything is made of them: `[1,1,1,…` costs 40 times its length."""
 MAX_REPAIRED_BYTES = 1024 * 1024
 """A longer answer with lone surrogates is no verdict; the events are then sent in smaller arrays."""
-_UNMATCHED = "EventGate's answer does not say what became of this event"
 
 
-def read(status: int, reason: str, body: bytes, events: Sequence[Outgoing]) -> list[EventStatus] | None:
-    """Return the status of each event, in their order; None where the answer holds no verdict.
+def read(status: int, reason: str, body: bytes, events: Sequence[Outgoing], hasty: bool) -> list[EventStatus] | None:
+    """Return the status of each event, in their order; None where the answer holds no verdict that can be true.
 
-    201 and 202 are verdicts, and so are 207, 400 and 500 whose JSON carries `invalid` or `error`.
+    201 is a verdict, and so is 202 where the POST was `hasty`. 207, 400 and 500 are where their JSON carries `invalid`
+    or `error`, and it tells of as many of these events as EventGate would under that status.
     """
-    if status in (201, 202):
-        return _all_accepted(status, reason, body, events)
+    if status == 201 or (status == 202 and hasty):
+        return _all_accepted(reason, body, events)
     if status not in (207, 400, 500):
         return None
     echoes = _echoes(body, len(events))
-    return None if echoes is None else _matched(status, echoes, events)
+    if not echoes or len(echoes) > len(events) or (len(echoes) < len(events) and status != 207):
+        return None
+    if any(event.id is None for event in events):
+        return [*map(_failure, echoes), *[SUCCESS] * (len(events) - len(echoes))]
+    return _by_id(echoes, events)
 
 
-def _all_accepted(status: int, reason: str, body: bytes, events: Sequence[Outgoing]) -> list[EventStatus]:
+def _all_accepted(reason: str, body: bytes, events: Sequence[Outgoing]) -> list[EventStatus] | None:
     """Believe it, unless reason or body say something else; a proxy may have put other words for the reason."""
     said = _counts(reason)
-    if said and said != {len(events)}:
-        return [failed(event.body, _UNMATCHED, unreachable=False) for event in events]
-    echoes = _echoes(body, len(events)) if body else None
-    return _matched(status, echoes, events) if echoes else [SUCCESS] * len(events)
+    if (said and said != {len(events)}) or (body and _echoes(body, len(events))):
+        return None
+    return [SUCCESS] * len(events)
 
 
 @functools.lru_cache(maxsize=256)
@@ -96,12 +99,6 @@ def _counts(reason: str) -> frozenset[int]:
     """Return the numbers of events that EventGate's words name; none where they are not its own."""
     found = _COUNTS.fullmatch(reason)
     return frozenset(int(count[:9]) for count in found.groups() if count) if found else frozenset()
-
-
-def _matched(status: int, echoes: Sequence[_Echo], events: Sequence[Outgoing]) -> list[EventStatus]:
-    if any(event.id is None for event in events):
-        return _in_order(status, echoes, events)
-    return _by_id(status, echoes, events)
 
 
 def _echoes(body: bytes, events: int) -> list[_Echo] | None:
@@ -146,30 +143,12 @@ def _echo(status: StatusWord, raw: msgspec.Raw) -> _Echo:
     return _Echo(status, meta.id if meta else None, bytes(raw))
 
 
-def _by_id(status: int, echoes: Sequence[_Echo], events: Sequence[Outgoing]) -> list[EventStatus]:
+def _by_id(echoes: Sequence[_Echo], events: Sequence[Outgoing]) -> list[EventStatus] | None:
+    """Return the status of each event; None where the answer tells of others, or of one twice."""
     echoed = {echo.id: echo for echo in echoes}
-    strangers = len(echoes) - len(echoed) + len(echoed.keys() - {event.id for event in events})
-    statuses: list[EventStatus] = []
-    for event in events:
-        echo = echoed.get(event.id)
-        if echo is not None:
-            statuses.append(_failure(echo))
-        elif status == 207 and echoes and not strangers:
-            statuses.append(SUCCESS)
-        else:
-            statuses.append(failed(event.body, _UNMATCHED, unreachable=False))
-    return statuses
-
-
-def _in_order(status: int, echoes: Sequence[_Echo], events: Sequence[Outgoing]) -> list[EventStatus]:
-    """Hand the failures out in order: these events share one caller, who gets every one of them either way."""
-    statuses = [_failure(echo) for echo in echoes[: len(events)]]
-    for event in events[len(echoes) :]:
-        if status == 207 and echoes:
-            statuses.append(SUCCESS)
-        else:
-            statuses.append(failed(event.body, _UNMATCHED, unreachable=False))
-    return statuses
+    if len(echoed) < len(echoes) or not echoed.keys() <= {event.id for event in events}:
+        return None
+    return [_failure(echoed[event.id]) if event.id in echoed else SUCCESS for event in events]
 
 
 def _failure(echo: _Echo) -> EventStatus:

@@ -156,14 +156,14 @@ class _TracedLoad(_Traced):
         super().__init__(tracing, span)
         self._load = load
 
-    def posted(self, address: Address, before: int) -> _TracedTry:
+    def posted(self, load: Load, address: Address, before: int) -> _TracedTry:
         """Make a span of an attempt."""
-        attributes = _of_attempt(self._load.upstream, address)
+        attributes = _of_attempt(load.upstream, address)
         if before:
             attributes["http.request.resend_count"] = before
         span = self._tracing.tracer.start_span("POST", inside(self._span), SpanKind.CLIENT, attributes)
-        headers = (*self._load.headers, *_headers_of(span))
-        return _TracedTry(self._tracing, span, msgspec.structs.replace(self._load, headers=headers))
+        headers = (*load.headers, *_headers_of(span))
+        return _TracedTry(self._tracing, span, msgspec.structs.replace(load, headers=headers))
 
     def ended(self, result: list[EventStatus] | Undelivered) -> None:
         """Say how it ended."""

@@ -100,6 +100,8 @@ OUT = DOWN | {Health.PROBATION}
 """States in which an address gets trial POSTs at most."""
 MAX_ENDS = 1000
 """How many ends of POSTs to an address are remembered; more within a window would add nothing."""
+MAX_DOUBLINGS = 30
+"""Of an ejection's time, whatever `max_ejection` says; a float overflows at 1,024."""
 MIN_SAMPLES = 20
 MIN_SUSPECT_SECONDS = 0.1
 
@@ -127,6 +129,8 @@ class Standing:
     passed_in_a_row: int = 0
     failed_in_a_row: int = 0
     posts_failed_in_a_row: int = 0
+    produces: bool = False
+    """Whether the last POST that was accepted or met an error of EventGate was accepted, if only in part."""
     ejections: int = 0
     """In a row: each makes the next one longer."""
     ejected_until: float = 0.0
@@ -172,6 +176,10 @@ class Judge:
             signals.append(Signal.CHECKS_FAILED)
         return self._apply(standing, signals, reason, now)
 
+    def accepted(self, standing: Standing) -> None:
+        """Take note that EventGate wrote an event to Kafka."""
+        standing.produces = True
+
     def answered(self, standing: Standing, seconds: float, now: float, *, trial: bool = False) -> list[Transition]:
         """Take note of a POST that EventGate gave its verdict on after `seconds`."""
         standing.posts_failed_in_a_row = 0
@@ -203,6 +211,16 @@ class Judge:
         if any(change.after is Health.EJECTED for change in changes):
             self._eject(standing, now, jitter)
         return changes
+
+    def cannot_produce(
+        self, standing: Standing, reason: str, now: float, jitter: float, *, trial: bool = False
+    ) -> list[Transition]:
+        """Take note of a POST with which EventGate met nothing but errors.
+
+        Where it took the events before that, these may be at fault, so one such POST proves nothing yet.
+        """
+        produced, standing.produces = standing.produces, False
+        return [] if produced and not trial else self.failed(standing, reason, now, jitter, trial=trial)
 
     def late(self, standing: Standing, seconds: float, now: float) -> list[Transition]:
         """Take note of a POST that is still unanswered after `seconds`, which is longer than usual."""
@@ -255,7 +273,8 @@ class Judge:
         return ends >= self._outlier.requests and failures * 100 >= self._outlier.percent * ends
 
     def _eject(self, standing: Standing, now: float, jitter: float) -> None:
-        seconds = min(self._outlier.ejection * 2**standing.ejections, self._outlier.max_ejection)
+        doublings = min(standing.ejections, MAX_DOUBLINGS)
+        seconds = min(self._outlier.ejection * 2**doublings, self._outlier.max_ejection)
         standing.ejected_until = now + seconds * (0.75 + 0.5 * jitter)
         standing.ejections += 1
         standing.posts_failed_in_a_row = 0

@@ -291,7 +291,7 @@ class BySocket(ScriptedEventGate):
     def post(self, load: Load, tasks: asyncio.TaskGroup, on_result: OnResult) -> Attempt:
         """Send, and listen."""
         del tasks
-        attempt = Attempt(load.events, on_result)
+        attempt = Attempt(load, on_result)
         attempt.sent_at = now()
         self.accept = when_told(lambda: on_result([SUCCESS] * len(load.events)))
         return attempt
@@ -335,3 +335,50 @@ def test_a_loop_that_stood_still_does_not_make_an_endpoint_slow() -> None:
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:  # whose timers come before all else
         recorder = runner.run(delivered())
     assert [type(each) for each in recorder.happenings] == [PostAnswered]
+
+
+# --- EventGate has errors with events ---
+
+CANNOT = Act(says="error")
+
+
+async def test_what_one_endpoint_cannot_produce_the_other_gets() -> None:
+    """Its producer never knows."""
+    pool, eqiad, codfw = two(CANNOT, Act())
+    async with delivering(pool) as (delivery, _):
+        assert await deliver(delivery) == Seen(0.0, "success", "codfw")
+    assert (len(eqiad.posts), len(codfw.posts)) == (1, 1)
+
+
+async def test_what_no_endpoint_can_produce_may_be_sent_later() -> None:
+    """While both have errors with all they get, no event is to blame."""
+    pool, _, _ = two(CANNOT, CANNOT)
+    async with delivering(pool) as (delivery, _):
+        status = await status_from(delivery)
+    assert (status.status, status.unreachable, status.may_be_sent_again) == ("error", False, True)
+
+
+async def test_an_event_that_errs_where_others_pass_is_at_fault() -> None:
+    """It is not sent later, and its endpoints are as well as before."""
+    pool, _, _ = two(CANNOT, CANNOT)
+    async with delivering(pool) as (delivery, _):
+        for address in pool.addresses:
+            pool.judge.accepted(address.standing)
+        status = await status_from(delivery)
+    assert (status.status, status.may_be_sent_again) == ("error", False)
+    assert {address.standing.health for address in pool.addresses} == {Health.HEALTHY}
+
+
+async def test_a_late_attempt_that_may_be_accepted_is_waited_for() -> None:
+    """The second endpoint has an error with the event; the first took it, as it says within the deadline."""
+    pool, _, _ = two(Act(takes=0.4), CANNOT)
+    async with delivering(pool) as (delivery, _):
+        assert await deliver(delivery) == Seen(0.4, "success", "eqiad")
+
+
+async def test_a_late_attempt_that_never_answers_leaves_doubt() -> None:
+    """None is known to be accepted, and one may have been: never "none was accepted"."""
+    pool, _, _ = two(HANG, CANNOT)
+    async with delivering(pool) as (delivery, _):
+        status = await status_from(delivery)
+    assert (status.status, status.unreachable) == ("error", True)

@@ -8,17 +8,19 @@ from sidecar.delivery.tries import Try
 from sidecar.eventgate.client import Attempt, Result
 from sidecar.eventgate.failures import Failed, FailureClass
 from sidecar.events.outgoing import Load
-from sidecar.events.results import BUG, SUCCESS, EventStatus, placed
+from sidecar.events.results import BUG, SUCCESS, EventStatus, Outcome, placed
 from sidecar.telemetry.happenings import Happening, HealthChanged, PostAnswered, PostFailed, Resent, Unexpected
 from sidecar.upstreams.health import Health
 from tests.scripted import EQIAD, EVENT, make_pool
+
+ERROR = EventStatus("error", Outcome.FAILED)
 
 
 def begun(happenings: list[Happening], *, trial: bool = False, first: str | None = None) -> Try:
     """Return an attempt that was sent at 10.5 s, half a second after it began."""
     pool = make_pool({"eqiad": [EQIAD], "codfw": ["10.2.0.1"]})
-    each = Try(pool, pool.addresses[0], trial, 10.0, 12.0, first, happenings.append)
-    each.attempt = Attempt([EVENT], None, sent_at=10.5)
+    each = Try(pool, pool.addresses[0], trial, 10.0, 12.0, [0], first, happenings.append)
+    each.attempt = Attempt(Load("main", [EVENT]), None, sent_at=10.5)
     return each
 
 
@@ -53,9 +55,46 @@ def test_an_answer_is_noted_by_how_long_the_server_took() -> None:
     each = begun(happenings)
     assert judged(each, [SUCCESS]) == placed([SUCCESS], "main", "eqiad")
     assert happenings == []
-    each.note_answer(1)
+    each.note_answer([SUCCESS], lambda: 0.5)
     assert happenings == [PostAnswered("main", "eqiad", 1, 1.0)]
     assert list(each.address.standing.seconds) == [0.5]
+
+
+def test_one_error_proves_nothing_where_events_were_taken_before() -> None:
+    """The event may be at fault; the next error says that it is the endpoint, which is doubted then."""
+    each = begun([])
+    judged(each, [SUCCESS])
+    seen = []
+    for statuses in ([SUCCESS], [ERROR], [ERROR], [ERROR, SUCCESS], [ERROR]):
+        with_others = each.errs_with_others(statuses)
+        each.note_answer(statuses, lambda: 0.5)
+        seen.append((with_others, each.address.standing.posts_failed_in_a_row))
+    assert seen == [(False, 0), (False, 0), (True, 1), (False, 0), (False, 0)]
+
+
+def test_a_mistake_of_ours_while_an_outcome_is_noted_changes_nothing() -> None:
+    """It is told, and the producers get what EventGate said."""
+    happenings: list[Happening] = []
+
+    def broken() -> float:
+        raise OverflowError("(34, 'Numerical result out of range')")
+
+    each = begun(happenings)
+    failed = Failed(FailureClass.AMBIGUOUS, "it fails")
+    assert each.judge(failed, 1, 11.0, broken) == failed
+    each.note_answer([ERROR], broken)
+    told = [each for each in happenings if isinstance(each, Unexpected)]
+    assert [each.where for each in told] == ["health", "health"]
+
+
+def test_time_in_which_nothing_ran_does_not_count() -> None:
+    """Neither against its own limits nor for how long the server took."""
+    each = begun([])
+    each.late_at = 10.6
+    each.put_off(3.0)
+    assert (each.began, each.ends_by, each.late_at) == (13.0, 15.0, 13.6)
+    assert each.attempt is not None
+    assert each.attempt.sent_at == 13.5
 
 
 def test_what_may_be_doubled_is_told() -> None:
@@ -96,7 +135,7 @@ def test_who_follows_it_learns_how_it_ended() -> None:
     each = begun([])
     each.end_trace([SUCCESS])
     each.trace = trace = Trace()
-    each.attempt = Attempt([EVENT], None, status=201)
+    each.attempt = Attempt(Load("main", [EVENT]), None, status=201)
     each.end_trace([SUCCESS])
     each.attempt = None
     each.end_trace(Failed(FailureClass.NEVER_SENT, "given up"))

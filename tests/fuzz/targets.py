@@ -119,7 +119,7 @@ def reply(data: bytes) -> None:
     """Its first byte is the status, and whether the events have ids; what it does not say is never a success."""
     first = data[:1] or b"\0"
     status, events = STATUSES[first[0] % len(STATUSES)], WITHOUT if first[0] & 0x80 else WITH_IDS
-    statuses = read(status, _REASONS.get(status, ""), data[1:], events)
+    statuses = read(status, _REASONS.get(status, ""), data[1:], events, status == 202)
     if statuses is None:
         assert status not in (201, 202)
         return

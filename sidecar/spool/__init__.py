@@ -41,6 +41,6 @@ How it starts and ends (`lifecycle`)
 
 Nothing here speaks HTTP or decides where an event goes: events leave through the coalescer they would have taken live.
 
-Doors: directory, file, lifecycle, record, schema, store.
+Doors: damage, directory, file, lifecycle, record, schema, store.
 Pure: record, ordering, policy.
 """

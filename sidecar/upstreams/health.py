@@ -100,7 +100,7 @@ OUT = DOWN | {Health.PROBATION}
 """States in which an address gets trial POSTs at most."""
 MAX_ENDS = 1000
 """How many ends of POSTs to an address are remembered; more within a window would add nothing."""
-MAX_DOUBLINGS = 30
+DOUBLINGS = 30
 """Of an ejection's time, whatever `max_ejection` says; a float overflows at 1,024."""
 MIN_SAMPLES = 20
 MIN_SUSPECT_SECONDS = 0.1
@@ -273,7 +273,7 @@ class Judge:
         return ends >= self._outlier.requests and failures * 100 >= self._outlier.percent * ends
 
     def _eject(self, standing: Standing, now: float, jitter: float) -> None:
-        doublings = min(standing.ejections, MAX_DOUBLINGS)
+        doublings = min(standing.ejections, DOUBLINGS)
         seconds = min(self._outlier.ejection * 2**doublings, self._outlier.max_ejection)
         standing.ejected_until = now + seconds * (0.75 + 0.5 * jitter)
         standing.ejections += 1

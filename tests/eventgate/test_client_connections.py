@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -295,3 +296,23 @@ async def test_an_answer_that_is_compressed_says_so() -> None:
         (end,) = await posts.ended(1)
     assert isinstance(end, Failed)
     assert end.reason == "it answered 200, but its answer is compressed (gzip), which nobody asked for"
+
+
+# --- what nobody foresaw ---
+
+
+@pytest.mark.parametrize("name", [".discovery.wmnet", "a" * 70 + ".wmnet"])
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # asyncio leaves its socket open then
+async def test_a_name_that_tls_cannot_take_fails_the_attempt_alone(name: str) -> None:
+    """Whatever connecting raises, nothing was sent, and the next endpoint is tried; no task is ended by it."""
+    async with FakeEventGate() as gate, asyncio.TaskGroup() as tasks:
+        url = f"https://{gate.address}/v1/events"
+        client = EventGate(url, "127.0.0.1", Trust(None), name, PATIENT)
+        posts = Posts(client, tasks)
+        posts.post(2)
+        ended = await posts.ended(2)
+        client.close()
+    assert [each.failure for each in ended if isinstance(each, Failed)] == [FailureClass.NEVER_SENT] * 2
+    assert all(str(each.reason).startswith("cannot connect: ") for each in ended if isinstance(each, Failed))
+    assert gate.requests == []
+    gc.collect()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+import ssl
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
@@ -28,6 +29,8 @@ class Machine:
     door: Door = "open"
     weather: Weather = field(default_factory=Weather)
     """Of new connections; each has its own copy."""
+    authority: bytes = b""
+    """Who signed its certificate."""
 
 
 class SimSocket:
@@ -103,9 +106,18 @@ class Network:
             await self.start_tls(transport, tls, name)
         return transport, protocol
 
-    async def start_tls(self, transport: SimTransport, tls: Any, name: Any) -> SimTransport:
-        """Shake hands: not simulated yet."""
-        raise NotImplementedError((transport, tls, name))
+    async def start_tls(self, transport: SimTransport, tls: ssl.SSLContext, _name: Any) -> SimTransport:
+        """Shake hands: nothing is encrypted, but the server's authority must be one of the context's."""
+        machine = self.machines[transport.end.peer.place]
+        await asyncio.sleep(2 * machine.weather.latency(self._chance))
+        if transport.end.gone:
+            raise ConnectionResetError(104, "Connection reset by peer")
+        if machine.authority not in tls.get_ca_certs(binary_form=True):
+            transport.abort()
+            error = ssl.SSLCertVerificationError(1, "certificate verify failed")
+            error.verify_code, error.verify_message = 20, "unable to get local issuer certificate"
+            raise error
+        return transport
 
     def datagrams(self, factory: Callable[[], Any]) -> tuple[Any, Any]:
         """Return a socket for datagrams to the name server, the only one there is."""

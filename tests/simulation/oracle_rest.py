@@ -22,7 +22,8 @@ def it_never_ends_by_itself(world: World) -> Iterator[Broken]:
     for life in world.lives:
         if life.ended is not None and life.ended.startswith("crashed"):
             yield Broken("it_never_ends_by_itself", f"sidecar {life.life} {life.ended}", 0.0)
-        if life.ended is not None and life.ended.startswith("does not start") and not world.plan.setup.get("edits"):
+        good = life.life > 1 or not world.plan.setup.get("edits")  # the first one leaves its last good file
+        if life.ended is not None and life.ended.startswith("does not start") and good:
             yield Broken("it_never_ends_by_itself", f"sidecar {life.life} {life.ended}", 0.0)
 
 
@@ -65,7 +66,8 @@ def the_spool_empties(world: World) -> Iterator[Broken]:
     for number in sorted(in_spool(world, "waiting") | dead):
         event = world.ledger.events[number]
         allowed = [rules.decide(config, event.stream) for _, config in world.configs]
-        if event.kind == "good" and None not in allowed:
+        damaged = number in dead and "damage" in world.plan.setup["troubles"]
+        if event.kind == "good" and None not in allowed and not damaged:
             state = "is a dead letter" if number in dead else "still waits"
             text = f"event {number}, which EventGate would take, {state} long after all is well"
             yield Broken("the_spool_empties", text, world.plan.heal, (number,))
@@ -89,10 +91,89 @@ def what_one_endpoint_takes_is_not_refused(world: World) -> Iterator[Broken]:
         if request.end != "answered" or request.sent is None or not _all_good(world, request):
             continue
         words = said(request)
-        failed = [each for each in request.events if words[each.number] in ("error", "unknown")]
+        ordered = not world.ledger.quiet(
+            "disk", request.began - 2.0, request.ended or 0.0
+        )  # a key may wait for the disk
+        failed = [
+            each
+            for each in request.events
+            if words[each.number] in ("error", "unknown") and not (ordered and each.key is not None)
+        ]
         if failed and (well := _well_meanwhile(world, failed[0], request)):
             text = f"event {failed[0].number} was answered {request.status} while {well} was well"
             yield Broken("what_one_endpoint_takes_is_not_refused", text, request.ended or 0.0, (failed[0].number,))
+
+
+@invariant
+def the_spool_takes_what_no_endpoint_takes(world: World) -> Iterator[Broken]:
+    """With a spool an event that could not be delivered is stored, and answered 202."""
+    for request in world.ledger.requests:
+        if not world.plan.setup["spool"] or request.end != "answered" or not _all_good(world, request):
+            continue
+        begin, end = request.began, request.ended or 0.0
+        quiet = world.ledger.quiet("disk", begin - 8.0, end) and world.ledger.quiet("sidecar", begin - 4.0, end)
+        modes = {exchange.mode for each in request.events for exchange in each.exchanges}
+        once = world.plan.setup["options"].get("on_ambiguous") == "fail"
+        if request.status in (201, 202) or not quiet or once or "too large" in modes:
+            continue
+        numbers = tuple(each.number for each in request.events)
+        if world.plan.setup.get("quota"):
+            if b"spool" not in request.body:
+                text = f"{request} was answered {request.status}, and nothing names the spool"
+                yield Broken("a_full_spool_says_so", text, end, numbers)
+        else:
+            text = f"{request} was answered {request.status} though the spool was there"
+            yield Broken("the_spool_takes_what_no_endpoint_takes", text, end, numbers)
+
+
+@invariant
+def a_full_spool_says_so(_: World) -> Iterator[Broken]:
+    """A full spool means 503 and says so: the answer names the spool; see `the_spool_takes_what_no_endpoint_takes`."""
+    return iter(())
+
+
+@invariant
+def a_hang_is_not_felt(world: World) -> Iterator[Broken]:
+    """A hung datacenter is not felt by the model server: the next one answers within some hundred milliseconds."""
+    weather = world.plan.setup["weather"]
+    if weather["loss"] or weather["small"] or world.plan.setup["options"]:
+        return
+    for request in world.ledger.requests:
+        if request.end != "answered" or request.sent is None or not _all_good(world, request) or request.began < 3.0:
+            continue
+        seconds = (request.ended or 0.0) - request.sent
+        event = request.events[0]
+        plain = len(request.events) == 1 and event.key is None
+        quiet = world.ledger.quiet("disk", request.began - 2.0, request.sent + 5.0)
+        if seconds > 0.6 and plain and quiet and _well_meanwhile(world, event, request):
+            text = f"{request} waited {seconds:.2f} s beside an endpoint that was well"
+            yield Broken("a_hang_is_not_felt", text, request.began, (event.number,))
+
+
+@invariant
+def each_request_has_one_answer(world: World) -> Iterator[Broken]:
+    """HTTP: a request has one answer, one without Host is refused, and a connection ends where that is asked for."""
+    for each in world.strangers:
+        if not world.ledger.quiet("sidecar", each.began, each.began + 8.0):
+            continue
+        if each.what in ("bad chunk", "no host", "upgrade and close") and len(each.statuses) > each.requests:
+            yield Broken("each_request_has_one_answer", f"{each.what}: answered {each.statuses}", each.began)
+        if each.what == "no host" and (each.statuses[:1] != [400] or (each.event and each.event.arrivals)):
+            yield Broken("each_request_has_one_answer", f"without Host: answered {each.statuses}", each.began)
+        if each.what == "upgrade and close" and each.answered and (each.closed or 1e9) > each.answered + 2.0:
+            yield Broken("each_request_has_one_answer", "asked to close, and stays open", each.began)
+
+
+@invariant
+def the_spool_stays_within_its_bound(world: World) -> Iterator[Broken]:
+    """The spool's file with its journal stays within its limit."""
+    quota = world.plan.setup.get("quota")
+    folder = world.folder.spool(len(world.lives))
+    if quota and folder.exists():
+        size = sum((folder / name).stat().st_size for name in ("spool.db", "spool.db-wal") if (folder / name).exists())
+        if size > quota + 300_000:
+            text = f"{size} bytes on disk, where {quota} are allowed"
+            yield Broken("the_spool_stays_within_its_bound", text, world.plan.heal)
 
 
 def _all_good(world: World, request: Request) -> bool:

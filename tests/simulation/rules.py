@@ -10,6 +10,8 @@ from typing import Any
 
 Config = dict[str, Any]
 PORT = 4492
+CA_FILE = "CA_FILE"
+"""Stands for the path of the authorities' file, which is known where the configuration is written only."""
 
 
 def host(upstream: str, centre: str) -> str:
@@ -22,9 +24,10 @@ def first(setup: Mapping[str, Any]) -> Config:
     upstreams = {}
     for name, centres in setup["centres"].items():
         upstreams[name] = {
-            "url": f"http://{name}.{{datacenter}}.example:{PORT}/v1/events",
+            "url": f"http{'s' if setup.get('tls') else ''}://{name}.{{datacenter}}.example:{PORT}/v1/events",
             "datacenters": centres,
             **(setup["options"] if name == "main" else {}),
+            **({"tls": {"ca_file": CA_FILE}} if setup.get("tls") else {}),
         }
     return {"version": 1, "upstreams": upstreams, "routes": copy.deepcopy(setup["routes"])}
 
@@ -32,28 +35,38 @@ def first(setup: Mapping[str, Any]) -> Config:
 def edited(config: Config, edit: str, number: int) -> Config | None:
     """Return the configuration after an edit; None where the file is broken."""
     config = copy.deepcopy(config)
+    scores = next(each for each in config["routes"] if each["name"] == "scores")
     match edit:
         case "broken":
             return None
         case "refuses":
-            config["routes"].insert(0, {"name": "no", "match": {"stream": "scores.*"}, "reject": "not now"})
+            config["routes"].insert(0, {"name": "no", "match": {"stream": "scores.v1"}, "reject": "not now"})
         case "renames":
-            for route in config["routes"]:
-                if route["name"] in ("scores", "spooled"):
-                    route["stream"] = f"renamed.{number}"
+            scores["stream"] = f"renamed.{number}"
+        case "moves":
+            scores["to"] = "test"
+        case "no file":
+            config["upstreams"]["main"]["url"] = config["upstreams"]["main"]["url"].replace("http:", "https:")
+            config["upstreams"]["main"]["tls"] = {"ca_file": "/nowhere/ca.pem"}
         case "removes":
             del config["upstreams"]["test"]
             config["routes"] = [each for each in config["routes"] if each["to"] != "test"]
         case "options":
             config["upstreams"]["main"]["timeouts"] = {"attempt": "1200ms"}
         case "accepts":
-            config["upstreams"]["main"]["accepts"] = [{"stream": ["weighted.*"]}]
+            config["upstreams"]["main"]["accepts"] = [{"stream": ["weighted.*", "scores.v2"]}]
     return config
 
 
-def as_yaml(config: Config | None) -> str:
+def as_yaml(config: Config | None, ca_file: str) -> str:
     """Return the text of the file."""
-    return "version: 1\nupstreams: {main: [\n" if config is None else json.dumps(config, indent=1)
+    text = "version: 1\nupstreams: {main: [\n" if config is None else json.dumps(config, indent=1)
+    return text.replace(CA_FILE, ca_file)
+
+
+def is_good(edit: str) -> bool:
+    """Whether a running sidecar takes the file after this edit."""
+    return edit not in ("broken", "no file")
 
 
 def decide(config: Config, stream: str) -> tuple[str, str] | None:

@@ -12,10 +12,11 @@ from itertools import count
 from tests.simulation import oracle_rest  # noqa: F401  its invariants
 from tests.simulation.clocks import CLOCKS, real_seconds
 from tests.simulation.oracle import Broken, judge
-from tests.simulation.plan import TROUBLES, Plan, plan_of
+from tests.simulation.plan import Plan
 from tests.simulation.recorded import all_recorded, write
 from tests.simulation.shrink import shrink
 from tests.simulation.story import digest, story
+from tests.simulation.troubles import TROUBLES, plan_of
 from tests.simulation.world import World, simulate
 
 FOUND = 3

@@ -39,10 +39,13 @@ class Folder:
         self.last_good = path / "last-good.yaml"
         self.resolv_conf = path / "resolv.conf"
         self.hosts = path / "hosts"
+        self.ca_file = path / "ca.pem"
+        self.shared: dict[int, int] = {}
+        """Of a life that shares the directory of an earlier one: which."""
 
     def spool(self, life: int) -> Path:
         """Return the spool's directory in a life; a kill leaves the next one a copy."""
-        return self.path / f"spool-{life}"
+        return self.path / f"spool-{self.shared.get(life, life)}"
 
 
 class Sidecar:
@@ -159,9 +162,17 @@ class Sidecar:
 
     def _hand_over(self) -> None:
         """Leave the next life the files as they are, as a dead process would: without its locks."""
+        if self.life in self.folder.shared or self.life in self.folder.shared.values():
+            self._let_go()
+            return
         mine, next_ones = self.folder.spool(self.life), self.folder.spool(self.life + 1)
         if mine.exists() and not next_ones.exists():
             shutil.copytree(mine, next_ones, ignore=shutil.ignore_patterns("*-shm", "lock"))
+
+    def _let_go(self) -> None:
+        """Close the files, where another life goes on with them: the kernel would give its locks back."""
+        if self.runtime is not None and self.runtime._spooling is not None:
+            self.runtime._spooling._spool._commits._directory.close()
 
     def _job(self, work: Callable[[], Any]) -> Any:
         """Do a job of the thread; where it is to die meanwhile, the files of that moment stay."""

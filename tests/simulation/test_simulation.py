@@ -10,9 +10,10 @@ from functools import cache
 
 import pytest
 
-from tests.simulation.plan import TROUBLES, Plan, plan_of
+from tests.simulation.plan import Plan
 from tests.simulation.recorded import Recorded, all_recorded
 from tests.simulation.shrink import shrink
+from tests.simulation.troubles import TROUBLES, plan_of
 
 SECONDS = 240
 

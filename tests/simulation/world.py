@@ -5,13 +5,14 @@ from __future__ import annotations
 import gc
 import shutil
 import signal
+import ssl
 import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.simulation import rules
+from tests.simulation import damage, rules, strangers
 from tests.simulation.clocks import CLOCKS
 from tests.simulation.disk import Disk
 from tests.simulation.gates import WELL, Gate
@@ -23,9 +24,10 @@ from tests.simulation.network import Weather
 from tests.simulation.plan import REST, Act, Plan
 from tests.simulation.producers import Producers
 from tests.simulation.sidecar import LISTEN, Folder, Sidecar
+from tests.simulation.strangers import Stranger
 
+AUTHORITIES = Path(__file__).parent / "authorities"
 SPOOL_BYTES = 8 * 1024 * 1024
-MAX_STEPS = 3_000_000
 
 
 class World:
@@ -40,7 +42,7 @@ class World:
         self.loop = self.network.loop = SimLoop(seed, self.network)
         self.names = NameServer()
         self.network.name_server = self.names.ask
-        self.disk = Disk(seed, SPOOL_BYTES)
+        self.disk = Disk(seed, plan.setup.get("quota", SPOOL_BYTES))
         self.producers = Producers(self.loop, self.network, self.ledger, LISTEN, seed)
         self.folder = Folder(path)
         self.gates: dict[str, Gate] = {}
@@ -49,6 +51,10 @@ class World:
         self.config = rules.first(plan.setup)
         self.configs: list[tuple[float, rules.Config]] = []
         """Which good configuration was in the file from when on."""
+        self.strangers: list[Stranger] = []
+        self.excused: set[int] = set()
+        """Events whose loss is nobody's promise: on a damaged page, or in a file that was removed."""
+        self._stays = False
         self._build()
 
     @property
@@ -76,6 +82,7 @@ class World:
         self.folder.resolv_conf.write_text(f"nameserver {ADDRESS}\n")
         self.folder.hosts.write_text("127.0.0.1 localhost\n")
         self._write_routes(self.config)
+        self.folder.ca_file.write_bytes(_pem("old"))
         for at, (upstream, centres) in enumerate(setup["centres"].items()):
             for number, centre in enumerate(centres):
                 name = f"{upstream}/{centre}"
@@ -96,6 +103,7 @@ class World:
             self.gates[gate].accept,
             weather=Weather(weather["base"], weather["base"], weather["loss"], weather["small"]),
         )
+        machine.authority = ssl.PEM_cert_to_DER_cert(_pem("old").decode())
         self.machines[gate].append(machine)
         self.network.machines[address, rules.PORT] = machine
         return machine
@@ -114,14 +122,19 @@ class World:
         upstream, _, centre = gate.partition("/")
         return self.names.records[rules.host(upstream, centre)]
 
-    def _write_routes(self, config: rules.Config | None) -> None:
-        self.folder.routes.write_text(rules.as_yaml(config))
-        if config is not None:
+    def _write_routes(self, config: rules.Config | None, *, good: bool = True) -> None:
+        self.folder.routes.write_text(rules.as_yaml(config, str(self.folder.ca_file)))
+        if config is not None and good:
             self.configs.append((CLOCKS.now, config))
 
     def _start(self) -> None:
         if self.lives and self.sidecar.process.alive and self.sidecar.ended is None:
             return
+        if len(self.lives) in self.folder.shared:
+            self.folder.shared[len(self.lives) + 1] = self.folder.shared[len(self.lives)]
+        self._begin_life()
+
+    def _begin_life(self) -> None:
         self.lives.append(Sidecar(self.loop, self.network, self.folder, len(self.lives) + 1, self.disk, self.tell))
         self.producers.life = len(self.lives)
         self.tell("world", f"sidecar {len(self.lives)} starts")
@@ -154,6 +167,11 @@ class World:
         self._until_ended(act["gate"], mode["mode"])
 
     def _door(self, act: Act) -> None:
+        if act["gate"].endswith("*"):
+            for name in self.gates:
+                if name.startswith(act["gate"][:-1]):
+                    self._door({**act, "gate": name})
+            return
         self.tell("world", f"{act['gate']}: connections are {act['door']}")
         for machine in self.machines[act["gate"]]:
             machine.door = "silent" if act["door"] == "hole" else act["door"]
@@ -219,8 +237,9 @@ class World:
     def _edit(self, act: Act) -> None:
         self.tell("world", f"routes.yaml is edited: {act['edit']}")
         self._disturb("routes", act["edit"], CLOCKS.now, 12.0)
+        self._stays = act.get("stays", False)
         config = self.config if act["edit"] == "first" else rules.edited(self.config, act["edit"], act["number"])
-        self._write_routes(config)
+        self._write_routes(config, good=rules.is_good(act["edit"]))
 
     def _reset(self, act: Act) -> None:
         for line in self.gates[act["gate"]].lines:
@@ -232,6 +251,57 @@ class World:
         for machine in self.machines[act["gate"]]:
             machine.weather.base = act["base"]
         self._disturb(f"{act['gate']}:network", "network", CLOCKS.now, self.plan.heal - CLOCKS.now)
+
+    # --- rarer things ---
+
+    def _stranger(self, act: Act) -> None:
+        end = self.network.visit(LISTEN)
+        if end is not None:
+            self.tell("stranger", f"sends {act['what']} to {act['target']} ({act['count']})")
+            self.strangers.append(strangers.send(self.loop, self.ledger, end, act, len(self.lives)))
+
+    def _authority(self, act: Act) -> None:
+        if act["files"]:
+            self.tell("world", "the file of authorities has the new one, too")
+            self.folder.ca_file.write_bytes(_pem("old") + _pem("new"))
+            return
+        self.tell("world", "all EventGates have certificates of the new authority")
+        for name, machines in self.machines.items():
+            for machine in machines:
+                machine.authority = ssl.PEM_cert_to_DER_cert(_pem("new").decode())
+            self.gates[name].cut_all()
+            self._disturb(name, "authority", CLOCKS.now, 20.0)  # it takes a look at the file
+
+    def _damage(self, act: Act) -> None:
+        folder = self.folder.spool(len(self.lives) + 1)
+        if self.sidecar.ended is not None and (folder / "spool.db").exists():
+            before = damage.held(folder)
+            self.tell("world", f"the spool's file is damaged: {act['how']}")
+            damage.do(folder / "spool.db", act["how"], act["place"], act["bit"])
+            self.excused |= before - damage.readable(folder)
+
+    def _overlap(self, _: Act) -> None:
+        if self.sidecar.ended is None and self.sidecar.process.alive:
+            now, shared = len(self.lives), self.folder.shared
+            shared[now + 1] = shared.get(now, now)
+            self._disturb("sidecar", "two", CLOCKS.now, 3.0)
+            self._begin_life()
+
+    def _end_old(self, _: Act) -> None:
+        for life in self.lives[:-1]:
+            if life.process.alive:
+                self._disturb("sidecar", "two", CLOCKS.now - 5.0, 6.0)
+                life.kill()
+
+    def _unlink(self, act: Act) -> None:
+        path = self.folder.spool(len(self.lives)) / act["name"]
+        if path.exists() and self.sidecar.ended is None:
+            self.tell("world", f"somebody removes {act['name']}")
+            if act["name"] == "spool.db-wal":
+                self.excused |= damage.held(path.parent)
+                self._disturb("disk", "unlinked", CLOCKS.now, 5.0)
+                self.excused |= {each.number for each in self.ledger.events.values() if not each.arrivals}
+            path.unlink()
 
     def _heal(self) -> None:
         """End all that is wrong."""
@@ -245,7 +315,7 @@ class World:
             for line in gate.lines:
                 line.end.weather.reset_after.clear()
         self._become({"mode": "well"})
-        if self.configs[-1][1] is not self.config or self.plan.setup.get("edits"):
+        if not self._stays and (self.configs[-1][1] is not self.config or self.plan.setup.get("edits")):
             self._write_routes(self.config)
         if not self.sidecar.process.alive or self.sidecar.ended is not None:
             self._again({})
@@ -265,8 +335,18 @@ _DEEDS: dict[str, Callable[[World, Act], None]] = {
     "disk": World._become,
     "edit": World._edit,
     "reset": World._reset,
+    "stranger": World._stranger,
+    "authority": World._authority,
+    "damage": World._damage,
+    "overlap": World._overlap,
+    "end of the old one": World._end_old,
+    "unlink": World._unlink,
     "weather": World._weather,
 }
+
+
+def _pem(name: str) -> bytes:
+    return (AUTHORITIES / f"{name}.pem").read_bytes()
 
 
 def simulate(plan: Plan, judge: Callable[[World], Any]) -> Any:

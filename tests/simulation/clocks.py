@@ -63,3 +63,4 @@ def take_over() -> None:
     time.time_ns = lambda: int(CLOCKS.wall() * 1e9)
     uuid.uuid4 = CLOCKS.new_id
     os.urandom = CLOCKS.urandom
+    os.getpid = lambda: 4242

@@ -176,6 +176,30 @@ def the_spool_stays_within_its_bound(world: World) -> Iterator[Broken]:
             yield Broken("the_spool_stays_within_its_bound", text, world.plan.heal)
 
 
+@invariant
+def metrics_add_up(world: World) -> Iterator[Broken]:
+    """Sums of metrics add up: for all streams, received is what was delivered, invalid, refused, spooled or failed."""
+    requests = world.ledger.requests
+    if len(world.lives) > 1 or world.strangers or any(each.end in ("left", "lost", "refused") for each in requests):
+        return
+    received = sum(len(each.events) for each in requests if b'"type"' not in each.body[:40])
+    counted = world.sidecar.counted()
+    if received != counted:
+        yield Broken("metrics_add_up", f"{received} events were posted, and {counted} are counted", world.plan.heal)
+
+
+@invariant
+def explain_says_what_happens(world: World) -> Iterator[Broken]:
+    """`explain` and the running sidecar agree, with each other and with routes.yaml as it is read."""
+    if not world.sidecar.process.alive:
+        return
+    for stream in sorted({each.stream for each in world.ledger.events.values()}):
+        said_of, expected = world.sidecar.explained(stream), rules.decide(world.configs[-1][1], stream)
+        if said_of != expected:
+            text = f"explain says of {stream}: {said_of}; by routes.yaml it is {expected}"
+            yield Broken("explain_says_what_happens", text, world.plan.heal)
+
+
 def _all_good(world: World, request: Request) -> bool:
     """Whether every event of a request is one that EventGate takes, and that all rules allow."""
     allowed = [config for _, config in world.configs]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import shutil
 import signal
@@ -11,6 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sidecar.errors import ConfigError, SettingError
+from sidecar.events.event import parse
+from sidecar.routes.explain import explanation
 from sidecar.serve.runtime import Outside, Runtime, Settings
 from sidecar.spool.lifecycle import Spooling
 from sidecar.spool.record import Quota
@@ -130,6 +133,18 @@ class Sidecar:
                 held[f"connections in use of {where}"] = address.eventgate._in_use
                 held[f"waiting POSTs of {where}"] = len(address.eventgate._waiting)
         return held
+
+    def counted(self) -> int:
+        """Return how many events its metrics say have ended."""
+        return 0 if self.runtime is None else sum(self.runtime.telemetry.counts.events.values())
+
+    def explained(self, stream: str) -> tuple[str, str] | None:
+        """Return where its `explain` says that an event of a stream goes, and under which name; None: nowhere."""
+        if self.runtime is None:
+            return None
+        (event,) = parse(json.dumps({"$schema": "/sim/event/1.0.0", "meta": {"stream": stream}}).encode())
+        found = explanation(self.runtime._generation.router, event)
+        return (found["upstream"], found["sent_as"]) if found["upstream"] and found["sent_as"] else None
 
     # --- its end ---
 

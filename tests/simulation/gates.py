@@ -44,6 +44,8 @@ class Gate:
         """It is well."""
         self.loop, self.ledger, self.upstream, self.name = loop, ledger, upstream, name
         self.mode: Mode = WELL
+        self.takes = 0.0
+        """Seconds that an answer takes at least."""
         self.life: Callable[[], int] = lambda: 0
         """Which life of the sidecar is the present one."""
         self.lines: list[Line] = []
@@ -120,11 +122,11 @@ class Line:
         if mode["mode"] == "status" and mode.get("checks"):
             self._write(Answer(mode["status"], "Unwell", "text/plain", PROXY.get(mode["status"], b"")), 0.001)
         else:
-            self._write(answers.info(), self._seconds())
+            self._write(answers.info(), self._seconds() - self.gate.takes)
 
     def _seconds(self) -> float:
         mode = self.gate.mode
-        usual = self.gate.chance.uniform(0.001, 0.02)
+        usual = self.gate.takes + self.gate.chance.uniform(0.001, 0.02)
         return usual + float(mode.get("seconds", 0.0)) if mode["mode"] == "slow" else usual
 
     # --- events ---

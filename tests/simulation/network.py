@@ -185,7 +185,7 @@ class End:
                 self._come_to_nothing()
             return
         if self._came:
-            most = min(len(self._came), self.weather.piece(self._chance), 65536)
+            most = min(len(self._came), self.weather.piece(self._chance))
             data = bytes(self._came[:most])
             del self._came[:most]
             self.reader.data(data)
@@ -250,7 +250,7 @@ class Weather:
         """Return how many bytes travel together."""
         if self.small and chance.random() < self.small:
             return chance.randint(1, 40)
-        return 65536
+        return WINDOW
 
 
 def join(one: End, other: End, weather: Weather) -> None:

@@ -145,7 +145,12 @@ def a_hang_is_not_felt(world: World) -> Iterator[Broken]:
         event = request.events[0]
         plain = len(request.events) == 1 and event.key is None
         quiet = world.ledger.quiet("disk", request.began - 2.0, request.sent + 5.0)
-        if seconds > 0.6 and plain and quiet and _well_meanwhile(world, event, request):
+        if (
+            seconds > 0.6 + 4 * world.plan.setup.get("takes", 0.0)
+            and plain
+            and quiet
+            and _well_meanwhile(world, event, request)
+        ):
             text = f"{request} waited {seconds:.2f} s beside an endpoint that was well"
             yield Broken("a_hang_is_not_felt", text, request.began, (event.number,))
 

@@ -98,6 +98,7 @@ class Maker:
             "centres": {"main": centres, "test": ["only"]},
             "addresses": chance.choice([1, 1, 1, 2]),
             "ttl": chance.choice([5, 5, 30]),
+            "takes": chance.choice([0.0, 0.0, 0.0, 0.2]),
             "options": options,
             "routes": routes,
             "weather": {

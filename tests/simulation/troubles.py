@@ -16,6 +16,10 @@ def _gates(maker: Maker, setup: dict[str, Any]) -> None:
     for begin, end in maker.spans():
         bad = names if chance.random() < 0.25 else [chance.choice(names)]
         mode = chance.choice(MODES)(chance)
+        if mode["mode"] == "hang" and chance.random() < 0.5:  # many events are about to be sent there
+            event = {"stream": "scores.v1", "kind": "good"}
+            for _ in range(100):
+                maker.act(round(begin + 0.01, 3), "post", events=[event], array=False, request_id=True)
         for name in bad:
             maker.act(begin, "gate", gate=name, mode=mode)
             maker.act(end, "gate", gate=name, mode={"mode": "well"})
@@ -120,6 +124,9 @@ def _edits(maker: Maker, setup: dict[str, Any]) -> None:
     for begin, end in maker.spans():
         edit = chance.choice(["broken", "no file", "refuses", "renames", "removes", "options", "accepts"])
         maker.act(begin, "edit", edit=edit, number=chance.randint(1, 99))
+        if chance.random() < 0.3:
+            maker.act(round(begin + 6.0, 3), "kill", step=0)
+            maker.act(round(begin + 6.2, 3), "start")
         if chance.random() < 0.8:
             maker.act(end, "edit", edit="first", number=0)
     setup["edits"] = True
@@ -180,7 +187,7 @@ def _strangers(maker: Maker, _: dict[str, Any]) -> None:
     for _unused in range(maker.random.randint(1, 4)):
         what = maker.random.choice(["offers", "no host", "upgrade and close", "bad chunk", "half a request"])
         target = maker.random.choice(["/v1/events", "/v1/events", "/nope", "/_sidecar/status.json"])
-        maker.act(maker.when(), "stranger", what=what, target=target, count=maker.random.choice([1, 3, 200]))
+        maker.act(maker.when(), "stranger", what=what, target=target, count=maker.random.choice([1, 3, 980]))
 
 
 def _authority(maker: Maker, setup: dict[str, Any]) -> None:

@@ -87,7 +87,7 @@ class World:
             for number, centre in enumerate(centres):
                 name = f"{upstream}/{centre}"
                 gate = self.gates[name] = Gate(self.loop, self.ledger, upstream, name, str(self.plan.seed))
-                gate.life = lambda: len(self.lives)
+                gate.life, gate.takes = lambda: len(self.lives), setup.get("takes", 0.0)
                 self.machines[name] = []
                 addresses = [f"10.{at + 1}.{number + 1}.{each + 1}" for each in range(setup["addresses"])]
                 for address in addresses:

@@ -157,7 +157,8 @@ def what_was_only_received_is_not_called_accepted(world: World) -> Iterator[Brok
 def what_arrives_twice_was_in_doubt(world: World) -> Iterator[Broken]:
     """Duplicates only after an ambiguous attempt."""
     for event in world.ledger.events.values():
-        for before, after in zip(event.arrivals, event.arrivals[1:], strict=False):
+        arrivals = sorted(event.arrivals, key=lambda each: each.exchange.at)
+        for before, after in zip(arrivals, arrivals[1:], strict=False):
             if not any(_in_doubt(world, each, after.exchange) for each in _earlier(event, after.exchange)):
                 text = f"event {event.number} arrived at {before.gate} and again at {after.gate}"
                 yield Broken("what_arrives_twice_was_in_doubt", text, after.at, (event.number,))

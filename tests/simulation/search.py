@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
-from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import count
 
@@ -14,8 +15,10 @@ from tests.simulation.clocks import CLOCKS, real_seconds
 from tests.simulation.oracle import Broken, judge
 from tests.simulation.plan import Plan
 from tests.simulation.recorded import all_recorded, write
+from tests.simulation.report import Figures, broken_by
+from tests.simulation.report import write as write_page
 from tests.simulation.shrink import shrink
-from tests.simulation.story import digest, story
+from tests.simulation.story import digest, promise, story
 from tests.simulation.troubles import TROUBLES, plan_of
 from tests.simulation.world import World, simulate
 
@@ -52,9 +55,10 @@ def main() -> int:
     arguments = argparse.ArgumentParser(prog="make simulate", description=__doc__)
     arguments.add_argument("--minutes", type=float, default=1.0, help="how long to search; default: %(default)g")
     arguments.add_argument("--seed", type=int, help="show what happens under this seed")
-    arguments.add_argument("--seeds", metavar="A-B", help="try these, and no others")
+    arguments.add_argument("--seeds", metavar="A-B", help="try these; without B from A on, for --minutes")
     arguments.add_argument("--trouble", action="append", default=[], choices=sorted(TROUBLES), help="only these kinds")
     arguments.add_argument("--whole", action="store_true", help="tell the whole story")
+    arguments.add_argument("--report", action="store_true", help="write the figures into docs/simulation.md")
     arguments.add_argument("--digests", action="store_true", help="print the digest of each seed")
     arguments.add_argument("--recorded", metavar="NAME", help="show a recorded plan; all: say of each whether it fails")
     arguments.add_argument("--promise", metavar="NAME", help="look for this one only")
@@ -70,7 +74,9 @@ def main() -> int:
     if given.seed is not None:
         return _show(plan_of(given.seed, troubles), given)
     first, _, last = (given.seeds or "1-").partition("-")
-    return _search(int(first), int(last) if last else None, given.minutes * 60, troubles, digests=given.digests)
+    if last:
+        return _search(range(int(first), int(last) + 1), math.inf, given)
+    return _search(count(int(first)), given.minutes * 60, given)
 
 
 def _show(plan: Plan, given: argparse.Namespace) -> int:
@@ -105,23 +111,22 @@ def _try_recorded() -> int:
     return FOUND if back else 0
 
 
-def _search(first: int, last: int | None, seconds: float, troubles: tuple[str, ...], *, digests: bool) -> int:
-    begun, found, tried, simulated = real_seconds(), Counter[str](), 0, 0.0
-    for seed in range(first, last + 1) if last is not None else count(first):
-        if last is None and real_seconds() - begun > seconds:
+def _search(seeds: Iterable[int], seconds: float, given: argparse.Namespace) -> int:
+    """Try seeds, for so long at most."""
+    begun, figures = real_seconds(), Figures()
+    for seed in seeds:
+        if real_seconds() - begun > seconds:
             break
-        ended = run(plan_of(seed, troubles))
-        tried += 1
-        simulated += ended.seconds
-        for name in {each.promise for each in ended.broken}:
-            found[name] += 1
-        if digests:
+        ended = run(plan_of(seed, tuple(given.trouble)))
+        figures.count(seed, ended.seconds, [each.promise for each in ended.broken])
+        if given.digests:
             print(json.dumps({"seed": seed, "digest": ended.digest}), flush=True)
         elif ended.broken:
             each = ended.broken[0]
             print(f"{seed:>6} {each.promise}: {each.what}  [{', '.join(ended.plan.setup['troubles'])}]", flush=True)
     took = real_seconds() - begun
-    print(f"{tried} seeds, {simulated / 3600:.1f} simulated hours in {took:.0f} s", file=sys.stderr)
-    for name, times in found.most_common():
-        print(f"{times:>6} {name}", file=sys.stderr)
-    return FOUND if found else 0
+    print(f"{figures.seeds} seeds, {figures.simulated / 3600:.1f} simulated hours in {took:.0f} s", file=sys.stderr)
+    print(broken_by(figures.found), end="", file=sys.stderr)
+    if given.report:
+        write_page(figures, promise, all_recorded())
+    return FOUND if figures.found else 0

@@ -131,8 +131,15 @@ class SimTransport(asyncio.Transport):
 
     def data(self, data: bytes) -> None:
         """Hand bytes on."""
-        if not self._closing:
+        if self._closing:
+            return
+        try:
             self._protocol.data_received(data)
+        except Exception as error:  # noqa: BLE001  as asyncio and uvloop do
+            message = "Fatal error: protocol.data_received() call failed."
+            self._loop.call_exception_handler({"message": message, "exception": error})
+            self.end.reset()
+            self._end(error)
 
     def eof(self) -> None:
         """Hand the end on; unless the protocol wants to write on, the connection ends."""

@@ -187,7 +187,9 @@ def _strangers(maker: Maker, _: dict[str, Any]) -> None:
     for _unused in range(maker.random.randint(1, 4)):
         what = maker.random.choice(["offers", "no host", "upgrade and close", "bad chunk", "half a request"])
         target = maker.random.choice(["/v1/events", "/v1/events", "/nope", "/_sidecar/status.json"])
-        maker.act(maker.when(), "stranger", what=what, target=target, count=maker.random.choice([1, 3, 980]))
+        count = maker.random.choice([3, 980])
+        target = "/v1/events" if what == "offers" else target
+        maker.act(maker.when(), "stranger", what=what, target=target, count=count)
 
 
 def _authority(maker: Maker, setup: dict[str, Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -158,7 +159,7 @@ def what_arrives_twice_was_in_doubt(world: World) -> Iterator[Broken]:
     """Duplicates only after an ambiguous attempt."""
     for event in world.ledger.events.values():
         arrivals = sorted(event.arrivals, key=lambda each: each.exchange.at)
-        for before, after in zip(arrivals, arrivals[1:], strict=False):
+        for before, after in itertools.pairwise(arrivals):
             if not any(_in_doubt(world, each, after.exchange) for each in _earlier(event, after.exchange)):
                 text = f"event {event.number} arrived at {before.gate} and again at {after.gate}"
                 yield Broken("what_arrives_twice_was_in_doubt", text, after.at, (event.number,))

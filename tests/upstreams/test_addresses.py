@@ -103,6 +103,26 @@ def test_of_very_many_addresses_always_the_same_are_known() -> None:
     assert str(known).endswith("10.0.115.1, and 240 more (left out: 4 of 260)")
 
 
+@pytest.mark.parametrize(
+    ("count", "end"),
+    [
+        (16, "10.0.115.1"),
+        (17, "and 1 more"),
+        (256, "and 240 more"),
+        (257, "and 240 more (left out: 1 of 257)"),
+    ],
+)
+def test_how_many_there_are_is_told(count: int, end: str) -> None:
+    """Sixteen are shown."""
+    many = tuple(f"10.0.{number}.1" for number in range(100, 100 + count))
+    assert str(learn(Known(NAME), Found(many), 0.0)).endswith(f", {end}")
+
+
+def test_only_an_older_answer_is_stale() -> None:
+    """One that is in force is not, nor is none at all."""
+    assert [each.stale for each in (GOOD, learnt(SILENT), learn(Known(NAME), SILENT, 0.0))] == [False, True, False]
+
+
 def test_what_was_left_out_is_told() -> None:
     """Log and `probe` show which addresses of an answer are not used."""
     known = learn(Known(NAME), Found(("10.0.0.1",), left_out=("127.0.0.1",)), 0.0)
@@ -120,8 +140,8 @@ HOUR = 3600.0
 
 
 def knows(*addresses: str, previous: tuple[str, ...] = ()) -> Known:
-    """Return what is known since 0.0."""
-    return Known(NAME, addresses, (), 0.0, 60.0, "", previous=previous)
+    """Return what is known since 100.0."""
+    return Known(NAME, addresses, (), 100.0, 160.0, "", previous=previous)
 
 
 @pytest.mark.parametrize(
@@ -147,7 +167,7 @@ def test_an_address_stays_until_another_has_taken_its_place(
 
 
 @pytest.mark.parametrize(
-    ("standing", "now", "spare", "stays"),
+    ("standing", "silent_for", "spare", "stays"),
     [
         pytest.param(WELL, 100 * HOUR, True, True, id="it answers"),
         pytest.param(RECOVERING, 100 * HOUR, True, True, id="it answers again"),
@@ -158,9 +178,10 @@ def test_an_address_stays_until_another_has_taken_its_place(
     ],
 )
 def test_without_dns_only_a_dead_address_is_given_up(
-    standing: Standing, now: float, *, spare: bool, stays: bool
+    standing: Standing, silent_for: float, *, spare: bool, stays: bool
 ) -> None:
     """After an hour, and only while another endpoint answers: an upstream never loses all it has by DNS."""
+    now = 100.0 + silent_for
     known = learn(knows(A), SILENT, now)
     assert choose(known, {A: standing}, {}, now, spare=spare) == ((A,) if stays else ())
 

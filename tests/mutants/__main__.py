@@ -88,7 +88,9 @@ def _unchanged(chosen: dict[str, Path], folder: Path, jobs: int) -> dict[str, fl
 
 
 def _tests(name: str, chosen: dict[str, Path]) -> tuple[Path, ...]:
-    return tuple(path.relative_to(modules.ROOT) for path in modules.own_tests(chosen[name]))
+    """Return the module's own tests, and that of the page which has the values of its bounds."""
+    own = [path.relative_to(modules.ROOT) for path in modules.own_tests(chosen[name])]
+    return (*own, *([modules.BOUNDS] if "\nMAX_" in chosen[name].read_text() else []))
 
 
 def _try(

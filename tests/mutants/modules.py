@@ -11,6 +11,9 @@ ROOT = Path(__file__).parent.parent.parent
 ACTING = ("delivery", "eventgate", "spool", "upstreams")
 """Packages that are changed whole, beside the pure modules: what they do wrong costs events."""
 
+BOUNDS = Path("tests/project/test_limits.py")
+"""Holds every `MAX_…` to docs/limits.md."""
+
 
 def eligible() -> dict[str, Path]:
     """Return the pure modules and those of `ACTING`, by their full names."""

@@ -14,6 +14,7 @@ def main() -> None:
     """
     if sys.argv[1:2] == ["serve"]:
         _take_signals()
+        _open_standard_files()
     import atexit  # noqa: PLC0415  what comes before the signals takes time during which they are lost
     import gc  # noqa: PLC0415  as above
 
@@ -32,6 +33,17 @@ def _take_signals() -> None:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # what it asks for, reading routes.yaml, is to come
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _end)
+
+
+def _open_standard_files() -> None:
+    """Put /dev/null where standard input, output or error is closed: the next socket would take its number."""
+    import os  # noqa: PLC0415  as above
+
+    for descriptor in (0, 1, 2):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
 
 
 def _end(_number: int, _frame: object) -> None:

@@ -15,7 +15,8 @@ from starlette.types import ASGIApp
 
 from sidecar.intake.request import Limits, Taker
 from sidecar.intake.server import bind, make_server
-from sidecar.serve.runtime import Runtime, Settings
+from sidecar.serve.runtime import Outside, Runtime, Settings
+from sidecar.telemetry.log import make_log
 from tests.fakes import Answer, Client, connected, eventually
 
 
@@ -97,8 +98,8 @@ async def sidecar(config: Mapping[str, Any], folder: Path, **settings: Any) -> A
     routes = folder / "routes.yaml"
     routes.write_text(json.dumps(config))  # JSON is YAML
     written = io.StringIO()
-    with contextlib.redirect_stdout(written):
-        runtime = Runtime(Settings(routes, "127.0.0.1:0", "127.0.0.1:0", **settings))
+    outside = Outside(log=lambda: make_log(written))
+    runtime = Runtime(Settings(routes, "127.0.0.1:0", "127.0.0.1:0", **settings), outside)
     async with asyncio.TaskGroup() as tasks:
         task = tasks.create_task(runtime.run())
         try:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
-import sys
 from collections.abc import Mapping
 from typing import Any, TextIO
 
 import ecs_logging
+
+from sidecar.telemetry.outlet import Outlet
+
+STANDARD_OUTPUT = 1
 
 REASONS = ("reason", "detail", "error")
 """Fields that say in words what happened; on a terminal they come first."""
@@ -19,14 +23,30 @@ _LEVELS = {"DEBUG": _DIM, "INFO": "32", "WARNING": "33", "ERROR": "31", "CRITICA
 
 
 def make_log(stream: TextIO | None = None, variables: Mapping[str, str] = os.environ) -> logging.Logger:
-    """Return the log: ECS JSON, or readable lines where `stream` (default: standard output) is a terminal."""
-    stream = stream or sys.stdout
-    handler = logging.StreamHandler(stream)
-    ecs = ecs_logging.StdlibFormatter(exclude_fields=["process", "log.origin", "log.original"])
-    handler.setFormatter(ForPeople(in_colour=wants_colour(variables)) if stream.isatty() else ecs)
+    """Return the log: ECS JSON, or readable lines where `stream` (default: standard output) is a terminal.
+
+    Standard output is written by a thread of its own, and lines are dropped while nobody reads it (`outlet`).
+    """
     log = logging.Logger("eventgate-sidecar", logging.INFO)  # noqa: LOG001  two sidecars in one process share none
+    target = stream or Outlet(STANDARD_OUTPUT, functools.partial(_say_dropped, log))
+    handler = logging.StreamHandler(target)
+    ecs = ecs_logging.StdlibFormatter(exclude_fields=["process", "log.origin", "log.original"])
+    handler.setFormatter(ForPeople(in_colour=wants_colour(variables)) if target.isatty() else ecs)
     log.addHandler(handler)
     return log
+
+
+def dropped_lines(log: logging.Logger) -> int:
+    """Return how many lines could not be written since the start."""
+    streams = [handler.stream for handler in log.handlers if isinstance(handler, logging.StreamHandler)]
+    return sum(each.dropped for each in streams if isinstance(each, Outlet))
+
+
+def _say_dropped(log: logging.Logger, lines: int) -> None:
+    fields = {"lines": lines, "reason": "nobody read the log"}
+    words = f"lines={lines} reason={fields['reason']}"
+    extra = {"event.action": "LogLinesDropped", "eventgate_sidecar": fields}
+    log.warning("%s: %s%s", spaced("LogLinesDropped"), words, "", extra=extra)
 
 
 def let_libraries_log() -> None:

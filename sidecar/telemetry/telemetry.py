@@ -9,10 +9,26 @@ from collections.abc import Callable, Iterable
 
 import msgspec
 from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.metrics_core import CounterMetricFamily, Metric
+from prometheus_client.registry import Collector
 
 from sidecar.telemetry.happenings import Happening
-from sidecar.telemetry.log import spaced
+from sidecar.telemetry.log import dropped_lines, spaced
 from sidecar.telemetry.metrics import Metrics
+
+
+class _LogHealth(Collector):
+    """Counts what the log lost."""
+
+    def __init__(self, log: logging.Logger) -> None:
+        self._log = log
+
+    def collect(self) -> Iterable[Metric]:
+        yield CounterMetricFamily(
+            "eventgate_sidecar_log_lines_dropped",
+            "Lines of the log that were dropped, as nobody read standard output.",
+            dropped_lines(self._log),
+        )
 
 
 class Telemetry:
@@ -21,6 +37,7 @@ class Telemetry:
     def __init__(self, streams: Iterable[str], log: logging.Logger) -> None:
         """`streams` are those that get a label of their own."""
         self.registry = CollectorRegistry()
+        self.registry.register(_LogHealth(log))
         self._metrics = Metrics(self.registry, streams)
         self._counting = self._metrics.counting
         self.counts = self._metrics.counts

@@ -1,0 +1,73 @@
+"""Promises of `outlet`: a reader that is stuck costs lines of the log, and nothing else."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from sidecar.telemetry.outlet import MAX_WAITING_BYTES, Outlet
+from tests.fakes import PATIENCE
+
+LINE = "x" * 1023 + "\n"
+
+
+@pytest.fixture
+def pipe() -> Iterator[tuple[int, int]]:
+    """A pipe: who reads, who writes."""
+    reader, writer = os.pipe()
+    yield reader, writer
+    for each in (reader, writer):
+        os.close(each)
+
+
+def read(reader: int, size: int) -> bytes:
+    """Read exactly so many bytes."""
+    found = b""
+    while len(found) < size:
+        found += os.read(reader, size - len(found))
+    return found
+
+
+def test_lines_are_written_in_their_order(pipe: tuple[int, int]) -> None:
+    """Each whole, whatever its characters."""
+    outlet = Outlet(pipe[1])
+    outlet.write("first\n")
+    outlet.write("zw\u00f6lf\ud800\n")
+    assert outlet.drain(PATIENCE)
+    assert os.read(pipe[0], 100) == "first\nzwölf\\ud800\n".encode()
+
+
+def test_a_reader_that_is_stuck_is_not_waited_for(pipe: tuple[int, int]) -> None:
+    """What does not fit is dropped and counted, and told once the pipe flows again."""
+    told: list[int] = []
+    flows = threading.Event()
+
+    def flows_again(lines: int) -> None:
+        told.append(lines)
+        flows.set()
+
+    outlet = Outlet(pipe[1], flows_again)
+    lines = 4 * MAX_WAITING_BYTES // len(LINE)
+    for _ in range(lines):
+        outlet.write(LINE)
+    assert outlet.dropped > 0
+    assert not outlet.drain(0.0)
+    read(pipe[0], (lines - outlet.dropped) * len(LINE))
+    assert flows.wait(PATIENCE)
+    assert outlet.drain(PATIENCE)
+    assert sum(told) == outlet.dropped
+
+
+def test_a_reader_that_is_gone_costs_lines_alone() -> None:
+    """No error reaches whoever logs."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    outlet = Outlet(writer)
+    outlet.write("nobody reads this\n")
+    assert outlet.drain(PATIENCE)
+    assert outlet.dropped == 1
+    os.close(writer)
+    assert not outlet.isatty()

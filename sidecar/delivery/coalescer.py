@@ -62,7 +62,7 @@ class Coalescer:
 
     def deliver(self, load: Load, done: Done) -> None:
         """Tell `done` what became of `load`, as if it had been sent alone."""
-        if load.events[0].id is None:
+        if load.alone or load.events[0].id is None:
             self._send(load, done)
             return
         rider = Rider(load, done, self._clock())

@@ -40,6 +40,10 @@ class Load(msgspec.Struct, frozen=True):
     headers: Headers = ()
     hasty: bool = False
     """Whether the producer asked EventGate not to wait for Kafka."""
+    alone: bool = False
+    """Whether they must not travel with other loads: they come from the spool."""
+    doubted: bool = False
+    """Whether they failed before, so that another failure says nothing about an address."""
 
 
 Done = Callable[[Sequence[EventStatus]], None]

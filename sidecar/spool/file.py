@@ -19,6 +19,7 @@ from sidecar.spool.record import DEAD_SHARE, MAX_SET_BACK_SECONDS, DeadLetter, Q
 from sidecar.spool.schema import (
     COLUMNS,
     PAGE,
+    PAGE_BYTES,
     VERSION,
     Unusable,
     create,
@@ -27,6 +28,7 @@ from sidecar.spool.schema import (
     letter_of,
     problems_of,
     row_of,
+    rows_of,
     version_of,
 )
 
@@ -40,8 +42,6 @@ DAMAGED_EVENT = "damaged on the disk: its checksum does not fit it any more"
 _MARKS = ", ".join("?" * (COLUMNS.count(",") + 1))
 LAST = 2**62
 """Behind every number."""
-_ROWS, _BYTES = 200, 1024 * 1024
-"""Read at once by who only looks: no long look keeps the file from being tidied, and none takes much memory."""
 
 
 class Gone(NamedTuple):
@@ -259,17 +259,23 @@ class SpoolFile:
         size: int,
         in_flight: Collection[int] = (),
         held_back: Collection[Key] = (),
+        untried_first: bool = False,
     ) -> Batch:
         """Return the first events for `upstream` that may be sent now, `events` and `size` bytes of them at most.
 
         Never two of a key. `in_flight` are under way already; `held_back` are keys whose first event is under way
-        live. An event that is damaged becomes a dead letter instead.
+        live. `untried_first`: none that was set back, as long as there are others. An event that is damaged becomes a
+        dead letter instead.
         """
         chosen: list[int] = []
+        tried: list[int] = []
         heads = "SELECT arrival, order_key, due, size FROM waiting WHERE head AND upstream = ? ORDER BY arrival"
         for arrival, key, due, its_size in self._connection.execute(heads, (upstream,)):
             # What is due later than any event is set back to was written by a clock that was wrong.
             if arrival in in_flight or key in held_back or now < due <= now + MAX_SET_BACK_SECONDS:
+                continue
+            if untried_first and due:
+                tried.append(arrival)
                 continue
             if chosen and its_size > size:
                 break
@@ -278,7 +284,7 @@ class SpoolFile:
             if len(chosen) == events:
                 break
         found, damaged = [], []
-        for arrival in chosen:
+        for arrival in chosen or tried[:1]:
             for event, sound in self.waiting(arrival, arrival):
                 found += [event] if sound else []
                 damaged += [] if sound else self.bury(arrival, DAMAGED_EVENT, b"", now)
@@ -306,6 +312,19 @@ class SpoolFile:
             (error, now, reason[:1000], due, arrival),
         )
 
+    def hurry_all(self, upstream: str) -> None:
+        """Let events be sent at once that were set back while nothing was taken: it was not their fault."""
+        self._connection.execute(
+            "UPDATE waiting SET due = 0 WHERE head AND upstream = ? AND due > 0 AND errors = 0", (upstream,)
+        )
+
+    def move(self, event: Spooled) -> list[Gone]:
+        """Let an event wait for another upstream than before, or under another name; return what left."""
+        gone = self.delivered([event.arrival])
+        if gone:
+            self.restore(event)
+        return gone
+
     def bury(self, arrival: int, reason: str, verdict: bytes, now: float) -> list[Gone]:
         """Make an event a dead letter."""
         row = self._connection.execute(f"SELECT {COLUMNS} FROM waiting WHERE arrival = ?", (arrival,)).fetchone()  # noqa: S608
@@ -322,7 +341,9 @@ class SpoolFile:
             self._tally.dead(1, size)
         return gone
 
-    def too_old(self, before: float, in_flight: Collection[int], events: int = 500, size: int = _BYTES) -> list[int]:
+    def too_old(
+        self, before: float, in_flight: Collection[int], events: int = 500, size: int = PAGE_BYTES
+    ) -> list[int]:
         """Return the oldest of the events first seen before a time, so many and so large at most."""
         chosen: list[int] = []
         for arrival, its_size in self._connection.execute(
@@ -375,24 +396,11 @@ class SpoolFile:
 
     def waiting(self, first: int = 0, last: int = LAST) -> Iterator[tuple[Spooled, bool]]:
         """Yield the events that wait, in order; False says that one is damaged."""
-        for row in self._rows("waiting", "", first, last):
+        for row in rows_of(self._connection, "waiting", "", first, last):
             yield event_of(row)
 
     def dead_letters(self, first: int = 0, last: int = LAST) -> Iterator[tuple[DeadLetter, bool]]:
         """Yield the dead letters, in order of their numbers; False says that one is damaged."""
-        for row in self._rows("dead", ", reason, verdict, died", first, last):
+        for row in rows_of(self._connection, "dead", ", reason, verdict, died", first, last):
             event, sound = event_of(row)
             yield letter_of(event, *row[-3:]), sound
-
-    def _rows(self, table: Table, more: str, first: int, last: int) -> Iterator[tuple[Any, ...]]:
-        sizes = f"SELECT arrival, length(body) FROM {table} WHERE arrival BETWEEN ? AND ? ORDER BY 1 LIMIT {_ROWS}"  # noqa: S608
-        rows = f"SELECT {COLUMNS}{more} FROM {table} WHERE arrival BETWEEN ? AND ? ORDER BY 1"  # noqa: S608
-        while found := self._connection.execute(sizes, (first, last)).fetchall():
-            end, room = found[0][0], _BYTES - found[0][1]
-            for arrival, size in found[1:]:
-                room -= size
-                if room < 0:
-                    break
-                end = arrival
-            yield from self._connection.execute(rows, (first, end)).fetchall()
-            first = end + 1

@@ -55,6 +55,8 @@ class Keeping:
         load = pending.load
 
         def ended(statuses: Sequence[EventStatus]) -> None:
+            if any(status.outcome is Outcome.DELIVERED for status in statuses):
+                self._spool.taken(load.upstream)
             undelivered: dict[int, EventStatus] = {}
             for index, status in zip(indices, statuses, strict=True):
                 if status.may_be_sent_again and self._keeps[load.upstream]:
@@ -96,14 +98,15 @@ class Keeping:
         pending.statuses[index] = status
 
     async def send(self, upstream: str, spooled: Sequence[Spooled]) -> list[EventStatus]:
-        """Send events of the spool, in the arrays that live ones of their headers travel in; return their statuses."""
+        """Send events of the spool in arrays of like headers, and never with live ones; return their statuses."""
         statuses: dict[int, EventStatus] = {}
         alike: dict[tuple[bool, Headers], list[Outgoing]] = {}
         for index, each in enumerate(spooled):
             event = each.outgoing(index)
             alike.setdefault((each.hasty, must_share(each.headers, [event])), []).append(event)
+        doubted = all(each.attempts for each in spooled)
         ended = [
-            self._sent(Load(upstream, group, headers, hasty), statuses)
+            self._sent(Load(upstream, group, headers, hasty, alone=True, doubted=doubted), statuses)
             for (hasty, headers), events in alike.items()
             for group in _groups(events)
         ]

@@ -8,12 +8,17 @@ waits with full jitter (Amazon's "Exponential Backoff And Jitter"), so that a th
 from __future__ import annotations
 
 import enum
+import json
 from dataclasses import dataclass
 
 import msgspec
 
+from sidecar.errors import RequestError
+from sidecar.events.event import Event, parse
 from sidecar.events.results import EventStatus, context_of
-from sidecar.spool.record import Spooled
+from sidecar.routes.routing import Router, accepts
+from sidecar.spool.ordering import key_of
+from sidecar.spool.record import MAX_SET_BACK_SECONDS, Spooled
 
 MAX_BACKOFF_SECONDS = 60.0
 MIN_BACKOFF_SECONDS = 0.1
@@ -24,11 +29,12 @@ MAX_BATCHES = 4
 """Batches side by side; live traffic comes first."""
 MAX_REST_SECONDS = 1.0
 """While live traffic is pressing, so much time passes between two batches: the spool still has to become empty."""
-ERROR_SECONDS = 2 * MAX_BACKOFF_SECONDS
-"""How long an event waits with which EventGate met an error: longer than any pause of its upstream, so that the next
-one is tried first, and shows whether others are taken."""
+IDLE_SECONDS = 1.0
+"""How long to wait where events wait, and none of them may be sent yet."""
 MAX_ERRORS = 20
-"""So many errors of EventGate with one event, while it took others, make it a dead letter."""
+"""So many failures of one event, while others are taken, make it a dead letter: after half an hour or so."""
+MAX_VERDICT_BYTES = 4096
+"""Of what EventGate said of a dead letter."""
 
 
 def backoff(failures: int, chance: float) -> float:
@@ -71,25 +77,73 @@ class Fate(enum.Enum):
     """No endpoint took it, or EventGate has errors for all: it is not the event's fault."""
 
 
-def fate(event: Spooled, status: EventStatus, last_success: float | None) -> Fate:
-    """Say what `status` means for `event`; `last_success` is when its upstream last took any event from the spool.
+def fate(event: Spooled, status: EventStatus, last_taken: float | None, *, alone: bool) -> Fate:
+    """Say what `status` means for `event`; `last_taken` is when its upstream last took any event, live or not.
 
-    An error counts against an event only where another was taken since its last attempt: while Kafka is down,
-    EventGate has an error for every event, and none of them is to blame.
+    A failure counts against an event only where another was taken since its last attempt: while Kafka is down,
+    EventGate has an error for every event, and none of them is to blame. Where there was no verdict (the connection
+    was cut, a proxy answered, nobody did) the event must also have been sent alone, and not for the first time.
     """
     if status.status == "success":
         return Fate.DELIVERED
     if status.status == "invalid":
         return Fate.DEAD
-    others_are_taken = last_success is not None and last_success >= (event.last_attempt or event.first_seen)
-    if status.unreachable or not others_are_taken:
+    if status.unreachable and (event.last_attempt is None or not alone):
+        return Fate.FAILED
+    if last_taken is None or last_taken < (event.last_attempt or event.first_seen):
         return Fate.FAILED
     return Fate.DEAD if event.errors + 1 >= MAX_ERRORS else Fate.ERROR
 
 
-def due(status: EventStatus, now: float) -> float:
-    """Return when an event that was not taken may be sent again: at once, unless EventGate met an error with it."""
-    return 0.0 if status.unreachable else now + ERROR_SECONDS
+def set_back(errors: int, status: EventStatus, pause: float) -> float:
+    """Return for how long others go before an event that failed, in seconds; `errors` were its own fault.
+
+    Its upstream rests for `pause` first: without a fault of its own the event is behind all that were not tried when
+    the next attempt is made, and no later.
+    """
+    if errors:
+        return min(MAX_SET_BACK_SECONDS, 2.0**errors)
+    return pause + IDLE_SECONDS if status.unreachable else MAX_SET_BACK_SECONDS
+
+
+def verdict(status: EventStatus) -> bytes:
+    """Return what EventGate said of an event that it did not take, as JSON without the event; cut where it is long."""
+    context = context_of(status, msgspec.Raw)
+    if context is None:
+        return b""
+    if len(context) > MAX_VERDICT_BYTES:
+        context = msgspec.Raw(msgspec.json.encode(bytes(context[:MAX_VERDICT_BYTES]).decode(errors="replace") + "…"))
+    return b'{"status":"%b","context":%b}' % (status.status.encode(), bytes(context))
+
+
+def reroute(event: Spooled, router: Router) -> Spooled | str:
+    """Return an event as it is sent under the configuration of `router`, or why it is not sent.
+
+    It is routed from the stream it came with. A file of an older version does not have that: such an event stays as it
+    is where its upstream still accepts it.
+    """
+    try:
+        (parsed,) = parse(event.body)
+    except (RequestError, ValueError):  # a member of an array that is no object
+        parsed = Event(0, event.body)
+    upstream = router.config.upstreams.get(event.upstream)
+    if event.came_as is None:
+        if upstream is not None and accepts(upstream, parsed.stream, parsed, router.labels):
+            return event
+    elif event.came_as != event.stream:
+        (parsed,) = parse(parsed.with_stream_and_id(json.dumps(event.came_as)[1:-1], None))
+    decision = router.decide(parsed)
+    if decision.upstream is None:
+        return decision.refusal or "it has no route"
+    stream = decision.stream or parsed.stream or ""
+    key = parsed.order_key(stream, decision.order_by) if decision.order_by else None
+    return msgspec.structs.replace(
+        event,
+        upstream=decision.upstream,
+        stream=stream,
+        body=event.body if stream == event.stream else parsed.with_stream_and_id(decision.stream, None),
+        order_key=None if key is None else key_of(decision.upstream, key),
+    )
 
 
 class _Said(msgspec.Struct):

@@ -1,33 +1,55 @@
-"""Sends the spool again, beside live traffic and behind it."""
+"""Sends the spool again, beside live traffic and behind it.
+
+Before each attempt an event is routed by the configuration in force, from the stream it came with. What has no route
+now, or what its upstream does not accept, becomes a dead letter; what another upstream gets is handed over to its
+replay. An event that failed before is sent alone: whatever happens then says nothing about its neighbours.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from typing import Literal
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
 
 from sidecar.events.results import EventStatus
-from sidecar.spool.policy import MAX_BYTES, MAX_REST_SECONDS, Fate, Window, backoff, due, fate, reason
+from sidecar.spool.policy import (
+    IDLE_SECONDS,
+    MAX_BYTES,
+    MAX_REST_SECONDS,
+    Fate,
+    Window,
+    backoff,
+    fate,
+    reason,
+    set_back,
+    verdict,
+)
 from sidecar.spool.record import Spooled
 from sidecar.spool.store import Spool
-from sidecar.telemetry.contained import keep_running
 from sidecar.telemetry.happenings import Replayed, Unexpected
 from sidecar.telemetry.telemetry import Telemetry
 
 Send = Callable[[str, Sequence[Spooled]], Awaitable[Sequence[EventStatus]]]
 """Sends events to an upstream; returns their statuses, in their order."""
 
-Way = tuple[Send, Callable[[str], bool]]
-"""How events are sent to an upstream, and whether its live traffic has to wait already."""
-
-IDLE_SECONDS = 1.0
-"""How long to wait where events wait, and none of them may be sent yet."""
 REST_SECONDS = 0.02
 """How often it looks whether live traffic is still pressing."""
+
+
+@dataclass(frozen=True)
+class Way:
+    """How one configuration sends events again."""
+
+    upstreams: Collection[str]
+    send: Send
+    pressing: Callable[[str], bool]
+    """Whether live traffic for an upstream has to wait already."""
+    route: Callable[[Spooled], Spooled | str]
+    """Returns an event as it is sent now, or why it is not."""
 
 
 class Replay:
@@ -40,42 +62,36 @@ class Replay:
         jitter: Callable[[], float],
         now: Callable[[], float] = time.time,
     ) -> None:
-        """`now` is the wall clock; what is sent where is said by `follow`."""
+        """`now` is the clock of the spool; what is sent where is said by `follow`."""
         self._spool = spool
-        self._ways: Mapping[str, Way] = {}
+        self._way: Way | None = None
         self._group: asyncio.TaskGroup | None = None
-        self._running: dict[str, asyncio.Task[None]] = {}
+        self._running: set[str] = set()
         self._telemetry = telemetry
         self._jitter = jitter
         self._now = now
         self._healed: dict[str, asyncio.Event] = {}
-        self._last_success: dict[str, float] = {}
         self._stopping = asyncio.Event()
 
     async def run(self) -> None:
-        """Send what waits for the upstreams, until `stop` is called and what is under way has ended."""
+        """Send what waits, until `stop` is called and what is under way has ended."""
         await self._spool.opened()
         async with asyncio.TaskGroup() as self._group:
-            self._begin_and_end()
+            self._begin()
+            await self._stopping.wait()
 
-    def follow(self, upstreams: Iterable[str], send: Send, pressing: Callable[[str], bool]) -> None:
-        """Send what waits for these upstreams from now on, and for no others, by `send`.
+    def follow(self, way: Way) -> None:
+        """Send what waits by this way from now on; what is under way ends as it began."""
+        self._way = way
+        self._begin()
 
-        `pressing` says whether live traffic for an upstream has to wait already.
-        """
-        self._ways = dict.fromkeys(upstreams, (send, pressing))
-        if self._group is not None and not self._stopping.is_set():
-            self._begin_and_end()
-
-    def _begin_and_end(self) -> None:
-        """Replay for each upstream there is, and for none that there is no more."""
-        for upstream in self._ways.keys() - self._running.keys():
-            if self._group is not None:
-                self._running[upstream] = self._group.create_task(
-                    keep_running("replay", functools.partial(self._replay, upstream), self._telemetry.emit)
-                )
-        for upstream in self._running.keys() - self._ways.keys():
-            self._running.pop(upstream).cancel()
+    def _begin(self) -> None:
+        """Replay for each upstream there is, and for each that events wait for though there is none."""
+        if self._way is None or self._group is None or self._stopping.is_set():
+            return
+        for upstream in {*self._way.upstreams, *self._spool.state.totals.upstreams} - self._running:
+            self._running.add(upstream)
+            self._group.create_task(self._replay(upstream))
 
     def stop(self) -> None:
         """Begin nothing more."""
@@ -91,17 +107,36 @@ class Replay:
         return self._healed.setdefault(upstream, asyncio.Event())
 
     async def _replay(self, upstream: str) -> None:
-        window = Window()
-        while await self._something_for(upstream):
-            await self._let_live_go_first(upstream)
-            batches = await self._next_batches(upstream, window)
-            if not batches:
+        window, events = Window(), list[Spooled]()
+        while events or await self._something_for(upstream):
+            if not events:
+                await self._let_live_go_first(upstream)
+                events = await self._next(upstream, window)
+            if not events or self._stopping.is_set():
+                self._spool.release(events)
+                events = []
                 await self._pause(upstream, IDLE_SECONDS)
                 continue
+            batches = _batches(events, window)
             ended = await asyncio.gather(*(self._send_batch(upstream, batch) for batch in batches))
-            window = window.after_success() if any(ended) else window.after_failure()
-            if window.failures:
-                await self._pause(upstream, backoff(window.failures, self._jitter()))
+            worked, failures = any(each.worked for each in ended), window.failures
+            window = window.after_success() if worked else window.after_failure()
+            pause = backoff(window.failures, self._jitter()) if window.failures else 0.0
+            notes = [note for each in ended for note in self._notes(upstream, each, pause)]
+            if worked and failures:
+                notes.append(self._spool.hurry(upstream))
+            if pause or self._stopping.is_set() or self._presses(upstream):
+                events = []
+                await asyncio.gather(*notes)
+                await self._pause(upstream, pause)
+            else:  # what is noted and what comes next share a transaction
+                *_, events = await asyncio.gather(*notes, self._next(upstream, window))
+
+    async def _next(self, upstream: str, window: Window) -> list[Spooled]:
+        """Return what is sent next: while nothing is taken, an event that was not tried yet, if there is one."""
+        return await self._spool.hand_out(
+            upstream, window.events * window.batches, MAX_BYTES * window.batches, untried_first=window.failures > 0
+        )
 
     async def _something_for(self, upstream: str) -> bool:
         """Return True once something waits, False once there is no time for it any more."""
@@ -111,6 +146,7 @@ class Replay:
             await asyncio.wait((waiting, stopping), return_when=asyncio.FIRST_COMPLETED)
             waiting.cancel()
             stopping.cancel()
+        self._begin()  # what was moved may be the first for its upstream
         return not self._stopping.is_set()
 
     async def _let_live_go_first(self, upstream: str) -> None:
@@ -120,62 +156,102 @@ class Replay:
             rested += REST_SECONDS
 
     def _presses(self, upstream: str) -> bool:
-        _, pressing = self._ways[upstream]
-        return pressing(upstream)
-
-    async def _next_batches(self, upstream: str, window: Window) -> list[list[Spooled]]:
-        batches = []
-        for _ in range(window.batches):
-            batch = [] if self._stopping.is_set() else await self._spool.hand_out(upstream, window.events, MAX_BYTES)
-            if not batch:
-                break
-            batches.append(batch)
-        return batches
+        return self._way is not None and upstream in self._way.upstreams and self._way.pressing(upstream)
 
     async def _pause(self, upstream: str, seconds: float) -> None:
         healed = self._healing(upstream)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                if not self._stopping.is_set():
+                if seconds and not self._stopping.is_set():
                     healed.clear()
                     await healed.wait()
 
-    async def _send_batch(self, upstream: str, events: list[Spooled]) -> bool:
-        """Send events and note what became of each; return whether any of them got a verdict."""
+    async def _send_batch(self, upstream: str, events: Sequence[Spooled]) -> _Ended:
+        """Send events; a mistake of ours must not end the task group, and with it everything."""
+        ended = _Ended()
         try:
-            send, _ = self._ways[upstream]
-            ended = list(zip(events, await send(upstream, events), strict=True))
-        except Exception as error:  # noqa: BLE001  a bug of ours must not end the task group, and with it everything
+            way = self._way
+            if way is None:
+                raise RuntimeError("nothing is replayed before `follow`")
+            for event in events:
+                routed = way.route(event)
+                if isinstance(routed, str):
+                    ended.refused.append((event, routed))
+                elif routed.upstream != upstream:
+                    ended.moved.append(routed)
+                else:
+                    ended.sent.append(routed)
+            if ended.sent:
+                ended.statuses = list(await way.send(upstream, ended.sent))
+                if any(status.status == "success" for status in ended.statuses):
+                    self._spool.taken(upstream)
+        except Exception as error:  # noqa: BLE001  see above
             self._telemetry.emit(Unexpected("replay", f"{type(error).__name__}: {error}"))
-            self._spool.release(events)
-            return False
+            self._spool.release(ended.sent or events)
+            ended.sent, ended.statuses = [], []
+            return ended
         except asyncio.CancelledError:
             self._spool.release(events)
             raise
-        return await self._note(upstream, ended)
+        last = self._spool.last_taken(upstream)
+        ended.fates = [
+            fate(event, status, last, alone=len(ended.sent) == 1)
+            for event, status in zip(ended.sent, ended.statuses, strict=True)
+        ]
+        return ended
 
-    async def _note(self, upstream: str, ended: list[tuple[Spooled, EventStatus]]) -> bool:
-        if any(status.status == "success" for _, status in ended):
-            self._last_success[upstream] = self._now()
-        last_success = self._last_success.get(upstream)
-        fates = [fate(event, status, last_success) for event, status in ended]
-        await asyncio.gather(
-            self._spool.delivered(event for (event, _), its in zip(ended, fates, strict=True) if its is Fate.DELIVERED),
-            *(
-                self._keep_or_bury(event, status, its)
-                for (event, status), its in zip(ended, fates, strict=True)
-                if its is not Fate.DELIVERED
-            ),
-        )
-        words = next((reason(status) for (_, status), its in zip(ended, fates, strict=True) if its is Fate.FAILED), "")
-        for its, count in Counter(fates).items():
-            self._telemetry.emit(Replayed(upstream, its.value, count, words if its is Fate.FAILED else ""))
-        return any(its is not Fate.FAILED for its in fates)
+    def _notes(self, upstream: str, ended: _Ended, pause: float) -> list[Coroutine[Any, Any, None]]:
+        """Return what writes down how a batch ended, and tell of it."""
+        its = list(zip(ended.sent, ended.statuses, ended.fates, strict=True))
+        words = next((reason(status) for _, status, each in its if each is Fate.FAILED), "")
+        for each, count in Counter(ended.fates).items():
+            self._telemetry.emit(Replayed(upstream, each.value, count, words if each is Fate.FAILED else ""))
+        delivered = [event for event, _, each in its if each is Fate.DELIVERED]
+        return [
+            *([self._spool.delivered(delivered)] if delivered else []),
+            *(self._keep_or_bury(*each, pause) for each in its if each[2] is not Fate.DELIVERED),
+            *(self._spool.dead(event, "refused", words, b"") for event, words in ended.refused),
+            *(self._spool.move(event) for event in ended.moved),
+        ]
 
-    async def _keep_or_bury(self, event: Spooled, status: EventStatus, its: Fate) -> None:
+    async def _keep_or_bury(self, event: Spooled, status: EventStatus, its: Fate, pause: float) -> None:
         if its is Fate.DEAD:
             cause: Literal["invalid", "errors"] = "invalid" if status.status == "invalid" else "errors"
-            await self._spool.dead(event, cause, reason(status), status.described)
+            await self._spool.dead(event, cause, reason(status), verdict(status))
         else:
-            later = due(status, self._now())
-            await self._spool.failed(event, reason(status), later, error=its is Fate.ERROR)
+            error = its is Fate.ERROR
+            due = self._now() + set_back(event.errors + error, status, pause)
+            await self._spool.failed(event, reason(status), due, error=error)
+
+
+class _Ended:
+    """How a batch ended."""
+
+    def __init__(self) -> None:
+        self.sent: list[Spooled] = []
+        self.statuses: list[EventStatus] = []
+        self.fates: list[Fate] = []
+        self.refused: list[tuple[Spooled, str]] = []
+        """Not sent any more, and why."""
+        self.moved: list[Spooled] = []
+        """For another upstream now."""
+
+    @property
+    def worked(self) -> bool:
+        """Whether any of it got on."""
+        return bool(self.refused or self.moved) or any(each is not Fate.FAILED for each in self.fates)
+
+
+def _batches(events: Sequence[Spooled], window: Window) -> list[list[Spooled]]:
+    """Split events into arrays as large as the window allows; those that failed before go alone."""
+    batches: list[list[Spooled]] = [[each] for each in events if each.attempts]
+    batch, size = list[Spooled](), 0
+    for each in events:
+        if each.attempts:
+            continue
+        if batch and (len(batch) == window.events or size + each.size > MAX_BYTES):
+            batches.append(batch)
+            batch, size = [], 0
+        batch.append(each)
+        size += each.size
+    return [*batches, batch] if batch else batches

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,6 +24,8 @@ APPLICATION_ID = 0x65675350
 """In the header of the file: 'egSP'."""
 PAGE = 4096
 """Bytes of a page."""
+PAGE_ROWS, PAGE_BYTES = 200, 1024 * 1024
+"""Read at once by who only looks: no long look keeps the file from being tidied, and none takes much memory."""
 COLUMNS = (
     "arrival, upstream, stream, came_as, event_id, lacks_request_id, hasty, order_key, ahead, first_seen, attempts, "
     "errors, last_attempt, last_error, due, size, checksum, headers, body"
@@ -247,6 +249,21 @@ def old_event_of(row: Sequence[Any]) -> tuple[Spooled, bool]:
     )
     expected = old_checksum_of(upstream, stream, event_id, key, headers, body)
     return event, isinstance(body, bytes) and isinstance(arrival, int) and row[-1] in (None, expected)
+
+
+def rows_of(connection: sqlite3.Connection, table: str, more: str, first: int, last: int) -> Iterator[tuple[Any, ...]]:
+    """Yield `COLUMNS`, and `more` of them, of the rows with these numbers, a few at once (`PAGE_ROWS`)."""
+    sizes = f"SELECT arrival, length(body) FROM {table} WHERE arrival BETWEEN ? AND ? ORDER BY 1 LIMIT {PAGE_ROWS}"  # noqa: S608
+    rows = f"SELECT {COLUMNS}{more} FROM {table} WHERE arrival BETWEEN ? AND ? ORDER BY 1"  # noqa: S608
+    while found := connection.execute(sizes, (first, last)).fetchall():
+        end, room = found[0][0], PAGE_BYTES - found[0][1]
+        for arrival, size in found[1:]:
+            room -= size
+            if room < 0:
+                break
+            end = arrival
+        yield from connection.execute(rows, (first, end)).fetchall()
+        first = end + 1
 
 
 def letter_of(event: Spooled, reason: object, verdict: object, died: object) -> DeadLetter:

@@ -13,7 +13,6 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -22,6 +21,7 @@ from sidecar.spool.file import Batch, Gone, SpoolFile
 from sidecar.spool.groupcommit import STOPPING, GroupCommit, Hand, News, Writer
 from sidecar.spool.ordering import Key, Ordering
 from sidecar.spool.record import Quota, Spooled, Totals
+from sidecar.spool.schema import PAGE_BYTES, PAGE_ROWS
 from sidecar.telemetry.happenings import DeadLettered, DeadLettersDropped, EventsSpooled, SpoolRefused
 from sidecar.telemetry.telemetry import Telemetry
 
@@ -31,10 +31,11 @@ HEARING_SECONDS = 0.05
 """The last of them: where the event loop stood still, it hears in these what the disk said meanwhile."""
 MAX_WAITING_BYTES = 32 * 1024 * 1024
 """Bytes of events that may wait for the disk in memory."""
-_PAGE = 200
+LAZY_EVENTS = 8
+"""Of so many events an fsync is not waited for when they were delivered one after the other."""
 
 T = TypeVar("T")
-Cause = Literal["invalid", "errors", "age", "damaged"]
+Cause = Literal["invalid", "errors", "age", "damaged", "refused"]
 """Why an event is not sent any more."""
 
 
@@ -91,6 +92,7 @@ class Spool:
         self._now = now
         self._commits = GroupCommit(SpoolDir(directory, limits), hand or Writer(), telemetry, now, self._learn)
         self._in_flight: set[int] = set()
+        self._taken: dict[str, float] = {}
         self._handing_out = asyncio.Lock()
         self._opened = asyncio.Event()
         self._came: dict[str, asyncio.Event] = {}
@@ -215,7 +217,7 @@ class Spool:
     def _coming(self, upstream: str) -> asyncio.Event:
         return self._came.setdefault(upstream, asyncio.Event())
 
-    async def hand_out(self, upstream: str, events: int, size: int) -> list[Spooled]:
+    async def hand_out(self, upstream: str, events: int, size: int, *, untried_first: bool = False) -> list[Spooled]:
         """Return the first events for `upstream` that may be sent, `events` and `size` bytes of them at most.
 
         None of them is handed out again before `delivered`, `failed`, `dead` or `release` was called for it, and
@@ -232,7 +234,13 @@ class Spool:
 
             operation = self._commits.add(
                 lambda file: file.hand_out(
-                    upstream, now, events=events, size=size, in_flight=in_flight, held_back=held_back
+                    upstream,
+                    now,
+                    events=events,
+                    size=size,
+                    in_flight=in_flight,
+                    held_back=held_back,
+                    untried_first=untried_first,
                 ),
                 handed_out,
                 lazy=True,
@@ -243,7 +251,7 @@ class Spool:
                 return []
             return batch.events
 
-    async def delivered(self, events: Iterable[Spooled]) -> None:
+    async def delivered(self, events: Sequence[Spooled]) -> None:
         """Forget events; returns when that is durable, however long the disk is in trouble."""
         arrivals = [each.arrival for each in events]
 
@@ -251,7 +259,9 @@ class Spool:
             self._left(gone)
             self._in_flight.difference_update(arrivals)
 
-        await self._in_the_end(lambda file: file.delivered(arrivals), forgotten)
+        # After a loss of power they may be there again; only keyed events, one or a few, are worth that (`replay`).
+        lazy = len(arrivals) <= LAZY_EVENTS and all(each.order_key is not None for each in events)
+        await self._in_the_end(lambda file: file.delivered(arrivals), forgotten, lazy=lazy)
 
     async def failed(self, event: Spooled, reason: str, due: float = 0.0, *, error: bool = False) -> None:
         """Note that an attempt failed: the event may be handed out again, but not before `due`.
@@ -274,10 +284,37 @@ class Spool:
 
         await self._in_the_end(lambda file: file.bury(event.arrival, reason, verdict, now), buried)
 
-    async def _in_the_end(self, work: Callable[[SpoolFile], T], after: Callable[[T], None]) -> None:
+    async def move(self, event: Spooled) -> None:
+        """Let an event wait for another upstream, as it is now; returns when that is durable."""
+
+        def moved(gone: list[Gone]) -> None:
+            self._left(gone)
+            self._in_flight.discard(event.arrival)
+            if gone and event.order_key is not None:
+                self.order.storing([event.order_key])
+                self.order.wrote([event.order_key], stored=True)
+            self._coming(event.upstream).set()
+
+        await self._in_the_end(lambda file: file.move(event), moved)
+
+    async def hurry(self, upstream: str) -> None:
+        """Let events be sent at once that were set back while `upstream` took none."""
+        await self._in_the_end(lambda file: file.hurry_all(upstream), lambda _: None, lazy=True)
+
+    async def _in_the_end(
+        self, work: Callable[[SpoolFile], T], after: Callable[[T], None], *, lazy: bool = False
+    ) -> None:
         """Have it done, however long the disk is in trouble; only the end of the sidecar forgets it."""
         with contextlib.suppress(Trouble):
-            await self._commits.add(work, after, must=True).done
+            await self._commits.add(work, after, must=True, lazy=lazy).done
+
+    def taken(self, upstream: str) -> None:
+        """Note that `upstream` took an event, live or not."""
+        self._taken[upstream] = self._now()
+
+    def last_taken(self, upstream: str) -> float | None:
+        """Return when it last did."""
+        return self._taken.get(upstream)
 
     def release(self, events: Iterable[Spooled]) -> None:
         """Take events back that were not sent."""
@@ -302,7 +339,7 @@ class Spool:
         """Yield all events that wait, in order; stops where the disk is in trouble."""
         first = 0
         while True:
-            operation = self._commits.add(_page_from(first))
+            operation = self._commits.add(_page_from(first), lazy=True)
             try:
                 page: list[tuple[Spooled, bool]] = await operation.done
             except Trouble:
@@ -316,7 +353,16 @@ class Spool:
 
 
 def _page_from(first: int) -> Callable[[SpoolFile], list[tuple[Spooled, bool]]]:
-    return lambda file: list(islice(file.waiting(first), _PAGE))
+    def page(file: SpoolFile) -> list[tuple[Spooled, bool]]:
+        found, size = list[tuple[Spooled, bool]](), 0
+        for each in file.waiting(first):
+            found.append(each)
+            size += each[0].size
+            if size >= PAGE_BYTES or len(found) == PAGE_ROWS:
+                break
+        return found
+
+    return page
 
 
 def _bury_old(file: SpoolFile, before: float, in_flight: frozenset[int], now: float) -> list[Gone]:

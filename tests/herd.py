@@ -17,9 +17,9 @@ import looptime
 
 from sidecar.eventgate.healthcheck import CheckResult, Target
 from sidecar.events.results import EventStatus, Outcome, failed
-from sidecar.spool.record import Spooled
-from sidecar.spool.replay import Replay
-from sidecar.spool.store import Spool
+from sidecar.spool.record import Quota, Spooled, Totals
+from sidecar.spool.replay import Replay, Way
+from sidecar.spool.store import Spool, SpoolState
 from sidecar.upstreams.addresses import Found
 from sidecar.upstreams.endpoints import Pool
 from sidecar.upstreams.health import OUT
@@ -178,7 +178,21 @@ class Waiting:
         if not self.events:
             await self._empty.wait()
 
-    async def hand_out(self, _: str, events: int, __: int) -> list[Spooled]:
+    @property
+    def state(self) -> SpoolState:
+        """Nobody looks at it but for upstreams that are gone."""
+        return SpoolState("", "", Totals(), Quota(), 0.0, 0)
+
+    def taken(self, _: str) -> None:
+        """Nobody asks."""
+
+    def last_taken(self, _: str) -> None:
+        """No event is at fault."""
+
+    async def hurry(self, _: str) -> None:
+        """None is set back."""
+
+    async def hand_out(self, _: str, events: int, __: int, **___: bool) -> list[Spooled]:
         """Return the first."""
         return [self.events.popleft() for _ in range(min(events, len(self.events)))]
 
@@ -226,7 +240,7 @@ async def replays(waiting: int, *, pods: int = PODS) -> Replayed:
             return [_status(event, in_time=in_time) for event in events]
 
         replay = Replay(cast("Spool", spool), Recorder(), chance.random, now)
-        replay.follow(["main"], send, lambda _: False)
+        replay.follow(Way(["main"], send, lambda _: False, lambda event: event))
         await asyncio.sleep(5 * chance.random())
         async with asyncio.TaskGroup() as tasks:
             running = tasks.create_task(replay.run())

@@ -247,7 +247,8 @@ class Journey:
             return False
         first = next((e.address.endpoint.name for e in self._tries if e.sent), self._ended_at) if doubles else None
         ends_by = min(now + pool.config.timeouts.attempt, self._give_up)
-        each = Try(pool, choice.address, choice.trial, now, ends_by, self._answers.places, first, self._emit)
+        places, doubted = self._answers.places, self._load.doubted
+        each = Try(pool, choice.address, choice.trial, now, ends_by, places, first, self._emit, doubted)
         self._tries.append(each)
         # Taken here and not when it ends: what starts in the same turn of the loop must see it.
         pool.budget.second_attempts += doubles

@@ -36,6 +36,8 @@ class Try(msgspec.Struct, eq=False):
     """The endpoint that may have taken the events already; None where none may."""
     emit: Callable[[Happening], None]
     """Takes what happens to it."""
+    doubted: bool = False
+    """Whether its events failed before: another failure may be their own fault, and says nothing of its address."""
     trace: TryTrace | None = None
     late_at: float = math.inf
     """When its address is doubted."""
@@ -76,7 +78,7 @@ class Try(msgspec.Struct, eq=False):
         try:
             if "success" in words:
                 pool.judge.accepted(standing)
-            if words == {"error"}:
+            if words == {"error"} and (self.trial or not self.doubted):
                 reason = "EventGate has errors with all events"
                 changes = pool.judge.cannot_produce(standing, reason, self.ended, jitter(), trial=self.trial)
             else:
@@ -89,7 +91,9 @@ class Try(msgspec.Struct, eq=False):
         pool, address, seconds = self.pool, self.address, self.ended - self.began
         self.emit(PostFailed(pool.name, address.endpoint.name, failed.failure, failed.reason, seconds))
         try:
-            if failed.failure in _FAULTS:
+            if failed.failure in _FAULTS and self.doubted and self.sent and not self.trial:
+                address.check_now.set()
+            elif failed.failure in _FAULTS:
                 changes = pool.judge.failed(address.standing, failed.reason, self.ended, jitter(), trial=self.trial)
                 tell(self.emit, address, changes)
                 address.check_now.set()

@@ -87,7 +87,7 @@ class Generation:
     def use_spool(self) -> None:
         """Let what is in the spool, if there is one, be sent again by this generation."""
         if self._spooling is not None and self._keeping is not None:
-            self._spooling.follow(self.pools, self._keeping, self._coalescer.pressing)
+            self._spooling.follow(self.pools, self._keeping, self._coalescer.pressing, self.router)
 
     def start(self, tasks: asyncio.TaskGroup) -> None:
         """Deliver in `tasks` from now on."""

@@ -168,8 +168,6 @@ class SpoolFile:
         """Return everything that SQLite finds wrong; takes long where there is much."""
         return problems_of(self._connection)
 
-    # --- how much there is ---
-
     def _one(self, statement: str, column: int = 0) -> int:
         return int(self._connection.execute(statement).fetchone()[column])
 
@@ -263,19 +261,17 @@ class SpoolFile:
     ) -> Batch:
         """Return the first events for `upstream` that may be sent now, `events` and `size` bytes of them at most.
 
-        Never two of a key. `in_flight` are under way already; `held_back` are keys whose first event is under way
-        live. `untried_first`: none that was set back, as long as there are others. An event that is damaged becomes a
-        dead letter instead.
+        Never two of a key. `in_flight` are under way already, and so are the first events of the keys `held_back`.
+        `untried_first`: none that was set back, if there are others. A damaged event becomes a dead letter instead.
         """
-        chosen: list[int] = []
-        tried: list[int] = []
+        chosen, tried = list[int](), list[tuple[float, int]]()
         heads = "SELECT arrival, order_key, due, size FROM waiting WHERE head AND upstream = ? ORDER BY arrival"
         for arrival, key, due, its_size in self._connection.execute(heads, (upstream,)):
             # What is due later than any event is set back to was written by a clock that was wrong.
             if arrival in in_flight or key in held_back or now < due <= now + MAX_SET_BACK_SECONDS:
                 continue
             if untried_first and due:
-                tried.append(arrival)
+                tried.append((due, arrival))
                 continue
             if chosen and its_size > size:
                 break
@@ -284,7 +280,7 @@ class SpoolFile:
             if len(chosen) == events:
                 break
         found, damaged = [], []
-        for arrival in chosen or tried[:1]:
+        for arrival in chosen or [arrival for _, arrival in sorted(tried)[:1]]:
             for event, sound in self.waiting(arrival, arrival):
                 found += [event] if sound else []
                 damaged += [] if sound else self.bury(arrival, DAMAGED_EVENT, b"", now)
@@ -314,14 +310,12 @@ class SpoolFile:
 
     def hurry_all(self, upstream: str) -> None:
         """Let events be sent at once that were set back while nothing was taken: it was not their fault."""
-        self._connection.execute(
-            "UPDATE waiting SET due = 0 WHERE head AND upstream = ? AND due > 0 AND errors = 0", (upstream,)
-        )
+        innocent = "head AND upstream = ? AND due > 0 AND errors = 0"
+        self._connection.execute(f"UPDATE waiting SET due = 0 WHERE {innocent}", (upstream,))  # noqa: S608  ours
 
     def move(self, event: Spooled) -> list[Gone]:
         """Let an event wait for another upstream than before, or under another name; return what left."""
-        gone = self.delivered([event.arrival])
-        if gone:
+        if gone := self.delivered([event.arrival]):
             self.restore(event)
         return gone
 

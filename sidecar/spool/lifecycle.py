@@ -12,12 +12,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from sidecar.delivery.coalescer import Coalescer
+from sidecar.routes.routing import Router
 from sidecar.spool.groupcommit import Hand
 from sidecar.spool.keeping import Keeping
+from sidecar.spool.policy import reroute
 from sidecar.spool.record import Quota, line_of
-from sidecar.spool.replay import Replay
+from sidecar.spool.replay import Replay, Way
 from sidecar.spool.store import PUT_SECONDS, Spool, SpoolState
-from sidecar.telemetry.happenings import SpoolLeft, SpoolOrphaned
+from sidecar.telemetry.happenings import SpoolLeft, SpoolRerouted
 from sidecar.telemetry.telemetry import Telemetry
 from sidecar.upstreams.endpoints import Pool
 
@@ -51,18 +53,16 @@ class Spooling:
         keeps = {name: pool.config.spool for name, pool in pools.items()}
         return Keeping(coalescer.deliver, self._spool, keeps)
 
-    def follow(self, pools: Mapping[str, Pool], keeping: Keeping, pressing: Callable[[str], bool]) -> None:
-        """Send again to these pools from now on, by `keeping`; `pressing`: see `Replay.follow`.
-
-        Events for an upstream that is gone stay in the spool until there is one of that name again.
-        """
+    def follow(
+        self, pools: Mapping[str, Pool], keeping: Keeping, pressing: Callable[[str], bool], router: Router
+    ) -> None:
+        """Send again to these pools from now on, by `keeping`, what `router` leads there; `pressing`: see `Way`."""
+        self._report_changes(pools)
         self._pools = pools
         for name, pool in pools.items():
             for endpoint in pool.endpoints:
                 endpoint.healed = functools.partial(self._replay.healed, name)
-        self._replay.follow(pools, keeping.send, pressing)
-        if self._tasks:
-            self._report_orphans()
+        self._replay.follow(Way(pools, keeping.send, pressing, functools.partial(reroute, router=router)))
 
     @property
     def state(self) -> SpoolState:
@@ -75,7 +75,6 @@ class Spooling:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(OPEN_SECONDS):
                 await self._spool.opened()
-        self._report_orphans()
 
     async def empty(self) -> None:
         """Return when nothing waits any more, or the disk does not say."""
@@ -95,11 +94,14 @@ class Spooling:
         await asyncio.wait([running], timeout=END_SECONDS)
         running.cancel()
 
-    def _report_orphans(self) -> None:
-        """Report events whose upstream no longer exists."""
+    def _report_changes(self, pools: Mapping[str, Pool]) -> None:
+        """Report events that wait for an upstream which is another now, or is gone: they are routed again."""
         for upstream, count in self.state.totals.upstreams.items():
-            if count and upstream not in self._pools:
-                self._telemetry.emit(SpoolOrphaned(upstream, count))
+            before, after = self._pools.get(upstream), pools.get(upstream)
+            if before is not None and (after is None or after.config.url != before.config.url):
+                self._telemetry.emit(
+                    SpoolRerouted(upstream, count, before.config.url, after.config.url if after else "")
+                )
 
     async def _say_what_is_left(self, *, prints: bool) -> None:
         left: Counter[str] = Counter()

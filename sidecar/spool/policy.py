@@ -27,6 +27,8 @@ MAX_EVENTS = 128
 MAX_BYTES = 1024 * 1024
 MAX_BATCHES = 4
 """Batches side by side; live traffic comes first."""
+MAX_POSTS = 32
+"""POSTs side by side, of events that failed before and go alone."""
 MAX_REST_SECONDS = 1.0
 """While live traffic is pressing, so much time passes between two batches: the spool still has to become empty."""
 IDLE_SECONDS = 1.0
@@ -108,12 +110,13 @@ def set_back(errors: int, status: EventStatus, pause: float) -> float:
 
 def verdict(status: EventStatus) -> bytes:
     """Return what EventGate said of an event that it did not take, as JSON without the event; cut where it is long."""
-    context = context_of(status, msgspec.Raw)
-    if context is None:
+    found = context_of(status, msgspec.Raw)
+    if found is None:
         return b""
+    context = bytes(found)
     if len(context) > MAX_VERDICT_BYTES:
-        context = msgspec.Raw(msgspec.json.encode(bytes(context[:MAX_VERDICT_BYTES]).decode(errors="replace") + "…"))
-    return b'{"status":"%b","context":%b}' % (status.status.encode(), bytes(context))
+        context = msgspec.json.encode(context[:MAX_VERDICT_BYTES].decode(errors="replace") + "…")
+    return b'{"status":"%b","context":%b}' % (status.status.encode(), context)
 
 
 def reroute(event: Spooled, router: Router) -> Spooled | str:

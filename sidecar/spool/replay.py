@@ -15,10 +15,11 @@ from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from sidecar.events.results import EventStatus
+from sidecar.events.results import EventStatus, failed
 from sidecar.spool.policy import (
     IDLE_SECONDS,
     MAX_BYTES,
+    MAX_POSTS,
     MAX_REST_SECONDS,
     Fate,
     Window,
@@ -64,7 +65,7 @@ class Replay:
     ) -> None:
         """`now` is the clock of the spool; what is sent where is said by `follow`."""
         self._spool = spool
-        self._way: Way | None = None
+        self._way = Way((), _nobody, lambda _: False, lambda event: event)
         self._group: asyncio.TaskGroup | None = None
         self._running: set[str] = set()
         self._telemetry = telemetry
@@ -72,6 +73,7 @@ class Replay:
         self._now = now
         self._healed: dict[str, asyncio.Event] = {}
         self._stopping = asyncio.Event()
+        self._room = asyncio.Semaphore(MAX_POSTS)
 
     async def run(self) -> None:
         """Send what waits, until `stop` is called and what is under way has ended."""
@@ -87,7 +89,7 @@ class Replay:
 
     def _begin(self) -> None:
         """Replay for each upstream there is, and for each that events wait for though there is none."""
-        if self._way is None or self._group is None or self._stopping.is_set():
+        if self._group is None or self._stopping.is_set():
             return
         for upstream in {*self._way.upstreams, *self._spool.state.totals.upstreams} - self._running:
             self._running.add(upstream)
@@ -130,7 +132,8 @@ class Replay:
                 await asyncio.gather(*notes)
                 await self._pause(upstream, pause)
             else:  # what is noted and what comes next share a transaction
-                *_, events = await asyncio.gather(*notes, self._next(upstream, window))
+                *_, found = await asyncio.gather(*notes, self._next(upstream, window))
+                events = list(found or ())
 
     async def _next(self, upstream: str, window: Window) -> list[Spooled]:
         """Return what is sent next: while nothing is taken, an event that was not tried yet, if there is one."""
@@ -156,7 +159,7 @@ class Replay:
             rested += REST_SECONDS
 
     def _presses(self, upstream: str) -> bool:
-        return self._way is not None and upstream in self._way.upstreams and self._way.pressing(upstream)
+        return upstream in self._way.upstreams and self._way.pressing(upstream)
 
     async def _pause(self, upstream: str, seconds: float) -> None:
         healed = self._healing(upstream)
@@ -165,14 +168,13 @@ class Replay:
                 if seconds and not self._stopping.is_set():
                     healed.clear()
                     await healed.wait()
+                    await self._spool.hurry(upstream)
 
     async def _send_batch(self, upstream: str, events: Sequence[Spooled]) -> _Ended:
         """Send events; a mistake of ours must not end the task group, and with it everything."""
         ended = _Ended()
         try:
             way = self._way
-            if way is None:
-                raise RuntimeError("nothing is replayed before `follow`")
             for event in events:
                 routed = way.route(event)
                 if isinstance(routed, str):
@@ -182,7 +184,8 @@ class Replay:
                 else:
                     ended.sent.append(routed)
             if ended.sent:
-                ended.statuses = list(await way.send(upstream, ended.sent))
+                async with self._room:
+                    ended.statuses = list(await way.send(upstream, ended.sent))
                 if any(status.status == "success" for status in ended.statuses):
                     self._spool.taken(upstream)
         except Exception as error:  # noqa: BLE001  see above
@@ -222,6 +225,11 @@ class Replay:
             error = its is Fate.ERROR
             due = self._now() + set_back(event.errors + error, status, pause)
             await self._spool.failed(event, reason(status), due, error=error)
+
+
+async def _nobody(_: str, events: Sequence[Spooled]) -> list[EventStatus]:
+    """Send nothing: nobody said yet how."""
+    return [failed(event.body, "the sidecar is starting", unreachable=True) for event in events]
 
 
 class _Ended:

@@ -341,7 +341,7 @@ class Replayed(Happening, frozen=True):
 
 
 class DeadLettered(Happening, frozen=True):
-    """Events of one stream are not sent any more: invalid, errors, age, or damaged."""
+    """Events of one stream are not sent any more: invalid, errors, age, damaged, or refused."""
 
     level = WARNING
     sampled_by = ("stream", "cause")
@@ -368,10 +368,14 @@ class SpoolLeft(Happening, frozen=True):
     count: int
 
 
-class SpoolOrphaned(Happening, frozen=True):
-    """Events wait in the spool for an upstream that the configuration has no more; they wait until it has."""
+class SpoolRerouted(Happening, frozen=True):
+    """Events wait in the spool for an upstream that is gone, or is at another URL now: each is routed again."""
 
     level = WARNING
     sampled_by = ("upstream",)
     upstream: str
     count: int
+    before: str
+    """Its URL until now."""
+    after: str
+    """Empty where it is gone."""

@@ -196,7 +196,7 @@ class Metrics:
         replayed = self._counter("spool_replayed_events", documentation, ("upstream", "result"))
         self._on(Replayed, lambda it: replayed.labels(it.upstream, it.result).inc(it.events))
 
-        documentation = "Events that became dead letters, by cause: invalid, errors, age or damaged."
+        documentation = "Events that became dead letters, by cause: invalid, errors, age, damaged or refused."
         buried = self._counter("spool_buried_events", documentation, ("stream", "cause"))
         self._on(DeadLettered, lambda it: buried.labels(self.label(it.stream), it.cause).inc(it.count))
 

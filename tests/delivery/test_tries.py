@@ -16,10 +16,12 @@ from tests.scripted import EQIAD, EVENT, make_pool
 ERROR = EventStatus("error", Outcome.FAILED)
 
 
-def begun(happenings: list[Happening], *, trial: bool = False, first: str | None = None) -> Try:
+def begun(
+    happenings: list[Happening], *, trial: bool = False, first: str | None = None, doubted: bool = False
+) -> Try:
     """Return an attempt that was sent at 10.5 s, half a second after it began."""
     pool = make_pool({"eqiad": [EQIAD], "codfw": ["10.2.0.1"]})
-    each = Try(pool, pool.addresses[0], trial, 10.0, 12.0, [0], first, happenings.append)
+    each = Try(pool, pool.addresses[0], trial, 10.0, 12.0, [0], first, happenings.append, doubted)
     each.attempt = Attempt(Load("main", [EVENT]), None, sent_at=10.5)
     return each
 
@@ -27,6 +29,15 @@ def begun(happenings: list[Happening], *, trial: bool = False, first: str | None
 def judged(each: Try, result: Result) -> list[EventStatus] | Failed:
     """Return what an attempt brought that ended at 11 s."""
     return each.judge(result, 1, 11.0, lambda: 0.5)
+
+
+@pytest.mark.parametrize("trial", [False, True])
+def test_events_that_failed_before_say_nothing_against_an_address(*, trial: bool) -> None:
+    """They may be at fault themselves: a health check is asked, unless the address is on trial anyway."""
+    each = begun([], trial=trial, doubted=True)
+    judged(each, Failed(FailureClass.AMBIGUOUS, "cut"))
+    assert each.address.check_now.is_set()
+    assert (each.address.standing.health is Health.HEALTHY) is not trial
 
 
 @pytest.mark.parametrize("failure", FailureClass)

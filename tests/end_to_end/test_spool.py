@@ -18,7 +18,7 @@ from tests.end_to_end.processes import Emulator, Json, Sidecar, sidecar
 from tests.end_to_end.test_stopping import serve, status
 from tests.fakes import PATIENCE, FakeEventGate, connected, eventually, refusing, reset
 from tests.running import to_one, upstream
-from tests.spool.spools import fill, needs_root, small_disk, spool_file, spooled, waiting
+from tests.spool.spools import needs_root, small_disk, spool_file, spooled, waiting
 
 MEBIBYTE = 1024 * 1024
 
@@ -118,24 +118,22 @@ async def test_a_second_signal_does_not_wait_for_the_spool(tmp_path: Path, spool
 # --- what an edit of routes.yaml leaves behind ---
 
 
-async def test_what_waits_for_an_upstream_that_is_gone_is_logged(tmp_path: Path, spool: Path) -> None:
-    """At the start and after a reload: nothing will send it, so somebody has to know."""
-    fill(spool, spooled(1, upstream="old"), spooled(2, upstream="older"))
+async def test_todays_rules_decide_where_the_spool_goes(tmp_path: Path, gate: Emulator, spool: Path) -> None:
+    """An upstream that is at another URL now is told; what it does not accept any more becomes a dead letter."""
     with refusing() as nobody:
-        routes: Json = to_one(nobody)
-        routes["upstreams"]["old"] = upstream(nobody)
-        routes["routes"].insert(0, {"name": "old", "match": {"stream": "old"}, "to": "old"})
+        routes: Json = to_one(nobody, **QUICK_CHECKS)
         file = written(routes, tmp_path)
         with sidecar(file, "--spool", str(spool)) as running:
-            await eventually(lambda: logged(running, "SpoolOrphaned") == [{"upstream": "older", "count": 1}])
-            written(to_one(nobody), tmp_path)
-            gone = [{"upstream": name, "count": 1} for name in ("older", "old", "older")]
-            await eventually(lambda: sorted_by_upstream(logged(running, "SpoolOrphaned")) == sorted_by_upstream(gone))
-
-
-def sorted_by_upstream(lines: list[Json]) -> list[Json]:
-    """Return log lines in an order that does not depend on the spool's."""
-    return sorted(lines, key=lambda line: line["upstream"])
+            assert [await told(running, "a"), await told(running, "b", "links")] == [202, 202]
+            routes = to_one(gate.address, accepts=[{"stream": "links"}], **QUICK_CHECKS)
+            written(routes, tmp_path)
+            await eventually(lambda: ids(gate) == ["b"])
+            (line,) = logged(running, "SpoolRerouted")
+            assert (line["upstream"], line["count"], line["before"]) == ("main", 2, f"http://{nobody}/v1/events")
+            await eventually(lambda: logged(running, "DeadLettered") != [])
+    with spool_file(spool) as kept:
+        ((letter, _),) = kept.dead_letters()
+        assert (letter.event.id, "does not accept stream score" in letter.reason) == ("a", True)
 
 
 # --- what routes.yaml can ask for ---

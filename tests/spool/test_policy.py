@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
 import pytest
 
 from sidecar.events.results import EventStatus, Outcome, failed, refused
+from sidecar.routes.loader import read
+from sidecar.routes.routing import Router
+from sidecar.spool.ordering import key_of
 from sidecar.spool.policy import (
+    IDLE_SECONDS,
     MAX_BACKOFF_SECONDS,
     MAX_BATCHES,
     MAX_ERRORS,
     MAX_EVENTS,
+    MAX_VERDICT_BYTES,
     MIN_BACKOFF_SECONDS,
     Fate,
     Window,
     backoff,
-    due,
     fate,
     reason,
+    reroute,
+    set_back,
+    verdict,
 )
+from sidecar.spool.record import MAX_SET_BACK_SECONDS, Spooled
 from tests.spool.spools import NOON, spooled
 
 SUCCESS = EventStatus("success", Outcome.DELIVERED)
@@ -55,11 +66,14 @@ def test_a_failure_begins_again_with_one_event() -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "errors", "last_attempt", "last_success", "expected"),
+    ("status", "errors", "last_attempt", "last_taken", "expected"),
     [
         pytest.param(SUCCESS, 0, None, None, Fate.DELIVERED, id="taken"),
         pytest.param(INVALID, 0, None, None, Fate.DEAD, id="invalid"),
-        pytest.param(UNREACHABLE, 99, NOON, NOON + 9, Fate.FAILED, id="an outage is never the event's fault"),
+        pytest.param(UNREACHABLE, 0, None, NOON + 9, Fate.FAILED, id="no verdict, at its first attempt"),
+        pytest.param(UNREACHABLE, 99, NOON, NOON - 1, Fate.FAILED, id="no verdict, nothing taken since"),
+        pytest.param(UNREACHABLE, 0, NOON, NOON + 9, Fate.ERROR, id="no verdict, others taken since"),
+        pytest.param(UNREACHABLE, MAX_ERRORS - 1, NOON, NOON + 9, Fate.DEAD, id="the last failure without a verdict"),
         pytest.param(ERROR, 0, None, None, Fate.FAILED, id="an error, nothing taken ever"),
         pytest.param(ERROR, 99, NOON + 5, NOON + 4, Fate.FAILED, id="nothing taken since its last attempt"),
         pytest.param(ERROR, 0, None, NOON, Fate.ERROR, id="an error, others taken"),
@@ -69,17 +83,120 @@ def test_a_failure_begins_again_with_one_event() -> None:
     ],
 )
 def test_an_event_pays_only_for_its_own_faults(
-    status: EventStatus, errors: int, last_attempt: float | None, last_success: float | None, expected: Fate
+    status: EventStatus, errors: int, last_attempt: float | None, last_taken: float | None, expected: Fate
 ) -> None:
-    """It is dead where EventGate calls it invalid, or had errors with it alone too often."""
+    """It is dead where EventGate calls it invalid, or where it failed alone too often while others were taken."""
     event = spooled(1, errors=errors, last_attempt=last_attempt)
-    assert fate(event, status, last_success) is expected
+    assert fate(event, status, last_taken, alone=True) is expected
 
 
-def test_an_event_with_an_error_lets_others_go_first() -> None:
-    """After an error of EventGate's it waits for longer than its upstream ever pauses; an outage changes nothing."""
-    assert due(ERROR, NOON) - NOON > MAX_BACKOFF_SECONDS
-    assert due(UNREACHABLE, NOON) == 0.0
+def test_without_a_verdict_an_array_says_nothing_of_its_events() -> None:
+    """One of them may have cut the connection; the others only were there."""
+    event = spooled(1, last_attempt=NOON)
+    assert fate(event, UNREACHABLE, NOON + 9, alone=False) is Fate.FAILED
+    assert fate(event, ERROR, NOON + 9, alone=False) is Fate.ERROR
+
+
+def test_an_event_that_failed_lets_others_go_first() -> None:
+    """For a moment after an outage, ever longer where it is its own fault, and not for ever."""
+    assert set_back(0, UNREACHABLE, 9.0) == 9.0 + IDLE_SECONDS
+    assert set_back(0, ERROR, 9.0) > MAX_BACKOFF_SECONDS
+    waits = [set_back(errors, UNREACHABLE, 9.0) for errors in range(1, MAX_ERRORS)]
+    assert waits == sorted(waits)
+    assert waits[-1] == MAX_SET_BACK_SECONDS
+
+
+def test_a_verdict_does_not_repeat_the_event() -> None:
+    """It is in the spool already, and EventGate's words are cut where they are long."""
+    said = refused(b'{"a":"%b"}' % (b"x" * 100_000), "is not allowed", "a-route")
+    assert json.loads(verdict(said))["context"]["errorsText"] == "'.meta.stream' is not allowed"
+    long = failed(b"{}", "y" * 100_000, unreachable=False)
+    assert len(verdict(long)) < 2 * MAX_VERDICT_BYTES
+    assert json.loads(verdict(long))["status"] == "error"
+    assert verdict(EventStatus("error", Outcome.FAILED, b"<html>")) == b""
+
+
+# --- where it goes now ---
+
+ROUTES = """
+version: 1
+upstreams:
+  production: {url: "http://production/v1/events", accepts: [{stream: "*.test"}]}
+  staging: {url: "http://staging/v1/events"}
+routes:
+  - {name: tested, match: {stream: change}, to: production, stream: change.test}
+  - {name: moved, match: {stream: score}, to: staging, order_by: [page]}
+  - {name: wrong, match: {stream: links}, to: production}
+"""
+
+
+def kept(stream: str, came_as: str | None, upstream: str = "production", **more: Any) -> Spooled:
+    """Return an event that waits under a name, and came with another."""
+    body = b'{"meta":{"id":"a","stream":"%b"},"page":7}' % stream.encode()
+    return spooled(1, upstream=upstream, stream=stream, came_as=came_as, body=body, **more)
+
+
+@pytest.fixture
+def router() -> Router:
+    """Return the configuration in force."""
+    return Router(read(ROUTES), {})
+
+
+def test_an_event_that_is_routed_as_before_stays_as_it_is(router: Router) -> None:
+    """Its name was changed on the way in, and is the same today."""
+    event = kept("change.test", "change")
+    assert reroute(event, router) == event
+
+
+def test_todays_rules_name_an_event(router: Router) -> None:
+    """From the stream that it came with, whatever the rules of that day made of it."""
+    routed = reroute(kept("change.old", "change"), router)
+    assert isinstance(routed, Spooled)
+    assert (routed.stream, routed.body) == ("change.test", kept("change.test", "change").body)
+
+
+def test_an_event_goes_where_it_is_routed_today(router: Router) -> None:
+    """With the order of its new place; a name that it had for its old one is forgotten."""
+    routed = reroute(kept("score.test", "score"), router)
+    assert isinstance(routed, Spooled)
+    assert (routed.upstream, routed.stream, routed.came_as) == ("staging", "score", "score")
+    assert routed.body == kept("score", "score").body
+    assert routed.order_key == key_of("staging", '["score","7"]')
+
+
+@pytest.mark.parametrize(
+    ("came_as", "words"), [("links", "which does not accept stream links"), ("gone", "no route in routes.yaml takes")]
+)
+def test_what_has_no_way_today_is_not_sent(router: Router, came_as: str, words: str) -> None:
+    """And it is said why."""
+    refusal = reroute(kept("links.test", came_as), router)
+    assert isinstance(refusal, str)
+    assert words in refusal
+
+
+def test_a_stream_is_put_back_whatever_is_in_its_name(router: Router) -> None:
+    """It came from a producer, and may hold anything."""
+    refusal = reroute(kept("change.test", 'quo"te\\ \u00e9'), router)
+    assert isinstance(refusal, str)
+    assert 'quo"te' in refusal
+
+
+@pytest.mark.parametrize(("stream", "stays"), [("anything.test", True), ("change", False)])
+def test_an_event_of_an_older_file_stays_where_its_upstream_accepts_it(
+    router: Router, stream: str, *, stays: bool
+) -> None:
+    """What it came with is not known: it goes on as it is, or as its name is routed today."""
+    event = kept(stream, None)
+    routed = reroute(event, router)
+    assert (routed == event) is stays
+    assert isinstance(routed, Spooled)
+    assert routed.stream.endswith(".test")
+
+
+def test_what_is_no_object_is_routed_too(router: Router) -> None:
+    """A member of an array may be anything."""
+    event = spooled(1, upstream="production", stream="", came_as="", body=b"5")
+    assert isinstance(reroute(event, router), str)
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from sidecar.events.results import EventStatus, Outcome, failed
-from sidecar.spool.policy import ERROR_SECONDS, MAX_ERRORS, MAX_REST_SECONDS
-from sidecar.spool.record import Spooled
-from sidecar.spool.replay import IDLE_SECONDS, Replay
+from sidecar.spool.policy import IDLE_SECONDS, MAX_ERRORS, MAX_REST_SECONDS
+from sidecar.spool.record import MAX_SET_BACK_SECONDS, Spooled
+from sidecar.spool.replay import Replay, Way
 from tests.scripted import now
 from tests.spool.spools import NOON, AtOnce, Opened, open_spool, spooled
 
@@ -61,7 +61,7 @@ async def sending(folder: Path, takes: Callable[[Spooled], EventStatus]) -> Asyn
     async with open_spool(folder, now=clock, hand=AtOnce()) as opened, asyncio.TaskGroup() as tasks:
         its = Sending(opened, takes)
         replay = Replay(opened.spool, opened.telemetry, lambda: 1.0, clock)
-        replay.follow(["main"], its.send, lambda _: its.pressing)
+        replay.follow(Way(["main"], its.send, lambda _: its.pressing, lambda event: event))
         tasks.create_task(replay.run())
         yield its, replay
         replay.stop()
@@ -127,7 +127,7 @@ async def test_an_event_that_always_errs_dies_though_it_always_has_company(tmp_p
         await its.opened.put([spooled(666), spooled(1000)])
         for number in range(1001, 1001 + MAX_ERRORS):
             tried = max((at for at, ids in its.sent if "666" in ids), default=now())
-            due = tried + 0.01 + ERROR_SECONDS
+            due = tried + 0.01 + MAX_SET_BACK_SECONDS
             await asyncio.sleep(due - 0.5 - now())
             await its.opened.put([spooled(number, due=NOON + due)])
             await asyncio.sleep(2 * IDLE_SECONDS)
@@ -139,8 +139,8 @@ async def test_errors_for_every_event_are_never_held_against_one(tmp_path: Path)
     """However often each was tried: Kafka is down, and all of them arrive once it is back."""
     async with sending(tmp_path, lambda event: failed(event.body, "no Kafka", unreachable=False)) as (its, _):
         await its.opened.put([spooled(number) for number in (1, 2, 3)])
-        await asyncio.sleep(2 * MAX_ERRORS * ERROR_SECONDS)
+        await asyncio.sleep(2 * MAX_ERRORS * MAX_SET_BACK_SECONDS)
         its.takes = good
-        await asyncio.sleep(2 * ERROR_SECONDS)
+        await asyncio.sleep(2 * MAX_SET_BACK_SECONDS)
         totals = its.opened.spool.state.totals
         assert (totals.events, totals.dead) == (0, 0)

@@ -93,8 +93,7 @@ class SpoolFile:
             raise Unusable("damaged", "it is empty")
         journal = self._quota.journal
         pragmas = ["cell_size_check = ON", "trusted_schema = OFF"]
-        if version == 0:
-            pragmas += ["auto_vacuum = INCREMENTAL"]
+        pragmas += [] if version else ["auto_vacuum = INCREMENTAL"]
         if mode == "build":
             pragmas += ["journal_mode = OFF", "synchronous = OFF"]
         elif mode != "read":
@@ -188,6 +187,11 @@ class SpoolFile:
         """Return the keys that have events here."""
         found = self._connection.execute("SELECT order_key FROM waiting WHERE head AND order_key IS NOT NULL")
         return {key for (key,) in found}
+
+    def newest(self) -> float | None:
+        """Return the latest time that any of those that wait has."""
+        times = self._connection.execute("SELECT max(first_seen), max(last_attempt) FROM waiting").fetchone()
+        return max(filter(None, times), default=None)
 
     # --- events that wait ---
 
@@ -288,11 +292,9 @@ class SpoolFile:
 
     def delivered(self, arrivals: Iterable[int]) -> list[Gone]:
         """Forget events; return those that were still there."""
-        gone = []
+        gone, statement = [], "DELETE FROM waiting WHERE arrival = ? RETURNING upstream, stream, order_key, head, size"
         for arrival in arrivals:
-            for upstream, stream, key, head, size in self._connection.execute(
-                "DELETE FROM waiting WHERE arrival = ? RETURNING upstream, stream, order_key, head, size", (arrival,)
-            ).fetchall():
+            for upstream, stream, key, head, size in self._connection.execute(statement, (arrival,)).fetchall():
                 self._tally.waiting(upstream, stream, -1, -size)
                 freed = key is not None and not self._first_two(key)
                 if key is not None and head and not freed:
@@ -302,11 +304,9 @@ class SpoolFile:
 
     def failed(self, arrival: int, reason: str, now: float, due: float = 0.0, *, error: bool = False) -> None:
         """Note that an attempt failed; `error`: it was this event's fault."""
-        self._connection.execute(
-            "UPDATE waiting SET attempts = attempts + 1, errors = errors + ?, last_attempt = ?, last_error = ?, "
-            "due = ? WHERE arrival = ?",
-            (error, now, reason[:1000], due, arrival),
-        )
+        change = "attempts = attempts + 1, errors = errors + ?, last_attempt = ?, last_error = ?, due = ?"
+        values = (error, now, reason[:1000], due, arrival)
+        self._connection.execute(f"UPDATE waiting SET {change} WHERE arrival = ?", values)  # noqa: S608  ours
 
     def hurry_all(self, upstream: str) -> None:
         """Let events be sent at once that were set back while nothing was taken: it was not their fault."""
@@ -373,8 +373,8 @@ class SpoolFile:
 
     def hurry(self, arrival: int) -> bool:
         """Let an event that waits be sent as soon as its turn comes, its errors forgotten."""
-        done = self._connection.execute("UPDATE waiting SET due = 0, errors = 0 WHERE arrival = ?", (arrival,))
-        return done.rowcount == 1
+        hurried = "UPDATE waiting SET due = 0, errors = 0 WHERE arrival = ?"
+        return self._connection.execute(hurried, (arrival,)).rowcount == 1
 
     def restore_letter(self, letter: DeadLetter) -> None:
         """Take in a dead letter of another file."""

@@ -122,6 +122,8 @@ class News:
 
     file: SpoolFile
     keys: set[Key]
+    newest: float | None
+    """The newest time in it; None where nothing waits."""
 
 
 class GroupCommit:
@@ -294,7 +296,7 @@ class GroupCommit:
 
     def _news(self, file: SpoolFile) -> News | None:
         if file.edited() or file is not self._known:
-            return News(file, file.keys())
+            return News(file, file.keys(), file.newest())
         return None
 
     def _finish(self, operations: Sequence[Operation], results: Sequence[Any]) -> None:

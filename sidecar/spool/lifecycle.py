@@ -7,7 +7,6 @@ import contextlib
 import functools
 import random
 import sys
-from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -16,10 +15,10 @@ from sidecar.routes.routing import Router
 from sidecar.spool.groupcommit import Hand
 from sidecar.spool.keeping import Keeping
 from sidecar.spool.policy import reroute
-from sidecar.spool.record import Quota, line_of
+from sidecar.spool.record import Quota
 from sidecar.spool.replay import Replay, Way
 from sidecar.spool.store import PUT_SECONDS, Spool, SpoolState
-from sidecar.telemetry.happenings import SpoolLeft, SpoolRerouted
+from sidecar.telemetry.happenings import SpoolLeft, SpoolNotPrinted, SpoolRerouted
 from sidecar.telemetry.telemetry import Telemetry
 from sidecar.upstreams.endpoints import Pool
 
@@ -44,14 +43,14 @@ class Spooling:
         self._pools: Mapping[str, Pool] = {}
         self._telemetry = telemetry
         self._spool = Spool(directory, quota or Quota(), telemetry, hand=hand)
-        self._replay = Replay(self._spool, telemetry, random.random)
+        self._replay = Replay(self._spool, telemetry, random.random, self._spool.now)
         self._tasks: list[asyncio.Task[None]] = []
         """Of the spool and of its replay, once they run."""
 
     def keeping(self, pools: Mapping[str, Pool], coalescer: Coalescer) -> Keeping:
         """Return what stands between an `intake` and this coalescer."""
         keeps = {name: pool.config.spool for name, pool in pools.items()}
-        return Keeping(coalescer.deliver, self._spool, keeps)
+        return Keeping(coalescer.deliver, self._spool, keeps, self._spool.now)
 
     def follow(
         self, pools: Mapping[str, Pool], keeping: Keeping, pressing: Callable[[str], bool], router: Router
@@ -87,9 +86,13 @@ class Spooling:
         self._replay.stop()
         await asyncio.wait([replaying], timeout=END_SECONDS)
         replaying.cancel()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(END_SECONDS):
-                await self._say_what_is_left(prints=prints)
+        totals = self.state.totals
+        for stream, count in totals.streams.items():
+            self._telemetry.emit(SpoolLeft(stream, count))
+        if prints:
+            printed = await self._print_what_is_left()
+            if printed < totals.events:
+                self._telemetry.emit(SpoolNotPrinted(totals.events - printed, printed))
         self._spool.close()
         await asyncio.wait([running], timeout=END_SECONDS)
         running.cancel()
@@ -103,11 +106,14 @@ class Spooling:
                     SpoolRerouted(upstream, count, before.config.url, after.config.url if after else "")
                 )
 
-    async def _say_what_is_left(self, *, prints: bool) -> None:
-        left: Counter[str] = Counter()
-        async for event in self._spool.left():
-            left[event.stream] += 1
-            if prints:
-                sys.stdout.write(line_of(event).decode(errors="replace"))
-        for stream, count in left.items():
-            self._telemetry.emit(SpoolLeft(stream, count))
+    async def _print_what_is_left(self) -> int:
+        """Write out what waits for as long as an end may take; return how many events that were."""
+        printed, clock = 0, asyncio.get_running_loop().time
+        ends = clock() + END_SECONDS
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(2 * END_SECONDS):  # whoever reads it may not read on
+                async for count in self._spool.written(sys.stdout.buffer.write):
+                    printed = count
+                    if clock() > ends:
+                        break
+        return printed

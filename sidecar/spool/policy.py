@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import enum
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import msgspec
@@ -35,6 +36,8 @@ IDLE_SECONDS = 1.0
 """How long to wait where events wait, and none of them may be sent yet."""
 MAX_ERRORS = 20
 """So many failures of one event, while others are taken, make it a dead letter: after half an hour or so."""
+MAX_AWAY_SECONDS = 3600.0
+"""Of the time between two processes so much counts for the age of events, at most."""
 MAX_VERDICT_BYTES = 4096
 """Of what EventGate said of a dead letter."""
 
@@ -43,6 +46,32 @@ def backoff(failures: int, chance: float) -> float:
     """Return how long to wait after so many failures in a row; `chance` is from 0 to 1."""
     most = min(MAX_BACKOFF_SECONDS, 2.0 ** min(failures, 10) / 2)
     return max(MIN_BACKOFF_SECONDS, chance * most)
+
+
+class SpoolClock:
+    """Seconds of the wall clock that only time moves: what steps the wall clock ages no event and stops no replay.
+
+    It begins with the wall clock and goes on with a steady one. Where events wait from before, it begins at the newest
+    time in the file, or up to `MAX_AWAY_SECONDS` later: a wall clock that says more may be wrong. While nothing waits,
+    it is set by the wall clock again.
+    """
+
+    def __init__(self, wall: Callable[[], float], steady: Callable[[], float]) -> None:
+        """Take the time of now; `steady` never steps."""
+        self._wall, self._steady = wall, steady
+        self.set()
+
+    def now(self) -> float:
+        """Return the time."""
+        return self._offset + self._steady()
+
+    def set(self) -> None:
+        """Take the time of the wall clock."""
+        self._offset = self._wall() - self._steady()
+
+    def begin_after(self, newest: float) -> None:
+        """Begin at the newest time in a file, or a while later."""
+        self._offset += min(max(self.now(), newest), newest + MAX_AWAY_SECONDS) - self.now()
 
 
 @dataclass(frozen=True, slots=True)

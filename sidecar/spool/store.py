@@ -20,7 +20,8 @@ from sidecar.spool.directory import SpoolDir, Trouble
 from sidecar.spool.file import Batch, Gone, SpoolFile
 from sidecar.spool.groupcommit import STOPPING, GroupCommit, Hand, News, Writer
 from sidecar.spool.ordering import Key, Ordering
-from sidecar.spool.record import Quota, Spooled, Totals
+from sidecar.spool.policy import SpoolClock
+from sidecar.spool.record import Quota, Spooled, Totals, line_of
 from sidecar.spool.schema import PAGE_BYTES, PAGE_ROWS
 from sidecar.telemetry.happenings import DeadLettered, DeadLettersDropped, EventsSpooled, SpoolRefused
 from sidecar.telemetry.telemetry import Telemetry
@@ -82,15 +83,17 @@ class Spool:
         limits: Quota,
         telemetry: Telemetry,
         now: Callable[[], float] = time.time,
+        steady: Callable[[], float] = time.monotonic,
         hand: Hand | None = None,
     ) -> None:
-        """Nothing is touched before `run`; `now` is the wall clock, for events outlive the process."""
+        """Nothing is touched before `run`; `now` is the wall clock, and `steady` one that never steps."""
         self.order = Ordering()
         self._directory = directory
         self._limits = limits
         self._telemetry = telemetry
-        self._now = now
-        self._commits = GroupCommit(SpoolDir(directory, limits), hand or Writer(), telemetry, now, self._learn)
+        self._clock = SpoolClock(now, steady)
+        self._knows_time = False
+        self._commits = GroupCommit(SpoolDir(directory, limits), hand or Writer(), telemetry, self.now, self._learn)
         self._in_flight: set[int] = set()
         self._taken: dict[str, float] = {}
         self._handing_out = asyncio.Lock()
@@ -113,21 +116,30 @@ class Spool:
     def state(self) -> SpoolState:
         """How it is now."""
         totals = self._commits.totals
-        age = 0.0 if totals.oldest is None else max(0.0, self._now() - totals.oldest)
+        age = 0.0 if totals.oldest is None else max(0.0, self.now() - totals.oldest)
         return SpoolState(str(self._directory), self._commits.trouble, totals, self._limits, age, len(self._in_flight))
 
     def _learn(self, news: News) -> None:
         self.order.learn(news.keys)
+        if news.newest is not None and not self._knows_time:
+            self._clock.begin_after(news.newest)
+        self._knows_time = True
         for came in self._came.values():
             came.set()
 
+    def now(self) -> float:
+        """Return the time by which events age, in seconds: that of the wall clock, but for its steps."""
+        return self._clock.now()
+
     def _look(self) -> None:
         """Have done what nobody asks for."""
-        oldest, before = self._commits.totals.oldest, self._now() - self._limits.age
+        if not self._commits.totals.events:
+            self._clock.set()
+        oldest, before = self._commits.totals.oldest, self.now() - self._limits.age
         # Not while events are being handed out: one that is sent must not become a dead letter meanwhile.
         if oldest is not None and oldest < before and not self._handing_out.locked():
             in_flight = frozenset(self._in_flight)
-            self._commits.add(lambda file: _bury_old(file, before, in_flight, self._now()), self._gone_for("age"))
+            self._commits.add(lambda file: _bury_old(file, before, in_flight, self.now()), self._gone_for("age"))
 
     # --- putting events in ---
 
@@ -226,7 +238,7 @@ class Spool:
         async with self._handing_out:
             if self._commits.trouble:
                 return []
-            now, in_flight, held_back = self._now(), frozenset(self._in_flight), self.order.held_back()
+            now, in_flight, held_back = self.now(), frozenset(self._in_flight), self.order.held_back()
 
             def handed_out(batch: Batch) -> None:
                 self._gone_for("damaged")(batch.damaged)
@@ -268,7 +280,7 @@ class Spool:
 
         `error`: EventGate met an error with this event and took others.
         """
-        now = self._now()
+        now = self.now()
         await self._in_the_end(
             lambda file: file.failed(event.arrival, reason, now, due, error=error),
             lambda _: self._in_flight.discard(event.arrival),
@@ -276,7 +288,7 @@ class Spool:
 
     async def dead(self, event: Spooled, cause: Cause, reason: str, verdict: bytes) -> None:
         """Make an event a dead letter; returns when that is durable, however long the disk is in trouble."""
-        now = self._now()
+        now = self.now()
 
         def buried(gone: list[Gone]) -> None:
             self._gone_for(cause)(gone)
@@ -310,7 +322,7 @@ class Spool:
 
     def taken(self, upstream: str) -> None:
         """Note that `upstream` took an event, live or not."""
-        self._taken[upstream] = self._now()
+        self._taken[upstream] = self.now()
 
     def last_taken(self, upstream: str) -> float | None:
         """Return when it last did."""
@@ -335,32 +347,34 @@ class Spool:
 
     # --- what is left at the end ---
 
-    async def left(self) -> AsyncIterator[Spooled]:
-        """Yield all events that wait, in order; stops where the disk is in trouble."""
-        first = 0
+    async def written(self, write: Callable[[bytes], object]) -> AsyncIterator[int]:
+        """Write all events that wait as lines of JSON, in the thread of the disk; yield how many were written so far.
+
+        Stops where the disk is in trouble.
+        """
+        first = count = 0
         while True:
-            operation = self._commits.add(_page_from(first), lazy=True)
+            operation = self._commits.add(_write_from(first, write), lazy=True)
             try:
-                page: list[tuple[Spooled, bool]] = await operation.done
+                events, last = await operation.done
             except Trouble:
                 return
-            for event, sound in page:
-                if sound:
-                    yield event
-            if not page:
+            if not events:
                 return
-            first = page[-1][0].arrival + 1
+            first, count = last + 1, count + events
+            yield count
 
 
-def _page_from(first: int) -> Callable[[SpoolFile], list[tuple[Spooled, bool]]]:
-    def page(file: SpoolFile) -> list[tuple[Spooled, bool]]:
-        found, size = list[tuple[Spooled, bool]](), 0
-        for each in file.waiting(first):
-            found.append(each)
-            size += each[0].size
-            if size >= PAGE_BYTES or len(found) == PAGE_ROWS:
+def _write_from(first: int, write: Callable[[bytes], object]) -> Callable[[SpoolFile], tuple[int, int]]:
+    def page(file: SpoolFile) -> tuple[int, int]:
+        """Write a few events; return how many, and the number of the last."""
+        count = size = last = 0
+        for event, _ in file.waiting(first):
+            write(line_of(event))
+            count, size, last = count + 1, size + event.size, event.arrival
+            if size >= PAGE_BYTES or count == PAGE_ROWS:
                 break
-        return found
+        return count, last
 
     return page
 

@@ -368,6 +368,15 @@ class SpoolLeft(Happening, frozen=True):
     count: int
 
 
+class SpoolNotPrinted(Happening, frozen=True):
+    """The end left no time to write out all events that wait; the next sidecar to use the directory sends them."""
+
+    level = WARNING
+    count: int
+    """Events that were not written out."""
+    printed: int
+
+
 class SpoolRerouted(Happening, frozen=True):
     """Events wait in the spool for an upstream that is gone, or is at another URL now: each is routed again."""
 

@@ -165,7 +165,7 @@ async def open_spool(
     """Run a spool in `folder`; end it tidily."""
     written = io.StringIO()
     telemetry = Telemetry(["score"], make_log(written))
-    spool = Spool(folder, limits or Quota(), telemetry, now, **more)
+    spool = Spool(folder, limits or Quota(), telemetry, now, more.pop("steady", now), **more)
     async with asyncio.TaskGroup() as tasks:
         task = tasks.create_task(spool.run())
         await spool.opened()

@@ -96,7 +96,7 @@ class AnyOrder(RuleBasedStateMachine):
 
     async def _start(self) -> None:
         telemetry = Telemetry([], make_log(io.StringIO()))
-        self.spool = Spool(self.folder, Quota(), telemetry, lambda: NOON, AtOnce())
+        self.spool = Spool(self.folder, Quota(), telemetry, lambda: NOON, lambda: 0.0, AtOnce())
         self.task = asyncio.get_running_loop().create_task(self.spool.run())
         await self.spool.opened()
 

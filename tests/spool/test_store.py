@@ -14,7 +14,7 @@ import uvloop
 
 from sidecar.spool.groupcommit import LOOK_SECONDS, Writer
 from sidecar.spool.ordering import key_of
-from sidecar.spool.record import Quota, Spooled, Totals
+from sidecar.spool.record import Quota, Spooled, Totals, line_of
 from sidecar.spool.store import PUT_SECONDS, Kept, PutResult, SpoolState
 from tests.spool.spools import NOON, AtOnce, arrivals, open_spool, spool_file, spooled, waiting
 
@@ -287,6 +287,33 @@ async def test_an_event_that_is_too_old_becomes_a_dead_letter(tmp_path: Path) ->
     assert waiting(tmp_path) == [1, 3]
 
 
+async def test_a_step_of_the_wall_clock_ages_no_event(tmp_path: Path) -> None:
+    """25 hours ahead or behind, for a moment or for good: time is what has passed."""
+    wall, steady = [NOON], [7.0]
+    async with open_spool(tmp_path, now=lambda: wall[0], steady=lambda: steady[0], hand=AtOnce()) as opened:
+        await opened.put([spooled(1)])
+        for step in (25 * 3600.0, -25 * 3600.0, 0.0, 10 * 365 * 86_400.0):
+            wall[0] = NOON + step
+            await asyncio.sleep(3)
+            assert opened.spool.state.totals.dead == 0
+            assert opened.spool.state.oldest_seconds == 0.0
+        steady[0] += 25 * 3600
+        await asyncio.sleep(3)
+        assert opened.spool.state.totals.dead == 1
+        await asyncio.sleep(1)
+        assert opened.spool.now() == wall[0]  # nothing waits any more: the wall clock is as good as any
+
+
+@pytest.mark.parametrize("wrong", [-50 * 365 * 86_400.0, -3600.0, 1e9])
+async def test_a_wall_clock_that_is_wrong_at_the_start_ages_no_event(tmp_path: Path, wrong: float) -> None:
+    """Neither the process that began by it, nor the next one, which has the right time."""
+    async with open_spool(tmp_path, now=lambda: NOON + wrong, steady=lambda: 0.0, hand=AtOnce()) as opened:
+        await opened.put([spooled(1, first_seen=opened.spool.now())])
+    async with open_spool(tmp_path, now=lambda: NOON, steady=lambda: 0.0, hand=AtOnce()) as opened:
+        await asyncio.sleep(3)
+        assert (opened.spool.state.totals.events, opened.spool.state.totals.dead) == (1, 0)
+
+
 # --- starting, and others ---
 
 
@@ -348,15 +375,17 @@ async def test_the_state_says_how_it_is(tmp_path: Path) -> None:
         assert opened.spool.state == SpoolState(str(tmp_path), "", totals, limits, 60.0, 1)
 
 
-async def test_what_is_left_can_be_read_at_the_end(tmp_path: Path) -> None:
-    """In order, under way or not, and nothing where the disk is in trouble."""
+async def test_what_is_left_can_be_written_out_at_the_end(tmp_path: Path) -> None:
+    """In order, under way or not, a few at once, and nothing where the disk is in trouble."""
     events = [spooled(number) for number in range(1, 451)]
     async with open_spool(tmp_path / "spool", hand=AtOnce()) as opened:
         await opened.put(events)
         await opened.spool.hand_out("main", 5, 10**6)
-        assert [event async for event in opened.spool.left()] == events
+        lines: list[bytes] = []
+        assert [count async for count in opened.spool.written(lines.append)] == [200, 400, 450]
+        assert lines == [line_of(event) for event in events]
         (tmp_path / "spool" / "spool.db").unlink()
-        assert [event async for event in opened.spool.left()] == []
+        assert [count async for count in opened.spool.written(print)] == []
 
 
 async def test_nobody_waits_for_a_spool_that_ended(tmp_path: Path) -> None:
@@ -372,5 +401,5 @@ async def test_nobody_waits_for_a_spool_that_ended(tmp_path: Path) -> None:
                 await opened.spool.delivered([event])
                 await opened.spool.failed(event, "no answer")
         assert await opened.spool.hand_out("main", *ALL) == []
-        assert [event async for event in opened.spool.left()] == []
+        assert [count async for count in opened.spool.written(print)] == []
     assert waiting(tmp_path) == [1]

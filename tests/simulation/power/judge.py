@@ -87,7 +87,7 @@ def lay_out(state: Mapping[str, bytes | None], folder: Path) -> None:
 async def look(folder: Path) -> Found:
     """Open the spool in this folder as a starting sidecar does, put one event in, end it, and return what it holds."""
     written = io.StringIO()
-    spool = Spool(folder, Quota(), Telemetry((), make_log(written)), lambda: NOON, AtOnce())
+    spool = Spool(folder, Quota(), Telemetry((), make_log(written)), lambda: NOON, lambda: 0.0, AtOnce())
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(spool.run())
         await spool.opened()
@@ -97,11 +97,12 @@ async def look(folder: Path) -> Found:
             spool.store([event(NEW, 10, 2**40)], told.set_result)
             result = await told
             trouble = result.reason if result.kept is not Kept.STORED else ""
-        waiting = tuple([each.body async for each in spool.left()])
         spool.close()
+    waiting: tuple[bytes, ...] = ()
     dead: tuple[bytes, ...] = ()
     if not trouble:
         with contextlib.closing(SpoolFile(folder / FILE, Quota())) as file:
+            waiting = tuple(event.body for event, sound in file.waiting() if sound)
             dead = tuple(letter.event.body for letter, _ in file.dead_letters())
         if NEW not in {name_of(body) for body in waiting}:
             trouble = "an event that was put in now is not there"

@@ -247,14 +247,13 @@ class Journey:
             return False
         first = next((e.address.endpoint.name for e in self._tries if e.sent), self._ended_at) if doubles else None
         ends_by = min(now + pool.config.timeouts.attempt, self._give_up)
-        places, doubted = self._answers.places, self._load.doubted
-        each = Try(pool, choice.address, choice.trial, now, ends_by, places, first, self._emit, doubted)
+        load, places = self._answers.part, self._answers.places
+        each = Try(pool, choice.address, choice.trial, now, ends_by, places, first, self._emit, load.doubted)
         self._tries.append(each)
         # Taken here and not when it ends: what starts in the same turn of the loop must see it.
         pool.budget.second_attempts += doubles
         address = choice.address
         address.on_trial = address.on_trial or choice.trial
-        load = self._answers.part
         if self._trace is not None:
             each.trace = self._trace.posted(load, address, len(self._tries) - 1)
             each.emit, load = each.trace.emit, each.trace.load

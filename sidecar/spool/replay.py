@@ -42,8 +42,8 @@ REST_SECONDS = 0.02
 
 
 @dataclass(frozen=True)
-class Way:
-    """How one configuration sends events again."""
+class Outlet:
+    """Where one configuration sends events again."""
 
     upstreams: Collection[str]
     send: Send
@@ -65,7 +65,7 @@ class Replay:
     ) -> None:
         """`now` is the clock of the spool; what is sent where is said by `follow`."""
         self._spool = spool
-        self._way = Way((), _nobody, lambda _: False, lambda event: event)
+        self._outlet = Outlet((), _nobody, lambda _: False, lambda event: event)
         self._group: asyncio.TaskGroup | None = None
         self._running: set[str] = set()
         self._telemetry = telemetry
@@ -76,22 +76,22 @@ class Replay:
         self._room = asyncio.Semaphore(MAX_POSTS)
 
     async def run(self) -> None:
-        """Send what waits, until `stop` is called and what is under way has ended."""
+        """Send what waits, until `stop` is called and what is under outlet has ended."""
         await self._spool.opened()
         async with asyncio.TaskGroup() as self._group:
             self._begin()
             await self._stopping.wait()
 
-    def follow(self, way: Way) -> None:
-        """Send what waits by this way from now on; what is under way ends as it began."""
-        self._way = way
+    def follow(self, outlet: Outlet) -> None:
+        """Send what waits through this outlet from now on; what is under outlet ends as it began."""
+        self._outlet = outlet
         self._begin()
 
     def _begin(self) -> None:
         """Replay for each upstream there is, and for each that events wait for though there is none."""
         if self._group is None or self._stopping.is_set():
             return
-        for upstream in {*self._way.upstreams, *self._spool.state.totals.upstreams} - self._running:
+        for upstream in {*self._outlet.upstreams, *self._spool.state.totals.upstreams} - self._running:
             self._running.add(upstream)
             self._group.create_task(self._replay(upstream))
 
@@ -159,7 +159,7 @@ class Replay:
             rested += REST_SECONDS
 
     def _presses(self, upstream: str) -> bool:
-        return upstream in self._way.upstreams and self._way.pressing(upstream)
+        return upstream in self._outlet.upstreams and self._outlet.pressing(upstream)
 
     async def _pause(self, upstream: str, seconds: float) -> None:
         healed = self._healing(upstream)
@@ -174,9 +174,9 @@ class Replay:
         """Send events; a mistake of ours must not end the task group, and with it everything."""
         ended = _Ended()
         try:
-            way = self._way
+            outlet = self._outlet
             for event in events:
-                routed = way.route(event)
+                routed = outlet.route(event)
                 if isinstance(routed, str):
                     ended.refused.append((event, routed))
                 elif routed.upstream != upstream:
@@ -185,7 +185,7 @@ class Replay:
                     ended.sent.append(routed)
             if ended.sent:
                 async with self._room:
-                    ended.statuses = list(await way.send(upstream, ended.sent))
+                    ended.statuses = list(await outlet.send(upstream, ended.sent))
                 if any(status.status == "success" for status in ended.statuses):
                     self._spool.taken(upstream)
         except Exception as error:  # noqa: BLE001  see above

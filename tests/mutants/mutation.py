@@ -118,6 +118,7 @@ def _is_not_code(node: ast.AST, function: str) -> bool:
             | ast.If(test=ast.Name(id="TYPE_CHECKING"))
             | ast.Call(func=ast.Name(id="cast" | "TypeVar" | "NewType"))
             | ast.JoinedStr()  # wording
+            | ast.keyword(arg="strict")  # of `zip`: an assertion about our own code
         ):
             return True
     return False
@@ -173,8 +174,9 @@ def _of_call(node: ast.Call) -> Iterator[ast.AST]:
         for at in range(len(node.args) - 1):
             first, second = node.args[at : at + 2]
             yield _with(node, args=[*node.args[:at], second, first, *node.args[at + 2 :]])
-    for at in range(len(node.keywords)):
-        yield _with(node, keywords=[*node.keywords[:at], *node.keywords[at + 1 :]])
+    for each in node.keywords:
+        if each.arg != "strict":
+            yield _with(node, keywords=[other for other in node.keywords if other is not each])
     if isinstance(node.func, ast.Name) and node.func.id in TWINS:
         yield _with(node, func=ast.Name(TWINS[node.func.id]))
 

@@ -55,6 +55,7 @@ def test_each_kind_of_change_is_made(source: str, changed: set[str]) -> None:
         "x = cast(int, y)",
         "x = f'{a + 1} words'",
         "x = 'words'",
+        "x = zip(a, strict=True)",
         "__slots__ = ('a', 'b')",
     ],
 )

@@ -18,6 +18,6 @@ Who looks on (`tap`)
 
 What must not come here: what begins with /_sidecar/ (`status`).
 
-Doors: answer, body, endpoint, intake, request, server, tap.
+Doors: answer, endpoint, intake, request, server, tap.
 Pure: answer, body, request, tap.
 """

@@ -12,7 +12,7 @@ How it is counted (`metrics`, `counts`)
 What joins the two (`telemetry`)
     `Telemetry.emit` counts a happening and logs it. Nothing else logs or counts.
 
-What a line looks like, and where it goes (`log`, `outlet`)
+What a line looks like, and where it goes (`log`, `writer`)
     JSON in the Elastic Common Schema, or lines for people on a terminal. A thread writes them, so that a pipe that
     nobody reads holds up nothing; what does not fit is dropped and counted.
 

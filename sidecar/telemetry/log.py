@@ -10,7 +10,7 @@ from typing import Any, TextIO
 
 import ecs_logging
 
-from sidecar.telemetry.outlet import Outlet
+from sidecar.telemetry.writer import LineWriter
 
 STANDARD_OUTPUT = 1
 
@@ -25,10 +25,10 @@ _LEVELS = {"DEBUG": _DIM, "INFO": "32", "WARNING": "33", "ERROR": "31", "CRITICA
 def make_log(stream: TextIO | None = None, variables: Mapping[str, str] = os.environ) -> logging.Logger:
     """Return the log: ECS JSON, or readable lines where `stream` (default: standard output) is a terminal.
 
-    Standard output is written by a thread of its own, and lines are dropped while nobody reads it (`outlet`).
+    Standard output is written by a thread of its own, and lines are dropped while nobody reads it (`writer`).
     """
     log = logging.Logger("eventgate-sidecar", logging.INFO)  # noqa: LOG001  two sidecars in one process share none
-    target = stream or Outlet(STANDARD_OUTPUT, functools.partial(_say_dropped, log))
+    target = stream or LineWriter(STANDARD_OUTPUT, functools.partial(_say_dropped, log))
     handler = logging.StreamHandler(target)
     ecs = ecs_logging.StdlibFormatter(exclude_fields=["process", "log.origin", "log.original"])
     handler.setFormatter(ForPeople(in_colour=wants_colour(variables)) if target.isatty() else ecs)
@@ -39,7 +39,7 @@ def make_log(stream: TextIO | None = None, variables: Mapping[str, str] = os.env
 def dropped_lines(log: logging.Logger) -> int:
     """Return how many lines could not be written since the start."""
     streams = [handler.stream for handler in log.handlers if isinstance(handler, logging.StreamHandler)]
-    return sum(each.dropped for each in streams if isinstance(each, Outlet))
+    return sum(each.dropped for each in streams if isinstance(each, LineWriter))
 
 
 def _say_dropped(log: logging.Logger, lines: int) -> None:

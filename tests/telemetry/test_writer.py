@@ -1,4 +1,4 @@
-"""Promises of `outlet`: a reader that is stuck costs lines of the log, and nothing else."""
+"""Promises of `writer`: a reader that is stuck costs lines of the log, and nothing else."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from sidecar.telemetry.outlet import MAX_WAITING_BYTES, Outlet
+from sidecar.telemetry.writer import MAX_WAITING_BYTES, LineWriter
 from tests.fakes import PATIENCE
 
 LINE = "x" * 1023 + "\n"
@@ -33,10 +33,10 @@ def read(reader: int, size: int) -> bytes:
 
 def test_lines_are_written_in_their_order(pipe: tuple[int, int]) -> None:
     """Each whole, whatever its characters."""
-    outlet = Outlet(pipe[1])
-    outlet.write("first\n")
-    outlet.write("zw\u00f6lf\ud800\n")
-    assert outlet.drain(PATIENCE)
+    writer = LineWriter(pipe[1])
+    writer.write("first\n")
+    writer.write("zw\u00f6lf\ud800\n")
+    assert writer.drain(PATIENCE)
     assert os.read(pipe[0], 100) == "first\nzwölf\\ud800\n".encode()
 
 
@@ -49,25 +49,25 @@ def test_a_reader_that_is_stuck_is_not_waited_for(pipe: tuple[int, int]) -> None
         told.append(lines)
         flows.set()
 
-    outlet = Outlet(pipe[1], flows_again)
+    writer = LineWriter(pipe[1], flows_again)
     lines = 4 * MAX_WAITING_BYTES // len(LINE)
     for _ in range(lines):
-        outlet.write(LINE)
-    assert outlet.dropped > 0
-    assert not outlet.drain(0.0)
-    read(pipe[0], (lines - outlet.dropped) * len(LINE))
+        writer.write(LINE)
+    assert writer.dropped > 0
+    assert not writer.drain(0.0)
+    read(pipe[0], (lines - writer.dropped) * len(LINE))
     assert flows.wait(PATIENCE)
-    assert outlet.drain(PATIENCE)
-    assert sum(told) == outlet.dropped
+    assert writer.drain(PATIENCE)
+    assert sum(told) == writer.dropped
 
 
 def test_a_reader_that_is_gone_costs_lines_alone() -> None:
     """No error reaches whoever logs."""
-    reader, writer = os.pipe()
-    os.close(reader)
-    outlet = Outlet(writer)
-    outlet.write("nobody reads this\n")
-    assert outlet.drain(PATIENCE)
-    assert outlet.dropped == 1
-    os.close(writer)
-    assert not outlet.isatty()
+    reading_end, writing_end = os.pipe()
+    os.close(reading_end)
+    writer = LineWriter(writing_end)
+    writer.write("nobody reads this\n")
+    assert writer.drain(PATIENCE)
+    assert writer.dropped == 1
+    os.close(writing_end)
+    assert not writer.isatty()

@@ -17,11 +17,11 @@ END_SECONDS = 1.0
 """How long the end of the process waits for what is still to be written."""
 
 
-class Outlet:
+class LineWriter:
     """Takes lines from any thread, and writes each with as few calls as the system allows."""
 
     def __init__(self, descriptor: int, flows_again: Callable[[int], None] = lambda _: None) -> None:
-        """`flows_again` is told, in the outlet's thread, how many lines were dropped, once one is written again."""
+        """`flows_again` is told, in the writer's thread, how many lines were dropped, once one is written again."""
         self._descriptor = descriptor
         self._flows_again = flows_again
         self.dropped = 0

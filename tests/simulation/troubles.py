@@ -196,8 +196,7 @@ def _authority(maker: Maker, setup: dict[str, Any]) -> None:
     """EventGates speak TLS, and their authority is another one from some moment on."""
     setup["tls"] = True
     at = round(maker.random.uniform(3.0, maker.heal - 35.0), 3)
-    maker.act(at, "authority", files=True)
-    maker.act(round(at + maker.random.choice([0.0, 10.0]), 3), "authority", files=False)
+    maker.act(at, "authority", after=maker.random.choice([0.0, 10.0]))
 
 
 def _damage(maker: Maker, _: dict[str, Any]) -> None:

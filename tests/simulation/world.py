@@ -261,10 +261,11 @@ class World:
             self.strangers.append(strangers.send(self.loop, self.ledger, end, act, len(self.lives)))
 
     def _authority(self, act: Act) -> None:
-        if act["files"]:
-            self.tell("world", "the file of authorities has the new one, too")
-            self.folder.ca_file.write_bytes(_pem("old") + _pem("new"))
-            return
+        self.tell("world", "the file of authorities has the new one, too")
+        self.folder.ca_file.write_bytes(_pem("old") + _pem("new"))
+        self.loop.happens(act["after"], None, self._change_authority)
+
+    def _change_authority(self) -> None:
         self.tell("world", "all EventGates have certificates of the new authority")
         for name, machines in self.machines.items():
             for machine in machines:

@@ -94,3 +94,48 @@ class Timers(Generic[K]):
         for who in self._due:
             self._due[who] += seconds
             self._stood_still(who, seconds)
+
+
+class Deadline:
+    """The moment until which one waits for another; it moves with all that comes.
+
+    A timer that rings too early is left to ring, and then set again: that is cheaper than one for each request.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, passed: Callable[[], None]) -> None:
+        """`passed` is called once the moment has come."""
+        self._loop = loop
+        self._passed = passed
+        self._due = self._rings_at = math.inf
+        self._timer: asyncio.TimerHandle | None = None
+
+    def set(self, seconds: float) -> None:
+        """Wait until `seconds` from now, and no longer until what was set before."""
+        due = self._due = self._loop.time() + seconds
+        if due < self._rings_at:
+            self._wind(due)
+
+    def clear(self) -> None:
+        """Wait for nothing."""
+        self._due = math.inf
+
+    def cancel(self) -> None:
+        """Wait for nothing ever again, and keep nothing that refers to who waited."""
+        self._due, self._passed = math.inf, lambda: None
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _wind(self, due: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._rings_at = due
+        self._timer = self._loop.call_at(due, self._look)
+
+    def _look(self) -> None:
+        self._timer, self._rings_at = None, math.inf
+        if self._due > self._loop.time() + EARLY_SECONDS:
+            if self._due < math.inf:
+                self._wind(self._due)
+            return
+        self._due = math.inf
+        self._passed()

@@ -13,29 +13,43 @@ from typing import Any
 
 from starlette.types import ASGIApp
 
-from sidecar.intake.request import Limits, Taker
-from sidecar.intake.server import bind, make_server
+from sidecar.intake.budget import ByteBudget
+from sidecar.intake.request import Limits
+from sidecar.intake.server import Server, bind, make_server
 from sidecar.serve.runtime import Outside, Runtime, Settings
 from sidecar.telemetry.log import make_log
 from tests.fakes import Answer, Client, connected, eventually
 
 
 @contextlib.asynccontextmanager
-async def serving(app: ASGIApp, limits: Limits | None = None, taker: Taker | None = None) -> AsyncIterator[str]:
-    """Serve `app`, and events by `taker`, by the listener's protocol; yield its address."""
-    server = make_server(app, 1.0, limits, taker)
+async def serving(
+    app: ASGIApp, limits: Limits | None = None, taker: Any = None, budget: ByteBudget | None = None
+) -> AsyncIterator[str]:
+    """Serve `app`, and events by `taker`, by the listener's protocol; yield its address.
+
+    `taker` is a `Taker`, and None where no events are sent.
+    """
+    budget = budget or ByteBudget()
+    async with listening(make_server(app, taker, budget, 1.0, limits)) as address:
+        yield address
+        await eventually(lambda: budget.held == 0)
+
+
+@contextlib.asynccontextmanager
+async def listening(server: Server) -> AsyncIterator[str]:
+    """Listen as `server` would; yield its address, and wait for its connections to end."""
     server.config.load()
-    listening = await asyncio.get_running_loop().create_server(
+    listener = await asyncio.get_running_loop().create_server(
         lambda: server.config.http_protocol_class(  # type: ignore[call-arg]
             config=server.config, server_state=server.server_state, app_state={}
         ),
         sock=bind("127.0.0.1:0"),
     )
     try:
-        yield f"127.0.0.1:{listening.sockets[0].getsockname()[1]}"
+        yield f"127.0.0.1:{listener.sockets[0].getsockname()[1]}"
         await eventually(lambda: not server.server_state.connections and not server.server_state.tasks)
     finally:
-        listening.close()
+        listener.close()
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from sidecar.timers import Timers, until_tick
+from sidecar.timers import Deadline, Timers, until_tick
 from tests.fakes import PATIENCE
 
 pytestmark = pytest.mark.looptime
@@ -125,6 +125,39 @@ async def test_thousands_that_are_taken_back_cost_one_timer() -> None:
         timers.set(number, 4.0)
         timers.clear(number)
     assert asked == 1
+
+
+# --- one deadline that moves ---
+
+
+async def test_a_deadline_passes_once() -> None:
+    """Where it was moved to, be that later or earlier than before."""
+    loop, rings = asyncio.get_running_loop(), list[float]()
+    deadline = Deadline(loop, lambda: rings.append(loop.time()))
+    for seconds in (2.0, 5.0):
+        deadline.set(seconds)
+    await asyncio.sleep(10)
+    assert rings == [5.0]
+    for seconds in (5.0, 2.0):
+        deadline.set(seconds)
+    await asyncio.sleep(10)
+    assert rings == [5.0, 12.0]
+
+
+async def test_a_deadline_that_is_cleared_does_not_pass() -> None:
+    """One that is set again does, and one that is cancelled never again."""
+    loop, rings = asyncio.get_running_loop(), list[float]()
+    deadline = Deadline(loop, lambda: rings.append(loop.time()))
+    deadline.set(2.0)
+    deadline.clear()
+    await asyncio.sleep(3)
+    deadline.set(2.0)
+    await asyncio.sleep(3)
+    assert rings == [5.0]
+    deadline.set(2.0)
+    deadline.cancel()
+    await asyncio.sleep(3)
+    assert rings == [5.0]
 
 
 # --- what is done again and again ---

@@ -1,11 +1,13 @@
 """The producers' HTTP: from the bytes of a POST to its one answer.
 
-How bytes become a request (`server`, `protocol`, `request`)
-    `server` listens. `protocol` is one connection: order, deadlines, limits, everything that a client may do wrong.
-    `request` is a POST of events while it is on a connection.
+How bytes become a request (`server`, `protocol`, `bounds`, `request`)
+    `server` listens. `protocol` is one connection: its requests, and the order of their answers. `bounds` is the part
+    of it that knows what it may hold, and how long it may take. `request` is a POST of events while it is on a
+    connection.
 
-What is held, and refused (`endpoint`, `body`)
-    `endpoint` bounds what is in flight and answers every request once. `body` undoes compression and charset.
+What is held, and refused (`budget`, `endpoint`, `body`)
+    `budget` counts the bytes that are held for clients of both listeners. `endpoint` takes bodies from it and answers
+    every request once. `body` undoes compression and charset.
 
 What happens to its events (`intake`)
     Each is routed, given an id where it lacks one, and delivered; the last status makes the answer.
@@ -18,6 +20,6 @@ Who looks on (`tap`)
 
 What must not come here: what begins with /_sidecar/ (`status`).
 
-Doors: answer, endpoint, intake, request, server, tap.
-Pure: answer, body, request, tap.
+Doors: answer, budget, endpoint, intake, request, server, tap.
+Pure: answer, body, budget, request, tap.
 """

@@ -10,7 +10,6 @@ import functools
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Protocol as Interface
 from urllib.parse import parse_qs
 
@@ -18,6 +17,7 @@ from sidecar.errors import BodyTooLarge, MalformedBody, Overloaded, RequestError
 from sidecar.events.results import BUG
 from sidecar.intake.answer import Answer, of_error
 from sidecar.intake.body import MAX_BODY_BYTES, decoded
+from sidecar.intake.budget import SMALL_BYTES, SMALL_HEAD_BYTES, ByteBudget
 from sidecar.intake.intake import Intake, Post
 from sidecar.intake.request import EventsRequest
 from sidecar.telemetry.happenings import Happening, RequestAnswered, RequestRefused, Unexpected
@@ -25,22 +25,10 @@ from sidecar.telemetry.telemetry import Telemetry
 
 MAX_DRAINED_BYTES = 8 * MAX_BODY_BYTES
 """How much of a body that is too large is read and dropped, so that its sender gets to read why."""
-SMALL_BYTES = 64 * 1024
-"""A body of which many fit into what is kept free; nearly all events are far smaller."""
+MAX_REQUESTS = 1024
+"""Requests that are answered at once."""
 PASSED_ON = {name.encode(): name for name in ("x-request-id", "traceparent", "tracestate", "user-agent")}
 """Headers of the producer that EventGate sees: it fills `meta.request_id` from the first."""
-
-
-@dataclass(frozen=True, slots=True)
-class Capacity:
-    """What is held of requests at once."""
-
-    requests: int = 1024
-    bytes: int = 24 * 1024 * 1024
-    """Of bodies, inflated, and of answers that nobody reads. While they are delivered they take up to four times as
-    much memory, and a pod has 200 MiB."""
-    kept_free: int = 4 * 1024 * 1024
-    """Of these, for small bodies: a few large ones must not shut out all others."""
 
 
 class RequestTrace(Interface):
@@ -63,14 +51,15 @@ class EventsEndpoint:
         self,
         intake: Intake,
         telemetry: Telemetry,
-        capacity: Capacity | None = None,
+        budget: ByteBudget,
         follow: Callable[[EventsRequest], RequestTrace | None] | None = None,
+        max_requests: int = MAX_REQUESTS,
     ) -> None:
         """`intake` takes what is read here; `follow` returns who follows a request, and may change its headers."""
         self.intake = intake
-        self._capacity = capacity or Capacity()
+        self._budget = budget
+        self._max_requests = max_requests
         self.in_flight = 0
-        self.bytes_in_flight = 0
         self.last_active = 0.0
         """Monotonic time of the last request's end; `runtime` waits for quiet when it stops."""
         self._telemetry = telemetry
@@ -86,30 +75,38 @@ class EventsEndpoint:
         if self._follow is not None:
             request.trace = self._follow(request)
         self.in_flight += 1
-        if self.in_flight > self._capacity.requests:
-            limit = self._capacity.requests
-            request.refusal = Overloaded(f"{limit} requests are being answered already; try again in a second")
-            return
-        length = request.headers.get(b"content-length", b"")
-        announced = int(length) if length.isdigit() else 0
-        if SMALL_BYTES < announced <= MAX_BODY_BYTES:  # a small one is there as soon as this would be known
-            request.refusal = self._too_much(announced, announced)
+        if self.in_flight > self._max_requests:
+            request.refusal = Overloaded(
+                f"{self._max_requests} requests are being answered already; try again in a second"
+            )
+        elif self._budget.take(request.head_bytes, small=request.head_bytes <= SMALL_HEAD_BYTES):
+            request.held = request.head_bytes
+            length = request.headers.get(b"content-length", b"")
+            if len(length) > 4 and max(SMALL_BYTES, self._budget.room) < _announced(length) <= MAX_BODY_BYTES:
+                self._drop(request, Overloaded(self._budget.full))  # a small one is there as soon as this is known
+        else:
+            self._drop(request, Overloaded(self._budget.full))
 
     def part(self, request: EventsRequest, chunk: bytes) -> None:
         """Keep a part of its body, within what may be in flight."""
-        request.received += len(chunk)
-        if request.received > MAX_DRAINED_BYTES:
+        size = len(chunk)
+        request.received = received = request.received + size
+        if received > MAX_DRAINED_BYTES:
             self._refuse(request, request.refusal or BodyTooLarge("request entity too large"))
         elif request.refusal is not None:
             return
-        elif request.received > MAX_BODY_BYTES:
+        elif received > MAX_BODY_BYTES:
             self._drop(request, BodyTooLarge("request entity too large"))
-        elif (refusal := self._too_much(request.received, len(chunk))) is not None:
-            self._drop(request, refusal)
+        elif self._budget.take(size, small=received <= SMALL_BYTES):
+            request.held += size
+            if request.collected:
+                if isinstance(request.collected, bytes):
+                    request.collected = bytearray(request.collected)
+                request.collected += chunk
+            else:
+                request.collected = chunk
         else:
-            request.chunks.append(chunk)
-            request.held += len(chunk)
-            self.bytes_in_flight += len(chunk)
+            self._drop(request, Overloaded(self._budget.full))
 
     def complete(self, request: EventsRequest) -> None:
         """Answer it, a large one when its turn comes; whatever happens, there is an answer."""
@@ -145,33 +142,25 @@ class EventsEndpoint:
 
     def gone(self, request: EventsRequest) -> None:
         """Forget what was read of it."""
-        self._end(request)
+        self._forget(request)
+        self._end()
         if request.trace is not None:
             request.trace.gone()
 
-    def unread(self, size: int) -> None:
-        """Hold less of bodies while a client does not read that much of its answers."""
-        self.bytes_in_flight += size
-
-    def _too_much(self, size: int, more: int) -> RequestError | None:
-        """Return why a body of `size`, as far as it is known, may not have so much `more` of it held."""
-        kept_free = self._capacity.kept_free if size > SMALL_BYTES else 0
-        if self.bytes_in_flight + more <= self._capacity.bytes - kept_free:
-            return None
-        return Overloaded(self._full)
-
     @property
-    def _full(self) -> str:
-        return f"of the {self._capacity.bytes} bytes that are held at once none is free; try again in a second"
+    def bytes_in_flight(self) -> int:
+        """How many bytes are held for clients."""
+        return self._budget.held
 
     def _drop(self, request: EventsRequest, refusal: RequestError) -> None:
         """Keep nothing more of it; it is refused when it is complete."""
         request.refusal = refusal
+        request.headers = {}
         self._forget(request)
 
     def _forget(self, request: EventsRequest) -> None:
-        request.chunks.clear()
-        self.bytes_in_flight -= request.held
+        request.collected = b""
+        self._budget.give(request.held)
         request.held = 0
 
     def _post(self, request: EventsRequest) -> Post:
@@ -185,8 +174,8 @@ class EventsEndpoint:
         passed_on = tuple(
             [(text, headers[name].decode("latin-1")) for name, text in PASSED_ON.items() if name in headers]
         )
-        body = request.chunks[0] if len(request.chunks) == 1 else b"".join(request.chunks)
-        request.chunks.clear()
+        body = bytes(request.collected)
+        request.collected = b""
         kind = headers.get(b"content-type", b"").decode("latin-1")
         encoding = headers.get(b"content-encoding", b"").decode("latin-1")
         limit = self._may_become(request) if encoding else MAX_BODY_BYTES
@@ -195,15 +184,15 @@ class EventsEndpoint:
         except BodyTooLarge:
             if limit == MAX_BODY_BYTES:
                 raise
-            raise Overloaded(self._full) from None
-        self.bytes_in_flight += len(body) - request.held
-        request.held = len(body)
+            raise Overloaded(self._budget.full) from None
+        more = len(body) - request.received  # which there is room for, see `_may_become`
+        self._budget.held += more
+        request.held += more
         return Post(body, bool(request.query) and _is_hasty(request.query), passed_on)
 
     def _may_become(self, request: EventsRequest) -> int:
         """Return how many bytes its body may have when it is inflated."""
-        room = self._capacity.bytes - self._capacity.kept_free - self.bytes_in_flight + request.held
-        return min(MAX_BODY_BYTES, max(room, request.held))
+        return min(MAX_BODY_BYTES, request.received + max(self._budget.room, 0))
 
     def _refuse(self, request: EventsRequest, error: RequestError) -> None:
         answer = _of_error(error, request)
@@ -213,8 +202,9 @@ class EventsEndpoint:
 
     def _answer(self, request: EventsRequest, answer: Answer) -> None:
         whole = request.complete_at
-        request.answer(answer, close=not whole)  # first of all: its producer waits
-        self._end(request)
+        self._forget(request)  # what the client does not read of the answer takes its place
+        request.answer(answer, close=not whole)  # before all else: its producer waits
+        self._end()
         self._telemetry.emit(RequestAnswered(answer.status, self.last_active - whole if whole else 0.0))
         if request.trace is not None:
             request.trace.answered(answer)
@@ -224,10 +214,13 @@ class EventsEndpoint:
         trace: RequestTrace | None = request.trace
         return self._telemetry.emit if trace is None else trace.emit
 
-    def _end(self, request: EventsRequest) -> None:
+    def _end(self) -> None:
         self.in_flight -= 1
-        self._forget(request)
         self.last_active = time.monotonic()
+
+
+def _announced(length: bytes) -> int:
+    return int(length) if length.isdigit() else 0
 
 
 def _of_error(error: RequestError, request: EventsRequest) -> Answer:

@@ -4,105 +4,47 @@
 - The reason phrase: EventGate says in it what became of the events ("All 2 out of 2 events were accepted."),
   aiohttp quotes it, model servers log it. ASGI has no word for it.
 - An answer to events leaves in one write, and the answers of one connection in the order of their requests.
-- A client that stops sending or reading never holds a connection or memory for good (`Limits`).
-- What is not HTTP is refused in EventGate's JSON shape, and never in place of the answer to an earlier request.
+- A client that stops sending or reading never holds a connection or memory for good (`Limits`). What is held for it is
+  taken from the `ByteBudget` first.
+- What is not HTTP is refused in EventGate's JSON shape, and never in place of the answer to another request.
 """
 
 from __future__ import annotations
 
-import asyncio
-import enum
-import math
-from typing import Any
-
 import httptools
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from sidecar.errors import MalformedRequest, Overloaded, RequestError
-from sidecar.intake.answer import Answer, of_error, wire, wire_without_body
-from sidecar.intake.request import EventsRequest, Limits, Taker, query_of_events
+from sidecar.errors import MalformedRequest
+from sidecar.intake.answer import Answer, wire, wire_without_body
+from sidecar.intake.bounds import ASKED_BYTES, Bounded
+from sidecar.intake.request import EventsRequest, query_of_events
 
-
-class _Phase(enum.IntEnum):
-    """What a connection waits for."""
-
-    REQUEST = enum.auto()
-    HEADERS = enum.auto()
-    BODY = enum.auto()
-    ANSWER = enum.auto()
-    UNREAD = enum.auto()
+SLICE_BYTES = 16 * 1024
+"""How much is parsed in one go: so much may be inside the parser before it is noticed."""
+CHUNK_BYTES = 16
+"""What may stand around a chunk, beside twice its own length, without counting as overhead."""
 
 
-Idle = dict["Protocol", None]
-"""Connections on which nothing was asked when they were last looked at, the one that has been so longest first; an
-ordered set."""
-
-
-class Protocol(HttpToolsProtocol):
+class Protocol(Bounded):
     """One connection of a producer."""
 
-    _header_bytes = 0
-    _unclaimed = 0
-    """Bytes received since anything came of them: a header that never ends grows inside the parser."""
-    _in_headers = False
-    _unread = 0  # bytes of answers that the client does not read
-    _stalled = False  # whether what comes next waits for them to be read
-    _messages = 0
-    """How many requests have begun."""
     _offers = False
     """Whether this request offers to go on in another protocol."""
-    _awaited = _Phase.ANSWER
-    _awaited_of = 0  # the message
-    _deadline = math.inf
-    _timer: asyncio.TimerHandle | None = None
-    _rings_at = math.inf
-
-    def __init__(self, *args: Any, limits: Limits, taker: Taker | None, idle: Idle, **kwargs: Any) -> None:
-        """`limits`, `taker` and `idle` are ours, the rest is uvicorn's; without a taker all is ASGI."""
-        super().__init__(*args, **kwargs)
-        self._idle = idle
-        self._limits = limits
-        self._taker = taker
-        self._patience = {
-            _Phase.REQUEST: limits.keep_alive_seconds,
-            _Phase.HEADERS: limits.header_seconds,
-            _Phase.BODY: limits.body_seconds,
-            _Phase.UNREAD: limits.unread_seconds,
-        }
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Give a new connection as long for its first byte as an idle one has for its next."""
-        super().connection_made(transport)
-        transport.set_write_buffer_limits(high=0)  # an answer leaves at once, before it is counted
-        if len(self.connections) > self._limits.connections:
-            self._make_room()
-        self._look_ahead()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the timer, and tell of the requests that will never be complete."""
-        self._idle.pop(self, None)
-        self._count_unread(0)
-        if self._timer is not None:
-            self._timer.cancel()
-        for request in (self.cycle, *(cycle for cycle, _ in self.pipeline)):
-            if isinstance(request, EventsRequest):
-                if not request.response_complete and not request.taken and self._taker is not None:
-                    self._taker.gone(request)
-                request.response_complete = True
-        if isinstance(self.cycle, EventsRequest):
-            self.cycle = None  # type: ignore[assignment]
-        super().connection_lost(exc)
+    _stalled = False  # whether what comes next waits until answers are read
 
     def data_received(self, data: bytes) -> None:
         """Parse; whatever came, some deadline or some request is in charge of the connection afterwards."""
-        self._unclaimed += len(data)
-        self._feed(data)
+        if len(data) <= SLICE_BYTES:  # nearly always
+            self._feed(data)
+        else:
+            rest = memoryview(data)
+            while rest and self._refusal is None:
+                self._feed(rest[:SLICE_BYTES])
+                rest = rest[SLICE_BYTES:]
         if self.transport.is_closing():
             return
-        if self._unclaimed > self._limits.header_bytes:
-            self._refuse(MalformedRequest(self._too_large))
-        else:
-            self._look_ahead()
+        if self._in_headers or self._head_held:
+            self._hold_head(min(len(data), SLICE_BYTES))
+        self._look_ahead()
 
     def eof_received(self) -> bool:  # type: ignore[override]
         """Answer what is complete before the connection ends: a client may close its half after its last request.
@@ -120,7 +62,7 @@ class Protocol(HttpToolsProtocol):
         """Begin anew; what only ASGI needs is made when it is known that ASGI is meant."""
         self.url = b""
         self.headers = []
-        self._header_bytes = self._unclaimed = 0
+        self._header_bytes = self._overhead = 0
         self._messages += 1
         self._in_headers = True
 
@@ -129,66 +71,60 @@ class Protocol(HttpToolsProtocol):
         self._header_bytes += len(url)
         self.url += url
         if self._header_bytes > self._limits.header_bytes:
-            raise ValueError("headers too large")  # httptools turns it into HttpParserCallbackError
+            self._fail(self._too_large)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a header, as uvicorn does, and count it; too many or too long ones end the connection."""
+        """Take a header, as uvicorn does, and count its bytes; too many of them end the connection."""
         self._header_bytes += len(name) + len(value) + 4
         if self._header_bytes > self._limits.header_bytes:
-            raise ValueError("headers too large")
+            self._fail(self._too_large)
         self.headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
         """Hand the request to the taker of events, or to the application."""
-        self._in_headers = False
-        self._unclaimed = 0
         method = self.parser.get_method()
         self._offers = self.parser.should_upgrade() and method != b"CONNECT"
         if self._offers:
             return
         headers = dict(reversed(self.headers))
+        waits = self._unanswered
+        if waits or not len(self.headers) == len(headers) <= self._limits.headers or b"host" not in headers:
+            self._check(headers)
         self.expect_100_continue = b"expect" in headers and headers[b"expect"].lower() == b"100-continue"
         query = query_of_events(method, self.url)
-        if query is None or self._taker is None:
+        if query is None:
             self._begin_asgi()
-            return
-        keep_alive = self.parser.should_keep_alive()
-        if keep_alive and b"connection" in headers:
-            # A client of HTTP/1.0 may ask for it, but would look for our consent.
-            keep_alive = self.parser.get_http_version() != "1.0"
-        request = EventsRequest(self.write, self.url, query, headers, keep_alive, self.expect_100_continue)
-        earlier_is_answered = not self._unanswered
-        self.cycle = request  # type: ignore[assignment]
-        self._taker.begins(request)
-        if earlier_is_answered:
-            if request.waits_for_100_continue:
-                self._say_continue(request)
         else:
-            request.waits_for_turn = True
-            self.flow.pause_reading()
-            self.pipeline.appendleft((self.cycle, self.app))
+            self._begin_events(query, headers, waits)
+        self.url, self.headers = b"", []
+        self._in_headers = False
+        self._overhead = 0
 
     def on_body(self, body: bytes) -> None:
         """Take a part of the body."""
-        self._unclaimed = 0
+        overhead = self._overhead - 2 * len(body) - CHUNK_BYTES
+        self._overhead = overhead if overhead > 0 else 0  # noqa: FURB136  half the time of max()
         request = self.cycle
-        if not isinstance(request, EventsRequest):
+        if isinstance(request, EventsRequest):
+            if not request.response_complete:
+                self._taker.part(request, body)
+        elif not request.response_complete:
+            self._hold_asked(len(body))
             super().on_body(body)
-        elif self._taker is not None and not request.response_complete:
-            self._taker.part(request, body)
 
     def on_message_complete(self) -> None:
         """Take the end of the request."""
-        self._unclaimed = 0
+        self._overhead = 0
         if self._offers:
             return
         request = self.cycle
-        if not isinstance(request, EventsRequest):
+        if isinstance(request, EventsRequest):
+            request.more_body = False
+            if not request.waits_for_turn:
+                self._take(request)
+        else:
             super().on_message_complete()
-            return
-        request.more_body = False
-        if not request.waits_for_turn:
-            self._take(request)
+            request.more_body = False
 
     # --- requests and their answers, in order ---
 
@@ -207,13 +143,15 @@ class Protocol(HttpToolsProtocol):
         """Go on with a request that waited for its turn, or wait for the next one."""
         if self.transport.is_closing():
             return
+        if self._asked and not self.pipeline:
+            self._forget_asked()
         self._stalled = self.flow.write_paused
         if self._stalled:
             return
         if self.flow.read_paused:
             self.flow.resume_reading()
         if self.pipeline:
-            # Not at once: thousands of requests may have come in one piece, and each would go a level deeper.
+            # Not at once: each request that is answered at once would go a level deeper.
             self.loop.call_soon(self._start_next)
         else:
             self._look_ahead()
@@ -235,15 +173,13 @@ class Protocol(HttpToolsProtocol):
             self.flow.resume_reading()
         self._look_ahead()
 
-    def send_400_response(self, msg: str) -> None:
-        """Refuse what is no HTTP request, or has more headers than any client needs."""
-        too_large = self._header_bytes > self._limits.header_bytes
-        self._refuse(MalformedRequest(self._too_large if too_large else msg))
-
     def _start_next(self) -> None:
         if not self.pipeline or self.transport.is_closing():
             return
         cycle, app = self.pipeline.pop()
+        if self._refusal is not None and cycle.more_body:
+            self._write_refusal(self._refusal)
+            return
         if not isinstance(cycle, EventsRequest):
             self._start_asgi_task(cycle, app)
             return
@@ -254,7 +190,7 @@ class Protocol(HttpToolsProtocol):
         self._look_ahead()
 
     def _take(self, request: EventsRequest) -> None:
-        if self._taker is not None and not request.response_complete:
+        if not request.response_complete:
             request.taken = True
             self._taker.complete(request)
 
@@ -263,7 +199,35 @@ class Protocol(HttpToolsProtocol):
             self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         request.waits_for_100_continue = False
 
+    def _check(self, headers: dict[bytes, bytes]) -> None:
+        """Refuse a request with too many headers, without one host (RFC 9112, 3.2), or behind too many others."""
+        if len(self.headers) > self._limits.headers:
+            self._fail(self._too_large)
+        if b"host" not in headers and self.parser.get_http_version() == "1.1":
+            self._fail(MalformedRequest("A request of HTTP/1.1 has a Host header."))
+        if len(headers) != len(self.headers) and [name for name, _ in self.headers].count(b"host") > 1:
+            self._fail(MalformedRequest("A request has one Host header, and this one has several."))
+        if self._unanswered and len(self.pipeline) >= self._limits.pipelined - 1:
+            self._fail(MalformedRequest(f"{self._limits.pipelined} requests of this connection wait for answers."))
+
+    def _begin_events(self, query: bytes, headers: dict[bytes, bytes], waits: bool) -> None:
+        keep_alive = self.parser.should_keep_alive()
+        if keep_alive and b"connection" in headers:
+            # A client of HTTP/1.0 may ask for it, but would look for our consent.
+            keep_alive = self.parser.get_http_version() != "1.0"
+        request = EventsRequest(
+            self.write, self.url, query, headers, self._header_bytes, keep_alive, self.expect_100_continue, waits
+        )
+        self.cycle = request  # type: ignore[assignment]
+        self._taker.begins(request)
+        if waits:
+            self.flow.pause_reading()
+            self.pipeline.appendleft((self.cycle, self.app))
+        elif request.waits_for_100_continue:
+            self._say_continue(request)
+
     def _begin_asgi(self) -> None:
+        self._hold_asked(ASKED_BYTES + self._header_bytes)
         url, headers, expects = self.url, self.headers, self.expect_100_continue
         super().on_message_begin()
         self.url, self.headers, self.expect_100_continue = url, headers, expects
@@ -271,19 +235,21 @@ class Protocol(HttpToolsProtocol):
         self.scope["extensions"] = {"eventgate_sidecar": {"abort": self.transport.abort}}
         super().on_headers_complete()
 
-    @property
-    def asks_nothing(self) -> bool:
-        """Whether no request has come whose headers are complete and that is not answered."""
-        return self._phase() in (_Phase.REQUEST, _Phase.HEADERS)
-
     # --- what is no plain HTTP/1.1 ---
 
     def _feed(self, data: bytes | memoryview) -> None:
+        if self._refusal is not None:
+            return
+        self._overhead += len(data)
         try:
             while data:
                 data = self._parse(data)
         except httptools.HttpParserError:
-            self.send_400_response("Invalid HTTP request received.")
+            if self._refusal is None:
+                self._refuse(MalformedRequest("Invalid HTTP request received."))
+        else:
+            if self._overhead > self._limits.header_bytes or len(self.headers) > self._limits.headers:
+                self._refuse(self._too_large)
 
     def _parse(self, data: bytes | memoryview) -> bytes | memoryview:
         """Parse up to an offer of another protocol, decline it, and return what follows.
@@ -302,92 +268,3 @@ class Protocol(HttpToolsProtocol):
                 return memoryview(data)[upgrade.args[0] :]
             self.cycle.keep_alive = False  # CONNECT: no HTTP follows
         return b""
-
-    @property
-    def _too_large(self) -> str:
-        return f"The request line and headers are over {self._limits.header_bytes} bytes."
-
-    @property
-    def _unanswered(self) -> bool:
-        cycle: RequestResponseCycle | None = self.cycle  # None before the first request
-        return cycle is not None and not cycle.response_complete
-
-    def _refuse(self, error: RequestError) -> None:
-        if self._unanswered and (self.pipeline or not self.cycle.more_body):
-            self.cycle.keep_alive = False  # what came before is answered first, and then the connection ends
-        elif not self.transport.is_closing():
-            self.transport.write(wire(of_error(error, "", ""), close=True))
-            self.transport.close()
-
-    # --- nothing waits for ever, nor without bound ---
-
-    def _make_room(self) -> None:
-        """Close the connection that has asked nothing longest, or refuse this one where all wait for answers."""
-        while self._idle:
-            longest = next(iter(self._idle))
-            del self._idle[longest]
-            if longest.asks_nothing:
-                longest.transport.close()
-                return
-        self._refuse(Overloaded(f"{self._limits.connections} connections are in use; try again in a second"))
-
-    def _count_unread(self, size: int) -> None:
-        if self._taker is not None and size != self._unread:
-            self._taker.unread(size - self._unread)
-        self._unread = size
-
-    def _look_ahead(self) -> None:
-        """Set the deadline for what comes next; one that runs already is left alone.
-
-        There is none for an answer of ours; what was set for its request is left to ring, see `_ring`.
-        """
-        phase = self._phase()
-        if phase is self._awaited and self._messages == self._awaited_of:
-            return
-        self._awaited, self._awaited_of = phase, self._messages
-        if phase is _Phase.ANSWER:
-            return
-        self._idle.pop(self, None)
-        if phase in (_Phase.REQUEST, _Phase.HEADERS):
-            self._idle[self] = None
-        self._deadline = self.loop.time() + self._patience[phase]
-        if self._deadline < self._rings_at:  # one that rings earlier is left to ring, which is cheaper
-            self._set_timer()
-
-    def _phase(self) -> _Phase:
-        if self.flow.write_paused:
-            return _Phase.UNREAD
-        if self._in_headers:
-            return _Phase.HEADERS
-        request: RequestResponseCycle | EventsRequest | None = self.cycle  # None before the first
-        if request is None or request.response_complete:
-            return _Phase.REQUEST
-        events = isinstance(request, EventsRequest) and request.more_body and not request.waits_for_turn
-        return _Phase.BODY if events else _Phase.ANSWER
-
-    def _set_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self._rings_at = self._deadline
-        self._timer = self.loop.call_at(self._deadline, self._ring)
-
-    def _ring(self) -> None:
-        self._timer = None
-        self._rings_at = math.inf
-        if self._awaited is _Phase.ANSWER:
-            return
-        if self._deadline > self.loop.time():
-            self._set_timer()
-        elif self.flow.write_paused or not self.transport.is_closing():
-            self._run_out_of_patience()
-
-    def _run_out_of_patience(self) -> None:
-        match self._awaited:
-            case _Phase.HEADERS:
-                self._refuse(MalformedRequest(f"No complete request within {self._limits.header_seconds:g} s."))
-            case _Phase.BODY if self._taker is not None and isinstance(self.cycle, EventsRequest):
-                self._taker.too_slow(self.cycle, self._limits.body_seconds)
-            case _Phase.REQUEST:
-                self.timeout_keep_alive_handler()
-            case _Phase.UNREAD:
-                self.transport.abort()

@@ -48,10 +48,17 @@ class Limits:
     """For an answer that the client leaves unread; then the connection is cut."""
     header_bytes: int = 64 * 1024
     """Request line and headers together; EventGate (Node) takes 16 kB."""
+    headers: int = 100
+    """Of one request; producers send ten."""
+    pipelined: int = 16
+    """Requests of one connection that are not answered; no producer sends a second one before the first is answered."""
+    asked_bytes: int = 1280 * 1024
+    """Of such requests, together, where they are not of events; `explain` takes an event of 1 MiB."""
     connections: int = 2048
     """At once; the one that has been idle longest makes room for a new one."""
 
 
+_NOTHING: dict[bytes, bytes] = {}
 Write = Callable[[Answer, bool], None]
 """Writes an answer; the flag says that nothing follows it on its connection."""
 
@@ -74,9 +81,6 @@ class Taker(Interface):
     def gone(self, request: EventsRequest) -> None:
         """Take note that its client went away before it was complete, or before its turn came."""
 
-    def unread(self, size: int) -> None:
-        """Take note that a client leaves `size` more bytes of its answers unread; fewer where it is below 0."""
-
 
 class EventsRequest(msgspec.Struct, eq=False):
     """A POST of events on its way through a connection, where uvicorn has a cycle of its own."""
@@ -87,7 +91,10 @@ class EventsRequest(msgspec.Struct, eq=False):
     """As the request line has it."""
     query: bytes
     headers: dict[bytes, bytes]
-    """Names in lower case; of a repeated one the first counts, as Node has it for those that we read."""
+    """Names in lower case; of a repeated one the first counts, as Node has it for those that we read. None are kept
+    once it is answered."""
+    head_bytes: int
+    """Of its request line and headers."""
     keep_alive: bool
     waits_for_100_continue: bool
     waits_for_turn: bool = False
@@ -99,7 +106,8 @@ class EventsRequest(msgspec.Struct, eq=False):
 
     # What follows is its taker's alone.
 
-    chunks: list[bytes] = []
+    collected: bytes | bytearray = b""
+    """Its body, as far as it has come."""
     received: int = 0
     held: int = 0
     refusal: RequestError | None = None
@@ -112,4 +120,5 @@ class EventsRequest(msgspec.Struct, eq=False):
         if self.response_complete:
             return
         self.response_complete = True
+        self.headers = _NOTHING
         self.write(answer, close or not self.keep_alive)

@@ -9,12 +9,13 @@ import math
 import re
 import resource
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import uvicorn
 
 from sidecar.errors import SettingError
+from sidecar.intake.budget import ByteBudget
 from sidecar.intake.protocol import Protocol
 from sidecar.intake.request import Limits, Taker
 
@@ -61,15 +62,29 @@ class Server(uvicorn.Server):
         yield
 
 
-def make_server(app: Any, graceful_seconds: float, limits: Limits | None = None, taker: Taker | None = None) -> Server:
+def make_server(
+    app: Any, taker: Taker, budget: ByteBudget, graceful_seconds: float, limits: Limits | None = None
+) -> Server:
     """Return a server: POSTs of events go to `taker`, all else to the ASGI application `app`.
 
-    On stop, requests under way have `graceful_seconds`.
+    What is held for clients is taken from `budget`. On stop, requests under way have `graceful_seconds`.
     """
+    protocol = functools.partial(
+        Protocol,
+        limits=limits or limits_here(),
+        taker=taker,
+        budget=budget,
+        idle={},
+    )
+    return serve_by(protocol, graceful_seconds, app)
+
+
+def serve_by(protocol: Callable[..., asyncio.Protocol], graceful_seconds: float, app: Any = None) -> Server:
+    """Return a server whose connections are each a `protocol`, which is handed what uvicorn hands its own."""
     return Server(
         uvicorn.Config(
             app,
-            http=functools.partial(Protocol, limits=limits or limits_here(), taker=taker, idle={}),  # type: ignore[arg-type]
+            http=protocol,  # type: ignore[arg-type]
             ws="none",
             lifespan="off",
             log_config=None,

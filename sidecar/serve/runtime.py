@@ -23,12 +23,14 @@ from starlette.routing import Route
 
 from sidecar.errors import SettingError
 from sidecar.eventgate.healthcheck import check
+from sidecar.intake.budget import ByteBudget
 from sidecar.intake.endpoint import EventsEndpoint
-from sidecar.intake.server import bind, make_server
+from sidecar.intake.server import bind, make_server, serve_by
 from sidecar.routes.config import Config
 from sidecar.routes.samples import streams_named_by
 from sidecar.serve.generation import Generation
 from sidecar.serve.reload import Loaded, Reloader, begin
+from sidecar.status.cluster import Cluster
 from sidecar.status.gather import InForce, Sources
 from sidecar.status.http import (
     LIVE_SECONDS,
@@ -36,7 +38,6 @@ from sidecar.status.http import (
     MAX_TAPS,
     TAP_SECONDS,
     inquiry_routes,
-    make_admin_app,
     make_intake_app,
     openapi_route,
     status_routes,
@@ -131,13 +132,15 @@ class Runtime:
             settings.routes, settings.last_good, settings.labels, beginning, self._apply, self.telemetry
         )
         follow = self._tracing.request if self._tracing else None
-        self._events = EventsEndpoint(self._generation.intake, self.telemetry, follow=follow)
+        budget = ByteBudget()
+        self._events = EventsEndpoint(self._generation.intake, self.telemetry, budget, follow)
         self._vitals = Vitals(self.telemetry.registry, self._endpoints, self._events)
         self._ready = False
         self._pages, self._taps = Feeds(MAX_PAGES, LIVE_SECONDS), Feeds(MAX_TAPS, TAP_SECONDS)
+        cluster = Cluster(self.telemetry, lambda: self._ready, budget)
         servers = [
-            make_server(make_intake_app(self._inquiries()), self._generation.longest, taker=self._events),
-            make_server(make_admin_app(self.telemetry, lambda: self._ready), self._generation.longest),
+            make_server(make_intake_app(self._inquiries()), self._events, budget, self._generation.longest),
+            serve_by(cluster.connection, self._generation.longest),
         ]
         self._servers = list(zip(servers, _bind_all(outside.bind, settings.listen, settings.admin), strict=True))
         self._tasks: asyncio.TaskGroup | None = None

@@ -8,10 +8,10 @@ How it looks (`page`, page.html.j2, page.css, page.js)
     `page` decides order, words and shapes; the template writes them and escapes whatever it writes. Nothing of it is
     loaded before the first view.
 
-How it is answered (`http`, `sse`, openapi.yaml)
-    `http` has everything that both listeners answer besides events: metrics and probes for the cluster, and for the
-    sidecar's own machine what begins with /_sidecar/. A new answer is described in openapi.yaml, which a test compares
-    with the routes. `sse` is for answers that go on: the live page and the tap.
+How it is answered (`http`, `sse`, `cluster`, openapi.yaml)
+    `http` has what begins with /_sidecar/, for the sidecar's own machine. `sse` is for answers that go on: the live
+    page and the tap. `cluster` is the listener for the cluster: metrics and probes. A new answer is described in
+    openapi.yaml, which a test compares with the routes.
 
 How it is asked (`ask`)
     What the commands `top`, `tap` and `explain --running` ask of the sidecar that runs here. `serve` never loads it.
@@ -19,6 +19,6 @@ How it is asked (`ask`)
 What must not come here: anything that changes something. Whoever asks learns what is, and nothing is different
 afterwards.
 
-Doors: http, gather, sse, value, problems, ask.
+Doors: http, cluster, gather, sse, value, problems, ask.
 Pure: value, problems, page.
 """

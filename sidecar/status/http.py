@@ -1,6 +1,4 @@
-"""What both listeners answer besides events.
-
-The cluster gets metrics and probes; the sidecar's own machine gets, under `/_sidecar/`, what the sidecar knows:
+"""What the producers' listener answers besides events: under `/_sidecar/`, what the sidecar knows.
 
     GET  /_sidecar/status         what is true now, for people
     GET  /_sidecar/status/live    the same page every two seconds, as server-sent events, for the page itself
@@ -28,10 +26,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import yaml
-from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import Scope
 
@@ -52,7 +49,6 @@ if TYPE_CHECKING:
     from jinja2 import Template
 
     from sidecar.intake.tap import Tap, Wanted
-    from sidecar.telemetry.telemetry import Telemetry
 
 NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
 """What the host may be called; its port does not matter."""
@@ -74,21 +70,6 @@ _Endpoint = Callable[[Request], Awaitable[Response]]
 def make_intake_app(routes: Sequence[Route] = ()) -> Starlette:
     """Return what the producers' listener answers beside events: `routes`, and that there is nothing else."""
     return Starlette(routes=routes, exception_handlers={404: _not_found, 405: _not_found})
-
-
-def make_admin_app(telemetry: Telemetry, ready: Callable[[], bool]) -> Starlette:
-    """Return the application of the cluster's listener; `ready` says whether events can be taken."""
-
-    async def metrics(_: Request) -> Response:
-        return Response(telemetry.exposition(), media_type=CONTENT_TYPE_LATEST)
-
-    async def livez(_: Request) -> Response:
-        return PlainTextResponse("the event loop turns\n")
-
-    async def readyz(_: Request) -> Response:
-        return PlainTextResponse("ready\n") if ready() else PlainTextResponse("starting\n", 503)
-
-    return Starlette(routes=[Route("/metrics", metrics), Route("/livez", livez), Route("/readyz", readyz)])
 
 
 def status_routes(sources: Sources, feeds: Feeds) -> list[Route]:

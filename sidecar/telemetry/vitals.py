@@ -25,7 +25,10 @@ class Held(Protocol):
     """What is being answered; `intake.endpoint.EventsEndpoint` is one."""
 
     in_flight: int
-    bytes_in_flight: int
+
+    @property
+    def bytes_in_flight(self) -> int:
+        """Bytes held for clients."""
 
 
 class Vitals(Collector):
@@ -64,7 +67,7 @@ class Vitals(Collector):
         )
         yield GaugeMetricFamily(
             "eventgate_sidecar_bytes_in_flight",
-            "Bytes held of requests' bodies, inflated, and of answers that clients do not read, now.",
+            "Bytes held for clients, now: of requests, inflated, and of answers that are not read.",
             self._held.bytes_in_flight,
         )
         lag, self._lag = self._lag, 0.0

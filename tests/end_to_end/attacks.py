@@ -96,6 +96,7 @@ ATTACKS: dict[str, dict[str, Attack]] = {
     "odd chunks": {
         "of one byte": gets(201, CHUNKED + b"".join(chunk(bytes([byte])) for byte in EVENT) + LAST),
         "with extensions": gets(201, CHUNKED + chunk(EVENT, b'%x;a=b;c="d"' % len(EVENT)) + LAST),
+        "with endless extensions": cut_off(CHUNKED, *[chunk(b"x", b"1;" + b"y" * 9_000)] * 20),
         "with trailers": gets(201, CHUNKED + chunk(EVENT) + b"0\r\nx-sum: 1\r\n\r\n"),
         "with a length among the trailers": refused(CHUNKED + chunk(EVENT) + b"0\r\ncontent-length: 5\r\n\r\n"),
         "with 70 kB of trailers": cut_off(CHUNKED + chunk(EVENT) + b"0\r\nx: " + b"y" * 70_000 + b"\r\n\r\n"),
@@ -113,7 +114,8 @@ ATTACKS: dict[str, dict[str, Attack]] = {
     },
     "pipelining": {
         "two events": Attack((post(EVENT) * 2,), (201, 201)),
-        "a thousand": Attack((post(EVENT) * 1000,), (201,) * 1000),
+        "as many as are answered": Attack((post(EVENT) * 16,), (201,) * 16),
+        "a thousand": Attack((post(EVENT) * 1000,), (201,) * 16, ends=True),
         "and rubbish behind": Attack((post(EVENT) + b"\0\r\n\r\n",), (201,), ends=True),
         "and something else between": Attack((post(EVENT) + asks("GET") + post(EVENT),), (201, 404, 201)),
     },
@@ -130,7 +132,8 @@ ATTACKS: dict[str, dict[str, Attack]] = {
         "one that never ends": cut_off(head()[:-2] + b"x-long: ", *[b"x" * 60_000] * 4),
         "a target of 70 kB": cut_off(post(EVENT, "/v1/events?" + "x" * 70_000)),
         "too many": cut_off(head(*[b"x-%d: y" % number for number in range(7_000)], LENGTH) + EVENT),
-        "many": gets(201, head(*[b"x-%d: y" % number for number in range(2_000)], LENGTH) + EVENT),
+        "too many, and short": cut_off(head(*[b"%d:" % number for number in range(2_000)], LENGTH) + EVENT),
+        "many": gets(201, head(*[b"x-%d: y" % number for number in range(90)], LENGTH) + EVENT),
     },
     "Expect": {
         "100-continue": Attack((head(LENGTH, b"expect: 100-continue"), EVENT), (100, 201)),
@@ -141,6 +144,12 @@ ATTACKS: dict[str, dict[str, Attack]] = {
     "upgrade": {
         "to WebSocket": gets(404, asks("GET")[:-2] + b"connection: upgrade\r\nupgrade: websocket\r\n\r\n"),
         "to WebSocket, with an event": gets(201, head(LENGTH, b"connection: upgrade", b"upgrade: websocket") + EVENT),
+        "to WebSocket, and the end": refused(
+            head(LENGTH, b"connection: upgrade, close", b"upgrade: websocket") + EVENT, status=201
+        ),
+        "by HTTP/1.0": refused(
+            post(EVENT, connection="upgrade", upgrade="h2c").replace(b"HTTP/1.1", b"HTTP/1.0"), status=201
+        ),
         "to h2c": gets(201, head(LENGTH, b"connection: upgrade, http2-settings", b"upgrade: h2c") + EVENT),
     },
     "HTTP/2 preface": {"as sent first": refused(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(9))},
@@ -171,6 +180,13 @@ ATTACKS: dict[str, dict[str, Attack]] = {
         },
         "no slash": refused(post(EVENT, "v1/events")),
         "a NUL": refused(post(EVENT, "/v1/events\0")),
+    },
+    "hosts": {
+        "none": refused(post(EVENT).replace(b"host: localhost\r\n", b"")),
+        "two": refused(head(b"host: y", LENGTH) + EVENT),
+        "none, in HTTP/1.0": refused(
+            post(EVENT).replace(b"host: localhost\r\n", b"").replace(b"HTTP/1.1", b"HTTP/1.0"), status=201
+        ),
     },
     "methods": {
         **{

@@ -55,7 +55,7 @@ async def test_only_who_calls_it_by_a_loopback_name_is_told(before: Sidecar, pat
         "",
     ):
         assert (host, await asked(before.address, method, path, f"host: {host}".encode())) == (host, 403)
-    assert await asked(before.address, method, path) == 403
+    assert await asked(before.address, method, path) == 400
 
 
 @pytest.mark.parametrize("path", [*PAGES, "/_sidecar", "/_sidecar/", "/_sidecar/tap", "/_sidecar/reload"])

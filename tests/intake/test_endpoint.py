@@ -14,7 +14,8 @@ import pytest
 from sidecar.errors import EmptyBody, MalformedBody
 from sidecar.intake.answer import Answer
 from sidecar.intake.body import MAX_BODY_BYTES
-from sidecar.intake.endpoint import SMALL_BYTES, Capacity, EventsEndpoint
+from sidecar.intake.budget import SMALL_BYTES, ByteBudget
+from sidecar.intake.endpoint import MAX_REQUESTS, EventsEndpoint
 from sidecar.intake.intake import Intake, OnAnswer, Post
 from sidecar.intake.request import Limits
 from sidecar.status.http import make_intake_app
@@ -27,6 +28,8 @@ JSON = "application/json; charset=utf-8"
 
 
 LAST = b"0\r\n\r\n"
+HEAD = 79
+"""Bytes of the request line and headers of a POST of 10 to 99 bytes, as they are counted."""
 
 
 class FakeIntake(Intake):
@@ -74,12 +77,15 @@ class Face:
 
 
 @contextlib.asynccontextmanager
-async def face(capacity: Capacity | None = None, limits: Limits | None = None) -> AsyncIterator[Face]:
+async def face(
+    budget: ByteBudget | None = None, limits: Limits | None = None, max_requests: int = MAX_REQUESTS
+) -> AsyncIterator[Face]:
     """Serve the producers' face; afterwards nothing is in flight any more."""
     log = io.StringIO()
     intake, telemetry = FakeIntake(), Telemetry([], make_log(log))
-    events = EventsEndpoint(intake, telemetry, capacity)
-    async with serving(make_intake_app(), limits, events) as address:
+    budget = budget or ByteBudget()
+    events = EventsEndpoint(intake, telemetry, budget, max_requests=max_requests)
+    async with serving(make_intake_app(), limits, events, budget) as address:
         shown = Face(intake, events, telemetry, log, address)
         yield shown
         await eventually(lambda: shown.held() == (0, 0))
@@ -238,7 +244,7 @@ async def test_a_body_without_end_is_hung_up_on() -> None:
         million = b"%x\r\n%b\r\n" % (1_000_000, bytes(1_000_000))
         for _ in range(100):
             await client.send(million)
-            assert shown.events.bytes_in_flight <= MAX_BODY_BYTES
+            assert shown.events.bytes_in_flight <= HEAD + MAX_BODY_BYTES
         await client.rest()
         assert shown.intake.taken == []
 
@@ -261,7 +267,7 @@ async def test_a_slow_body_is_refused(start: bytes) -> None:
 
 async def test_too_many_requests_are_asked_to_come_back() -> None:
     """One more than is held at once gets 503 and `Retry-After: 1`; the others are answered, and then so is it."""
-    async with face(Capacity(requests=2)) as shown, contextlib.AsyncExitStack() as stack:
+    async with face(max_requests=2) as shown, contextlib.AsyncExitStack() as stack:
         shown.intake.holds = True
         held = [await stack.enter_async_context(connected(shown.address)) for _ in range(2)]
         for client in held:
@@ -280,14 +286,14 @@ async def test_too_many_requests_are_asked_to_come_back() -> None:
 @pytest.mark.parametrize("data", [post(b"x" * 60), chunked(b"x" * 60) + LAST], ids=["announced", "chunked"])
 async def test_too_many_bytes_are_asked_to_come_back(data: bytes) -> None:
     """What would be more than is held at once gets 503, whether or not it said how long it is."""
-    async with face(Capacity(bytes=100)) as shown, connected(shown.address) as first:
+    async with face(ByteBudget(2 * HEAD + 119, 0)) as shown, connected(shown.address) as first:
         shown.intake.holds = True
         await first.send(post(b"x" * 60))
-        await eventually(lambda: shown.held() == (1, 60))
+        await eventually(lambda: shown.held() == (1, HEAD + 60))
         async with connected(shown.address) as second:
             await second.send(data)
             answer = await second.answer()
-        words = "of the 100 bytes that are held at once none is free; try again in a second"
+        words = f"of the {2 * HEAD + 119} bytes that are held at once none is free; try again in a second"
         assert (answer.status, answer.headers["retry-after"]) == (503, "1")
         assert answer.json == error(503, "overloaded", "ServiceUnavailable", words)
         shown.intake.release()
@@ -297,22 +303,21 @@ async def test_too_many_bytes_are_asked_to_come_back(data: bytes) -> None:
 async def test_a_compressed_body_counts_by_what_it_becomes() -> None:
     """A body of a few bytes that becomes a thousand is held as a thousand, and refused where there is no room."""
     body = gzip.compress(bytes(1000))
-    async with face(Capacity(bytes=1500, kept_free=0)) as shown, connected(shown.address) as first:
+    async with face(ByteBudget(1500, 0)) as shown, connected(shown.address) as first:
         shown.intake.holds = True
         await first.send(post(body, content_encoding="gzip"))
-        await eventually(lambda: shown.held() == (1, 1000))
+        await eventually(lambda: shown.held() == (1, HEAD + len("content-encoding: gzip\r\n") + 1000))
         async with connected(shown.address) as second:
             answer = await second.post(body, content_encoding="gzip")
         assert (answer.status, answer.headers["retry-after"]) == (503, "1")
-        assert shown.held() == (1, 1000)
+        assert shown.held() == (1, HEAD + len("content-encoding: gzip\r\n") + 1000)
         shown.intake.release()
         assert (await first.answer()).status == 201
 
 
 async def test_large_bodies_leave_room_for_small_ones() -> None:
     """Where large bodies get 503 a small one is still taken."""
-    capacity = Capacity(bytes=3 * SMALL_BYTES, kept_free=SMALL_BYTES)
-    async with face(capacity) as shown, contextlib.AsyncExitStack() as stack:
+    async with face(ByteBudget(3 * SMALL_BYTES, kept_free=SMALL_BYTES)) as shown, contextlib.AsyncExitStack() as stack:
         shown.intake.holds = True
         first, second, third = [await stack.enter_async_context(connected(shown.address)) for _ in range(3)]
         await first.send(post(bytes(SMALL_BYTES + 1)))

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from sidecar.intake.budget import ByteBudget
 from sidecar.intake.server import make_server
 from tests.fakes import post
 from tests.intake.test_protocol import Echo
@@ -80,7 +81,7 @@ class Line(asyncio.Transport):
 async def said_to(pieces: Sequence[bytes]) -> list[tuple[bytes, bytes]]:
     """Return status line and body of every answer to a connection that sends these pieces."""
     echo = Echo()
-    server = make_server(echo, 1.0, None, echo)
+    server = make_server(echo, echo, ByteBudget(), 1.0)
     server.config.load()
     line = Line()
     protocol = server.config.http_protocol_class(  # type: ignore[call-arg]

@@ -15,13 +15,14 @@ def test_a_request_is_answered_once() -> None:
     written: list[tuple[Answer, bool]] = []
     request = EventsRequest(
         lambda answer, close: written.append((answer, close)),
-        *(b"/v1/events", b"", {}),
+        *(b"/v1/events", b"", {b"host": b"x"}, 99),
         keep_alive=True,
         waits_for_100_continue=False,
     )
     request.answer(FINE)
     request.answer(FINE, close=True)
     assert written == [(FINE, False)]
+    assert request.headers == {}, "an idle connection keeps no headers"
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,15 @@ import pytest
 import uvloop
 
 from sidecar.errors import SettingError
-from sidecar.intake.server import bind, limits_here, make_server
+from sidecar.intake.budget import ByteBudget
+from sidecar.intake.server import Server, bind, limits_here, make_server
 from tests.fakes import PATIENCE, Client, connected, eventually, post
 from tests.intake.test_protocol import TARGETS, Echo
+
+
+def make(echo: Echo, graceful_seconds: float) -> Server:
+    """Return a server of which everything is answered by `echo`."""
+    return make_server(echo, echo, ByteBudget(), graceful_seconds)
 
 
 @pytest.mark.parametrize("address", ["", "8888", ":8888", "localhost:", "localhost:http", "localhost:65536", "a:-1"])
@@ -49,7 +55,7 @@ def test_ipv6_is_written_in_brackets() -> None:
 @pytest.mark.looptime
 async def test_an_idle_server_sleeps() -> None:
     """While nobody asks for anything it sets no timer: a hundred sidecars on a machine cost nothing by waiting."""
-    server, listening = make_server(Echo(), 1.0), bind("127.0.0.1:0")
+    server, listening = make(Echo(), 1.0), bind("127.0.0.1:0")
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(server.serve(sockets=[listening]))
         while not server.started:  # noqa: ASYNC110  uvicorn has no event for it
@@ -61,7 +67,7 @@ async def test_an_idle_server_sleeps() -> None:
 
 def test_requests_under_way_have_at_least_their_time_on_stop() -> None:
     """A deadline of 4 s and a half is not rounded down to 4 s when the sidecar stops."""
-    assert make_server(Echo(), 4.5).config.timeout_graceful_shutdown == 5
+    assert make(Echo(), 4.5).config.timeout_graceful_shutdown == 5
 
 
 def test_half_of_the_files_are_for_connections() -> None:
@@ -80,7 +86,7 @@ def test_half_of_the_files_are_for_connections() -> None:
 async def test_a_server_that_stops_finishes_what_is_under_way(held: str) -> None:
     """Told to exit, it takes no new connection and answers the request it has."""
     echo = Echo()
-    server, listening = make_server(echo, 5.0, taker=echo), bind("127.0.0.1:0")
+    server, listening = make(echo, 5.0), bind("127.0.0.1:0")
     address = f"127.0.0.1:{listening.getsockname()[1]}"
     async with asyncio.timeout(PATIENCE), asyncio.TaskGroup() as tasks:
         tasks.create_task(server.serve(sockets=[listening]))
@@ -102,7 +108,7 @@ def test_a_connection_that_comes_as_it_stops_does_not_hold_it_up(turns: int) -> 
 
     async def stop_after(turns: int) -> bytes:
         echo = Echo()
-        server, listening = make_server(echo, 60.0), bind("127.0.0.1:0")
+        server, listening = make(echo, 60.0), bind("127.0.0.1:0")
         async with asyncio.timeout(PATIENCE), asyncio.TaskGroup() as tasks:
             tasks.create_task(server.serve(sockets=[listening]))
             await eventually(lambda: server.started)

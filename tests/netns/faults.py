@@ -49,6 +49,16 @@ async def _emulated(lab: Lab, mode: str, seconds: float = 1.0) -> AsyncIterator[
         await lab.eventgates["eqiad"].fault("none")
 
 
+def kafka_down(lab: Lab) -> AbstractAsyncContextManager[None]:
+    """EventGate in eqiad is well, and has an error with every event."""
+    return _emulated(lab, "kafka")
+
+
+def unrouted(lab: Lab) -> AbstractAsyncContextManager[None]:
+    """A proxy before EventGate in eqiad answers every POST 404; health checks pass."""
+    return _emulated(lab, "unrouted")
+
+
 def blackholed(lab: Lab) -> AbstractAsyncContextManager[None]:
     """Packets from and to eqiad vanish, those of established connections too."""
     return _dropping(lab, "eqiad")

@@ -14,7 +14,7 @@ import sys
 import uuid
 from collections.abc import Callable
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 import aiohttp
 
@@ -30,8 +30,11 @@ TOPICS = (
 )  # fmt: skip
 
 
-def event(number: int) -> tuple[str, bytes]:
-    """Return the id and the bytes of a revision score of about 1 kB, as drafttopic sends it."""
+def event(number: int, *, request_id: bool = True) -> tuple[str, bytes]:
+    """Return the id and the bytes of a revision score of about 1 kB, as drafttopic sends it.
+
+    Without a `request_id` of its own EventGate takes that of the request.
+    """
     identifier = str(uuid.uuid4())
     score = {
         "model_name": "drafttopic",
@@ -39,7 +42,7 @@ def event(number: int) -> tuple[str, bytes]:
         "prediction": ["STEM.STEM*"],
         "probability": {topic: round(0.01 + place / 20, 4) for place, topic in enumerate(TOPICS)},
     }
-    body = {
+    body: dict[str, Any] = {
         "$schema": "/mediawiki/revision/score/3.0.0",
         "meta": {
             "stream": "mediawiki.revision_score_drafttopic",
@@ -57,14 +60,17 @@ def event(number: int) -> tuple[str, bytes]:
         "rev_timestamp": "2026-11-22T00:00:00Z",
         "scores": {"drafttopic": score},
     }
+    if not request_id:
+        del body["meta"]["request_id"]
     return identifier, json.dumps(body).encode()
 
 
 class Poster:
     """Posts to one URL and writes down what comes back."""
 
-    def __init__(self, session: aiohttp.ClientSession, url: str, output: TextIO) -> None:
-        """`output` takes a line for each event."""
+    def __init__(self, session: aiohttp.ClientSession, url: str, output: TextIO, *, request_ids: bool) -> None:
+        """`output` takes a line for each event; `request_ids`: each request has one, and its event has none."""
+        self._request_ids = request_ids
         self._session = session
         self._url = url
         self._output = output
@@ -72,11 +78,13 @@ class Poster:
 
     async def post(self, number: int, due: float) -> None:
         """Post one event and wait for its answer."""
-        identifier, body = event(number)
+        identifier, body = event(number, request_id=not self._request_ids)
         record: dict[str, object] = {"id": identifier}
         sent = self._clock()
         try:
             headers = {"content-type": "application/json"}
+            if self._request_ids:
+                headers["x-request-id"] = str(uuid.uuid4())
             async with self._session.post(self._url, data=body, headers=headers) as response:
                 await response.read()
                 record["status"] = response.status
@@ -88,7 +96,7 @@ class Poster:
         self._output.write(json.dumps(record) + "\n")
 
 
-async def run(url: str, rate: float, seconds: float, output: TextIO) -> None:
+async def run(url: str, rate: float, seconds: float, output: TextIO, *, request_ids: bool) -> None:
     """Post until standard input ends, for no longer than `seconds`."""
     loop = asyncio.get_running_loop()
     told = asyncio.StreamReader()
@@ -99,7 +107,7 @@ async def run(url: str, rate: float, seconds: float, output: TextIO) -> None:
         aiohttp.ClientSession(timeout=timeout, connector=connector) as session,
         asyncio.TaskGroup() as posts,
     ):
-        poster = Poster(session, url, output)
+        poster = Poster(session, url, output, request_ids=request_ids)
         sys.stdout.write("ready\n")
         sys.stdout.flush()
         await told.readline()
@@ -119,9 +127,10 @@ def main() -> None:
     parser.add_argument("--rate", type=float, required=True)
     parser.add_argument("--seconds", type=float, required=True)
     parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--request-ids", action="store_true")
     options = parser.parse_args()
     with options.output.open("a", buffering=1) as output:
-        asyncio.run(run(options.url, options.rate, options.seconds, output))
+        asyncio.run(run(options.url, options.rate, options.seconds, output, request_ids=options.request_ids))
 
 
 if __name__ == "__main__":

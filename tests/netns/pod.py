@@ -76,13 +76,14 @@ async def sidecar(lab: Lab, folder: Path, *, wait_ready: bool = True) -> AsyncIt
 
 
 @contextlib.asynccontextmanager
-async def traffic(lab: Lab, folder: Path) -> AsyncIterator[Traffic]:
+async def traffic(lab: Lab, folder: Path, *, request_ids: bool = False) -> AsyncIterator[Traffic]:
     """Have a client ready that posts events to the sidecar."""
     output, log = folder / "answers", folder / "load.log"
     output.touch()
     arguments = (
         *(sys.executable, "-m", "tests.netns.load", "--url", f"http://127.0.0.1:{INTAKE}/v1/events"),
         *("--rate", str(RATE), "--seconds", str(LOAD_SECONDS), "--output", str(output)),
+        *(("--request-ids",) if request_ids else ()),
     )
     async with lab.network.running("pod", *arguments, log=log) as process:
         assert process.stdout is not None

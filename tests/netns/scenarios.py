@@ -57,13 +57,15 @@ class Scenario:
     """Where it does not, traffic must find its way while the fault lasts."""
     at_start: bool = False
     """The fault is there already when the sidecar starts."""
+    request_ids: bool = False
+    """Whether each request has an x-request-id of its own, which EventGate writes into its event."""
     leaves: bool = True
     """Whether events must go to other hosts than eqiad's first: if none does, the fault was none."""
     home: frozenset[str] = field(default=frozenset({"eqiad"}))
     """Hosts of the preferred datacenter that should have the traffic in the end."""
 
 
-HANG = Bars(worst_ms=300, slow=10, doubles=True)
+HANG = Bars(worst_ms=150, doubles=True)
 FAST = Bars(worst_ms=100)
 FAST_AMBIGUOUS = Bars(worst_ms=100, doubles=True)
 SURVIVED = Bars(doubles=True)
@@ -74,6 +76,13 @@ _late_setting, _late_fault = faults.late(_late)
 SCENARIOS = (
     Scenario("blackholed", "packets vanish, those of established connections too", faults.blackholed, HANG),
     Scenario("frozen", "the process is stopped: it takes connections and never answers", faults.frozen, HANG),
+    Scenario(
+        "frozen-request-ids",
+        "the process is stopped, and each request has an x-request-id of its own",
+        faults.frozen,
+        HANG,
+        request_ids=True,
+    ),
     Scenario(
         "tls-frozen",
         "connections are cut; new ones are taken and TLS never begins",
@@ -86,6 +95,8 @@ SCENARIOS = (
     Scenario("refused", "connections are cut; new ones are refused", faults.refused, FAST_AMBIGUOUS),
     Scenario("reset", "connections are reset in mid-answer", faults.reset, SURVIVED),
     Scenario("unavailable", "every answer is 503", faults.unavailable, FAST),
+    Scenario("kafka-down", "its Kafka is down: every event is an error, health checks pass", faults.kafka_down, FAST),
+    Scenario("unrouted", "a proxy before it answers events 404, health checks pass", faults.unrouted, FAST),
     Scenario("lossy", "30 % of packets vanish, either way", faults.lossy, SURVIVED),
     Scenario("dripping", "the answer comes at a byte a second", faults.dripping, SURVIVED),
     Scenario(

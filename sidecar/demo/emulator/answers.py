@@ -41,6 +41,13 @@ _NOT_FOUND = """<!DOCTYPE html>
 """
 
 
+PROXY = {
+    "unavailable": EmulatedAnswer(503, "Service Unavailable", "text/plain", b"no healthy upstream"),
+    "unrouted": EmulatedAnswer(404, "Not Found"),
+}
+"""What a proxy answers in EventGate's place, by what is wrong with it."""
+
+
 def empty() -> EmulatedAnswer:
     """There was nothing in the body, or nothing EventGate reads."""
     return EmulatedAnswer(400, _EMPTY)

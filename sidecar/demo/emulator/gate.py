@@ -33,7 +33,7 @@ Send = Callable[[Message], Awaitable[None]]
 SCHEMAS = Path(__file__).parent / "schemas"
 MAX_BODY_BYTES = 10 * 1024 * 1024  # max_body_size of Wikimedia's EventGate
 
-Mode = Literal["none", "slow", "freeze", "unavailable", "refuse", "drip", "reset", "kafka"]
+Mode = Literal["none", "slow", "freeze", "unavailable", "refuse", "drip", "reset", "kafka", "unrouted"]
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Fault:
     slow: the answer waits `seconds`, though the events are in. freeze: connections are accepted and never
     answered. unavailable: 503, as from a proxy without a backend. refuse: nothing listens. drip: a byte every
     `seconds`. reset: the connection is reset in the middle of the answer. kafka: every valid event is an
-    `error`.
+    `error`. unrouted: events are answered 404, as by a proxy that has no route for them.
     """
 
     mode: Mode = "none"
@@ -164,8 +164,8 @@ class EventGateEmulator:
 
     def _answer(self, scope: Message, headers: Mapping[bytes, bytes], body: bytes) -> EmulatedAnswer:
         """The answer to a whole request. The body is read first, whatever the path: EventGate app.js."""
-        if self._fault.mode == "unavailable":
-            return EmulatedAnswer(503, "Service Unavailable", "text/plain", b"no healthy upstream")
+        if self._fault.mode == "unavailable" or (self._fault.mode == "unrouted" and scope["method"] == "POST"):
+            return answers.PROXY[self._fault.mode]
         method, path = scope["method"], scope["raw_path"].decode("latin-1")
         try:
             elements = bodyparser.read(headers, body, self.max_body_bytes)

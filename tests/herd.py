@@ -18,7 +18,7 @@ import looptime
 from sidecar.eventgate.healthcheck import CheckResult, Target
 from sidecar.events.results import EventStatus, Outcome, failed
 from sidecar.spool.record import Quota, Spooled, Totals
-from sidecar.spool.replay import Outlet, Replay
+from sidecar.spool.replay import Passage, Replay
 from sidecar.spool.store import Spool, SpoolState
 from sidecar.upstreams.addresses import Found
 from sidecar.upstreams.endpoints import Pool
@@ -240,7 +240,7 @@ async def replays(waiting: int, *, pods: int = PODS) -> Replayed:
             return [_status(event, in_time=in_time) for event in events]
 
         replay = Replay(cast("Spool", spool), Recorder(), chance.random, now)
-        replay.follow(Outlet(["main"], send, lambda _: False, lambda event: event))
+        replay.follow(Passage(["main"], send, lambda _: False, lambda event: event))
         await asyncio.sleep(5 * chance.random())
         async with asyncio.TaskGroup() as tasks:
             running = tasks.create_task(replay.run())

@@ -58,7 +58,7 @@ def salvage(path: Path, into: SpoolFile) -> int:
             if more:
                 into.restore_letter(letter_of(event, *more))
             else:
-                into.restore(event)
+                into.restore(event, event.size)
     return len(seen)
 
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import msgspec
 
@@ -40,6 +40,8 @@ _ACCESS = {"create": "rwc", "write": "rw", "read": "ro", "build": "rwc"}
 DAMAGED_EVENT = "damaged on the disk: its checksum does not fit it any more"
 """Reason of a dead letter that must not be sent as it is."""
 _MARKS = ", ".join("?" * (COLUMNS.count(",") + 1))
+_PUT = f"INSERT INTO waiting ({COLUMNS}, head) VALUES ({_MARKS}, ?)"  # noqa: S608  ours
+_BURY = f"INSERT INTO dead ({COLUMNS}, reason, verdict, died) VALUES ({_MARKS}, ?, ?, ?)"  # noqa: S608  ours
 LAST = 2**62
 """Behind every number."""
 
@@ -171,7 +173,7 @@ class SpoolFile:
         return int(self._connection.execute(statement).fetchone()[column])
 
     def _count(self) -> None:
-        self._tally = Tally()
+        self._tally, self._room = Tally(), 0
         for upstream, stream, events, size in self._connection.execute(
             "SELECT upstream, stream, count(*), sum(size) FROM waiting INDEXED BY waiting_by_age GROUP BY 1, 2"
         ):
@@ -201,19 +203,23 @@ class SpoolFile:
         Otherwise return how many dead letters were dropped to make room: the oldest, where they take more than
         their share.
         """
-        pages = sum(most_bytes(each, PAGE) for each in events) // PAGE + 1
-        dropped = self._make_room(pages, self._max_pages * PAGE // DEAD_SHARE)
-        if dropped is not None:
-            for each in events:
-                self.restore(each)
+        sizes, dropped = [each.size for each in events], 0
+        pages = sum(most_bytes(size, PAGE) for size in sizes) // PAGE + 1
+        if pages > self._room:  # as far as is known, which is never too much
+            if (found := self._make_room(pages, self._max_pages * PAGE // DEAD_SHARE)) is None:
+                return None
+            dropped, self._room = found, self._free_pages()
+        self._room -= pages
+        for each, size in zip(events, sizes, strict=True):
+            self.restore(each, size)
         return dropped
 
-    def restore(self, event: Spooled) -> None:
-        """Keep an event, whether there is room or not; IntegrityError where another has its number."""
+    def restore(self, event: Spooled, size: int) -> None:
+        """Keep an event of this size, whether there is room or not; IntegrityError where another has its number."""
         key = event.order_key
         head = key is None or not self._first_two(key)
-        self._insert("waiting", event, {"head": head})
-        self._tally.waiting(event.upstream, event.stream, 1, event.size)
+        self._connection.execute(_PUT, (*row_of(event, size), head))
+        self._tally.waiting(event.upstream, event.stream, 1, size)
         if key is not None and not head:
             self._put_in_front(key)
 
@@ -246,11 +252,6 @@ class SpoolFile:
         """Return how many pages events may take; the last are for what notes and indexes take."""
         used = self._one("PRAGMA page_count") - self._one("PRAGMA freelist_count")
         return self._max_pages - used - self._spare_pages
-
-    def _insert(self, table: Table, event: Spooled, more: Mapping[str, Any]) -> None:
-        names, marks = "".join(f", {name}" for name in more), ", ?" * len(more)
-        statement = f"INSERT INTO {table} ({COLUMNS}{names}) VALUES ({_MARKS}{marks})"  # noqa: S608  ours
-        self._connection.execute(statement, (*row_of(event), *more.values()))
 
     def hand_out(
         self,
@@ -316,7 +317,7 @@ class SpoolFile:
     def move(self, event: Spooled) -> list[Gone]:
         """Let an event wait for another upstream than before, or under another name; return what left."""
         if gone := self.delivered([event.arrival]):
-            self.restore(event)
+            self.restore(event, event.size)
         return gone
 
     def bury(self, arrival: int, reason: str, verdict: bytes, now: float) -> list[Gone]:
@@ -325,8 +326,7 @@ class SpoolFile:
         gone = self.delivered([arrival])  # first: where the file is full its pages are needed
         if gone:
             self._make_room(len(row[-1]) // PAGE + 4 - self._spare_pages // 2, 0)
-            statement = f"INSERT INTO dead ({COLUMNS}, reason, verdict, died) VALUES ({_MARKS}, ?, ?, ?)"  # noqa: S608
-            self._connection.execute(statement, (*row, reason[:1000], verdict, now))
+            self._connection.execute(_BURY, (*row, reason[:1000], verdict, now))
             (size,) = self._connection.execute(
                 "UPDATE dead SET size = size + length(verdict) + length(CAST(reason AS BLOB)) WHERE arrival = ? "
                 "RETURNING size",
@@ -354,11 +354,8 @@ class SpoolFile:
 
     def drop_dead(self, arrivals: Iterable[int]) -> int:
         """Forget dead letters; return how many were still there."""
-        sizes = [
-            size
-            for arrival in arrivals
-            for (size,) in self._connection.execute("DELETE FROM dead WHERE arrival = ? RETURNING size", (arrival,))
-        ]
+        drop = "DELETE FROM dead WHERE arrival = ? RETURNING size"
+        sizes = [size for arrival in arrivals for (size,) in self._connection.execute(drop, (arrival,))]
         self._tally.dead(-len(sizes), -sum(sizes))
         return len(sizes)
 
@@ -367,7 +364,8 @@ class SpoolFile:
         for letter, _ in self.dead_letters(arrival, arrival):
             first_seen = max(now, letter.event.first_seen)
             self.drop_dead([arrival])
-            self.restore(msgspec.structs.replace(letter.event, errors=0, due=0.0, first_seen=first_seen))
+            fresh = msgspec.structs.replace(letter.event, errors=0, due=0.0, first_seen=first_seen)
+            self.restore(fresh, fresh.size)
             return True
         return False
 
@@ -378,8 +376,8 @@ class SpoolFile:
 
     def restore_letter(self, letter: DeadLetter) -> None:
         """Take in a dead letter of another file."""
-        more = {"reason": letter.reason, "verdict": letter.verdict, "died": letter.died}
-        self._insert("dead", letter.event, more)
+        row = row_of(letter.event, letter.event.size)
+        self._connection.execute(_BURY, (*row, letter.reason, letter.verdict, letter.died))
         self._tally.dead(1, letter.event.size)
 
     # --- looking ---

@@ -16,6 +16,7 @@ from sidecar.delivery.batching import groups, must_share
 from sidecar.events.outgoing import Deliver, Done, Headers, Load, Outgoing
 from sidecar.events.results import EventStatus, Outcome, failed
 from sidecar.spool.ordering import Key, key_of
+from sidecar.spool.policy import reason
 from sidecar.spool.record import Spooled
 from sidecar.spool.store import Kept, PutResult, Spool
 
@@ -83,7 +84,7 @@ class Keeping:
             live = [index for index in indices if index not in tried and not pending.behind[index]]
             for index in indices:
                 if index not in live:
-                    status = tried.get(index) or _lost(load.events[index], load.upstream, result.reason)
+                    status = _lost(load.events[index], load.upstream, result.reason, tried.get(index))
                     self._settle(pending, index, status)
             if live:  # without a spool they are sent as any other event
                 self._send(pending, live)
@@ -165,8 +166,11 @@ def _kept(upstream: str) -> EventStatus:
     return EventStatus("success", Outcome.SPOOLED, upstream=upstream)
 
 
-def _lost(event: Outgoing, upstream: str, reason: str) -> EventStatus:
-    """Return the status of an event that could be neither sent nor stored."""
-    message = f"an earlier event that it must not overtake is not delivered yet, and the spool cannot take it: {reason}"
-    status = failed(event.body, message, unreachable=True)
-    return msgspec.structs.replace(status, upstream=upstream)
+def _lost(event: Outgoing, upstream: str, trouble: str, tried: EventStatus | None) -> EventStatus:
+    """Return the status of an event that could be neither sent nor stored; it names the spool and its trouble."""
+    if tried is None:
+        why, endpoint = "an earlier event that it must not overtake is not delivered yet", ""
+    else:
+        why, endpoint = reason(tried), tried.endpoint
+    status = failed(event.body, f"{why}, and the spool cannot take it: {trouble}", unreachable=True)
+    return msgspec.structs.replace(status, upstream=upstream, endpoint=endpoint)

@@ -16,7 +16,7 @@ from sidecar.spool.groupcommit import Hand
 from sidecar.spool.keeping import Keeping
 from sidecar.spool.policy import reroute
 from sidecar.spool.record import Quota
-from sidecar.spool.replay import Outlet, Replay
+from sidecar.spool.replay import Passage, Replay
 from sidecar.spool.store import PUT_SECONDS, Spool, SpoolState
 from sidecar.telemetry.happenings import SpoolLeft, SpoolNotPrinted, SpoolRerouted
 from sidecar.telemetry.telemetry import Telemetry
@@ -55,13 +55,13 @@ class Spooling:
     def follow(
         self, pools: Mapping[str, Pool], keeping: Keeping, pressing: Callable[[str], bool], router: Router
     ) -> None:
-        """Send again to these pools from now on, by `keeping`, what `router` leads there; `pressing`: see `Outlet`."""
+        """Send again to these pools from now on, by `keeping`, what `router` leads there; `pressing`: see `Passage`."""
         self._report_changes(pools)
         self._pools = pools
         for name, pool in pools.items():
             for endpoint in pool.endpoints:
                 endpoint.healed = functools.partial(self._replay.healed, name)
-        self._replay.follow(Outlet(pools, keeping.send, pressing, functools.partial(reroute, router=router)))
+        self._replay.follow(Passage(pools, keeping.send, pressing, functools.partial(reroute, router=router)))
 
     @property
     def state(self) -> SpoolState:

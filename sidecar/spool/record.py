@@ -69,14 +69,14 @@ class Spooled(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def size(self) -> int:
         """How many bytes it takes in the file, about."""
-        headers = sum(len(name) + len(value) + 6 for name, value in self.headers)
+        headers = sum([len(name) + len(value) + 6 for name, value in self.headers])
         names = len(self.upstream) + 2 * len(self.stream) + len(self.came_as or "") + len(self.id or "")
         return ROW_BYTES + len(self.body) + headers + names
 
 
-def most_bytes(event: Spooled, page: int) -> int:
-    """Return how many bytes of pages of this size an event may take: no page is filled to the last byte."""
-    return 2 * event.size if event.size < page // 2 else event.size + 2 * page
+def most_bytes(size: int, page: int) -> int:
+    """Return how many bytes of pages an event of this size may take: no page is filled to the last byte."""
+    return 2 * size if size < page // 2 else size + 2 * page
 
 
 def as_json(event: Spooled) -> dict[str, Any]:

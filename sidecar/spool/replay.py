@@ -42,8 +42,8 @@ REST_SECONDS = 0.02
 
 
 @dataclass(frozen=True)
-class Outlet:
-    """Where one configuration sends events again."""
+class Passage:
+    """How one configuration sends events again: where to, by what means."""
 
     upstreams: Collection[str]
     send: Send
@@ -65,7 +65,7 @@ class Replay:
     ) -> None:
         """`now` is the clock of the spool; what is sent where is said by `follow`."""
         self._spool = spool
-        self._outlet = Outlet((), _nobody, lambda _: False, lambda event: event)
+        self._passage = Passage((), _nobody, lambda _: False, lambda event: event)
         self._group: asyncio.TaskGroup | None = None
         self._running: set[str] = set()
         self._telemetry = telemetry
@@ -76,22 +76,22 @@ class Replay:
         self._room = asyncio.Semaphore(MAX_POSTS)
 
     async def run(self) -> None:
-        """Send what waits, until `stop` is called and what is under outlet has ended."""
+        """Send what waits, until `stop` is called and what is under way has ended."""
         await self._spool.opened()
         async with asyncio.TaskGroup() as self._group:
             self._begin()
             await self._stopping.wait()
 
-    def follow(self, outlet: Outlet) -> None:
-        """Send what waits through this outlet from now on; what is under outlet ends as it began."""
-        self._outlet = outlet
+    def follow(self, passage: Passage) -> None:
+        """Send what waits through this passage from now on; what is under way ends as it began."""
+        self._passage = passage
         self._begin()
 
     def _begin(self) -> None:
         """Replay for each upstream there is, and for each that events wait for though there is none."""
         if self._group is None or self._stopping.is_set():
             return
-        for upstream in {*self._outlet.upstreams, *self._spool.state.totals.upstreams} - self._running:
+        for upstream in {*self._passage.upstreams, *self._spool.state.totals.upstreams} - self._running:
             self._running.add(upstream)
             self._group.create_task(self._replay(upstream))
 
@@ -159,7 +159,7 @@ class Replay:
             rested += REST_SECONDS
 
     def _presses(self, upstream: str) -> bool:
-        return upstream in self._outlet.upstreams and self._outlet.pressing(upstream)
+        return upstream in self._passage.upstreams and self._passage.pressing(upstream)
 
     async def _pause(self, upstream: str, seconds: float) -> None:
         healed = self._healing(upstream)
@@ -174,9 +174,9 @@ class Replay:
         """Send events; a mistake of ours must not end the task group, and with it everything."""
         ended = _Ended()
         try:
-            outlet = self._outlet
+            passage = self._passage
             for event in events:
-                routed = outlet.route(event)
+                routed = passage.route(event)
                 if isinstance(routed, str):
                     ended.refused.append((event, routed))
                 elif routed.upstream != upstream:
@@ -185,7 +185,7 @@ class Replay:
                     ended.sent.append(routed)
             if ended.sent:
                 async with self._room:
-                    ended.statuses = list(await outlet.send(upstream, ended.sent))
+                    ended.statuses = list(await passage.send(upstream, ended.sent))
                 if any(status.status == "success" for status in ended.statuses):
                     self._spool.taken(upstream)
         except Exception as error:  # noqa: BLE001  see above

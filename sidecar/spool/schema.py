@@ -178,8 +178,8 @@ def problems_of(connection: sqlite3.Connection) -> list[str]:
 # --- a row, and the event that it is ---
 
 
-def row_of(event: Spooled) -> tuple[Any, ...]:
-    """Return the values of `COLUMNS`; without a number of its own, SQLite gives the event one."""
+def row_of(event: Spooled, size: int) -> tuple[Any, ...]:
+    """Return the values of `COLUMNS` of an event of this size; without a number of its own, SQLite gives it one."""
     headers = msgspec.json.encode(event.headers).decode()
     kept = (
         *(event.upstream, event.stream, event.came_as, event.id, int(event.lacks_request_id), int(event.hasty)),
@@ -187,7 +187,7 @@ def row_of(event: Spooled) -> tuple[Any, ...]:
     )
     tried = (event.attempts, event.errors, event.last_attempt, event.last_error, event.due)
     checksum = _checksum_of_kept(kept, headers, event.body)
-    return (event.arrival or None, *kept, *tried, event.size, checksum, headers, event.body)
+    return (event.arrival or None, *kept, *tried, size, checksum, headers, event.body)
 
 
 def _checksum_of_kept(kept: tuple[object, ...], headers: object, body: bytes) -> int:

@@ -13,6 +13,7 @@ import pytest
 from sidecar.events.outgoing import Done, Headers, Load, Outgoing
 from sidecar.events.results import EventStatus, Outcome, failed
 from sidecar.spool.keeping import Keeping
+from sidecar.spool.policy import reason
 from sidecar.spool.record import Quota
 from tests.spool.spools import NOON, AtOnce, Opened, open_spool, waiting
 
@@ -172,10 +173,14 @@ TINY = Quota(size=64 * 1024)
 
 
 async def test_with_a_full_spool_events_fail_as_without_one(tmp_path: Path) -> None:
-    """What EventGate's side said is the answer; a status of 2xx is never made up."""
+    """What was tried is in the answer, and that the spool is full; a status of 2xx is never made up."""
     async with desk(tmp_path, TINY) as desk_:
-        desk_.wire.says = {"a": UNREACHED}
-        assert await desk_.deliver(event("a")) == [UNREACHED]
+        nobody = failed(b"{}", "nobody answers", unreachable=True)
+        desk_.wire.says = {"a": msgspec.structs.replace(nobody, may_be_sent_again=True, endpoint="eqiad")}
+        (status,) = await desk_.deliver(event("a"))
+        assert (status.status, status.unreachable, status.endpoint) == ("error", True, "eqiad")
+        assert "nobody answers, and the spool cannot take it: " in reason(status)
+        assert reason(status).endswith(": the spool is full; it may take 64 KiB of the disk")
 
 
 async def test_with_a_full_spool_what_was_to_be_spooled_is_sent(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from sidecar.spool import policy
 from sidecar.spool.ordering import key_of
 from sidecar.spool.policy import IDLE_SECONDS, MAX_BATCHES, MAX_ERRORS, MAX_REST_SECONDS
 from sidecar.spool.record import Spooled
-from sidecar.spool.replay import Outlet, Replay, Send
+from sidecar.spool.replay import Passage, Replay, Send
 from tests.spool.spools import NOON, AtOnce, Opened, arrivals, open_spool, spool_file, spooled, waiting
 
 pytestmark = pytest.mark.looptime
@@ -104,7 +104,7 @@ async def replaying(
         await opened.put(events)
         replay = Replay(opened.spool, opened.telemetry, lambda: jitter, now)
         async with asyncio.TaskGroup() as tasks:
-            replay.follow(Outlet(upstreams, send or wire.send, lambda _: wire.pressing, route))
+            replay.follow(Passage(upstreams, send or wire.send, lambda _: wire.pressing, route))
             tasks.create_task(replay.run())
             yield Replaying(opened, replay, wire)
             replay.stop()
@@ -329,9 +329,9 @@ async def test_an_upstream_that_goes_and_comes_back_gets_no_event_twice_at_once(
     async with replaying(tmp_path, wire, *(spooled(number, "a") for number in range(1, 6))) as it:
         for _ in range(20):
             await asyncio.sleep(0.3)
-            it.replay.follow(Outlet([], wire.send, lambda _: False, lambda event: event))
+            it.replay.follow(Passage([], wire.send, lambda _: False, lambda event: event))
             await asyncio.sleep(0.1)
-            it.replay.follow(Outlet(["main"], wire.send, lambda _: False, lambda event: event))
+            it.replay.follow(Passage(["main"], wire.send, lambda _: False, lambda event: event))
         await asyncio.sleep(10)
         assert wire.most_under_way == 1
         assert wire.numbers == [1, 2, 3, 4, 5]
@@ -367,7 +367,7 @@ async def test_cut_short_it_gives_back_what_it_had(tmp_path: Path) -> None:
         await opened.put([spooled(1)])
         wire = Wire(takes=60.0)
         replay = Replay(opened.spool, opened.telemetry, lambda: 0.5, lambda: NOON)
-        replay.follow(Outlet(["main"], wire.send, lambda _: False, lambda event: event))
+        replay.follow(Passage(["main"], wire.send, lambda _: False, lambda event: event))
         running = tasks.create_task(replay.run())
         await asyncio.sleep(1)
         running.cancel()
@@ -390,8 +390,8 @@ async def test_upstreams_come_and_go(tmp_path: Path) -> None:
     events = [spooled(number, upstream=upstream) for number, upstream in enumerate(("main", "other"), 1)]
     async with replaying(tmp_path, Wire(), *events, route=lambda event: event) as it:
         await asyncio.sleep(1)
-        it.replay.follow(Outlet(["main", "other"], it.wire.send, lambda _: False, lambda event: event))
+        it.replay.follow(Passage(["main", "other"], it.wire.send, lambda _: False, lambda event: event))
         await it.opened.put([spooled(3, upstream="new")])
-        it.replay.follow(Outlet(["main", "other", "new"], it.wire.send, lambda _: False, lambda event: event))
+        it.replay.follow(Passage(["main", "other", "new"], it.wire.send, lambda _: False, lambda event: event))
         await asyncio.sleep(5)
         assert sorted(it.wire.numbers) == [1, 2, 3]

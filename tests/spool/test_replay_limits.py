@@ -13,7 +13,7 @@ import pytest
 from sidecar.events.results import EventStatus, Outcome, failed
 from sidecar.spool.policy import IDLE_SECONDS, MAX_ERRORS, MAX_REST_SECONDS
 from sidecar.spool.record import MAX_SET_BACK_SECONDS, Spooled
-from sidecar.spool.replay import Outlet, Replay
+from sidecar.spool.replay import Passage, Replay
 from tests.scripted import now
 from tests.spool.spools import NOON, AtOnce, Opened, open_spool, spooled
 
@@ -61,7 +61,7 @@ async def sending(folder: Path, takes: Callable[[Spooled], EventStatus]) -> Asyn
     async with open_spool(folder, now=clock, hand=AtOnce()) as opened, asyncio.TaskGroup() as tasks:
         its = Sending(opened, takes)
         replay = Replay(opened.spool, opened.telemetry, lambda: 1.0, clock)
-        replay.follow(Outlet(["main"], its.send, lambda _: its.pressing, lambda event: event))
+        replay.follow(Passage(["main"], its.send, lambda _: its.pressing, lambda event: event))
         tasks.create_task(replay.run())
         yield its, replay
         replay.stop()

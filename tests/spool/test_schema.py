@@ -126,7 +126,7 @@ FULL = spooled(
 @pytest.mark.parametrize("event", [FULL, spooled(1), spooled(2, id=None, body=b"\x00\xff")])
 def test_an_event_is_the_same_after_a_row(event: Spooled) -> None:
     """Every field comes back."""
-    row = row_of(event)
+    row = row_of(event, event.size)
     assert len(row) == len(COLUMNS.split(","))
     assert event_of(row) == (event, True)
 
@@ -141,14 +141,14 @@ def test_an_event_is_the_same_after_a_row(event: Spooled) -> None:
 @pytest.mark.parametrize("value", ["changed", b"changed", 7.5])
 def test_a_changed_row_is_found_out(name: str, value: object) -> None:
     """Whatever of it must not change has a part in the checksum; what counts attempts has not."""
-    row = list(row_of(FULL))
+    row = list(row_of(FULL, FULL.size))
     row[COLUMNS.split(", ").index(name)] = value
     assert not event_of(row)[1]
 
 
 def test_what_counts_attempts_may_change() -> None:
     """It does, with each attempt."""
-    row = list(row_of(FULL))
+    row = list(row_of(FULL, FULL.size))
     for name in ("attempts", "errors"):
         row[COLUMNS.split(", ").index(name)] = 99
     assert event_of(row)[1]
@@ -158,14 +158,14 @@ def test_nothing_runs_into_the_next_value() -> None:
     """A letter moved from one name to the next is a change."""
     checksum = COLUMNS.split(", ").index("checksum")
     one, other = spooled(1, upstream="ab", stream="c"), spooled(1, upstream="a", stream="bc")
-    assert row_of(one)[checksum] != row_of(other)[checksum]
+    assert row_of(one, one.size)[checksum] != row_of(other, other.size)[checksum]
 
 
 @pytest.mark.parametrize("value", [None, b"\xff", 7, 7.5, "text"])
 @pytest.mark.parametrize("name", COLUMNS.split(", ")[1:])
 def test_a_damaged_row_can_be_looked_at(name: str, value: object) -> None:
     """Whatever stands in a column is no reason to fail: the checksum says that it is damaged."""
-    row = list(row_of(FULL))
+    row = list(row_of(FULL, FULL.size))
     row[COLUMNS.split(", ").index(name)] = value
     event, _ = event_of(row)
     assert line_of(event)

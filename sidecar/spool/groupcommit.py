@@ -123,7 +123,7 @@ class News:
     file: SpoolFile
     keys: set[Key]
     newest: float | None
-    """The newest time in it; None where nothing waits."""
+    """The newest time in a file that was opened; None where nothing waits, or where another process changed it."""
 
 
 class GroupCommit:
@@ -295,8 +295,9 @@ class GroupCommit:
         return operations
 
     def _news(self, file: SpoolFile) -> News | None:
-        if file.edited() or file is not self._known:
-            return News(file, file.keys(), file.newest())
+        edited, known = file.edited(), file is self._known
+        if edited or not known:  # all rows are read for the newest time, so only once
+            return News(file, file.keys(), None if known else file.newest())
         return None
 
     def _finish(self, operations: Sequence[Operation], results: Sequence[Any]) -> None:

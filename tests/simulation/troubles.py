@@ -244,7 +244,7 @@ def _tightened(maker: Maker, _: dict[str, Any]) -> None:
 
 def _full(maker: Maker, setup: dict[str, Any]) -> None:
     """The spool may hold little, and events are large."""
-    setup["quota"] = maker.random.choice([40_000, 400_000])
+    setup["quota"] = maker.random.choice([400_000, 1_000_000])
     for act in maker.posts():
         for event in act["events"]:
             if maker.random.random() < 0.3:

@@ -8,18 +8,18 @@
    Usage:
    {{- range include "eventgate-sidecar.model.env" (dict "Root" $ "isvc" $name "env" $env) | fromYamlArray }}
  - eventgate-sidecar.model.container: takes its further settings (resources, ports, …) and returns them with the port
-   that Knative wants to see as soon as there are two containers.
+   that Knative needs if there are two containers.
    Usage:
    {{- include "eventgate-sidecar.model.container" (dict "Root" $ "isvc" $name "container" $config) | nindent 6 }}
- - eventgate-sidecar.model.config: takes the settings of the predictor around it and returns them as they are, unless
-   one of them does not go together with a second container.
+ - eventgate-sidecar.model.config: takes the settings of the predictor around it and returns them unchanged, or fails if
+   one of them does not work with a second container.
    Usage:
    {{- include "eventgate-sidecar.model.config" (dict "Root" $ "isvc" $name "config" $config) | nindent 4 }}
 
 Each returns what it was given for an InferenceService that does not get the sidecar.
 */}}
 
-{{- /* KServe gives this name to a container that is alone. Among several it looks for it, and crashes without. */ -}}
+{{- /* KServe gives this name to a single container. With several, it looks for this name and crashes if there is none. */ -}}
 {{- define "eventgate-sidecar.model.name" -}}
 {{- ternary "kserve-container" .name (eq "true" (include "eventgate-sidecar.name.injected" .)) -}}
 {{- end -}}
@@ -50,11 +50,11 @@ Each returns what it was given for an InferenceService that does not get the sid
 {{- if include "eventgate-sidecar.name.injected" . -}}
 {{- range $key := list "name" "image" "env" -}}
 {{- if hasKey $container $key -}}
-{{- fail (printf "%s: predictor.container has %s of its own, which would be there twice beside that of the chart; %s" $.isvc $key (ternary "use predictor.custom_env" (printf "leave %s out" $key) (eq $key "env"))) -}}
+{{- fail (printf "%s: predictor.container has %s, which the chart sets too; %s" $.isvc $key (ternary "use predictor.custom_env" (printf "remove %s" $key) (eq $key "env"))) -}}
 {{- end -}}
 {{- end -}}
 {{- if gt (len ($container.ports | default list)) 1 -}}
-{{- fail (printf "%s: predictor.container.ports has %d ports, and Knative takes one in the whole pod; leave the port that the model serves" .isvc (len $container.ports)) -}}
+{{- fail (printf "%s: predictor.container.ports has %d ports, but Knative allows one in the whole pod; keep the port that the model serves" .isvc (len $container.ports)) -}}
 {{- end -}}
 {{- if not $container.ports -}}
 {{- $_ := set $container "ports" (list (dict "containerPort" 8080 "protocol" "TCP")) -}}
@@ -71,7 +71,7 @@ Each returns what it was given for an InferenceService that does not get the sid
 {{- $instead := dict
       "containers" "the chart writes the containers"
       "initContainers" "Knative rejects them"
-      "volumes" "write them as predictor.volumes, where the sidecar's can join them" -}}
+      "volumes" "put them in predictor.volumes, so that the sidecar's can be added" -}}
 {{- range $key, $why := $instead -}}
 {{- if hasKey $config $key -}}
 {{- fail (printf "%s: predictor.config has %s: %s" $.isvc $key $why) -}}
@@ -79,9 +79,9 @@ Each returns what it was given for an InferenceService that does not get the sid
 {{- end -}}
 {{- $timeout := $config.timeout | default 300 | int -}}
 {{- $drain := include "eventgate-sidecar.validate.seconds" .Root.Values.eventgate_sidecar.drain | int -}}
-{{- /* Knative waits 30 s without a request before SIGTERM, and the sidecar needs a few at the end. */ -}}
+{{- /* Knative waits 30 s without a request before SIGTERM, and the sidecar needs a few seconds at the end. */ -}}
 {{- if gt (add $drain 35) $timeout -}}
-{{- fail (printf "%s: a pod ends %d seconds after it is asked to (predictor.config.timeout, 300 where it is not set), and 30 go by before SIGTERM: eventgate_sidecar.drain is %s, and may be %ds at most" .isvc $timeout .Root.Values.eventgate_sidecar.drain (max 0 (sub $timeout 35))) -}}
+{{- fail (printf "%s: a pod is killed %d seconds after its deletion (predictor.config.timeout, 300 by default), and 30 of them pass before SIGTERM: eventgate_sidecar.drain is %s; use at most %ds" .isvc $timeout .Root.Values.eventgate_sidecar.drain (max 0 (sub $timeout 35))) -}}
 {{- end -}}
 {{- end -}}
 {{- if $config -}}

@@ -1,12 +1,12 @@
 {{/*
-== What is wrong with the values, all of it at once, each with the mend
+== Checks of the values: reports all problems at once, each with its fix
 
- - eventgate-sidecar.validate.values: fails where eventgate_sidecar cannot work. It takes the root. The other modules
+ - eventgate-sidecar.validate.values: fails if eventgate_sidecar cannot work. It takes the root. The other modules
    call it; a chart need not.
- - eventgate-sidecar.validate.seconds: takes 60s or 2m and returns 60 or 120; nothing for what is neither.
+ - eventgate-sidecar.validate.seconds: takes 60s or 2m and returns 60 or 120; for anything else it returns nothing.
 
-A private template here takes the root and returns a line for each problem. values.schema.json says the same of types
-and of unknown keys; this is for what a schema cannot say, and for charts that bring no schema.
+A private template here takes the root and returns a line for each problem. values.schema.json checks types and unknown
+keys too; this file is for what a schema cannot check, and for charts without a schema.
 */}}
 
 {{- define "eventgate-sidecar.validate.values" -}}
@@ -31,7 +31,7 @@ and of unknown keys; this is for what a schema cannot say, and for charts that b
       "istio" (list "egress" "known_hosts")
       "networkpolicy" (list "dst_nets") -}}
 {{- range $section, $names := $known }}
-{{- /* Helm adds global to the values of every chart that others depend on. */}}
+{{- /* Helm adds `global` to the values of every dependency. */}}
 {{- $values := omit $.Values.eventgate_sidecar "global" }}
 {{- $path := "eventgate_sidecar" }}
 {{- if $section }}
@@ -40,7 +40,7 @@ and of unknown keys; this is for what a schema cannot say, and for charts that b
 {{- end }}
 {{- range $key, $_ := $values }}
 {{- if not (has $key $names) }}
-{{ $path }}.{{ $key }} is not known; there is {{ $names | sortAlpha | join ", " }}
+{{ $path }}.{{ $key }} is not known; the keys are {{ $names | sortAlpha | join ", " }}
 {{- end }}
 {{- end }}
 {{- range $name := $names }}
@@ -61,7 +61,7 @@ and of unknown keys; this is for what a schema cannot say, and for charts that b
 {{- end }}
 {{- range .Values.eventgate_sidecar.isvcs }}
 {{- if not (has . $names) }}
-eventgate_sidecar.isvcs names {{ . | quote }}, which this release does not have; there is {{ $names | sortAlpha | join ", " | default "none" }}
+eventgate_sidecar.isvcs names {{ . | quote }}, which this release does not have; it has {{ $names | sortAlpha | join ", " | default "none" }}
 {{- end }}
 {{- end }}
 {{- end -}}
@@ -69,14 +69,14 @@ eventgate_sidecar.isvcs names {{ . | quote }}, which this release does not have;
 {{- define "eventgate-sidecar.validate._image" -}}
 {{- with .Values.eventgate_sidecar }}
 {{- if not .image }}
-eventgate_sidecar.image is empty; name the image without its tag, as docker-registry.discovery.wmnet/wikimedia/eventgate-sidecar
+eventgate_sidecar.image is empty; give the image's name without a tag, such as docker-registry.discovery.wmnet/wikimedia/eventgate-sidecar
 {{- else if regexMatch "@|:[^/]*$" .image }}
-eventgate_sidecar.image is {{ .image | quote }}; leave the tag out and give it as version
+eventgate_sidecar.image is {{ .image | quote }}; remove the tag and set it as version
 {{- end }}
 {{- if not (regexMatch "^[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$" (.version | toString)) }}
 eventgate_sidecar.version is {{ .version | toString | quote }}; give the tag of the image
 {{- else if eq .version "latest" }}
-eventgate_sidecar.version is "latest", which means something else every day; give the tag of one build
+eventgate_sidecar.version is "latest", which changes from day to day; give the tag of one build
 {{- end }}
 {{- end }}
 {{- end -}}
@@ -84,19 +84,19 @@ eventgate_sidecar.version is "latest", which means something else every day; giv
 {{- define "eventgate-sidecar.validate._labels" -}}
 {{- $labels := .Values.eventgate_sidecar.labels }}
 {{- if not $labels.env }}
-eventgate_sidecar.labels.env is empty; say what these pods are, as env: staging or env: production
+eventgate_sidecar.labels.env is empty; set it to what these pods are, such as env: staging or env: production
 {{- end }}
 {{- if hasKey $labels "isvc" }}
-eventgate_sidecar.labels.isvc is {{ $labels.isvc | quote }}, but each InferenceService has its own; leave it out
+eventgate_sidecar.labels.isvc is {{ $labels.isvc | quote }}, but it is set for each InferenceService; remove it
 {{- end }}
 {{- range $name, $value := $labels }}
 {{- if not (regexMatch "^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$" $name) }}
 eventgate_sidecar.labels has {{ $name | quote }}; a label's name has up to 63 letters, digits, dots, dashes and underscores
 {{- end }}
 {{- if and $value (or (not (kindIs "string" $value)) (regexMatch "[,\\s]" ($value | toString))) }}
-eventgate_sidecar.labels.{{ $name }} is {{ $value | toString | quote }}; write a text without commas and spaces (quote a number)
+eventgate_sidecar.labels.{{ $name }} is {{ $value | toString | quote }}; use a string without commas and spaces (quote a number)
 {{- else if and (not $value) (ne $name "env") }}
-eventgate_sidecar.labels.{{ $name }} is empty; give it a value, or leave it out
+eventgate_sidecar.labels.{{ $name }} is empty; give it a value, or remove it
 {{- end }}
 {{- end }}
 {{- end -}}
@@ -113,13 +113,13 @@ eventgate_sidecar.labels.{{ $name }} is empty; give it a value, or leave it out
 {{- $owner = "istio-proxy" }}
 {{- end }}
 {{- if or (lt ($port | int) 1024) (gt ($port | int) 65535) }}
-eventgate_sidecar.{{ $path }} is {{ $port }}; take one from 1024 to 65535
+eventgate_sidecar.{{ $path }} is {{ $port }}; use a port from 1024 to 65535
 {{- else if $owner }}
-eventgate_sidecar.{{ $path }} is {{ $port }}, where {{ $owner }} listens in the same pod; take another
+eventgate_sidecar.{{ $path }} is {{ $port }}, where {{ $owner }} listens in the same pod; use another port
 {{- end }}
 {{- end }}
 {{- if eq (.port | int) (.metrics.port | int) }}
-eventgate_sidecar.port and metrics.port are both {{ .port }}; take two
+eventgate_sidecar.port and metrics.port are both {{ .port }}; use two different ports
 {{- end }}
 {{- end }}
 {{- end -}}
@@ -133,7 +133,7 @@ eventgate_sidecar.port and metrics.port are both {{ .port }}; take two
 {{- define "eventgate-sidecar.validate._drain" -}}
 {{- $drain := .Values.eventgate_sidecar.drain }}
 {{- if not (include "eventgate-sidecar.validate.seconds" $drain) }}
-eventgate_sidecar.drain is {{ $drain | toString | quote }}; write whole seconds or minutes, as 60s or 2m
+eventgate_sidecar.drain is {{ $drain | toString | quote }}; use whole seconds or minutes, such as 60s or 2m
 {{- end }}
 {{- end -}}
 
@@ -168,18 +168,18 @@ eventgate_sidecar.drain is {{ $drain | toString | quote }}; write whole seconds 
 {{- $path := printf "eventgate_sidecar.resources.%s.%s" $kind $name }}
 {{- $amount := include (printf "eventgate-sidecar.validate.%s" $rule.read) (get $given $name) }}
 {{- if not $amount }}
-{{ $path }} is {{ get $given $name | toString | quote }}; write it as {{ $rule.form }}
+{{ $path }} is {{ get $given $name | toString | quote }}; use a value such as {{ $rule.form }}
 {{- else if lt ($amount | int) $rule.least }}
-{{ $path }} is {{ get $given $name | toString }}, less than LimitRanges allow; give {{ $rule.shown }} at least
+{{ $path }} is {{ get $given $name | toString }}, less than LimitRanges allow; use at least {{ $rule.shown }}
 {{- else if eq $kind "limits" }}
 {{- $request := include (printf "eventgate-sidecar.validate.%s" $rule.read) (dig "requests" $name "" $resources) }}
 {{- if and $request (lt ($amount | int) ($request | int)) }}
-{{ $path }} is {{ get $given $name | toString }}, less than its request of {{ dig "requests" $name "" $resources }}; give that much at least
+{{ $path }} is {{ get $given $name | toString }}, less than its request of {{ dig "requests" $name "" $resources }}; use at least that much
 {{- end }}
 {{- end }}
 {{- end }}
 {{- range $name, $_ := omit $given "cpu" "memory" }}
-eventgate_sidecar.resources.{{ $kind }}.{{ $name }} is set; there is cpu and memory{{ if eq $name "ephemeral-storage" }} (a limit here would become that of the whole pod, the model included){{ end }}
+eventgate_sidecar.resources.{{ $kind }}.{{ $name }} is set; only cpu and memory are allowed{{ if eq $name "ephemeral-storage" }} (a limit here would apply to the whole pod, including the model){{ end }}
 {{- end }}
 {{- end }}
 {{- end -}}
@@ -188,13 +188,13 @@ eventgate_sidecar.resources.{{ $kind }}.{{ $name }} is set; there is cpu and mem
 {{- $size := .Values.eventgate_sidecar.spool.size }}
 {{- $mebibytes := include "eventgate-sidecar.validate._mebibytes" $size }}
 {{- if not $mebibytes }}
-eventgate_sidecar.spool.size is {{ $size | toString | quote }}; write it as 512Mi
+eventgate_sidecar.spool.size is {{ $size | toString | quote }}; use a value such as 512Mi
 {{- else if or (lt ($mebibytes | int) 512) (gt ($mebibytes | int) 4096) }}
-eventgate_sidecar.spool.size is {{ $size }}; take from 512Mi, twice what the sidecar keeps at most, to 4Gi
+eventgate_sidecar.spool.size is {{ $size }}; use 512Mi, twice what the sidecar keeps at most, to 4Gi
 {{- end }}
 {{- $word := .Values.eventgate_sidecar.spool.on_exit }}
 {{- if not (has $word (list "keep" "print")) }}
-eventgate_sidecar.spool.on_exit is {{ $word | toString | quote }}; write keep, or print
+eventgate_sidecar.spool.on_exit is {{ $word | toString | quote }}; use keep or print
 {{- end }}
 {{- end -}}
 
@@ -203,7 +203,7 @@ eventgate_sidecar.spool.on_exit is {{ $word | toString | quote }}; write keep, o
 {{- if not (regexMatch "^OTEL_[A-Z0-9_]+$" $name) }}
 eventgate_sidecar.otel has {{ $name | quote }}; the names of OpenTelemetry's variables begin with OTEL_
 {{- else if or (not (kindIs "string" $value)) (not $value) }}
-eventgate_sidecar.otel.{{ $name }} is {{ $value | toString | quote }}; write a text (quote a number), or leave it out
+eventgate_sidecar.otel.{{ $name }} is {{ $value | toString | quote }}; use a string (quote a number), or remove it
 {{- end }}
 {{- end }}
 {{- end -}}
@@ -211,14 +211,14 @@ eventgate_sidecar.otel.{{ $name }} is {{ $value | toString | quote }}; write a t
 {{- define "eventgate-sidecar.validate._user" -}}
 {{- $user := .Values.eventgate_sidecar.user }}
 {{- if or (not (regexMatch "^[0-9]+$" ($user | toString))) (lt ($user | int) 1) (eq ($user | int) 1337) }}
-eventgate_sidecar.user is {{ $user | toString | quote }}; give the uid of the image's user as a number: not 0, which is root, and not 1337, which is istio-proxy
+eventgate_sidecar.user is {{ $user | toString | quote }}; use the uid of the image's user, a number; not 0, which is root, and not 1337, which is istio-proxy
 {{- end }}
 {{- end -}}
 
 {{- define "eventgate-sidecar.validate._istio" -}}
 {{- $istio := .Values.eventgate_sidecar.istio }}
 {{- if not (has $istio.egress (list "bypass" "mesh")) }}
-eventgate_sidecar.istio.egress is {{ $istio.egress | toString | quote }}; write bypass or mesh
+eventgate_sidecar.istio.egress is {{ $istio.egress | toString | quote }}; use bypass or mesh
 {{- end }}
 {{- end -}}
 
@@ -230,11 +230,11 @@ eventgate_sidecar.routes is a {{ kindOf $text }}; give the text of routes.yaml: 
 {{- else if not ($text | trim) }}
 eventgate_sidecar.routes is empty; give the text of routes.yaml: after `routes: |`, or with --set-file eventgate_sidecar.routes=routes.yaml
 {{- else if gt (len $text) 1000000 }}
-eventgate_sidecar.routes has {{ len $text }} bytes; a ConfigMap takes 1000000
+eventgate_sidecar.routes has {{ len $text }} bytes; a ConfigMap takes at most 1000000
 {{- else }}
 {{- $routes := fromYaml $text }}
 {{- if and (hasKey $routes "Error") (eq (len $routes) 1) }}
-eventgate_sidecar.routes is not YAML: {{ $routes.Error | replace "\n" " " }}; `eventgate-sidecar check` says more
+eventgate_sidecar.routes is not YAML: {{ $routes.Error | replace "\n" " " }}; `eventgate-sidecar check` shows more
 {{- else }}
 {{- include "eventgate-sidecar.validate._routes_keys" $routes }}
 {{- $upstreams := $routes.upstreams | default dict }}
@@ -252,16 +252,16 @@ eventgate_sidecar.routes is not YAML: {{ $routes.Error | replace "\n" " " }}; `e
 
 {{- define "eventgate-sidecar.validate._routes_keys" -}}
 {{- if ne (.version | toString) "1" }}
-eventgate_sidecar.routes: version is {{ .version | toString | quote }}; it is written for version: 1
+eventgate_sidecar.routes: version is {{ .version | toString | quote }}; the sidecar reads version: 1
 {{- end }}
 {{- range $key, $_ := omit . "version" "upstreams" "routes" "tests" }}
-eventgate_sidecar.routes: {{ $key }} is not known; there is version, upstreams, routes and tests
+eventgate_sidecar.routes: {{ $key }} is not known; the keys are version, upstreams, routes and tests
 {{- end }}
 {{- if or (not (kindIs "map" .upstreams)) (not .upstreams) }}
-eventgate_sidecar.routes: upstreams has to name at least one EventGate with its url
+eventgate_sidecar.routes: upstreams must have at least one EventGate with its url
 {{- end }}
 {{- if or (not (kindIs "slice" .routes)) (not .routes) }}
-eventgate_sidecar.routes: routes has to have at least one route; without, every event is refused
+eventgate_sidecar.routes: routes must have at least one route; without one, every event is refused
 {{- end }}
 {{- end -}}
 
@@ -269,13 +269,13 @@ eventgate_sidecar.routes: routes has to have at least one route; without, every 
 {{- $url := dig "url" "" (kindIs "map" .upstream | ternary .upstream dict) | toString }}
 {{- $path := printf "eventgate_sidecar.routes: upstreams.%s" .name }}
 {{- if not (regexMatch "^https?://[^/\\s]+/[^\\s]+$" $url) }}
-{{ $path }}.url is {{ $url | quote }}; write it whole, as https://eventgate-main.discovery.wmnet:4492/v1/events
+{{ $path }}.url is {{ $url | quote }}; write the full URL, such as https://eventgate-main.discovery.wmnet:4492/v1/events
 {{- else if and (contains "{datacenter}" $url) (not .upstream.datacenters) }}
-{{ $path }} has {datacenter} in its url and no datacenters; name them in order of preference
+{{ $path }} has {datacenter} in its url but no datacenters; list them in order of preference
 {{- else if and .upstream.datacenters (not (contains "{datacenter}" $url)) }}
-{{ $path }} has datacenters and no {datacenter} in its url; write it where they differ
+{{ $path }} has datacenters but no {datacenter} in its url; put it where their URLs differ
 {{- else if and .bypass (hasPrefix "https:" $url) (regexMatch "^https://[^/:]+(:443)?/" $url) }}
-{{ $path }}.url is {{ $url | quote }}: port 443 would leave istio-proxy aside for the model's own connections too; use EventGate's own port, or set eventgate_sidecar.istio.egress to mesh
+{{ $path }}.url is {{ $url | quote }}: bypassing port 443 would also take the model's own connections past istio-proxy; use EventGate's own port, or set eventgate_sidecar.istio.egress to mesh
 {{- end }}
 {{- end -}}
 
@@ -283,13 +283,13 @@ eventgate_sidecar.routes: routes has to have at least one route; without, every 
 {{- $route := kindIs "map" .route | ternary .route dict }}
 {{- $path := printf "eventgate_sidecar.routes: routes[%d]" .index }}
 {{- if not $route.name }}
-{{ $path }} has no name; answers and metrics call it by that
+{{ $path }} has no name; answers and metrics use it
 {{- end }}
 {{- if and $route.to $route.reject }}
-{{ $path }} has to and reject; keep one
+{{ $path }} has both to and reject; keep one
 {{- else if and (not $route.to) (not $route.reject) }}
-{{ $path }} has neither to nor reject; write the upstream that takes its events, or why they are refused
+{{ $path }} has neither to nor reject; add to with the upstream that takes its events, or reject with the reason to refuse them
 {{- else if and $route.to (not (has ($route.to | toString) .upstreams)) }}
-{{ $path }}.to is {{ $route.to | toString | quote }}, and no upstream is called that; there is {{ .upstreams | join ", " | default "none" }}
+{{ $path }}.to is {{ $route.to | toString | quote }}, but no upstream has that name; the upstreams are {{ .upstreams | join ", " | default "none" }}
 {{- end }}
 {{- end -}}

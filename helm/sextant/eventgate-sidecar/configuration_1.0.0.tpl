@@ -2,7 +2,7 @@
 == Objects that the sidecar needs beside the pods, once for a release
 
  - eventgate-sidecar.configuration.configmap: routes.yaml as a ConfigMap. It takes the root.
- - eventgate-sidecar.configuration.istio: with `istio.egress: mesh`, what the mesh has to know of each host of
+ - eventgate-sidecar.configuration.istio: with `istio.egress: mesh`, what the mesh has to know about each host of
    EventGate. It takes the root. Creating these objects needs more rights than deploying a model.
  - eventgate-sidecar.configuration.endpoints: host and port of every https endpoint in routes.yaml, as a YAML list, each
    once. It takes the root. Plain http is not among them: it stays with istio-proxy, which adds TLS to it.
@@ -70,7 +70,7 @@ spec:
   - name: tls-eventgate
     number: {{ .port }}
     protocol: TLS
-  # The sidecar looks the name up itself; Envoy dials the address that it is given.
+  # The sidecar resolves the name itself; Envoy connects to the address that it is given.
   resolution: NONE
 ---
 apiVersion: networking.istio.io/v1beta1
@@ -87,7 +87,7 @@ spec:
     connectionPool:
       tcp:
         connectTimeout: 1s
-    # The sidecar speaks TLS itself, to the end.
+    # The sidecar speaks TLS itself, end to end.
     tls:
       mode: DISABLE
 ---

@@ -1,7 +1,7 @@
 {{/*
 == What the sidecar adds to the pod of an InferenceService
 
- - eventgate-sidecar.deployment.container: the container, as an item of `containers`. The model's has to be before it:
+ - eventgate-sidecar.deployment.container: the container, as an item of `containers`. The model's must come before it, because
    KServe overwrites the first.
    Usage:
    {{- include "eventgate-sidecar.deployment.container" (dict "Root" $ "isvc" $name) | nindent 4 }}
@@ -14,8 +14,8 @@
 
 For an InferenceService that does not get the sidecar, the first returns nothing, and the others what they were given.
 
-Knative rejects ports, probes and fieldRef here, and the API server drops lifecycle without a word: none of them may
-be added. A volume that no container mounts is rejected, too.
+Do not add ports, probes, fieldRef or lifecycle here: Knative rejects the first three, and the API server silently drops
+lifecycle. A volume that no container mounts is also rejected.
 */}}
 
 {{- define "eventgate-sidecar.deployment.annotations" -}}
@@ -23,7 +23,7 @@ be added. A volume that no container mounts is rejected, too.
 {{- if include "eventgate-sidecar.name.injected" . -}}
 {{- include "eventgate-sidecar.validate.values" .Root -}}
 {{- $sidecar := .Root.Values.eventgate_sidecar -}}
-{{- /* Revisions are immutable: without this one a change of routes would make none. */ -}}
+{{- /* Revisions are immutable: without this annotation, a change of routes would not create a new one. */ -}}
 {{- if not $sidecar.reload.enabled -}}
 {{- $_ := set $annotations "checksum/eventgate-sidecar" ($sidecar.routes | trim | sha256sum) -}}
 {{- end -}}
@@ -90,7 +90,7 @@ be added. A volume that no container mounts is rejected, too.
     value: {{ $value | quote }}
   {{- end }}
   volumeMounts:
-  {{- /* A folder, not a file by subPath: only a folder follows changes of its ConfigMap. */}}
+  {{- /* A folder, not a file with subPath: only a folder follows changes of its ConfigMap. */}}
   - name: eventgate-sidecar-routes
     mountPath: /etc/eventgate-sidecar
     readOnly: true

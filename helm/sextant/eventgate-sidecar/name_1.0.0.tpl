@@ -1,5 +1,5 @@
 {{/*
-== What things are called, and which InferenceServices are meant
+== Names of objects, and which InferenceServices get the sidecar
 
  - eventgate-sidecar.name.injected: `true` for an InferenceService that gets the sidecar, otherwise nothing.
    Usage:

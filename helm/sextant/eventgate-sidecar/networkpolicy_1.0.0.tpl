@@ -1,7 +1,7 @@
 {{/*
-== What the sidecar needs of the release's NetworkPolicy; both take the root
+== What the sidecar needs in the release's NetworkPolicy; both take the root
 
- - eventgate-sidecar.networkpolicy.ingress: items of the `ports` of an ingress rule: where metrics are.
+ - eventgate-sidecar.networkpolicy.ingress: items of the `ports` of an ingress rule: the port of the metrics.
  - eventgate-sidecar.networkpolicy.egress: items of `egress`: addresses of EventGate.
 
 Both return nothing while no InferenceService gets the sidecar.

@@ -2,7 +2,8 @@
 
 What comes in (`event`, `scan`)
     A body becomes events. An `Event` is its bytes and the few words that routing needs; it is never parsed and written
-    again. `scan` finds the exact place of each key, for the two changes that may be made.
+    again. `paths` finds the scalars that rules compare, all in one reading. `scan` finds the exact place of each key,
+    for what msgspec does not read, and for the two changes that may be made.
 
 What leaves (`outgoing`)
     An `Outgoing` is an event after those changes, a `Load` what leaves together for one upstream. `Deliver` takes a
@@ -14,5 +15,5 @@ What became of it (`results`)
 What must not come here: an HTTP answer (`intake.answer`), and anything that knows an upstream.
 
 Doors: event, outgoing, results.
-Pure: event, outgoing, results, scan.
+Pure: event, outgoing, paths, results, scan.
 """

@@ -24,6 +24,7 @@ import msgspec
 
 from sidecar.errors import BodyTooLarge, EmptyBody, MalformedBody
 from sidecar.events import scan
+from sidecar.events.paths import scalars_at
 
 MAX_EVENTS = 10_000
 """Events in one array: as many of the usual size, 1 kB, as a body of 10 MB holds. Each costs a few hundred bytes
@@ -32,8 +33,19 @@ MAX_VALUES = 500_000
 """Values, of whatever kind, in one body, counted by the commas and brackets in it. Reading a body key by key takes
 up to a microsecond for each."""
 
+MAX_SEARCHED_VALUES = 20_000
+"""Values of the events of a body that have to be searched key by key, since msgspec does not read them; and of one in
+which the place of `meta` cannot be guessed."""
+MAX_NAME = 4096
+"""Characters of a stream or a schema; Kafka takes 249 for a topic. A longer id is none that an event is known by."""
+SHOWN = 100
+"""Characters that are kept of a longer one."""
+GUESSES = 3
+"""How many places are tried before an event is searched."""
+
 _T = TypeVar("_T")
 _SPACE = b" \t\r\n"
+_META_MEMBER = re.compile(rb'"meta"[ \t\r\n]*:[ \t\r\n]*\{([ \t\r\n]*\})?')
 _STREAM_MEMBER = re.compile(rb'"stream"[ \t\r\n]*:[ \t\r\n]*"([^"\\]*)"')
 
 
@@ -100,31 +112,32 @@ class Event(msgspec.Struct, frozen=True):
 
         None where there is nothing, or an object or an array.
         """
-        text = self.raw.decode("latin-1")
-        start, end = 0, len(text)
-        for key in path.split("."):
-            span = scan.last_member(text, start, key)
-            if span is None:
-                return None
-            start, end = span
-        first = text[start]
-        if first in "{[":
-            return None
-        return scan.string_at(text, start) if first == '"' else text[start:end]
+        return self.values_at((path,)).get(path)
+
+    def values_at(self, paths: tuple[str, ...]) -> dict[str, str]:
+        """Return the scalars at all of `paths` that are there, by path; the event is read once."""
+        return scalars_at(self.raw, paths)
 
     def order_key(self, stream: str, paths: Sequence[str]) -> str:
         """Return `stream` and what the event has at these dotted paths, as JSON; null where there is no scalar."""
-        return msgspec.json.encode([stream, *(self.value_at(path) for path in paths)]).decode()
+        values = self.values_at(tuple(paths))
+        return msgspec.json.encode([stream, *(values.get(path) for path in paths)]).decode()
 
     def with_stream_and_id(self, stream: str | None, new_id: str | None) -> bytes:
         """Return the bytes with `meta.stream` replaced and a missing `meta.id` put in; None leaves either alone.
 
         `stream` and `new_id` are plain ASCII without quotes or backslashes: `routes.pattern` and uuid4 see to that.
         """
-        if stream is not None and (new_id is None or not self.lacks_id):
-            renamed = self._renamed(stream)
-            if renamed is not None:
-                return renamed
+        raw: bytes | None = self.raw
+        if stream is not None:
+            raw = self._renamed(stream)
+        if raw is not None and new_id is not None and self.lacks_id:
+            raw = _with_id(raw, new_id)
+        return self._searched(stream, new_id) if raw is None else raw
+
+    def _searched(self, stream: str | None, new_id: str | None) -> bytes:
+        """Return the bytes as changed where a search key by key finds `meta` and `stream`."""
+        _check_search(0, self.raw)
         text = self.raw.decode("latin-1")
         meta = scan.last_member(text, 0, "meta")
         if meta is None or text[meta[0]] != "{":
@@ -142,35 +155,66 @@ class Event(msgspec.Struct, frozen=True):
         return text.encode("latin-1")
 
     def _renamed(self, stream: str) -> bytes | None:
-        """Return the bytes with the one place replaced that reads `"stream": "<its stream>"`.
+        """Return the bytes with the place replaced that reads `"stream": "<its stream>"`.
 
-        None where there is no such place or several, or where another is meant: then the exact place is needed.
+        None where it is not found: then it is to be searched for.
         """
-        raw = self.raw
-        place = raw.find(b'"stream"')
-        if self.stream is None or place < 0 or raw.find(b'"stream"', place + 1) >= 0:
-            return None
-        found = _STREAM_MEMBER.match(raw, place)
+        raw, place = self.raw, -1
+        for _ in range(GUESSES if self.stream is not None else 0):
+            place = raw.find(b'"stream"', place + 1)
+            found = _STREAM_MEMBER.match(raw, place) if place >= 0 else None
+            if found is None or found[1].decode("utf-8", errors="replace") != self.stream:
+                continue
+            renamed = b"%b%b%b" % (raw[: found.start(1)], stream.encode(), raw[found.end(1) :])
+            # The key that is meant may be another of that name, or be written with escapes.
+            sure = b"\\" not in raw and raw.find(b'"stream"') == place and raw.find(b'"stream"', place + 1) < 0
+            if sure or _meta_of(renamed).stream == stream:
+                return renamed
+        return None
+
+
+def _with_id(raw: bytes, new_id: str) -> bytes | None:
+    """Return the bytes with an id put into `meta`; None where its place is not found."""
+    place = -1
+    for _ in range(GUESSES):
+        place = raw.find(b'"meta"', place + 1)
+        found = _META_MEMBER.match(raw, place) if place >= 0 else None
         if found is None:
-            return None
-        renamed = b"%b%b%b" % (raw[: found.start(1)], stream.encode(), raw[found.end(1) :])
-        if b"\\" not in raw:
-            return renamed
-        # The key that is meant may be written with escapes, and this be another of that name.
-        same = found[1].decode("utf-8", errors="replace") == self.stream
-        return renamed if same and _stream_of(renamed) == stream else None
+            continue
+        after = raw.index(b"{", place) + 1
+        given = b'%b"id":"%b"%b%b' % (raw[:after], new_id.encode(), b"" if found[1] else b",", raw[after:])
+        if _meta_of(given).id == new_id:
+            return given
+    return None
 
 
 _decode_head = msgspec.json.Decoder(_Head, dec_hook=_counted).decode
 _decode_members = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 
-def _stream_of(raw: bytes) -> str | None:
+def _meta_of(raw: bytes) -> _Meta:
+    """Return what is read of `meta`, which is nothing where it cannot be."""
     try:
         meta = _decode_head(raw).meta
     except (ValueError, RecursionError):
-        return None
-    return meta.stream if meta is not msgspec.UNSET and meta.stream is not msgspec.UNSET else None
+        return _Meta()
+    return _Meta() if meta is msgspec.UNSET else meta
+
+
+def _check_search(searched: int, raw: bytes) -> int:
+    """Return `searched` and the values of one more event that has to be searched.
+
+    Raises:
+        BodyTooLarge: they are more than is searched while others wait.
+
+    """
+    searched += (40 if raw[:1] == b"{" else 1) + sum(map(raw.count, (b",", b"[", b"{")))
+    if searched > MAX_SEARCHED_VALUES:
+        raise BodyTooLarge(
+            f"the body has over {MAX_SEARCHED_VALUES} values in events that are hard to read: a lone surrogate, a key "
+            "of meta that stands twice or is not a string; send its events in several"
+        )
+    return searched
 
 
 def parse(body: bytes) -> tuple[Event, ...]:
@@ -191,32 +235,59 @@ def parse(body: bytes) -> tuple[Event, ...]:
         character = body[:4].decode(errors="replace")[:1] or " "
         raise MalformedBody(f"Unexpected token '{character}', \"#\" is not valid JSON")
     if body[0] == ord("{"):
-        event = _event(0, body)
+        (event,) = _events([body])
         if event.stream is None and not body[1:-1].strip(_SPACE):
             raise EmptyBody
         return (event,)
     members = _split(body)
     if not members:
         raise EmptyBody
-    return tuple(_event(index, raw) for index, raw in enumerate(members))
+    return _events(members)
 
 
-def _event(index: int, raw: bytes) -> Event:
+def _events(members: Sequence[bytes]) -> tuple[Event, ...]:
+    events: list[Event] = []
+    searched = 0
+    for index, raw in enumerate(members):
+        event = _event_quickly(index, raw)
+        if event is None:
+            searched = _check_search(searched, raw)
+            event = _event_slowly(index, raw)
+        events.append(event if len(raw) <= MAX_NAME else _with_bounded_names(event))
+    return tuple(events)
+
+
+def _with_bounded_names(event: Event) -> Event:
+    """Return the event without names that are too long to be looked at, compared, written or kept."""
+    names = {"meta.stream": event.stream, "$schema": event.schema}
+    for where, name in names.items():
+        if name is not None and len(name) > MAX_NAME:
+            names[where] = name[:SHOWN] + "…"
+            event = msgspec.structs.replace(event, unclear=f"its {where} has over {MAX_NAME} characters")
+    id_ = event.id if event.id is None or len(event.id) <= MAX_NAME else None
+    return msgspec.structs.replace(event, stream=names["meta.stream"], schema=names["$schema"], id=id_)
+
+
+def _event_quickly(index: int, raw: bytes) -> Event | None:
     before = _count()
     try:
         head = _decode_head(raw)
-    except (ValueError, RecursionError):  # a type we did not expect, a lone surrogate, bad UTF-8, or no JSON
-        return _event_slowly(index, raw)
+    except RecursionError:
+        if len(raw) > MAX_SEARCHED_VALUES:  # a search may go a few levels deeper, at its cost
+            raise MalformedBody(scan.TOO_DEEP) from None
+        return None
+    except ValueError:  # a type we did not expect, a lone surrogate, bad UTF-8, or no JSON
+        return None
     counted = _count() - before - 1
     meta, schema = head.meta, None if head.schema is msgspec.UNSET else head.schema
     if meta is msgspec.UNSET:
         if counted == (schema is not None) and head.dotted is head.proto is msgspec.UNSET:
             return Event(index, raw, None, schema)
-        return _event_slowly(index, raw)
+        return None
     # A thread that reads events meanwhile makes the count too high: then the slow way tells.
     once = counted == 1 + (schema is not None) + (meta.stream is not msgspec.UNSET)
     if not (once and head.dotted is head.proto is meta.proto is msgspec.UNSET):
-        return _event_slowly(index, raw)
+        return None
     return Event(
         index,
         raw,
@@ -273,7 +344,10 @@ def _split(body: bytes) -> list[bytes]:
     """Return the exact bytes of each member of an array."""
     try:
         members = _decode_members(body)
-    except (ValueError, RecursionError):
+    except (ValueError, RecursionError) as error:
+        if isinstance(error, RecursionError) and len(body) > MAX_SEARCHED_VALUES:
+            raise MalformedBody(scan.TOO_DEEP) from None
+        _check_search(0, body)
         text = body.decode("latin-1")
         scan.end_of_value(text, 0, whole=True)
         return [text[start:end].encode("latin-1") for start, end in _no_more_than_are_read(list(scan.items(text)))]

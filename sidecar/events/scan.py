@@ -14,12 +14,14 @@ from typing import Any, NoReturn
 
 from sidecar.errors import MalformedBody
 
+TOO_DEEP = "nested too deeply: an event may have a few hundred levels"
 _SPACE_RE = re.compile(r"[ \t\r\n]*")
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 _MEMBER = re.compile(
-    r"""[ \t\r\n,]*+ "((?:[^"\\]|\\.)*+)" [ \t\r\n]*+ : [ \t\r\n]*+ ("(?:[^"\\]|\\.)*+" | [^\[{",}\s]*+)""", re.VERBOSE
+    r"""[ \t\r\n,]*+ "([^"\\]*+(?:\\.[^"\\]*+)*+)" [ \t\r\n]*+ : [ \t\r\n]*+ ("[^"\\]*+" | [^\[{",}\s]*+)""",
+    re.VERBOSE,
 )
-"""A key and its value; of an object or an array only where it begins."""
+"""A key and its value; of an object, an array or a string with escapes only where it begins."""
 
 
 def _refuse_constant(name: str) -> NoReturn:
@@ -48,7 +50,7 @@ def end_of_value(text: str, start: int, *, whole: bool = False) -> int:
         words = error.msg.removesuffix(" at")
         raise MalformedBody(f"{words} at byte {error.pos} is not valid JSON") from None
     except RecursionError:
-        raise MalformedBody("nested too deeply: an event may have a few hundred levels") from None
+        raise MalformedBody(TOO_DEEP) from None
     except ValueError as error:
         raise MalformedBody(str(error)) from None
     if whole and end != len(text):
@@ -83,7 +85,7 @@ def members(text: str, start: int) -> Iterator[tuple[str, int, int]]:
         if "\\" in key or not key.isascii():
             key = string_at(text, member.start(1) - 1)
         value, end = member.span(2)
-        if value == end:  # an object or an array
+        if value == end:  # more than the search takes
             end = end_of_value(text, value)
         yield key, value, end
         place = end

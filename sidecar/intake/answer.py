@@ -13,6 +13,8 @@ import msgspec
 from sidecar.errors import EmptyBody, Overloaded, RequestError
 from sidecar.events.results import EventStatus, Outcome
 
+MAX_URI = 2048
+"""Characters of a target that the answer to a request repeats."""
 MIXED = "mixed"
 """In the header of an answer: not every event of the request ended alike."""
 
@@ -99,7 +101,7 @@ def of_error(error: RequestError, method: str, uri: str) -> Answer:
         "title": error.title,
         "detail": error.detail,
         "method": method,
-        "uri": uri,
+        "uri": uri if len(uri) <= MAX_URI else uri[:MAX_URI] + "…",
     }
     reason = {400: "Bad Request", 404: "Not Found", 408: "Request Timeout", 503: "Service Unavailable"}
     return Answer(

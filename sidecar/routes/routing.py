@@ -79,7 +79,9 @@ class Router:
         """`labels` say what the pod is; they cannot change while it runs."""
         self.config = config
         self.labels = dict(labels)
-        self._remembers = not any(match.event for match in matches_of(config))
+        self._paths = tuple({path: None for match in matches_of(config) for path in match.event})
+        """Those that are looked at in an event."""
+        self._remembers = not self._paths
         """Whether stream and schema alone decide, as they do where no rule asks for more of an event."""
         self._remembered: dict[tuple[str | None, str | None], Decision] = {}
         self._label_missing = {route.name: label for route, label in self.missing_labels}
@@ -99,36 +101,42 @@ class Router:
         return decision
 
     def _decide(self, event: Event) -> Decision:
+        looked = self._look(event)
         for route in self.config.routes:
-            if _first_mismatch(route.match, event.stream, event, self.labels) is None:
-                return self._decision(route, event)
+            if _first_mismatch(route.match, event.stream, looked, self.labels) is None:
+                return self._decision(route, event, looked)
         return Decision(
             "",
             refusal=f"no route in routes.yaml takes {_of(event.stream)} from {self._pod}; "
             "post to a stream that has a route, or ask for one",
         )
 
+    def _look(self, event: Event) -> _LookedAt:
+        return _LookedAt(event, self._paths)
+
     def explain(self, event: Event) -> tuple[tuple[Step, ...], Decision]:
         """Return every route looked at, in order, each with why it did not match, and the decision."""
         steps: list[Step] = []
+        looked = self._look(event)
         for route in () if event.unclear else self.config.routes:
-            steps.append(Step(route, _first_mismatch(route.match, event.stream, event, self.labels)))
+            steps.append(Step(route, _first_mismatch(route.match, event.stream, looked, self.labels)))
             if steps[-1].mismatch is None:
                 break
         return tuple(steps), self.decide(event)
 
     def arrival(self, event: Event) -> Arrival | None:
         """Return how `event` arrives at its upstream, accepted there or not; None if no route sends it to one."""
+        looked = self._look(event)
         for route in () if event.unclear else self.config.routes:
-            if _first_mismatch(route.match, event.stream, event, self.labels) is None:
+            if _first_mismatch(route.match, event.stream, looked, self.labels) is None:
                 stream, unnamed = self._naming(route, event)
                 if route.to is None or unnamed is not None:
                     return None
                 final = stream or event.stream
-                return Arrival(route.to, final, tuple(self._acceptance(route.to, final, event)))
+                return Arrival(route.to, final, tuple(self._acceptance(route.to, final, looked)))
         return None
 
-    def _acceptance(self, upstream: str, stream: str | None, event: Event) -> Iterator[Mismatch | None]:
+    def _acceptance(self, upstream: str, stream: str | None, event: _LookedAt) -> Iterator[Mismatch | None]:
         for entry in self.config.upstreams[upstream].accepts or ():
             mismatch = _first_mismatch(entry, stream, event, self.labels)
             yield mismatch
@@ -164,14 +172,14 @@ class Router:
     def _pod(self) -> str:
         return ", ".join(f"{name}={value}" for name, value in self.labels.items()) or "a pod without labels"
 
-    def _decision(self, route: Route, event: Event) -> Decision:
+    def _decision(self, route: Route, event: Event, looked: _LookedAt) -> Decision:
         if route.to is None:
             return Decision(route.name, refusal=f"route {route.name} refuses it: {route.reject}")
         stream, unnamed = self._naming(route, event)
         if unnamed is not None:
             return Decision(route.name, refusal=unnamed)
         final = stream or event.stream
-        if not accepts(self.config.upstreams[route.to], final, event, self.labels):
+        if not _accepts(self.config.upstreams[route.to], final, looked, self.labels):
             return Decision(
                 route.name,
                 refusal=f"route {route.name} sends it to {route.to}, which does not accept {_of(final)} "
@@ -215,12 +223,34 @@ def matches_of(config: Config) -> Iterator[Match]:
 
 def accepts(upstream: Upstream, stream: str | None, event: Event, labels: Mapping[str, str]) -> bool:
     """Whether `upstream` takes `event` under the name `stream`: any entry of its `accepts` will do."""
+    paths = tuple({path: None for entry in upstream.accepts or () for path in entry.event})
+    return _accepts(upstream, stream, _LookedAt(event, paths), labels)
+
+
+def _accepts(upstream: Upstream, stream: str | None, event: _LookedAt, labels: Mapping[str, str]) -> bool:
     if upstream.accepts is None:
         return True
     return any(_first_mismatch(entry, stream, event, labels) is None for entry in upstream.accepts)
 
 
-def _first_mismatch(match: Match, stream: str | None, event: Event, labels: Mapping[str, str]) -> Mismatch | None:
+class _LookedAt:
+    """What rules compare of an event: it is read once, and only where one asks for more than stream and schema."""
+
+    def __init__(self, event: Event, paths: tuple[str, ...]) -> None:
+        """`paths` are all that may be asked for."""
+        self.schema = event.schema
+        self._event = event
+        self._paths = paths
+        self._values: dict[str, str] | None = None
+
+    def value_at(self, path: str) -> str | None:
+        """Return the scalar there."""
+        if self._values is None:
+            self._values = self._event.values_at(self._paths)
+        return self._values.get(path)
+
+
+def _first_mismatch(match: Match, stream: str | None, event: _LookedAt, labels: Mapping[str, str]) -> Mismatch | None:
     mismatch = _first_label_mismatch(match, labels)
     if mismatch is not None:
         return mismatch

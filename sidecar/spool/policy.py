@@ -155,6 +155,13 @@ def reroute(event: Spooled, router: Router) -> Spooled | str:
     is where its upstream still accepts it.
     """
     try:
+        return _rerouted(event, router)
+    except RequestError as error:  # the place of its stream cannot be found: too many others look alike
+        return error.detail
+
+
+def _rerouted(event: Spooled, router: Router) -> Spooled | str:
+    try:
         (parsed,) = parse(event.body)
     except (RequestError, ValueError):  # a member of an array that is no object
         parsed = Event(0, event.body)

@@ -19,7 +19,7 @@ from sidecar.errors import (
     RequestError,
 )
 from sidecar.events import event as module
-from sidecar.events.event import MAX_EVENTS, MAX_VALUES, Event, parse
+from sidecar.events.event import GUESSES, MAX_EVENTS, MAX_NAME, MAX_SEARCHED_VALUES, MAX_VALUES, SHOWN, Event, parse
 from tests.jsontext import Json, array, as_read, events, meta_of, space, text_of, unhurried, values
 
 NEW_STREAM = "mediawiki.revision-score-test"
@@ -72,7 +72,8 @@ def test_an_event_is_read_as_eventgate_reads_it(raw: bytes) -> None:
 @given(st.one_of(events, values))
 def test_both_readers_read_the_same(raw: bytes) -> None:
     """Whatever msgspec takes, the slow reader takes too, and finds the same in it."""
-    assert module._event(3, raw) == module._event_slowly(3, raw)
+    quickly = module._event_quickly(3, raw)
+    assert quickly is None or quickly == module._event_slowly(3, raw)
 
 
 ODD = [json.loads(line) for line in (DATA / "odd_streams.jsonl").read_text(encoding="utf-8").splitlines()]
@@ -378,3 +379,54 @@ def test_an_order_key_is_the_stream_and_the_values() -> None:
     (event,) = parse(b'{"meta":{"stream":"s"},"wiki_id":"de\\u0077iki","page":{"page_id":7,"tags":[]}}')
     paths = ["wiki_id", "page.page_id", "page.tags", "nothing"]
     assert event.order_key("t", paths) == '["t","dewiki","7",null,null]'
+
+
+# --- nothing of any size costs much ---
+
+
+@pytest.mark.parametrize("name", ["x" * (MAX_NAME + 1), "\U0001f600" * (MAX_NAME + 1)])
+@pytest.mark.parametrize(("key", "where"), [("stream", "meta.stream"), ("$schema", "$schema")])
+def test_a_long_name_is_cut_and_goes_nowhere(name: str, key: str, where: str) -> None:
+    """No route is asked about it, and no copy of it is made."""
+    value = {"$schema": "/a", "meta": {"stream": "s"}}
+    (value if key == "$schema" else value["meta"])[key] = name  # type: ignore[index]
+    (event,) = parse(json.dumps(value).encode())
+    assert event.unclear == f"its {where} has over {MAX_NAME} characters"
+    assert (event.stream if key == "stream" else event.schema) == name[:SHOWN] + "…"
+
+
+def test_a_long_id_is_none() -> None:
+    """It is there, so none is given; but the event is not known by it."""
+    (event,) = parse(json.dumps({"meta": {"stream": "s", "id": "x" * (MAX_NAME + 1)}}).encode())
+    assert (event.id, event.lacks_id, event.unclear) == (None, False, "")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"[" + b",".join([b'{"meta":{"stream":"\\ud800"}}'] * 1000) + b"]",
+        b'{"meta":{"stream":5},"x":[' + b"1," * MAX_SEARCHED_VALUES + b"1]}",
+        b'[{"a":[' + b"1," * MAX_SEARCHED_VALUES,
+    ],
+    ids=["many", "wide", "no JSON"],
+)
+def test_what_is_searched_key_by_key_is_bounded(body: bytes) -> None:
+    """Such events are rare, and others wait meanwhile."""
+    with pytest.raises(BodyTooLarge, match="values in events that are hard to read"):
+        parse(body)
+
+
+@pytest.mark.parametrize("decoys", [0, GUESSES - 1, GUESSES])
+def test_the_places_are_found_among_others_that_look_alike(decoys: int) -> None:
+    """Whether they are guessed or searched for, `meta` and `stream` of the event itself are changed."""
+    decoy = b"".join(b'"d%d":{"meta":{"stream":"s"}},' % number for number in range(decoys))
+    (event,) = parse(b'{%b"meta" : {"stream":"s"}}' % decoy)
+    assert event.with_stream_and_id("new", "1") == b'{%b"meta" : {"id":"1","stream":"new"}}' % decoy
+
+
+def test_an_event_too_wide_to_search_is_refused() -> None:
+    """Where the place of `meta` is not found by looking, and a search would take its time."""
+    decoys = b"".join(b'"d%d":{"meta":{"stream":"s"}},' % number for number in range(GUESSES))
+    raw = b'{%b"x":[%b1],"meta":{"stream":"s"}}' % (decoys, b"1," * MAX_SEARCHED_VALUES)
+    with pytest.raises(BodyTooLarge):
+        parse(raw)[0].with_stream_and_id("new", "1")

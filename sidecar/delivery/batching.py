@@ -1,9 +1,8 @@
 """Which events travel in one array POST, and when it leaves.
 
 EventGate names failures by echoing the event, and `verdict` finds it again by `meta.id`. So events travel
-together only where every one has an id and no two the same. The others of a request (no `meta`, an id that is not
-a string, one id twice) travel in an array of their own, whose verdict is handed out in order. They are never mixed with
-another caller's.
+together only where every one has an id and no two the same. An event of a request without such an id (no `meta`, an id
+that is not a string) travels alone, and where an id comes a second time the next array begins.
 
 A batch leaves for one of four reasons: nothing is in flight, as many events wait as are in flight (and more than a
 few), it is full, or its oldest has waited `linger`. The second keeps EventGate busy while the next batch fills up: if
@@ -12,7 +11,6 @@ each batch waited for the one before, sidecar and EventGate would take turns, ea
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 
 import msgspec
@@ -22,16 +20,30 @@ from sidecar.routes.config import Coalesce
 
 WORTH_ITS_COST = 8
 """Fewer events than this do not leave while others are in flight: a POST costs about as much as so many events."""
+MAX_GROUPS = 64
+"""Arrays that the events of one request are split into because of their ids, before the rest go in one."""
 
 
 def groups(events: Sequence[Outgoing]) -> list[list[Outgoing]]:
-    """Split the events of one request for one upstream into arrays, each in the order of the request."""
-    if len(events) == 1:
-        return [list(events)]
-    times = Counter(event.id for event in events)
-    alone = [event for event in events if event.id is not None and times[event.id] == 1]
-    shared = [msgspec.structs.replace(event, id=None) for event in events if event.id is None or times[event.id] > 1]
-    return [group for group in (alone, shared) if group]
+    """Split the events of one request for one upstream into arrays, in the order of the request.
+
+    In each array every event has an id of its own. Where that takes too many arrays, the rest are in one array in which
+    ids do not count.
+    """
+    found: list[list[Outgoing]] = []
+    ids: set[str] = set()
+    for place, event in enumerate(events):
+        if found and event.id is not None and event.id not in ids and found[-1][0].id is not None:
+            found[-1].append(event)
+        elif len(found) < MAX_GROUPS:
+            found.append([event])
+            ids = set()
+        else:
+            found.append([msgspec.structs.replace(each, id=None) for each in events[place:]])
+            break
+        if event.id is not None:
+            ids.add(event.id)
+    return found
 
 
 def must_share(headers: Headers, events: Sequence[Outgoing]) -> Headers:

@@ -248,7 +248,7 @@ class Journey:
         first = next((e.address.endpoint.name for e in self._tries if e.sent), self._ended_at) if doubles else None
         ends_by = min(now + pool.config.timeouts.attempt, self._give_up)
         load, places = self._answers.part, self._answers.places
-        each = Try(pool, choice.address, choice.trial, now, ends_by, places, first, self._emit, load.doubted)
+        each = Try(pool, choice.address, choice.trial, now, ends_by, load, places, first, self._emit)
         self._tries.append(each)
         # Taken here and not when it ends: what starts in the same turn of the loop must see it.
         pool.budget.second_attempts += doubles

@@ -30,14 +30,14 @@ class Try(msgspec.Struct, eq=False):
     began: float
     ends_by: float
     """When its time is up, in seconds of the clock; so are all times here."""
+    load: Load
+    """What is posted."""
     places: Sequence[int]
-    """Which events of the journey's load it carries."""
+    """Which events of the journey's load that is."""
     first: str | None
     """The endpoint that may have taken the events already; None where none may."""
     emit: Callable[[Happening], None]
     """Takes what happens to it."""
-    doubted: bool = False
-    """Whether its events failed before: another failure may be their own fault, and says nothing of its address."""
     trace: TryTrace | None = None
     late_at: float = math.inf
     """When its address is doubted."""
@@ -76,9 +76,9 @@ class Try(msgspec.Struct, eq=False):
         self.emit(PostAnswered(pool.name, self.address.endpoint.name, len(outcome), seconds))
         words = {each.status for each in outcome}
         try:
-            if "success" in words:
+            if "success" in words and not self.load.hasty:  # accepted before Kafka had it
                 pool.judge.accepted(standing)
-            if words == {"error"} and (self.trial or not self.doubted):
+            if words == {"error"} and (self.trial or not self.load.doubted):
                 reason = "EventGate has errors with all events"
                 changes = pool.judge.cannot_produce(standing, reason, self.ended, jitter(), trial=self.trial)
             else:
@@ -91,7 +91,7 @@ class Try(msgspec.Struct, eq=False):
         pool, address, seconds = self.pool, self.address, self.ended - self.began
         self.emit(PostFailed(pool.name, address.endpoint.name, failed.failure, failed.reason, seconds))
         try:
-            if failed.failure in _FAULTS and self.doubted and self.sent and not self.trial:
+            if failed.failure in _FAULTS and self.load.doubted and self.sent and not self.trial:
                 address.check_now.set()
             elif failed.failure in _FAULTS:
                 changes = pool.judge.failed(address.standing, failed.reason, self.ended, jitter(), trial=self.trial)

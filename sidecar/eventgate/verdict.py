@@ -82,7 +82,8 @@ def read(status: int, reason: str, body: bytes, events: Sequence[Outgoing], hast
     if not echoes or len(echoes) > len(events) or (len(echoes) < len(events) and status != 207):
         return None
     if any(event.id is None for event in events):
-        return [*map(_failure, echoes), *[SUCCESS] * (len(events) - len(echoes))]
+        alike = len(echoes) == len(events) and len({echo.status for echo in echoes}) == 1
+        return [*map(_failure, echoes)] if alike else None  # which of them EventGate means is not known
     return _by_id(echoes, events)
 
 

@@ -44,15 +44,17 @@ def merge(statuses: Sequence[EventStatus], routes: Sequence[str], hasty: bool, r
     errors = [each.described for each in statuses if each.status == "error"]
     total, failures = len(statuses), len(invalid) + len(errors)
     outcome = _header(statuses, routes)
+    received = hasty or any(each.outcome is Outcome.SPOOLED for each in statuses)
     if failures == 0:
-        return _success(total, outcome, hasty or any(each.outcome is Outcome.SPOOLED for each in statuses))
+        return _success(total, outcome, received)
     if len(invalid) == total:
         reason = f"{total} out of {total} events were invalid and not accepted."
         return Answer(400, reason, outcome, b'{"invalid":[%b]}' % b",".join(invalid))
     body = b'{"invalid":[%b],"error":[%b]}' % (b",".join(invalid), b",".join(errors))
     kinds = f"({len(invalid)} invalid and {len(errors)} errored)."
     if failures != total:
-        reason = f"{total - failures} out of {total} events were accepted, but {failures} failed {kinds}"
+        done = "hastily received" if received else "accepted"
+        reason = f"{total - failures} out of {total} events were {done}, but {failures} failed {kinds}"
         return Answer(207, reason, outcome, body)
     reason = f"{failures} out of {total} events had failures and were not accepted. {kinds}"
     if any(each.unreachable for each in statuses):

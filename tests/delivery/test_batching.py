@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.delivery.batching import Rider, Room, common_headers, groups, must_share
+from sidecar.delivery.batching import MAX_GROUPS, Rider, Room, common_headers, groups, must_share
 from sidecar.events.outgoing import Headers, Load, Outgoing
 from sidecar.routes.config import Coalesce
 from tests.jsontext import unhurried
@@ -23,21 +23,28 @@ def outgoing(*ids: str | None) -> list[Outgoing]:
         pytest.param(["a"], [[(0, "a")]], id="one"),
         pytest.param([None], [[(0, None)]], id="one without an id"),
         pytest.param(["a", "b", "c"], [[(0, "a"), (1, "b"), (2, "c")]], id="all told apart"),
-        pytest.param(["a", "a"], [[(0, None), (1, None)]], id="one id twice"),
-        pytest.param([None, "a", None], [[(1, "a")], [(0, None), (2, None)]], id="some without an id"),
+        pytest.param(["a", "a"], [[(0, "a")], [(1, "a")]], id="one id twice"),
+        pytest.param([None, "a", None], [[(0, None)], [(1, "a")], [(2, None)]], id="some without an id"),
         pytest.param(
-            ["a", "b", "a", None, "c"],
-            [[(1, "b"), (4, "c")], [(0, None), (2, None), (3, None)]],
-            id="those that cannot be told apart travel by themselves",
+            ["a", "b", "a", "c", "b", None, "d"],
+            [[(0, "a"), (1, "b")], [(2, "a"), (3, "c"), (4, "b")], [(5, None)], [(6, "d")]],
+            id="an id that comes again begins an array",
         ),
     ],
 )
-def test_events_that_cannot_be_told_apart_travel_by_themselves(
+def test_every_event_of_an_array_is_told_apart(
     ids: list[str | None], together: list[list[tuple[int, str | None]]]
 ) -> None:
-    """Events with an id of their own form one array; the others another, in which ids do not count."""
+    """Each has an id of its own there, or the array to itself; the order of the request stays."""
     found = groups(outgoing(*ids))
     assert [[(event.index, event.id) for event in group] for group in found] == together
+
+
+def test_ids_that_come_again_and_again_make_no_flood_of_arrays() -> None:
+    """Of 10,000 events with one id the first few go alone, and the rest together, without ids."""
+    found = groups(outgoing(*["a"] * 10_000))
+    assert [len(group) for group in found] == [1] * MAX_GROUPS + [10_000 - MAX_GROUPS]
+    assert {event.id for event in found[-1]} == {None}
 
 
 @unhurried

@@ -19,7 +19,17 @@ ERROR = EventStatus("error", Outcome.FAILED)
 def begun(happenings: list[Happening], *, trial: bool = False, first: str | None = None, doubted: bool = False) -> Try:
     """Return an attempt that was sent at 10.5 s, half a second after it began."""
     pool = make_pool({"eqiad": [EQIAD], "codfw": ["10.2.0.1"]})
-    each = Try(pool, pool.addresses[0], trial, 10.0, 12.0, [0], first, happenings.append, doubted)
+    each = Try(
+        pool,
+        pool.addresses[0],
+        trial,
+        10.0,
+        12.0,
+        Load("main", [EVENT], doubted=doubted),
+        [0],
+        first,
+        happenings.append,
+    )
     each.attempt = Attempt(Load("main", [EVENT]), None, sent_at=10.5)
     return each
 

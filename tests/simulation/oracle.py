@@ -65,7 +65,8 @@ def said(request: Request) -> dict[int, str]:
             listed |= {each["event"]["sim"]["n"]: kind for each in body.get(kind, ())}
     except (ValueError, TypeError, KeyError):
         pass
-    rest = {207: "accepted", 400: "invalid", 500: "error"}.get(request.status, "unknown")
+    done = "received" if "hastily received" in request.reason else "accepted"
+    rest = {207: done, 400: "invalid", 500: "error"}.get(request.status, "unknown")
     if request.status == 503:
         return dict.fromkeys(numbers, "unknown")
     return {number: listed.get(number, rest) for number in numbers}

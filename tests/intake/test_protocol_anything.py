@@ -80,6 +80,11 @@ class Line(asyncio.Transport):
 
 async def said_to(pieces: Sequence[bytes]) -> list[tuple[bytes, bytes]]:
     """Return status line and body of every answer to a connection that sends these pieces."""
+    return answers((await written_to(pieces))[0])
+
+
+async def written_to(pieces: Sequence[bytes]) -> tuple[bytes, bool]:
+    """Return all that a connection that sends these pieces is sent, and whether it is closed then."""
     echo = Echo()
     server = make_server(echo, echo, ByteBudget(), 1.0)
     server.config.load()
@@ -97,11 +102,12 @@ async def said_to(pieces: Sequence[bytes]) -> list[tuple[bytes, bytes]]:
             protocol.data_received(piece)
     for _ in range(100):
         await asyncio.sleep(0)
+    closed = line.is_closing()
     protocol.connection_lost(None)
     for _ in range(10):
         await asyncio.sleep(0)
     assert echo.under_way == 0
-    return answers(line.written)
+    return line.written, closed
 
 
 def answers(written: bytes) -> list[tuple[bytes, bytes]]:

@@ -74,7 +74,8 @@ def read(headers: Mapping[bytes, bytes], body: bytes, limit: int) -> list[Elemen
             return _parse_bytes(data)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             pass  # The slow way either reads what msgspec does not, or finds the words for what is wrong.
-    return _parse_text(data.decode(charset, errors="replace").removeprefix("\ufeff"))
+    text = data.decode(charset, errors="replace").removeprefix("\ufeff")
+    return _parse_text(text) if text else []
 
 
 def stringify(value: ajv.Json) -> bytes:

@@ -55,10 +55,14 @@ def read_text(path: Path) -> str:
         SettingError: it cannot be read.
 
     """
+    data = read_bytes(path)
     try:
-        return read_bytes(path).decode("utf-8")
-    except UnicodeDecodeError:
-        raise SettingError(f"cannot read {path}: it is not UTF-8") from None
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise SettingError(
+            f"cannot read {path}: it is not UTF-8 (byte 0x{data[error.start]:02x} in line {line})"
+        ) from None
 
 
 def read_config(path: Path) -> Config:

@@ -15,8 +15,9 @@ MAX_NODES = 20_000
 """Keys and values: PyYAML needs about a second for so many, while events keep flowing."""
 
 
-ALIAS = "!alias"
-"""The tag of a node that stands for an alias, at the alias's own place; an anchored value is not there twice."""
+ALIAS = "\0alias"
+"""The tag of a node that stands for an alias, at the alias's own place; an anchored value is not there twice. No file
+can hold this tag."""
 IS_ALIAS = "is an alias (*name); write the value out"
 
 
@@ -101,8 +102,10 @@ def read(text: str) -> Marked:
         context = f"{error.context}, " if error.context else ""
         what = "" if isinstance(error, _TooMuch) else f"is not YAML: {context}"
         marked.complaints.append((mark, (), f"{what}{error.problem}"))
-    except (yaml.YAMLError, ValueError) as error:
-        marked.complaints.append((Mark(1, 1), (), f"is not YAML: {error}"))
+    except (ValueError, OverflowError):  # what PyYAML's scanner raises; only these two are numbers to it
+        at = loader.get_mark()
+        words = "is not YAML: an escaped character or a YAML version is out of range"
+        marked.complaints.append((Mark(at.line + 1, at.column + 1), (), words))
     finally:
         loader.dispose()
     return marked
@@ -128,10 +131,12 @@ def _walk(node: yaml.Node, path: Path, marked: Marked, loader: yaml.SafeLoader) 
 
 def _try_scalar(node: yaml.Node, path: Path, marked: Marked, loader: yaml.SafeLoader) -> None:
     try:
-        loader.construct_object(node)
+        value = loader.construct_object(node)
+        if isinstance(value, int):
+            str(value)  # Python writes no number of over 4,300 digits
     except yaml.YAMLError:
         raise
-    except (ValueError, LookupError, AttributeError):  # what PyYAML's own constructors of scalars raise
+    except (ValueError, OverflowError, LookupError, AttributeError):  # what PyYAML's constructors of scalars raise
         kind = node.tag.rpartition(":")[2]
         found = node.value if len(node.value) <= 60 else f"{node.value[:57]}..."
         message = f"is {found}, which YAML takes for a value of type {kind}, and it is none; put it in quotes"

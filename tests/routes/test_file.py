@@ -25,7 +25,7 @@ def test_a_configuration_that_is_no_text_is_named(tmp_path: Path) -> None:
     (tmp_path / "routes.yaml").write_bytes(b"\xff\xfe")
     with pytest.raises(SettingError) as raised:
         read_config(tmp_path / "routes.yaml")
-    assert str(raised.value) == f"cannot read {tmp_path}/routes.yaml: it is not UTF-8"
+    assert str(raised.value) == f"cannot read {tmp_path}/routes.yaml: it is not UTF-8 (byte 0xff in line 1)"
 
 
 @pytest.mark.parametrize(

@@ -109,10 +109,82 @@ def test_each_keyword_has_the_words_of_ajv(schema: dict[str, Any], value: Json, 
         {"type": "string", "format": "ipv6"},
         {"type": "array", "uniqueItems": True},
         {"type": "object", "properties": {"a": {"$ref": "#"}}},
+        True,
+        None,
+        [],
+        {"type": "object", "title": 1},
+        {"type": "object", "properties": []},
+        {"type": "object", "properties": {"a": True}},
+        {"type": "object", "additionalProperties": "no"},
+        {"type": "object", "required": True},
+        {"type": "object", "required": [1]},
+        {"type": "array", "items": [{"type": "string"}]},
+        {"type": "array", "items": True},
+        {"type": "array", "items": {}},
+        {"type": "array", "items": {"type": "string"}, "uniqueItems": 1},
+        {"type": "array", "maxItems": "1"},
+        {"type": "string", "maxLength": -1},
+        {"type": "string", "minLength": None},
+        {"type": "string", "pattern": 1},
+        {"type": "string", "pattern": "("},
+        {"type": "string", "pattern": "(?<!a)b"},
+        {"type": "string", "format": []},
+        {"type": "number", "maximum": True},
+        {"type": "string", "enum": "abc"},
     ],
     ids=json.dumps,
 )
-def test_what_it_cannot_judge_it_refuses(schema: dict[str, Any]) -> None:
-    """A schema with a keyword it does not know is refused, not checked by half."""
+def test_what_it_cannot_judge_it_refuses(schema: Json) -> None:
+    """A schema with a keyword it does not know, or a known one of an unknown form, is refused, not checked by half."""
     with pytest.raises(ajv.SchemaError):
         ajv.Validator(schema)
+
+
+KINDS = {
+    type(None): "null",
+    bool: "boolean",
+    int: "number",
+    float: "number",
+    str: "string",
+    list: "array",
+    dict: "object",
+}
+ALIKE: list[Json] = [
+    *(None, True, False, 0, 1, 1.0, -0.0, 1.5, "", "1", [], [0], [False], [0.0], [1], [True], [[0]], [[False]], {}),
+    *(
+        {"a": 0},
+        {"a": False},
+        {"a": 0.0},
+        {"a": [1]},
+        {"a": [True]},
+        {"a": 0, "b": 1},
+        {"b": 1, "a": 0},
+        [0, 1],
+        [1, 0],
+    ),
+]
+
+
+@pytest.mark.parametrize("constant", ALIKE, ids=json.dumps)
+@pytest.mark.parametrize("keyword", ["const", "enum"])
+def test_equal_is_what_json_calls_equal(keyword: str, constant: Json) -> None:
+    """`[false]` is not `[0]`, at any depth; 1 is 1.0, and the order of keys does not count."""
+    for value in ALIKE:
+        schema = {"type": KINDS[type(value)], keyword: [constant] if keyword == "enum" else constant}
+        assert (ajv.Validator(schema).errors(value) == []) == jsonschema.Draft7Validator(schema).is_valid(value)
+
+
+@pytest.mark.parametrize(("left", "right"), [(2**53, 2**53 + 1), (10**400, 10**500), (-(10**400), float("-inf"))])
+def test_numbers_are_doubles(left: float, right: float) -> None:
+    """What JavaScript cannot tell apart is equal."""
+    assert ajv.Validator({"type": "number", "const": left}).errors(right) == []
+    assert ajv.Validator({"type": "number", "const": left}).errors(0) != []
+
+
+@pytest.mark.parametrize(
+    ("text", "valid"),
+    [("2026-11-22T00:00:00Z", True), ("2026-11-22\u00a000:00:00Z", True), ("\u0662026-11-22T00:00:00Z", False)],
+)
+def test_a_date_has_the_digits_of_ascii_and_any_space(text: str, valid: bool) -> None:
+    """A format is a regular expression in JavaScript, too."""
+    assert (ajv.Validator({"type": "string", "format": "date-time"}).errors(text) == []) == valid

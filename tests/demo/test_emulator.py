@@ -16,6 +16,7 @@ import httpx
 import pytest
 
 from sidecar.demo.emulator import bodyparser
+from sidecar.demo.emulator.__main__ import main
 from sidecar.demo.emulator.gate import EventGateEmulator, Fault, _stream
 from sidecar.demo.emulator.server import running
 from tests import exchanges
@@ -181,6 +182,29 @@ async def test_no_schema_is_read_from_outside_its_folder(tmp_path: Path) -> None
     async with served(EventGateEmulator(schemas=tmp_path / "schemas")) as client:
         answer = await client.post("/v1/events", headers=JSON, content='{"$schema": "/../outside"}')
     assert answer.json()["error"][0]["context"]["message"] == "Failed loading schema at /../outside"
+
+
+async def test_a_schema_that_is_no_schema_is_none(tmp_path: Path) -> None:
+    """A pipe is not waited for, and a file with something else in it ends no request."""
+    os.mkfifo(tmp_path / "pipe.json")
+    (tmp_path / "deep.json").write_text("[" * 100_000)
+    (tmp_path / "list.json").write_text("[]")
+    (tmp_path / "form.json").write_text('{"type": "object", "properties": []}')
+    async with served(EventGateEmulator(schemas=tmp_path)) as client:
+        for name in ("pipe", "deep", "list", "form"):
+            answer = await client.post("/v1/events", headers=JSON, content=f'{{"$schema": "/{name}"}}')
+            assert answer.json()["error"][0]["context"]["message"] == f"Failed loading schema at /{name}"
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The command says what is wrong with its list of streams, and waits for no pipe."""
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "half").write_text("{")
+    assert [main(["--streams", str(tmp_path / name)]) for name in ("pipe", "half", "none")] == [1, 1, 1]
+    pipe, half, none = capsys.readouterr().err.splitlines()
+    assert pipe == f"emulator: cannot read {tmp_path}/pipe: it is a pipe, and must be a regular file"
+    assert half.startswith("emulator: ")
+    assert none == f"emulator: cannot read {tmp_path}/none: No such file or directory"
 
 
 async def test_slow_answers_late_and_keeps_the_event() -> None:

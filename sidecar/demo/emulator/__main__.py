@@ -16,6 +16,8 @@ import uvloop
 
 from sidecar.demo.emulator.gate import MAX_BODY_BYTES, SCHEMAS, EventGateEmulator
 from sidecar.demo.emulator.server import running
+from sidecar.errors import SettingError
+from sidecar.routes.file import read_bytes
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -24,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_serve(options))
-    except OSError as error:
+    except (OSError, ValueError, SettingError) as error:
         sys.stderr.write(f"emulator: {error}\n")
         return 1
     return 0
@@ -39,7 +41,7 @@ async def _serve(options: argparse.Namespace) -> None:
         topic_prefix=options.topic_prefix,
         output=options.output,
         max_body_bytes=options.max_body_bytes,
-        streams=json.loads(options.streams.read_text()) if options.streams else None,
+        streams=json.loads(read_bytes(options.streams)) if options.streams else None,
         schemas=options.schemas,
     )
     serving = running(

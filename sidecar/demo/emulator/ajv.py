@@ -14,8 +14,11 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Callable, Iterator, Mapping
+from math import inf
 from typing import Any
 from urllib.parse import quote
+
+from sidecar.demo.emulator.ecmascript import full_matcher, searcher
 
 Json = Any
 """Whatever JSON can hold, as Python holds it."""
@@ -39,6 +42,22 @@ _KEYWORDS: dict[str, tuple[str, ...]] = {
     "null": (),
 }
 
+_FORMS: dict[str, Callable[[Any], bool]] = {
+    **dict.fromkeys(("maximum", "minimum"), lambda value: type(value) in (int, float)),
+    **dict.fromkeys(
+        ("maxLength", "minLength", "maxItems", "minItems", "maxProperties", "minProperties"),
+        lambda value: type(value) is int and value >= 0,
+    ),
+    **dict.fromkeys(("title", "pattern", "format"), lambda value: type(value) is str),
+    "uniqueItems": lambda value: type(value) is bool,
+    "enum": lambda value: type(value) is list,
+    "items": lambda value: type(value) is dict,
+    "required": lambda value: type(value) is list and all(type(name) is str for name in value),
+    "additionalProperties": lambda value: type(value) in (bool, dict),
+    "properties": lambda value: type(value) is dict,
+}
+"""The forms of keywords that are known; draft-07 has more of some."""
+
 # As lenient as Ajv's default mode "fast": the digits must look right, the calendar is not consulted.
 _FORMATS = {
     "date-time": (
@@ -60,8 +79,8 @@ class Validator:
 
     def __init__(self, schema: Mapping[str, Any]) -> None:
         """Compile a draft-07 schema given as parsed JSON; raises SchemaError."""
-        self.title: str = schema.get("title", "")
         self._check = _compile(schema, "#")
+        self.title: str = schema.get("title", "")
 
     def errors(self, event: Json) -> list[Error]:
         """What is wrong with this event, empty if nothing. Fills the schema's defaults into the event."""
@@ -75,8 +94,13 @@ def errors_text(errors: list[Error]) -> str:
     return ", ".join(f"'{error['dataPath']}' {error['message']}" for error in errors)
 
 
-def _compile(schema: Mapping[str, Any], where: str) -> _Check:
+def _compile(schema: Json, where: str) -> _Check:
     """The check for one schema; `where` is its JSON pointer as a URI fragment."""
+    if not isinstance(schema, dict):
+        raise SchemaError(f"{where}: a schema that is {schema!r} is not known")
+    for keyword, is_known in _FORMS.items():
+        if keyword in schema and not is_known(schema[keyword]):
+            raise SchemaError(f"{where}: {keyword} is {schema[keyword]!r}, a form that is not known")
     expected = schema.get("type")
     group = "number" if expected == "integer" else expected
     if not isinstance(group, str) or group not in _KEYWORDS:
@@ -152,15 +176,18 @@ def _size_limits(schema: Mapping[str, Any], noun: str, more: str, fewer: str) ->
 def _string_rule(schema: Mapping[str, Any], where: str) -> _Check | None:
     limits = _size_limits(schema, "characters", "be longer", "be shorter")
     if (pattern := schema.get("pattern")) is not None:
-        search = re.compile(pattern).search
+        try:
+            finds = searcher(pattern)
+        except ValueError as error:
+            raise SchemaError(f"{where}: pattern {error}") from None
         message = f'should match pattern "{pattern}"'
-        limits.append(("pattern", lambda text: search(text) is None, {"pattern": pattern}, message))
+        limits.append(("pattern", lambda text: not finds(text), {"pattern": pattern}, message))
     if (name := schema.get("format")) is not None:
         if name not in _FORMATS:
             raise SchemaError(f"{where}: unknown format {name!r}")
-        fullmatch = re.compile(_FORMATS[name], re.ASCII).fullmatch
+        matches = full_matcher(_FORMATS[name])
         message = f'should match format "{name}"'
-        limits.append(("format", lambda text: fullmatch(text) is None, {"format": name}, message))
+        limits.append(("format", lambda text: not matches(text), {"format": name}, message))
     return _limits_rule(limits, where)
 
 
@@ -195,11 +222,11 @@ def _object_rule(schema: Mapping[str, Any], where: str) -> _Check:
     required: list[str] = schema.get("required", [])
     limits = _limits_rule(_size_limits(schema, "properties", "have more", "have fewer"), where)
     undescribed = [name for name in required if name not in properties]
-    defaults = [(name, sub["default"]) for name, sub in properties.items() if "default" in sub]
     members = [
         (name, _step(name), name in required, _compile(sub, f"{where}/properties/{_fragment(name)}"))
         for name, sub in properties.items()
     ]
+    defaults = [(name, sub["default"]) for name, sub in properties.items() if "default" in sub]
     additional = _additional_rule(schema, where)
 
     def rule(data: dict[str, Any], place: _Place, errors: list[Error]) -> None:
@@ -297,8 +324,23 @@ def _twins(data: list[Any]) -> tuple[int, int] | None:
 
 
 def _same(left: Json, right: Json) -> bool:
-    # To Python True equals 1; to JSON it does not.
-    return left == right and isinstance(left, bool) == isinstance(right, bool)
+    """Whether both are the same to JavaScript: a number is a double, and no kind of number is a boolean."""
+    if isinstance(left, dict) and isinstance(right, dict):
+        return left.keys() == right.keys() and all(_same(value, right[name]) for name, value in left.items())
+    if isinstance(left, list) and isinstance(right, list):
+        return len(left) == len(right) and all(map(_same, left, right))
+    if isinstance(left, bool) or isinstance(right, bool):
+        return left is right
+    if isinstance(left, int | float) and isinstance(right, int | float):
+        return _double(left) == _double(right)
+    return bool(left == right)
+
+
+def _double(number: float) -> float:
+    try:
+        return float(number)
+    except OverflowError:
+        return inf if number > 0 else -inf
 
 
 _CLASSES: dict[str, tuple[type, ...]] = {

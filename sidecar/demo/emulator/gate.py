@@ -25,6 +25,8 @@ import msgspec
 
 from sidecar.demo.emulator import ajv, answers, bodyparser
 from sidecar.demo.emulator.answers import EmulatedAnswer
+from sidecar.errors import SettingError
+from sidecar.routes.file import read_bytes
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -232,8 +234,8 @@ class EventGateEmulator:
             # An event's author chooses the URI: it must not lead out of the schemas.
             if not path.is_relative_to(self._schemas):
                 return None
-            self._validators[uri] = validator = ajv.Validator(json.loads(path.read_bytes()))
-        except (OSError, ValueError):
+            self._validators[uri] = validator = ajv.Validator(json.loads(read_bytes(path)))
+        except (OSError, ValueError, RecursionError, SettingError):
             return None
         return validator
 

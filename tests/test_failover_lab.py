@@ -124,10 +124,10 @@ def test_a_failure_is_stray_where_a_datacenter_was_there(sent: float, stray: int
         pytest.param({"doubled": 1}, "arrived twice: 1, not 0", id="doubled"),
         pytest.param({"failures": {"503 failed": 2}}, "not 2xx (2 x 503 failed): 2, not 0", id="not 2xx"),
         pytest.param({"back_after": None}, "back at the preferred datacenter never, not within 15 s", id="never back"),
-        pytest.param({"exit_status": -9}, "told to stop, it ended with status -9", id="killed"),
+        pytest.param({"exit_status": -9}, "after SIGTERM it exited with status -9", id="killed"),
         pytest.param(
             {"hosts": {"eqiad": 9}},
-            "no event went elsewhere, so the fault was not felt and nothing is shown",
+            "no event went elsewhere, so the fault had no effect and the run proves nothing",
             id="no fault",
         ),
         pytest.param({}, None, id="all held"),

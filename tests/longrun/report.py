@@ -32,7 +32,7 @@ MINUTE = 60.0
 
 
 def in_text(records: Records, findings: Findings) -> str:
-    """Return what a terminal shows: the numbers, and below them whatever did not hold."""
+    """Return what a terminal shows: the numbers, and below them each check that failed."""
     rows = list(_numbers(records, findings))
     width = max(len(name) for name, _ in rows)
     lines = [f"{name.ljust(width)}  {value}" for name, value in rows]
@@ -67,14 +67,14 @@ def in_markdown(records: Records, findings: Findings, picture: str) -> str:
         "second": f"{schedule.second_act / MINUTE:.1f}",
         "today": today,
         "tolerance": (
-            f"memory {MEMORY_GROWTH:.0%} and {MEMORY_SLACK >> 20} MiB more at the end, {FILES_SLACK} more open files,"
+            f"{MEMORY_GROWTH:.0%} and {MEMORY_SLACK >> 20} MiB more memory at the end, {FILES_SLACK} more open files,"
             f" p50 {P50_FACTOR:g} and p99 {P99_FACTOR:g} times\nas long at the same load, and {HURT_SHARE:.0%} of the"
-            " requests answered late or with a 503; machines of CI are not quiet"
+            " requests answered late or with a 503; CI machines are not quiet"
         ),
     }
     lines = [words.INTRODUCTION.format(picture=picture, **known, **counts), "", "## What was found", ""]
     missed = misses(findings)
-    lines += [f"- **Not held:** {each}." for each in missed] or ["Everything that is checked held."]
+    lines += [f"- **Not held:** {each}." for each in missed] or ["Every check passed."]
     lines += ["", "| what | |", "| --- | --- |"]
     lines += [f"| {name} | {value} |" for name, value in _numbers(records, findings)]
     lines += ["", words.LATENCIES, "", *_latencies(findings), ""]
@@ -99,7 +99,7 @@ def drawing(records: Records, findings: Findings) -> Mapping[str, object]:
         "panels": [
             _panel("events per second", 1.2, _line("posted", _seconds(posted)), _line("spooled", _seconds(spooled))),
             _panel(
-                "ms, while all is well",
+                "ms, outside of faults",
                 1.0,
                 _line("p50 of a minute", [(at, each.p50 * 1000) for at, each in minutes], dots=True),
                 _line("p99", [(at, each.p99 * 1000) for at, each in minutes], dots=True),
@@ -157,30 +157,30 @@ def _numbers(records: Records, findings: Findings) -> Iterator[tuple[str, str]]:
     spooled = sum(each.events for each in records.requests if each.words == "spooled")
     yield "events posted", f"{findings.posted:,}, in {sum(fates.values()):,} requests"
     yield "answered 2xx", f"{findings.promised:,} events; {spooled:,} of them spooled"
-    yield "of these lost", str(len(findings.lost))
+    yield "lost, of these", str(len(findings.lost))
     yield "arrived more than once", f"{findings.doubled:,}"
     yield "dead letters", f"{findings.dead}, invalid ones that were spooled; {len(findings.dead_valid)} others"
     yield "in the spool at the end", str(findings.left)
     yield "requests by status", _told(fates)
-    yield "requests answered late or wrongly, or not at all, while a sidecar was there", _told(findings.hurt) or "0"
-    yield "requests that a kill or restart left without an answer", _told(findings.killed) or "0"
-    checks = f"{findings.sums.checked:,} times, {findings.sums.exact:,} of them exactly"
-    yield "sums of outcomes checked", f"{checks}; {len(findings.sums.wrong)} wrong"
+    yield "requests answered late, wrongly or not at all while a sidecar was running", _told(findings.hurt) or "0"
+    yield "requests without an answer because of a kill or restart", _told(findings.killed) or "0"
+    checks = f"{findings.sums.checked:,} times, {findings.sums.exact:,} of them for equality"
+    yield "checks of the sum of outcomes", f"{checks}; {len(findings.sums.wrong)} wrong"
     logged = Counter(records.logged)
     memory, files = findings.memory, findings.files
-    yield "memory in the last life, first and last third", f"{memory.first / 1e6:.1f} MB, {memory.last / 1e6:.1f} MB"
-    yield "open files and sockets there, first and last third", f"{files.first:g}, {files.last:g}"
-    yield "lives of the sidecar", f"{len(records.lives)}; {len(findings.ill_ends)} ended otherwise than told"
+    yield "memory of the last sidecar, first and last third", f"{memory.first / 1e6:.1f} MB, {memory.last / 1e6:.1f} MB"
+    yield "open files and sockets of the last sidecar, first and last third", f"{files.first:g}, {files.last:g}"
+    yield "sidecars started", f"{len(records.lives)}; {len(findings.ill_ends)} exited otherwise than told"
     yield "routes.yaml", f"{logged['ConfigLoaded']} times loaded, {logged['ConfigRefused']} times refused"
     yield "tracebacks in the log", str(len(findings.complaints))
-    yield "times that the disk was silent for a second", str(logged["SpoolBroken"])
+    yield "times that the disk did not respond for a second", str(logged["SpoolBroken"])
     if lags:
         last = percentile(lags, 0.99)
-        yield "how late the producers were themselves", f"p99 {last * 1000:.0f} ms, at most {lags[-1] * 1000:.0f} ms"
+        yield "delay of the producers themselves", f"p99 {last * 1000:.0f} ms, at most {lags[-1] * 1000:.0f} ms"
     load = ", ".join(f"{each:.1f}" for each in records.machine_load)
     cores = len(os.sched_getaffinity(0))
-    yield "load average at the end, over 1, 5 and 15 minutes", f"{load}, with {cores} cores"
-    yield "of a processor", ", ".join(f"{name} {each:.0%}" for name, each in share.items())
+    yield "load average at the end, over 1, 5 and 15 minutes", f"{load}, on {cores} cores"
+    yield "CPU use, of one core", ", ".join(f"{name} {each:.0%}" for name, each in share.items())
 
 
 def _latencies(findings: Findings) -> Iterator[str]:

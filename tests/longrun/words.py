@@ -1,63 +1,64 @@
-"""The words of docs/reliability.md around its numbers."""
+"""The prose of docs/reliability.md around its numbers."""
 
 INTRODUCTION = """\
-# A long run of trouble
+# A long run with faults
 
 <!-- Written by `python -m tests.longrun --write docs/reliability.md`; do not edit. -->
 
-A sidecar lives for weeks beside its model server, and is killed when nobody expects it. This page shows
-{minutes} minutes with all the trouble of such weeks: load between 0 and 2,000 events a second, {faults} faults of
-{kinds} kinds, kills ({kills}) and edits of `routes.yaml` ({edits}).
+A sidecar runs for weeks beside its model server, and can be killed at any moment. This page shows {minutes} minutes
+with all the faults of such weeks: load between 0 and 2,000 events a second, {faults} faults of {kinds} kinds,
+kills ({kills}) and edits of `routes.yaml` ({edits}).
 
 ![load, latencies, spool, memory and descriptors over time]({picture})
 
 **How.** The hosts, DNS, TLS and faults are those of [failover.md](failover.md): a pod, a DNS server and two
-datacenters, made of network namespaces on one machine, with emulated EventGates. Up to 200 connections stay open
-and every seventh request has a new one. Producers post by the clock, whatever became of what they posted before.
+datacenters, made of network namespaces on one machine, with emulated EventGates. Up to 200 connections stay open,
+and every seventh request opens a new one. Producers post at fixed times, whatever happened to their earlier posts.
 Most requests carry one event, some an array of up to 16. Some events are invalid, some have no route, some bodies
-are no JSON, and one route answers from the spool. The sidecar has `--spool`, `--last-good` and `--drain 3s`, and
-the upstream's settings of failover.md.
+are not JSON, and one route answers from the spool. The sidecar has `--spool`, `--last-good` and `--drain 3s`, and
+the same settings of the upstream as in failover.md.
 
-There are two acts. In the first the sidecar is killed again and again and started anew on the same spool, as a
-kubelet would. From minute {second} on one sidecar lives through everything else: its memory and open files in the
-last third of that life are held against those in the first.
+The run has two parts. In the first, the sidecar is killed repeatedly and restarted on the same spool, as a kubelet
+would do. From minute {second} on, one sidecar runs through everything else. Its memory and open files in the last
+third of that time are compared with those in the first third.
 
-**What nothing lost means.** An event is lost if its producer was told 2xx and it is in no EventGate's file at the
-end. An invalid event that was spooled, and so answered 202, has to be among the dead letters instead. A POST
-without an answer, because its sidecar was killed or none was there, was promised nothing: it is counted apart, and
-its events may have arrived or not. *Arrived more than once* counts events, each with the same `meta.id` every time:
-an attempt was late or cut off, or a kill came between EventGate's taking it and the spool's noting so.
+**What nothing lost means.** An event is lost if its producer got a 2xx and the event is in no EventGate's file at the
+end. An invalid event that was spooled, and so answered 202, must be among the dead letters instead. A POST without an
+answer, because its sidecar was killed or not running, has no promise. Such POSTs are counted separately, and their
+events may have arrived or not. *Arrived more than once* counts events that arrived again with the same `meta.id`:
+an attempt was late or cut off, or a kill came after EventGate took the event and before the spool recorded it.
 
-**What else is checked.** Every second the metrics are held against what the producers know: delivered + invalid +
-refused + spooled + failed is neither less than what was answered by then nor more than what was sent, and the same
-while nothing is in flight. Latency is that of lone events while nothing is wrong and nothing is getting over it.
-Each sidecar ends as it was told to, and none logs a traceback. What may be:
+**What else is checked.** Every second, the metrics are compared with the producers' counts: delivered + invalid +
+refused + spooled + failed is at least what was answered by then and at most what was sent, and equal while nothing is
+in flight. Latency is measured for lone events, outside of faults and the recovery from them. Each sidecar must exit
+as it was told to, and none may log a traceback. Tolerated:
 {tolerance}.
 
 **To run it again:** `make long-run ARGS='{arguments}'`, as root on Linux with iproute2, nftables, dnsmasq and
-openssl; `--write docs/reliability.md` writes this page. What happens when follows from the seed alone: `--plan`
-prints it. CI runs three minutes of it.
+openssl; `--write docs/reliability.md` writes this page. The seed alone decides what happens when; `--plan` prints the
+schedule. CI runs three minutes of it.
 
-This run was made on {today}, on a machine with {cores} cores, which producers, EventGates and sidecar share, and
-other programs too: the load average and how late the producers themselves were say how busy it was. With more
-programs than cores the peaks of load are answered late or with a 503, and memory goes up by a step at such peaks.
-What was not held in such a run is to be tried again on a quiet machine before anything is concluded from it."""
+This run was made on {today}, on a machine with {cores} cores. Producers, EventGates, the sidecar and other programs
+share it: the load average and the producers' own delays show how busy it was. With more programs than cores, peaks
+of load are answered late or with a 503, and memory rises by a step at such peaks. If a check fails in such a run,
+repeat it on a quiet machine before drawing conclusions."""
 
 LATENCIES = """\
-Lone events, answered 201, while all was well:"""
+Latency of lone events answered 201, outside of faults:"""
 
 MINUTES = """\
-And by the minute, at whatever load there was:"""
+By minute, at the load of that minute:"""
 
 LIMITS = """\
 ## What this does not show
 
-- The EventGates are emulated, and keep what they take in a file. What Kafka does behind a real one is not tested
+- The EventGates are emulated, and keep what they accept in a file. What Kafka does behind a real one is not tested
   here.
-- A kill is SIGKILL. The machine's power stays on, so what fsync is worth is left to the disk and to SQLite.
-- The spool's disk outlives the sidecar. With an emptyDir it does so for a container that is restarted, not for a
-  pod that is deleted; what is left then is lost, unless `--on-exit print` saved it.
-- {minutes} minutes are not weeks: a leak that is slower than what is tolerated above would not be seen.
-- Load that a machine cannot carry. At 2,000 events a second, half of them in requests of their own, a busy machine
+- A kill is SIGKILL, and the machine's power stays on. What a power loss leaves is simulated elsewhere
+  (`python -m tests.simulation.power`), from the writes and fsyncs of a real sidecar.
+- The spool's disk outlives the sidecar. An emptyDir outlives a container that is restarted, but not a pod that is
+  deleted; events that are left then are lost, unless `--on-exit print` saved them.
+- {minutes} minutes are not weeks: a leak that is slower than the tolerances above would not be noticed.
+- Load that a machine cannot carry. At 2,000 events a second, half of them in separate requests, a busy machine
   answers some with 503 or late; they are in the table.
-- One sidecar. What 400 of them do to an EventGate is arithmetic: see [herd.md](herd.md)."""
+- One sidecar only. What 400 of them do to an EventGate is calculated in [herd.md](herd.md)."""

@@ -15,35 +15,34 @@ from tests.netns.scenarios import Bars, Scenario, misses
 
 NUMBERS = ("events", "2xx", "not 2xx", "worst ms", "> 250 ms", "lost", "twice", "to codfw", "back after s")
 HEADS = ("what happens to eqiad", *NUMBERS)
-BAR_HEAD = "to hold"
+BAR_HEAD = "limits"
 Results = Sequence[tuple[Scenario, Measured]]
 
 INTRODUCTION = """\
-# Failover, tried with real hosts
+# Failover, measured between real hosts
 
 <!-- Written by `python -m tests.netns --write docs/failover.md`; do not edit. -->
 
-A model server must not feel that a datacenter hangs, and no event that was answered 2xx may be lost. This
-table shows what was measured when one thing after another went wrong.
+A model server must not notice that a datacenter hangs, and no event that was answered 2xx may be lost. The table
+below shows what happened under one fault after another.
 
-**How.** On one machine, a handful of hosts were made of Linux network namespaces on a bridge, with
-addresses from 198.18.0.0/15: a pod with the sidecar and a client, a DNS server (dnsmasq), and an emulated
-EventGate in eqiad, a second one there for moves, and one in codfw, over TLS with certificates that carry
-the real names. `staging.svc.eqiad.wmnet` and `staging.svc.codfw.wmnet` were CNAMEs to workers with a TTL
-of {ttl} s. The client posted {rate:g} revision scores a second, by the clock, whether or not the earlier
-ones were answered. After two seconds something broke in eqiad, the preferred datacenter; it was mended
-some seconds later, and the traffic went on until it was back there.
+**How.** On one machine, Linux network namespaces on a bridge act as hosts, with addresses from 198.18.0.0/15: a pod
+with the sidecar and a client, a DNS server (dnsmasq), an emulated EventGate in eqiad, a second one there for moves,
+and one in codfw. They use TLS, with certificates that carry the real names. `staging.svc.eqiad.wmnet` and
+`staging.svc.codfw.wmnet` are CNAMEs to workers with a TTL of {ttl} s. The client posts {rate:g} revision scores a
+second at fixed times, whether or not the earlier ones were answered. After two seconds, a fault starts in eqiad, the
+preferred datacenter. It ends some seconds later, and the traffic continues until it is back in eqiad.
 
-Each line had a sidecar of its own, with defaults in everything but this, so that it would not take longer:
+Each row has its own sidecar, with default settings except for these, which shorten the run:
 {settings}.
 
-**What is counted.** Every event sent, over the whole run. *Lost*: answered 2xx, and in no datacenter's
-file. *Twice*: in the files more than once, which can only be where an answer was late or went missing. *To
-codfw*: in the file of the other datacenter. *Back after*: until the last event that did not go to eqiad,
-from the mending on (or from the break, where nothing is mended).
+**What is counted.** Every event sent during the whole run. *Lost*: answered 2xx, but in no datacenter's file.
+*Twice*: in the files more than once, which is possible only if an answer was late or missing. *To codfw*: in the
+file of the other datacenter. *Back after*: the time until the last event that did not go to eqiad, counted from the
+end of the fault (or from its start, if it does not end).
 
 **To run it again:** `python -m tests.netns`, as root on Linux with iproute2, nftables, dnsmasq and
-openssl; it takes about {minutes:.0f} minutes. `make test` runs the same and fails where a bar is not held.
+openssl; it takes about {minutes:.0f} minutes. `make test` runs the same and fails if a limit is exceeded.
 """
 
 
@@ -68,7 +67,7 @@ def bar_words(bars: Bars) -> str:
         words.append("all 2xx")
     else:
         words.append(f"refusals: 503 with Retry-After, ≤ {bars.outage.answer_seconds:g} s")
-        words.append(f"serves {bars.outage.recovered_after:g} s after the mending")
+        words.append(f"serves {bars.outage.recovered_after:g} s after the fault ends")
     if not bars.doubles:
         words.append("none twice")
     return ", ".join(words)
@@ -96,7 +95,7 @@ def in_markdown(results: Results) -> str:
         held = not misses(scenario, measured)
         bar = bar_words(scenario.bars) if held else f"**not held:** {bar_words(scenario.bars)}"
         lines.append(_row((*cells(scenario, measured), bar)))
-    lines += ["", "Everywhere: none lost, and traffic comes back to eqiad.", *_notes(results), ""]
+    lines += ["", "In every row: no event is lost, and traffic returns to eqiad.", *_notes(results), ""]
     return "\n".join(lines)
 
 
@@ -118,10 +117,10 @@ def _notes(results: Results) -> list[str]:
     by_name = {scenario.name: measured for scenario, measured in results}
     notes = []
     if "late" in by_name and not needs.has_netem():
-        notes.append("The slow network was played by a relay, as this kernel has no netem.")
+        notes.append("A relay simulated the slow network, because this kernel has no netem.")
     if start := by_name.get("dns-silent-at-start"):
-        words = f"{start.listened_after:.1f} s, of which it waited {start.idled:.1f} s for anything"
-        notes.append(f"Started while DNS did not answer, the sidecar listened after {words} but a processor.")
+        words = f"after {start.listened_after:.1f} s; {start.idled:.1f} s of that was waiting for anything but the CPU"
+        notes.append(f"When DNS did not answer at the start, the sidecar listened {words}.")
     return notes
 
 

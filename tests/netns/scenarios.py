@@ -74,18 +74,18 @@ _silent, _late, _stale = faults.Relayed(), faults.Relayed(), faults.Relayed()
 _late_setting, _late_fault = faults.late(_late)
 
 SCENARIOS = (
-    Scenario("blackholed", "packets vanish, those of established connections too", faults.blackholed, HANG),
-    Scenario("frozen", "the process is stopped: it takes connections and never answers", faults.frozen, HANG),
+    Scenario("blackholed", "packets are dropped, also on established connections", faults.blackholed, HANG),
+    Scenario("frozen", "the process is stopped: it accepts connections and never answers", faults.frozen, HANG),
     Scenario(
         "frozen-request-ids",
-        "the process is stopped, and each request has an x-request-id of its own",
+        "the process is stopped, and each request has its own x-request-id",
         faults.frozen,
         HANG,
         request_ids=True,
     ),
     Scenario(
         "tls-frozen",
-        "connections are cut; new ones are taken and TLS never begins",
+        "connections are cut; new ones are accepted, but TLS never starts",
         _silent.told("silent"),
         HANG,
         setting=_silent.setting,
@@ -93,15 +93,15 @@ SCENARIOS = (
     Scenario("late", "the network is 3 s slow", _late_fault, HANG, setting=_late_setting),
     Scenario("slow", "EventGate takes 3 s to answer", faults.slow, HANG),
     Scenario("refused", "connections are cut; new ones are refused", faults.refused, FAST_AMBIGUOUS),
-    Scenario("reset", "connections are reset in mid-answer", faults.reset, SURVIVED),
+    Scenario("reset", "connections are reset in the middle of an answer", faults.reset, SURVIVED),
     Scenario("unavailable", "every answer is 503", faults.unavailable, FAST),
     Scenario("kafka-down", "its Kafka is down: every event is an error, health checks pass", faults.kafka_down, FAST),
-    Scenario("unrouted", "a proxy before it answers events 404, health checks pass", faults.unrouted, FAST),
-    Scenario("lossy", "30 % of packets vanish, either way", faults.lossy, SURVIVED),
-    Scenario("dripping", "the answer comes at a byte a second", faults.dripping, SURVIVED),
+    Scenario("unrouted", "a proxy in front of it answers events with 404, health checks pass", faults.unrouted, FAST),
+    Scenario("lossy", "30 % of packets are dropped, in both directions", faults.lossy, SURVIVED),
+    Scenario("dripping", "answers arrive at one byte a second", faults.dripping, SURVIVED),
     Scenario(
         "stale",
-        "idle connections are closed just as a request is written, five a second",
+        "idle connections are closed just as a request is written, five times a second",
         _stale.told("stale"),
         Bars(),
         setting=_stale.setting,
@@ -142,7 +142,7 @@ SCENARIOS = (
     ),
     Scenario(
         "moved",
-        "the host dies for good, and the CNAME is moved to another",
+        "the host dies permanently, and the CNAME moves to another",
         faults.moved,
         HANG,
         heals=False,
@@ -150,7 +150,7 @@ SCENARIOS = (
     ),
     Scenario(
         "one-of-two",
-        "the name has two addresses, and packets to one of them vanish",
+        "the name has two addresses, and packets to one of them are dropped",
         faults.blackholed,
         SURVIVED,
         setting=faults.two_addresses,
@@ -158,7 +158,7 @@ SCENARIOS = (
     ),
     Scenario(
         "forty-addresses",
-        "the name has 40 addresses, two with a host, and packets to one of these vanish",
+        "the name has 40 addresses, two of them with a host, and packets to one of these are dropped",
         faults.blackholed,
         HANG,
         setting=faults.forty_addresses,
@@ -174,7 +174,7 @@ SCENARIOS = (
     ),
     Scenario(
         "all-gone",
-        "packets to both datacenters vanish",
+        "packets to both datacenters are dropped",
         faults.all_gone,
         Bars(doubles=True, outage=Outage()),
         hold=LONG,
@@ -196,22 +196,22 @@ def misses(scenario: Scenario, measured: Measured) -> list[str]:
     if measured.sent == 0:
         found.append("no event was sent")
     if scenario.leaves and not any(count for host, count in measured.hosts.items() if host != "eqiad"):
-        found.append("no event went elsewhere, so the fault was not felt and nothing is shown")
+        found.append("no event went elsewhere, so the fault had no effect and the run proves nothing")
     if measured.back_after is None or measured.back_after > bars.back_after:
         after = "never" if measured.back_after is None else f"after {measured.back_after:.1f} s"
         found.append(f"back at the preferred datacenter {after}, not within {bars.back_after:g} s")
     if measured.exit_status != 0:
-        found.append(f"told to stop, it ended with status {measured.exit_status}")
+        found.append(f"after SIGTERM it exited with status {measured.exit_status}")
     words = ", ".join(f"{count} x {each}" for each, count in measured.failures.items())
     if bars.outage is None:
         found.append(_over(f"not 2xx ({words})", sum(measured.failures.values()), 0))
     else:
         outage = bars.outage
         found += [
-            _over(f"not 2xx though a datacenter was there ({words})", measured.stray_failures, 0),
+            _over(f"not 2xx although a datacenter was up ({words})", measured.stray_failures, 0),
             _over(f"neither 2xx nor a 503 with Retry-After ({words})", measured.unhelpful_failures, 0),
             _over("seconds until the slowest refusal", measured.worst_failure, outage.answer_seconds),
-            _over("seconds of refusals after the mending", measured.recovered_after, outage.recovered_after),
+            _over("seconds of refusals after the fault ended", measured.recovered_after, outage.recovered_after),
         ]
     return [each for each in found if each]
 

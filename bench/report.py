@@ -36,8 +36,8 @@ def disturbed(table: Table) -> str:
     if not many:
         return ""
     return (
-        f"{many} of {len(medians)} lines were measured while other processes took more than {DISTURBING:.0%} of the "
-        f"processors, {max(medians):.0%} at worst: such lines say little."
+        f"{many} of {len(medians)} rows were measured while other processes took more than {DISTURBING:.0%} of the "
+        f"CPU, {max(medians):.0%} at worst: such rows are not reliable."
     )
 
 
@@ -103,7 +103,7 @@ def _limit(verdict: Verdict) -> str:
 def changed(changes: Sequence[Change]) -> str:
     """List what became of the ratios, those that moved notably marked."""
     if not changes:
-        return "no results of such a run were written before, so there is no change to show"
+        return "no earlier results of such a run exist, so there is nothing to compare with"
     lines = ["change of the sidecar's ratios since results were last written:"]
     for each in changes:
         mark = "" if abs(each.percent) < NOTABLE_PERCENT else "  WORSE" if each.percent < 0 else "  better"
@@ -116,36 +116,36 @@ _TOP = """# Performance
 
 <!-- Written by `python -m bench --write`; do not edit. -->
 
-EventGate takes an array almost as cheaply as one event, so the sidecar lets concurrent POSTs travel together,
-and each caller still gets its own answer. This page shows what that gives, and what it costs.
+EventGate processes an array almost as cheaply as one event, so the sidecar combines concurrent POSTs into arrays.
+Each caller still gets its own answer. This page shows the gain and the cost.
 
 ![events per second, by connections](performance.png)
 
-**How.** One machine runs the load (wrk, one thread), one way and the upstream, which share its cores. The
-events are revision scores, valid, each with a `meta.id` of its own. wrk posts, waits for the answer, and posts
-again, over as many connections as the table says. *Direct* posts to EventGate itself. The sidecar and nginx
+**How.** One machine runs the load generator (wrk, one thread), one setup and the upstream, which share its cores. The
+events are valid revision scores, each with its own `meta.id`. wrk posts, waits for the answer, and posts
+again, over the number of connections in the table. *Direct* posts to EventGate itself. The sidecar and nginx
 rename `meta.stream`: the sidecar as `routes.yaml` says, nginx with Lua and a regular expression over the body.
-Envoy and HAProxy pass on what they get. Every proxy has one worker, keeps its connections, writes no log, and
-is started afresh for each run, which begins with a second of warming up. *Sidecar, spooled* is a route with
+Envoy and HAProxy pass the body on unchanged. Every proxy has one worker, keeps its connections, writes no log, and
+is restarted for each run, which begins with a warm-up of one second. *Sidecar, spooled* is a route with
 `acknowledge: spooled`: each event is answered 202 once it is fsynced, in the folder for temporary files, and
-sent to EventGate beside that. The ways take turns in each repetition; the tables show medians. 1 kB one at a
-time is measured five times in each: on which cores the scheduler puts client, way and upstream decides there
-how long a POST takes, and differs more from run to run than the ways do, so that two whose ratio there is within
-a tenth of 1 are equal. A run with an answer that is not 2xx counts as failed. One during which other processes
-took more than 8 % of the processors is repeated, at most twice, and the least disturbed counts.
+sent to EventGate in the background. Each repetition runs all setups in turn; the tables show medians. The case *1 kB,
+1 at once* is measured five times per repetition. There, the time of a POST depends on which cores the scheduler
+assigns to client, proxy and upstream. It varies more between runs than between the setups, so treat two setups whose
+ratio is within a tenth of 1 as equal. A run with an answer that is not 2xx counts as failed. A run during which other
+processes took more than 8 % of the CPU is repeated, at most twice, and the least disturbed one counts.
 
-**Columns.** *CPU µs* is the proxy's processor time per event, *EventGate µs* the upstream's. *RSS MiB* is the
-proxy's memory right after the load. *ready s* is the time from exec until it accepts; for the sidecar, until
-`/readyz` answers 200, after its first round of health checks, with its bytecode on disk as in an image. *TLS* is
-between proxy and upstream.
+**Columns.** *CPU µs* is the proxy's CPU time per event, *EventGate µs* the upstream's. *RSS MiB* is the
+proxy's memory right after the load. *ready s* is the time from exec until the proxy accepts connections; for the
+sidecar, until `/readyz` answers 200 after its first round of health checks, with its bytecode on disk as in an image.
+*TLS* is between proxy and upstream.
 
-The sidecar's start and its time per event depend on how its Python was built: Debian's, which the image has, is
-built with profile-guided and link-time optimisation, and was measured a fifth to a quarter faster than a local
-build without. Each table says which it was; `make clean bench PYTHON=/usr/bin/python3` takes Debian's.
+The sidecar's start time and its time per event depend on how its Python was built. Debian's Python, which the image
+uses, is built with profile-guided and link-time optimisation; it measured a fifth to a quarter faster than a local
+build without them. Each table says which one it used; `make clean bench PYTHON=/usr/bin/python3` uses Debian's.
 
 **To run it again:** `make bench`, or `make bench UPSTREAM=http://127.0.0.1:8192` for an EventGate that runs
-here; `ARGS=--quick` for a short one, `ARGS=--write` to write this page. What the runs gave is in
-[bench/results.json](../bench/results.json), and each run prints what changed since.
+here; `ARGS=--quick` for a short run, `ARGS=--write` to write this page. The results are in
+[bench/results.json](../bench/results.json), and each run prints the changes since then.
 """
 
 
@@ -166,10 +166,10 @@ def _section(run: Run) -> list[str]:
         out += [*(f"Left out: {LONG_NAMES.get(name, name)} ({why})." for name, why in run.left_out.items()), ""]
     if run.upstream == "the emulator":
         out += [
-            "The bars are meant for the real EventGate; the emulator has other costs per request and per event.",
+            "The limits are meant for the real EventGate; the emulator has different costs per request and per event.",
             "",
         ]
-    out += ["| bar | limit | measured | |", "| --- | ---: | ---: | --- |"]
+    out += ["| requirement | limit | measured | |", "| --- | ---: | ---: | --- |"]
     for each in verdicts(run.table):
         out.append(f"| {each.bar.what} | {_limit(each)} | {_measured(each)} | {_bold(each)} |")
     out += ["", "| " + " | ".join(HEADS) + " |", "| --- |" + " ---: |" * (len(HEADS) - 1)]
@@ -187,7 +187,7 @@ def _bold(verdict: Verdict) -> str:
 def progress(case: str, way: str, figures: Figures, *, done: int, of: int) -> str:
     """Say in one line what a run gave."""
     gave = figures.why or f"{number(figures.events_per_s, ',.0f')} events/s, p50 {number(figures.p50_ms, '.2f')} ms"
-    noisy = f"; others took {figures.others:.0%} of the processors" if (figures.others or 0) > DISTURBING else ""
+    noisy = f"; other processes took {figures.others:.0%} of the CPU" if (figures.others or 0) > DISTURBING else ""
     return f"[{done}/{of}] {case}: {LONG_NAMES.get(way, way)}: {'FAILED: ' if figures.why else ''}{gave}{noisy}"
 
 

@@ -78,6 +78,8 @@ def spool(**more: Any) -> SpoolNow:
         "events": 0,
         "bytes": 0,
         "max_bytes": 256 * 1024 * 1024,
+        "percent": 0,
+        "full": False,
         "dead_letters": 0,
         "oldest_seconds": 0.0,
         "in_flight": 0,

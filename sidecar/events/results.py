@@ -54,6 +54,8 @@ class EventStatus(msgspec.Struct, frozen=True):
     """An error after which the same bytes may be sent later: the spool may take it."""
     upstream: str = ""
     endpoint: str = ""
+    spool: str = ""
+    """Why the spool, where it was needed, did not take it: `full` or `broken`."""
 
 
 SUCCESS = EventStatus("success", Outcome.DELIVERED)

@@ -82,6 +82,7 @@ def _header(statuses: Sequence[EventStatus], routes: Sequence[str]) -> str:
         "upstream": {each.upstream for each in statuses},
         "endpoint": {each.endpoint for each in statuses},
         "route": set(routes),
+        "spool": {each.spool for each in statuses},
     }
     for name, values in places.items():
         named = sorted(value for value in values if value)

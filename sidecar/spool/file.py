@@ -42,6 +42,7 @@ DAMAGED_EVENT = "damaged on the disk: its checksum does not fit it any more"
 _MARKS = ", ".join("?" * (COLUMNS.count(",") + 1))
 _PUT = f"INSERT INTO waiting ({COLUMNS}, head) VALUES ({_MARKS}, ?)"  # noqa: S608  ours
 _BURY = f"INSERT INTO dead ({COLUMNS}, reason, verdict, died) VALUES ({_MARKS}, ?, ?, ?)"  # noqa: S608  ours
+_GROW = "UPDATE dead SET size = size + length(verdict) + length(CAST(reason AS BLOB)) WHERE arrival = ? RETURNING size"
 LAST = 2**62
 """Behind every number."""
 
@@ -78,6 +79,7 @@ class SpoolFile:
         self._quota = quota
         self._max_pages = (quota.size - quota.journal) // PAGE
         self._spare_pages = self._max_pages // 256 + 16
+        self._dead_share = self._max_pages * PAGE // DEAD_SHARE
         uri = f"{path.absolute().as_uri()}?mode={_ACCESS[mode]}"
         self._connection = sqlite3.connect(uri, busy_seconds, isolation_level=None, uri=True)
         self._connection.text_factory = lenient_text
@@ -182,13 +184,15 @@ class SpoolFile:
 
     def totals(self) -> Totals:
         """Return how much the spool holds now."""
+        most = max(1, self._max_pages - self._spare_pages)
+        free = self._free_pages() + max(0, self._tally.dead_size - self._dead_share) // PAGE
         (oldest,) = self._connection.execute("SELECT min(first_seen) FROM waiting").fetchone()
-        return self._tally.totals(oldest)
+        return self._tally.totals(oldest, 1 - min(max(free, 0), most) / most)
 
     def keys(self) -> set[Key]:
         """Return the keys that have events here."""
-        found = self._connection.execute("SELECT order_key FROM waiting WHERE head AND order_key IS NOT NULL")
-        return {key for (key,) in found}
+        heads = "SELECT order_key FROM waiting WHERE head AND order_key IS NOT NULL"
+        return {key for (key,) in self._connection.execute(heads)}
 
     def newest(self) -> float | None:
         """Return the latest time that any of those that wait has."""
@@ -206,7 +210,7 @@ class SpoolFile:
         sizes, dropped = [each.size for each in events], 0
         pages = sum(most_bytes(size, PAGE) for size in sizes) // PAGE + 1
         if pages > self._room:  # as far as is known, which is never too much
-            if (found := self._make_room(pages, self._max_pages * PAGE // DEAD_SHARE)) is None:
+            if (found := self._make_room(pages, self._dead_share)) is None:
                 return None
             dropped, self._room = found, self._free_pages()
         self._room -= pages
@@ -327,11 +331,7 @@ class SpoolFile:
         if gone:
             self._make_room(len(row[-1]) // PAGE + 4 - self._spare_pages // 2, 0)
             self._connection.execute(_BURY, (*row, reason[:1000], verdict, now))
-            (size,) = self._connection.execute(
-                "UPDATE dead SET size = size + length(verdict) + length(CAST(reason AS BLOB)) WHERE arrival = ? "
-                "RETURNING size",
-                (arrival,),
-            ).fetchone()
+            (size,) = self._connection.execute(_GROW, (arrival,)).fetchone()
             self._tally.dead(1, size)
         return gone
 
@@ -371,8 +371,8 @@ class SpoolFile:
 
     def hurry(self, arrival: int) -> bool:
         """Let an event that waits be sent as soon as its turn comes, its errors forgotten."""
-        hurried = "UPDATE waiting SET due = 0, errors = 0 WHERE arrival = ?"
-        return self._connection.execute(hurried, (arrival,)).rowcount == 1
+        hurry = "UPDATE waiting SET due = 0, errors = 0 WHERE arrival = ?"
+        return self._connection.execute(hurry, (arrival,)).rowcount == 1
 
     def restore_letter(self, letter: DeadLetter) -> None:
         """Take in a dead letter of another file."""

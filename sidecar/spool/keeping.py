@@ -84,7 +84,7 @@ class Keeping:
             live = [index for index in indices if index not in tried and not pending.behind[index]]
             for index in indices:
                 if index not in live:
-                    status = _lost(load.events[index], load.upstream, result.reason, tried.get(index))
+                    status = _lost(load.events[index], load.upstream, result, tried.get(index))
                     self._settle(pending, index, status)
             if live:  # without a spool they are sent as any other event
                 self._send(pending, live)
@@ -166,11 +166,11 @@ def _kept(upstream: str) -> EventStatus:
     return EventStatus("success", Outcome.SPOOLED, upstream=upstream)
 
 
-def _lost(event: Outgoing, upstream: str, trouble: str, tried: EventStatus | None) -> EventStatus:
+def _lost(event: Outgoing, upstream: str, result: PutResult, tried: EventStatus | None) -> EventStatus:
     """Return the status of an event that could be neither sent nor stored; it names the spool and its trouble."""
     if tried is None:
         why, endpoint = "an earlier event that it must not overtake is not delivered yet", ""
     else:
         why, endpoint = reason(tried), tried.endpoint
-    status = failed(event.body, f"{why}, and the spool cannot take it: {trouble}", unreachable=True)
-    return msgspec.structs.replace(status, upstream=upstream, endpoint=endpoint)
+    status = failed(event.body, f"{why}, and the spool cannot take it: {result.reason}", unreachable=True)
+    return msgspec.structs.replace(status, upstream=upstream, endpoint=endpoint, spool=result.kept.value)

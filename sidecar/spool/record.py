@@ -132,6 +132,8 @@ class Totals:
     """Events that wait, by upstream."""
     streams: Mapping[str, int] = field(default_factory=dict)
     """Events that wait, by stream."""
+    taken: float = 0.0
+    """The share of the file, from 0 to 1, that no event can get: dead letters that would go first do not count."""
 
 
 class Tally:
@@ -156,9 +158,10 @@ class Tally:
         self._dead += letters
         self.dead_size += int(size)
 
-    def totals(self, oldest: float | None) -> Totals:
-        """Return all of it; `oldest` is when the first of those that wait was first seen."""
-        return Totals(self._events, self._size, self._dead, self.dead_size, oldest, +self._upstreams, +self._streams)
+    def totals(self, oldest: float | None, taken: float) -> Totals:
+        """Return all of it; `oldest` is when the first of those that wait was first seen; `taken`: see `Totals`."""
+        upstreams, streams = +self._upstreams, +self._streams
+        return Totals(self._events, self._size, self._dead, self.dead_size, oldest, upstreams, streams, taken)
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,6 +72,8 @@ class SpoolState:
     """Age of the oldest event that waits."""
     in_flight: int
     """Events of it that are being sent."""
+    full: bool = False
+    """Whether there was no room for the last event that needed it, and none was made since."""
 
 
 class Spool:
@@ -96,6 +98,8 @@ class Spool:
         self._commits = GroupCommit(SpoolDir(directory, limits), hand or Writer(), telemetry, self.now, self._learn)
         self._in_flight: set[int] = set()
         self._taken: dict[str, float] = {}
+        self._full_at: float | None = None
+        """How much of the file was taken when there was no room; None once an event is stored."""
         self._handing_out = asyncio.Lock()
         self._opened = asyncio.Event()
         self._came: dict[str, asyncio.Event] = {}
@@ -117,7 +121,8 @@ class Spool:
         """How it is now."""
         totals = self._commits.totals
         age = 0.0 if totals.oldest is None else max(0.0, self.now() - totals.oldest)
-        return SpoolState(str(self._directory), self._commits.trouble, totals, self._limits, age, len(self._in_flight))
+        full, trouble = self._full_at is not None and totals.taken >= self._full_at, self._commits.trouble
+        return SpoolState(str(self._directory), trouble, totals, self._limits, age, len(self._in_flight), full)
 
     def _learn(self, news: News) -> None:
         self.order.learn(news.keys)
@@ -195,6 +200,7 @@ class Spool:
         if error := future.exception():
             return self._refuse(Kept.BROKEN, str(error), events)
         if future.result() is None:
+            self._full_at = self._commits.totals.taken
             full = f"{self._directory}: the spool is full; it may take {self._limits.size // 1024} KiB of the disk"
             return self._refuse(Kept.FULL, full, events)
         return PutResult(Kept.STORED)
@@ -203,6 +209,7 @@ class Spool:
         self.order.wrote(keys, stored=dropped is not None)
         if dropped is None:
             return
+        self._full_at = None
         for stream, count in Counter(each.stream for each in events).items():
             self._telemetry.emit(EventsSpooled(stream, count))
         if dropped:

@@ -213,6 +213,8 @@ def _spool(state: SpoolState) -> SpoolNow:
         events=totals.events,
         bytes=totals.size + totals.dead_size,
         max_bytes=state.limits.size,
+        percent=100 if state.full else int(totals.taken * 100),
+        full=state.full,
         dead_letters=totals.dead,
         oldest_seconds=state.oldest_seconds,
         in_flight=state.in_flight,

@@ -13,7 +13,8 @@ import msgspec
 
 from sidecar.status.value import EndpointNow, Level, ProblemNow, SpoolNow, Status, UpstreamNow, short
 
-NEARLY_FULL = 0.8
+NEARLY_FULL = 80
+"""Percent."""
 
 
 def problems_of(status: Status) -> list[ProblemNow]:
@@ -136,6 +137,8 @@ def _meanwhile(spool: SpoolNow | None) -> str:
         return "There is no spool: events fail, and model servers get 503"
     if spool.trouble:
         return "The spool cannot be used: events fail, and model servers get 503"
+    if spool.full:
+        return f"The spool is full: events fail, and model servers get 503; {_waiting(spool)}"
     return f"Events are kept in the spool: {_waiting(spool)}"
 
 
@@ -152,8 +155,12 @@ def _of_spool(spool: SpoolNow | None, *, told: bool) -> Iterator[ProblemNow]:
         return
     if spool.trouble:
         yield ProblemNow(Level.BAD, f"The spool cannot be used: {short(spool.trouble)}. Events that need it get 503")
-    elif spool.bytes >= NEARLY_FULL * spool.max_bytes:
-        yield ProblemNow(Level.BAD, f"The spool is {spool.percent} % full; when there is no room, events get 503")
+    elif spool.full:
+        yield ProblemNow(Level.BAD, "The spool is full: events that need it are refused, and get 503")
+    elif spool.percent >= NEARLY_FULL:
+        yield ProblemNow(
+            Level.BAD, f"The spool is {spool.percent} % full; once it is full, events that need it get 503"
+        )
     if spool.events and not spool.trouble and not told:
         yield ProblemNow(Level.WARNING, f"In the spool {_waiting(spool)}; {spool.in_flight} on the way")
     if spool.dead_letters:

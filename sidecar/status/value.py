@@ -182,15 +182,14 @@ class SpoolNow(msgspec.Struct, frozen=True, kw_only=True):
     bytes: int
     """Of all events, dead letters too."""
     max_bytes: int
+    percent: int
+    """How much of it no event can get; 100 while it is full."""
+    full: bool
+    """Whether events that need it are refused for want of room."""
     dead_letters: int
     oldest_seconds: float
     in_flight: int
     upstreams: Mapping[str, int]
-
-    @property
-    def percent(self) -> int:
-        """How full it is."""
-        return self.bytes * 100 // self.max_bytes
 
 
 class Minute(msgspec.Struct, frozen=True):

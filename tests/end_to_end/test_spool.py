@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from sidecar.status.ask import status_of
 from tests.end_to_end.conftest import QUICK_CHECKS, written
 from tests.end_to_end.load import an_event
 from tests.end_to_end.processes import Emulator, Json, Sidecar, sidecar
@@ -291,14 +292,20 @@ def full() -> Iterator[Path]:
 
 
 async def test_a_full_spool_is_told_loudly(tmp_path: Path, full: Path) -> None:
-    """503 to the producer, and a line in the log and a count for the operator; nothing is dropped to make room."""
+    """503 and its header to the producer, the log, a count and the page to the operator; nothing is dropped."""
     before = waiting(full)
     with refusing() as nobody, sidecar(written(to_one(nobody), tmp_path), "--spool", str(full)) as running:
-        assert [await told(running, id_) for id_ in "ab"] == [503, 503]
+        assert await told(running, "a") == 503
+        async with connected(running.address) as client:
+            answer = await client.post(an_event("b", "score"))
+        assert (answer.status, answer.headers["x-eventgate-sidecar"].split("; ")[-1]) == (503, "spool=full")
+        shown = await asyncio.to_thread(status_of, running.address)
         refused = running.metrics("eventgate_sidecar_spool_refused_events_total")
         (line,) = logged(running, "SpoolRefused")
     assert refused == {("full",): 2.0, ("broken",): 0.0}
     assert line["why"] == "full"
+    assert (shown["spool"]["percent"], shown["level"]) == (100, "bad")
+    assert "The spool is full" in shown["sentence"]
     assert line["reason"].endswith(": the spool is full; it may take 262144 KiB of the disk")
     assert waiting(full) == before
 

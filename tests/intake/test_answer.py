@@ -210,6 +210,12 @@ DELIVERED = EventStatus("success", Outcome.DELIVERED, upstream="production", end
         ),
         pytest.param([refused(b"{}", "no", "")], [""], "refused", id="refused without a route"),
         pytest.param([failed(b"{}", "no", unreachable=True)], [""], "failed", id="never left"),
+        pytest.param(
+            [msgspec.structs.replace(failed(b"{}", "no", unreachable=True), upstream="production", spool="full")],
+            ["scores"],
+            "failed; upstream=production; route=scores; spool=full",
+            id="no room in the spool",
+        ),
     ],
 )
 def test_the_header_says_what_went_where(each: list[EventStatus], routes: list[str], header: str) -> None:

@@ -319,3 +319,22 @@ def test_a_sound_file_has_no_problems(file: SpoolFile) -> None:
     """A thorough check finds nothing in it."""
     file.put([spooled(1), spooled(2, "a")])
     assert file.problems() == []
+
+
+def test_how_much_is_taken_goes_by_the_pages_of_the_file(tmp_path: Path) -> None:
+    """From nearly nothing to all of it, whatever indexes and half empty pages take beside the events themselves."""
+    with spool_file(tmp_path, Quota(size=4 * 1024 * 1024)) as file:
+        assert file.totals().taken < 0.02
+        while file.put([spooled(0, body=b" " * 100)]) is not None:
+            pass
+        assert file.totals().taken > 0.99
+
+
+def test_dead_letters_that_go_first_take_nothing(tmp_path: Path) -> None:
+    """A file full of them still has room for events."""
+    with spool_file(tmp_path, Quota(size=4 * 1024 * 1024)) as file:
+        while file.put([spooled(0, body=b" " * 10_000)]) is not None:
+            pass
+        for arrival in file.arrivals("waiting"):
+            file.bury(arrival, "invalid", b"", NOON)
+        assert 0.2 < file.totals().taken < 0.3

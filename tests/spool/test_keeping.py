@@ -178,7 +178,7 @@ async def test_with_a_full_spool_events_fail_as_without_one(tmp_path: Path) -> N
         nobody = failed(b"{}", "nobody answers", unreachable=True)
         desk_.wire.says = {"a": msgspec.structs.replace(nobody, may_be_sent_again=True, endpoint="eqiad")}
         (status,) = await desk_.deliver(event("a"))
-        assert (status.status, status.unreachable, status.endpoint) == ("error", True, "eqiad")
+        assert (status.status, status.unreachable, status.endpoint, status.spool) == ("error", True, "eqiad", "full")
         assert "nobody answers, and the spool cannot take it: " in reason(status)
         assert reason(status).endswith(": the spool is full; it may take 64 KiB of the disk")
 
@@ -203,7 +203,7 @@ async def test_with_a_full_spool_nobody_overtakes(tmp_path: Path) -> None:
             f"{tmp_path / 'spool'}: the spool is full; it may take 64 KiB of the disk"
         )
         expected = failed(event("b").body, words, unreachable=True)
-        assert status == msgspec.structs.replace(expected, upstream="main")
+        assert status == msgspec.structs.replace(expected, upstream="main", spool="full")
         assert await desk_.deliver(event("c", "k")) == [ACCEPTED]
 
 

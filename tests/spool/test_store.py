@@ -370,8 +370,9 @@ async def test_the_state_says_how_it_is(tmp_path: Path) -> None:
     async with open_spool(tmp_path, limits, lambda: NOON + 60, hand=AtOnce()) as opened:
         await opened.put([spooled(1), spooled(2, upstream="staging", stream="links")])
         await opened.spool.hand_out("main", *ALL)
-        size = spooled(1).size
-        totals = Totals(2, 2 * size + 3, 0, 0, NOON, {"main": 1, "staging": 1}, {"score": 1, "links": 1})
+        size, taken = spooled(1).size, opened.spool.state.totals.taken
+        totals = Totals(2, 2 * size + 3, 0, 0, NOON, {"main": 1, "staging": 1}, {"score": 1, "links": 1}, taken)
+        assert 0 < taken < 0.001
         assert opened.spool.state == SpoolState(str(tmp_path), "", totals, limits, 60.0, 1)
 
 
@@ -403,3 +404,19 @@ async def test_nobody_waits_for_a_spool_that_ended(tmp_path: Path) -> None:
         assert await opened.spool.hand_out("main", *ALL) == []
         assert [count async for count in opened.spool.written(print)] == []
     assert waiting(tmp_path) == [1]
+
+
+async def test_a_full_spool_says_so_until_there_is_room(tmp_path: Path) -> None:
+    """As soon as an event was refused for want of room; until another is stored, or events leave."""
+    big, full = b" " * 400_000, list[bool]()
+    async with open_spool(tmp_path, Quota(size=2 * 1024 * 1024), hand=AtOnce()) as opened:
+        while (await opened.put([spooled(0, body=big)])).kept is Kept.STORED:
+            full.append(opened.spool.state.full)
+        assert not any(full)
+        full = [opened.spool.state.full]
+        assert (await opened.put([spooled(0)])).kept is Kept.STORED
+        full.append(opened.spool.state.full)
+        assert (await opened.put([spooled(0, body=big)])).kept is Kept.FULL
+        full.append(opened.spool.state.full)
+        await opened.spool.delivered(await opened.spool.hand_out("main", 1, 1))
+        assert [*full, opened.spool.state.full] == [True, False, True, False]

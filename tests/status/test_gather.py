@@ -6,6 +6,8 @@ import dataclasses
 import json
 from typing import Any
 
+import pytest
+
 from sidecar.routes.routing import Router
 from sidecar.spool.record import Quota, Totals
 from sidecar.spool.store import SpoolState
@@ -79,6 +81,14 @@ def test_streams_and_the_spool_are_shown() -> None:
     ]
     assert now.spool is not None
     assert (now.spool.events, now.spool.bytes, now.spool.dead_letters, now.spool.in_flight) == (3, 111, 1, 2)
+
+
+@pytest.mark.parametrize(("full", "percent"), [(False, 97), (True, 100)], ids=["nearly full", "full"])
+def test_a_spool_that_refuses_events_is_shown_as_full(*, full: bool, percent: int) -> None:
+    """The last percent is too small for the next event, and that is what matters."""
+    now = status_now(sources(SpoolState("/d", "", Totals(taken=0.979), Quota(), 4.0, 2, full), main=EQIAD))
+    assert now.spool is not None
+    assert (now.spool.full, now.spool.percent) == (full, percent)
 
 
 def test_each_route_has_its_count() -> None:

@@ -45,9 +45,13 @@ def test_one_datacenter_out_is_a_warning_with_what_takes_its_place() -> None:
     [
         (None, "There is no spool: events fail, and model servers get 503"),
         (spool(trouble="no space left"), "The spool cannot be used: events fail, and model servers get 503"),
+        (
+            spool(full=True, percent=100, events=8, oldest_seconds=200.0),
+            "The spool is full: events fail, and model servers get 503; 8 events wait, the oldest for 3 min",
+        ),
         (spool(), "Events are kept in the spool: nothing waiting yet"),
     ],
-    ids=["no spool", "a broken one", "an empty one"],
+    ids=["no spool", "a broken one", "a full one", "an empty one"],
 )
 def test_both_datacenters_out_says_what_becomes_of_events(kept: Any, meanwhile: str) -> None:
     """Whether somebody has to get up depends on the spool."""
@@ -187,7 +191,12 @@ def test_a_refused_file_is_told_with_its_mistake(problems: list[Any], why: str) 
             Level.BAD,
             "The spool cannot be used: no space left. Events that need it get 503",
         ),
-        (spool(bytes=230 * 1024 * 1024), Level.BAD, "The spool is 89 % full; when there is no room, events get 503"),
+        (spool(percent=89), Level.BAD, "The spool is 89 % full; once it is full, events that need it get 503"),
+        (
+            spool(percent=100, full=True),
+            Level.BAD,
+            "The spool is full: events that need it are refused, and get 503",
+        ),
         (
             spool(events=1, oldest_seconds=200.0, in_flight=1),
             Level.WARNING,
@@ -199,11 +208,17 @@ def test_a_refused_file_is_told_with_its_mistake(problems: list[Any], why: str) 
             "2 dead letters in the spool, not sent any more: eventgate-sidecar spool ls --dead",
         ),
     ],
-    ids=["broken", "nearly full", "waiting", "dead letters"],
+    ids=["broken", "nearly full", "full", "waiting", "dead letters"],
 )
 def test_the_spool_is_told(kept: Any, level: Level, words: str) -> None:
-    """Broken, nearly full, not empty, or with something to look at."""
+    """Broken, nearly full or full, not empty, or with something to look at."""
     assert said(spool=kept) == ([level], words)
+
+
+def test_events_that_a_full_spool_refused_are_not_put_down_to_eventgate() -> None:
+    """The sentence names the spool, though those events count as failed ones."""
+    words = said(spool=spool(percent=100, full=True, events=8), last_minute={"failed": 3})[1]
+    assert words.startswith("The spool is full: events that need it are refused, and get 503 (and ")
 
 
 @pytest.mark.parametrize(

@@ -40,7 +40,7 @@ def mistakes(config: Config) -> Iterator[Complaint]:
         elif _is_never_accepted(config, route):
             yield (
                 ("routes", index, "to"),
-                f"is {route.to!r}, which accepts nothing that this route takes; mend upstreams.{route.to}.accepts, "
+                f"is {route.to!r}, which accepts nothing that this route takes; fix upstreams.{route.to}.accepts, "
                 "or write reject with a reason",
             )
 
@@ -50,11 +50,11 @@ def warnings(config: Config) -> Iterator[Complaint]:
     used = {route.to for route in config.routes}
     for name, upstream in config.upstreams.items():
         if name not in used:
-            yield ("upstreams", name), "is not used by any route; remove it, or write a route to it"
+            yield ("upstreams", name), "is not used by any route; remove it, or add a route to it"
         for index, other in _superfluous([entry.patterns for entry in upstream.accepts or ()]):
             yield (
                 ("upstreams", name, "accepts", index),
-                f"adds nothing: accepts[{other}] already lets in all that it would; remove one of them",
+                f"is redundant: accepts[{other}] already accepts everything that it does; remove one of them",
             )
 
 
@@ -70,7 +70,7 @@ def _superfluous(entries: Sequence[Box]) -> Iterator[tuple[int, int]]:
 def _never_reached(routes: Sequence[Route], takers: Sequence[int]) -> str:
     names = " and ".join(f"routes[{index}] ({routes[index].name})" for index in takers)
     takes, that = ("takes", "that one") if len(takers) == 1 else ("take", "those")
-    return f"is never reached: {names} {takes} every event that it would; put it above {that}, or remove it"
+    return f"is never reached: {names} {takes} every event that it matches; move it above {that}, or remove it"
 
 
 def _takers(box: Box, earlier: Sequence[Box]) -> list[int]:

@@ -44,7 +44,7 @@ def _version(value: object) -> int:
 
 def _topic_prefix(value: object) -> str:
     if not isinstance(value, str) or not _TOPIC_PREFIX.fullmatch(value):
-        raise ValueError(f"is {shown(value)}; write it as EventGate's own configuration does, with its dot: staging.")
+        raise ValueError(f"is {shown(value)}; write it as in EventGate's own configuration, with the dot: staging.")
     return value
 
 

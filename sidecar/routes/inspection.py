@@ -60,7 +60,7 @@ def _missing_labels(config: Config, labels: Mapping[str, str]) -> Iterator[Compl
     for route, label in Router(config, labels).missing_labels:
         yield (
             ("routes", config.routes.index(route), "stream"),
-            f"takes a word from label {label}, which this pod does not have; give it with --label {label}=…",
+            f"uses label {label}, which this pod does not have; set it with --label {label}=…",
         )
 
 
@@ -82,7 +82,7 @@ def _differences(config: Config, test: Test) -> Iterator[Complaint]:
     why = f" ({decision.refusal})" if decision.refusal else ""
     for key, expected in test.expect.given.items():
         if found[key] != expected:
-            yield ("expect", key), f"expected {_word(expected)}, is {_word(found[key])}{why}"
+            yield ("expect", key), f"expected {_word(expected)}, got {_word(found[key])}{why}"
             why = ""  # said once
 
 

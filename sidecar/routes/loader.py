@@ -126,7 +126,7 @@ def _contradictions(parts: _Parts) -> Iterator[Complaint]:
         if route.name in first:
             yield (
                 ("routes", index, "name"),
-                f"is {route.name!r}, as routes[{first[route.name]}] already is; names are unique",
+                f"is {route.name!r}, which routes[{first[route.name]}] already uses; names must be unique",
             )
         first.setdefault(route.name, index)
         yield from _route_contradictions(("routes", index), route, list(parts.upstreams))
@@ -138,15 +138,15 @@ def _contradictions(parts: _Parts) -> Iterator[Complaint]:
 def _upstream_contradictions(path: Path, upstream: Upstream) -> Iterator[Complaint]:
     templated = "{datacenter}" in upstream.url
     if templated and not upstream.datacenters:
-        yield (*path, "url"), "has {datacenter}, but there is no list of datacenters to put in its place"
+        yield (*path, "url"), "contains {datacenter}, but there is no list of datacenters"
     if upstream.datacenters and not templated:
-        yield (*path, "datacenters"), "is given, but url has no {datacenter} for them"
+        yield (*path, "datacenters"), "is given, but url does not contain {datacenter}"
     if len(set(upstream.datacenters)) != len(upstream.datacenters):
-        yield (*path, "datacenters"), "names a datacenter twice"
+        yield (*path, "datacenters"), "lists a datacenter twice"
     if upstream.accepts == []:
-        yield (*path, "accepts"), "is an empty list, which accepts nothing; leave the key out to accept everything"
+        yield (*path, "accepts"), "is an empty list, which accepts nothing; remove the key to accept everything"
     if upstream.outlier.percent > 100:
-        yield (*path, "outlier", "percent"), f"is {upstream.outlier.percent}; a share is at most 100"
+        yield (*path, "outlier", "percent"), f"is {upstream.outlier.percent}; it must be at most 100"
     yield from _endpoint_contradictions(path, upstream)
     for index, match in enumerate(upstream.accepts or ()):
         yield from _match_contradictions((*path, "accepts", index), match)
@@ -156,17 +156,17 @@ def _upstream_contradictions(path: Path, upstream: Upstream) -> Iterator[Complai
 def _time_contradictions(path: Path, upstream: Upstream) -> Iterator[Complaint]:
     times, check, linger = upstream.timeouts, upstream.health_check, upstream.coalesce.linger
     if not times.connect <= times.attempt <= times.deadline:
-        yield (*path, "timeouts"), "should have connect ≤ attempt ≤ deadline, since each contains the one before"
+        yield (*path, "timeouts"), "must have connect ≤ attempt ≤ deadline, because each includes the one before"
     if check.timeout > check.interval:
-        yield (*path, "health_check", "timeout"), "is longer than the interval; a check ends before the next begins"
+        yield (*path, "health_check", "timeout"), "is longer than interval; a check must end before the next one starts"
     if times.deadline > 4.5:
         yield (
             (*path, "timeouts", "deadline"),
-            f"is {times.deadline:g}s; model servers give up after 5s, so at most 4.5s",
+            f"is {times.deadline:g}s; use at most 4.5s, because model servers give up after 5s",
         )
     if linger > times.deadline / 2:
         most = in_duration_words(times.deadline / 2)
-        words = f"is {in_duration_words(linger)}, which is part of the deadline; at most half of it, {most}"
+        words = f"is {in_duration_words(linger)}; use at most {most}, half of the deadline"
         yield (*path, "coalesce", "linger"), words
 
 
@@ -176,7 +176,7 @@ def _match_contradictions(path: Path, match: Match) -> Iterator[Complaint]:
         text = matcher.source if isinstance(matcher, Glob) else matcher.text if isinstance(matcher, Literal) else ""
         strange = _NOT_IN_A_NAME.search(text)
         if strange is not None:
-            words = f"has {strange[0]!r}, which no stream's name has; a regular expression is written /…/"
+            words = f"has {strange[0]!r}, which no stream name contains; write a regular expression as /…/"
             yield (*path, "stream"), words
 
 
@@ -195,19 +195,19 @@ def _endpoint_contradictions(path: Path, upstream: Upstream) -> Iterator[Complai
 
 def _route_contradictions(path: Path, route: Route, upstreams: list[str]) -> Iterator[Complaint]:
     if (route.to is None) == (route.reject is None):
-        yield path, "should have either to or reject, and not both"
+        yield path, "must have either to or reject, and not both"
     if route.to is not None and upstreams and route.to not in upstreams:
         yield (
             (*path, "to"),
-            f"is {route.to!r}, and no upstream is called that{nearest(route.to, upstreams)}; "
-            f"there is {_all(upstreams)}",
+            f"is {route.to!r}, but no upstream has that name{nearest(route.to, upstreams)}; "
+            f"known upstreams: {_all(upstreams)}",
         )
     if route.reject is not None:
         for key in ("stream", "order_by"):
             if getattr(route, key):
-                yield (*path, key), "has no effect in a route that rejects"
+                yield (*path, key), "has no effect in a route with reject"
         if route.acknowledge == "spooled":
-            yield (*path, "acknowledge"), "has no effect in a route that rejects"
+            yield (*path, "acknowledge"), "has no effect in a route with reject"
     yield from _match_contradictions((*path, "match"), route.match)
     if route.stream is None:
         return
@@ -217,7 +217,7 @@ def _route_contradictions(path: Path, route: Route, upstreams: list[str]) -> Ite
         yield (
             (*path, "stream"),
             f"uses {{{group}}}, which match.stream does not capture ({there}); "
-            "there is also {stream} and {labels.NAME}",
+            "{stream} and {labels.NAME} also work",
         )
 
 
@@ -227,11 +227,11 @@ def _test_contradictions(path: Path, test: Test, upstreams: list[str], routes: l
         yield (*path, "expect"), f"expects nothing; give at least one of {_all(keys_of(Expect))}"
     if expect.upstream is not None and upstreams and expect.upstream not in upstreams:
         guess = nearest(expect.upstream, upstreams)
-        yield (*path, "expect", "upstream"), f"is {expect.upstream!r}, no upstream{guess}"
+        yield (*path, "expect", "upstream"), f"is {expect.upstream!r}, which is not an upstream{guess}"
     if expect.route is not None and expect.route not in routes:
-        yield (*path, "expect", "route"), f"is {expect.route!r}, no route{nearest(expect.route, routes)}"
+        yield (*path, "expect", "route"), f"is {expect.route!r}, which is not a route{nearest(expect.route, routes)}"
     if expect.stream is not None and not STREAM_NAME.fullmatch(expect.stream):
-        yield (*path, "expect", "stream"), f"is {expect.stream!r}, which no stream can be called"
+        yield (*path, "expect", "stream"), f"is {expect.stream!r}, which is not a valid stream name"
 
 
 def _all(names: list[str]) -> str:

@@ -97,7 +97,7 @@ class Regex:
         except re2.error as refusal:
             reason = refusal.args[0]
             words = reason.decode(errors="replace") if isinstance(reason, bytes) else str(reason)
-            raise ValueError(f"is not a regular expression RE2 takes: {words}") from None
+            raise ValueError(f"is not a regular expression that RE2 accepts: {words}") from None
         self._names: dict[str, int] = dict(self._regex.groupindex)
         self._names |= {str(number): number for number in range(1, self._regex.groups + 1)}
 
@@ -131,7 +131,7 @@ class Pattern:
         """
         if isinstance(value, list):
             if not value:
-                raise ValueError("is an empty list, which matches nothing; leave the key out to match everything")
+                raise ValueError("is an empty list, which matches nothing; remove the key to match everything")
             texts = tuple(_text(item) for item in value)
             return cls(texts, tuple(_matcher(text) for text in texts))
         text = _text(value)
@@ -182,12 +182,16 @@ class Template:
 
         """
         if not isinstance(value, str) or not value:
-            raise ValueError("is no stream name; write a text such as mediawiki.revision-score-test or {stream}.test")
+            raise ValueError(
+                "is not a stream name; write a string such as mediawiki.revision-score-test or {stream}.test"
+            )
         fixed = _PLACEHOLDER.sub("x", value)
         if "{" in fixed or "}" in fixed:
-            raise ValueError("has a brace without its partner; a placeholder is written {stream}")
+            raise ValueError("has an unmatched brace; write a placeholder as {stream}")
         if not STREAM_NAME.fullmatch(fixed):
-            raise ValueError("gives no valid stream name; letters, digits, dots, dashes and underscores are allowed")
+            raise ValueError(
+                "does not give a valid stream name; letters, digits, dots, dashes and underscores are allowed"
+            )
         return cls(value, frozenset(_PLACEHOLDER.findall(value)))
 
     @property
@@ -215,14 +219,14 @@ class Template:
 def _text(value: object) -> str:
     if isinstance(value, bool):
         raise ValueError(
-            f"is {str(value).lower()}: YAML reads bare yes, no, on, off, true, false as a truth value; put it in quotes"
+            f"is {str(value).lower()}: YAML reads bare yes, no, on, off, true, false as a boolean; put it in quotes"
         )
     if isinstance(value, (int, float)):
         raise ValueError(f"is the number {value}; put it in quotes to match it as text")
     if not isinstance(value, str):
-        raise ValueError("is no pattern; a pattern is a text, a glob, a /regular expression/, or a list of these")
+        raise ValueError("is not a pattern; a pattern is a string, a glob, a /regular expression/, or a list of these")
     if not value:
-        raise ValueError("is an empty text, which no value equals")
+        raise ValueError("is an empty string, which matches no value")
     return value
 
 
@@ -232,11 +236,11 @@ def _matcher(text: str) -> Matcher:
     flags = _FLAGS.fullmatch(text)
     if flags is not None:
         raise ValueError(
-            f"ends like a regular expression with flags; write them at its beginning, as /(?{flags[2]}){flags[1]}/, "
-            f"or, where this text itself is meant, as {text[:-1]}[{text[-1]}]"
+            f"ends like a regular expression with flags; write the flags at the beginning, "
+            f"as in /(?{flags[2]}){flags[1]}/, or, to match exactly this text, {text[:-1]}[{text[-1]}]"
         )
     if text.startswith("/") and _OF_A_REGEX.search(text):
-        raise ValueError("begins like a regular expression, and has no slash at its end; write /…/")
+        raise ValueError("begins like a regular expression, but has no slash at its end; write /…/")
     if GLOB_CHARACTERS & set(text):
         return Glob(text)
     return Literal(text)

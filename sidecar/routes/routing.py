@@ -89,7 +89,7 @@ class Router:
     def decide(self, event: Event) -> Decision:
         """Return what becomes of `event`: the first route that matches decides."""
         if event.unclear:
-            return Decision("", refusal=f"no route takes it, since {event.unclear}")
+            return Decision("", refusal=f"no route takes it, because {event.unclear}")
         key = (event.stream, event.schema)
         if not self._remembers or len(event.stream or "") + len(event.schema or "") > MAX_REMEMBERED_LENGTH:
             return self._decide(event)
@@ -197,10 +197,10 @@ class Router:
         """Return the stream's new name, None where it stays; and why there can be none, None where there can."""
         label = self._label_missing.get(route.name)
         if label is not None:  # `serve` does not start then, but `check` and `explain` take any labels
-            return None, f"route {route.name} takes a word from label {label}, which {self._pod} does not have"
+            return None, f"route {route.name} uses label {label}, which {self._pod} does not have"
         stream = self._new_name(route, event)
         if stream is not None and not STREAM_NAME.fullmatch(stream):
-            return None, f"route {route.name} would call its stream {stream!r}, which no stream can be called"
+            return None, f"route {route.name} would rename its stream to {stream!r}, which is not a valid stream name"
         return stream, None
 
     def _new_name(self, route: Route, event: Event) -> str | None:

@@ -28,10 +28,10 @@ def duration(value: object, least: str = "1ms", most: str = "24h") -> float:
     """
     found = DURATION.fullmatch(value) if isinstance(value, str) else None
     if found is None:
-        raise ValueError(f"is {shown(value)}; a duration is written 500ms, 1.5s, 5m or 1h")
+        raise ValueError(f"is {shown(value)}; write a duration such as 500ms, 1.5s, 5m or 1h")
     seconds = _seconds(found)
     if seconds <= 0:
-        raise ValueError("is no time at all; a duration is longer than 0s")
+        raise ValueError("is zero; a duration must be longer than 0s")
     low, high = (_seconds(bound) for bound in map(DURATION.fullmatch, (least, most)) if bound)
     if not low <= seconds <= high:
         raise ValueError(f"is {value}; allowed: from {least} to {most}")
@@ -56,10 +56,12 @@ def size_in_bytes(value: object) -> int:
     """
     found = SIZE.fullmatch(value) if isinstance(value, str) else None
     if found is None or int(found[1]) == 0:
-        raise ValueError(f"is {shown(value)}; a size is written 64KiB, 1MiB or 500B")
+        raise ValueError(f"is {shown(value)}; write a size such as 64KiB, 1MiB or 500B")
     size = int(found[1]) * _BYTES[found[2]]
     if size > LARGEST:
-        raise ValueError(f"is {value}; allowed: up to {in_size_words(LARGEST)}, the largest body that EventGate takes")
+        raise ValueError(
+            f"is {value}; allowed: up to {in_size_words(LARGEST)}, the largest body that EventGate accepts"
+        )
     return size
 
 
@@ -72,7 +74,7 @@ def in_size_words(size: int) -> str:
 def text_in(value: object) -> str:
     """Read any text that says something."""
     if not isinstance(value, str) or not value.strip():
-        raise ValueError(f"is {shown(value)}; write a text (quote it if it is a number or yes, no, on, off)")
+        raise ValueError(f"is {shown(value)}; write a string (quote it if it is a number or yes, no, on, off)")
     return value
 
 
@@ -87,13 +89,13 @@ def url_in(value: object) -> str:
     except ValueError as error:
         raise ValueError(f"is {text!r}: {error}") from None
     if parts.scheme not in ("http", "https") or not host:
-        raise ValueError(f"is {text!r}; write it whole, as https://host:4492/v1/events")
+        raise ValueError(f"is {text!r}; write the full URL, such as https://host:4492/v1/events")
     if not parts.path.strip("/"):
         raise ValueError(f"is {text!r}, which has no path; EventGate takes events at /v1/events")
     if parts.query or parts.fragment or "@" in parts.netloc or re.search(r"[{}\s]", filled):
-        raise ValueError(f"is {text!r}; a query, a fragment, a user or spaces have no place here")
+        raise ValueError(f"is {text!r}; a query, a fragment, a user and spaces are not allowed here")
     if port == 0 or parts.netloc.endswith(":"):
-        raise ValueError(f"is {text!r}; a port is a number from 1 to 65535, or left out with its colon")
+        raise ValueError(f"is {text!r}; a port is a number from 1 to 65535; if there is none, remove the colon")
     _need_host(host)
     return parts.scheme + text[len(parts.scheme) :]
 
@@ -104,7 +106,7 @@ def _need_ascii(text: str) -> None:
     if strange is not None:
         raise ValueError(
             f"has the character U+{ord(strange):04X}, which cannot be sent; delete it, "
-            "or write it percent-encoded in a path, and a name as xn--…"
+            "percent-encode it in a path, or write a name as xn--…"
         )
 
 
@@ -114,17 +116,15 @@ def _need_host(host: str) -> None:
         try:
             ipaddress.IPv6Address(host)
         except ValueError:
-            raise ValueError(f"has the host {host}, which is no IPv6 address") from None
+            raise ValueError(f"has the host {host}, which is not an IPv6 address") from None
         return
     if host.endswith("."):
-        raise ValueError(
-            f"has the host {shown(host)}; leave out the dot at its end, names are always taken as complete"
-        )
+        raise ValueError(f"has the host {shown(host)}; remove the dot at the end; names are always fully qualified")
     label = next((each for each in host.split(".") if not LABEL.fullmatch(each)), None)
     if label is not None or len(host) > 253:
         raise ValueError(
-            f"has the host {shown(host)}; between its dots are 1 to 63 letters, digits, dashes and underscores, "
-            "no dash first or last, and 253 characters in all"
+            f"has the host {shown(host)}; each part between dots has 1 to 63 letters, digits, dashes and underscores, "
+            "no dash first or last, and the whole name at most 253 characters"
         )
 
 
@@ -141,7 +141,9 @@ def path_in(value: object) -> str:
     text = text_in(value)
     _need_ascii(text)
     if not re.fullmatch(r"/[^\s#]*", text):
-        raise ValueError(f"is {text!r}; a path starts with a slash, as /_info, and has no spaces and no #")
+        raise ValueError(f"is {text!r}; a path starts with a slash, such as /_info, and has no spaces and no #")
     if re.fullmatch(r"/+v1/+(?:_test/+)?events/*(?:\?.*)?", text, re.IGNORECASE):
-        raise ValueError(f"is {text!r}, where a GET is no health check: it produces an event, or is answered 404")
+        raise ValueError(
+            f"is {text!r}, which cannot be a health check: a GET there produces an event or is answered 404"
+        )
     return text

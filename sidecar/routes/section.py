@@ -154,7 +154,7 @@ class _Reading:
             if field.encode_name in value:
                 found[field.name] = self.of(field.type, value[field.encode_name], inner)
             elif field.required:
-                self.complaints.append((inner, "is missing, and has no default"))
+                self.complaints.append((inner, "is missing; it is required"))
         allowed = keys_of(section)
         for key in value:
             if key not in allowed:
@@ -163,4 +163,4 @@ class _Reading:
         return None if self.complaints else section(**found)
 
     def _should_be(self, what: str, value: object, path: Path) -> None:
-        self.complaints.append((path, f"is {shown(value)}; it should be {what}"))
+        self.complaints.append((path, f"is {shown(value)}; it must be {what}"))

@@ -61,9 +61,9 @@ class _Loader(yaml.SafeLoader):
         self.levels += 1
         self.nodes += 1
         if self.levels > MAX_LEVELS:
-            self._refuse(f"is nested over {MAX_LEVELS} levels deep; a configuration has ten at most")
+            self._refuse(f"is nested over {MAX_LEVELS} levels deep; a configuration needs ten at most")
         if self.nodes > MAX_NODES:
-            self._refuse(f"has over {MAX_NODES} keys and values; a configuration has some hundred")
+            self._refuse(f"has over {MAX_NODES} keys and values; a configuration has a few hundred")
         alias = self.peek_event() if self.check_event(yaml.AliasEvent) else None  # type: ignore[no-untyped-call]
         node = super().compose_node(parent, index)
         self.levels -= 1
@@ -81,7 +81,7 @@ def read(text: str) -> Marked:
     """
     marked = Marked()
     if len(text.encode(errors="replace")) > MAX_BYTES:
-        marked.complaints.append((Mark(1, 1), (), f"is over {MAX_BYTES} bytes; a configuration is a few kB"))
+        marked.complaints.append((Mark(1, 1), (), f"is over {MAX_BYTES} bytes; a configuration needs a few kB"))
         return marked
     try:
         loader = _Loader(text)
@@ -139,7 +139,7 @@ def _try_scalar(node: yaml.Node, path: Path, marked: Marked, loader: yaml.SafeLo
     except (ValueError, OverflowError, LookupError, AttributeError):  # what PyYAML's constructors of scalars raise
         kind = node.tag.rpartition(":")[2]
         found = node.value if len(node.value) <= 60 else f"{node.value[:57]}..."
-        message = f"is {found}, which YAML takes for a value of type {kind}, and it is none; put it in quotes"
+        message = f"is {found}, which YAML reads as a value of type {kind}, but it is not valid; put it in quotes"
         marked.complaints.append((_mark(node), path, message))
 
 
@@ -150,12 +150,16 @@ def _walk_mapping(node: yaml.MappingNode, path: Path, marked: Marked, loader: ya
             continue
         if not isinstance(key, yaml.ScalarNode) or key.tag != "tag:yaml.org,2002:str":
             found = key.value if isinstance(key, yaml.ScalarNode) else "a list or a mapping"
-            marked.complaints.append((_mark(key), path, f"has the key {found}, which is no text; put it in quotes"))
+            marked.complaints.append(
+                (_mark(key), path, f"has the key {found}, which is not a string; put it in quotes")
+            )
             continue
         inner = (*path, key.value)
         if inner in marked.keys:
             first = marked.keys[inner].line
-            marked.complaints.append((_mark(key), inner, f"stands twice, first in line {first}; keep one of them"))
+            marked.complaints.append(
+                (_mark(key), inner, f"is a duplicate key, first on line {first}; keep one of them")
+            )
             continue
         marked.keys[inner] = _mark(key)
         _walk(value, inner, marked, loader)

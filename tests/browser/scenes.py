@@ -157,7 +157,7 @@ SCENES = (
         "a broken edit",
         "warning",
         r"▲ routes\.yaml is refused, and the configuration of \d+ s ago stays in force: line \d+: routes\[2\]\.to is "
-        r"'stagign', and no upstream is called that \(did you mean 'staging'\?\); there is production, staging",
+        r"'stagign', but no upstream has that name \(did you mean 'staging'\?\); known upstreams: production, staging",
         {"Configuration": r"✕ The file on disk is refused.*routes\.yaml:\d+:\d+: .*'stagign'.*did you mean 'staging'"},
         Stage.misspell,
         SPOOL,

@@ -25,11 +25,11 @@ def test_problems_and_warnings_stand_in_the_order_of_the_file() -> None:
     """Each with its line and a caret; then how many there are, and no table of a file that is refused."""
     found = inspect(UNUSED + "  - name: late\n    to: production\n")
     assert in_text(found, "r.yaml") == (
-        "routes.yaml:5:3: warning: upstreams.spare is not used by any route; remove it, or write a route to it\n"
+        "routes.yaml:5:3: warning: upstreams.spare is not used by any route; remove it, or add a route to it\n"
         "      spare:\n"
         "      ^\n"
-        "routes.yaml:10:5: routes[1] is never reached: routes[0] (everything) takes every event that it would; "
-        "put it above that one, or remove it\n"
+        "routes.yaml:10:5: routes[1] is never reached: routes[0] (everything) takes every event that it matches; "
+        "move it above that one, or remove it\n"
         "      - name: late\n"
         "        ^\n"
         "\n"
@@ -114,10 +114,10 @@ def test_check_shows_every_test_that_fails(routes: Path) -> None:
     result = run("check", routes)
     assert (result.exit_code, result.stdout) == (
         1,
-        f"{routes}:15:14: tests[1].expect.stream fails: expected other, is links (test: this is not so)\n"
+        f"{routes}:15:14: tests[1].expect.stream fails: expected other, got links (test: this is not so)\n"
         "        expect: {stream: other, route: rename}\n"
         "                 ^\n"
-        f"{routes}:15:29: tests[1].expect.route fails: expected rename, is keep (test: this is not so)\n"
+        f"{routes}:15:29: tests[1].expect.route fails: expected rename, got keep (test: this is not so)\n"
         "        expect: {stream: other, route: rename}\n"
         "                                ^\n"
         f"\n{routes}: 2 problems\n",

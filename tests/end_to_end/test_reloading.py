@@ -254,4 +254,4 @@ def test_a_test_that_fails_keeps_it_from_starting(tmp_path: Path) -> None:
     config["tests"] = [{"name": "t", "event": {"meta": {"stream": "s"}}, "expect": {"refused": True}}]
     process = Process("sidecar", "serve", "--routes", str(written(config, tmp_path)), "--listen", "127.0.0.1:0")
     assert process.end() == 2
-    assert "tests[0].expect.refused fails: expected true, is false" in str(process.lines)
+    assert "tests[0].expect.refused fails: expected true, got false" in str(process.lines)

@@ -25,7 +25,7 @@ def test_a_duration_is_read_as_seconds(text: str, seconds: float) -> None:
     ("value", "message"),
     [
         *(
-            pytest.param(value, f"is {words}; a duration is written 500ms, 1.5s, 5m or 1h", id=repr(value))
+            pytest.param(value, f"is {words}; write a duration such as 500ms, 1.5s, 5m or 1h", id=repr(value))
             for value, words in [
                 (5, "5"),
                 (1.5, "1.5"),
@@ -42,8 +42,8 @@ def test_a_duration_is_read_as_seconds(text: str, seconds: float) -> None:
         ),
         pytest.param("0.5ms", "is 0.5ms; allowed: from 1ms to 24h", id="0.5ms"),
         pytest.param("25h", "is 25h; allowed: from 1ms to 24h", id="25h"),
-        pytest.param("0s", "is no time at all; a duration is longer than 0s", id="0s"),
-        pytest.param("0.0ms", "is no time at all; a duration is longer than 0s", id="0.0ms"),
+        pytest.param("0s", "is zero; a duration must be longer than 0s", id="0s"),
+        pytest.param("0.0ms", "is zero; a duration must be longer than 0s", id="0.0ms"),
     ],
 )
 def test_what_is_no_duration_is_refused(value: object, message: str) -> None:

@@ -115,36 +115,36 @@ def test_an_example_that_holds_is_silent(test: str) -> None:
             "labels: {env: staging}, event: {meta: {stream: score_a}}, "
             "expect: {route: rest, upstream: staging, stream: score_a, refused: true}",
             (
-                "route: expected rest, is scores",
-                "upstream: expected staging, is production",
-                "stream: expected score_a, is score-test",
-                "refused: expected true, is false",
+                "route: expected rest, got scores",
+                "upstream: expected staging, got production",
+                "stream: expected score_a, got score-test",
+                "refused: expected true, got false",
             ),
             id="every key",
         ),
         pytest.param(
             "event: {meta: {stream: never}}, expect: {upstream: staging}",
-            ("upstream: expected staging, is none (route never refuses it: not today)",),
+            ("upstream: expected staging, got none (route never refuses it: not today)",),
             id="refused, and why",
         ),
         pytest.param(
             "event: {meta: {stream: never}}, expect: {stream: never}",
-            ("stream: expected never, is none (route never refuses it: not today)",),
+            ("stream: expected never, got none (route never refuses it: not today)",),
             id="what is refused has no stream",
         ),
         pytest.param(
             "event: {meta: {}}, expect: {route: rest, refused: false}",
             (
-                "route: expected rest, is none (no route in routes.yaml takes an event without meta.stream from "
+                "route: expected rest, got none (no route in routes.yaml takes an event without meta.stream from "
                 "a pod without labels; post to a stream that has a route, or ask for one)",
-                "refused: expected false, is true",
+                "refused: expected false, got true",
             ),
             id="no route",
         ),
         pytest.param(
             "event: {meta: {stream: labelled}}, expect: {upstream: production}",
             (
-                "upstream: expected production, is none (route labelled takes a word from label isvc, "
+                "upstream: expected production, got none (route labelled uses label isvc, "
                 "which a pod without labels does not have)",
             ),
             id="a label that the test does not give",
@@ -183,8 +183,8 @@ def test_failures_come_in_the_order_of_the_file() -> None:
     )
     refused = "route never refuses it: not today"
     assert [(each.path, each.message) for each in found.problems] == [
-        ("tests[0].expect.refused", f"fails: expected false, is true ({not_accepted}) (test: first)"),
-        ("tests[2].expect.route", f"fails: expected rest, is never ({refused}) (test: third)"),
+        ("tests[0].expect.refused", f"fails: expected false, got true ({not_accepted}) (test: first)"),
+        ("tests[2].expect.route", f"fails: expected rest, got never ({refused}) (test: third)"),
     ]
 
 

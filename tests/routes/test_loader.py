@@ -133,4 +133,4 @@ def test_any_misplaced_value_is_refused_in_words(data: st.DataObject) -> None:
     keep = [line for line in lines[at + 1 :] if len(line) - len(line.lstrip(" -")) <= len(key) - len(key.lstrip(" -"))]
     text = "\n".join([*lines[:at], f"{key}: {value}", *keep])
     for problem in problems_in(text):
-        assert problem.message.startswith(("is ", "has ", "should "))
+        assert problem.message.startswith(("is ", "has ", "must ", "contains "))

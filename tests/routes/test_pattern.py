@@ -53,32 +53,36 @@ def test_a_pattern_matches(pattern: object, text: str, groups: dict[str, str] | 
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        pytest.param("", "is an empty text, which no value equals", id="empty text"),
+        pytest.param("", "is an empty string, which matches no value", id="empty text"),
         pytest.param(
             [],
-            "is an empty list, which matches nothing; leave the key out to match everything",
+            "is an empty list, which matches nothing; remove the key to match everything",
             id="empty list",
         ),
         pytest.param(5, "is the number 5; put it in quotes to match it as text", id="number"),
         pytest.param(["a", 1.5], "is the number 1.5; put it in quotes to match it as text", id="number in a list"),
         pytest.param(
             True,
-            "is true: YAML reads bare yes, no, on, off, true, false as a truth value; put it in quotes",
+            "is true: YAML reads bare yes, no, on, off, true, false as a boolean; put it in quotes",
             id="truth value",
         ),
         pytest.param(
             None,
-            "is no pattern; a pattern is a text, a glob, a /regular expression/, or a list of these",
+            "is not a pattern; a pattern is a string, a glob, a /regular expression/, or a list of these",
             id="nothing",
         ),
         pytest.param(
             [["a"]],
-            "is no pattern; a pattern is a text, a glob, a /regular expression/, or a list of these",
+            "is not a pattern; a pattern is a string, a glob, a /regular expression/, or a list of these",
             id="list in a list",
         ),
-        pytest.param("/a(?=b)/", "is not a regular expression RE2 takes: invalid perl operator: (?=", id="look-ahead"),
-        pytest.param(r"/(a)\1/", r"is not a regular expression RE2 takes: invalid escape sequence: \1", id="reference"),
-        pytest.param("/(/", "is not a regular expression RE2 takes: missing ): (", id="half an expression"),
+        pytest.param(
+            "/a(?=b)/", "is not a regular expression that RE2 accepts: invalid perl operator: (?=", id="look-ahead"
+        ),
+        pytest.param(
+            r"/(a)\1/", r"is not a regular expression that RE2 accepts: invalid escape sequence: \1", id="reference"
+        ),
+        pytest.param("/(/", "is not a regular expression that RE2 accepts: missing ): (", id="half an expression"),
     ],
 )
 def test_what_is_no_pattern_is_refused_in_words(value: object, message: str) -> None:
@@ -170,9 +174,9 @@ def test_a_template_says_what_it_needs(template: str, labels: set[str], groups: 
     assert (set(found.labels), set(found.groups)) == (labels, groups)
 
 
-NOT_A_TEXT = "is no stream name; write a text such as mediawiki.revision-score-test or {stream}.test"
-NO_PARTNER = "has a brace without its partner; a placeholder is written {stream}"
-NO_NAME = "gives no valid stream name; letters, digits, dots, dashes and underscores are allowed"
+NOT_A_TEXT = "is not a stream name; write a string such as mediawiki.revision-score-test or {stream}.test"
+NO_PARTNER = "has an unmatched brace; write a placeholder as {stream}"
+NO_NAME = "does not give a valid stream name; letters, digits, dots, dashes and underscores are allowed"
 
 
 @pytest.mark.parametrize(

@@ -222,13 +222,13 @@ ASK = "post to a stream that has a route, or ask for one"
         pytest.param(
             'name: a, to: expected, stream: "{stream}.test"',
             "c d",
-            Decision("a", refusal="route a would call its stream 'c d.test', which no stream can be called"),
+            Decision("a", refusal="route a would rename its stream to 'c d.test', which is not a valid stream name"),
             id="a new name that is none",
         ),
         pytest.param(
             'name: a, to: expected, stream: "{stream}-{labels.model}"',
             "c",
-            Decision("a", refusal=f"route a takes a word from label model, which {POD} does not have"),
+            Decision("a", refusal=f"route a uses label model, which {POD} does not have"),
             id="a label that is not there",
         ),
     ],

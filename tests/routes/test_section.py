@@ -75,33 +75,33 @@ def test_everything_that_is_wrong_is_said_at_once() -> None:
     }
     assert set(complaints(wrong)) == {
         (("leafs",), f"is an unknown key (did you mean 'leaf'?); allowed here: {', '.join(keys_of(Tree))}"),
-        (("leaf", "number"), "is missing, and has no default"),
+        (("leaf", "number"), "is missing; it is required"),
         (("leaf", "word"), "is 'on' (did you mean 'one'?); allowed: one, two or three"),
         (("maybe",), "is 1; write an even number"),
-        (("flag",), "is 'yes'; it should be true or false"),
+        (("flag",), "is 'yes'; it must be true or false"),
         (("numbers", 1), "is 3; write an even number"),
         (("leaves", 1), "is 1; write an even number"),
         (("leaves", 1, "number"), "is 5; write an even number"),
-        (("leaves", 2), "is []; it should be a mapping (key: value)"),
+        (("leaves", 2), "is []; it must be a mapping (key: value)"),
     }
 
 
 @pytest.mark.parametrize(
     ("data", "expected"),
     [
-        pytest.param(None, ((), "is empty; it should be a mapping (key: value)"), id="nothing is no section"),
-        pytest.param({}, (("leaves",), "is missing, and has no default"), id="missing"),
+        pytest.param(None, ((), "is empty; it must be a mapping (key: value)"), id="nothing is no section"),
+        pytest.param({}, (("leaves",), "is missing; it is required"), id="missing"),
         pytest.param({"leaves": {}}, (("leaves",), "is empty; it needs at least one entry"), id="empty"),
         pytest.param(
-            {"leaves": None}, (("leaves",), "is empty; it should be a mapping (key: value)"), id="nothing is no mapping"
+            {"leaves": None}, (("leaves",), "is empty; it must be a mapping (key: value)"), id="nothing is no mapping"
         ),
         pytest.param(
             {"leaves": ENOUGH, "numbers": "2"},
-            (("numbers",), "is '2'; it should be a list (each entry after a dash, or in brackets)"),
+            (("numbers",), "is '2'; it must be a list (each entry after a dash, or in brackets)"),
             id="no list",
         ),
         pytest.param(
-            {"leaves": ENOUGH, "flag": 1}, (("flag",), "is 1; it should be true or false"), id="one is not true"
+            {"leaves": ENOUGH, "flag": 1}, (("flag",), "is 1; it must be true or false"), id="one is not true"
         ),
         pytest.param(
             {"leaves": {2: {"number": 2, "word": ["one"]}}},

@@ -56,7 +56,7 @@ def test_an_empty_text_has_a_place_too() -> None:
     assert (marked.data, marked.complaints, marked.mark_of(("version",))) == (None, [], Mark(1, 1))
 
 
-NO_DATE = "is 2026-13-01, which YAML takes for a value of type timestamp, and it is none; put it in quotes"
+NO_DATE = "is 2026-13-01, which YAML reads as a value of type timestamp, but it is not valid; put it in quotes"
 TWO_DOCUMENTS = "is not YAML: expected a single document in the stream, but found another document"
 NO_TYPE = "is not YAML: could not determine a constructor for the tag 'tag:yaml.org,2002:python/name:os.system'"
 
@@ -67,17 +67,17 @@ NO_TYPE = "is not YAML: could not determine a constructor for the tag 'tag:yaml.
         pytest.param(
             "a: 1\nb: 2\na: 3\nb: 4\n",
             [
-                (Mark(3, 1), ("a",), "stands twice, first in line 1; keep one of them"),
-                (Mark(4, 1), ("b",), "stands twice, first in line 2; keep one of them"),
+                (Mark(3, 1), ("a",), "is a duplicate key, first on line 1; keep one of them"),
+                (Mark(4, 1), ("b",), "is a duplicate key, first on line 2; keep one of them"),
             ],
             id="keys that stand twice",
         ),
         pytest.param(
             "a: {yes: 1}\n1: 2\n[x]: 3\n",
             [
-                (Mark(1, 5), ("a",), "has the key yes, which is no text; put it in quotes"),
-                (Mark(2, 1), (), "has the key 1, which is no text; put it in quotes"),
-                (Mark(3, 1), (), "has the key a list or a mapping, which is no text; put it in quotes"),
+                (Mark(1, 5), ("a",), "has the key yes, which is not a string; put it in quotes"),
+                (Mark(2, 1), (), "has the key 1, which is not a string; put it in quotes"),
+                (Mark(3, 1), (), "has the key a list or a mapping, which is not a string; put it in quotes"),
             ],
             id="keys that are no text",
         ),
@@ -118,7 +118,7 @@ def test_what_yaml_lets_pass_is_said_with_its_place(text: str, complaints: list[
 def test_nesting_without_end_is_a_complaint(bracket: str, column: int, levels: int) -> None:
     """A text nested too deeply to be a configuration is refused in words, at the place where that shows."""
     assert read(bracket * levels).complaints == [
-        (Mark(1, column), (), "is nested over 50 levels deep; a configuration has ten at most")
+        (Mark(1, column), (), "is nested over 50 levels deep; a configuration needs ten at most")
     ]
 
 
@@ -126,7 +126,7 @@ def test_too_many_values_are_a_complaint() -> None:
     """Reading them would take seconds from the events of a running sidecar; 20,000 are taken."""
     assert read("\n".join(["- a"] * 19_999)).complaints == []
     assert read("\n".join(["- a"] * 20_000)).complaints == [
-        (Mark(20_000, 3), (), "has over 20000 keys and values; a configuration has some hundred")
+        (Mark(20_000, 3), (), "has over 20000 keys and values; a configuration has a few hundred")
     ]
 
 
@@ -139,7 +139,7 @@ def test_a_huge_text_is_not_read(length: int, complaints: int) -> None:
 def test_a_long_value_is_quoted_by_its_beginning() -> None:
     """A message is for reading, and goes into the log and the status page."""
     ((_, _, message),) = read(f"a: {'9' * 5000}").complaints
-    assert message.startswith(f"is {'9' * 57}..., which YAML takes for a value of type int")
+    assert message.startswith(f"is {'9' * 57}..., which YAML reads as a value of type int")
 
 
 @pytest.mark.parametrize(
@@ -150,7 +150,7 @@ def test_a_value_that_is_not_of_its_kind_is_a_complaint(value: str) -> None:
     ((mark, path, message),) = read(f"a: {value}").complaints
     assert (mark, path) == (Mark(1, 4), ("a",))
     assert re.fullmatch(
-        r"is .*, which YAML takes for a value of type [a-z]+, and it is none; put it in quotes", message
+        r"is .*, which YAML reads as a value of type [a-z]+, but it is not valid; put it in quotes", message
     )
 
 

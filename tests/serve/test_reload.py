@@ -125,7 +125,7 @@ async def test_sighup_loads_at_once(tmp_path: Path) -> None:
     ("text", "words"),
     [
         (BROKEN, "did you mean 'production'?"),
-        (FAILING, "tests[0].expect.refused fails: expected true, is false"),
+        (FAILING, "tests[0].expect.refused fails: expected true, got false"),
         (f"{SMALL}  - {{name: late, to: production}}\n", "is never reached"),
         ("", "is empty"),
     ],

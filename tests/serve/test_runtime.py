@@ -110,9 +110,7 @@ def test_a_label_that_a_route_needs_must_be_given(tmp_path: Path) -> None:
     """A pod without the label would send to a stream that nobody meant, so it does not start."""
     config = to_one("127.0.0.1:1")
     config["routes"] = [{"name": "r", "to": "main", "stream": "score.{labels.isvc}"}]
-    words = (
-        r"routes\[0\]\.stream takes a word from label isvc, which this pod does not have; give it with --label isvc=…"
-    )
+    words = r"routes\[0\]\.stream uses label isvc, which this pod does not have; set it with --label isvc=…"
     with pytest.raises(ConfigError, match=words):
         Runtime(Settings(written(tmp_path, config)))
 

@@ -86,8 +86,8 @@ async def test_the_tap_is_off_unless_enabled() -> None:
     ("query", "words"),
     [
         ("outcome=lost", "there is no outcome 'lost'; there are delivered, invalid, refused, spooled, failed"),
-        ("stream=", "the stream '' is an empty text, which no value equals"),
-        ("stream=/(/", "the stream '/(/' is not a regular expression RE2 takes: missing ): ("),
+        ("stream=", "the stream '' is an empty string, which matches no value"),
+        ("stream=/(/", "the stream '/(/' is not a regular expression that RE2 accepts: missing ): ("),
     ],
     ids=["no outcome", "no stream", "no pattern"],
 )

@@ -175,11 +175,13 @@ class SpoolFile:
         return int(self._connection.execute(statement).fetchone()[column])
 
     def _count(self) -> None:
-        self._tally, self._room = Tally(), 0
-        for upstream, stream, events, size in self._connection.execute(
-            "SELECT upstream, stream, count(*), sum(size) FROM waiting INDEXED BY waiting_by_age GROUP BY 1, 2"
+        self._tally, self._room, self._largest = Tally(), 0, 0
+        statement = "SELECT upstream, stream, count(*), sum(size), max(size) FROM waiting"
+        for upstream, stream, events, size, largest in self._connection.execute(
+            f"{statement} INDEXED BY waiting_by_age GROUP BY 1, 2"
         ):
             self._tally.waiting(upstream, stream, events, size)
+            self._largest = max(self._largest, largest)
         self._tally.dead(*self._connection.execute("SELECT count(*), total(size) FROM dead").fetchone())
 
     def totals(self) -> Totals:
@@ -208,6 +210,8 @@ class SpoolFile:
         their share.
         """
         sizes, dropped = [each.size for each in events], 0
+        if (largest := max(sizes)) > self._largest:
+            self._largest, self._room = largest, 0
         pages = sum(most_bytes(size, PAGE) for size in sizes) // PAGE + 1
         if pages > self._room:  # as far as is known, which is never too much
             if (found := self._make_room(pages, self._dead_share)) is None:
@@ -253,9 +257,13 @@ class SpoolFile:
         return dropped if self._free_pages() >= pages else None
 
     def _free_pages(self) -> int:
-        """Return how many pages events may take; the last are for what notes and indexes take."""
+        """Return how many pages events may take.
+
+        The last are for what notes and indexes take, and for a copy of the largest event: SQLite writes a row anew
+        before it frees the old one, even where only a number changes.
+        """
         used = self._one("PRAGMA page_count") - self._one("PRAGMA freelist_count")
-        return self._max_pages - used - self._spare_pages
+        return self._max_pages - used - self._spare_pages - most_bytes(self._largest, PAGE) // PAGE
 
     def hand_out(
         self,
@@ -310,7 +318,8 @@ class SpoolFile:
     def failed(self, arrival: int, reason: str, now: float, due: float = 0.0, *, error: bool = False) -> None:
         """Note that an attempt failed; `error`: it was this event's fault."""
         change = "attempts = attempts + 1, errors = errors + ?, last_attempt = ?, last_error = ?, due = ?"
-        values = (error, now, reason[:1000], due, arrival)
+        room = self._free_pages() + self._spare_pages // 2  # the rest is for what else has to be changed
+        values = (error, now, reason[:1000] if room > 0 else "", due, arrival)
         self._connection.execute(f"UPDATE waiting SET {change} WHERE arrival = ?", values)  # noqa: S608  ours
 
     def hurry_all(self, upstream: str) -> None:

@@ -89,6 +89,26 @@ def test_a_full_spool_takes_nothing_of_a_request(tmp_path: Path, size: int) -> N
             file.failed(2, "no answer" * 100, NOON)
 
 
+@pytest.mark.parametrize("sizes", [(500,), (150_000, 500)], ids=["small ones", "large ones and small ones"])
+def test_a_full_spool_takes_notes_of_every_failure_and_empties(tmp_path: Path, sizes: tuple[int, ...]) -> None:
+    """What is noted of failed attempts never takes the room that deleting and moving events needs."""
+    with spool_file(tmp_path, Quota(size=MEBIBYTE)) as file:
+        for size in sizes:
+            kept: int | None = 0
+            while kept is not None:
+                with file.transaction():
+                    kept = file.put([spooled(0, f"enwiki {file.totals().events % 7}", body=b"x" * size)])
+        arrivals_ = [event.arrival for event, _ in file.waiting()]
+        for attempt in range(3):
+            for arrival in arrivals_:
+                with file.transaction():
+                    file.failed(arrival, f"{attempt} no answer, in many words " * 60, NOON, NOON + attempt, error=True)
+        for arrival in arrivals_:
+            with file.transaction():
+                file.delivered([arrival])
+        assert file.totals().events == 0
+
+
 def test_dead_letters_make_room_down_to_their_share(tmp_path: Path) -> None:
     """The oldest are dropped while they take more than a fourth of all room; then the spool is full."""
     quota = Quota(size=2 * MEBIBYTE)

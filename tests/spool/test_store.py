@@ -24,7 +24,7 @@ ALL = (100, 10**6)
 """As many events as there are, whatever their size."""
 
 A = key_of("main", "a")
-SMALL = Quota(size=256 * 1024)
+SMALL = Quota(size=384 * 1024)
 LARGE = b"x" * 100_000
 """Of which a small spool has room for one."""
 
@@ -81,7 +81,7 @@ async def test_a_full_spool_says_so(tmp_path: Path) -> None:
         assert (await opened.put([spooled(1, body=LARGE)])).kept is Kept.STORED
         for number in (2, 3):
             result = await opened.put([spooled(number, body=LARGE)])
-            full = f"{tmp_path}: the spool is full; it may take 256 KiB of the disk"
+            full = f"{tmp_path}: the spool is full; it may take 384 KiB of the disk"
             assert (result.kept, result.reason) == (Kept.FULL, full)
         assert opened.counted("refused_events_total") == {'why="full"': 2.0, 'why="broken"': 0.0}
         assert len(opened.log("SpoolRefused")) == 1
@@ -90,7 +90,7 @@ async def test_a_full_spool_says_so(tmp_path: Path) -> None:
 
 async def test_dead_letters_that_gave_way_are_told(tmp_path: Path) -> None:
     """Nothing is dropped without a word."""
-    async with open_spool(tmp_path, Quota(size=512 * 1024), hand=AtOnce()) as opened:
+    async with open_spool(tmp_path, Quota(size=608 * 1024), hand=AtOnce()) as opened:
         await opened.put([spooled(number, body=LARGE) for number in (1, 2, 3)])
         for event in await opened.spool.hand_out("main", 2, 10**6):
             await opened.spool.dead(event, "invalid", "no such field", b"verdict")

@@ -99,6 +99,8 @@ class SpoolDir:
         try:
             _make(self.path)
             self._own()
+            self._set_others_aside(now)
+            (self.path / OWNER).write_text(f"{os.getpid()}\n", encoding="ascii")
             self._finish(now)
             self._file = self._open(now)
             self._names = self._names_now()
@@ -190,21 +192,23 @@ class SpoolDir:
         if self._lock is not None:
             return
         lock = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
-        owner = self.path / OWNER
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(lock)
-            process = _first_line(owner) or "unknown"
+            process = _first_line(self.path / OWNER) or "unknown"
             raise OSError(f"another sidecar, process {process}, uses it; give each a directory of its own") from None
         self._lock = lock
-        owner.write_text(f"{os.getpid()}\n", encoding="ascii")
+
+    def _set_others_aside(self, now: float) -> None:
+        """Rename whatever has the name of one of our files and is no file: opening a pipe would take for ever."""
+        for name in (OWNER, *(f"{file}{end}" for file in (FILE, BUILDING, COMPLETE) for end in ("", *_BESIDE))):
+            path = self.path / name
+            if _is_something_else(path):
+                path.rename(self._name_for(name, "damaged", now))
 
     def _open(self, now: float) -> SpoolFile:
         path = self.path / FILE
-        for each in (path, log_of(path), _beside(path, "-shm"), _beside(path, "-journal")):
-            if _is_something_else(each):  # to open a pipe would take for ever
-                each.rename(self._name_for(each.name, "damaged", now))
         fresh = not path.exists()
         committed = committed_frames(path)
         try:
@@ -347,6 +351,8 @@ def _size_of(path: Path) -> int:
 
 
 def _first_line(path: Path) -> str:
+    if _is_something_else(path):
+        return ""
     try:
         return path.read_text(encoding="ascii", errors="replace")[:20].strip()
     except OSError:
@@ -374,7 +380,8 @@ def _remove(path: Path) -> None:
 def _make(directory: Path) -> None:
     """Make a directory where there is none, so that it is there after a power loss as well."""
     new = [each for each in (directory, *directory.parents) if not each.exists()]
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if new:  # what is no directory is called that when it is opened
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     for each in new:
         _sync(each.parent)
 

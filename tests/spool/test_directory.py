@@ -19,6 +19,7 @@ from sidecar.spool.directory import (
     COMPLETE,
     FILE,
     KEPT_ASIDE,
+    OWNER,
     Migrated,
     SetAside,
     SpoolDir,
@@ -243,14 +244,29 @@ def test_a_flipped_bit_in_the_first_page_costs_no_event(tmp_path: Path, start: i
             old.unlink()
 
 
-@pytest.mark.parametrize("beside", [FILE, f"{FILE}-wal", f"{FILE}-shm", f"{FILE}-journal"])
-def test_a_pipe_in_the_place_of_a_file_is_set_aside(tmp_path: Path, beside: str) -> None:
-    """To open it would take for ever."""
-    os.mkfifo(tmp_path / beside)
+@pytest.mark.parametrize("make", [os.mkfifo, Path.mkdir], ids=["pipe", "directory"])
+@pytest.mark.parametrize(
+    "beside",
+    [FILE, f"{FILE}-wal", f"{FILE}-shm", f"{FILE}-journal", OWNER, BUILDING, f"{BUILDING}-wal", COMPLETE],
+)
+def test_a_pipe_in_the_place_of_a_file_is_set_aside(tmp_path: Path, beside: str, make: Callable[[Path], None]) -> None:
+    """To open it would take for ever, and a directory keeps no events."""
+    make(tmp_path / beside)
     with owned(tmp_path) as directory:
         put(directory, 1)
         assert held(directory) == [1]
-    assert (tmp_path / f"{beside}.damaged-{STAMP}").is_fifo()
+    assert not (tmp_path / f"{beside}.damaged-{STAMP}").is_file()
+    assert (tmp_path / f"{beside}.damaged-{STAMP}").exists()
+
+
+def test_a_pipe_does_not_say_who_owns_the_directory(tmp_path: Path) -> None:
+    """A second sidecar is refused all the same, and waits for nothing."""
+    with owned(tmp_path) as directory:
+        put(directory, 1)
+        (tmp_path / OWNER).unlink()
+        os.mkfifo(tmp_path / OWNER)
+        with pytest.raises(Trouble, match="another sidecar, process unknown, uses it"):
+            SpoolDir(tmp_path, Quota()).open(0)
 
 
 # --- saving what can be read ---
@@ -484,7 +500,7 @@ def test_a_disk_that_became_read_only_is_told(disk: Path) -> None:
 def test_a_place_that_is_no_directory_is_told(tmp_path: Path) -> None:
     """In words, with the path."""
     (tmp_path / "file").write_text("")
-    with owned(tmp_path / "file") as directory, pytest.raises(Trouble, match=r"/file: File exists"):
+    with owned(tmp_path / "file") as directory, pytest.raises(Trouble, match=r"/file: Not a directory"):
         directory.open(NOON)
 
 

@@ -14,7 +14,7 @@ def main() -> None:
     """
     if sys.argv[1:2] == ["serve"]:
         _take_signals()
-        _open_standard_files()
+    _open_standard_files()
     import atexit  # noqa: PLC0415  what comes before the signals takes time during which they are lost
     import gc  # noqa: PLC0415  as above
 
@@ -39,11 +39,13 @@ def _open_standard_files() -> None:
     """Put /dev/null where standard input, output or error is closed: the next socket would take its number."""
     import os  # noqa: PLC0415  as above
 
-    for descriptor in (0, 1, 2):
+    for descriptor, name in enumerate(("stdin", "stdout", "stderr")):
         try:
             os.fstat(descriptor)
         except OSError:
             os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(descriptor, "w" if descriptor else "r"))
 
 
 def _end(_number: int, _frame: object) -> None:

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
+import os
+import signal
+import sys
 
 import click
 
 from sidecar import __version__
+from sidecar.commands.terminal import fail
+
+NOT_READ = 128 + signal.SIGPIPE
+"""The exit status where nobody reads the output to its end: what a shell shows of a program that ends of it."""
 
 COMMANDS = {
     "check": "Check a routes.yaml, run the tests in it, and show which way each stream goes.",
@@ -53,5 +61,28 @@ def app() -> None:
 
 
 def main() -> None:
-    """Run the command line."""
-    app()
+    """Run the command line.
+
+    Output that cannot be written ends it: with `NOT_READ` where the reader has gone, as in `| head -1`, and in words
+    where there is no room for it. The statuses of the commands themselves say something else.
+    """
+    try:
+        _run()
+    except OSError as error:
+        if error.filename is not None or error.errno not in (errno.EPIPE, errno.ENOSPC):
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the interpreter writes what is left when it ends
+        if error.errno == errno.EPIPE:
+            sys.exit(NOT_READ)
+        fail(f"cannot write to standard output: {error.strerror}")
+
+
+def _run() -> None:
+    out = sys.stdout
+    try:
+        app()
+    except SystemExit:
+        if sys.stdout is not out:  # that is how click says that nobody reads; its status for it is 1
+            raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE)) from None
+        out.flush()
+        raise

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -127,6 +128,13 @@ def retry(directory: Path, numbers: Sequence[int], everything: bool, as_json: bo
     _report(chosen, done, "will be sent again", as_json=as_json)
 
 
+def _open_now(path: str, flags: int) -> int:
+    """Open a file to write to; a pipe that nobody reads is not waited for."""
+    number = os.open(path, flags | os.O_NONBLOCK, 0o666)
+    os.set_blocking(number, True)
+    return number
+
+
 @spool.command()
 @directory_option
 @click.option(
@@ -150,12 +158,14 @@ def export(directory: Path, output: Path, dead: bool, stream: str | None) -> Non
         total = file.totals().dead if dead else file.totals().events
         try:
             to_stdout = contextlib.nullcontext(sys.stdout.buffer)
-            with to_stdout if str(output) == "-" else output.open("wb") as out:
+            with to_stdout if str(output) == "-" else open(output, "wb", opener=_open_now) as out:
                 for event, letter, _ in _watched(_all(file, dead=dead), total, "exporting"):
                     if stream in (None, event.stream):
                         out.write(line_of(event, letter))
                 out.flush()
         except OSError as error:
+            if str(output) == "-":
+                raise
             fail(f"cannot write to {output}: {error.strerror}")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -220,6 +221,17 @@ def test_export_writes_a_line_for_each_event(folder: Path, tmp_path: Path) -> No
     (line,) = (tmp_path / "out").read_text().splitlines()
     assert (json.loads(line)["arrival"], json.loads(line)["dead"]) == (5, "too old")
     assert (waiting(folder), dead(folder)) == ([1, 2, 3], [4, 5])
+
+
+def test_export_waits_for_no_pipe(folder: Path, tmp_path: Path) -> None:
+    """A pipe that nobody reads is refused; one that is read, as in `-o >(gzip)`, is written to."""
+    os.mkfifo(tmp_path / "pipe")
+    result = run("export", "-o", tmp_path / "pipe", folder=folder)
+    assert (result.exit_code, result.stderr.endswith("pipe: No such device or address\n")) == (2, True)
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    assert run("export", "-o", tmp_path / "pipe", folder=folder).exit_code == 0
+    assert os.read(reader, 65536) == run("export", folder=folder).stdout_bytes
+    os.close(reader)
 
 
 def test_export_says_where_it_cannot_write(folder: Path) -> None:

@@ -57,7 +57,8 @@ mutants: $(READY) ## list changes that no test notices, in modules changed since
 	@$(BIN)/python -m tests.mutants $(ARGS)
 
 api-test: $(READY) $(VENV)/.fuzz ## send a running sidecar all that its OpenAPI description allows (ARGS=--hypothesis-profile=long)
-	@$(BIN)/python -m pytest -q tests/fuzz $(ARGS)
+	@VENV=$(VENV) scripts/uvicorn-tests >/dev/null || echo "NOT FETCHED: uvicorn's own tests; see above" >&2
+	@$(BIN)/python -m pytest -q tests/fuzz tests/intake/test_uvicorn_suite.py $(ARGS)
 
 helm: $(READY) $(VENV)/.helm ## regenerate helm/sextant and the charts' snapshots
 	@$(BIN)/python scripts/helm

@@ -207,7 +207,9 @@ class Bounded(HttpToolsProtocol):
             return MalformedRequest(f"There are more than {self._limits.headers} headers.")
         if self._in_headers:
             return MalformedRequest(f"The request line and headers are over {self._limits.header_bytes} bytes.")
-        return MalformedRequest(f"Over {self._limits.header_bytes} bytes came beside the chunks of the body.")
+        return MalformedRequest(
+            f"Over {self._limits.header_bytes} bytes of the body are none: send larger chunks, or no extensions."
+        )
 
     @property
     def _unanswered(self) -> bool:

@@ -15,10 +15,10 @@ SMALL_HEAD_BYTES = 8 * 1024
 class ByteBudget:
     """How many bytes may be held, and how many are."""
 
-    def __init__(self, size: int = 24 * 1024 * 1024, kept_free: int = 4 * 1024 * 1024) -> None:
+    def __init__(self, size: int = 16 * 1024 * 1024, kept_free: int = 4 * 1024 * 1024) -> None:
         """`size` bytes at most, `kept_free` of them for small requests: a few large ones must not shut out all others.
 
-        While events are delivered they take up to four times as much memory, and a pod has 200 MiB.
+        While events are delivered, and echoed, they take up to seven times as much memory, and a pod has 200 MiB.
         """
         self.size = size
         self.kept_free = kept_free

@@ -9,7 +9,7 @@ import asyncio
 import functools
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Protocol as Interface
 from urllib.parse import parse_qs
 
@@ -66,6 +66,8 @@ class EventsEndpoint:
         self._follow = follow
         self._large: deque[EventsRequest] = deque()
         """Complete, and to be taken one at a time; no more of them than requests in flight."""
+        self._parts: Iterator[None] | None = None
+        """What is still to be done for the first of them."""
 
     def begins(self, request: EventsRequest) -> None:
         """Decide by its headers whether it is taken at all.
@@ -114,27 +116,52 @@ class EventsEndpoint:
         if request.refusal is not None:
             self._refuse(request, request.refusal)
         elif request.received <= SMALL_BYTES and not request.headers.get(b"content-encoding"):
-            self._take(request)
+            parts = self._take(request)
+            while parts is not None and self._go_on(request, parts):
+                pass  # it is small: all of it is done at once
         else:
             self._large.append(request)
             if len(self._large) == 1:
                 asyncio.get_running_loop().call_soon(self._take_large)
 
     def _take_large(self) -> None:
-        """Take one large body, which takes some 10 ms, and let the loop turn before the next: others get their turn."""
-        self._take(self._large[0])
-        self._large.popleft()
+        """Take a large body, or a part of its events, and let the loop turn before the next: others get their turn."""
+        request = self._large[0]
+        if self._parts is None:
+            self._parts = self._take(request)
+        elif not self._go_on(request, self._parts):
+            self._parts = None
+        if self._parts is None:
+            self._large.popleft()
         if self._large:
             asyncio.get_running_loop().call_soon(self._take_large)
 
-    def _take(self, request: EventsRequest) -> None:
+    def _take(self, request: EventsRequest) -> Iterator[None] | None:
         try:
-            self.intake.take(self._post(request), functools.partial(self._answer, request), self._emit(request))
+            return self.intake.take(self._post(request), functools.partial(self._answer, request), self._emit(request))
         except RequestError as error:
             self._refuse(request, error)
         except Exception as error:  # noqa: BLE001  a bug of ours must not cost the producer its answer
-            self._telemetry.emit(Unexpected("intake", f"{type(error).__name__}: {error}"))
-            self._answer(request, _of_error(RequestError(BUG), request))
+            self._answer_bug(request, error)
+        return None
+
+    def _go_on(self, request: EventsRequest, parts: Iterator[None]) -> bool:
+        """Do one more part; return whether there are others."""
+        try:
+            next(parts)
+        except StopIteration:
+            return False
+        except RequestError as error:
+            self._refuse(request, error)
+            return False
+        except Exception as error:  # noqa: BLE001  as above
+            self._answer_bug(request, error)
+            return False
+        return True
+
+    def _answer_bug(self, request: EventsRequest, error: Exception) -> None:
+        self._telemetry.emit(Unexpected("intake", f"{type(error).__name__}: {error}"))
+        self._answer(request, _of_error(RequestError(BUG), request))
 
     def too_slow(self, request: EventsRequest, seconds: float) -> None:
         """Answer without having all of it."""

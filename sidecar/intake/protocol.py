@@ -13,15 +13,15 @@ from __future__ import annotations
 
 import httptools
 
-from sidecar.errors import MalformedRequest
+from sidecar.errors import MalformedRequest, RequestError
 from sidecar.intake.answer import Answer, wire, wire_without_body
 from sidecar.intake.bounds import ASKED_BYTES, Bounded
 from sidecar.intake.request import EventsRequest, query_of_events
 
-SLICE_BYTES = 16 * 1024
+SLICE_BYTES = 4 * 1024
 """How much is parsed in one go: so much may be inside the parser before it is noticed."""
-CHUNK_BYTES = 16
-"""What may stand around a chunk, beside twice its own length, without counting as overhead."""
+CHUNK_BYTES = 64
+"""What a chunk counts beside its bytes, for the time that it takes."""
 
 
 class Protocol(Bounded):
@@ -36,10 +36,12 @@ class Protocol(Bounded):
         if len(data) <= SLICE_BYTES:  # nearly always
             self._feed(data)
         else:
-            rest = memoryview(data)
+            rest, before = memoryview(data), self._messages
             while rest and self._refusal is None:
                 self._feed(rest[:SLICE_BYTES])
                 rest = rest[SLICE_BYTES:]
+                if self._messages - before > self._limits.pipelined and self._refusal is None:
+                    self._refuse(self._too_many)  # each was answered at once, and others wait meanwhile
         if self.transport.is_closing():
             return
         if self._in_headers or self._head_held:
@@ -100,9 +102,13 @@ class Protocol(Bounded):
         self._in_headers = False
         self._overhead = 0
 
+    def on_chunk_header(self) -> None:
+        """Count a chunk: a body of many tiny ones takes as long as a large one, and is none of a producer's."""
+        self._overhead += CHUNK_BYTES
+
     def on_body(self, body: bytes) -> None:
         """Take a part of the body."""
-        overhead = self._overhead - 2 * len(body) - CHUNK_BYTES
+        overhead = self._overhead - 3 * len(body)
         self._overhead = overhead if overhead > 0 else 0  # noqa: FURB136  half the time of max()
         request = self.cycle
         if isinstance(request, EventsRequest):
@@ -208,7 +214,11 @@ class Protocol(Bounded):
         if len(headers) != len(self.headers) and [name for name, _ in self.headers].count(b"host") > 1:
             self._fail(MalformedRequest("A request has one Host header, and this one has several."))
         if self._unanswered and len(self.pipeline) >= self._limits.pipelined - 1:
-            self._fail(MalformedRequest(f"{self._limits.pipelined} requests of this connection wait for answers."))
+            self._fail(self._too_many)
+
+    @property
+    def _too_many(self) -> RequestError:
+        return MalformedRequest(f"More than {self._limits.pipelined} requests came before their answers were read.")
 
     def _begin_events(self, query: bytes, headers: dict[bytes, bytes], waits: bool) -> None:
         keep_alive = self.parser.should_keep_alive()

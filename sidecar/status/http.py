@@ -223,9 +223,19 @@ def local_alone(endpoint: _Endpoint) -> _Endpoint:
         name = host if host.endswith("]") else host.rpartition(":")[0] or host
         if name.lower() not in NAMES:
             return _refusal(403, f"this is not for whoever calls it {host!r}; write http://127.0.0.1")
+        await _turn(request)
         return await endpoint(request)
 
     return guarded
+
+
+async def _turn(request: Request) -> None:
+    """Wait until the event loop has turned since the last answer: however many ask at once, others are served."""
+    state = request.app.state
+    if not hasattr(state, "turn"):
+        state.turn = asyncio.Lock()
+    async with state.turn:
+        await asyncio.sleep(0)
 
 
 def _is_loopback(host: str) -> bool:

@@ -14,6 +14,7 @@ from tests.fakes import Client, connected, eventually, post
 from tests.intake.test_protocol import HELD, LAST, TARGETS, Echo, refusal
 from tests.running import serving
 
+TINY = "Over 65536 bytes of the body are none: send larger chunks, or no extensions."
 START = b"POST / HTTP/1.1\r\nhost: x\r\n"
 CHUNKED = b" HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n"
 
@@ -131,14 +132,26 @@ async def test_chunk_extensions_are_bounded(chunk: bytes) -> None:
         assert (await client.answer()).status == 201
         await client.send(b"POST /v1/events" + CHUNKED + chunk * (100_000 // len(chunk) * 2 + 2))
         answer = await client.answer()
-        assert (answer.status, answer.json) == (400, refusal("Over 65536 bytes came beside the chunks of the body."))
+        assert (answer.status, answer.json) == (400, refusal(TINY))
 
 
-async def test_tiny_chunks_are_taken() -> None:
-    """A body may come a byte at a time."""
+@pytest.mark.parametrize(("size", "count", "status"), [(1, 900, 201), (1, 20_000, 400), (40, 5_000, 201)])
+async def test_tiny_chunks_are_bounded(size: int, count: int, status: int) -> None:
+    """A short body may come a byte at a time; of a long one each chunk has some bytes."""
     async with talking(10_000_000) as (client, _):
-        await client.send(b"POST /v1/events" + CHUNKED + b"1\r\ny\r\n" * 100_000 + b"0\r\n\r\n")
-        assert len((await client.answer()).body) == 100_000
+        chunk = b"%x\r\n%b\r\n" % (size, b"y" * size)
+        await client.send(b"POST /v1/events" + CHUNKED + chunk * count + b"0\r\n\r\n")
+        answer = await client.answer()
+        assert answer.status == status
+        assert status == 400 or len(answer.body) == size * count
+
+
+async def test_an_announced_body_may_come_a_byte_at_a_time() -> None:
+    """It is read as it comes, however the network cuts it."""
+    async with talking(10_000_000) as (client, _):
+        for byte in post(b"y" * 2000):
+            await client.send(bytes([byte]))
+        assert len((await client.answer()).body) == 2000
 
 
 async def test_trailers_are_bounded() -> None:

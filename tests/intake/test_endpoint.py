@@ -6,12 +6,12 @@ import contextlib
 import gzip
 import io
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 
 import pytest
 
-from sidecar.errors import EmptyBody, MalformedBody
+from sidecar.errors import BodyTooLarge, EmptyBody, MalformedBody
 from sidecar.intake.answer import Answer
 from sidecar.intake.body import MAX_BODY_BYTES
 from sidecar.intake.budget import SMALL_BYTES, ByteBudget
@@ -390,3 +390,30 @@ async def test_every_answer_is_counted_by_its_status() -> None:
         'eventgate_sidecar_requests_total{status="201"} 2.0',
         'eventgate_sidecar_requests_total{status="400"} 1.0',
     ]
+
+
+class InParts(FakeIntake):
+    """Does its work in three parts, of which the last answers, or raises `error`."""
+
+    def take(self, post: Post, on_answer: OnAnswer, emit: object) -> Iterator[None]:  # type: ignore[override]
+        """Take a POST."""
+        del emit
+        self.taken.append(post)
+        yield
+        yield
+        if self.error is not None:
+            raise self.error
+        on_answer(Answer(201, f"{len(self.taken)}", "delivered"))
+
+
+@pytest.mark.parametrize("size", [2, SMALL_BYTES + 1], ids=["small", "large"])
+@pytest.mark.parametrize(("wrong", "status"), [(None, 201), (BodyTooLarge("too wide"), 500), (KeyError("a bug"), 500)])
+async def test_events_may_be_taken_in_parts(size: int, wrong: Exception | None, status: int) -> None:
+    """Each request has its answer, in turn, whatever goes wrong in a part of it."""
+    async with face() as shown, contextlib.AsyncExitStack() as stack:
+        shown.events.intake = intake = InParts()
+        intake.error = wrong
+        clients = [await stack.enter_async_context(connected(shown.address)) for _ in range(3)]
+        for client in clients:
+            await client.send(post(bytes(size)))
+        assert [(await client.answer()).status for client in clients] == [status] * 3

@@ -21,7 +21,7 @@ from sidecar.events.event import MAX_EVENTS
 from sidecar.events.outgoing import Done, Load, Outgoing
 from sidecar.events.results import EventStatus, Outcome, failed
 from sidecar.intake.answer import Answer
-from sidecar.intake.intake import Intake, Post
+from sidecar.intake.intake import EVENTS_AT_ONCE, Intake, Post
 from sidecar.intake.tap import Tap, Wanted
 from sidecar.routes.loader import read
 from sidecar.routes.routing import Router
@@ -108,6 +108,7 @@ class Desk:
     def __init__(self) -> None:
         """Ids are counted, from id-1 on."""
         self.delivery = FakeCoalescer()
+        self.parts = 0
         self.log = io.StringIO()
         self.telemetry = Telemetry(["score", "live"], make_log(self.log))
         numbers = itertools.count(1)
@@ -124,7 +125,8 @@ class Desk:
         """Take a body as it is."""
         values = {"hasty": False, "headers": ()}
         answers: list[Answer] = []
-        self._intake.take(Post(body, **{**values, **more}), answers.append, self.telemetry.emit)
+        rest = self._intake.take(Post(body, **{**values, **more}), answers.append, self.telemetry.emit)
+        self.parts = len([None for _ in rest or ()])
         (answer,) = answers
         return answer.status, answer.reason, answer.outcome, json.loads(answer.body) if answer.body else None
 
@@ -243,6 +245,16 @@ async def test_an_array_is_split_and_merged_in_its_order() -> None:
         "staging": 3,
         "production": 1,
     }
+
+
+@pytest.mark.parametrize(("count", "parts"), [(EVENTS_AT_ONCE, 0), (2 * EVENTS_AT_ONCE + 1, 4)])
+async def test_many_events_are_taken_in_parts(count: int, parts: int) -> None:
+    """Others are served between them; the events leave together, and there is one answer."""
+    desk = Desk()
+    status, reason, *_ = await desk.take(*(event("score", f"{number}") for number in range(count)))
+    assert (status, reason) == (201, f"All {count} out of {count} events were accepted.")
+    assert desk.parts == parts
+    assert [len(json.loads(sent)) for _, sent, _, _ in desk.delivery.sent] == [count]
 
 
 async def test_upstreams_are_served_side_by_side() -> None:

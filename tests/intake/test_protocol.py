@@ -228,6 +228,14 @@ async def test_so_many_pipelined_requests_are_answered_and_no_more(held: str, he
         assert echo.finished == 16
 
 
+async def test_thousands_that_are_answered_at_once_end_too() -> None:
+    """A client that does not wait for answers does not keep others waiting, however fast they are."""
+    async with talking() as (client, echo):
+        await client.send(post(b"x") * 3000)
+        await client.rest()
+        assert 16 < echo.finished < 200
+
+
 async def test_requests_of_both_kinds_are_answered_in_order() -> None:
     """Events and other requests on one connection keep their order, whichever is held up."""
     async with talking() as (client, echo):

@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 BUSY_SECONDS = 10.0
 """How long to wait for a sidecar that is writing."""
-CHUNK = 500
+CHUNK = 100
 """Events changed in one transaction: the sidecar must not wait long, and counts anew after each."""
 MANY = 500
 """From so many events on a progress bar is shown."""

@@ -69,7 +69,7 @@ def ls(directory: Path, dead: bool, stream: str | None, limit: int, as_json: boo
     from rich.console import Console
 
     with _opened(directory) as file:
-        totals = file.totals()
+        totals, now = file.totals(), _now(file)
         found = (each for each in _all(file, dead=dead) if stream in (None, each[0].stream))
         shown = list(islice(found, limit or None))
     if as_json:
@@ -77,7 +77,7 @@ def ls(directory: Path, dead: bool, stream: str | None, limit: int, as_json: boo
         print_json({"waiting": totals.events, "dead_letters": totals.dead, "bytes": totals.size, "events": listed})
         return
     if shown:
-        Console(highlight=False).print(_table(shown))
+        Console(highlight=False).print(_table(shown, now))
     print(f"{counted(totals.events, 'event')} waiting ({_bytes(totals.size)}), {counted(totals.dead, 'dead letter')}")
     if limit and len(shown) == limit:
         print(f"these are the first {limit}; --limit 0 shows all")
@@ -117,12 +117,13 @@ def retry(directory: Path, numbers: Sequence[int], everything: bool, as_json: bo
 
     Exit status: 0; 1 where one is not there any more; 2 where the spool cannot be used.
     """
-    now = time.time()
-
-    def again(file: SpoolFile, number: int) -> bool:
-        return file.revive(number, now) or file.hurry(number)
-
     with _opened(directory, write=True) as file:
+        # The newest time in the file is the sidecar's; the wall clock may have stepped since events wait.
+        now = file.newest() or time.time()
+
+        def again(file: SpoolFile, number: int) -> bool:
+            return file.revive(number, now) or file.hurry(number)
+
         chosen = _chosen(file, numbers, everything=everything, tables=("dead", "waiting"))
         done = _each(file, chosen, again, "retrying")
     _report(chosen, done, "will be sent again", as_json=as_json)
@@ -279,6 +280,16 @@ def _readable(path: Path, stack: contextlib.ExitStack) -> SpoolFile:
     return _writable(folder / path.name, stack)
 
 
+def _now(file: SpoolFile) -> float:
+    """Return the time by which events age, as a sidecar that started now would know it: the wall clock may be wrong."""
+    from sidecar.spool.policy import SpoolClock
+
+    clock = SpoolClock(time.time, time.monotonic)
+    if (newest := file.newest()) is not None:
+        clock.begin_after(newest)
+    return clock.now()
+
+
 def _all(file: SpoolFile, *, dead: bool, only: int | None = None) -> Iterator[Entry]:
     span = () if only is None else (only, only)
     if dead:
@@ -341,11 +352,10 @@ def _known(event: Spooled, letter: DeadLetter | None, sound: bool) -> dict[str, 
     return known | ({} if sound else {"damaged": True})
 
 
-def _table(entries: Sequence[Entry]) -> RichTable:
+def _table(entries: Sequence[Entry], now: float) -> RichTable:
     from rich.table import Table as RichTable
     from rich.text import Text
 
-    now = time.time()
     table = RichTable(box=None, pad_edge=False, header_style="bold")
     for title in ("id", "age", "tries"):
         table.add_column(title, justify="right", no_wrap=True)

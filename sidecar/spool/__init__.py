@@ -47,6 +47,6 @@ How it starts and ends (`lifecycle`)
 
 Nothing here speaks HTTP or decides where an event goes: events leave through the coalescer they would have taken live.
 
-Doors: damage, directory, file, lifecycle, record, schema, store.
+Doors: damage, directory, file, lifecycle, policy, record, schema, store.
 Pure: record, ordering, policy.
 """

@@ -371,9 +371,8 @@ class SpoolFile:
     def revive(self, arrival: int, now: float) -> bool:
         """Let a dead letter wait again as if it had just come, but at its old place in the order."""
         for letter, _ in self.dead_letters(arrival, arrival):
-            first_seen = max(now, letter.event.first_seen)
             self.drop_dead([arrival])
-            fresh = msgspec.structs.replace(letter.event, errors=0, due=0.0, first_seen=first_seen)
+            fresh = msgspec.structs.replace(letter.event, errors=0, due=0.0, first_seen=now)
             self.restore(fresh, fresh.size)
             return True
         return False

@@ -126,6 +126,8 @@ class Spool:
 
     def _learn(self, news: News) -> None:
         self.order.learn(news.keys)
+        if not self._commits.totals.events:  # before this: what came since has the time of the wall clock
+            self._clock.set()
         if news.newest is not None and not self._knows_time:
             self._clock.begin_after(news.newest)
         self._knows_time = True

@@ -173,6 +173,21 @@ def test_retry_can_take_all(folder: Path) -> None:
     assert (waiting(folder), dead(folder)) == ([1, 2, 3, 4, 5], [])
 
 
+@pytest.mark.parametrize("off", [-90_000.0, 90_000.0], ids=["ahead", "behind"])
+def test_a_wall_clock_that_is_a_day_off_ages_no_event(tmp_path: Path, off: float) -> None:
+    """A dead letter that waits again gets the time of the others: it is not too old, and does not make them so."""
+    time_of_file = tmp_path.stat().st_mtime + off
+    fill(tmp_path, spooled(1, first_seen=time_of_file), spooled(2, first_seen=time_of_file - 9 * 86_400))
+    with spool_file(tmp_path) as file, file.transaction():
+        file.bury(2, "too old", b"", time_of_file)
+    assert run("retry", 2, folder=tmp_path).exit_code == 0
+    _, event = loaded(run("ls", "--json", folder=tmp_path))["events"]
+    assert event["id"] == 2
+    assert event["first_seen"] == time_of_file
+    ages = [line.split()[1] for line in run("ls", folder=tmp_path).stdout.splitlines()[1:3]]
+    assert ages in (["0s", "0s"], ["1.0h", "1.0h"])
+
+
 @pytest.mark.parametrize("command", ["retry", "drop"])
 def test_what_is_gone_is_told(folder: Path, command: str) -> None:
     """The others are changed all the same; the status is 1."""

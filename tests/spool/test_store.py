@@ -420,3 +420,19 @@ async def test_a_full_spool_says_so_until_there_is_room(tmp_path: Path) -> None:
         full.append(opened.spool.state.full)
         await opened.spool.delivered(await opened.spool.hand_out("main", 1, 1))
         assert [*full, opened.spool.state.full] == [True, False, True, False]
+
+
+async def test_what_is_revived_after_the_wall_clock_was_set_back_is_not_too_old(tmp_path: Path) -> None:
+    """While nothing waits the time is that of the wall clock, for the command line too."""
+    wall = [NOON]
+    async with open_spool(tmp_path, now=lambda: wall[0], steady=lambda: 0.0, hand=AtOnce()) as opened:
+        await opened.put([spooled(1)])
+        (event,) = await opened.spool.hand_out("main", *ALL)
+        await opened.spool.dead(event, "invalid", "", b"")
+        wall[0] -= 25 * 3600
+        with spool_file(tmp_path) as theirs, theirs.transaction():
+            theirs.revive(1, wall[0])
+        assert arrivals(await opened.spool.hand_out("main", *ALL)) == [1]
+        opened.spool.release([event])
+        await asyncio.sleep(1.1)
+        assert opened.spool.state.totals.events == 1

@@ -238,6 +238,8 @@ def _opened(directory: Path, broken: int = 2, *, write: bool = False) -> Iterato
     path = directory / FILE
     if not path.is_file():
         fail(f"there is no spool in {directory} (no file {FILE}); name the directory that serve was given")
+    if write and not os.access(directory, os.W_OK):
+        fail(f"{directory} cannot be written")
     damaged = "the sidecar sets it aside when it starts, and saves what can be read"
     try:
         with contextlib.ExitStack() as stack:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sqlite3
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from click.testing import CliRunner, Result
 from sidecar.commands.cli import app
 from sidecar.spool.directory import FILE
 from sidecar.spool.ordering import key_of
-from tests.spool.spools import NOON, fill, spool_file, spooled, waiting
+from tests.spool.spools import NOON, fill, needs_root, small_disk, spool_file, spooled, waiting
 
 COMMANDS = ("ls", "show", "retry", "export", "drop", "verify")
 
@@ -155,6 +157,33 @@ def test_show_knows_what_is_not_there(folder: Path, number: int) -> None:
         1,
         f"eventgate-sidecar: there is no event {number} in {folder}: it was sent or dropped\n",
     )
+
+
+@needs_root
+@pytest.mark.parametrize("tidy", [True, False], ids=["closed", "killed"])
+def test_events_can_be_rescued_from_a_read_only_disk(*, tmp_path: Path, tidy: bool) -> None:
+    """What only looks works there, and finds what is still in the log of a sidecar that was killed."""
+    with small_disk(tmp_path / "disk", "8m") as disk:
+        fill(tmp_path / "spool", spooled(1))
+        with spool_file(tmp_path / "spool") as file:
+            if not tidy:
+                with file.transaction():
+                    file.put([spooled(0)])
+            for each in (FILE, f"{FILE}-wal"):
+                if not tidy or each == FILE:
+                    shutil.copy(tmp_path / "spool" / each, disk)
+        subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
+        with pytest.raises(OSError, match="Read-only file system"):
+            (disk / "x").touch()
+        there = [1] if tidy else [1, 2]
+        assert [each["id"] for each in loaded(run("ls", "--json", folder=disk))["events"]] == there
+        lines = run("export", folder=disk).stdout.splitlines()
+        assert [json.loads(line)["arrival"] for line in lines] == there
+        verified = run("verify", folder=disk)
+        assert (verified.exit_code, verified.stdout[:2]) == (0, f"{len(there)} ")
+        assert run("show", there[-1], folder=disk).exit_code == 0
+        refused = run("drop", "--all", "--yes", folder=disk)
+        assert (refused.exit_code, refused.stderr) == (2, f"eventgate-sidecar: {disk} cannot be written\n")
 
 
 # --- retry and drop ---

@@ -7,13 +7,13 @@ import datetime as dt
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from sidecar.commands.terminal import FILE, counted, fail, json_option, print_json, setting
+from sidecar.commands.terminal import FILE, counted, fail, json_option, print_json, setting, watched
 
 if TYPE_CHECKING:
     from rich.table import Table as RichTable
@@ -23,14 +23,11 @@ if TYPE_CHECKING:
 
     Entry = tuple[Spooled, DeadLetter | None, bool]  # an event, why it is dead if it is, and whether it is sound
 
-T = TypeVar("T")
 
 BUSY_SECONDS = 10.0
 """How long to wait for a sidecar that is writing."""
 CHUNK = 100
 """Events changed in one transaction: the sidecar must not wait long, and counts anew after each."""
-MANY = 500
-"""From so many events on a progress bar is shown."""
 
 directory_option = setting(
     "--spool",
@@ -160,7 +157,7 @@ def export(directory: Path, output: Path, dead: bool, stream: str | None) -> Non
         try:
             to_stdout = contextlib.nullcontext(sys.stdout.buffer)
             with to_stdout if str(output) == "-" else open(output, "wb", opener=_open_now) as out:
-                for event, letter, _ in _watched(_all(file, dead=dead), total, "exporting"):
+                for event, letter, _ in watched(_all(file, dead=dead), total, "exporting"):
                     if stream in (None, event.stream):
                         out.write(line_of(event, letter))
                 out.flush()
@@ -209,7 +206,7 @@ def verify(directory: Path, as_json: bool) -> None:
         problems, totals = file.problems(), file.totals()
         for dead in (False, True):
             total = totals.dead if dead else totals.events
-            checked = _watched(_all(file, dead=dead), total, "checking")
+            checked = watched(_all(file, dead=dead), total, "checking")
             problems += [f"event {event.arrival} is damaged" for event, _, sound in checked if not sound]
     aside = [path.name for path in files_set_aside(directory)]
     if as_json:
@@ -319,20 +316,10 @@ def _each(file: SpoolFile, numbers: list[int], change: Callable[[SpoolFile, int]
     """Change events, a few in a transaction; return those that were there."""
     done = []
     chunks = [numbers[start : start + CHUNK] for start in range(0, len(numbers), CHUNK)]
-    for chunk in _watched(chunks, len(chunks), words):
+    for chunk in watched(chunks, len(chunks), words):
         with file.transaction():
             done += [number for number in chunk if change(file, number)]
     return done
-
-
-def _watched(items: Iterable[T], total: int, words: str) -> Iterator[T]:
-    """Yield the items, and show on a terminal how far it is."""
-    from rich.console import Console
-    from rich.progress import track
-
-    console = Console(stderr=True)
-    shown = console.is_terminal and total >= MANY
-    yield from track(items, words, total=total, console=console, transient=True) if shown else items
 
 
 # --- what is printed ---

@@ -7,12 +7,16 @@ import json
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, TypeVar
 
 import click
 
 from sidecar.errors import ConfigError, RequestError, SettingError
 
+T = TypeVar("T")
+
+MANY = 500
+"""From so many items on a progress bar is shown."""
 FILE = click.Path(path_type=Path)
 argument = functools.partial(click.argument, type=FILE)
 setting = functools.partial(click.option, show_envvar=True)
@@ -106,3 +110,13 @@ def markdown_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> It
     yield f"|{' --- |' * len(headings)}"
     for row in rows:
         yield f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |"
+
+
+def watched(items: Iterable[T], total: int, words: str) -> Iterator[T]:
+    """Yield the items, and show on a terminal how far it is."""
+    from rich.console import Console
+    from rich.progress import track
+
+    console = Console(stderr=True)
+    shown = console.is_terminal and total >= MANY
+    yield from track(items, words, total=total, console=console, transient=True) if shown else items

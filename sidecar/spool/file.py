@@ -10,16 +10,30 @@ import contextlib
 import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import msgspec
 
 from sidecar.spool.ordering import Key
-from sidecar.spool.record import DEAD_SHARE, MAX_SET_BACK_SECONDS, DeadLetter, Quota, Spooled, Tally, Totals, most_bytes
+from sidecar.spool.record import (
+    DEAD_SHARE,
+    MAX_SET_BACK_SECONDS,
+    Batch,
+    DeadLetter,
+    Gone,
+    Quota,
+    Spooled,
+    Tally,
+    Totals,
+    most_bytes,
+)
 from sidecar.spool.schema import (
+    BURY,
     COLUMNS,
+    GROW,
     PAGE,
     PAGE_BYTES,
+    PUT,
     VERSION,
     Unusable,
     create,
@@ -39,28 +53,8 @@ _ACCESS = {"create": "rwc", "write": "rw", "read": "ro", "build": "rwc"}
 
 DAMAGED_EVENT = "damaged on the disk: its checksum does not fit it any more"
 """Reason of a dead letter that must not be sent as it is."""
-_MARKS = ", ".join("?" * (COLUMNS.count(",") + 1))
-_PUT = f"INSERT INTO waiting ({COLUMNS}, head) VALUES ({_MARKS}, ?)"  # noqa: S608  ours
-_BURY = f"INSERT INTO dead ({COLUMNS}, reason, verdict, died) VALUES ({_MARKS}, ?, ?, ?)"  # noqa: S608  ours
-_GROW = "UPDATE dead SET size = size + length(verdict) + length(CAST(reason AS BLOB)) WHERE arrival = ? RETURNING size"
 LAST = 2**62
 """Behind every number."""
-
-
-class Gone(NamedTuple):
-    """An event that left those that wait."""
-
-    arrival: int
-    stream: str
-    freed: Key | None = None
-    """Its key, where it was the last of it."""
-
-
-class Batch(NamedTuple):
-    """What `hand_out` found."""
-
-    events: list[Spooled]
-    damaged: list[Gone]
 
 
 class SpoolFile:
@@ -186,7 +180,7 @@ class SpoolFile:
 
     def totals(self) -> Totals:
         """Return how much the spool holds now."""
-        most = max(1, self._max_pages - self._spare_pages)
+        most = max(1, self._most_pages())
         free = self._free_pages() + max(0, self._tally.dead_size - self._dead_share) // PAGE
         (oldest,) = self._connection.execute("SELECT min(first_seen) FROM waiting").fetchone()
         return self._tally.totals(oldest, 1 - min(max(free, 0), most) / most)
@@ -204,13 +198,9 @@ class SpoolFile:
     # --- events that wait ---
 
     def put(self, events: Sequence[Spooled]) -> int | None:
-        """Keep all of `events`, or none where there is no room; None says that.
-
-        Otherwise return how many dead letters were dropped to make room: the oldest, where they take more than
-        their share.
-        """
+        """Keep all of `events`; return how many dead letters, the oldest, went to make room. None: there is none."""
         sizes, dropped = [each.size for each in events], 0
-        if (largest := max(sizes)) > self._largest:
+        if (largest := max(sizes, default=0)) > self._largest:
             self._largest, self._room = largest, 0
         pages = sum(most_bytes(size, PAGE) for size in sizes) // PAGE + 1
         if pages > self._room:  # as far as is known, which is never too much
@@ -226,7 +216,7 @@ class SpoolFile:
         """Keep an event of this size, whether there is room or not; IntegrityError where another has its number."""
         key = event.order_key
         head = key is None or not self._first_two(key)
-        self._connection.execute(_PUT, (*row_of(event, size), head))
+        self._connection.execute(PUT, (*row_of(event, size), head))
         self._tally.waiting(event.upstream, event.stream, 1, size)
         if key is not None and not head:
             self._put_in_front(key)
@@ -263,7 +253,10 @@ class SpoolFile:
         before it frees the old one, even where only a number changes.
         """
         used = self._one("PRAGMA page_count") - self._one("PRAGMA freelist_count")
-        return self._max_pages - used - self._spare_pages - most_bytes(self._largest, PAGE) // PAGE
+        return self._most_pages() - used
+
+    def _most_pages(self) -> int:
+        return self._max_pages - self._spare_pages - most_bytes(self._largest, PAGE) // PAGE
 
     def hand_out(
         self,
@@ -339,8 +332,8 @@ class SpoolFile:
         gone = self.delivered([arrival])  # first: where the file is full its pages are needed
         if gone:
             self._make_room(len(row[-1]) // PAGE + 4 - self._spare_pages // 2, 0)
-            self._connection.execute(_BURY, (*row, reason[:1000], verdict, now))
-            (size,) = self._connection.execute(_GROW, (arrival,)).fetchone()
+            self._connection.execute(BURY, (*row, reason[:1000], verdict, now))
+            (size,) = self._connection.execute(GROW, (arrival,)).fetchone()
             self._tally.dead(1, size)
         return gone
 
@@ -385,7 +378,7 @@ class SpoolFile:
     def restore_letter(self, letter: DeadLetter) -> None:
         """Take in a dead letter of another file."""
         row = row_of(letter.event, letter.event.size)
-        self._connection.execute(_BURY, (*row, letter.reason, letter.verdict, letter.died))
+        self._connection.execute(BURY, (*row, letter.reason, letter.verdict, letter.died))
         self._tally.dead(1, letter.event.size)
 
     # --- looking ---

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
 from sidecar.events.outgoing import Headers, Load, Outgoing
+from sidecar.spool.ordering import Key
 
 
 class Spooled(msgspec.Struct, frozen=True, kw_only=True):
@@ -114,6 +115,22 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
     verdict: bytes = b""
     """What EventGate said of it, as JSON; empty where EventGate said nothing."""
     died: float
+
+
+class Gone(NamedTuple):
+    """An event that left those that wait."""
+
+    arrival: int
+    stream: str
+    freed: Key | None = None
+    """Its key, where it was the last of it."""
+
+
+class Batch(NamedTuple):
+    """What `hand_out` found."""
+
+    events: list[Spooled]
+    damaged: list[Gone]
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,10 @@ COLUMNS = (
     "errors, last_attempt, last_error, due, size, checksum, headers, body"
 )
 """Of an event, in both tables."""
+_MARKS = ", ".join("?" * (COLUMNS.count(",") + 1))
+PUT = f"INSERT INTO waiting ({COLUMNS}, head) VALUES ({_MARKS}, ?)"  # noqa: S608  ours
+BURY = f"INSERT INTO dead ({COLUMNS}, reason, verdict, died) VALUES ({_MARKS}, ?, ?, ?)"  # noqa: S608  ours
+GROW = "UPDATE dead SET size = size + length(verdict) + length(CAST(reason AS BLOB)) WHERE arrival = ? RETURNING size"
 
 _EVENT = """
     upstream TEXT NOT NULL, stream TEXT NOT NULL, came_as TEXT, event_id TEXT, lacks_request_id INTEGER NOT NULL,

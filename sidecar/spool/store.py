@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import Literal, TypeVar
 
 from sidecar.spool.directory import SpoolDir, Trouble
-from sidecar.spool.file import Batch, Gone, SpoolFile
+from sidecar.spool.file import SpoolFile
 from sidecar.spool.groupcommit import STOPPING, GroupCommit, Hand, News, Writer
 from sidecar.spool.ordering import Key, Ordering
 from sidecar.spool.policy import SpoolClock
-from sidecar.spool.record import Quota, Spooled, Totals, line_of
+from sidecar.spool.record import Batch, Gone, Quota, Spooled, Totals, line_of
 from sidecar.spool.schema import PAGE_BYTES, PAGE_ROWS
 from sidecar.telemetry.happenings import DeadLettered, DeadLettersDropped, EventsSpooled, SpoolRefused
 from sidecar.telemetry.telemetry import Telemetry

@@ -128,7 +128,9 @@ def _problems_of(post: Posted, records: list[Record], router: Router) -> Iterato
     decision = router.decide(event)
     name, told = post.kind.stream, f"{post.status} {post.reason}"
     deserved = post.kind.status if decision.upstream else 400
-    if post.status != deserved:
+    # One datacenter has an error with the event, and the other hangs and may have taken it: nobody knows.
+    unknown = (deserved, post.status) == (500, 503)
+    if post.status != deserved and not unknown:
         yield "wrongly_answered", f"an event of {name} was answered {told}, not {deserved}: {decision}"
     accepted = 200 <= post.status < 300
     if accepted and not records:

@@ -82,7 +82,7 @@ def show_summary(summary: Json) -> None:
     console.print(f"Latency   p50 {latency['p50']} ms, p99 {latency['p99']} ms, as the model server saw it\n")
     hang = summary["hang"]
     console.print(
-        f"{hang['datacenter']} hung for {hang['seconds']} s. The {hang['events']} events posted meanwhile were "
+        f"{hang['datacenter']} hung for {hang['seconds']} s. The {hang['events']} events accepted meanwhile were "
         f"answered\nwithin {hang['worst_ms']:.0f} ms; {hang['elsewhere']} went to codfw instead.\n"
     )
     for words in summary["problems"][:10]:

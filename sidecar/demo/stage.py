@@ -245,7 +245,8 @@ class _Demo:
     def _hang(self, records: list[Record]) -> Json:
         """Say what the model server felt of the hang."""
         begun, ended = self._hung
-        felt = [post.seconds for post in self._posts if begun - post.seconds <= post.begun < ended]
+        meanwhile = [post for post in self._posts if begun - post.seconds <= post.begun < ended]
+        felt = [post.seconds for post in meanwhile if post.status < 300]
         return {
             "datacenter": GATES[0].name,
             "seconds": round(ended - begun, 1),

@@ -55,7 +55,7 @@ def test_the_hang_is_put_in_words(capsys: pytest.CaptureFixture[str]) -> None:
     screen.show_summary(SUMMARY)
     shown = capsys.readouterr().out
     assert (
-        "eqiad hung for 2.0 s. The 80 events posted meanwhile were answered\nwithin 112 ms; 40 went to codfw" in shown
+        "eqiad hung for 2.0 s. The 80 events accepted meanwhile were answered\nwithin 112 ms; 40 went to codfw" in shown
     )
 
 

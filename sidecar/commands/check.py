@@ -24,9 +24,9 @@ HEADINGS = ("stream", "upstream", "sent as", "topic prefix")
 @argument("file", default="routes.yaml", help="The configuration to check; default: routes.yaml.")
 @json_option
 def check(file: Path, as_json: bool) -> None:
-    """Check a routes.yaml, run the tests in it, and show which way each stream goes.
+    """Check a routes.yaml, run the tests in it, and show where each stream goes.
 
-    Exit status: 0 where all is well, with or without warnings; 1 with every problem; 2 where the file cannot be read.
+    Exit status: 0 if all is well, with or without warnings; 1 if there is a problem; 2 if the file cannot be read.
     """
     from sidecar.routes.file import read_text
     from sidecar.routes.inspection import inspect

@@ -17,16 +17,16 @@ NOT_READ = 128 + signal.SIGPIPE
 """The exit status where nobody reads the output to its end: what a shell shows of a program that ends of it."""
 
 COMMANDS = {
-    "check": "Check a routes.yaml, run the tests in it, and show which way each stream goes.",
+    "check": "Check a routes.yaml, run the tests in it, and show where each stream goes.",
     "demo": "Run everything on this machine: emulated EventGates, the sidecar, a model server, and what went where.",
-    "diff": "Show what an edit changes: which streams go another way, from which pods.",
-    "explain": "Show which route takes an event, why each earlier one does not, and what becomes of it.",
+    "diff": "Show what an edit changes: which streams go elsewhere, and from which pods.",
+    "explain": "Show which route takes an event, why each earlier one does not, and what happens to the event.",
     "probe": "Look up and check every endpoint of a routes.yaml once, now: which datacenter answers?",
-    "schema": "Print the JSON Schema of routes.yaml, by which an editor completes and underlines.",
+    "schema": "Print the JSON Schema of routes.yaml, for completion and checks in an editor.",
     "serve": "Run the sidecar until SIGTERM or SIGINT; SIGHUP loads routes.yaml now.",
-    "spool": "Look into the spool and fix it; the sidecar may keep running.",
-    "streams": "Show the streams of a routes.yaml: who writes them, and where they are found in Kafka.",
-    "tap": "Show events as they pass through the sidecar that runs here, with all that is in them, until Ctrl-C.",
+    "spool": "Inspect and repair the spool; the sidecar may keep running.",
+    "streams": "Show the streams of a routes.yaml: who writes them, and their Kafka topics.",
+    "tap": "Show events as they pass through the sidecar that runs here, with their content, until Ctrl-C.",
     "top": "Show the current state of the sidecar that runs here, refreshed every 2 seconds until Ctrl-C.",
 }
 """Each command with the first line of its docstring, so that neither `--help` nor completion loads its module."""

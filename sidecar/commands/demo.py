@@ -15,7 +15,7 @@ from sidecar.commands.terminal import json_option
 def demo(keep: bool, as_json: bool) -> None:
     """Run everything on this machine: emulated EventGates, the sidecar, a model server, and what went where.
 
-    Exit status: 0 where every event arrived where routes.yaml says; 1 otherwise.
+    Exit status: 0 if every event arrived where routes.yaml says; 1 otherwise.
     """
     import gc
 

@@ -82,15 +82,15 @@ class Diff:
 @click.option(
     "--streams",
     type=FILE,
-    help="More streams to compare: a name in each line, and after it its schema.",
+    help="More streams to compare: one per line, a name and then its schema.",
     metavar="FILE",
 )
 @click.option("--format", "form", type=click.Choice(["text", "markdown"]), default="text", help="How to write it.")
 @json_option
 def diff(old: Path, new: Path, streams: Path | None, form: str, as_json: bool) -> None:
-    """Show what an edit changes: which streams go another way, from which pods.
+    """Show what an edit changes: which streams go elsewhere, and from which pods.
 
-    Exit status: 0 where nothing starts writing to production and nothing stops being delivered; 1 where something
+    Exit status: 0 if nothing starts writing to production and nothing stops being delivered; 1 where something
     does; 2 where a file cannot be used.
     """
     from sidecar.routes.file import read_config, read_text
@@ -131,9 +131,7 @@ def streams_in(text: str, file: str) -> list[Event]:
     for number, line in enumerate(text.splitlines(), 1):
         words = line.partition("#")[0].split()
         if len(words) > 2:
-            raise SettingError(
-                f"{file}:{number}: {line.strip()!r} is no stream; write its name, and after it its schema"
-            )
+            raise SettingError(f"{file}:{number}: {line.strip()!r} is not a stream; write a name and then its schema")
         if words:
             events.append(event_of(*words))
     return events

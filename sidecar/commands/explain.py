@@ -32,9 +32,9 @@ if TYPE_CHECKING:
 @routes_option
 @label_option
 @labels_variable
-@click.option("--stream", help="An event of this stream, with nothing else in it.", metavar="S")
+@click.option("--stream", help="An event of this stream with no other content.", metavar="S")
 @click.option("--event", type=FILE, help="A file with one event as JSON; - is standard input.", metavar="FILE")
-@click.option("--running", is_flag=True, help="Ask the sidecar that runs here, and show which address it would try.")
+@click.option("--running", is_flag=True, help="Query the sidecar that runs here, and show which address it would try.")
 @listen_option(help="Where that sidecar listens.")
 @json_option
 def explain(
@@ -47,11 +47,11 @@ def explain(
     listen: str,
     as_json: bool,
 ) -> None:
-    """Show which route takes an event, why each earlier one does not, and what becomes of it.
+    """Show which route takes an event, why each earlier one does not, and what happens to the event.
 
-    With --running it is the running sidecar's own configuration and labels that decide.
+    With --running, the running sidecar's own configuration and labels decide.
 
-    Exit status: 0 where the event would be sent; 1 where it would be refused; 2 where a file cannot be used.
+    Exit status: 0 if the event would be sent; 1 if it would be refused; 2 if a file cannot be used.
     """
     from sidecar.routes.explain import explanation
     from sidecar.routes.file import read_config

@@ -45,7 +45,7 @@ class Probed:
 def probe(routes: Path, as_json: bool) -> None:
     """Look up and check every endpoint of a routes.yaml once, now: which datacenter answers?
 
-    Exit status: 0 where every upstream has an endpoint that answers; 1 where one has none; 2 where the file cannot
+    Exit status: 0 if every upstream has an endpoint that answers; 1 if one has none; 2 if the file cannot
     be used.
     """
     import asyncio

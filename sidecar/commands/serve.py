@@ -40,7 +40,7 @@ from sidecar.errors import SettingError
     "--spool",
     envvar="SIDECAR_SPOOL",
     type=FILE,
-    help="Keep events that no endpoint takes in this directory, answer 202, and send them later.",
+    help="Keep events that no endpoint accepts in this directory, answer 202, and send them later.",
     metavar="DIR",
 )
 @setting(
@@ -48,13 +48,13 @@ from sidecar.errors import SettingError
     envvar="SIDECAR_ON_EXIT",
     type=click.Choice(["keep", "print"]),
     default="keep",
-    help="What to do with events that are left in the spool: print writes them to standard output, too.",
+    help="What to do with events left in the spool: print also writes them to standard output.",
 )
 @setting(
     "--last-good",
     envvar="SIDECAR_LAST_GOOD",
     type=FILE,
-    help="Keep the last good configuration here, to start with where routes.yaml is broken.",
+    help="Keep the last good configuration here, and start with it if routes.yaml is broken.",
     metavar="FILE",
 )
 @setting(
@@ -76,7 +76,7 @@ def serve(
 
     OpenTelemetry's variables turn traces on: OTEL_EXPORTER_OTLP_ENDPOINT, or OTEL_TRACES_EXPORTER=otlp.
 
-    Exit status: 0 after a signal; 2 where routes.yaml or a setting is wrong, with every problem on standard error.
+    Exit status: 0 after a signal; 2 if routes.yaml or a setting is wrong, with every problem on standard error.
     """
     import asyncio
 

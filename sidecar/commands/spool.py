@@ -47,19 +47,21 @@ numbers_argument = click.argument(
 
 @click.group()
 def spool() -> None:
-    """Look into the spool and fix it; the sidecar may keep running."""
+    """Inspect and repair the spool; the sidecar may keep running."""
 
 
 @spool.command()
 @directory_option
 @dead_option
 @stream_option
-@click.option("--limit", type=click.IntRange(min=0), default=50, help="Show so many at most; 0 is all.", metavar="N")
+@click.option(
+    "--limit", type=click.IntRange(min=0), default=50, help="Show at most this many; 0 shows all.", metavar="N"
+)
 @json_option
 def ls(directory: Path, dead: bool, stream: str | None, limit: int, as_json: bool) -> None:
-    """List what waits in the spool, the first to be sent on top.
+    """List the events that wait in the spool, the next to be sent first.
 
-    Exit status: 0, also where nothing waits; 2 where the spool cannot be used.
+    Exit status: 0, also if nothing waits; 2 if the spool cannot be used.
     """
     from itertools import islice
 
@@ -87,7 +89,7 @@ def ls(directory: Path, dead: bool, stream: str | None, limit: int, as_json: boo
 def show(number: int, directory: Path, as_json: bool) -> None:
     """Show one event: where it goes, what was tried, its bytes, and EventGate's verdict on a dead letter.
 
-    Exit status: 0; 1 where there is no such event; 2 where the spool cannot be used.
+    Exit status: 0; 1 if there is no such event; 2 if the spool cannot be used.
     """
     with _opened(directory) as file:
         found = _find(file, number)
@@ -108,11 +110,11 @@ def show(number: int, directory: Path, as_json: bool) -> None:
 @click.option("--all", "everything", is_flag=True, help="All dead letters, and all events that wait.")
 @json_option
 def retry(directory: Path, numbers: Sequence[int], everything: bool, as_json: bool) -> None:
-    """Send events as soon as possible: dead letters wait again, at their old place, and pauses after errors end.
+    """Send events as soon as possible: dead letters wait again, in their old place, and pauses after errors end.
 
     A dead letter with an order key is older than what was sent of that key since; sending it may undo that.
 
-    Exit status: 0; 1 where one is not there any more; 2 where the spool cannot be used.
+    Exit status: 0; 1 if one is no longer there; 2 if the spool cannot be used.
     """
     with _opened(directory, write=True) as file:
         # The newest time in the file is the sidecar's; the wall clock may have stepped since events wait.
@@ -148,7 +150,7 @@ def _open_now(path: str, flags: int) -> int:
 def export(directory: Path, output: Path, dead: bool, stream: str | None) -> None:
     """Write events as JSON lines, each with its bytes under "event"; nothing is removed.
 
-    Exit status: 0; 2 where the spool cannot be used, or the file cannot be written.
+    Exit status: 0; 2 if the spool cannot be used, or the file cannot be written.
     """
     from sidecar.spool.record import line_of
 
@@ -177,7 +179,7 @@ def export(directory: Path, output: Path, dead: bool, stream: str | None) -> Non
 def drop(directory: Path, numbers: Sequence[int], everything: bool, dead: bool, yes: bool, as_json: bool) -> None:
     """Remove events for good: they will never be sent. One that is being sent at this moment may still arrive.
 
-    Exit status: 0; 1 where one is not there any more, or the answer was no; 2 where the spool cannot be used.
+    Exit status: 0; 1 if one is no longer there, or the answer was no; 2 if the spool cannot be used.
     """
 
     def forget(file: SpoolFile, number: int) -> bool:
@@ -198,7 +200,7 @@ def drop(directory: Path, numbers: Sequence[int], everything: bool, dead: bool, 
 def verify(directory: Path, as_json: bool) -> None:
     """Check the file and every event in it, and list the files that were set aside.
 
-    Exit status: 0 where all is well; 1 where something is damaged; 2 where the spool cannot be used.
+    Exit status: 0 if all is well; 1 if something is damaged; 2 if the spool cannot be used.
     """
     from sidecar.spool.directory import files_set_aside
 

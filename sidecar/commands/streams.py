@@ -42,9 +42,9 @@ class Stream:
 )
 @json_option
 def streams(file: Path, form: str, as_json: bool) -> None:
-    """Show the streams of a routes.yaml: who writes them, and where they are found in Kafka.
+    """Show the streams of a routes.yaml: who writes them, and their Kafka topics.
 
-    Exit status: 0 where it is shown; 2 where the file cannot be used.
+    Exit status: 0 if it is shown; 2 if the file cannot be used.
     """
     from sidecar.routes.file import read_config
 

@@ -22,22 +22,22 @@ INDENT = " " * 9
 
 
 @click.command()
-@click.option("--stream", help="Only events of these streams, as they came or as they were sent.", metavar="GLOB")
+@click.option("--stream", help="Only events of these streams, before or after renaming.", metavar="GLOB")
 @click.option(
     "--outcome",
     multiple=True,
-    help="Only events that ended so: delivered, invalid, refused, spooled or failed; may be repeated.",
+    help="Only events with this outcome: delivered, invalid, refused, spooled or failed; may be repeated.",
     metavar="WORD",
 )
 @listen_option(help="Where the sidecar listens.")
 @click.option("--json", "as_json", is_flag=True, help="Print a line of JSON for each event instead.")
 def tap(stream: str | None, outcome: Sequence[str], listen: str, as_json: bool) -> None:
-    """Show events as they pass through the sidecar that runs here, with all that is in them, until Ctrl-C.
+    """Show events as they pass through the sidecar that runs here, with their content, until Ctrl-C.
 
     The sidecar must have been started with --tap. At most 50 events a second and 8 KiB of each are shown; a note says
     what is left out.
 
-    Exit status: 0 after Ctrl-C, and when the sidecar stops; 2 where no sidecar answers, or its tap is off.
+    Exit status: 0 after Ctrl-C, and when the sidecar stops; 2 if no sidecar answers, or its tap is off.
     """
     import gc
 
@@ -96,7 +96,7 @@ def _names(passed: dict[str, Any]) -> str:
 
 def _way(passed: dict[str, Any]) -> str:
     """Write where it went, by which route, and the id to find it again by."""
-    words = [f"to {passed['upstream']}" if passed["upstream"] else "to nobody"]
+    words = [f"to {passed['upstream']}" if passed["upstream"] else "to no upstream"]
     if passed["endpoint"]:
         words.append(f"endpoint {passed['endpoint']}")
     words.append(f"route {passed['route']}" if passed["route"] else "no route")

@@ -36,7 +36,7 @@ routes_option = setting(
 label_option = click.option(
     "--label",
     multiple=True,
-    help="What the pod is, as k=v; may be repeated. Also SIDECAR_LABELS=k=v,k=v; a flag wins over it.",
+    help="A label of the pod, as k=v; may be repeated. Also SIDECAR_LABELS=k=v,k=v; flags override it.",
     metavar="K=V",
 )
 labels_variable = click.option("--labels-variable", envvar="SIDECAR_LABELS", default="", hidden=True)
@@ -61,7 +61,7 @@ def labels_of(flags: Sequence[str], variable: str) -> Mapping[str, str]:
 def _label(word: str) -> tuple[str, str]:
     name, equals, value = word.strip().partition("=")
     if not (name and equals and value):
-        raise SettingError(f"{word!r} is no label; write it as env=staging")
+        raise SettingError(f"{word!r} is not KEY=VALUE; write a label such as env=staging")
     return name, value
 
 

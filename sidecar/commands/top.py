@@ -30,7 +30,7 @@ STYLES |= {"healthy": "green", "suspected": "yellow", "probation": "yellow", "un
 def top(listen: str, once: bool, as_json: bool) -> None:
     """Show the current state of the sidecar that runs here, refreshed every 2 seconds until Ctrl-C.
 
-    Exit status: 0; with --once or --json 1 where something is wrong, 2 where no sidecar answers.
+    Exit status: 0; with --once or --json, 1 if something is wrong and 2 if no sidecar answers.
     """
     from rich.console import Console
 
@@ -89,7 +89,7 @@ def _known(listen: str) -> tuple[dict[str, Any], Status]:
     try:
         return data, msgspec.convert(data, Status)
     except msgspec.ValidationError as error:
-        raise SettingError(f"what answers at {listen} is no sidecar of this version: {error}") from None
+        raise SettingError(f"what answers at {listen} is not a sidecar of this version: {error}") from None
 
 
 def _screen(status: Status) -> RenderableType:

@@ -270,7 +270,7 @@ def _no_verdict(reply: Reply) -> Failed:
         reason = f"it answered {reply.status} with a redirect; redirects are not followed, so its url is wrong"
     encoding = reply.headers.get("content-encoding", "identity")
     if encoding != "identity":
-        reason = f"it answered {reply.status}, but its answer is compressed ({encoding[:20]}), which nobody asked for"
+        reason = f"it answered {reply.status}, but its answer is compressed ({encoding[:20]}), which was not requested"
     return Failed(failure_of_status(reply.status, retry_after), reason, retry_after or 0.0)
 
 

@@ -13,13 +13,13 @@ import ssl
 from dataclasses import dataclass
 
 _TLS_REASONS = {
-    "WRONG_VERSION_NUMBER": "what it says is no TLS",
-    "HTTP_REQUEST": "what it says is no TLS",
-    "TLSV1_ALERT_PROTOCOL_VERSION": "it has no version from TLS 1.2 on",
-    "UNSUPPORTED_PROTOCOL": "it has no version from TLS 1.2 on",
-    "NO_PROTOCOLS_AVAILABLE": "it has no version from TLS 1.2 on",
+    "WRONG_VERSION_NUMBER": "it does not speak TLS",
+    "HTTP_REQUEST": "it does not speak TLS",
+    "TLSV1_ALERT_PROTOCOL_VERSION": "it supports no TLS version from 1.2 on",
+    "UNSUPPORTED_PROTOCOL": "it supports no TLS version from 1.2 on",
+    "NO_PROTOCOLS_AVAILABLE": "it supports no TLS version from 1.2 on",
     "SSLV3_ALERT_HANDSHAKE_FAILURE": "it has no cipher in common with us",
-    "TLSV13_ALERT_CERTIFICATE_REQUIRED": "it asks for a certificate of ours, and there is none",
+    "TLSV13_ALERT_CERTIFICATE_REQUIRED": "it requires a client certificate, and there is none",
 }
 
 

@@ -149,7 +149,7 @@ async def _get(
         elif response is not None and (isinstance(event, h11.EndOfMessage) or size > MAX_CHECK_BYTES):
             return response
         if response is None and size > MAX_CHECK_BYTES:
-            raise ValueError(f"over {MAX_CHECK_BYTES} bytes came, and no answer among them")
+            raise ValueError(f"over {MAX_CHECK_BYTES} bytes arrived without an answer")
 
 
 def _judge(response: h11.Response, result: CheckResult) -> None:

@@ -30,7 +30,7 @@ class Outcome(enum.StrEnum):
     """EventGate met an error with it, or no endpoint could be reached."""
 
 
-BUG = "the sidecar met an error of its own; its log has more"
+BUG = "the sidecar had an internal error; its log has more"
 """What a producer is told of a mistake of ours."""
 
 PIECE_BYTES = 64 * 1024

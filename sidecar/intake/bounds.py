@@ -208,7 +208,7 @@ class Bounded(HttpToolsProtocol):
         if self._in_headers:
             return MalformedRequest(f"The request line and headers are over {self._limits.header_bytes} bytes.")
         return MalformedRequest(
-            f"Over {self._limits.header_bytes} bytes of the body are none: send larger chunks, or no extensions."
+            f"Over {self._limits.header_bytes} bytes of the body are not data: send larger chunks, or no extensions."
         )
 
     @property

@@ -115,7 +115,7 @@ def bind(address: str) -> socket.socket:
     """
     host, colon, port = address.rpartition(":")
     if not colon or not host or not re.fullmatch("[0-9]{1,5}", port) or int(port) > 65535:
-        raise SettingError(f"{address!r} is no address; write host:port, as 127.0.0.1:8888")
+        raise SettingError(f"{address!r} is not an address; write host:port, such as 127.0.0.1:8888")
     host = host.strip("[]")
     listening = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -273,7 +273,7 @@ class GroupCommit:
             raise
         except Exception as error:  # noqa: BLE001  a bug of ours must not end the task group, and with it everything
             self._telemetry.emit(Unexpected("spool", f"{type(error).__name__}: {error}"))
-            self._has_trouble("the sidecar met an error of its own; its log has more", operations)
+            self._has_trouble("the sidecar had an internal error; its log has more", operations)
         else:
             if news is not None:
                 self._known = news.file

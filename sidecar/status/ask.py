@@ -76,8 +76,8 @@ def _messages(address: str, answer: httpx.Response, opened: contextlib.ExitStack
         except httpx.RemoteProtocolError:
             pass
         except (httpx.RequestError, ValueError) as error:
-            raise SettingError(f"the sidecar at {address} went away: {_of_system(error)!r}") from None
-    raise SettingError(f"the sidecar at {address} went away: its answer breaks off")
+            raise SettingError(f"the sidecar at {address} stopped: {_of_system(error)!r}") from None
+    raise SettingError(f"the sidecar at {address} stopped: its answer breaks off")
 
 
 class _BoundedMessages(httpx.SyncByteStream):
@@ -109,7 +109,7 @@ def _asked(address: str, clock: Callable[[], float], method: str, path: str, **m
 def _client(address: str, silent: float) -> httpx.Client:
     host, _, port = address.rpartition(":")
     if not host or not host.isprintable() or not re.fullmatch("[0-9]{1,5}", port) or int(port) > 65535:
-        raise SettingError(f"{address!r} is no address; write host:port, as 127.0.0.1:8888")
+        raise SettingError(f"{address!r} is not an address; write host:port, such as 127.0.0.1:8888")
     host = "127.0.0.1" if host == "0.0.0.0" else host.strip("[]")  # noqa: S104  it listens everywhere, here too
     return httpx.Client(
         base_url=httpx.URL(scheme="http", host=host, port=int(port)),
@@ -145,10 +145,10 @@ def _complaints(address: str) -> Iterator[None]:
     except (httpx.RequestError, OSError, ValueError) as error:
         silent = isinstance(error, (httpx.NetworkError, httpx.TimeoutException, OSError))
         if not silent and "disconnected" not in str(error):
-            raise SettingError(f"what answers at {address} is no sidecar") from None
+            raise SettingError(f"what answers at {address} is not a sidecar") from None
         cause = _of_system(error)
         why = getattr(cause, "strerror", None) or cause
-        raise SettingError(f"no sidecar answers at {address}: {why}; say by --listen where it takes events") from None
+        raise SettingError(f"no sidecar answers at {address}: {why}; use --listen to say where it listens") from None
 
 
 def _of_system(error: Exception) -> BaseException:
@@ -163,6 +163,6 @@ def _of_system(error: Exception) -> BaseException:
 
 def _refuse(address: str, answer: httpx.Response, body: Any) -> NoReturn:
     if answer.status_code == 200:
-        raise SettingError(f"what answers at {address} is no sidecar with a tap")
+        raise SettingError(f"what answers at {address} is not a sidecar with a tap")
     words = body.get("detail") if isinstance(body, dict) else body
     raise SettingError(f"the sidecar at {address} refuses: {words}")

@@ -154,7 +154,10 @@ def tap_route(tap: Tap | None, feeds: Feeds) -> Route:
 
     async def tapped(request: Request) -> Response:
         if tap is None:
-            return _refusal(403, "the tap is off, as it shows what is in events; start it with --tap or SIDECAR_TAP=1")
+            return _refusal(
+                403,
+                "the tap is off, because it shows the content of events; start the sidecar with --tap or SIDECAR_TAP=1",
+            )
         try:
             wanted = _wanted(request)
         except ValueError as error:
@@ -204,7 +207,7 @@ def _wanted(request: Request) -> Wanted:
     outcomes = request.query_params.getlist("outcome")
     for each in outcomes:
         if each not in list(Outcome):
-            raise ValueError(f"there is no outcome {each!r}; there are {', '.join(Outcome)}")
+            raise ValueError(f"there is no outcome {each!r}; use one of {', '.join(Outcome)}")
     stream = request.query_params.get("stream")
     try:
         pattern = None if stream is None else Pattern.parse(stream)
@@ -218,11 +221,11 @@ def local_alone(endpoint: _Endpoint) -> _Endpoint:
 
     async def guarded(request: Request) -> Response:
         if not _is_loopback(request.client.host if request.client else ""):
-            return _refusal(403, "this is for the machine that the sidecar runs on; ask from there")
+            return _refusal(403, "this is only for requests from the sidecar's own machine")
         host = request.headers.get("host", "")
         name = host if host.endswith("]") else host.rpartition(":")[0] or host
         if name.lower() not in NAMES:
-            return _refusal(403, f"this is not for whoever calls it {host!r}; write http://127.0.0.1")
+            return _refusal(403, f"the host {host!r} is not allowed; use http://127.0.0.1")
         await _turn(request)
         return await endpoint(request)
 

@@ -45,7 +45,7 @@ def sentence(status: Status, problems: Sequence[ProblemNow]) -> str:
         return f"{problems[0].words}{more}"
     used = [each for each in status.upstreams if each.used]
     if any(all(not end.addresses for end in each.endpoints) for each in used):
-        return "Starting: the first look-ups and health checks are under way"
+        return "Starting: the first DNS look-ups and health checks are in progress"
     ways = ", ".join(f"{each.name} → {each.first}" for each in used) or "no route leads anywhere from this pod"
     return f"All well: {ways}; {rate(status.events_per_second)}; nothing waiting"
 
@@ -79,7 +79,8 @@ def _of_upstream(upstream: UpstreamNow, status: Status, *, told: bool) -> Iterat
     out = [each for each in upstream.looked_at if not each.usable]
     if upstream.out:
         lasts = age(status.now - max(each.since for each in out)) if all(each.since for each in out) else ""
-        words = f"{upstream.name}: no datacenter answers{lasts and f', for {lasts} now'} ({_whys(out)})"
+        silent = f"has answered for {lasts}" if lasts else "answers"
+        words = f"{upstream.name}: no datacenter {silent} ({_whys(out)})"
         yield ProblemNow(Level.BAD, words if told else f"{words}. {_meanwhile(status.spool)}")
         return
     waiting = [each for each in out if each.awaits_trial]
@@ -87,9 +88,9 @@ def _of_upstream(upstream: UpstreamNow, status: Status, *, told: bool) -> Iterat
         yield ProblemNow(Level.WARNING, f"{upstream.name}: {_on_probation(waiting)}")
         out = [each for each in out if not each.awaits_trial]
     for each in out:
-        lasts = f" for {age(status.now - each.since)}" if each.since else ""
+        down = f"has been down for {age(status.now - each.since)}" if each.since else "is down"
         where = f"events go to {upstream.first}" if upstream.first else "nothing takes its place"
-        yield ProblemNow(Level.WARNING, f"{upstream.name}: {each.name} is out{lasts} ({each.why}); {where}")
+        yield ProblemNow(Level.WARNING, f"{upstream.name}: {each.name} {down} ({each.why}); {where}")
 
 
 def _on_probation(endpoints: Sequence[EndpointNow]) -> str:
@@ -120,16 +121,20 @@ def _of_names(upstreams: Sequence[UpstreamNow]) -> Iterator[ProblemNow]:
 
 def _of_authorities(upstreams: Sequence[UpstreamNow]) -> Iterator[ProblemNow]:
     for problem in dict.fromkeys(each.ca_problem for each in upstreams if each.ca_problem):
-        yield ProblemNow(Level.WARNING, f"{short(problem)}; the authorities read before stay in force")
+        yield ProblemNow(Level.WARNING, f"{short(problem)}; the previous certificates stay in use")
 
 
 def _of_orphans(status: Status) -> Iterator[ProblemNow]:
-    """Yield what waits for an upstream that the configuration has no more: only a name brings it back."""
+    """Yield what waits for an upstream that is no longer in the configuration: only a name brings it back."""
     names = {upstream.name for upstream in status.upstreams}
     for name, count in (status.spool.upstreams if status.spool else {}).items():
         if count and name not in names:
-            waits = f"{_count(count, 'event')} in the spool for {name}, an upstream that the configuration has no more"
-            yield ProblemNow(Level.WARNING, f"{waits}: never sent unless it has again; see eventgate-sidecar spool ls")
+            waits = (
+                f"{_count(count, 'event')} in the spool for {name}, an upstream that is no longer in the configuration"
+            )
+            yield ProblemNow(
+                Level.WARNING, f"{waits}: not sent unless the upstream comes back; see eventgate-sidecar spool ls"
+            )
 
 
 def _meanwhile(spool: SpoolNow | None) -> str:
@@ -162,10 +167,10 @@ def _of_spool(spool: SpoolNow | None, *, told: bool) -> Iterator[ProblemNow]:
             Level.BAD, f"The spool is {spool.percent} % full; once it is full, events that need it get 503"
         )
     if spool.events and not spool.trouble and not told:
-        yield ProblemNow(Level.WARNING, f"In the spool {_waiting(spool)}; {spool.in_flight} on the way")
+        yield ProblemNow(Level.WARNING, f"In the spool {_waiting(spool)}; {spool.in_flight} in flight")
     if spool.dead_letters:
         count = _count(spool.dead_letters, "dead letter")
-        yield ProblemNow(Level.WARNING, f"{count} in the spool, not sent any more: eventgate-sidecar spool ls --dead")
+        yield ProblemNow(Level.WARNING, f"{count} in the spool, no longer sent: eventgate-sidecar spool ls --dead")
 
 
 def _of_configuration(status: Status) -> Iterator[ProblemNow]:
@@ -179,13 +184,13 @@ def _of_configuration(status: Status) -> Iterator[ProblemNow]:
         lasts = age(status.now - status.configuration["since"])
         yield ProblemNow(
             Level.WARNING,
-            f"routes.yaml is refused, and the configuration of {lasts} ago stays in force: {short(words)}{others}",
+            f"routes.yaml is refused, and the configuration from {lasts} ago stays in force: {short(words)}{others}",
         )
 
 
 def _of_events(status: Status) -> Iterator[ProblemNow]:
     for outcome, level, words in (
-        ("failed", Level.BAD, "failed: EventGate met an error with them, or no endpoint could be reached"),
+        ("failed", Level.BAD, "failed: EventGate reported an error for them, or no endpoint could be reached"),
         ("refused", Level.WARNING, "refused: no route takes them, or their upstream does not accept them"),
         ("invalid", Level.WARNING, "called invalid by EventGate"),
     ):

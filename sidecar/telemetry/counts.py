@@ -67,7 +67,7 @@ class Counts(Collector):
         """Return the metrics."""
         yield _counter(
             "eventgate_sidecar_events",
-            "Events received, by where they ended: delivered, invalid, refused, spooled, failed.",
+            "Events received, by outcome: delivered, invalid, refused, spooled, failed.",
             ("stream", "outcome"),
             self.events.items(),
         )
@@ -85,7 +85,7 @@ class Counts(Collector):
         )
         yield HistogramMetricFamily(
             "eventgate_sidecar_request_seconds",
-            "From the whole request read to its answer.",
+            "From the end of reading a request to its answer.",
             buckets=self.seconds.buckets,
             sum_value=self.seconds.sum,
         )
@@ -97,7 +97,7 @@ class Counts(Collector):
         )
         posts = HistogramMetricFamily(
             "eventgate_sidecar_post_seconds",
-            "POSTs to endpoints, to the last byte of the answer or the failure.",
+            "Duration of POSTs to endpoints, up to the last byte of the answer or the failure.",
             labels=("upstream", "endpoint"),
         )
         for labels, seconds in self.post_seconds.items():

@@ -202,7 +202,7 @@ class CaFileChanged(Happening, frozen=True):
 
     ca_file: str
     problem: str = ""
-    """Why it cannot be used: the authorities read before stay in force."""
+    """Why it cannot be used: the previous certificates stay in use."""
 
     @property
     def level(self) -> int:

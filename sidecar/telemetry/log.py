@@ -43,7 +43,7 @@ def dropped_lines(log: logging.Logger) -> int:
 
 
 def _say_dropped(log: logging.Logger, lines: int) -> None:
-    fields = {"lines": lines, "reason": "nobody read the log"}
+    fields = {"lines": lines, "reason": "standard output was not read"}
     words = f"lines={lines} reason={fields['reason']}"
     extra = {"event.action": "LogLinesDropped", "eventgate_sidecar": fields}
     log.warning("%s: %s%s", spaced("LogLinesDropped"), words, "", extra=extra)

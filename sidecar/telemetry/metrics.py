@@ -111,7 +111,7 @@ class Metrics:
         self._on(PostFailed, lambda it: counts.post(it.upstream, it.endpoint, it.failure, it.seconds))
 
     def _count_of_endpoints(self) -> None:
-        documentation = "Events sent once more although the first attempt may have been taken: possible duplicates."
+        documentation = "Events sent again although the first attempt may have been accepted: possible duplicates."
         resent = self._counter("events_resent", documentation, ENDPOINT)
         self._on(Resent, lambda it: resent.labels(it.upstream, it.endpoint).inc(it.events))
 
@@ -128,7 +128,7 @@ class Metrics:
         failovers = self._counter("failovers", documentation, ENDPOINT)
         self._on(FailedOver, lambda it: failovers.labels(it.upstream, it.after).inc())
 
-        documentation = "Changes in what DNS says of an endpoint's name."
+        documentation = "Changes of the addresses that DNS gives for an endpoint's name."
         dns_changes = self._counter("dns_changes", documentation, ENDPOINT)
         self._on(AddressesChanged, lambda it: dns_changes.labels(it.upstream, it.endpoint).inc())
 
@@ -157,14 +157,14 @@ class Metrics:
         self._on(ConfigRefused, count_refused)
 
     def _measure_spool(self) -> None:
-        documentation = "1 while the spool takes events, 0 while it is broken; nothing where there is no spool."
+        documentation = "1 while the spool takes events, 0 while it is broken; absent without a spool."
         usable = self._gauge("spool_usable", documentation, ("directory",))
         self._on(SpoolOpened, lambda it: usable.labels(it.directory).set(1))
         self._on(SpoolBroken, lambda it: usable.labels(it.directory).set(0))
 
         events = self._gauge("spool_events", "Events that wait to be sent.")
-        size = self._gauge("spool_bytes", "Bytes of all events, dead letters too.")
-        dead = self._gauge("spool_dead_letters", "Events not sent any more.")
+        size = self._gauge("spool_bytes", "Bytes of all events, including dead letters.")
+        dead = self._gauge("spool_dead_letters", "Events that are no longer sent.")
         oldest = self._gauge("spool_oldest_seconds", "Age of the oldest event that waits.")
 
         def measured(it: SpoolMeasured) -> None:
@@ -178,7 +178,7 @@ class Metrics:
         set_aside = self._counter("spool_files_set_aside", "Files that could not be used.")
         self._on(SpoolSetAside, lambda _: set_aside.inc())
 
-        name, documentation = f"{PREFIX}spool_commit_seconds", "Transactions, with their fsync."
+        name, documentation = f"{PREFIX}spool_commit_seconds", "Duration of transactions, including fsync."
         commits = Histogram(name, documentation, buckets=COMMIT_BUCKETS, registry=self._registry)
         self._on(SpoolCommitted, lambda it: commits.observe(it.seconds))
 
@@ -186,7 +186,7 @@ class Metrics:
         spooled = self._counter("spool_stored_events", "Events put into the spool.", ("stream",))
         self._on(EventsSpooled, lambda it: spooled.labels(self.label(it.stream)).inc(it.count))
 
-        documentation = "Events that the spool did not take, by why: full or broken."
+        documentation = "Events that the spool did not take, by reason: full or broken."
         refused = self._counter("spool_refused_events", documentation, ("why",))
         for why in ("full", "broken"):  # from 0 on, so that an alert sees the first one
             refused.labels(why)

@@ -26,7 +26,7 @@ class _LogHealth(Collector):
     def collect(self) -> Iterable[Metric]:
         yield CounterMetricFamily(
             "eventgate_sidecar_log_lines_dropped",
-            "Lines of the log that were dropped, as nobody read standard output.",
+            "Log lines dropped because standard output was not read.",
             dropped_lines(self._log),
         )
 

@@ -63,17 +63,17 @@ class Vitals(Collector):
         """Return the metrics; the lag starts from 0 again."""
         yield from self._of_endpoints()
         yield GaugeMetricFamily(
-            "eventgate_sidecar_requests_in_flight", "Requests that are read or answered now.", self._held.in_flight
+            "eventgate_sidecar_requests_in_flight", "Requests being read or answered now.", self._held.in_flight
         )
         yield GaugeMetricFamily(
             "eventgate_sidecar_bytes_in_flight",
-            "Bytes held for clients, now: of requests, inflated, and of answers that are not read.",
+            "Bytes held for clients now: of requests, decompressed, and of answers that clients do not read.",
             self._held.bytes_in_flight,
         )
         lag, self._lag = self._lag, 0.0
         yield GaugeMetricFamily(
             "eventgate_sidecar_event_loop_lag_seconds",
-            "How late a timer of 0.5 s was, at most, since the metrics were last asked for.",
+            "How late a timer of 0.5 s was, at most, since the last scrape.",
             lag,
         )
 

@@ -304,7 +304,7 @@ def returning(standing: Standing) -> Standing:
     """Return what is believed of an address that comes back into use: where it was out it is, else it must show."""
     if standing.health in OUT:
         return standing
-    return replace(standing, health=Health.UNKNOWN, reason="not asked since it came back")
+    return replace(standing, health=Health.UNKNOWN, reason="not checked since it came back")
 
 
 def _forget(times: deque[float], *, before: float) -> None:

@@ -81,8 +81,8 @@ class Resolver:
         left_out = tuple(each for each in named if leads_nowhere_else(each))[:MAX_ADDRESSES]
         if not addresses:
             return NoAnswer(
-                f"DNS leads to {', '.join(left_out)}, which is no other machine, so nothing is sent there; "
-                "if it is meant, write it into the url, or the name into the hosts file"
+                f"DNS leads to {', '.join(left_out)}, which is not another machine, so nothing is sent there; "
+                "if this is intended, put the address into the url, or the name into the hosts file"
             )
         return Found(addresses, chain, float(answer.chaining_result.minimum_ttl), left_out)
 

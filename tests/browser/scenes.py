@@ -112,7 +112,7 @@ SCENES = (
     Scene(
         "one datacenter hangs",
         "warning",
-        rf"▲ staging: eqiad is out for \d+ s \({HANGS}\); events go to codfw",
+        rf"▲ staging: eqiad has been down for \d+ s \({HANGS}\); events go to codfw",
         {"staging → codfw": "eqiad", "eqiad": f"{UNHEALTHY}.*{HANGS}", "codfw": HEALTHY},
         lambda stage: stage.fault("freeze", "eqiad"),
         SPOOL,
@@ -120,7 +120,7 @@ SCENES = (
     Scene(
         "both hang",
         "bad",
-        rf"✕ staging: no datacenter answers, for \d+ s now \(eqiad and codfw: {HANGS}\)\. "
+        rf"✕ staging: no datacenter has answered for \d+ s \(eqiad and codfw: {HANGS}\)\. "
         r"There is no spool: events fail, and model servers get 503 \(and 1 more problem\)",
         {"staging → nowhere": "eqiad", "eqiad": f"{UNHEALTHY}.*{HANGS}", "codfw": f"{UNHEALTHY}.*{HANGS}"},
         lambda stage: stage.fault("freeze", "eqiad", "codfw"),
@@ -128,7 +128,7 @@ SCENES = (
     Scene(
         "the spool fills",
         "bad",
-        r"✕ staging: no datacenter answers, for \d+ s now \(eqiad and codfw: refuses the connection\)\. "
+        r"✕ staging: no datacenter has answered for \d+ s \(eqiad and codfw: refuses the connection\)\. "
         r"Events are kept in the spool: \d+ events wait, the oldest for \d+ s",
         {"staging → nowhere": "eqiad", "Spool": r"Waiting\s*[1-9]\d* events, the oldest for \d+ s \(staging: \d+\)"},
         lambda stage: stage.fault("refuse", "eqiad", "codfw"),
@@ -156,7 +156,7 @@ SCENES = (
     Scene(
         "a broken edit",
         "warning",
-        r"▲ routes\.yaml is refused, and the configuration of \d+ s ago stays in force: line \d+: routes\[2\]\.to is "
+        r"▲ routes\.yaml is refused, and the configuration from \d+ s ago stays in force: line \d+: routes\[2\]\.to is "
         r"'stagign', but no upstream has that name \(did you mean 'staging'\?\); known upstreams: production, staging",
         {"Configuration": r"✕ The file on disk is refused.*routes\.yaml:\d+:\d+: .*'stagign'.*did you mean 'staging'"},
         Stage.misspell,

@@ -123,9 +123,7 @@ def test_streams_may_be_given() -> None:
 
 def test_a_list_of_streams_has_a_stream_in_each_line() -> None:
     """Anything else is refused with its place."""
-    with pytest.raises(
-        SettingError, match=r"^s\.txt:2: 'a b c' is no stream; write its name, and after it its schema$"
-    ):
+    with pytest.raises(SettingError, match=r"^s\.txt:2: 'a b c' is not a stream; write a name and then its schema$"):
         streams_in("a\na b c", "s.txt")
 
 

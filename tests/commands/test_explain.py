@@ -87,8 +87,8 @@ def test_explain_takes_a_whole_event(routes: Path, tmp_path: Path) -> None:
         (("--stream", "s", "--event", "-"), "explain needs either --stream or --event"),
         (("--event", "/no/such/file"), "cannot read /no/such/file: No such file or directory"),
         (("--event", "-"), "- holds 2 events; explain takes one"),
-        (("--stream", "s", "--label", "staging"), "'staging' is no label; write it as env=staging"),
-        (("--stream", "s", "--label", "env="), "'env=' is no label; write it as env=staging"),
+        (("--stream", "s", "--label", "staging"), "'staging' is not KEY=VALUE; write a label such as env=staging"),
+        (("--stream", "s", "--label", "env="), "'env=' is not KEY=VALUE; write a label such as env=staging"),
     ],
 )
 def test_explain_says_what_it_needs(routes: Path, words: tuple[str, ...], complaint: str) -> None:

@@ -24,14 +24,14 @@ def test_serve_does_not_start_with_a_bad_configuration(routes: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "complaint"),
     [
-        (("--listen", "8888"), "'8888' is no address; write host:port, as 127.0.0.1:8888"),
-        (("--admin", "127.0.0.1:x"), "'127.0.0.1:x' is no address; write host:port, as 127.0.0.1:8888"),
+        (("--listen", "8888"), "'8888' is not an address; write host:port, such as 127.0.0.1:8888"),
+        (("--admin", "127.0.0.1:x"), "'127.0.0.1:x' is not an address; write host:port, such as 127.0.0.1:8888"),
         (("--drain", "soon"), "--drain is 'soon'; write a duration such as 500ms, 1.5s, 5m or 1h"),
         (("--drain", "9" * 400 + "s"), f"--drain is '{'9' * 56}...; write a duration such as 500ms, 1.5s, 5m or 1h"),
         (("--drain", "2h"), "--drain is 2h; allowed: from 1ms to 1h"),
-        (("--listen", "127.0.0.1:²"), "'127.0.0.1:²' is no address; write host:port, as 127.0.0.1:8888"),
+        (("--listen", "127.0.0.1:²"), "'127.0.0.1:²' is not an address; write host:port, such as 127.0.0.1:8888"),
         (("--labels-variable", "a=b,a=c"), "SIDECAR_LABELS gives a twice, as b and as c; keep one of them"),
-        (("--label", "env"), "'env' is no label; write it as env=staging"),
+        (("--label", "env"), "'env' is not KEY=VALUE; write a label such as env=staging"),
     ],
 )
 def test_serve_does_not_start_with_a_bad_setting(routes: Path, words: tuple[str, ...], complaint: str) -> None:

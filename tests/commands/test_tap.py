@@ -63,7 +63,7 @@ def test_what_eventgate_said_is_shown() -> None:
     result = shown(PASSED | nowhere | {"outcome": "refused", "said": "no route takes it"})
     assert result.stdout.splitlines()[:3] == [
         "08:00:00 refused   (no stream)",
-        "         to nobody, no route",
+        "         to no upstream, no route",
         "         no route takes it",
     ]
 

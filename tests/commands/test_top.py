@@ -45,7 +45,7 @@ def test_something_wrong_is_exit_status_1() -> None:
     result = shown(as_data(failing), "--once")
     assert result.exit_code == 1
     words = " ".join(result.output.split())
-    assert words.startswith(f"staging: eqiad is out for 12 min ({HANGS}); events go to codfw")
+    assert words.startswith(f"staging: eqiad has been down for 12 min ({HANGS}); events go to codfw")
     assert "60 s ago a POST failed (7 times)" in words
 
 
@@ -73,7 +73,7 @@ def test_another_version_is_told(data: Any) -> None:
     """What cannot be read is not shown."""
     result = shown(data)
     assert result.exit_code == 2
-    assert "is no sidecar of this version" in result.output
+    assert "is not a sidecar of this version" in result.output
 
 
 def test_nobody_there_is_told() -> None:

@@ -71,7 +71,7 @@ async def test_a_sidecar_that_is_killed_is_told_from_one_that_stops(tapped: Side
         await begun(tapped, listener)
         tapped.process.kill()
         assert listener.end() == 2
-        assert f"the sidecar at {tapped.address} went away" in listener.lines[-1]
+        assert f"the sidecar at {tapped.address} stopped" in listener.lines[-1]
     finally:
         listener.kill()
 

@@ -295,7 +295,7 @@ async def test_an_answer_that_is_compressed_says_so() -> None:
         posts.post()
         (end,) = await posts.ended(1)
     assert isinstance(end, Failed)
-    assert end.reason == "it answered 200, but its answer is compressed (gzip), which nobody asked for"
+    assert end.reason == "it answered 200, but its answer is compressed (gzip), which was not requested"
 
 
 # --- what nobody foresaw ---

@@ -22,8 +22,8 @@ def ssl_error(reason: str) -> ssl.SSLError:
 @pytest.mark.parametrize(
     ("error", "expected"),
     [
-        (ssl_error("WRONG_VERSION_NUMBER"), "TLS fails: what it says is no TLS (WRONG_VERSION_NUMBER)"),
-        (ssl_error("UNSUPPORTED_PROTOCOL"), "TLS fails: it has no version from TLS 1.2 on (UNSUPPORTED_PROTOCOL)"),
+        (ssl_error("WRONG_VERSION_NUMBER"), "TLS fails: it does not speak TLS (WRONG_VERSION_NUMBER)"),
+        (ssl_error("UNSUPPORTED_PROTOCOL"), "TLS fails: it supports no TLS version from 1.2 on (UNSUPPORTED_PROTOCOL)"),
         (ssl_error("NOBODY_KNOWS_IT"), "TLS fails: NOBODY_KNOWS_IT"),
         (
             ConnectionResetError(),

@@ -135,7 +135,7 @@ async def greeting(words: bytes) -> AsyncIterator[str]:
         ),
         pytest.param(flood_of_headers, False, "HTTP fails: Receive buffer too long", id="endless headers"),
         pytest.param(
-            flood_of_1xx, False, "HTTP fails: over 65536 bytes came, and no answer among them", id="a flood of 1xx"
+            flood_of_1xx, False, "HTTP fails: over 65536 bytes arrived without an answer", id="a flood of 1xx"
         ),
         pytest.param(
             raw(b"HTTP/1.1 101 Switching\r\nupgrade: h2c\r\nconnection: upgrade\r\n\r\n"),
@@ -328,7 +328,7 @@ async def test_a_server_without_tls(trusting: ssl.SSLContext) -> None:
     """Something else than TLS in answer to the handshake is named."""
     async with greeting(b"HTTP/1.1 400 Bad Request\r\n\r\n") as plain:
         result = await check(target(plain, trusting), SECONDS)
-    assert (result.passed, result.words) == (False, "TLS fails: what it says is no TLS (WRONG_VERSION_NUMBER)")
+    assert (result.passed, result.words) == (False, "TLS fails: it does not speak TLS (WRONG_VERSION_NUMBER)")
 
 
 async def test_checks_leave_nothing_open(authority: Authority, trusting: ssl.SSLContext) -> None:

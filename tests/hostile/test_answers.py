@@ -81,7 +81,7 @@ NO_VERDICT: dict[str, tuple[Reply, str]] = {
     "80,000 numbers for failures": (with_json(207, {"invalid": [1] * 80_000, "error": []}), NOTHING_SAID),
     "gzip nobody asked for": (
         with_json(400, GZIPPED, "content-encoding: gzip\r\n"),
-        "its answer is compressed (gzip), which nobody asked for",
+        "its answer is compressed (gzip), which was not requested",
     ),
 }
 """What is done → words in what the producer reads. It was answered, so it is not sent again."""

@@ -183,8 +183,8 @@ async def test_a_name_that_leads_into_the_pod_is_not_followed(tmp_path: Path, ad
     """DNS cannot have events posted to this machine, its links or everyone; the words say what to do if it is meant."""
     answer = await looked_up(tmp_path, records(f"{NAME} 60 CNAME {FALSE}.", f"{FALSE} 60 A {address}"))
     assert answer == NoAnswer(
-        f"DNS leads to {address}, which is no other machine, so nothing is sent there; "
-        "if it is meant, write it into the url, or the name into the hosts file"
+        f"DNS leads to {address}, which is not another machine, so nothing is sent there; "
+        "if this is intended, put the address into the url, or the name into the hosts file"
     )
 
 
@@ -193,7 +193,7 @@ async def test_addresses_known_before_stay_in_use(tmp_path: Path) -> None:
     known = learn(Known(NAME), Found(("10.0.0.1",)), 0.0)
     after = learn(known, await looked_up(tmp_path, records(f"{NAME} 60 A 127.0.0.1")), 10.0)
     assert (after.addresses, after.stale) == (("10.0.0.1",), True)
-    assert "127.0.0.1, which is no other machine" in str(after)
+    assert "127.0.0.1, which is not another machine" in str(after)
 
 
 async def test_good_addresses_beside_such_are_used(tmp_path: Path) -> None:

@@ -132,10 +132,10 @@ PEERS: dict[str, tuple[Peer, str]] = {
     "TLS 1.0 and 1.1 only": (showing(lambda ours, _: old(ours)), CLOSES),
     "TLS 1.0 and 1.1 only, and says so": (
         doing(alerts_old),
-        "TLS fails: it has no version from TLS 1.2 on (TLSV1_ALERT_PROTOCOL_VERSION)",
+        "TLS fails: it supports no TLS version from 1.2 on (TLSV1_ALERT_PROTOCOL_VERSION)",
     ),
     "close in the handshake": (doing(closes), CLOSES),
-    "plain HTTP": (doing(speaks_http), "TLS fails: what it says is no TLS (WRONG_VERSION_NUMBER)"),
+    "plain HTTP": (doing(speaks_http), "TLS fails: it does not speak TLS (WRONG_VERSION_NUMBER)"),
     "endless handshake": (doing(endless_handshake), "TLS fails: UNEXPECTED_MESSAGE"),
     "hangs in the handshake": (doing(hangs), ""),
     "hangs midway in the handshake": (doing(hangs_midway), ""),

@@ -14,7 +14,7 @@ from tests.fakes import Client, connected, eventually, post
 from tests.intake.test_protocol import HELD, LAST, TARGETS, Echo, refusal
 from tests.running import serving
 
-TINY = "Over 65536 bytes of the body are none: send larger chunks, or no extensions."
+TINY = "Over 65536 bytes of the body are not data: send larger chunks, or no extensions."
 START = b"POST / HTTP/1.1\r\nhost: x\r\n"
 CHUNKED = b" HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n"
 

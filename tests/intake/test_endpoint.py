@@ -368,7 +368,7 @@ async def test_a_bug_is_answered_and_logged() -> None:
     """An error of our own is a 500 in EventGate's shape and a line in the log; the next request is served."""
     async with talking() as (client, shown):
         shown.intake.error = ZeroDivisionError("a bug")
-        words = "the sidecar met an error of its own; its log has more"
+        words = "the sidecar had an internal error; its log has more"
         answer = await client.post(b"{}")
         assert (answer.status, answer.json) == (500, error(500, "internal_error", "Error", words))
         shown.intake.error = None

@@ -26,7 +26,7 @@ def test_what_is_no_address_is_refused_with_an_example(address: str) -> None:
     """A wrong `--listen` is answered with how to write it."""
     with pytest.raises(SettingError) as raised:
         bind(address)
-    assert str(raised.value) == f"{address!r} is no address; write host:port, as 127.0.0.1:8888"
+    assert str(raised.value) == f"{address!r} is not an address; write host:port, such as 127.0.0.1:8888"
 
 
 def test_an_address_in_use_is_named() -> None:

@@ -73,14 +73,14 @@ def test_a_refusal_is_told_in_the_words_of_the_sidecar() -> None:
 def test_a_page_for_people_is_not_a_sidecars(status: int) -> None:
     """Nobody is sent elsewhere, either."""
     respx.get(STATUS).respond(status, html="<html>", headers={"location": "http://127.0.0.1:9/"})
-    assert refusal() == f"what answers at {HERE} is no sidecar"
+    assert refusal() == f"what answers at {HERE} is not a sidecar"
 
 
 @respx.mock
 def test_an_answer_without_an_end_is_not_read_to_the_end() -> None:
     """What is over the bound is no sidecar's."""
     respx.get(STATUS).mock(return_value=parts(itertools.repeat(b" " * (MAX_ANSWER_BYTES // 4))))
-    assert refusal() == f"what answers at {HERE} is no sidecar"
+    assert refusal() == f"what answers at {HERE} is not a sidecar"
 
 
 @respx.mock
@@ -90,13 +90,13 @@ def test_an_answer_that_trickles_is_given_up() -> None:
     respx.get(STATUS).mock(return_value=parts(itertools.repeat(b" ")))
     with pytest.raises(SettingError) as raised:
         status_of(HERE, lambda: next(times))
-    assert str(raised.value) == f"no sidecar answers at {HERE}: timed out; say by --listen where it takes events"
+    assert str(raised.value) == f"no sidecar answers at {HERE}: timed out; use --listen to say where it listens"
 
 
 @pytest.mark.parametrize("address", ["nowhere", "127.0.0.1:", ":8888", "127.0.0.1:http", "127.0.0.1:70000", "a\nb:1"])
 def test_an_address_that_is_none_is_told(address: str) -> None:
     """Before anybody is asked."""
-    assert refusal(address) == f"{address!r} is no address; write host:port, as 127.0.0.1:8888"
+    assert refusal(address) == f"{address!r} is not an address; write host:port, such as 127.0.0.1:8888"
 
 
 @respx.mock
@@ -104,7 +104,7 @@ def test_a_sidecar_that_is_silent_is_given_up() -> None:
     """Whatever it was that took too long."""
     for error in (httpx.ConnectTimeout, httpx.WriteTimeout, httpx.ReadTimeout):
         respx.get(STATUS).mock(side_effect=error("timed out"))
-        assert refusal() == f"no sidecar answers at {HERE}: timed out; say by --listen where it takes events"
+        assert refusal() == f"no sidecar answers at {HERE}: timed out; use --listen to say where it listens"
 
 
 # --- on real sockets ---
@@ -137,15 +137,15 @@ def test_nobody_there_is_told() -> None:
     """With what to do about it."""
     with refusing() as address:
         assert refusal(address) == (
-            f"no sidecar answers at {address}: Connection refused; say by --listen where it takes events"
+            f"no sidecar answers at {address}: Connection refused; use --listen to say where it listens"
         )
 
 
 async def test_whoever_hangs_up_or_speaks_otherwise_is_told() -> None:
     """A sidecar that stops may hang up; who does not speak HTTP is none."""
     assert f"no sidecar answers at {HERE}: Server disconnected" in await said(close)
-    assert f"no sidecar answers at {HERE}: Connection reset by peer; say" in await said(reset)
-    assert await said(raw(b"220 mail ESMTP\r\n\r\n")) == f"what answers at {HERE} is no sidecar"
+    assert f"no sidecar answers at {HERE}: Connection reset by peer; use --listen" in await said(reset)
+    assert await said(raw(b"220 mail ESMTP\r\n\r\n")) == f"what answers at {HERE} is not a sidecar"
 
 
 # --- the tap ---
@@ -195,9 +195,9 @@ def test_a_tap_that_does_not_begin_is_told() -> None:
     respx.get(TAP).respond(403, json={"detail": "the tap is off"})
     assert complaint() == f"the sidecar at {HERE} refuses: the tap is off"
     respx.get(TAP).respond(200, json={})
-    assert complaint() == f"what answers at {HERE} is no sidecar with a tap"
+    assert complaint() == f"what answers at {HERE} is not a sidecar with a tap"
     respx.get(TAP).respond(404, html="<html>")
-    assert complaint() == f"what answers at {HERE} is no sidecar"
+    assert complaint() == f"what answers at {HERE} is not a sidecar"
 
 
 @respx.mock
@@ -218,7 +218,7 @@ def test_a_tap_that_does_not_begin_is_told() -> None:
 def test_a_tap_that_ends_before_its_end_is_told(stream: Iterator[bytes], words: str) -> None:
     """With why, as far as that is known."""
     respx.get(TAP).mock(return_value=parts(stream))
-    assert complaint().startswith(f"the sidecar at {HERE} went away: {words}")
+    assert complaint().startswith(f"the sidecar at {HERE} stopped: {words}")
 
 
 @respx.mock

@@ -65,27 +65,29 @@ async def test_another_machine_is_refused(peer: str, path: str) -> None:
     """Even where the listener was opened to it."""
     tap = Tap(lambda: 0.0)
     answer = await asked("POST" if "explain" in path else "GET", path, peer=peer, tap=tap, content=EVENT)
-    assert (answer.status_code, "ask from there" in answer.json()["detail"]) == (403, True)
+    assert (answer.status_code, "own machine" in answer.json()["detail"]) == (403, True)
 
 
 @pytest.mark.parametrize("host", ["evil.example", "evil.example:8888", "127.0.0.1.evil.example", "10.0.0.1", ""])
 async def test_another_name_is_refused(host: str) -> None:
     """A page in a browser on this machine may have had its own name point here."""
     answer = await asked(host=host)
-    assert (answer.status_code, "write http://127.0.0.1" in answer.json()["detail"]) == (403, True)
+    assert (answer.status_code, "use http://127.0.0.1" in answer.json()["detail"]) == (403, True)
 
 
 async def test_the_tap_is_off_unless_enabled() -> None:
     """It shows what is in events; who asks is told how to have it."""
     answer = await asked(path="/_sidecar/tap")
     assert answer.status_code == 403
-    assert answer.json()["detail"].startswith("the tap is off, as it shows what is in events; start it with --tap")
+    assert answer.json()["detail"].startswith(
+        "the tap is off, because it shows the content of events; start the sidecar with --tap"
+    )
 
 
 @pytest.mark.parametrize(
     ("query", "words"),
     [
-        ("outcome=lost", "there is no outcome 'lost'; there are delivered, invalid, refused, spooled, failed"),
+        ("outcome=lost", "there is no outcome 'lost'; use one of delivered, invalid, refused, spooled, failed"),
         ("stream=", "the stream '' is an empty string, which matches no value"),
         ("stream=/(/", "the stream '/(/' is not a regular expression that RE2 accepts: missing ): ("),
     ],
@@ -211,7 +213,7 @@ async def test_a_page_is_live(tmp_path: Path) -> None:
         reading("/_sidecar/status/live", running.address) as pages,
     ):
         first = await anext(pages)
-        assert (first.startswith("<!doctype html>"), "No event came yet." in first) == (True, True)
+        assert (first.startswith("<!doctype html>"), "No event has arrived yet." in first) == (True, True)
         assert (await running.post(b'{"meta":{"stream":"s"}}')).status == 201
         async with asyncio.timeout(PATIENCE):
             while "other streams" not in await anext(pages):
@@ -236,5 +238,5 @@ async def test_a_sidecar_says_that_its_only_datacenter_hangs(tmp_path: Path) -> 
         async with sidecar(to_one(address, health_check=checks), tmp_path) as running:
             await eventually(lambda: "unhealthy" in running.written.getvalue())
             words = (await running.get("/_sidecar/status", running.address)).body.decode()
-    assert "main: no datacenter answers" in words
+    assert "main: no datacenter has answered" in words
     assert "There is no spool: events fail, and model servers get 503" in words

@@ -36,7 +36,7 @@ def test_one_datacenter_out_is_a_warning_with_what_takes_its_place() -> None:
     levels, words = said(upstreams=(upstream(OUT, UP, first="codfw"),))
     assert (levels, words) == (
         [Level.WARNING],
-        f"staging: eqiad is out for 12 min ({HANGS}); events go to codfw",
+        f"staging: eqiad has been down for 12 min ({HANGS}); events go to codfw",
     )
 
 
@@ -56,7 +56,7 @@ def test_one_datacenter_out_is_a_warning_with_what_takes_its_place() -> None:
 def test_both_datacenters_out_says_what_becomes_of_events(kept: Any, meanwhile: str) -> None:
     """Whether somebody has to get up depends on the spool."""
     words = [each.words for each in problems_of(status(upstreams=(BOTH_OUT,), spool=kept))]
-    assert f"staging: no datacenter answers, for 12 min now (eqiad: {HANGS}; codfw: it fails). {meanwhile}" in words
+    assert f"staging: no datacenter has answered for 12 min (eqiad: {HANGS}; codfw: it fails). {meanwhile}" in words
 
 
 def test_after_an_outage_without_events_the_datacenters_wait_for_one() -> None:
@@ -69,7 +69,7 @@ def test_after_an_outage_without_events_the_datacenters_wait_for_one() -> None:
     )
     assert [each.words for each in problems_of(status(upstreams=(upstream(OUT, back, first="codfw"),)))] == [
         "staging: codfw is on probation, waiting for an event: its health checks pass again",
-        f"staging: eqiad is out for 12 min ({HANGS}); events go to codfw",
+        f"staging: eqiad has been down for 12 min ({HANGS}); events go to codfw",
     ]
 
 
@@ -77,7 +77,7 @@ def test_one_on_probation_beside_one_that_answers_is_out() -> None:
     """Its next event is a trial; where the others go is what matters."""
     back = endpoint("eqiad", address("ejected", "it fails", awaits_trial=True))
     words = said(upstreams=(upstream(back, UP, first="codfw"),))[1]
-    assert words == "staging: eqiad is out for 12 min (it fails); events go to codfw"
+    assert words == "staging: eqiad has been down for 12 min (it fails); events go to codfw"
 
 
 def test_a_reason_that_both_have_is_said_once() -> None:
@@ -112,8 +112,8 @@ def test_what_waits_for_an_upstream_that_is_gone_is_told() -> None:
     """Nothing will ever send it, and nobody would look for it."""
     kept = spool(events=3, upstreams={"old": 2, "staging": 1, "empty": 0})
     assert [each.words for each in problems_of(status(spool=kept)) if "upstream" in each.words] == [
-        "2 events in the spool for old, an upstream that the configuration has no more: "
-        "never sent unless it has again; see eventgate-sidecar spool ls"
+        "2 events in the spool for old, an upstream that is no longer in the configuration: "
+        "not sent unless the upstream comes back; see eventgate-sidecar spool ls"
     ]
 
 
@@ -121,7 +121,7 @@ def test_a_name_that_leads_nowhere_is_out() -> None:
     """With what DNS said."""
     gone = endpoint("eqiad", problem="no such name")
     _, words = said(upstreams=(upstream(gone, UP, first="codfw"),))
-    assert words == "staging: eqiad is out (no such name); events go to codfw"
+    assert words == "staging: eqiad is down (no such name); events go to codfw"
 
 
 def test_a_name_without_an_answer_is_told_of_a_datacenter_that_is_out_too() -> None:
@@ -129,7 +129,7 @@ def test_a_name_without_an_answer_is_told_of_a_datacenter_that_is_out_too() -> N
     out = endpoint("eqiad", address("unhealthy", HANGS), problem="no such name")
     words = [each.words for each in problems_of(status(upstreams=(upstream(out, UP, first="codfw"),)))]
     assert words == [
-        f"staging: eqiad is out for 12 min ({HANGS}); events go to codfw",
+        f"staging: eqiad has been down for 12 min ({HANGS}); events go to codfw",
         "DNS fails for staging.svc.eqiad.wmnet (no such name); the last known addresses are in use",
     ]
 
@@ -138,7 +138,7 @@ def test_a_ca_file_that_cannot_be_used_is_told_before_anything_fails() -> None:
     """Once, however many upstreams verify against it."""
     problem = "tls.ca_file /ca.pem cannot be read as PEM certificates: No such file or directory"
     two = (upstream(ca_problem=problem), msgspec.structs.replace(upstream(ca_problem=problem), name="production"))
-    assert said(upstreams=two) == ([Level.WARNING], f"{problem}; the authorities read before stay in force")
+    assert said(upstreams=two) == ([Level.WARNING], f"{problem}; the previous certificates stay in use")
 
 
 def test_a_dead_dns_is_told_once() -> None:
@@ -179,7 +179,7 @@ def test_what_costs_events_comes_first() -> None:
 def test_a_refused_file_is_told_with_its_mistake(problems: list[Any], why: str) -> None:
     """The edit that somebody just made is not what decides, and this is where it is wrong."""
     refused = {**CONFIGURATION, "refused": "routes.yaml: no such file\nand more", "problems": problems}
-    words = f"routes.yaml is refused, and the configuration of 2 h ago stays in force: {why}"
+    words = f"routes.yaml is refused, and the configuration from 2 h ago stays in force: {why}"
     assert said(configuration=refused) == ([Level.WARNING], words)
 
 
@@ -200,12 +200,12 @@ def test_a_refused_file_is_told_with_its_mistake(problems: list[Any], why: str) 
         (
             spool(events=1, oldest_seconds=200.0, in_flight=1),
             Level.WARNING,
-            "In the spool 1 event waits, the oldest for 3 min; 1 on the way",
+            "In the spool 1 event waits, the oldest for 3 min; 1 in flight",
         ),
         (
             spool(dead_letters=2),
             Level.WARNING,
-            "2 dead letters in the spool, not sent any more: eventgate-sidecar spool ls --dead",
+            "2 dead letters in the spool, no longer sent: eventgate-sidecar spool ls --dead",
         ),
     ],
     ids=["broken", "nearly full", "full", "waiting", "dead letters"],
@@ -233,7 +233,7 @@ def test_events_that_did_not_arrive_are_told(outcome: str, level: Level) -> None
 def test_a_start_is_no_problem() -> None:
     """Before the first look-up there is nothing to say."""
     fresh = upstream(endpoint("eqiad", problem="not looked up yet"), first=None)
-    assert said(upstreams=(fresh,)) == ([], "Starting: the first look-ups and health checks are under way")
+    assert said(upstreams=(fresh,)) == ([], "Starting: the first DNS look-ups and health checks are in progress")
 
 
 def test_a_pod_without_routes_is_said_to_be_one() -> None:
@@ -245,7 +245,7 @@ def test_a_pod_without_routes_is_said_to_be_one() -> None:
 def test_programs_read_the_same() -> None:
     """JSON with the sentence and all that is behind it."""
     data = json.loads(json.dumps(as_data(status(upstreams=(upstream(OUT, UP, first="codfw"),)))))
-    assert data["sentence"].startswith("staging: eqiad is out")
+    assert data["sentence"].startswith("staging: eqiad has been down")
     assert (data["level"], data["problems"][0]["level"], data["now"]) == ("warning", "warning", NOW)
     assert data["upstreams"][0]["endpoints"][0]["addresses"][0]["reason"] == HANGS
 

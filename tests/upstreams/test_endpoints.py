@@ -153,7 +153,7 @@ def test_an_address_that_was_well_comes_back_unproven() -> None:
     pool.judge.answered(before.standing, 0.25, 90.0)
     endpoint.set_addresses((), 100.0)
     (after,) = endpoint.set_addresses(("10.0.0.1",), 110.0)
-    assert str(after.standing) == "unknown (not asked since it came back)"
+    assert str(after.standing) == "unknown (not checked since it came back)"
     assert (list(after.standing.seconds), after.standing.last_answer) == ([0.25], 90.0)
 
 

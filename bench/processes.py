@@ -17,7 +17,7 @@ START_SECONDS = 15.0
 STOP_SECONDS = 5.0
 POLL_SECONDS = 0.004
 NOT_PASSED_ON = ("SIDECAR_", "PYTHONDONTWRITEBYTECODE")
-"""Settings of ours, and that each start compiles all modules anew: an image has their bytecode."""
+"""Our own settings, and those that make each start recompile all modules: an image has their bytecode."""
 
 
 class StartError(Exception):

@@ -58,7 +58,7 @@ PARTS = {"diagram": diagram, "table": table, "numbers": numbers}
 
 
 def renewed(page: str) -> str:
-    """Return the page with each part between its two marks written anew."""
+    """Return the page with each part between its two marks regenerated."""
     for name, lines in PARTS.items():
         start, end = f"<!-- {name}: written by scripts/docs -->", f"<!-- end of {name} -->"
         part = "\n".join((start, *lines(), end))

@@ -98,7 +98,7 @@ def table() -> Iterator[str]:
 
 
 def renewed(page: str) -> str:
-    """Return the page with its table written anew."""
+    """Return the page with its table regenerated."""
     page, times = TABLE.subn(lambda found: found[1] + "\n".join(table()) + "\n" + found[2], page)
     if times != 1:
         raise SystemExit(f"{PAGE.name} should have one place for the table, and has {times}")

@@ -21,7 +21,7 @@ LANGUAGES = {"console": "console", "sh": "bash", "yaml": "yaml"}
 
 
 def renewed(page: str, streams: list[Stream]) -> str:
-    """Return the page with its table written anew."""
+    """Return the page with its table regenerated."""
     page, times = TABLE.subn(lambda found: f"{found[1]}{in_markdown(streams)}{found[2]}", page)
     if times != 1:
         raise SystemExit(f"{PAGE.name} should have one place for the table, and has {times}")

@@ -62,7 +62,9 @@ def said(request: Request) -> dict[int, str]:
     try:
         body = json.loads(request.body)
         for kind in ("invalid", "error"):
-            listed |= {each["event"]["sim"]["n"]: kind for each in body.get(kind, ())}
+            for each in body.get(kind, ()):
+                doubt = "may have been taken" in str(each.get("context"))
+                listed[each["event"]["sim"]["n"]] = "unknown" if doubt else kind
     except (ValueError, TypeError, KeyError):
         pass
     done = "received" if "hastily received" in request.reason else "accepted"

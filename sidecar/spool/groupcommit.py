@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import queue
 import threading
 import time
@@ -23,6 +24,7 @@ from sidecar.spool.directory import SetAside, SpoolDir, Trouble
 from sidecar.spool.file import SpoolFile
 from sidecar.spool.ordering import Key
 from sidecar.spool.record import Totals
+from sidecar.telemetry.contained import keep_running, unexpected
 from sidecar.telemetry.happenings import (
     SpoolBroken,
     SpoolCommitted,
@@ -30,7 +32,6 @@ from sidecar.telemetry.happenings import (
     SpoolMigrated,
     SpoolOpened,
     SpoolSetAside,
-    Unexpected,
 )
 from sidecar.telemetry.telemetry import Telemetry
 from sidecar.timers import until_tick
@@ -208,22 +209,32 @@ class GroupCommit:
 
         `opened` is set when the file was opened for the first time, or could not be.
         """
-        clock = asyncio.get_running_loop().time
-        next_look = clock()
         try:
-            while not self._closing or (self._operations and not self.trouble):
-                its_time = clock() >= next_look
-                if its_time:
-                    next_look = clock() + until_tick(clock(), LOOK_SECONDS)
-                    self._look(look)
-                if its_time or (self._operations and not self.trouble):
-                    await self._commit()
-                opened.set()
-                if its_time and self._untidy and not self.trouble and not self.totals.events:
-                    await self._tidy()
-                await self._wake(next_look - clock())
+            await keep_running("spool", functools.partial(self._work, look, opened), self._telemetry.emit)
         finally:
             await self._end()
+
+    async def _work(self, look: Callable[[], None], opened: asyncio.Event) -> None:
+        clock = asyncio.get_running_loop().time
+        next_look = clock()
+        while not self._closing or (self._operations and not self.trouble):
+            its_time = clock() >= next_look
+            if its_time:
+                next_look = clock() + until_tick(clock(), LOOK_SECONDS)
+                self._safely(lambda: self._look(look))
+            if its_time or (self._operations and not self.trouble):
+                await self._commit()
+            opened.set()
+            if its_time and self._untidy and not self.trouble and not self.totals.events:
+                await self._tidy()
+            await self._wake(next_look - clock())
+
+    def _safely(self, call: Callable[[], object]) -> None:
+        """Call it; a mistake of ours in it is reported, and nothing else is lost or left waiting for it."""
+        try:
+            call()
+        except Exception as error:  # noqa: BLE001  see above
+            self._telemetry.emit(unexpected("spool", error))
 
     def _look(self, look: Callable[[], None]) -> None:
         if self.trouble or self._lazy_commits:
@@ -240,10 +251,13 @@ class GroupCommit:
                 await self._woken.wait()
 
     async def _tidy(self) -> None:
+        await self._do(self._directory.tidy)
+
+    async def _do(self, work: Callable[[], object]) -> None:
         try:
-            await self._hand.do(self._directory.tidy)
+            await self._hand.do(work)
         except Exception as error:  # noqa: BLE001  as in `_commit`
-            self._telemetry.emit(Unexpected("spool", f"{type(error).__name__}: {error}"))
+            self._telemetry.emit(unexpected("spool", error))
 
     async def _end(self) -> None:
         self._closing = self._ended = True
@@ -251,7 +265,7 @@ class GroupCommit:
         self._fail(self._operations, STOPPING)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(CLOSE_SECONDS):
-                await self._hand.do(self._directory.close)
+                await self._do(self._directory.close)
         self._hand.end()
 
     async def _commit(self) -> None:
@@ -272,18 +286,21 @@ class GroupCommit:
             self._has_trouble(STOPPING, operations)
             raise
         except Exception as error:  # noqa: BLE001  a bug of ours must not end the task group, and with it everything
-            self._telemetry.emit(Unexpected("spool", f"{type(error).__name__}: {error}"))
+            self._telemetry.emit(unexpected("spool", error))
             self._has_trouble("the sidecar had an internal error; its log has more", operations)
         else:
             if news is not None:
-                self._known = news.file
-                self._learn(news)
-            self._tell_what_was_found()
-            self._is_well(totals)
+                self._safely(lambda: self._take_note(news))
+            self._safely(self._tell_what_was_found)
+            self._safely(lambda: self._is_well(totals))
             self._untidy = unused
             self._lazy_commits = 0 if durable else self._lazy_commits + 1
             self._finish(operations, results)
             self._telemetry.emit(SpoolCommitted(len(operations), time.perf_counter() - begun))
+
+    def _take_note(self, news: News) -> None:
+        self._learn(news)
+        self._known = news.file
 
     def _next_operations(self) -> list[Operation]:
         """Take those that come first and fit into one transaction: what it writes goes into the log first."""
@@ -303,7 +320,7 @@ class GroupCommit:
     def _finish(self, operations: Sequence[Operation], results: Sequence[Any]) -> None:
         for operation, result in zip(operations, results, strict=True):
             self.waiting_size -= operation.size
-            operation.after(result)
+            self._safely(functools.partial(operation.after, result))
             _finish(operation.done, result, None)
 
     def _is_well(self, totals: Totals) -> None:
@@ -324,7 +341,7 @@ class GroupCommit:
     def _fail(self, operations: Iterable[Operation], reason: str, *, certain: bool = True) -> None:
         for each in operations:
             self.waiting_size -= each.size
-            each.undone(certain)
+            self._safely(functools.partial(each.undone, certain))
             _finish(each.done, None, Trouble(reason))
             if not each.done.cancelled():
                 each.done.exception()  # it may be that nobody waits for it

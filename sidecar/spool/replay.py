@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
@@ -31,6 +32,7 @@ from sidecar.spool.policy import (
 )
 from sidecar.spool.record import Spooled
 from sidecar.spool.store import Spool
+from sidecar.telemetry.contained import keep_running
 from sidecar.telemetry.happenings import Replayed, Unexpected
 from sidecar.telemetry.telemetry import Telemetry
 
@@ -93,7 +95,8 @@ class Replay:
             return
         for upstream in {*self._passage.upstreams, *self._spool.state.totals.upstreams} - self._running:
             self._running.add(upstream)
-            self._group.create_task(self._replay(upstream))
+            replay = functools.partial(self._replay, upstream)
+            self._group.create_task(keep_running("replay", replay, self._telemetry.emit))
 
     def stop(self) -> None:
         """Begin nothing more."""
@@ -109,18 +112,25 @@ class Replay:
         return self._healed.setdefault(upstream, asyncio.Event())
 
     async def _replay(self, upstream: str) -> None:
-        window, events = Window(), list[Spooled]()
-        while events or await self._something_for(upstream):
-            if not events:
+        held: list[Spooled] = []
+        try:
+            await self._send_what_waits(upstream, held)
+        finally:  # where it failed: nothing stays under way for ever
+            self._spool.release(held)
+
+    async def _send_what_waits(self, upstream: str, held: list[Spooled]) -> None:
+        """Send until there is no time for it any more; `held` has the events that were handed out."""
+        window = Window()
+        while held or await self._something_for(upstream):
+            if not held:
                 await self._let_live_go_first(upstream)
-                events = await self._next(upstream, window)
-            if not events or self._stopping.is_set():
-                self._spool.release(events)
-                events = []
+                held[:] = await self._next(upstream, window)
+            if not held or self._stopping.is_set():
+                self._spool.release(held)
+                held.clear()
                 await self._pause(upstream, IDLE_SECONDS)
                 continue
-            batches = _batches(events, window)
-            ended = await asyncio.gather(*(self._send_batch(upstream, batch) for batch in batches))
+            ended = await asyncio.gather(*(self._send_batch(upstream, batch) for batch in _batches(held, window)))
             worked, failures = any(each.worked for each in ended), window.failures
             window = window.after_success() if worked else window.after_failure()
             pause = backoff(window.failures, self._jitter()) if window.failures else 0.0
@@ -128,12 +138,15 @@ class Replay:
             if worked and failures:
                 notes.append(self._spool.hurry(upstream))
             if pause or self._stopping.is_set() or self._presses(upstream):
-                events = []
                 await asyncio.gather(*notes)
+                held.clear()
                 await self._pause(upstream, pause)
             else:  # what is noted and what comes next share a transaction
-                *_, found = await asyncio.gather(*notes, self._next(upstream, window))
-                events = list(found or ())
+                *noted, found = await asyncio.gather(*notes, self._next(upstream, window), return_exceptions=True)
+                held[:] = found if isinstance(found, list) else held
+                for each in (*noted, found):
+                    if isinstance(each, BaseException):
+                        raise each
 
     async def _next(self, upstream: str, window: Window) -> list[Spooled]:
         """Return what is sent next: while nothing is taken, an event that was not tried yet, if there is one."""

@@ -250,8 +250,8 @@ class Spool:
             now, in_flight, held_back = self.now(), frozenset(self._in_flight), self.order.held_back()
 
             def handed_out(batch: Batch) -> None:
-                self._gone_for("damaged")(batch.damaged)
                 self._in_flight.update(each.arrival for each in batch.events)
+                self._gone_for("damaged")(batch.damaged)
 
             operation = self._commits.add(
                 lambda file: file.hand_out(
@@ -277,12 +277,12 @@ class Spool:
         arrivals = [each.arrival for each in events]
 
         def forgotten(gone: list[Gone]) -> None:
-            self._left(gone)
             self._in_flight.difference_update(arrivals)
+            self._left(gone)
 
         # After a loss of power they may be there again; only keyed events, one or a few, are worth that (`replay`).
         lazy = len(arrivals) <= LAZY_EVENTS and all(each.order_key is not None for each in events)
-        await self._in_the_end(lambda file: file.delivered(arrivals), forgotten, lazy=lazy)
+        await self._in_the_end(lambda file: file.delivered(arrivals), forgotten, *events, lazy=lazy)
 
     async def failed(self, event: Spooled, reason: str, due: float = 0.0, *, error: bool = False) -> None:
         """Note that an attempt failed: the event may be handed out again, but not before `due`.
@@ -293,6 +293,7 @@ class Spool:
         await self._in_the_end(
             lambda file: file.failed(event.arrival, reason, now, due, error=error),
             lambda _: self._in_flight.discard(event.arrival),
+            event,
         )
 
     async def dead(self, event: Spooled, cause: Cause, reason: str, verdict: bytes) -> None:
@@ -300,34 +301,34 @@ class Spool:
         now = self.now()
 
         def buried(gone: list[Gone]) -> None:
-            self._gone_for(cause)(gone)
             self._in_flight.discard(event.arrival)
+            self._gone_for(cause)(gone)
 
-        await self._in_the_end(lambda file: file.bury(event.arrival, reason, verdict, now), buried)
+        await self._in_the_end(lambda file: file.bury(event.arrival, reason, verdict, now), buried, event)
 
     async def move(self, event: Spooled) -> None:
         """Let an event wait for another upstream, as it is now; returns when that is durable."""
 
         def moved(gone: list[Gone]) -> None:
-            self._left(gone)
             self._in_flight.discard(event.arrival)
+            self._left(gone)
             if gone and event.order_key is not None:
                 self.order.storing([event.order_key])
                 self.order.wrote([event.order_key], stored=True)
             self._coming(event.upstream).set()
 
-        await self._in_the_end(lambda file: file.move(event), moved)
+        await self._in_the_end(lambda file: file.move(event), moved, event)
 
     async def hurry(self, upstream: str) -> None:
         """Let events be sent at once that were set back while `upstream` took none."""
         await self._in_the_end(lambda file: file.hurry_all(upstream), lambda _: None, lazy=True)
 
     async def _in_the_end(
-        self, work: Callable[[SpoolFile], T], after: Callable[[T], None], *, lazy: bool = False
+        self, work: Callable[[SpoolFile], T], after: Callable[[T], None], *events: Spooled, lazy: bool = False
     ) -> None:
-        """Have it done, however long the disk is in trouble; only the end of the sidecar forgets it."""
+        """Have it done, however long the disk is in trouble; after a mistake of ours `events` are not under way."""
         with contextlib.suppress(Trouble):
-            await self._commits.add(work, after, must=True, lazy=lazy).done
+            await self._commits.add(work, after, lambda _: self.release(events), must=True, lazy=lazy).done
 
     def taken(self, upstream: str) -> None:
         """Note that `upstream` took an event, live or not."""

@@ -159,3 +159,36 @@ async def test_transactions_are_measured_in_seconds(tmp_path: Path) -> None:
             await opened.put([spooled(number + 1)])
         assert opened.counted("commit_seconds_count")[""] >= 50
         assert opened.counted("commit_seconds_sum")[""] < 25
+
+
+async def test_a_bug_after_a_transaction_costs_nobody_else_anything(tmp_path: Path) -> None:
+    """What follows from the other operations is done, all are told, and the spool goes on."""
+
+    def bug(_: object) -> None:
+        raise ZeroDivisionError("a bug")
+
+    async with open_spool(tmp_path, hand=AtOnce()) as opened:
+        await opened.put([spooled(1)])
+        (event,) = await opened.spool.hand_out("main", 1, 1)
+        its = opened.spool._commits.add(lambda _: 7, bug)
+        await opened.spool.delivered([event])
+        assert (await its.done, opened.spool.state.in_flight) == (7, 0)
+        assert (await opened.put([spooled(2)])).kept is Kept.STORED
+        assert opened.log("Unexpected") == [{"where": "spool", "error": "ZeroDivisionError: a bug"}]
+
+
+async def test_a_bug_in_a_transaction_leaves_no_event_in_flight(tmp_path: Path) -> None:
+    """What was to be noted of others in it is not known then: they are sent again."""
+
+    def bug(_: object) -> None:
+        raise ZeroDivisionError("a bug")
+
+    async with open_spool(tmp_path, hand=AtOnce()) as opened:
+        await opened.put([spooled(1)])
+        (event,) = await opened.spool.hand_out("main", 1, 1)
+        opened.spool._commits.add(bug)
+        await opened.spool.delivered([event])
+        assert (opened.spool.state.in_flight, opened.spool.state.trouble != "") == (0, True)
+        await asyncio.sleep(1.1)
+        assert await opened.spool.hand_out("main", 1, 1) == [event]
+        opened.spool.release([event])

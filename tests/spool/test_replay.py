@@ -352,6 +352,35 @@ async def test_a_bug_of_ours_is_not_the_end(tmp_path: Path) -> None:
         assert it.opened.spool.state.totals.events == 0
 
 
+async def test_a_bug_between_two_attempts_is_not_the_end(tmp_path: Path) -> None:
+    """Replay begins again, for this upstream as for others, and no event stays under way."""
+    bugs = [ZeroDivisionError("a bug")]
+
+    def jitter() -> float:
+        if bugs:
+            raise bugs.pop()
+        return 0.5
+
+    def now() -> float:
+        return NOON + asyncio.get_running_loop().time()
+
+    async with open_spool(tmp_path, now=now, hand=AtOnce()) as opened, asyncio.TaskGroup() as tasks:
+        await opened.put([spooled(1), spooled(2, upstream="staging")])
+        wire = Wire(unreachable)
+        replay = Replay(opened.spool, opened.telemetry, jitter, now)
+        replay.follow(Passage(["main", "staging"], wire.send, lambda _: False, lambda event: event))
+        tasks.create_task(replay.run())
+        await asyncio.sleep(0.2)
+        assert opened.log("Unexpected") == [{"where": "replay", "error": "ZeroDivisionError: a bug"}]
+        assert opened.spool.state.in_flight == 0
+        wire.verdict = taken
+        for name in ("main", "staging"):
+            replay.healed(name)
+        await asyncio.sleep(100)
+        assert (opened.spool.state.totals.events, opened.spool.state.in_flight) == (0, 0)
+        replay.stop()
+
+
 async def test_at_the_end_what_is_under_way_is_waited_for(tmp_path: Path) -> None:
     """Nothing more is begun, and what was taken is forgotten in time."""
     wire = Wire(takes=2.0)

@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 import msgspec
 
 from sidecar.events.outgoing import Headers, Load, Outgoing
-from sidecar.spool.ordering import Key
 
 
 class Spooled(msgspec.Struct, frozen=True, kw_only=True):
@@ -122,7 +121,7 @@ class Gone(NamedTuple):
 
     arrival: int
     stream: str
-    freed: Key | None = None
+    freed: int | None = None
     """Its key, where it was the last of it."""
 
 

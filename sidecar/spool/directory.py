@@ -316,8 +316,9 @@ class SpoolDir:
         """Remove the oldest files that were set aside; `more` bytes are about to be."""
         newest = files_set_aside(self.path)[::-1]
         for place, old in enumerate(newest):
-            more += old.stat().st_size
-            if place >= KEPT_ASIDE or (more > self._quota.size and (place or more > old.stat().st_size)):
+            size = sum(_size_of(_beside(old, each)) for each in ("", *_BESIDE))
+            more += size
+            if place >= KEPT_ASIDE or (more > self._quota.size and (place or more > size)):
                 _remove(old)
 
 

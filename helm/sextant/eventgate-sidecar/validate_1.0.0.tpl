@@ -188,9 +188,9 @@ eventgate_sidecar.resources.{{ $kind }}.{{ $name }} is set; only cpu and memory 
 {{- $size := .Values.eventgate_sidecar.spool.size }}
 {{- $mebibytes := include "eventgate-sidecar.validate._mebibytes" $size }}
 {{- if not $mebibytes }}
-eventgate_sidecar.spool.size is {{ $size | toString | quote }}; use a value such as 512Mi
-{{- else if or (lt ($mebibytes | int) 512) (gt ($mebibytes | int) 4096) }}
-eventgate_sidecar.spool.size is {{ $size }}; use 512Mi, twice what the sidecar keeps at most, to 4Gi
+eventgate_sidecar.spool.size is {{ $size | toString | quote }}; use a value such as 640Mi
+{{- else if or (lt ($mebibytes | int) 640) (gt ($mebibytes | int) 4096) }}
+eventgate_sidecar.spool.size is {{ $size }}; use 640Mi, to which spool, salvage and files set aside can grow, to 4Gi
 {{- end }}
 {{- $word := .Values.eventgate_sidecar.spool.on_exit }}
 {{- if not (has $word (list "keep" "print")) }}

@@ -27,7 +27,7 @@ MAX_DRAINED_BYTES = 8 * MAX_BODY_BYTES
 """How much of a body that is too large is read and dropped, so that its sender gets to read why."""
 MAX_REQUESTS = 1024
 """Requests that are answered at once."""
-PASSED_ON = {name.encode(): name for name in ("x-request-id", "traceparent", "tracestate", "user-agent")}
+PASSED_ON = tuple((name.encode(), name) for name in ("x-request-id", "traceparent", "tracestate", "user-agent"))
 """Headers of the producer that EventGate sees: it fills `meta.request_id` from the first."""
 
 
@@ -92,21 +92,22 @@ class EventsEndpoint:
     def part(self, request: EventsRequest, chunk: bytes) -> None:
         """Keep a part of its body, within what may be in flight."""
         size = len(chunk)
-        request.received = received = request.received + size
-        if received > MAX_DRAINED_BYTES:
+        received = request.received + size
+        request.received = received
+        if size == received <= SMALL_BYTES and request.refusal is None and self._budget.take(size, small=True):
+            request.collected = chunk  # nearly always it is all of it
+            request.held += size
+        elif received > MAX_DRAINED_BYTES:
             self._refuse(request, request.refusal or BodyTooLarge("request entity too large"))
         elif request.refusal is not None:
             return
         elif received > MAX_BODY_BYTES:
             self._drop(request, BodyTooLarge("request entity too large"))
         elif self._budget.take(size, small=received <= SMALL_BYTES):
+            if isinstance(request.collected, bytes):
+                request.collected = bytearray(request.collected)
+            request.collected += chunk
             request.held += size
-            if request.collected:
-                if isinstance(request.collected, bytes):
-                    request.collected = bytearray(request.collected)
-                request.collected += chunk
-            else:
-                request.collected = chunk
         else:
             self._drop(request, Overloaded(self._budget.full))
 
@@ -187,8 +188,9 @@ class EventsEndpoint:
 
     def _forget(self, request: EventsRequest) -> None:
         request.collected = b""
-        self._budget.give(request.held)
-        request.held = 0
+        if request.held:
+            self._budget.give(request.held)
+            request.held = 0
 
     def _post(self, request: EventsRequest) -> Post:
         """Return what it says, unwrapped.
@@ -198,9 +200,7 @@ class EventsEndpoint:
 
         """
         headers = request.headers
-        passed_on = tuple(
-            [(text, headers[name].decode("latin-1")) for name, text in PASSED_ON.items() if name in headers]
-        )
+        passed_on = tuple([(text, headers[name].decode("latin-1")) for name, text in PASSED_ON if name in headers])
         body = bytes(request.collected)
         request.collected = b""
         kind = headers.get(b"content-type", b"").decode("latin-1")
@@ -212,9 +212,9 @@ class EventsEndpoint:
             if limit == MAX_BODY_BYTES:
                 raise
             raise Overloaded(self._budget.full) from None
-        more = len(body) - request.received  # which there is room for, see `_may_become`
-        self._budget.held += more
-        request.held += more
+        if len(body) != request.received:  # there is room for it, see `_may_become`
+            self._budget.held += len(body) - request.received
+            request.held += len(body) - request.received
         return Post(body, bool(request.query) and _is_hasty(request.query), passed_on)
 
     def _may_become(self, request: EventsRequest) -> int:

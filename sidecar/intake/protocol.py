@@ -88,10 +88,11 @@ class Protocol(Bounded):
         self._offers = self.parser.should_upgrade() and method != b"CONNECT"
         if self._offers:
             return
-        headers = dict(reversed(self.headers))
+        headers = dict(self.headers)
         waits = self._unanswered
         if waits or not len(self.headers) == len(headers) <= self._limits.headers or b"host" not in headers:
             self._check(headers)
+            headers = dict(reversed(self.headers))  # of a repeated one the first counts
         self.expect_100_continue = b"expect" in headers and headers[b"expect"].lower() == b"100-continue"
         query = query_of_events(method, self.url)
         if query is None:

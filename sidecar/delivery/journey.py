@@ -137,20 +137,24 @@ class Journey:
         if isinstance(outcome, Failed):
             self._attempt_failed(each, outcome)
             return
-        errors = any(status.status == "error" for status in outcome)
+        errors = each.erred = any(status.status == "error" for status in outcome)
         errs_with_others = each.errs_with_others(outcome)
         # One more answer of a healthy address changes nothing, so it is noted when its producers have theirs.
         decides = each.trial or errors or each.address.standing.health is not Health.HEALTHY
         if decides:
-            each.note_answer(outcome, jitter)
+            each.note_answer(outcome)
         each.end_trace(outcome)
+        if self._answers and any(status.status == "success" for status in outcome):
+            for other in self._tries:
+                if other.erred and other is not each:
+                    other.note_that_another_took_them(self._means.clock(), jitter)
         if self._on_end is not None and (errors or self._answers):
             self._answers.learn(each.places, outcome, errors_with_others=errs_with_others or not errors)
             self._send_the_rest()
         else:
             self._end(outcome)
         if not decides:
-            each.note_answer(outcome, jitter)
+            each.note_answer(outcome)
 
     def _attempt_failed(self, each: Try, outcome: Failed) -> None:
         each.end_trace(outcome)

@@ -44,6 +44,8 @@ class Try(msgspec.Struct, eq=False):
     ended: float = math.inf
     attempt: Attempt | None = None
     over: bool = False
+    erred: bool = False
+    """Whether EventGate met an error with some of its events."""
 
     @property
     def sent(self) -> bool:
@@ -68,7 +70,7 @@ class Try(msgspec.Struct, eq=False):
         """Whether its endpoint has errors with whatever it gets, so that these events are not to blame."""
         return not (self.address.standing.produces or any(each.status == "success" for each in outcome))
 
-    def note_answer(self, outcome: Sequence[EventStatus], jitter: Callable[[], float]) -> None:
+    def note_answer(self, outcome: Sequence[EventStatus]) -> None:
         """Take note of an answer, for its address and for those who watch."""
         pool, standing = self.pool, self.address.standing
         sent_at = self.attempt.sent_at if self.attempt is not None else None
@@ -78,13 +80,20 @@ class Try(msgspec.Struct, eq=False):
         try:
             if "success" in words and not self.load.hasty:  # accepted before Kafka had it
                 pool.judge.accepted(standing)
-            if words == {"error"} and (self.trial or not self.load.doubted):
-                reason = "EventGate has errors with all events"
-                changes = pool.judge.cannot_produce(standing, reason, self.ended, jitter(), trial=self.trial)
+            if words == {"error"}:
+                changes = pool.judge.erred(standing, self.ended, trial=self.trial)
             else:
                 changes = pool.judge.answered(standing, server_seconds, self.ended, trial=self.trial)
             tell(self.emit, self.address, changes)
         except Exception as error:  # noqa: BLE001  no mistake of ours here may change what the producer is told
+            self.emit(Unexpected("health", f"{type(error).__name__}: {error}"))
+
+    def note_that_another_took_them(self, now: float, jitter: Callable[[], float]) -> None:
+        """Take note that another endpoint took events with which EventGate met an error here: it cannot produce."""
+        reason = "EventGate has errors with events that another endpoint takes"
+        try:
+            tell(self.emit, self.address, self.pool.judge.failed(self.address.standing, reason, now, jitter()))
+        except Exception as error:  # noqa: BLE001  as above
             self.emit(Unexpected("health", f"{type(error).__name__}: {error}"))
 
     def _note_failure(self, failed: Failed, jitter: Callable[[], float]) -> None:

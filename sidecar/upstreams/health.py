@@ -212,15 +212,14 @@ class Judge:
             self._eject(standing, now, jitter)
         return changes
 
-    def cannot_produce(
-        self, standing: Standing, reason: str, now: float, jitter: float, *, trial: bool = False
-    ) -> list[Transition]:
+    def erred(self, standing: Standing, now: float, *, trial: bool = False) -> list[Transition]:
         """Take note of a POST with which EventGate met nothing but errors.
 
-        Where it took the events before that, these may be at fault, so one such POST proves nothing yet.
+        It is there, and the events may be at fault. Only that another endpoint takes them speaks against it (`failed`).
         """
-        produced, standing.produces = standing.produces, False
-        return [] if produced and not trial else self.failed(standing, reason, now, jitter, trial=trial)
+        standing.produces = False
+        signal = Signal.TRIAL_ANSWERED if trial else Signal.ANSWERED
+        return self._apply(standing, [signal], "it answered a POST", now)
 
     def late(self, standing: Standing, seconds: float, now: float) -> list[Transition]:
         """Take note of a POST that is still unanswered after `seconds`, which is longer than usual."""

@@ -74,21 +74,25 @@ def test_an_answer_is_noted_by_how_long_the_server_took() -> None:
     each = begun(happenings)
     assert judged(each, [SUCCESS]) == placed([SUCCESS], "main", "eqiad")
     assert happenings == []
-    each.note_answer([SUCCESS], lambda: 0.5)
+    each.note_answer([SUCCESS])
     assert happenings == [PostAnswered("main", "eqiad", 1, 1.0)]
     assert list(each.address.standing.seconds) == [0.5]
 
 
-def test_one_error_proves_nothing_where_events_were_taken_before() -> None:
-    """The event may be at fault; the next error says that it is the endpoint, which is doubted then."""
+def test_an_error_says_nothing_against_an_endpoint_until_another_takes_the_event() -> None:
+    """The event may be at fault, however many err: one bad producer must not cost the others their endpoint."""
     each = begun([])
     judged(each, [SUCCESS])
     seen = []
     for statuses in ([SUCCESS], [ERROR], [ERROR], [ERROR, SUCCESS], [ERROR]):
         with_others = each.errs_with_others(statuses)
-        each.note_answer(statuses, lambda: 0.5)
+        each.note_answer(statuses)
         seen.append((with_others, each.address.standing.posts_failed_in_a_row))
-    assert seen == [(False, 0), (False, 0), (True, 1), (False, 0), (False, 0)]
+    assert seen == [(False, 0), (False, 0), (True, 0), (False, 0), (False, 0)]
+    for _ in range(3):
+        each.note_answer([ERROR])
+        each.note_that_another_took_them(12.0, lambda: 0.5)
+    assert each.address.standing.health is Health.EJECTED
 
 
 def test_a_mistake_of_ours_while_an_outcome_is_noted_changes_nothing() -> None:
@@ -101,7 +105,7 @@ def test_a_mistake_of_ours_while_an_outcome_is_noted_changes_nothing() -> None:
     each = begun(happenings)
     failed = Failed(FailureClass.AMBIGUOUS, "it fails")
     assert each.judge(failed, 1, 11.0, broken) == failed
-    each.note_answer([ERROR], broken)
+    each.note_that_another_took_them(11.0, broken)
     told = [each for each in happenings if isinstance(each, Unexpected)]
     assert [each.where for each in told] == ["health", "health"]
 

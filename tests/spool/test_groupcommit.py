@@ -108,7 +108,7 @@ async def test_a_trouble_ends_by_itself(tmp_path: Path) -> None:
     folder.write_text("in the way")
     async with open_spool(folder, hand=AtOnce()) as opened:
         put = await opened.put([spooled(1)])
-        assert (put.kept, put.reason) == (Kept.BROKEN, f"{folder}: File exists")
+        assert (put.kept, put.reason) == (Kept.BROKEN, f"{folder}: Not a directory")
         assert opened.counted("usable") == {f'directory="{folder}"': 0.0}
         folder.unlink()
         await asyncio.sleep(LOOK_SECONDS + 0.1)

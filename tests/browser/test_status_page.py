@@ -137,6 +137,6 @@ def test_a_sidecar_that_is_gone_is_told(gates: Gates, browser: Browser, tmp_path
             alert = live.page.get_by_role("alert")
             expect(alert).to_be_hidden()
             first.close()
-            expect(alert).to_contain_text("does not answer", timeout=PATIENCE_MS)
+            expect(alert).to_contain_text("no longer answers", timeout=PATIENCE_MS)
             with stage_with(gates, tmp_path, "--listen", running.running.address):
                 expect(alert).to_be_hidden(timeout=PATIENCE_MS)

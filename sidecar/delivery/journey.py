@@ -138,7 +138,7 @@ class Journey:
             self._attempt_failed(each, outcome)
             return
         errors = each.erred = any(status.status == "error" for status in outcome)
-        errs_with_others = each.errs_with_others(outcome)
+        errs_with_others = errors and each.errs_with_others(outcome)
         # One more answer of a healthy address changes nothing, so it is noted when its producers have theirs.
         decides = each.trial or errors or each.address.standing.health is not Health.HEALTHY
         if decides:

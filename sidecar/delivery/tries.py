@@ -120,12 +120,12 @@ class Try(msgspec.Struct, eq=False):
             self.attempt.sent_at += seconds
 
     def end_trace(self, outcome: list[EventStatus] | Failed) -> None:
-        """Tell whoever follows it how it ended."""
+        """Tell its trace how it ended."""
         if self.trace is not None:
             self.trace.ended(outcome, self.attempt.status if self.attempt is not None else None)
 
 
-# --- whoever follows it: `serve.tracing`, where traces are asked for ---
+# --- what traces implement; see `serve.tracing` ---
 
 
 class TryTrace(Interface):

@@ -7,7 +7,7 @@ needs, and the two changes we may make (`meta.stream` and a missing `meta.id`) a
 Two readers see each body. msgspec takes what it can, in about a microsecond. What it refuses although
 EventGate (V8's JSON.parse) takes it, lone surrogates above all, and every cut, goes through `scan`,
 which finds the exact place of each key with the standard library's scanner. Where both refuse, it is not JSON.
-Where a key stands twice in an object the last one counts, as in JSON.parse.
+If an object has a key twice, the last one counts, as in JSON.parse.
 
 EventGate looks `meta.stream` up with lodash, and writes what it finds into the name of a Kafka topic. An event whose
 stream, or the key it is found by, could be read in more than one way is `unclear`, and no route takes it.
@@ -50,7 +50,7 @@ _STREAM_MEMBER = re.compile(rb'"stream"[ \t\r\n]*:[ \t\r\n]*"([^"\\]*)"')
 
 
 _count = itertools.count().__next__
-"""Counts the keys that are read of all events: that is how one that stands twice shows, at no cost for the others."""
+"""Counts the keys that are read of all events, so that a duplicate is found at no cost for the others."""
 
 
 class _AnyString(type):

@@ -212,7 +212,7 @@ def _check_search(searched: int, raw: bytes) -> int:
     if searched > MAX_SEARCHED_VALUES:
         raise BodyTooLarge(
             f"the body has over {MAX_SEARCHED_VALUES} values in events that are hard to read: a lone surrogate, a key "
-            "of meta that stands twice or is not a string; send its events in several"
+            "of meta that is duplicated or not a string; send its events in several requests"
         )
     return searched
 

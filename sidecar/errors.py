@@ -1,24 +1,24 @@
-"""What can go wrong, and whose move it is.
+"""What can go wrong, and who has to act.
 
     SidecarError
-    ├── RequestError          the request as a whole cannot be taken: the producer's move
+    ├── RequestError          the whole request is refused: the producer must change it
     │   ├── EmptyBody         400  nothing to read as events
     │   ├── MalformedBody     500  not JSON
     │   ├── BodyTooLarge      500  over the limit
-    │   ├── UnsupportedBody   500  a charset or content encoding EventGate does not read
+    │   ├── UnsupportedBody   500  a charset or content encoding that EventGate does not support
     │   ├── CorruptBody       500  not compressed as its header says
-    │   ├── MalformedRequest  400  not HTTP, or not all of it in time
+    │   ├── MalformedRequest  400  not HTTP, or incomplete
     │   ├── SlowBody          408  the body did not arrive in time
     │   ├── NotFound          404  no such path, or not with this method
-    │   └── Overloaded        503  more in flight than the sidecar holds: try again in a second
-    ├── ConfigError           routes.yaml is wrong: the operator's move
-    └── SettingError          a flag or an environment variable is wrong: the move of whoever starts it
+    │   └── Overloaded        503  too much in flight: try again in a second
+    ├── ConfigError           routes.yaml is wrong: the operator must fix it
+    └── SettingError          a flag or an environment variable is wrong: so is the command line or the pod spec
 
 What happens to one event (accepted, invalid, error) is a value, never an exception: see `results`.
 What happens to one attempt at an endpoint is a value too: see `eventgate.failures`.
 
-The statuses are EventGate's own (lib/util.js, setErrorHandler: a body it cannot parse and one that is too
-large are both a 500 with `type: internal_error`), so that a producer sees no difference.
+The statuses are EventGate's own, so that a producer sees no difference (lib/util.js, setErrorHandler: a body that
+cannot be parsed and one that is too large both get a 500 with `type: internal_error`).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from typing import ClassVar
 
 
 class SidecarError(Exception):
-    """Anything this package raises on purpose."""
+    """Base of all errors that the sidecar raises on purpose."""
 
 
 class RequestError(SidecarError):
@@ -40,7 +40,7 @@ class RequestError(SidecarError):
     title: ClassVar[str] = "Error"
 
     def __init__(self, detail: str) -> None:
-        """`detail` says in plain words what was found and what to do instead."""
+        """`detail` says what was found and what to do instead."""
         super().__init__(detail)
         self.detail = detail
 
@@ -69,7 +69,7 @@ class BodyTooLarge(RequestError):
 
 
 class UnsupportedBody(RequestError):
-    """The charset or the content encoding is none that EventGate reads."""
+    """EventGate does not support the charset or the content encoding."""
 
     title = "UnsupportedMediaTypeError"
 
@@ -81,7 +81,7 @@ class CorruptBody(RequestError):
 
 
 class MalformedRequest(RequestError):
-    """What came is no HTTP request, is too long for one, or never became complete."""
+    """The input is not an HTTP request, is too long, or is incomplete."""
 
     status = 400
     kind = "bad_request"
@@ -89,7 +89,7 @@ class MalformedRequest(RequestError):
 
 
 class SlowBody(RequestError):
-    """The body did not arrive within the time a local client needs many times over."""
+    """The body did not arrive in time."""
 
     status = 408
     kind = "timeout"
@@ -97,7 +97,7 @@ class SlowBody(RequestError):
 
 
 class NotFound(RequestError):
-    """No such path, or a path that does not take this method."""
+    """No such path, or the path does not support this method."""
 
     status = 404
     kind = "not_found"
@@ -105,7 +105,7 @@ class NotFound(RequestError):
 
 
 class Overloaded(RequestError):
-    """Taking one more request would exceed what the sidecar holds in flight."""
+    """The request would exceed the limits of what may be in flight."""
 
     status = 503
     kind = "overloaded"
@@ -114,7 +114,7 @@ class Overloaded(RequestError):
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing that is wrong in a file, where it stands, and the mend; line and column count from 1."""
+    """One mistake in a file, its place, and the fix; line and column start at 1."""
 
     file: str
     line: int
@@ -122,16 +122,16 @@ class Problem:
     path: str
     message: str
     text: str
-    """The line it stands in."""
+    """The text of that line."""
     warning: bool = False
-    """Whether it does no harm, and the file is taken all the same."""
+    """Whether the file is accepted all the same."""
 
     def place(self) -> tuple[int, int]:
-        """Return line and column, to put problems in the order of the file."""
+        """Return line and column, to sort problems."""
         return self.line, self.column
 
     def __str__(self) -> str:
-        """Return it as a compiler shows it: place, message, the line itself and a caret."""
+        """Format it like a compiler error: place, message, the line itself and a caret."""
         subject = f"{self.path} " if self.path else ""
         place = f"{self.file}:{self.line}:{self.column}"
         kind = "warning: " if self.warning else ""
@@ -139,13 +139,13 @@ class Problem:
 
 
 class ConfigError(SidecarError):
-    """`routes.yaml` is wrong; `problems` holds every one of them."""
+    """`routes.yaml` is wrong; `problems` lists every mistake."""
 
     def __init__(self, problems: Sequence[Problem]) -> None:
-        """`problems` is never empty, and in the order of the file."""
+        """`problems` is not empty, and in file order."""
         super().__init__("\n".join(str(problem) for problem in problems))
         self.problems = tuple(problems)
 
 
 class SettingError(SidecarError):
-    """A flag or an environment variable is wrong: the move of whoever starts the sidecar."""
+    """A flag or an environment variable is wrong."""

@@ -1,18 +1,18 @@
-"""The vocabulary: what an event is, byte for byte, what became of it, and how it is handed on.
+"""The vocabulary: an event, byte for byte, its status, and how it is passed on.
 
 What comes in (`event`, `scan`)
-    A body becomes events. An `Event` is its bytes and the few words that routing needs; it is never parsed and written
-    again. `paths` finds the scalars that rules compare, all in one reading. `scan` finds the exact place of each key,
-    for what msgspec does not read, and for the two changes that may be made.
+    `event` splits a body into events. An `Event` is its bytes and the few values that routing needs; it is never parsed
+    and serialised again. `paths` finds all scalars that rules compare in one pass. `scan` finds the exact place of each
+    key, for what msgspec does not read and for the two edits that are allowed.
 
 What leaves (`outgoing`)
-    An `Outgoing` is an event after those changes, a `Load` what leaves together for one upstream. `Deliver` takes a
-    load, `Done` is told the status of each of its events: the seam between intake, spool and delivery.
+    An `Outgoing` is an event after those edits, a `Load` the events that leave together for one upstream. `Deliver`
+    takes a load, `Done` its statuses: the interface between intake, spool and delivery.
 
 What became of it (`results`)
-    An `EventStatus` is EventGate's, with where the event was sent; `Outcome` is what metrics and log count it under.
+    An `EventStatus` is EventGate's, with the endpoint; `Outcome` is the label in metrics and log.
 
-What must not come here: an HTTP answer (`intake.answer`), and anything that knows an upstream.
+What does not belong here: HTTP answers (`intake.answer`), and anything about upstreams.
 
 Doors: event, outgoing, results.
 Pure: event, outgoing, paths, results, scan.

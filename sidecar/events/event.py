@@ -1,16 +1,15 @@
-"""A request body becomes events; an event is its bytes.
+"""Splits a request body into events without changing a byte of them.
 
-Events are never parsed and written again: number formats, key order, unknown keys and escapes must reach
-EventGate as the producer wrote them. So an `Event` is a slice of the body and the few words that routing
-needs, and the two changes we may make (`meta.stream` and a missing `meta.id`) are cuts in that slice.
+Events are never parsed and serialised again: number formats, key order, unknown keys and escapes must reach EventGate
+as the producer wrote them. An `Event` is a slice of the body and the few values that routing needs; the two edits
+(`meta.stream`, and a missing `meta.id`) replace bytes in that slice.
 
-Two readers see each body. msgspec takes what it can, in about a microsecond. What it refuses although
-EventGate (V8's JSON.parse) takes it, lone surrogates above all, and every cut, goes through `scan`,
-which finds the exact place of each key with the standard library's scanner. Where both refuse, it is not JSON.
-If an object has a key twice, the last one counts, as in JSON.parse.
+There are two readers. msgspec reads most events, in about a microsecond. What it refuses but EventGate (V8's
+JSON.parse) accepts, mainly lone surrogates, is read by `scan`, which finds the exact place of each key with the
+standard library's scanner. What both refuse is not JSON. The last of duplicate keys counts, as in JSON.parse.
 
-EventGate looks `meta.stream` up with lodash, and writes what it finds into the name of a Kafka topic. An event whose
-stream, or the key it is found by, could be read in more than one way is `unclear`, and no route takes it.
+EventGate looks up `meta.stream` with lodash and names a Kafka topic after it. An event whose stream or schema could be
+read in two ways is `unclear`, and no route takes it.
 """
 
 from __future__ import annotations
@@ -27,21 +26,21 @@ from sidecar.events import scan
 from sidecar.events.paths import scalars_at
 
 MAX_EVENTS = 10_000
-"""Events in one array: as many of the usual size, 1 kB, as a body of 10 MB holds. Each costs a few hundred bytes
-and some 20 microseconds, during which nobody else is served."""
+"""Events in one array: a body of 10 MB with events of the usual 1 kB. Each costs a few hundred bytes and some 20
+microseconds, during which no other request is served."""
 MAX_VALUES = 500_000
-"""Values, of whatever kind, in one body, counted by the commas and brackets in it. Reading a body key by key takes
-up to a microsecond for each."""
+"""Values of any kind in one body, counted by its commas and brackets. Reading key by key takes up to a microsecond
+each."""
 
 MAX_SEARCHED_VALUES = 20_000
-"""Values of the events of a body that have to be searched key by key, since msgspec does not read them; and of one in
-which the place of `meta` cannot be guessed."""
+"""Values in a body's events that msgspec does not read and that are therefore searched key by key; also in one event
+in which `meta` is not found by guessing."""
 MAX_NAME = 4096
-"""Characters of a stream or a schema; Kafka takes 249 for a topic. A longer id is none that an event is known by."""
+"""Characters of a stream or a schema (Kafka allows 249 for a topic), and of an id; a longer id is ignored."""
 SHOWN = 100
-"""Characters that are kept of a longer one."""
+"""Characters kept of a longer name."""
 GUESSES = 3
-"""How many places are tried before an event is searched."""
+"""How many places are tried before an event is searched key by key."""
 
 _T = TypeVar("_T")
 _SPACE = b" \t\r\n"
@@ -50,7 +49,7 @@ _STREAM_MEMBER = re.compile(rb'"stream"[ \t\r\n]*:[ \t\r\n]*"([^"\\]*)"')
 
 
 _count = itertools.count().__next__
-"""Counts the keys that are read of all events, so that a duplicate is found at no cost for the others."""
+"""Counts the keys read, which finds duplicates at no cost for the other events."""
 
 
 class _AnyString(type):
@@ -63,7 +62,7 @@ if TYPE_CHECKING:
 else:
 
     class _Counted(metaclass=_AnyString):
-        """A string whose reading is counted: to msgspec a type of our own, for which it calls `_counted` each time."""
+        """A string that counts: msgspec takes it for a custom type and calls `_counted` each time it reads one."""
 
 
 def _counted(_: type, value: object) -> object:
@@ -78,7 +77,7 @@ class _Meta(msgspec.Struct):
     proto: msgspec.Raw | msgspec.UnsetType = msgspec.field(name="__proto__", default=msgspec.UNSET)
 
     def __post_init__(self) -> None:
-        """Count it, like a `_Counted`."""
+        """Count it, like `_counted`."""
         _count()
 
 
@@ -90,11 +89,11 @@ class _Head(msgspec.Struct):
 
 
 class Event(msgspec.Struct, frozen=True):
-    """One event as it came: its bytes, and the words that decide its way.
+    """One event as received: its bytes, and the values that decide where it goes.
 
-    `index` is its place in the request. `stream`, `schema` and `id` are None where the event has no such
-    text. `lacks_id` says that `meta` is there and has no key `id`, so one can be given. `lacks_request_id`
-    says that EventGate would take `meta.request_id` from the header.
+    `index` is its place in the request. `stream`, `schema` and `id` are None unless they are strings. `lacks_id`:
+    `meta` is there without a key `id`, so one can be added. `lacks_request_id`: EventGate takes `meta.request_id` from
+    the header.
     """
 
     index: int
@@ -105,28 +104,28 @@ class Event(msgspec.Struct, frozen=True):
     lacks_id: bool = False
     lacks_request_id: bool = True
     unclear: str = ""
-    """Why its stream or schema could be read in more than one way; empty where there is one way."""
+    """Why its stream or schema is ambiguous; empty if it is not."""
 
     def value_at(self, path: str) -> str | None:
-        """Return the scalar at a dotted path as text: a string's text, else the JSON as written (`42`, `true`).
+        """Return the scalar at a dotted path: a string's text, else the JSON as written (`42`, `true`).
 
-        None where there is nothing, or an object or an array.
+        None if there is none, or an object or an array.
         """
         return self.values_at((path,)).get(path)
 
     def values_at(self, paths: tuple[str, ...]) -> dict[str, str]:
-        """Return the scalars at all of `paths` that are there, by path; the event is read once."""
+        """Return the scalars found at `paths`, by path, in one pass."""
         return scalars_at(self.raw, paths)
 
     def order_key(self, stream: str, paths: Sequence[str]) -> str:
-        """Return `stream` and what the event has at these dotted paths, as JSON; null where there is no scalar."""
+        """Return `stream` and the scalars at these dotted paths as a JSON array; null where there is none."""
         values = self.values_at(tuple(paths))
         return msgspec.json.encode([stream, *(values.get(path) for path in paths)]).decode()
 
     def with_stream_and_id(self, stream: str | None, new_id: str | None) -> bytes:
-        """Return the bytes with `meta.stream` replaced and a missing `meta.id` put in; None leaves either alone.
+        """Return the bytes with `meta.stream` replaced and a missing `meta.id` added; None leaves either alone.
 
-        `stream` and `new_id` are plain ASCII without quotes or backslashes: `routes.pattern` and uuid4 see to that.
+        `stream` and `new_id` are ASCII without quotes or backslashes, as `routes.pattern` and uuid4 ensure.
         """
         raw: bytes | None = self.raw
         if stream is not None:
@@ -136,7 +135,7 @@ class Event(msgspec.Struct, frozen=True):
         return self._searched(stream, new_id) if raw is None else raw
 
     def _searched(self, stream: str | None, new_id: str | None) -> bytes:
-        """Return the bytes as changed where a search key by key finds `meta` and `stream`."""
+        """Edit the bytes where a key-by-key search finds `meta` and `stream`."""
         _check_search(0, self.raw)
         text = self.raw.decode("latin-1")
         meta = scan.last_member(text, 0, "meta")
@@ -155,10 +154,7 @@ class Event(msgspec.Struct, frozen=True):
         return text.encode("latin-1")
 
     def _renamed(self, stream: str) -> bytes | None:
-        """Return the bytes with the place replaced that reads `"stream": "<its stream>"`.
-
-        None where it is not found: then it is to be searched for.
-        """
+        """Guess the place of `"stream": "<its stream>"` and replace it there; None if it is not found."""
         raw, place = self.raw, -1
         for _ in range(GUESSES if self.stream is not None else 0):
             place = raw.find(b'"stream"', place + 1)
@@ -166,7 +162,7 @@ class Event(msgspec.Struct, frozen=True):
             if found is None or found[1].decode("utf-8", errors="replace") != self.stream:
                 continue
             renamed = b"%b%b%b" % (raw[: found.start(1)], stream.encode(), raw[found.end(1) :])
-            # The key that is meant may be another of that name, or be written with escapes.
+            # `meta` may have another key of that name, or write it with escapes.
             sure = b"\\" not in raw and raw.find(b'"stream"') == place and raw.find(b'"stream"', place + 1) < 0
             if sure or _meta_of(renamed).stream == stream:
                 return renamed
@@ -174,7 +170,7 @@ class Event(msgspec.Struct, frozen=True):
 
 
 def _with_id(raw: bytes, new_id: str) -> bytes | None:
-    """Return the bytes with an id put into `meta`; None where its place is not found."""
+    """Guess the place of `meta` and add an id there; None if it is not found."""
     place = -1
     for _ in range(GUESSES):
         place = raw.find(b'"meta"', place + 1)
@@ -193,7 +189,7 @@ _decode_members = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 
 def _meta_of(raw: bytes) -> _Meta:
-    """Return what is read of `meta`, which is nothing where it cannot be."""
+    """Return `meta`; an empty one if it cannot be read."""
     try:
         meta = _decode_head(raw).meta
     except (ValueError, RecursionError):
@@ -202,10 +198,10 @@ def _meta_of(raw: bytes) -> _Meta:
 
 
 def _check_search(searched: int, raw: bytes) -> int:
-    """Return `searched` and the values of one more event that has to be searched.
+    """Add the values of an event that must be searched to `searched`, and return the sum.
 
     Raises:
-        BodyTooLarge: they are more than is searched while others wait.
+        BodyTooLarge: the sum is over the limit.
 
     """
     searched += (40 if raw[:1] == b"{" else 1) + sum(map(raw.count, (b",", b"[", b"{")))
@@ -218,18 +214,18 @@ def _check_search(searched: int, raw: bytes) -> int:
 
 
 def parse(body: bytes) -> tuple[Event, ...]:
-    """Split a body, a lone object or an array, into its events.
+    """Split a body, an object or an array, into its events.
 
     Raises:
-        EmptyBody: no bytes, `{}` or `[]`, as lodash's isEmpty has it in EventGate's routes/events.js.
+        EmptyBody: no bytes, `{}` or `[]`, as lodash's isEmpty in EventGate's routes/events.js.
         MalformedBody: not JSON, or neither an object nor an array.
-        BodyTooLarge: more events or values than are read at once.
+        BodyTooLarge: too many events or values.
 
     """
     if not body:
         raise EmptyBody
     if len(body) > MAX_VALUES and sum(map(body.count, (b",", b"[", b"{"))) > MAX_VALUES:
-        raise BodyTooLarge(f"the body has over {MAX_VALUES} values; send its events in several")
+        raise BodyTooLarge(f"the body has over {MAX_VALUES} values; send its events in several requests")
     body = body.strip(_SPACE)
     if not body or body[0] not in b"{[":
         character = body[:4].decode(errors="replace")[:1] or " "
@@ -258,7 +254,7 @@ def _events(members: Sequence[bytes]) -> tuple[Event, ...]:
 
 
 def _with_bounded_names(event: Event) -> Event:
-    """Return the event without names that are too long to be looked at, compared, written or kept."""
+    """Cut names that are too long, and mark the event unclear."""
     names = {"meta.stream": event.stream, "$schema": event.schema}
     for where, name in names.items():
         if name is not None and len(name) > MAX_NAME:
@@ -273,10 +269,10 @@ def _event_quickly(index: int, raw: bytes) -> Event | None:
     try:
         head = _decode_head(raw)
     except RecursionError:
-        if len(raw) > MAX_SEARCHED_VALUES:  # a search may go a few levels deeper, at its cost
+        if len(raw) > MAX_SEARCHED_VALUES:  # `scan` goes a few levels deeper, but costs more
             raise MalformedBody(scan.TOO_DEEP) from None
         return None
-    except ValueError:  # a type we did not expect, a lone surrogate, bad UTF-8, or no JSON
+    except ValueError:  # an unexpected type, a lone surrogate, bad UTF-8, or not JSON
         return None
     counted = _count() - before - 1
     meta, schema = head.meta, None if head.schema is msgspec.UNSET else head.schema
@@ -284,7 +280,7 @@ def _event_quickly(index: int, raw: bytes) -> Event | None:
         if counted == (schema is not None) and head.dotted is head.proto is msgspec.UNSET:
             return Event(index, raw, None, schema)
         return None
-    # A thread that reads events meanwhile makes the count too high: then the slow way tells.
+    # Another thread that reads events makes the count too high: then the slow reader decides.
     once = counted == 1 + (schema is not None) + (meta.stream is not msgspec.UNSET)
     if not (once and head.dotted is head.proto is meta.proto is msgspec.UNSET):
         return None
@@ -300,7 +296,7 @@ def _event_quickly(index: int, raw: bytes) -> Event | None:
 
 
 def _event_slowly(index: int, raw: bytes) -> Event:
-    """Read what msgspec refused; an array member that is no object is an event without any words."""
+    """Read what msgspec refused; an array member that is not an object becomes an event without a stream."""
     text = raw.decode("latin-1")
     scan.end_of_value(text, 0, whole=True)
     if text[0] != "{":
@@ -317,7 +313,7 @@ def _event_slowly(index: int, raw: bytes) -> Event:
     if not unclear:
         unclear = _unclear([name for name, _, _ in found], "meta.")
     if not unclear and stream is None and "stream" in within:
-        unclear = "meta.stream is not a string; EventGate would make a topic's name of it; write it as a string"
+        unclear = "meta.stream is not a string; EventGate would turn it into a topic name; write it as a string"
     return Event(
         index,
         raw,
@@ -331,7 +327,7 @@ def _event_slowly(index: int, raw: bytes) -> Event:
 
 
 def _unclear(names: Sequence[str], where: str) -> str:
-    """Return why these keys of an object, of those that decide a stream or a schema, can be read in two ways."""
+    """Return why the keys that decide stream and schema are ambiguous; empty if they are not."""
     if "meta.stream" in names:
         return 'it has a key "meta.stream", which EventGate takes for the stream; write {"meta": {"stream": …}} alone'
     if "__proto__" in names:
@@ -341,7 +337,7 @@ def _unclear(names: Sequence[str], where: str) -> str:
 
 
 def _split(body: bytes) -> list[bytes]:
-    """Return the exact bytes of each member of an array."""
+    """Split an array into the exact bytes of its members."""
     try:
         members = _decode_members(body)
     except (ValueError, RecursionError) as error:

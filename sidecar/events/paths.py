@@ -1,7 +1,7 @@
-"""The scalars at dotted paths of an event, all found in one reading.
+"""Finds the scalars at dotted paths of an event, all in one pass.
 
-msgspec reads an object at some hundred megabytes a second and hands out the members that are wanted, so an event of any
-width is looked at once and quickly. It takes the last of a name that stands twice, as JSON.parse does.
+msgspec reads some hundred megabytes a second and returns only the members asked for, so wide events stay cheap. The
+last of duplicate keys counts, as in JSON.parse.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ import msgspec
 from sidecar.events import scan
 
 MAX_VALUE_BYTES = 16 * 1024
-"""Of a scalar that is looked at; a longer one counts as none."""
+"""A longer scalar counts as missing."""
 MAX_COMPARED = 256 * 1024 * 1024
-"""Bytes of an object times keys that rules ask for in it, as msgspec compares each with each; of one with more no path
-is looked at. It is 10 MB and 25 keys, or 1 MB and 256."""
+"""Bytes of an object times keys wanted of it, since msgspec compares each with each: 10 MB and 25 keys, or 1 MB and
+256. Beyond that no path is looked up."""
 MAX_LOOKED_AT_BYTES = 256 * 1024
-"""Of an event that msgspec does not read, for which each path takes a search of its own: of a longer one no path is
-looked at."""
+"""Of an event that msgspec does not read, where each path takes a search of its own. In a longer one no path is looked
+up."""
 
 
 class _Level:
-    """The members of an object that are wanted, or that others are wanted of."""
+    """The wanted members of one object, and of the objects in it."""
 
     def __init__(self, paths: Iterable[tuple[Sequence[str], str]]) -> None:
-        """Each path with the keys that are left of it here."""
+        """`paths`: the remaining keys of each path, and the whole path."""
         leaves: dict[str, str] = {}
         within: dict[str, list[tuple[Sequence[str], str]]] = {}
         for (key, *rest), path in paths:
@@ -47,7 +47,7 @@ class _Level:
         self._decode = msgspec.json.Decoder(msgspec.defstruct("Members", fields)).decode
 
     def read(self, data: bytes | msgspec.Raw, found: dict[str, str]) -> None:
-        """Add to `found` the scalars of the object `data`, of which there are none in any other value.
+        """Add the scalars of the object `data` to `found`; other values have none.
 
         Raises:
             ValueError, RecursionError: msgspec does not read it.
@@ -69,7 +69,7 @@ class _Level:
 
 
 def _scalar(value: msgspec.Raw) -> str | None:
-    """Return a string's text, else the JSON as written (`42`, `true`); None for an object, an array or what is long."""
+    """Return a string's text, else the JSON as written; None for an object, an array or a value that is too long."""
     data = memoryview(value)
     if len(data) > MAX_VALUE_BYTES or bytes(data[:1]) in (b"{", b"["):
         return None
@@ -79,12 +79,12 @@ def _scalar(value: msgspec.Raw) -> str | None:
 
 @functools.lru_cache(maxsize=64)
 def _level_of(paths: tuple[str, ...]) -> _Level:
-    """Return what reads these paths; a configuration has a few sets of them."""
+    """Build the reader of these paths; a configuration has only a few sets of them."""
     return _Level((path.split("."), path) for path in paths)
 
 
 def scalars_at(raw: bytes, paths: tuple[str, ...]) -> dict[str, str]:
-    """Return the scalars at `paths` of the object `raw`, by path; those that are not there are not in it."""
+    """Return the scalars found at `paths` of the object `raw`, by path."""
     found: dict[str, str] = {}
     try:
         _level_of(paths).read(raw, found)

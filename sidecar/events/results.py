@@ -1,7 +1,7 @@
-"""What became of each event, in EventGate's words.
+"""The status of each event, in EventGate's terms.
 
-Statuses follow EventGate's routes/events.js. A failure keeps the bytes in which EventGate described it; ours are
-described in the same shape.
+Statuses follow EventGate's routes/events.js. A failure keeps EventGate's description byte for byte; the sidecar's own
+have the same shape.
 """
 
 from __future__ import annotations
@@ -16,22 +16,22 @@ import msgspec
 
 
 class Outcome(enum.StrEnum):
-    """Where an event ended. For every stream, received = the sum of these."""
+    """What became of an event. For every stream, received = the sum of these."""
 
     DELIVERED = "delivered"
     """EventGate accepted it."""
     INVALID = "invalid"
     """EventGate called it invalid."""
     REFUSED = "refused"
-    """The sidecar did: no route, a route that rejects, or an upstream that does not accept it."""
+    """The sidecar refused it: no route, a route that rejects, or an upstream that does not accept it."""
     SPOOLED = "spooled"
-    """It is in the spool, durable, and is sent later."""
+    """It is durable in the spool, and is sent later."""
     FAILED = "failed"
-    """EventGate met an error with it, or no endpoint could be reached."""
+    """EventGate returned an error for it, or no endpoint could be reached."""
 
 
 BUG = "the sidecar had an internal error; its log has more"
-"""What a producer is told of a mistake of ours."""
+"""What a producer is told about a bug of the sidecar."""
 
 PIECE_BYTES = 64 * 1024
 StatusWord = Literal["success", "invalid", "error"]
@@ -39,9 +39,9 @@ Kind = TypeVar("Kind")
 
 
 class EventStatus(msgspec.Struct, frozen=True):
-    """What became of one event: EventGate's EventStatus, and where we sent it.
+    """EventGate's EventStatus of one event, and where it was sent.
 
-    Statuses are in the order of the events they are about; those that say the same may be one object.
+    Lists of statuses are in the order of their events; equal ones may share an object.
     """
 
     status: StatusWord
@@ -49,17 +49,17 @@ class EventStatus(msgspec.Struct, frozen=True):
     described: bytes = b""
     """JSON object `{status, event, context}`; empty for a success."""
     unreachable: bool = False
-    """An error because no endpoint could be reached: trying again later may help."""
+    """No endpoint could be reached: trying again later may help."""
     may_be_sent_again: bool = False
-    """An error after which the same bytes may be sent later: the spool may take it."""
+    """The same bytes may be sent later: the spool may take the event."""
     upstream: str = ""
     endpoint: str = ""
     spool: str = ""
-    """Why the spool, where it was needed, did not take it: `full` or `broken`."""
+    """Why the spool could not take it: `full` or `broken`."""
 
 
 SUCCESS = EventStatus("success", Outcome.DELIVERED)
-"""EventGate accepted it; where, is not said yet."""
+"""EventGate accepted it; the endpoint is added by `placed`."""
 
 
 class _Described(msgspec.Struct):
@@ -67,7 +67,7 @@ class _Described(msgspec.Struct):
 
 
 def context_of(status: EventStatus, kind: type[Kind]) -> Kind | None:
-    """Return what was said of an event that was not accepted, as far as `kind` reads it; None where it cannot."""
+    """Decode the context of an event that was not accepted as `kind`; None if it does not fit."""
     try:
         context = msgspec.json.decode(status.described, type=_Described).context
         return msgspec.json.decode(context, type=kind)
@@ -76,7 +76,7 @@ def context_of(status: EventStatus, kind: type[Kind]) -> Kind | None:
 
 
 def placed(statuses: Sequence[EventStatus], upstream: str, endpoint: str) -> list[EventStatus]:
-    """Return the statuses with the place they are from."""
+    """Add upstream and endpoint to the statuses."""
     success = _success_at(upstream, endpoint)
     return [
         success if each is SUCCESS else msgspec.structs.replace(each, upstream=upstream, endpoint=endpoint)
@@ -90,7 +90,7 @@ def _success_at(upstream: str, endpoint: str) -> EventStatus:
 
 
 def refused(event: bytes, message: str, route: str) -> EventStatus:
-    """Return the status of an event that the sidecar itself does not let through, as a validation error."""
+    """Return the status of an event that the sidecar refuses, as a validation error."""
     context = {
         "errors": [
             {
@@ -107,7 +107,7 @@ def refused(event: bytes, message: str, route: str) -> EventStatus:
 
 
 def failed(event: bytes, message: str, unreachable: bool) -> EventStatus:
-    """Return the status of an event that could not be delivered, as an error of EventGate's."""
+    """Return the status of an event that could not be delivered, as an EventGate error."""
     described = _described("error", event, {"message": message})
     return EventStatus("error", Outcome.FAILED, described, unreachable)
 
@@ -117,7 +117,7 @@ def _described(status: StatusWord, event: bytes, context: object) -> bytes:
 
 
 def _utf8(event: bytes) -> bytes:
-    """Return the event as Node reads bytes that are not UTF-8; in pieces, as a text takes up to four times as much."""
+    """Decode the event as Node does (U+FFFD for bad UTF-8); in pieces, since a `str` can take four times as much."""
     if event.isascii():
         return event
     decoder = codecs.getincrementaldecoder("utf-8")("replace")

@@ -1,8 +1,7 @@
-"""Exact places in JSON: where a key's value begins and ends in the bytes of an event.
+"""Finds the exact place of each key's value in an event's JSON.
 
-The bytes are read as Latin-1, so that a place in the text is a place in the bytes. All that JSON gives a meaning is
-ASCII, and the bytes of other characters never look like it. Where a key stands twice in an object the last one counts,
-as in JSON.parse.
+The bytes are read as Latin-1, so that offsets in the text are offsets in the bytes. JSON's syntax is ASCII, and no byte
+of another UTF-8 character looks like it. The last of duplicate keys counts, as in JSON.parse.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ _MEMBER = re.compile(
     r"""[ \t\r\n,]*+ "([^"\\]*+(?:\\.[^"\\]*+)*+)" [ \t\r\n]*+ : [ \t\r\n]*+ ("[^"\\]*+" | [^\[{",}\s]*+)""",
     re.VERBOSE,
 )
-"""A key and its value; of an object, an array or a string with escapes only where it begins."""
+"""A key and its value; of an object, an array or a string with escapes, only the start."""
 
 
 def _refuse_constant(name: str) -> NoReturn:
@@ -36,7 +35,7 @@ _scan = json.JSONDecoder(parse_int=_nothing, parse_float=_nothing, parse_constan
 
 
 def end_of_value(text: str, start: int, *, whole: bool = False) -> int:
-    """Return the place behind the value at `start`; with `whole`, nothing but that value may follow.
+    """Return the end of the value at `start`; with `whole`, nothing may follow it.
 
     Raises:
         MalformedBody: it is not JSON, or nested too deeply.
@@ -59,15 +58,15 @@ def end_of_value(text: str, start: int, *, whole: bool = False) -> int:
 
 
 def skip_space(text: str, start: int) -> int:
-    """Return the place of the first character from `start` on that is no white space."""
+    """Return the offset of the first character at or after `start` that is not white space."""
     found = _SPACE_RE.match(text, start)
     return found.end() if found else start
 
 
 def string_at(text: str, start: int) -> str:
-    """Return the string at `start`, its UTF-8 put right; what is not UTF-8 becomes U+FFFD, as in Node.
+    """Return the string at `start`, decoded; bad UTF-8 becomes U+FFFD, as in Node.
 
-    So does a lone surrogate, which cannot be written as UTF-8: not to a log, not to RE2, not in an answer.
+    So does a lone surrogate, which has no UTF-8 form for logs, RE2 or answers.
     """
     end = end_of_value(text, start)
     value: Any = json.loads(text[start:end].encode("latin-1").decode("utf-8", errors="replace"))
@@ -75,9 +74,9 @@ def string_at(text: str, start: int) -> str:
 
 
 def members(text: str, start: int) -> Iterator[tuple[str, int, int]]:
-    """Yield key, start and end of the value for each member of the object at `start`, in order.
+    """Yield key, and start and end of the value, for each member of the object at `start`, in order.
 
-    The text is JSON, which has been seen before; so each member takes one search, unless its value has parts.
+    The text is known to be JSON, so one match finds a member, unless its value is an object or an array.
     """
     place = start + 1
     while member := _MEMBER.match(text, place):
@@ -85,14 +84,14 @@ def members(text: str, start: int) -> Iterator[tuple[str, int, int]]:
         if "\\" in key or not key.isascii():
             key = string_at(text, member.start(1) - 1)
         value, end = member.span(2)
-        if value == end:  # more than the search takes
+        if value == end:  # not a value that the pattern covers
             end = end_of_value(text, value)
         yield key, value, end
         place = end
 
 
 def items(text: str) -> Iterator[tuple[int, int]]:
-    """Yield start and end of each member of the array that `text` is."""
+    """Yield start and end of each member of the array `text`."""
     place = skip_space(text, 1)
     while text[place] != "]":
         end = end_of_value(text, place)
@@ -103,20 +102,20 @@ def items(text: str) -> Iterator[tuple[int, int]]:
 
 
 def last_member(text: str, start: int, key: str) -> tuple[int, int] | None:
-    """Return start and end of the value of `key` in the object at `start`; None where there is none."""
+    """Return start and end of the value of `key` in the object at `start`; None if there is none."""
     return places(text, start, (key,)).get(key) if text[start] == "{" else None
 
 
 def places(text: str, start: int, keys: Sequence[str]) -> dict[str, tuple[int, int]]:
-    """Return start and end of the value of each of `keys` that the object at `start` has; the last of a name counts."""
+    """Return start and end of the value of each of `keys` found in the object at `start`; the last of a name counts."""
     return {name: (value, end) for name, value, end in members(text, start) if name in keys}
 
 
 def every(text: str, start: int, keys: Sequence[str]) -> list[tuple[str, int, int]]:
-    """Return the members of the object at `start` that have one of `keys`, in order; one that stands twice, twice."""
+    """Return the members of the object at `start` named in `keys`, in order, with duplicates."""
     return [member for member in members(text, start) if member[0] in keys]
 
 
 def text_at(text: str, span: tuple[int, int] | None) -> str | None:
-    """Return the string that the value at `span` is; None where it is none."""
+    """Return the string at `span`; None if the value there is not a string."""
     return string_at(text, span[0]) if span is not None and text[span[0]] == '"' else None

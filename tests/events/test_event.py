@@ -332,7 +332,7 @@ def test_nesting_without_end_is_refused(opening: bytes, closing: bytes) -> None:
         parse(opening * 5_000 + b"1" + closing * 5_000)[0].with_stream_and_id(NEW_STREAM, NEW_ID)
     with pytest.raises(MalformedBody, match=r"^nested too deeply: an event may have a few hundred levels$"):
         parse(opening * 100_000 + b"1" + closing * 100_000)
-    with pytest.raises(BodyTooLarge, match=r"^the body has over 500000 values; send its events in several$"):
+    with pytest.raises(BodyTooLarge, match=r"^the body has over 500000 values; send its events in several requests$"):
         parse(opening * 1_000_000 + b"1" + closing * 1_000_000)
 
 

@@ -1,20 +1,20 @@
-"""The upstreams: which endpoints each has, how healthy they are, and in which order to try them.
+"""The upstreams: their endpoints, how healthy these are, and in which order to try them.
 
-What there is (`endpoints`)
-    A `Pool` for each upstream, an `Endpoint` for each of its datacenters, an `Address` for each IP behind it. This is
-    the state that the request path and the watch beside it share.
+State (`endpoints`)
+    A `Pool` per upstream, an `Endpoint` per datacenter of it, an `Address` per IP of an endpoint. The request path and
+    the monitor share this state.
 
-Where failover is decided (`failover`, `health`)
-    `failover.order` says which addresses may get an event now, best first. It looks only at the health of each.
-    `health.TRANSITIONS` is the table of everything that changes that health; the thresholds are in `health.Judge`. To
-    change when an address is ejected, go to `health`; to change what is tried then, go to `failover`.
+Failover (`failover`, `health`)
+    `failover.order` returns the addresses that may get an event now, best first, by their health alone.
+    `health.TRANSITIONS` lists everything that changes health; the thresholds are in `health.Judge`. When an address is
+    ejected is decided in `health`, what is tried instead in `failover`.
 
-What keeps it up to date (`monitor`, `resolver`, `addresses`)
-    `monitor` looks names up and checks addresses, each on its interval. `resolver` asks DNS and the hosts file;
-    `addresses` decides what to believe of the answer and for how long.
+Monitoring (`monitor`, `resolver`, `addresses`)
+    `monitor` looks up names and checks addresses on their intervals. `resolver` asks DNS and the hosts file;
+    `addresses` decides which addresses to use and for how long.
 
-What must not come here: events, and anything about a single request. Whether and when a request is tried again is
-`delivery`'s decision, the exchange itself is `eventgate`'s.
+What does not belong here: events, and anything about a single request. `delivery` decides about retries, `eventgate`
+does the exchange.
 
 Doors: endpoints, addresses, resolver, health, failover, monitor.
 Pure: addresses, health, failover.

@@ -1,7 +1,7 @@
-"""What is known of a name, and which of its addresses are used.
+"""What DNS said about a name, and which of its addresses to use.
 
-DNS adds addresses; only evidence takes them away. The last good answer stays in use while DNS does not answer or has no
-address (RFC 8767, serve-stale), and an address that answers stays until another has taken its place.
+DNS adds addresses; only evidence removes them. The last good answer stays in use while DNS fails or has no address (RFC
+8767, serve-stale), and an address that answers stays until another replaces it.
 Pure: `now` is an argument.
 """
 
@@ -15,36 +15,36 @@ from sidecar.upstreams.health import Health, Standing, is_dead
 MIN_TTL = 5.0
 MAX_TTL = 60.0
 STALE_SECONDS = 3600.0
-"""How long an address that does not answer is kept while DNS does not name it either."""
+"""How long an address that fails is kept when DNS does not list it either."""
 MAX_NAMED = 256
-"""Addresses of an answer that are considered."""
+"""Addresses of one answer that are considered."""
 MAX_ADDRESSES = 16
-"""Addresses of a name that are in use at once, of those that DNS names; each is checked on its own."""
+"""Listed addresses of a name in use at once; each has its own health checks."""
 RETRY_DEAD_SECONDS = 10.0
-"""How soon an address that failed may replace another one that fails."""
+"""How soon an address that failed may replace another that fails."""
 RETRY_SECONDS = 1.0
 RETRY_WITHOUT_ADDRESS_SECONDS = 0.2
 RETRY_SHARE = 0.05
-"""DNS that keeps failing is asked after this share of the time for which it has failed, if that is longer."""
+"""The retry interval grows to this share of the time for which DNS has failed."""
 MAX_RETRY_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """DNS, or a hosts file, has addresses for the name."""
+    """DNS or the hosts file has addresses."""
 
     addresses: tuple[str, ...]
     chain: tuple[str, ...] = ()
-    """The names on the way by CNAME, without the one asked for."""
+    """The CNAMEs followed, without the name looked up."""
     ttl: float = MAX_TTL
-    """Seconds, the smallest in the chain."""
+    """Seconds; the smallest in the chain."""
     left_out: tuple[str, ...] = ()
-    """Addresses in the answer that nothing is sent to, see `resolver`."""
+    """Addresses in the answer that must not be used, see `resolver`."""
 
 
 @dataclass(frozen=True, slots=True)
 class NoAnswer:
-    """DNS gave no address: it is silent, fails, does not know the name, or has no address for it."""
+    """DNS gave no address: it timed out, failed, does not know the name, or has no address for it."""
 
     reason: str
 
@@ -54,11 +54,11 @@ DnsAnswer = Found | NoAnswer
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What DNS has said of a name."""
+    """What is known about a name."""
 
     name: str
     addresses: tuple[str, ...] = ()
-    """Those of the last good answer, sorted."""
+    """From the last good answer, sorted."""
     chain: tuple[str, ...] = ()
     learnt: float = float("-inf")
     """When the last good answer came."""
@@ -70,15 +70,15 @@ class Known:
     previous: tuple[str, ...] = ()
     """The addresses of the good answer before the last."""
     failing_since: float | None = None
-    """When the first of the look-ups ended that have failed in a row."""
+    """When the first look-up of the current failures ended."""
 
     @property
     def stale(self) -> bool:
-        """Whether the addresses are from an older answer, because a later look-up failed."""
+        """Whether a look-up failed since the addresses were learnt."""
         return bool(self.addresses and self.problem)
 
     def __str__(self) -> str:
-        """Return the chain from the name to its addresses, as log and `probe` show it."""
+        """Show the chain from the name to its addresses, for log and `probe`."""
         more = len(self.addresses) - MAX_ADDRESSES
         shown = (*self.addresses[:MAX_ADDRESSES], *((f"and {more} more",) if more > 0 else ()))
         way = " → ".join((self.name, *self.chain, ", ".join(shown) or "no address"))
@@ -89,15 +89,15 @@ class Known:
 
 @dataclass(frozen=True, slots=True)
 class Left:
-    """An address that is no longer in use."""
+    """An address that was in use before."""
 
     standing: Standing
     at: float
-    """When it was taken out of use."""
+    """When it was removed."""
 
 
 def learn(known: Known, answer: DnsAnswer, now: float) -> Known:
-    """Return what is known after `answer`."""
+    """Update what is known with a DNS answer."""
     match answer:
         case Found(addresses, chain, ttl, left_out):
             ask_again = now + min(max(ttl, MIN_TTL), MAX_TTL)
@@ -115,10 +115,10 @@ def learn(known: Known, answer: DnsAnswer, now: float) -> Known:
 def choose(
     known: Known, in_use: Mapping[str, Standing], left: Mapping[str, Left], now: float, *, spare: bool
 ) -> tuple[str, ...]:
-    """Return the addresses to use: `MAX_ADDRESSES` that DNS names, and as many that it has named before, at most.
+    """Return the addresses to use: at most `MAX_ADDRESSES` that DNS lists, and as many that it listed before.
 
-    Of very many, those that fail give way to those that were not tried yet, or longest ago.
-    `left` has what was in use before. `spare`: whether another endpoint of the upstream answers.
+    If it lists more, failing ones give way to those not tried yet, or longest ago. `left`: addresses in use before.
+    `spare`: whether another endpoint of the upstream answers.
     """
     outdated = now - known.learnt > STALE_SECONDS
     named = () if outdated else known.addresses
@@ -127,7 +127,7 @@ def choose(
 
     def stays(ip: str) -> bool:
         standing = in_use[ip]
-        if replaced:  # one answer without it may be a name server's way to balance, two are a decision
+        if replaced:  # missing from one answer may be DNS load balancing; from two, it is gone
             return ip in known.previous and standing.health is Health.HEALTHY and not standing.failed_in_a_row
         return not (outdated and spare and is_dead(standing))
 

@@ -1,7 +1,7 @@
-"""The endpoints of each upstream and the addresses behind them, as they are now.
+"""The current endpoints of each upstream and their addresses.
 
-`monitor` learns addresses and checks them, `delivery` sends to them; this is what the two share. An address
-is dialled by its IP with a client of its own, so that one that hangs starves no other.
+Shared by `monitor`, which learns and checks addresses, and `delivery`, which sends to them. Each address has its own
+client, which connects to the IP, so that one that hangs does not slow down the others.
 """
 
 from __future__ import annotations
@@ -21,32 +21,32 @@ from sidecar.upstreams.addresses import Known, Left, choose
 from sidecar.upstreams.health import DOWN, Health, Judge, Standing, Transition, returning
 
 FIRST_ROUND_SECONDS = 1.0
-"""How long `/readyz`, and the first events, wait for the first round of look-ups and checks."""
+"""How long `/readyz` and the first events wait for the first look-ups and checks."""
 REMEMBERED_SECONDS = 600.0
-"""How long the standing of an address is remembered that is no longer in use."""
+"""How long the standing of a removed address is remembered."""
 MAX_REMEMBERED = 256
-"""Of how many such addresses of an endpoint."""
+"""Removed addresses remembered per endpoint."""
 
 
 class Budget:
-    """How many second attempts an upstream bears: a share of what is in flight, with a floor.
+    """Limits second attempts at an upstream to a share of what is in flight, with a minimum.
 
-    Two slow datacenters are not made slower by sending everything twice (Envoy's retry budget).
+    Two slow datacenters must not become slower because everything is sent twice (Envoy's retry budget).
     """
 
     PERCENT = 20
     FLOOR = 10
 
     def __init__(self) -> None:
-        """Nothing is in flight."""
+        """Start with nothing in flight."""
         self.in_flight = 0
-        """Deliveries under way."""
+        """Deliveries in flight."""
         self.second_attempts = 0
-        """Second attempts under way, of events that may have been taken already."""
+        """Second attempts in flight with events that may have been taken already."""
 
     @property
     def allows(self) -> bool:
-        """Whether one more second attempt may start now."""
+        """Whether another second attempt may start now."""
         return self.second_attempts < max(self.FLOOR, self.in_flight * self.PERCENT // 100)
 
 
@@ -54,16 +54,16 @@ class Address:
     """One IP and port behind an endpoint."""
 
     def __init__(self, endpoint: Endpoint, ip: str, standing: Standing | None = None) -> None:
-        """Nothing is contacted yet; `standing` is what is known from earlier."""
+        """Make its client, without connecting; `standing` is what is known from earlier."""
         self.endpoint = endpoint
         self.ip = ip
         self.standing = standing or Standing()
         self.eventgate = EventGate(endpoint.url, ip, endpoint.trust, endpoint.server_name, endpoint.config.timeouts)
         self.on_trial = False
         self.retired = False
-        """No longer in use: nothing new is sent, what is in flight ends."""
+        """Removed: nothing new is sent, requests in flight end."""
         self.checked: tuple[float, CheckResult] | None = None
-        """When its last health check ended, and how."""
+        """When its last health check ended, and its result."""
         self.check_now = asyncio.Event()
         """Set to request a check at once."""
 
@@ -76,7 +76,7 @@ class Address:
         return Target(self.ip, endpoint.port, endpoint.host, path, endpoint.server_name, tls)
 
     def __repr__(self) -> str:
-        """Return it as log and tests show it."""
+        """Show upstream, endpoint, IP and standing, for log and tests."""
         return f"<{self.endpoint.upstream} {self.endpoint.name} {self.ip}: {self.standing}>"
 
 
@@ -84,7 +84,7 @@ class Endpoint:
     """One datacenter's URL of an upstream."""
 
     def __init__(self, upstream: str, name: str, url: str, config: Upstream, trust: Trust | None) -> None:
-        """`name` is the datacenter's, or host and port where there is only one; `trust` is None for http."""
+        """`name` is the datacenter's, or host and port if there is only one; `trust` is None for http."""
         self.upstream = upstream
         self.name = name
         self.url = url
@@ -97,9 +97,9 @@ class Endpoint:
         self.server_name = config.tls.server_name or self.hostname
         self.known = Known(self.hostname)
         self.addresses: dict[str, Address] = {}
-        """Those in use, by IP."""
+        """In use, by IP."""
         self._left: dict[str, Left] = {}
-        """Those that were in use, the one that left longest ago first."""
+        """Removed, the oldest first."""
         self.look_up_now = asyncio.Event()
         """Set to request a look-up at once."""
         self.healed: Callable[[], None] = lambda: None
@@ -107,11 +107,11 @@ class Endpoint:
 
     @property
     def is_down(self) -> bool:
-        """Whether all of its addresses are, or it has none."""
+        """Whether it has no address, or only ones that are down."""
         return all(address.standing.health in DOWN for address in self.addresses.values())
 
     def set_addresses(self, ips: tuple[str, ...], now: float = 0.0) -> list[Address]:
-        """Use these addresses from now on; return those that are new."""
+        """Use these addresses from now on; return the new ones."""
         for address in [self.addresses.pop(ip) for ip in list(self.addresses) if ip not in ips]:
             address.retired = True
             address.check_now.set()
@@ -122,12 +122,12 @@ class Endpoint:
         return new
 
     def follow(self, other: Endpoint) -> None:
-        """Begin with the addresses of another endpoint of the same name: DNS may not answer when this one starts."""
+        """Start with the addresses of another endpoint with the same host name: DNS may be down now."""
         self.known = other.known
         self.set_addresses(tuple(other.addresses))
 
     def settle(self, now: float, *, spare: bool) -> list[Address]:
-        """Use the addresses that DNS and their standing speak for now; return those that are new.
+        """Choose addresses by DNS and standing (`addresses.choose`), and return the new ones.
 
         `spare`: whether another endpoint of the upstream answers.
         """
@@ -149,7 +149,7 @@ class Pool:
     """The endpoints of one upstream."""
 
     def __init__(self, name: str, config: Upstream, read_trust: Callable[[str | None], Trust] = Trust) -> None:
-        """Read the CA file by `read_trust`; contact nothing.
+        """Read the CA file with `read_trust`, without connecting.
 
         Raises:
             SettingError: the CA file cannot be read.
@@ -162,21 +162,21 @@ class Pool:
         self.endpoints = [Endpoint(name, each, url, config, self.trust) for each, url in config.endpoints]
         self.budget = Budget()
         self.turn = 0
-        """Grows with each journey: the addresses of an endpoint take turns."""
+        """Counts journeys, for round robin over the addresses of an endpoint."""
         self.first: str | None = None
         """Name of the endpoint that gets events first."""
         self.looked_at = asyncio.Event()
-        """Set once every endpoint had its first look-up and its addresses their first check."""
+        """Set once every endpoint has had its first look-up and checks."""
         self._unseen = {endpoint.name for endpoint in self.endpoints}
 
     @property
     def addresses(self) -> list[Address]:
-        """All addresses, the preferred endpoint's first."""
+        """All addresses, in order of preference of their endpoints."""
         return [address for endpoint in self.endpoints for address in endpoint.addresses.values()]
 
     @property
     def state(self) -> str:
-        """Describe the health of each address, and why an endpoint has none."""
+        """Describe the health of each address, and why an endpoint has no address."""
         words = []
         for endpoint in self.endpoints:
             if not endpoint.addresses:
@@ -185,25 +185,25 @@ class Pool:
         return "; ".join(words)
 
     def settle(self, endpoint: Endpoint, now: float) -> list[Address]:
-        """Choose anew which addresses of an endpoint are used; return those that are new."""
+        """Choose the addresses of an endpoint again; return the new ones."""
         others = [each for each in self.addresses if each.endpoint is not endpoint]
         return endpoint.settle(now, spare=any(each.standing.health is Health.HEALTHY for each in others))
 
     def may_get_events(self, endpoint: Endpoint) -> bool:
-        """Whether events may be sent to an endpoint, if only as a trial because nothing better is left."""
+        """Whether events may be sent to an endpoint, including as a trial when no other is left."""
         if not endpoint.is_down:
             return True
         waits = any(self.judge.awaits_trial(each.standing) for each in endpoint.addresses.values())
         return waits and all(each.is_down for each in self.endpoints)
 
     def looked_at_endpoint(self, endpoint: Endpoint) -> None:
-        """Record that `endpoint` had its first look-up and checks."""
+        """Record that `endpoint` has had its first look-up and checks."""
         self._unseen.discard(endpoint.name)
         if not self._unseen:
             self.looked_at.set()
 
     async def first_round(self, seconds: float = FIRST_ROUND_SECONDS) -> None:
-        """Return when every endpoint was looked at once, or after `seconds`."""
+        """Wait until every endpoint has had its first look-up and checks, at most `seconds`."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self.looked_at.wait()
@@ -214,14 +214,14 @@ def make_pools(
     kept: Mapping[str, Pool] | None = None,
     before: Iterable[Pool] = (),
 ) -> dict[str, Pool]:
-    """Return a pool for each upstream: that of `kept`, or a new one that knows the names of those `before`.
+    """Return a pool for each upstream: from `kept`, or a new one that starts with the DNS answers of pools `before`.
 
     Raises:
         SettingError: a CA file cannot be read.
 
     """
     kept = kept or {}
-    read_trust = functools.cache(Trust)  # reading the system's authorities takes a tenth of a start
+    read_trust = functools.cache(Trust)  # reading the system's CAs takes a tenth of the start-up time
     known = {each.hostname: each for pool in before for each in pool.endpoints if each.addresses}
     new = {name: Pool(name, config, read_trust) for name, config in upstreams.items() if name not in kept}
     for endpoint in (each for pool in new.values() for each in pool.endpoints if each.hostname in known):
@@ -230,7 +230,7 @@ def make_pools(
 
 
 def tell(emit: Callable[[Happening], None], address: Address, changes: Iterable[Transition]) -> None:
-    """Report what changed in the health of an address."""
+    """Report health changes of an address."""
     for change in changes:
         if change.after in (Health.HEALTHY, Health.PROBATION):
             address.endpoint.healed()

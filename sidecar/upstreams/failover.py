@@ -1,9 +1,9 @@
-"""In which order to try the addresses of an upstream now.
+"""Orders the addresses of an upstream for the next attempt.
 
-A datacenter that is preferred and healthy comes first. One that was out returns to its place only after it has been
-healthy for the failback time, so that traffic does not go back and forth. After the healthy come those that are
-unknown or suspected. An address on probation gets the next event, as a trial. If nothing else is left, each address
-gets one trial at a time, the one that answered last first (Envoy's panic mode, sized for two).
+Healthy addresses come first, in order of preference of their datacenters. One that was out gets its place back only
+after it has been healthy for the failback time, so that traffic does not flap. Unknown and suspected addresses follow.
+An address on probation gets the next event, as a trial. If nothing else is left, each address gets one trial at a time,
+the one that answered last first (Envoy's panic mode, sized for two datacenters).
 """
 
 from __future__ import annotations
@@ -21,32 +21,32 @@ class Candidate(Protocol):
 
     @property
     def endpoint(self) -> Hashable:
-        """Whose address it is."""
+        """The endpoint it belongs to."""
 
     @property
     def standing(self) -> Standing:
-        """What is known of it."""
+        """Its health, and what that is based on."""
 
     @property
     def on_trial(self) -> bool:
-        """Whether a trial POST to it is under way."""
+        """Whether a trial POST to it is in flight."""
 
 
 C = TypeVar("C", bound=Candidate)
 
 
 class Choice(msgspec.Struct, Generic[C], frozen=True):
-    """An address to try, and whether its answer decides about it."""
+    """An address to try, and whether that is a trial."""
 
     address: C
     trial: bool = False
 
 
 def order(candidates: Sequence[C], failback: float, turn: int, now: float) -> list[Choice[C]]:
-    """Return the addresses to try, best first; empty where none may be tried now.
+    """Return the addresses to try, best first; empty if none may be tried now.
 
-    `candidates` come in order of preference of their endpoints. `failback` is in seconds. `turn` is any
-    number that grows: the healthy addresses of one endpoint take turns.
+    `candidates` are in order of preference of their endpoints. `failback` is in seconds. `turn` is any growing number,
+    for round robin over the healthy addresses of an endpoint.
     """
     trials: list[C] = []
     stable: list[C] = []
@@ -61,7 +61,7 @@ def order(candidates: Sequence[C], failback: float, turn: int, now: float) -> li
                 trials.append(each)
         elif health in (Health.UNKNOWN, Health.SUSPECTED):
             unproven.append(each)
-    if not (trials or fresh or unproven) and len(stable) == 1:  # nearly always, and asked for each array
+    if not (trials or fresh or unproven) and len(stable) == 1:  # the usual case, for each array sent
         return [Choice(stable[0])]
     known = _by_turns(stable, turn) + _by_turns(fresh, turn) + sorted(unproven, key=_doubt)
     chosen = [Choice(each, trial=True) for each in trials[:1]]
@@ -72,8 +72,7 @@ def order(candidates: Sequence[C], failback: float, turn: int, now: float) -> li
 def next_elsewhere(choices: Sequence[Choice[C]], tried: Sequence[C], *, other_endpoint: bool) -> Choice[C] | None:
     """Return the best choice not tried yet, or None.
 
-    `other_endpoint`: those tried may already be processing the events, so an endpoint that was not tried is better;
-    if there is none, another address will do.
+    `other_endpoint`: prefer an endpoint not tried yet, since those tried may already be processing the events.
     """
     left = [each for each in choices if each.address not in tried]
     if other_endpoint:
@@ -83,7 +82,7 @@ def next_elsewhere(choices: Sequence[Choice[C]], tried: Sequence[C], *, other_en
 
 
 def _by_turns(candidates: list[C], turn: int) -> list[C]:
-    """Rotate the addresses of each endpoint, keeping the endpoints in their order."""
+    """Rotate the addresses within each endpoint."""
     if len(candidates) < 2:
         return candidates
     by_endpoint: dict[Hashable, list[C]] = {}

@@ -1,15 +1,15 @@
 """The health of one address of an endpoint: its states, the signals, and the transitions between them.
 
-Rule 1: whatever changes an address's health is in this file.
-Rule 2: nothing here knows the clock, the network or chance; `now` and `jitter` are arguments.
+Rule 1: everything that changes an address's health is in this file.
+Rule 2: nothing here reads a clock, the network or a random number; `now` and `jitter` are arguments.
 
-Two sources are watched. Active: health checks, and a streak of them decides (HAProxy's rise and fall).
-Passive: real POSTs, where failures in a row or a rate over a window eject (Envoy's outlier detection, sized
-for two datacenters instead of many hosts). An address that was out comes back through one real POST, the
-trial, not through a green check alone (Linkerd): `/_info` is answered by an EventGate that cannot produce.
+There are two sources. Active: health checks, decided by a streak (HAProxy's rise and fall). Passive: real POSTs, where
+failures in a row or a failure rate eject (Envoy's outlier detection, sized for two datacenters instead of many hosts).
+An address that was out comes back through one real POST, the trial, and not through passing checks alone (Linkerd): an
+EventGate that cannot produce still answers `/_info`.
 
-The third signal is doubt, which is cheap when it is wrong: after a late answer or one failed POST, new events go
-elsewhere until a check, sent at once, clears it up.
+Doubt is a third signal, and a cheap one: after a late answer or one failed POST, new events go elsewhere until a health
+check, sent at once, decides.
 """
 
 from __future__ import annotations
@@ -24,23 +24,23 @@ from sidecar.routes.config import HealthCheck, Outlier
 
 
 class Health(enum.StrEnum):
-    """What is believed of an address."""
+    """The state of an address."""
 
     UNKNOWN = "unknown"
     """Not checked yet; used if nothing better is known."""
     HEALTHY = "healthy"
     SUSPECTED = "suspected"
-    """An answer is late, or a POST failed; new events go elsewhere until a check or an answer clears it."""
+    """An answer is late, or a POST failed; new events go elsewhere until a check or an answer decides."""
     UNHEALTHY = "unhealthy"
     """Health checks fail."""
     EJECTED = "ejected"
     """POSTs fail, whatever the checks say; out for a time that doubles."""
     PROBATION = "probation"
-    """Back for one POST at a time, which decides."""
+    """Gets one POST at a time, which decides."""
 
 
 class Signal(enum.StrEnum):
-    """What was learnt, past its thresholds."""
+    """An observation, past its threshold."""
 
     CHECK_PASSED = "a health check passed"
     CHECKS_PASSED = "health checks passed in a row"
@@ -49,7 +49,7 @@ class Signal(enum.StrEnum):
     ANSWERED = "a POST was answered"
     DOUBT = "a POST failed or its answer is late"
     OUTLIER = "too many POSTs failed"
-    EJECTION_OVER = "its time out is over"
+    EJECTION_OVER = "its ejection is over"
     TRIAL_ANSWERED = "the trial POST was answered"
     TRIAL_FAILED = "the trial POST failed"
 
@@ -94,59 +94,59 @@ TRANSITIONS: dict[Health, dict[Signal, Health]] = {
 """A signal that a state does not list changes nothing."""
 
 DOWN = frozenset({Health.UNHEALTHY, Health.EJECTED})
-"""States in which something is wrong with an address now. Probation is none: without events to try an address with, it
-stays there, and after an outage at night none may come for hours."""
+"""States in which an address fails now. Not probation: it lasts until the next event, which after an outage at night
+may take hours."""
 OUT = DOWN | {Health.PROBATION}
 """States in which an address gets trial POSTs at most."""
 MAX_ENDS = 1000
-"""How many ends of POSTs to an address are remembered; more within a window would add nothing."""
+"""Finished POSTs remembered per address; more would not change the failure rate noticeably."""
 DOUBLINGS = 30
-"""Of an ejection's time, whatever `max_ejection` says; a float overflows at 1,024."""
+"""Of an ejection's duration, whatever `max_ejection` is; a float overflows at 1,024."""
 MIN_SAMPLES = 20
 MIN_SUSPECT_SECONDS = 0.1
 
 
 @dataclass(frozen=True, slots=True)
 class Transition:
-    """A transition that took place."""
+    """A change of health."""
 
     before: Health
     after: Health
     signal: Signal
     reason: str
-    """In words: what the check or the POST said."""
+    """What the check or the POST said, in words."""
 
 
 @dataclass
 class Standing:
-    """All that is known of one address; only this module changes it."""
+    """The health of one address and what it is based on; only this module changes it."""
 
     health: Health = Health.UNKNOWN
     since: float = 0.0
     back_since: float = float("-inf")
-    """When it last became healthy after being out; doubt that was cleared does not count."""
-    reason: str = "not asked yet"
+    """When it last became healthy after being out, not merely suspected."""
+    reason: str = "not checked yet"
     passed_in_a_row: int = 0
     failed_in_a_row: int = 0
     posts_failed_in_a_row: int = 0
     produces: bool = False
-    """Whether the last POST that was accepted or met an error of EventGate was accepted, if only in part."""
+    """Whether the last POST that was accepted or got errors was accepted, at least in part."""
     ejections: int = 0
-    """In a row: each makes the next one longer."""
+    """In a row; each makes the next one longer."""
     ejected_until: float = 0.0
     last_answer: float = float("-inf")
     """When a POST was last answered: checks are skipped for a while after."""
     ended_at: deque[float] = field(default_factory=lambda: deque(maxlen=MAX_ENDS))
     """When the last POSTs ended."""
     failed_at: deque[float] = field(default_factory=lambda: deque(maxlen=MAX_ENDS))
-    """When those among them ended that were not answered."""
+    """When the failed ones among them ended."""
     seconds: deque[float] = field(default_factory=lambda: deque(maxlen=200))
     """How long the last answers took."""
     seconds_in_order: list[float] = field(default_factory=list)
-    """The same, the shortest first."""
+    """The same, sorted."""
 
     def __str__(self) -> str:
-        """Return it as log, status page and tests show it."""
+        """Show health and reason, for log, status page and tests."""
         return f"{self.health} ({self.reason})"
 
 
@@ -154,12 +154,12 @@ class Judge:
     """Applies the thresholds of one upstream to the standings of its addresses."""
 
     def __init__(self, check: HealthCheck, outlier: Outlier) -> None:
-        """Both are sections of `routes.yaml`."""
+        """Both arguments are sections of `routes.yaml`."""
         self._check = check
         self._outlier = outlier
 
     def check_passed(self, standing: Standing, now: float) -> list[Transition]:
-        """Take note of a health check that passed."""
+        """Record a health check that passed."""
         standing.passed_in_a_row += 1
         standing.failed_in_a_row = 0
         signals = [Signal.CHECK_PASSED]
@@ -168,7 +168,7 @@ class Judge:
         return self._apply(standing, signals, "its health check passed", now)
 
     def check_failed(self, standing: Standing, reason: str, now: float) -> list[Transition]:
-        """Take note of a health check that failed; `reason` says in words how."""
+        """Record a health check that failed; `reason` says how, in words."""
         standing.failed_in_a_row += 1
         standing.passed_in_a_row = 0
         signals = [Signal.CHECK_FAILED]
@@ -177,11 +177,11 @@ class Judge:
         return self._apply(standing, signals, reason, now)
 
     def accepted(self, standing: Standing) -> None:
-        """Take note that EventGate wrote an event to Kafka."""
+        """Record that EventGate wrote an event to Kafka."""
         standing.produces = True
 
     def answered(self, standing: Standing, seconds: float, now: float, *, trial: bool = False) -> list[Transition]:
-        """Take note of a POST that EventGate gave its verdict on after `seconds`."""
+        """Record a POST that got EventGate's verdict after `seconds`."""
         standing.posts_failed_in_a_row = 0
         standing.last_answer = now
         standing.ended_at.append(now)
@@ -196,9 +196,9 @@ class Judge:
     def failed(
         self, standing: Standing, reason: str, now: float, jitter: float, *, trial: bool = False
     ) -> list[Transition]:
-        """Take note of a POST that ended without a verdict, for a reason that lies with the address.
+        """Record a POST that ended without a verdict because of the address.
 
-        `jitter` is between 0 and 1; it spreads the end of an ejection by ±25 %.
+        `jitter`, between 0 and 1, spreads the end of an ejection by ±25 %.
         """
         standing.posts_failed_in_a_row += 1
         standing.passed_in_a_row = 0
@@ -213,40 +213,40 @@ class Judge:
         return changes
 
     def erred(self, standing: Standing, now: float, *, trial: bool = False) -> list[Transition]:
-        """Take note of a POST with which EventGate met nothing but errors.
+        """Record a POST to which EventGate answered nothing but errors.
 
-        It is there, and the events may be at fault. Only that another endpoint takes them speaks against it (`failed`).
+        The events may be at fault. It counts against the address only if another endpoint takes them (`failed`).
         """
         standing.produces = False
         signal = Signal.TRIAL_ANSWERED if trial else Signal.ANSWERED
         return self._apply(standing, [signal], "it answered a POST", now)
 
     def late(self, standing: Standing, seconds: float, now: float) -> list[Transition]:
-        """Take note of a POST that is still unanswered after `seconds`, which is longer than usual."""
+        """Record a POST that is unanswered after `seconds`, longer than usual."""
         return self._apply(standing, [Signal.DOUBT], f"no answer after {seconds * 1000:.0f} ms", now)
 
     def time_passed(self, standing: Standing, now: float) -> list[Transition]:
-        """Let an ejection end that is over."""
+        """End an ejection whose time is up."""
         if standing.health is Health.EJECTED and now >= standing.ejected_until:
-            return self._apply(standing, [Signal.EJECTION_OVER], "its time out is over", now)
+            return self._apply(standing, [Signal.EJECTION_OVER], "its ejection is over", now)
         return []
 
     def awaits_trial(self, standing: Standing) -> bool:
-        """Whether nothing speaks against the address any more, and only a POST can bring it back.
+        """Whether checks pass again and only a POST can bring the address back.
 
-        An ejection lasts up to a minute longer than what caused it. Checks that have passed since the last POST failed
-        say that it may be over; with nothing better left the next event shows it.
+        An ejection lasts up to a minute longer than its cause. Passing checks since the last failed POST suggest that
+        the cause is gone; if no other address is left, the next event tells.
         """
         if standing.health is Health.EJECTED:
             return standing.passed_in_a_row >= self._check.rise
         return standing.health is Health.PROBATION and standing.failed_in_a_row == 0
 
     def wants_check(self, standing: Standing, now: float) -> bool:
-        """Whether a health check would tell something: real POSTs that are answered tell more."""
+        """Whether a health check is needed; recently answered POSTs make it redundant."""
         return standing.health is not Health.HEALTHY or now - standing.last_answer >= self._check.interval
 
     def interval(self, standing: Standing, jitter: float) -> float:
-        """Return the seconds to the next check, ±20 % by `jitter` (0 to 1); shorter while a streak is deciding."""
+        """Return the seconds to the next check, jittered by ±20 % (`jitter` is 0 to 1); shorter during a streak."""
         awaited = TRANSITIONS[standing.health]
         deciding = standing.health is Health.SUSPECTED
         deciding |= Signal.CHECKS_PASSED in awaited and 0 < standing.passed_in_a_row < self._check.rise
@@ -255,9 +255,9 @@ class Judge:
         return base * (0.8 + 0.4 * jitter)
 
     def suspect_after(self, standing: Standing, attempt: float) -> float:
-        """Return the seconds after which an unanswered POST is late: 3 × the recent p95, 100 ms at least.
+        """Return the seconds after which an unanswered POST is late: 3 × the recent p95, at least 100 ms.
 
-        Not the p99: of 200 answers that is the third slowest, and one busy moment would delay suspicion for long.
+        Not the p99: that is the third slowest of 200 answers, so one busy moment would delay suspicion for long.
         """
         if len(standing.seconds) < MIN_SAMPLES:
             return min(MIN_SUSPECT_SECONDS, attempt)
@@ -267,7 +267,7 @@ class Judge:
         if standing.posts_failed_in_a_row >= self._outlier.consecutive:
             return True
         _forget(standing.ended_at, before=now - self._outlier.window)
-        _forget(standing.failed_at, before=standing.ended_at[0])  # the failure of this moment is among both
+        _forget(standing.failed_at, before=standing.ended_at[0])  # both contain the failure just recorded
         ends, failures = len(standing.ended_at), len(standing.failed_at)
         return ends >= self._outlier.requests and failures * 100 >= self._outlier.percent * ends
 
@@ -295,12 +295,12 @@ class Judge:
 
 
 def is_dead(standing: Standing) -> bool:
-    """Whether an address fails: its POSTs do, or its checks, and none has passed since."""
+    """Whether an address is ejected, or its last health checks failed."""
     return standing.health is Health.EJECTED or (standing.health is Health.UNHEALTHY and standing.passed_in_a_row == 0)
 
 
 def returning(standing: Standing) -> Standing:
-    """Return what is believed of an address that comes back into use: where it was out it is, else it must show."""
+    """Return the standing of a removed address that comes back: still out if it was out, else unknown."""
     if standing.health in OUT:
         return standing
     return replace(standing, health=Health.UNKNOWN, reason="not checked since it came back")
@@ -312,7 +312,7 @@ def _forget(times: deque[float], *, before: float) -> None:
 
 
 def _keep(standing: Standing, seconds: float) -> None:
-    """Keep how long an answer took, in place of the one longest ago where there are enough."""
+    """Keep how long an answer took, and drop the oldest if there are too many."""
     ordered = standing.seconds_in_order
     if len(standing.seconds) == standing.seconds.maxlen:
         del ordered[bisect.bisect_left(ordered, standing.seconds[0])]

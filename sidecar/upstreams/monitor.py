@@ -1,4 +1,4 @@
-"""Looks names up and checks addresses, each on its interval; feeds `health`."""
+"""Looks up names and checks addresses on their intervals, and feeds `health`."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from sidecar.upstreams.endpoints import Address, Endpoint, Pool, tell
 
 LookUp = Callable[[str], Awaitable[DnsAnswer]]
 ASKED_SECONDS = 1.0
-"""Between two checks of an address that were asked for, ±20 %: while POSTs fail, each asks for one.
-Likewise between two look-ups of a name, which failing checks ask for."""
+"""Minimum between two checks of an address on request, ±20 %: each failed POST requests one.
+Likewise between two look-ups of a name, which failed checks request."""
 
 Check = Callable[[Target, float], Awaitable[CheckResult]]
 
 
 class Monitor:
-    """Runs beside the request path; the two share only the pools."""
+    """Runs beside the request path, and shares only the pools with it."""
 
     def __init__(
         self,
@@ -35,7 +35,7 @@ class Monitor:
         jitter: Callable[[], float],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`look_up` and `check` do the I/O; `jitter` gives numbers from 0 to 1."""
+        """`look_up` and `check` do the I/O; `jitter` returns numbers from 0 to 1."""
         self._pools = list(pools)
         self._watches: dict[Pool, list[asyncio.Task[None]]] = {}
         self._tasks: asyncio.TaskGroup | None = None
@@ -57,7 +57,7 @@ class Monitor:
         await asyncio.gather(*(pool.first_round() for pool in self._pools))
 
     def watch(self, pool: Pool) -> None:
-        """Watch one more pool; `run` must be running."""
+        """Start watching a pool; `run` must be running."""
         tasks = self._running
         self._watches[pool] = [
             tasks.create_task(self._kept(self._watch_endpoint, pool, endpoint)) for endpoint in pool.endpoints
@@ -65,11 +65,11 @@ class Monitor:
         self._watch_new(pool, pool.addresses)
 
     def forget(self, pool: Pool, seconds: float) -> None:
-        """Watch a pool for `seconds` more, then close its connections: requests in flight still need them."""
+        """Watch a pool for another `seconds`, for requests in flight, then close its connections."""
         self._running.create_task(self._kept(self._forget, pool, seconds))
 
     def close(self) -> None:
-        """Close the connections of every pool that is still watched."""
+        """Close the connections of all watched pools."""
         for pool in self._watches:
             for address in pool.addresses:
                 address.eventgate.close()
@@ -79,10 +79,10 @@ class Monitor:
         for task in self._watches.pop(pool, ()):
             task.cancel()
         for endpoint in pool.endpoints:
-            endpoint.set_addresses(())  # the task that watches an address closes its connections
+            endpoint.set_addresses(())  # makes the watch of each address close its connections
 
     def _kept(self, watch: Callable[..., Awaitable[None]], *of: object) -> Coroutine[Any, Any, None]:
-        """Return what keeps a watch running: a mistake with one endpoint or address must not end the others."""
+        """Restart a watch that raises: a bug with one endpoint or address must not end the others."""
         return keep_running("monitor", functools.partial(watch, *of), self._telemetry.emit)
 
     @property
@@ -92,7 +92,7 @@ class Monitor:
         return self._tasks
 
     async def _watch_endpoint(self, pool: Pool, endpoint: Endpoint) -> None:
-        """Look up and check once, at once, then keep watching."""
+        """Look up and check at once, then keep watching."""
         new: list[Address] = []
         try:
             new = await self._learn(pool, endpoint)
@@ -134,7 +134,7 @@ class Monitor:
         address.eventgate.close()
 
     async def _learn(self, pool: Pool, endpoint: Endpoint) -> list[Address]:
-        """Look the name up; return the addresses that are new."""
+        """Look up the name; return the new addresses."""
         before = endpoint.known
         after = endpoint.known = learn(before, await self._look_up(endpoint.hostname), self._clock())
         if str(before) != str(after):
@@ -148,7 +148,7 @@ class Monitor:
             self._running.create_task(self._kept(functools.partial(self._watch_address, at_once=True), pool, address))
 
     async def _renew(self, pool: Pool) -> None:
-        """Trust whom the CA file names by now."""
+        """Reload the CA file if it changed."""
         trust = pool.trust
         if trust is not None and trust.ca_file is not None and await trust.renew():
             self._telemetry.emit(CaFileChanged(trust.ca_file, trust.problem))
@@ -172,7 +172,7 @@ class Monitor:
 
 
 async def _wait(event: asyncio.Event, seconds: float) -> bool:
-    """Wait for `event`, `seconds` at most; return whether it was set, and clear it."""
+    """Wait for `event` for at most `seconds`; return whether it was set, and clear it."""
     try:
         async with asyncio.timeout(max(seconds, 0.0)):
             await event.wait()

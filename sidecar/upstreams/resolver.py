@@ -1,12 +1,12 @@
-"""Resolves names to addresses, by dnspython and the hosts file, and never hangs.
+"""Resolves names to addresses with dnspython and the hosts file, and never hangs.
 
 dnspython reads resolv.conf once, ignores the hosts file, waits the whole timeout for a dead name server at every query,
-and may exceed its lifetime; this module corrects each of these. Names are absolute: the pod's search list would send
-every query to the cluster's own domains first.
+and may exceed its lifetime; this module corrects all four. Names are absolute: the pod's search list would send every
+query to the cluster's own domains first.
 
-An answer of DNS that points to this machine or its links is not used: otherwise whoever can answer for a name could
-have events posted to the sidecar itself, to a neighbour in the pod or to a cloud's metadata service (DNS rebinding).
-Such addresses are accepted where the operator wrote them: in the URL, as `localhost`, or in the hosts file.
+Addresses of this machine and link-local ones are ignored in DNS answers: otherwise whoever controls a name could have
+events posted to the sidecar itself, to another container of the pod or to a cloud's metadata service (DNS rebinding).
+They are accepted if the operator wrote them: in the URL, as `localhost`, or in the hosts file.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from sidecar.routes.file import read_bytes
 from sidecar.upstreams.addresses import MAX_ADDRESSES, MAX_TTL, MIN_TTL, DnsAnswer, Found, NoAnswer
 
 TIMEOUT_SECONDS = 0.4
-"""For one query to one name server."""
+"""Of one query to one name server."""
 LIFETIME_SECONDS = 1.5
-"""For all of them."""
+"""Of a look-up."""
 ONLY_IPV6 = (
     "DNS has only IPv6 addresses for it (AAAA), which are not used; "
     "give it an IPv4 address (A), or write an address into the url or the hosts file"
@@ -38,7 +38,7 @@ THIS_NETWORK = ipaddress.ip_network("0.0.0.0/8")
 
 
 class Resolver:
-    """Looks up names; IPv4 unless the hosts file has only IPv6."""
+    """Looks up IPv4 addresses; IPv6 only from the hosts file."""
 
     def __init__(
         self,
@@ -46,7 +46,7 @@ class Resolver:
         hosts: Path = Path("/etc/hosts"),
         port: int = 53,
     ) -> None:
-        """Both files are read again whenever they change. `port` is that of every name server."""
+        """Both files are read again when they change. `port` is the name servers'."""
         self._resolv_conf = resolv_conf
         self._hosts = hosts
         self._port = port
@@ -54,7 +54,7 @@ class Resolver:
         self._signature: tuple[int, int, int] | None = None
 
     async def look_up(self, host: str) -> DnsAnswer:
-        """Return what is known of `host` within `LIFETIME_SECONDS`; raises nothing but cancellation."""
+        """Look up `host` within `LIFETIME_SECONDS`; raises nothing but cancellation."""
         literal = _literal(host)
         if literal is not None:
             return Found((literal,), ttl=MAX_TTL)
@@ -64,7 +64,7 @@ class Resolver:
         try:
             async with asyncio.timeout(LIFETIME_SECONDS):
                 return await self._ask(host)
-        except Exception as error:  # noqa: BLE001  whatever DNS or its files bring, it is no address
+        except Exception as error:  # noqa: BLE001  any failure means no address
             return NoAnswer(_why_none(error))
 
     async def _ask(self, host: str) -> DnsAnswer:
@@ -101,13 +101,13 @@ class Resolver:
         return self._resolver
 
     def _prefer(self, nameserver: str | None) -> None:
-        """Ask the name server that answered last first: dnspython does not remember dead ones."""
+        """Try the name server that answered last first: dnspython does not remember dead ones."""
         if self._resolver is None or nameserver is None:
             return
         self._resolver.nameservers = sorted(self._resolver.nameservers, key=lambda each: str(each) != nameserver)
 
     def _in_hosts_file(self, host: str) -> tuple[str, ...]:
-        """Return the addresses in the hosts file (in a pod: hostAliases); IPv4 if there are any."""
+        """Return the addresses in the hosts file (in a pod: hostAliases), IPv4 if there are any."""
         try:
             lines = read_bytes(self._hosts).decode(errors="replace").splitlines()
         except SettingError:
@@ -123,7 +123,7 @@ class Resolver:
 
 
 def leads_nowhere_else(address: str) -> bool:
-    """Whether the address belongs to this machine, to its links, or to no machine at all."""
+    """Whether the address is of this machine, link-local, multicast or reserved."""
     ip = ipaddress.ip_address(address)
     nowhere = ip.is_loopback or ip.is_link_local or ip.is_multicast or ip.is_reserved or ip.is_unspecified
     return nowhere or ip in THIS_NETWORK
@@ -160,7 +160,7 @@ def _shown(name: dns.name.Name) -> str:
 
 
 def _literal(host: str) -> str | None:
-    """Return the address if `host` is one; localhost is never looked up (RFC 6761, 6.3)."""
+    """Return `host` if it is an address; localhost is never looked up (RFC 6761, 6.3)."""
     name = host.rstrip(".").lower()
     if name == "localhost" or name.endswith(".localhost"):
         return "127.0.0.1"

@@ -247,7 +247,9 @@ def test_without_javascript_it_is_loaded_anew() -> None:
                     endpoint(
                         "eqiad",
                         address("ejected", "it fails", ejected_until=NOW + 8, spans=()),
-                        address("unknown", "not asked yet", since=None, checked=None, answered=None, post_seconds=None),
+                        address(
+                            "unknown", "not checked yet", since=None, checked=None, answered=None, post_seconds=None
+                        ),
                     )
                 ),
             )

@@ -79,7 +79,7 @@ def test_once_dns_answers_its_failures_are_forgotten() -> None:
 @pytest.mark.parametrize(
     ("known", "shown"),
     [
-        pytest.param(Known(NAME), f"{NAME} → no address (not looked up yet)", id="not asked yet"),
+        pytest.param(Known(NAME), f"{NAME} → no address (not looked up yet)", id="not checked yet"),
         pytest.param(GOOD, f"{NAME} → worker.eqiad.wmnet → 10.0.0.1, 10.0.0.2", id="good"),
         pytest.param(
             learnt(SILENT),

@@ -294,7 +294,7 @@ def test_each_ejection_in_a_row_is_twice_as_long(jitter: float, seconds: list[fl
         until = standing.ejected_until
         lasted.append(until - now)
         assert judge().time_passed(standing, until - 0.001) == []
-        over = Transition(EJECTED, PROBATION, Signal.EJECTION_OVER, "its time out is over")
+        over = Transition(EJECTED, PROBATION, Signal.EJECTION_OVER, "its ejection is over")
         assert judge().time_passed(standing, until) == [over]
         now = until
     assert lasted == pytest.approx(seconds)

@@ -251,7 +251,7 @@ async def test_the_end_of_an_ejection_is_told() -> None:
         recorder.happenings.clear()
         await asyncio.sleep(5.0)
     assert recorder.all_of(HealthChanged) == [
-        HealthChanged("main", "eqiad:80", "10.1.0.1", "ejected", "probation", "its time out is over")
+        HealthChanged("main", "eqiad:80", "10.1.0.1", "ejected", "probation", "its ejection is over")
     ]
 
 

@@ -31,12 +31,16 @@ class Refused(Exception):
     """Helm refused the values; the text is what it says, without where in which template."""
 
 
+BUILT: list[Path] = []
+
+
 @functools.cache
-def built() -> Path:
-    """Return the folder of the application chart, with the library inside."""
+def built(*left_out: str) -> Path:
+    """Return the folder of the application chart, with the library inside and without the files that are left out."""
     folder = Path(tempfile.mkdtemp(prefix="helm-"))
+    BUILT.append(folder)
     for name in (LIBRARY, APPLICATION):
-        ignored = shutil.ignore_patterns("charts", "Chart.lock")
+        ignored = shutil.ignore_patterns("charts", "Chart.lock", *left_out)
         shutil.copytree(CHARTS / name, folder / name, ignore=ignored)
     helm_python.dependency_update(str(folder / APPLICATION))
     return folder / APPLICATION
@@ -44,9 +48,9 @@ def built() -> Path:
 
 def remove_built() -> None:
     """Remove what `built` made."""
-    if built.cache_info().currsize:
-        shutil.rmtree(built().parent)
-        built.cache_clear()
+    while BUILT:
+        shutil.rmtree(BUILT.pop())
+    built.cache_clear()
 
 
 def values_of(path: Path) -> Values:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
@@ -19,7 +20,7 @@ CONTAINER = {
     "seccompProfile": {"type": "RuntimeDefault"},
 }
 EXCLUDED = "traffic.sidecar.istio.io/excludeOutboundPorts"
-CHECKSUM = "checksum/eventgate-sidecar"
+KEPT = "helm.sh/resource-policy"
 BEFORE_SIGTERM = 30
 AT_THE_END = 5
 
@@ -85,11 +86,21 @@ def routes_as_a_folder(isvc: Isvc) -> Iterator[str]:
 
 
 def a_change_of_routes_arrives(isvc: Isvc) -> Iterator[str]:
-    """A checksum annotation is that of the routes; without one the sidecars have to read them again themselves."""
-    if isvc.sidecar and CHECKSUM in isvc.annotations:
-        text = _routes_text(isvc)
-        if isvc.annotations[CHECKSUM] not in {_sha256(text), _sha256(text.rstrip("\n"))}:
-            yield f"{CHECKSUM} is not that of routes.yaml, so that a change of it makes no new revision"
+    """A checksum in the ConfigMap's name is that of the routes; without one the sidecars read them again themselves."""
+    for each in _routes_maps(isvc):
+        name, text = each["metadata"]["name"], each["data"]["routes.yaml"]
+        checksum = re.search(r"eventgate-sidecar(?:-([0-9a-f]+))?$", name)
+        if checksum is None or not hashlib.sha256(text.encode()).hexdigest().startswith(checksum[1] or ""):
+            yield "the ConfigMap is not named after its routes.yaml, so that a change of it makes no new revision"
+        elif bool(checksum[1]) != each.get("immutable", False):
+            yield f"ConfigMap {name} should be immutable exactly if its name has a checksum"
+
+
+def old_routes_stay(isvc: Isvc) -> Iterator[str]:
+    """Helm leaves the ConfigMap to the pods of an older revision."""
+    for each in _routes_maps(isvc):
+        if (each["metadata"].get("annotations") or {}).get(KEPT) != "keep":
+            yield f"Helm deletes ConfigMap {each['metadata']['name']} while pods of the old revision still need it"
 
 
 def a_way_past_istio(isvc: Isvc) -> Iterator[str]:
@@ -139,13 +150,13 @@ def _data(isvc: Isvc, name: object) -> dict[str, str]:
     return next((each["data"] for each in isvc.beside("ConfigMap") if each["metadata"]["name"] == name), {})
 
 
-def _routes_text(isvc: Isvc) -> str:
+def _routes_maps(isvc: Isvc) -> list[Any]:
     named = [each["configMap"]["name"] for each in isvc.volumes if each["name"] == "eventgate-sidecar-routes"]
-    return "".join(_data(isvc, name).get("routes.yaml", "") for name in named)
+    return [each for each in isvc.beside("ConfigMap") if each["metadata"]["name"] in named]
 
 
-def _sha256(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
+def _routes_text(isvc: Isvc) -> str:
+    return "".join(each["data"].get("routes.yaml", "") for each in _routes_maps(isvc))
 
 
 def _endpoints(routes: dict[str, Any]) -> Iterator[str]:
@@ -156,5 +167,5 @@ def _endpoints(routes: dict[str, Any]) -> Iterator[str]:
 
 RULES = (
     restricted, enough_resources, limits_above_requests, pinned_image, time_to_end, routes_as_a_folder,
-    a_change_of_routes_arrives, a_way_past_istio, room_to_write, metrics_through_the_policy,
+    a_change_of_routes_arrives, old_routes_stay, a_way_past_istio, room_to_write, metrics_through_the_policy,
 )  # fmt: skip

@@ -27,11 +27,11 @@ from tests.helm.engine import (
 from tests.helm.release import SIDECAR, Isvc, isvcs
 from tests.helm.rules import problems
 from tests.helm.rules_of_knative import OF_KSERVE
-from tests.helm.rules_of_lift_wing import CHECKSUM, EXCLUDED
+from tests.helm.rules_of_lift_wing import EXCLUDED
 
 KUBERNETES = ("1.31", "1.34")
 """What Lift Wing runs, and what Wikimedia's CI looks ahead to."""
-OWN_ANNOTATIONS = (CHECKSUM, "eventgate-sidecar.wikimedia.org/scrape", "eventgate-sidecar.wikimedia.org/port")
+OWN_ANNOTATIONS = ("eventgate-sidecar.wikimedia.org/scrape", "eventgate-sidecar.wikimedia.org/port")
 OFF = {"eventgate_sidecar": {"enabled": False}}
 INFO = 1
 
@@ -117,6 +117,19 @@ def test_without_the_sidecar_nothing_of_it_is_there(path: Path) -> None:
     assert "sidecar.istio.io" in text or path.stem == "mesh"
     assert "eventgate-sidecar" not in text
     assert "kserve-container" not in text
+
+
+@each_fixture
+def test_what_is_around_the_pods_outlives_the_sidecar_where_prepared(path: Path) -> None:
+    """Pods of the old revision keep their way out and Prometheus's way in; their ConfigMap is kept by Helm itself."""
+    around = {"NetworkPolicy", "ServiceEntry", "DestinationRule", "VirtualService"}
+    on = rendered(values_of(path))
+    prepared = rendered(overlaid(values_of(path), {"eventgate_sidecar": {"enabled": False, "prepare": True}}))
+    off = rendered(overlaid(values_of(path), OFF))
+    assert [each for each in prepared if each["kind"] in around] == [each for each in on if each["kind"] in around]
+    assert [each for each in prepared if each["kind"] not in around] == [
+        each for each in off if each["kind"] not in around
+    ]
 
 
 @each_fixture

@@ -5,16 +5,29 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from tests.helm.engine import CHARTS, VALUES, Refused, Values, overlaid, rendered_text, values_of
+from tests.helm.engine import (
+    CHARTS,
+    VALUES,
+    Refused,
+    Values,
+    built,
+    overlaid,
+    remove_built,
+    rendered,
+    rendered_text,
+    values_of,
+)
 
 HERE = VALUES[0].parent.parent
 WRONG: list[dict[str, Any]] = yaml.safe_load((HERE / "data" / "wrong_values.yaml").read_text())
 LIBRARY = CHARTS / "eventgate-sidecar"
+SHIPPED = (CHARTS.parent / "routes.yaml").read_text()
 LIFTWING = (CHARTS.parent / "docs" / "liftwing.md").read_text()
 OPTIONAL = {"global", "chartName"}
 """Known to Helm and to Wikimedia's charts; no value of ours."""
@@ -25,21 +38,30 @@ def outlink() -> Values:
     return values_of(HERE / "values" / "outlink.yaml")
 
 
-def refusal(values: Values) -> str:
+def refusal(values: Values, chart: Path | None = None) -> str:
     """Say why Helm refuses the values."""
     with pytest.raises(Refused) as refused:
-        rendered_text(values)
+        rendered_text(values, chart)
     return str(refused.value)
 
 
-@pytest.mark.parametrize("case", WRONG, ids=lambda case: case["says"][:60])
+@pytest.fixture(scope="module", autouse=True)
+def charts() -> Iterator[None]:
+    """Remove the built charts in the end."""
+    yield
+    remove_built()
+
+
+@pytest.mark.parametrize("case", WRONG, ids=lambda case: case.get("says", case.get("schema"))[:60])
 def test_wrong_values_are_refused_in_words(case: dict[str, Any]) -> None:
-    """What is wrong is named with its value and the mend, before anything reaches a cluster."""
-    said = refusal(overlaid(outlink(), case["values"]))
-    if case["says"].startswith("…"):
-        assert case["says"][1:] in said
-    else:
-        assert said == case["says"]
+    """What is wrong is named with its value and the fix, before it reaches a cluster, with a schema and without."""
+    values = overlaid(outlink(), case["values"])
+    said = refusal(values)
+    if "schema" in case:
+        assert case["schema"] in said
+        said = refusal(values, built("values.schema.json")) if "says" in case else ""
+    beginning, cut, _ = case.get("says", "").partition("…")
+    assert said == beginning or (cut and said.startswith(beginning))
 
 
 def test_all_wrong_values_are_named_at_once() -> None:
@@ -49,12 +71,37 @@ def test_all_wrong_values_are_named_at_once() -> None:
 
 
 def test_without_a_schema_unknown_and_missing_values_are_refused_too() -> None:
-    """A chart that vendors the templates brings no schema; what it got wrong is named all the same."""
-    text = (LIBRARY / "templates" / "_validate.tpl").read_text()
-    known = re.findall(r'"(\w*)" \(list ((?:"\w+" ?)+)\)', text.partition('_isvcs" -}}')[0])
+    """A chart that vendors the templates brings no schema; they know every key and its type themselves."""
+    text = (LIBRARY / "templates" / "_validate.tpl").read_text().partition("$words")[0]
+    known = dict(re.findall(r'"(\w*)" \(dict ((?:"\w+"\s*)+)\)', text))
     defaults = yaml.safe_load((LIBRARY / "values.yaml").read_text())
-    expected = {section: set(defaults[section] if section else defaults) for section, _ in known}
-    assert {section: set(re.findall(r"\w+", names)) for section, names in known} == expected
+    kinds = {bool: "bool", int: "int", str: "string", list: "slice", dict: "map"}
+    expected = {section: defaults[section] if section else defaults for section in known}
+    assert {section: re.findall(r'"(\w+)" "(\w+)"', pairs) for section, pairs in known.items()} == {
+        section: [(key, kinds[type(value)]) for key, value in part.items()] for section, part in expected.items()
+    }
+
+
+@pytest.mark.parametrize(
+    "text", [f"{re.sub('(?m)^(?=.)', '  ', SHIPPED)}   \n\n", f"\n\n    # more indented\n{SHIPPED}# \t end"]
+)
+def test_routes_of_any_form_arrive_as_they_are(text: str) -> None:
+    """An indented file, or one with space around it, is the same in the ConfigMap."""
+    release = rendered(overlaid(outlink(), {"eventgate_sidecar": {"routes": text}}))
+    assert [each["data"]["routes.yaml"] for each in release if each["kind"] == "ConfigMap"] == [text]
+
+
+def test_istio_has_one_object_of_a_kind_for_each_host() -> None:
+    """A host with two ports, and hosts whose names are alike or long, get objects that do not replace each other."""
+    hosts = ["a-b.c.wmnet:1", "a-b.c.wmnet:2", "a.b-c.wmnet:1", f"{'x' * 60}.a.wmnet:1", f"{'x' * 60}.b.wmnet:1"]
+    upstreams = {f"u{index}": {"url": f"https://{host}/v1/events"} for index, host in enumerate(hosts)}
+    routes = yaml.safe_dump({"version": 1, "upstreams": upstreams, "routes": [{"name": "all", "to": "u0"}]})
+    values = overlaid(outlink(), {"eventgate_sidecar": {"istio": {"egress": "mesh"}, "routes": routes}})
+    entries = [each for each in rendered(values) if each["kind"] == "ServiceEntry"]
+    assert len({each["metadata"]["name"] for each in entries}) == len(entries) == 4
+    ports = {each["spec"]["hosts"][0]: [port["number"] for port in each["spec"]["ports"]] for each in entries}
+    assert ports["a-b.c.wmnet"] == [1, 2]
+    assert max(len(each["metadata"]["name"]) for each in entries) <= 63
 
 
 def sections(schema: dict[str, Any], path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:

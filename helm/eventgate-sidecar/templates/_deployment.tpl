@@ -23,10 +23,6 @@ lifecycle. A volume that no container mounts is also rejected.
 {{- if include "eventgate-sidecar.name.injected" . -}}
 {{- include "eventgate-sidecar.validate.values" .Root -}}
 {{- $sidecar := .Root.Values.eventgate_sidecar -}}
-{{- /* Revisions are immutable: without this annotation, a change of routes would not create a new one. */ -}}
-{{- if not $sidecar.reload.enabled -}}
-{{- $_ := set $annotations "checksum/eventgate-sidecar" ($sidecar.routes | trim | sha256sum) -}}
-{{- end -}}
 {{- if $sidecar.metrics.scrape -}}
 {{- $_ := set $annotations "eventgate-sidecar.wikimedia.org/scrape" "true" -}}
 {{- $_ := set $annotations "eventgate-sidecar.wikimedia.org/port" ($sidecar.metrics.port | toString) -}}
@@ -77,10 +73,8 @@ lifecycle. A volume that no container mounts is also rejected.
   - name: SIDECAR_ON_EXIT
     value: {{ $sidecar.spool.on_exit }}
   {{- end }}
-  {{- if $sidecar.reload.enabled }}
   - name: SIDECAR_LAST_GOOD
     value: /var/lib/eventgate-sidecar/routes.yaml
-  {{- end }}
   {{- if $sidecar.tap.enabled }}
   - name: SIDECAR_TAP
     value: "1"
@@ -98,10 +92,8 @@ lifecycle. A volume that no container mounts is also rejected.
   - name: eventgate-sidecar-spool
     mountPath: /var/spool/eventgate-sidecar
   {{- end }}
-  {{- if $sidecar.reload.enabled }}
   - name: eventgate-sidecar-last-good
     mountPath: /var/lib/eventgate-sidecar
-  {{- end }}
   resources:
     {{- toYaml $sidecar.resources | nindent 4 }}
   securityContext:
@@ -123,22 +115,25 @@ lifecycle. A volume that no container mounts is also rejected.
 {{- toYaml . }}
 {{- end }}
 {{- if include "eventgate-sidecar.name.injected" . }}
+{{- range .volumes }}
+{{- if hasPrefix "eventgate-sidecar-" .name }}
+{{- fail (printf "%s: predictor.volumes has %s, and names that begin with eventgate-sidecar- are for the sidecar; rename it" $.isvc .name) }}
+{{- end }}
+{{- end }}
 {{- if .volumes }}
 {{ end -}}
 - name: eventgate-sidecar-routes
   configMap:
-    name: {{ include "eventgate-sidecar.name.object" .Root }}
-{{- with .Root.Values.eventgate_sidecar }}
-{{- if .spool.enabled }}
+    name: {{ include "eventgate-sidecar.name.configmap" .Root }}
+{{- with .Root.Values.eventgate_sidecar.spool }}
+{{- if .enabled }}
 - name: eventgate-sidecar-spool
   emptyDir:
-    sizeLimit: {{ .spool.size }}
+    sizeLimit: {{ .size }}
 {{- end }}
-{{- if .reload.enabled }}
+{{- end }}
 - name: eventgate-sidecar-last-good
   emptyDir:
     sizeLimit: 8Mi
-{{- end }}
-{{- end }}
 {{- end }}
 {{- end -}}

@@ -7,7 +7,9 @@
  - eventgate-sidecar.configuration.endpoints: host and port of every https endpoint in routes.yaml, as a YAML list, each
    once. It takes the root. Plain http is not among them: it stays with istio-proxy, which adds TLS to it.
 
-The first two return nothing while the sidecar is not enabled.
+The first returns nothing while the sidecar is not enabled; the second, unless eventgate-sidecar.name.prepared.
+
+Helm keeps a ConfigMap that is no longer rendered: pods of an older revision mount it until they end.
 */}}
 
 {{- define "eventgate-sidecar.configuration.configmap" -}}
@@ -17,12 +19,15 @@ The first two return nothing while the sidecar is not enabled.
 apiVersion: v1
 kind: ConfigMap
 metadata:
-  name: {{ include "eventgate-sidecar.name.object" . }}
+  name: {{ include "eventgate-sidecar.name.configmap" . }}
+  annotations:
+    helm.sh/resource-policy: keep
   labels:
     {{- include "eventgate-sidecar.name.labels" . | nindent 4 }}
+immutable: {{ not .Values.eventgate_sidecar.reload.enabled }}
 data:
-  routes.yaml: |
-    {{- .Values.eventgate_sidecar.routes | trim | nindent 4 }}
+  {{- /* toYaml finds a form for any text; after "|" an indented first line would be wrong. */}}
+  {{- toYaml (dict "routes.yaml" .Values.eventgate_sidecar.routes) | nindent 2 }}
 {{- end }}
 {{- end -}}
 
@@ -48,11 +53,17 @@ data:
 
 {{- define "eventgate-sidecar.configuration.istio" -}}
 {{- $sidecar := .Values.eventgate_sidecar | default dict -}}
-{{- if and $sidecar.enabled (eq (dig "istio" "egress" "" $sidecar) "mesh") }}
+{{- if and (include "eventgate-sidecar.name.prepared" .) (eq (dig "istio" "egress" "" $sidecar) "mesh") }}
 {{- include "eventgate-sidecar.validate.values" . }}
+{{- $hosts := dict }}
 {{- range include "eventgate-sidecar.configuration.endpoints" . | fromYamlArray }}
 {{- if not (has .host $sidecar.istio.known_hosts) }}
-{{- $name := printf "eventgate-sidecar-%s" (.host | replace "." "-") | trunc 63 | trimSuffix "-" }}
+{{- $_ := set $hosts .host (append (get $hosts .host | default list) .port) }}
+{{- end }}
+{{- end }}
+{{- range $host, $ports := $hosts }}
+{{- /* a.b-c and a-b.c need different names, and so do long hosts that begin alike. */}}
+{{- $name := printf "eventgate-sidecar-%s-%s" ($host | replace "." "-" | trunc 36 | trimSuffix "-") ($host | sha256sum | trunc 8) }}
 ---
 apiVersion: networking.istio.io/v1beta1
 kind: ServiceEntry
@@ -64,12 +75,14 @@ spec:
   exportTo:
   - "."
   hosts:
-  - {{ .host }}
+  - {{ $host }}
   location: MESH_EXTERNAL
   ports:
-  - name: tls-eventgate
-    number: {{ .port }}
+  {{- range $ports }}
+  - name: tls-eventgate-{{ . }}
+    number: {{ . }}
     protocol: TLS
+  {{- end }}
   # The sidecar resolves the name itself; Envoy connects to the address that it is given.
   resolution: NONE
 ---
@@ -82,7 +95,7 @@ metadata:
 spec:
   exportTo:
   - "."
-  host: {{ .host }}
+  host: {{ $host }}
   trafficPolicy:
     connectionPool:
       tcp:
@@ -101,18 +114,19 @@ spec:
   exportTo:
   - "."
   hosts:
-  - {{ .host }}
+  - {{ $host }}
   tls:
+  {{- range $ports }}
   - match:
-    - port: {{ .port }}
+    - port: {{ . }}
       sniHosts:
-      - {{ .host }}
+      - {{ $host }}
     route:
     - destination:
-        host: {{ .host }}
+        host: {{ $host }}
         port:
-          number: {{ .port }}
-{{- end }}
+          number: {{ . }}
+  {{- end }}
 {{- end }}
 {{- end }}
 {{- end -}}

@@ -5,14 +5,14 @@
    call it; a chart need not.
  - eventgate-sidecar.validate.seconds: takes 60s or 2m and returns 60 or 120; for anything else it returns nothing.
 
-A private template here takes the root and returns a line for each problem. values.schema.json checks types and unknown
-keys too; this file is for what a schema cannot check, and for charts without a schema.
+A private template here takes the root and returns a line for each problem. Nothing here relies on values.schema.json:
+charts that vendor these templates have none.
 */}}
 
 {{- define "eventgate-sidecar.validate.values" -}}
 {{- $problems := include "eventgate-sidecar.validate._keys" . | trim -}}
 {{- if not $problems -}}
-{{- range $check := list "_isvcs" "_image" "_labels" "_ports" "_drain" "_resources" "_spool" "_otel" "_user" "_istio" "_routes" -}}
+{{- range $check := list "_isvcs" "_image" "_labels" "_ports" "_drain" "_resources" "_spool" "_otel" "_user" "_istio" "_networkpolicy" "_routes" -}}
 {{- $problems = printf "%s\n%s" $problems (include (printf "eventgate-sidecar.validate.%s" $check) $ | trim) | trim -}}
 {{- end -}}
 {{- end -}}
@@ -21,31 +21,43 @@ keys too; this file is for what a schema cannot check, and for charts without a 
 {{- end -}}
 {{- end -}}
 
+{{- /* The keys, and the type of each. Helm reads a number as a float64 or an int64. */ -}}
 {{- define "eventgate-sidecar.validate._keys" -}}
 {{- $known := dict
-      "" (list "enabled" "isvcs" "image" "version" "labels" "routes" "reload" "spool" "tap" "otel" "port" "drain" "metrics" "resources" "user" "istio" "networkpolicy")
-      "reload" (list "enabled")
-      "spool" (list "enabled" "size" "on_exit")
-      "tap" (list "enabled")
-      "metrics" (list "port" "scrape")
-      "istio" (list "egress" "known_hosts")
-      "networkpolicy" (list "dst_nets") -}}
-{{- range $section, $names := $known }}
+      "" (dict "enabled" "bool" "prepare" "bool" "isvcs" "slice" "image" "string" "version" "string" "labels" "map"
+               "routes" "string" "reload" "map" "spool" "map" "tap" "map" "otel" "map" "port" "int" "drain" "string"
+               "metrics" "map" "resources" "map" "user" "int" "istio" "map" "networkpolicy" "map")
+      "reload" (dict "enabled" "bool")
+      "spool" (dict "enabled" "bool" "size" "string" "on_exit" "string")
+      "tap" (dict "enabled" "bool")
+      "metrics" (dict "port" "int" "scrape" "bool")
+      "istio" (dict "egress" "string" "known_hosts" "slice")
+      "networkpolicy" (dict "dst_nets" "slice") -}}
+{{- $words := dict
+      "bool" "true or false, without quotes" "int" "a whole number, without quotes" "string" "a string (quote a number)"
+      "slice" "a list" "map" "a map of keys" -}}
+{{- range $section, $kinds := $known }}
 {{- /* Helm adds `global` to the values of every dependency. */}}
 {{- $values := omit $.Values.eventgate_sidecar "global" }}
 {{- $path := "eventgate_sidecar" }}
 {{- if $section }}
-{{- $values = get $values $section | default dict }}
+{{- $values = get $values $section }}
 {{- $path = printf "eventgate_sidecar.%s" $section }}
 {{- end }}
-{{- range $key, $_ := $values }}
-{{- if not (has $key $names) }}
-{{ $path }}.{{ $key }} is not known; the keys are {{ $names | sortAlpha | join ", " }}
+{{- if kindIs "map" $values }}
+{{- range $key, $value := $values }}
+{{- $kind := get $kinds $key }}
+{{- $whole := and (hasPrefix "int" $kind) (not (kindIs "string" $value)) (regexMatch "^[0-9]+$" ($value | toString)) }}
+{{- if not $kind }}
+{{ $path }}.{{ $key }} is not known; the keys are {{ keys $kinds | sortAlpha | join ", " }}
+{{- else if not (or $whole (kindIs $kind $value)) }}
+{{ $path }}.{{ $key }} is {{ toJson $value }}; use {{ get $words $kind }}
 {{- end }}
 {{- end }}
-{{- range $name := $names }}
+{{- range $name := keys $kinds | sortAlpha }}
 {{- if not (hasKey $values $name) }}
 {{ $path }}.{{ $name }} is missing; take it from the values.yaml of the version in use
+{{- end }}
 {{- end }}
 {{- end }}
 {{- end }}
@@ -58,6 +70,13 @@ keys too; this file is for what a schema cannot check, and for charts without a 
 {{- end }}
 {{- range .Values.revscoring_inference_services | default list }}
 {{- $names = append $names (printf "%s-%s" .wiki (.model | default $.Values.inference.model)) }}
+{{- end }}
+{{- $seen := list }}
+{{- range $names }}
+{{- if has . $seen }}
+the release has two InferenceServices named {{ . | quote }}, of which only one can exist; rename or remove one
+{{- end }}
+{{- $seen = append $seen . }}
 {{- end }}
 {{- range .Values.eventgate_sidecar.isvcs }}
 {{- if not (has . $names) }}
@@ -219,6 +238,27 @@ eventgate_sidecar.user is {{ $user | toString | quote }}; use the uid of the ima
 {{- $istio := .Values.eventgate_sidecar.istio }}
 {{- if not (has $istio.egress (list "bypass" "mesh")) }}
 eventgate_sidecar.istio.egress is {{ $istio.egress | toString | quote }}; use bypass or mesh
+{{- end }}
+{{- end -}}
+
+{{- define "eventgate-sidecar.validate._networkpolicy" -}}
+{{- range $index, $net := .Values.eventgate_sidecar.networkpolicy.dst_nets }}
+{{- $path := printf "eventgate_sidecar.networkpolicy.dst_nets[%d]" $index }}
+{{- $net = kindIs "map" $net | ternary $net dict }}
+{{- if not (regexMatch "^([0-9]{1,3}(\\.[0-9]{1,3}){3}/[0-9]{1,2}|[0-9a-fA-F:]*:[0-9a-fA-F:.]*/[0-9]{1,3})$" ($net.cidr | toString)) }}
+{{ $path }}.cidr is {{ $net.cidr | default "" | toString | quote }}; use an address and the length of its prefix, such as 10.64.16.55/32
+{{- end }}
+{{- if or (not (kindIs "slice" $net.ports)) (not $net.ports) }}
+{{ $path }}.ports is empty, which would open every port; list EventGate's, such as port: 4492
+{{- end }}
+{{- range $port := kindIs "slice" $net.ports | ternary $net.ports list }}
+{{- $number := dig "port" "" (kindIs "map" $port | ternary $port dict) }}
+{{- if or (kindIs "string" $number) (not (regexMatch "^[0-9]{1,5}$" ($number | toString))) (lt ($number | int) 1) (gt ($number | int) 65535) }}
+{{ $path }}.ports has port {{ toJson $number }}; use a number from 1 to 65535
+{{- else if not (has (dig "protocol" "tcp" $port | toString | lower) (list "tcp" "udp")) }}
+{{ $path }}.ports has protocol {{ $port.protocol | toString | quote }}; use tcp or udp
+{{- end }}
+{{- end }}
 {{- end }}
 {{- end -}}
 

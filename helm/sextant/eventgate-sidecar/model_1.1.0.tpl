@@ -30,8 +30,13 @@ Each returns what it was given for an InferenceService that does not get the sid
 {{- $url := printf "http://127.0.0.1:%v/v1/events" .Root.Values.eventgate_sidecar.port -}}
 {{- $ours := list (dict "name" "EVENTGATE_URL" "value" $url) -}}
 {{- $all := list -}}
+{{- $names := list -}}
 {{- range $env -}}
 {{- if ne .name "EVENTGATE_URL" -}}
+{{- if has .name $names -}}
+{{- fail (printf "%s: the model's env has %s twice, and the API server takes a name once; remove one" $.isvc .name) -}}
+{{- end -}}
+{{- $names = append $names .name -}}
 {{- $all = append $all . -}}
 {{- else -}}
 {{- $all = concat $all $ours -}}

@@ -4,18 +4,20 @@
  - eventgate-sidecar.networkpolicy.ingress: items of the `ports` of an ingress rule: the port of the metrics.
  - eventgate-sidecar.networkpolicy.egress: items of `egress`: addresses of EventGate.
 
-Both return nothing while no InferenceService gets the sidecar.
+Both return nothing unless eventgate-sidecar.name.prepared.
 */}}
 
 {{- define "eventgate-sidecar.networkpolicy.ingress" -}}
-{{- if (.Values.eventgate_sidecar | default dict).enabled -}}
+{{- if include "eventgate-sidecar.name.prepared" . -}}
+{{- include "eventgate-sidecar.validate.values" . -}}
 - port: {{ .Values.eventgate_sidecar.metrics.port }}
   protocol: TCP
 {{- end -}}
 {{- end -}}
 
 {{- define "eventgate-sidecar.networkpolicy.egress" -}}
-{{- if (.Values.eventgate_sidecar | default dict).enabled -}}
+{{- if include "eventgate-sidecar.name.prepared" . -}}
+{{- include "eventgate-sidecar.validate.values" . -}}
 {{- range .Values.eventgate_sidecar.networkpolicy.dst_nets }}
 - to:
   - ipBlock:

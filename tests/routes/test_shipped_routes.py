@@ -43,7 +43,7 @@ TEST_STREAMS = {
 def shipped(stream: str, env: str) -> Decision:
     """What the shipped routes make of an event of this stream from such a pod."""
     config = read(SHIPPED.read_text(encoding="utf-8"))
-    value = {"$schema": {**STREAMS, **TEST_STREAMS}[stream], "meta": {"stream": stream}}
+    value = {"$schema": {**STREAMS, **TEST_STREAMS}.get(stream, REVISION_SCORE), "meta": {"stream": stream}}
     (event,) = parse(json.dumps(value).encode())
     return Router(config, {"env": env, "isvc": "enwiki-damaging"}).decide(event)
 
@@ -57,6 +57,11 @@ def test_staging_never_writes_into_a_production_stream(stream: str) -> None:
         "production" if score else "staging",
         "mediawiki.revision-score-test" if score else None,
     )
+
+
+def test_a_misspelt_score_keeps_its_name_in_staging() -> None:
+    """EventGate then refuses it there as it would in production; renamed, it would be taken until production."""
+    assert shipped("mediawiki.revision_score_draftopic", "staging") == Decision("staging", "staging")
 
 
 @pytest.mark.parametrize("stream", TEST_STREAMS)

@@ -41,7 +41,7 @@ class Keeping:
         """Tell `done` the status of each event of `load`: delivered, or in the spool, or neither."""
         keys = [key_of(load.upstream, each.order_key) if each.order_key else None for each in load.events]
         behind = [self._spool.order.arrive(key) for key in keys]
-        pending = _Pending(load, keys, behind, self._now(), done)
+        pending = _Pending(load, keys, behind, done)
         live: list[int] = []
         first: list[int] = []
         for index, event in enumerate(load.events):
@@ -91,7 +91,8 @@ class Keeping:
             else:
                 pending.part_ended()
 
-        self._spool.store([pending.spooled(index, ahead=index in tried) for index in indices], stored)
+        now = self._now()  # not before: the clock may be set until the spool is open, and while nothing waits
+        self._spool.store([pending.spooled(index, now, ahead=index in tried) for index in indices], stored)
 
     def _settle(self, pending: _Pending, index: int, status: EventStatus) -> None:
         if not pending.behind[index]:
@@ -129,9 +130,7 @@ class Keeping:
 class _Pending:
     """A load, until each of its events has its status: part of it may be sent, and part kept."""
 
-    def __init__(
-        self, load: Load, keys: Sequence[Key | None], behind: Sequence[bool], first_seen: float, done: Done
-    ) -> None:
+    def __init__(self, load: Load, keys: Sequence[Key | None], behind: Sequence[bool], done: Done) -> None:
         self.load = load
         self.keys = keys
         self.behind = behind
@@ -139,12 +138,11 @@ class _Pending:
         self.statuses: dict[int, EventStatus] = {}
         self.parts = 0
         """Parts of it that have not ended."""
-        self._first_seen = first_seen
         self._done = done
 
-    def spooled(self, index: int, *, ahead: bool) -> Spooled:
-        """Return an event as the spool keeps it; `ahead`: it was tried live first."""
-        return Spooled.of(self.load.events[index], self.load, self.keys[index], self._first_seen, ahead=ahead)
+    def spooled(self, index: int, now: float, *, ahead: bool) -> Spooled:
+        """Return an event as the spool keeps it from now on; `ahead`: it was tried live first."""
+        return Spooled.of(self.load.events[index], self.load, self.keys[index], now, ahead=ahead)
 
     def part_ended(self) -> None:
         """Take note that each event of a part has its status."""

@@ -126,13 +126,18 @@ class Spool:
 
     def _learn(self, news: News) -> None:
         self.order.learn(news.keys)
-        if not self._commits.totals.events:  # before this: what came since has the time of the wall clock
-            self._clock.set()
+        self._set_clock()
         if news.newest is not None and not self._knows_time:
             self._clock.begin_after(news.newest)
         self._knows_time = True
         for came in self._came.values():
             came.set()
+
+    def _set_clock(self) -> None:
+        """Take the time of the wall clock, unless there are events that have the time of before."""
+        if not self._commits.totals.events and not self._commits.waiting_size:
+            self._clock.set()
+            self._taken.clear()
 
     def now(self) -> float:
         """Return the time by which events age, in seconds: that of the wall clock, but for its steps."""
@@ -140,8 +145,7 @@ class Spool:
 
     def _look(self) -> None:
         """Have done what nobody asks for."""
-        if not self._commits.totals.events:
-            self._clock.set()
+        self._set_clock()
         oldest, before = self._commits.totals.oldest, self.now() - self._limits.age
         # Not while events are being handed out: one that is sent must not become a dead letter meanwhile.
         if oldest is not None and oldest < before and not self._handing_out.locked():

@@ -66,7 +66,8 @@ class Desk:
         """`keeps`: whether what no endpoint took is kept."""
         self.wire = Wire()
         self.opened = opened
-        self.keeping = Keeping(self.wire.deliver, opened.spool, {"main": keeps}, lambda: NOON)
+        self.now = NOON
+        self.keeping = Keeping(self.wire.deliver, opened.spool, {"main": keeps}, lambda: self.now)
 
     def begin(self, *events: Outgoing, hasty: bool = False) -> asyncio.Future[Sequence[EventStatus]]:
         """Deliver them; the future has their statuses."""
@@ -105,6 +106,18 @@ async def test_what_no_endpoint_took_is_kept(tmp_path: Path) -> None:
         desk_.wire.says = {"b": UNREACHED, "c": REFUSED}
         assert await desk_.deliver(event("a"), event("b"), event("c")) == [ACCEPTED, SPOOLED, REFUSED]
     assert waiting(tmp_path / "spool") == [1]
+
+
+async def test_an_event_is_as_old_as_it_is_in_the_spool(tmp_path: Path) -> None:
+    """Not older: the clock of the spool may be set between the request and the moment at which the spool takes it."""
+    async with desk(tmp_path) as desk_:
+        desk_.wire.says, desk_.wire.holds = {"a": UNREACHED}, True
+        ended = desk_.begin(event("a"))
+        desk_.now = NOON + 90_000
+        desk_.wire.release()
+        await ended
+        (kept,) = await desk_.opened.spool.hand_out("main", 1, 10**6)
+        assert kept.first_seen == NOON + 90_000
 
 
 @pytest.mark.parametrize(

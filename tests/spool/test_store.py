@@ -314,6 +314,38 @@ async def test_a_wall_clock_that_is_wrong_at_the_start_ages_no_event(tmp_path: P
         assert (opened.spool.state.totals.events, opened.spool.state.totals.dead) == (1, 0)
 
 
+async def test_the_clock_is_not_set_under_an_event_that_is_about_to_be_stored(tmp_path: Path) -> None:
+    """It has its time already, and would be as old as the step of the wall clock is wide."""
+
+    class Slow(AtOnce):
+        async def do(self, work: Callable[[], Any]) -> Any:
+            await asyncio.sleep(0.7)
+            return work()
+
+    wall = [NOON]
+    async with (
+        open_spool(tmp_path, now=lambda: wall[0], steady=lambda: 0.0, hand=Slow()) as opened,
+        asyncio.TaskGroup() as tasks,
+    ):
+        await asyncio.sleep(1.05)  # it has looked, and committed until 1.7 s
+        tasks.create_task(opened.spool.hurry("main"))  # until 2.45 s, and then it looks
+        await asyncio.sleep(0.65)
+        opened.spool.store([spooled(1)], lambda _: None)
+        wall[0] += 90_000
+        await asyncio.sleep(3)
+        assert (opened.spool.state.totals.events, opened.spool.state.totals.dead) == (1, 0)
+
+
+async def test_what_was_taken_before_the_clock_was_set_back_is_no_evidence(tmp_path: Path) -> None:
+    """It would lie in the future, and an outage would seem the fault of each event until then."""
+    wall = [NOON]
+    async with open_spool(tmp_path, now=lambda: wall[0], steady=lambda: 0.0, hand=AtOnce()) as opened:
+        opened.spool.taken("main")
+        wall[0] -= 25 * 3600
+        await asyncio.sleep(LOOK_SECONDS + 0.1)
+        assert opened.spool.last_taken("main") is None
+
+
 # --- starting, and others ---
 
 

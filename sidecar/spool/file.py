@@ -200,11 +200,12 @@ class SpoolFile:
     def put(self, events: Sequence[Spooled]) -> int | None:
         """Keep all of `events`; return how many dead letters, the oldest, went to make room. None: there is none."""
         sizes, dropped = [each.size for each in events], 0
-        if (largest := max(sizes, default=0)) > self._largest:
-            self._largest, self._room = largest, 0
+        before = self._largest if self._tally.events else 0  # the largest may have left
+        self._largest = max([before, *sizes])
         pages = sum(most_bytes(size, PAGE) for size in sizes) // PAGE + 1
-        if pages > self._room:  # as far as is known, which is never too much
+        if pages > self._room or self._largest > before:  # as far as is known, which is never too much
             if (found := self._make_room(pages, self._dead_share)) is None:
+                self._largest = before
                 return None
             dropped, self._room = found, self._free_pages()
         self._room -= pages

@@ -36,7 +36,7 @@ class Spooled(msgspec.Struct, frozen=True, kw_only=True):
     ahead: bool = False
     """It was tried live while later events with its key were stored, so it goes before all of them."""
     first_seen: float
-    """When its producer sent it, in seconds of the wall clock; so are all times here."""
+    """When it was first put here, in seconds of the wall clock; so are all times here."""
     attempts: int = 0
     errors: int = 0
     """How often EventGate met an error with it while it took other events."""
@@ -157,14 +157,14 @@ class Tally:
 
     def __init__(self) -> None:
         """It holds nothing."""
-        self.dead_size = 0
-        self._events = self._size = self._dead = 0
+        self.events = self.dead_size = 0
+        self._size = self._dead = 0
         self._upstreams: Counter[str] = Counter()
         self._streams: Counter[str] = Counter()
 
     def waiting(self, upstream: str, stream: str, events: int, size: int) -> None:
         """Count events that wait; less than none where they are gone."""
-        self._events += events
+        self.events += events
         self._size += size
         self._upstreams[upstream] += events
         self._streams[stream] += events
@@ -177,7 +177,7 @@ class Tally:
     def totals(self, oldest: float | None, taken: float) -> Totals:
         """Return all of it; `oldest` is when the first of those that wait was first seen; `taken`: see `Totals`."""
         upstreams, streams = +self._upstreams, +self._streams
-        return Totals(self._events, self._size, self._dead, self.dead_size, oldest, upstreams, streams, taken)
+        return Totals(self.events, self._size, self._dead, self.dead_size, oldest, upstreams, streams, taken)
 
 
 @dataclass(frozen=True, slots=True)

@@ -109,6 +109,18 @@ def test_a_full_spool_takes_notes_of_every_failure_and_empties(tmp_path: Path, s
         assert file.totals().events == 0
 
 
+def test_the_largest_event_takes_room_only_while_it_is_there(tmp_path: Path) -> None:
+    """Room is kept for a copy of it: not of one that was refused, nor of one that has left."""
+    with spool_file(tmp_path, Quota(size=MEBIBYTE)) as file, file.transaction():
+        empty = file.totals().taken
+        assert file.put([spooled(0, body=b"x" * 800_000)]) is None
+        assert file.totals().taken == empty
+        file.put([spooled(0, body=b"x" * 350_000)])
+        file.delivered([1])
+        assert file.put([spooled(0, body=b"x")] * 100) is not None
+        assert file.totals().taken < 0.1
+
+
 def test_dead_letters_make_room_down_to_their_share(tmp_path: Path) -> None:
     """The oldest are dropped while they take more than a fourth of all room; then the spool is full."""
     quota = Quota(size=2 * MEBIBYTE)

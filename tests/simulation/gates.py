@@ -48,6 +48,8 @@ class Gate:
         """Seconds that an answer takes at least."""
         self.life: Callable[[], int] = lambda: 0
         """Which life of the sidecar is the present one."""
+        self.waits: Callable[[int], bool] = lambda _: False
+        """Whether the spool has an event, by its number."""
         self.lines: list[Line] = []
         self.chance = random.Random(f"{seed}/{name}")
 
@@ -136,10 +138,13 @@ class Line:
         raw = json.loads(body)
         raw = raw if isinstance(raw, list) else [raw]
         events = [ledger.events[each["sim"]["n"]] for each in raw]
-        exchange = Exchange(gate.name, gate.upstream, gate.life(), CLOCKS.now, mode["mode"], events)
+        place = self.end.place[0]
+        exchange = Exchange(gate.name, gate.upstream, gate.life(), CLOCKS.now, mode["mode"], events, address=place)
         ledger.exchanges.append(exchange)
         for event in events:
             event.exchanges.append(exchange)
+            if event.request.ended is None and len(event.exchanges) > 2 and gate.waits(event.number):
+                exchange.replayed.add(event.number)
         numbers = ", ".join(str(each.number) for each in events)
         ledger.tell(CLOCKS.now, gate.name, f"gets {numbers}{'' if mode == WELL else f' while {_words(mode)}'}")
         poisoned = mode["mode"] == "well" and gate.is_poisoned(events)

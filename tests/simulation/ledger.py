@@ -22,6 +22,8 @@ class Event:
     kind: Kind
     key: str | None
     request: Request
+    size: int = 0
+    """Bytes of its text, where it has one."""
     arrivals: list[Arrival] = field(default_factory=list)
     exchanges: list[Exchange] = field(default_factory=list)
     """POSTs with it in them that reached a gate whole."""
@@ -73,8 +75,10 @@ class Exchange:
     """When a whole and true answer had been written to the network; None: never."""
     refused: bool = False
     """Whether it was refused as a whole, for sure: 413 and its like, or an answer that is not EventGate's."""
-    severed: bool = False
-    """Whether its connection broke, or was closed by the sidecar, before the answer was there."""
+    address: str = ""
+    """Of the machine that read it."""
+    replayed: set[int] = field(default_factory=set)
+    """Numbers of those events whose producers wait yet, and that the spool had: it is no live attempt of them."""
 
 
 @dataclass

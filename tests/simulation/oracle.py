@@ -183,12 +183,13 @@ def _in_doubt(world: World, before: Exchange, after: Exchange) -> bool:
 
 @invariant
 def at_most_two_live_attempts(world: World) -> Iterator[Broken]:
-    """No event is sent more than twice before its caller is answered."""
+    """No event is sent more than twice before its caller is answered; from the spool it may be, once it is durable."""
     for event in world.ledger.events.values():
         ended = event.request.ended
         if ended is None or event.request.end != "answered":
             continue
-        live = [each for each in event.exchanges if each.at <= ended and not each.refused]
+        sent = [each for each in event.exchanges if each.at <= ended and not each.refused]
+        live = [each for each in sent if event.number not in each.replayed]
         if len(live) > 2 and event.kind != "poison":
             text = f"event {event.number} was sent {len(live)} times before its answer"
             yield Broken("at_most_two_live_attempts", text, live[2].at, (event.number,))

@@ -35,7 +35,8 @@ class Producers:
         ledger.requests.append(request)
         bodies = []
         for spec in act["events"]:
-            event = Event(len(ledger.events) + 1, spec["stream"], spec["kind"], spec.get("key"), request)
+            number, key, size = len(ledger.events) + 1, spec.get("key"), int(spec.get("size", 0))
+            event = Event(number, spec["stream"], spec["kind"], key, request, size)
             ledger.events[event.number] = event
             request.events.append(event)
             bodies.append(_body(event, spec))

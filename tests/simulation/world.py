@@ -21,6 +21,7 @@ from tests.simulation.loop import SimLoop
 from tests.simulation.machines import Machine, Network
 from tests.simulation.names import ADDRESS, NameServer, Record
 from tests.simulation.network import Weather
+from tests.simulation.oracle import in_spool
 from tests.simulation.plan import REST, Act, Plan
 from tests.simulation.producers import Producers
 from tests.simulation.sidecar import LISTEN, Folder, Sidecar
@@ -88,6 +89,7 @@ class World:
                 name = f"{upstream}/{centre}"
                 gate = self.gates[name] = Gate(self.loop, self.ledger, upstream, name, str(self.plan.seed))
                 gate.life, gate.takes = lambda: len(self.lives), setup.get("takes", 0.0)
+                gate.waits = lambda number: number in in_spool(self, "waiting")
                 self.machines[name] = []
                 addresses = [f"10.{at + 1}.{number + 1}.{each + 1}" for each in range(setup["addresses"])]
                 for address in addresses:

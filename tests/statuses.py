@@ -84,6 +84,7 @@ def spool(**more: Any) -> SpoolNow:
         "oldest_seconds": 0.0,
         "in_flight": 0,
         "upstreams": {},
+        "lasts_seconds": None,
     }
     return SpoolNow(**(usual | more))
 
@@ -92,6 +93,7 @@ def status(**more: Any) -> Status:
     """Return a status."""
     well = Status(
         version="1.2.3",
+        pod="enwiki-drafttopic-1",
         labels={"env": "staging"},
         now=NOW,
         started=NOW - 7200,

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.table import Table
 
-    from sidecar.status.value import Status
+    from sidecar.status.value import ProblemNow, Status
 
 INTERVAL_SECONDS = 2.0
 FAILURES = 5
@@ -93,7 +93,7 @@ def _known(listen: str) -> tuple[dict[str, Any], Status]:
 
 
 def _screen(status: Status) -> RenderableType:
-    """Return what is shown: the sentence, the other problems, endpoints, streams, the last failures."""
+    """Return what is shown: the sentence and what to do, the other problems, endpoints, streams, the last failures."""
     from rich.console import Group
     from rich.padding import Padding
     from rich.text import Text
@@ -104,13 +104,24 @@ def _screen(status: Status) -> RenderableType:
     labels = ", ".join(f"{name}={value}" for name, value in status.labels.items()) or "no labels"
     return Group(
         Text(sentence(status, problems), style=f"bold {STYLES[level_of(problems)]}"),
-        *(Padding(Text(each.words, style=STYLES[each.level]), (0, 0, 0, 2)) for each in problems[1:]),
-        Text(f"{labels}; {rate(status.events_per_second)}; {lasts}\n", style="dim"),
+        *(_step(each) for each in problems[:1]),
+        *(
+            Group(Padding(Text(each.words, style=STYLES[each.level]), (0, 0, 0, 2)), _step(each))
+            for each in problems[1:]
+        ),
+        Text(f"{status.pod}; {labels}; {rate(status.events_per_second)}; {lasts}\n", style="dim"),
         _endpoints(status),
         Text(),
         _streams(status),
         *((Text(), _failures(status)) if status.failures else ()),
     )
+
+
+def _step(problem: ProblemNow) -> RenderableType:
+    from rich.padding import Padding
+    from rich.text import Text
+
+    return Padding(Text(f"{problem.step}. Runbook: {problem.runbook}"), (0, 0, 0, 4))
 
 
 def _endpoints(status: Status) -> Table:

@@ -159,6 +159,7 @@ class Runtime:
             events=self.telemetry.counts.events,
             routed=self.telemetry.counts.routed,
             history=self._history,
+            pod=socket.gethostname(),
         )
         return [
             *inquiry_routes(sources),

@@ -4,9 +4,9 @@ What is true now (`gather`, `value`, `problems`)
     `gather` reads what other parts know, as it is at one moment, and makes one `Status` of it. `value` says what a
     `Status` is made of; `problems` what is wrong, the worst first, and the one sentence on top of the page.
 
-How it looks (`page`, page.html.j2, page.css, page.js)
+How it looks (`page`, page.html.j2, page.css, page.js; `runbook`, runbook.html.j2)
     `page` decides order, words and shapes; the template writes them and escapes whatever it writes. Nothing of it is
-    loaded before the first view.
+    loaded before the first view. `runbook` makes docs/runbook.md a page, for whoever has no other way to it.
 
 How it is answered (`http`, `sse`, `cluster`, openapi.yaml)
     `http` has what begins with /_sidecar/, for the sidecar's own machine. `sse` is for answers that go on: the live

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from sidecar import __version__
+from sidecar.events.results import Outcome
 from sidecar.routes.config import Config
 from sidecar.routes.explain import Tried
 from sidecar.routes.routing import Router
@@ -26,7 +27,7 @@ from sidecar.status.value import (
     StreamNow,
     UpstreamNow,
 )
-from sidecar.telemetry.history import HOUR, History
+from sidecar.telemetry.history import HOUR, MINUTE, History
 from sidecar.upstreams.endpoints import Address, Endpoint, Pool
 from sidecar.upstreams.failover import order
 from sidecar.upstreams.health import Health, Judge
@@ -57,6 +58,7 @@ class Sources:
     routed: Mapping[tuple[str, str], int]
     """The same events, by route and outcome."""
     history: History
+    pod: str = ""
     clock: Callable[[], float] = time.monotonic
     wall: Callable[[], float] = time.time
     started: float = field(default_factory=time.time)
@@ -69,6 +71,7 @@ def status_now(sources: Sources) -> Status:
     reachable, spool = now.router.reachable, sources.spool()
     return Status(
         version=__version__,
+        pod=sources.pod,
         labels=now.router.labels,
         now=present.wall,
         started=sources.started,
@@ -78,7 +81,7 @@ def status_now(sources: Sources) -> Status:
         routes=_routes(now.config, sources.routed),
         streams=_streams(sources.events, now.router.taken),
         configuration=sources.configuration(),
-        spool=_spool(spool) if spool else None,
+        spool=_spool(spool, history.last_minute[Outcome.SPOOLED]) if spool else None,
         minutes=tuple(Minute(present.at(each.begin), dict(each.events)) for each in present.minutes),
         failures=tuple(Failure(present.at(each.at), each.words, each.times) for each in reversed(history.failures)),
     )
@@ -205,8 +208,14 @@ def _by_outcome(counts: Mapping[tuple[str, str], int]) -> dict[str, dict[str, in
     return found
 
 
-def _spool(state: SpoolState) -> SpoolNow:
+def _spool(state: SpoolState, last_minute: int) -> SpoolNow:
+    """Return the spool; `last_minute` is how many events went into it then."""
     totals = state.totals
+    lasts = None
+    if last_minute and totals.events and not state.full:
+        per_event = max(totals.taken, totals.size / state.limits.size) / totals.events
+        per_second = last_minute / min(max(state.oldest_seconds, 1.0), MINUTE)
+        lasts = (1 - totals.taken) / (per_event * per_second)
     return SpoolNow(
         directory=state.directory,
         trouble=state.trouble,
@@ -219,4 +228,5 @@ def _spool(state: SpoolState) -> SpoolNow:
         oldest_seconds=state.oldest_seconds,
         in_flight=state.in_flight,
         upstreams=dict(totals.upstreams),
+        lasts_seconds=lasts,
     )

@@ -1,8 +1,9 @@
 """What the producers' listener answers besides events: under `/_sidecar/`, what the sidecar knows.
 
-    GET  /_sidecar/status         what is true now, for people
+    GET  /_sidecar/status         what is true now, for people; / and /_sidecar lead there
     GET  /_sidecar/status/live    the same page every two seconds, as server-sent events, for the page itself
     GET  /_sidecar/status.json    the same for programs
+    GET  /_sidecar/runbook        what to do about each problem that the page shows
     GET  /_sidecar/config         which configuration is in force, and what is wrong with the file on disk
     POST /_sidecar/explain        the way of the event in the body, and the addresses that would be tried now
     GET  /_sidecar/tap            events as they pass, as server-sent events; refused unless the tap is enabled
@@ -28,7 +29,7 @@ import msgspec
 import yaml
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 from starlette.types import Scope
 
@@ -42,6 +43,7 @@ from sidecar.routes.pattern import Pattern
 from sidecar.status.gather import Sources, status_now, tried_now
 from sidecar.status.page import FILTERS, policy, values_of
 from sidecar.status.problems import as_data
+from sidecar.status.runbook import blocks_of, read_runbook
 from sidecar.status.sse import Feeds, message
 from sidecar.status.value import Status
 
@@ -61,6 +63,7 @@ TAP_SECONDS = 0.2
 MAX_PAGES = 8
 """Pages that are live at once; what is over that loads itself anew."""
 LIVE_SECONDS = 2.0
+PAGE = "page.html.j2"
 FOLDER = Path(__file__).parent
 """Where the description and the page's template, style and script are."""
 
@@ -77,17 +80,25 @@ def status_routes(sources: Sources, feeds: Feeds) -> list[Route]:
 
     # The template is loaded in a thread, at the first view: it takes its time, and events do not wait for it.
     async def html(_: Request) -> Response:
-        await asyncio.to_thread(_template)
+        await asyncio.to_thread(_template, PAGE)
         return HTMLResponse(html_of(status_now(sources)), headers=_headers())
 
     async def data(_: Request) -> Response:
         return JSONResponse(as_data(status_now(sources)), headers=_headers())
 
     async def live(request: Request) -> Response:
-        await asyncio.to_thread(_template)
+        await asyncio.to_thread(_template, PAGE)
         return feeds.answer(request, nullcontext(lambda: message(html_of(status_now(sources)))))
 
+    async def runbook(_: Request) -> Response:
+        return HTMLResponse(await asyncio.to_thread(_runbook), headers=_headers())
+
+    async def lead(_: Request) -> Response:
+        return RedirectResponse("/_sidecar/status")
+
     return [
+        *(Route(path, local_alone(lead), methods=["GET"]) for path in ("/", "/_sidecar", "/_sidecar/")),
+        Route("/_sidecar/runbook", local_alone(runbook), methods=["GET"]),
         Route("/_sidecar/status", local_alone(html), methods=["GET"]),
         Route("/_sidecar/status/live", local_alone(live), methods=["GET"]),
         Route("/_sidecar/status.json", local_alone(data), methods=["GET"]),
@@ -96,11 +107,16 @@ def status_routes(sources: Sources, feeds: Feeds) -> list[Route]:
 
 def html_of(status: Status) -> str:
     """Return the status page."""
-    return _template().render(values_of(status))
+    return _template(PAGE).render(values_of(status))
 
 
 @functools.cache
-def _template() -> Template:
+def _runbook() -> str:
+    return _template("runbook.html.j2").render(blocks=list(blocks_of(read_runbook())))
+
+
+@functools.cache
+def _template(name: str) -> Template:
     from jinja2 import Environment, FunctionLoader, StrictUndefined  # noqa: PLC0415  nothing else takes it
 
     environment = Environment(
@@ -108,7 +124,7 @@ def _template() -> Template:
     )
     environment.filters |= FILTERS
     environment.globals |= {"style": _text("page.css"), "script": _text("page.js")}
-    return environment.get_template("page.html.j2")
+    return environment.get_template(name)
 
 
 @functools.cache

@@ -18,12 +18,14 @@ from sidecar.status.problems import age, level_of, problems_of, rate, sentence
 from sidecar.status.value import AddressNow, EndpointNow, Level, Minute, SpoolNow, Status, UpstreamNow
 
 HOUR = 3600.0
+LEAST = 120.0
+"""Seconds that a picture shows at least."""
 _MARKS = {Level.WELL: "✓", Level.WARNING: "▲", Level.BAD: "✕"}
 _SYMBOLS = {"healthy": "●", "suspected": "◐", "probation": "◐", "unknown": "○"}
 
 
 class Box(NamedTuple):
-    """A rectangle of a picture that is an hour wide, a second being a unit; `words` tell what it stands for."""
+    """A rectangle of a picture in which a second is a unit wide; `words` tell what it stands for."""
 
     kind: str
     x: float
@@ -38,15 +40,20 @@ def values_of(status: Status) -> dict[str, Any]:
     problems = problems_of(status)
     level = level_of(problems)
     highest = max((sum(each.outcomes.values()) for each in status.minutes), default=0) or 1
-    begin = status.now - HOUR
+    begin = beginning(status)
+    width = round(status.now - begin, 1)
     return {
         "status": status,
         "level": level,
         "mark": _MARKS[level],
         "sentence": sentence(status, problems),
         "labels": ", ".join(f"{name}={value}" for name, value in status.labels.items()) or "no labels",
-        "others": problems[1:],
+        "problems": problems,
         "upstreams": sorted(status.upstreams, key=_concern),
+        "broken_file_first": bool(status.configuration["refused"]) and level is not Level.BAD,
+        "begin": begin,
+        "width": width,
+        "axis": _axis(width),
         "highest": highest,
         "bars": [box for minute in status.minutes for box in _bars(minute, begin, highest)],
     }
@@ -69,13 +76,23 @@ def _concern(upstream: UpstreamNow) -> tuple[bool, bool]:
     return not upstream.used, all(each.usable for each in upstream.endpoints)
 
 
-def time_line(address: AddressNow, endpoint: EndpointNow, upstream: UpstreamNow, now: float) -> list[Box]:
-    """Draw the last hour: health above, one tick per minute of checks below, failovers across.
+def beginning(status: Status) -> float:
+    """Return where the pictures begin: an hour ago, or where the process started, but some minutes at least."""
+    return min(max(status.now - HOUR, status.started), status.now - LEAST)
+
+
+def _axis(width: float) -> tuple[str, str]:
+    """Return what is written below a picture, at its beginning and its middle."""
+    return ("an hour ago", "30 min") if width == HOUR else (f"{age(width)} ago", age(width / 2))
+
+
+def time_line(address: AddressNow, endpoint: EndpointNow, upstream: UpstreamNow, begin: float, now: float) -> list[Box]:
+    """Draw the time since `begin`: health above, one tick per minute of checks below, failovers across.
 
     What is not healthy is taller, and a minute with a failed check too, for who does not tell red from green.
     """
-    begin = now - HOUR
     ends = [*(each.begin for each in address.spans), now][1:]
+    thin = (now - begin) / HOUR
     boxes = []
     for each, end in zip(address.spans, ends, strict=True):
         words = f"{clock(each.begin)} {each.health}: {each.reason}"
@@ -87,7 +104,7 @@ def time_line(address: AddressNow, endpoint: EndpointNow, upstream: UpstreamNow,
         boxes.append(_box(max(minute.begin - begin, 0) + 5, 18.0, 50.0, height, kind, words))
     for change in upstream.failovers:
         words = f"{clock(change.at)} {change.before} → {change.after}"
-        boxes.append(_box(change.at - begin - 4, 0.0, 8.0, 25.0, "mark", words))
+        boxes.append(_box(change.at - begin - 4 * thin, 0.0, 8 * thin, 25.0, "mark", words))
     return boxes
 
 
@@ -111,7 +128,7 @@ def _bars(minute: Minute, begin: float, highest: int) -> list[Box]:
 
 
 def _box(x: float, y: float, width: float, height: float, kind: str, words: str) -> Box:
-    return Box(kind, round(x, 1), round(y, 1), round(max(width, 4.0), 1), round(height, 1), words)
+    return Box(kind, round(x, 1), round(y, 1), round(max(width, 1.0), 1), round(height, 1), words)
 
 
 def parts(text: str) -> list[str]:
@@ -129,6 +146,11 @@ def waiting(spool: SpoolNow) -> str:
 def counts(outcomes: Mapping[str, int]) -> str:
     """Write how many events ended how."""
     return ", ".join(f"{count} {outcome}" for outcome, count in outcomes.items() if count)
+
+
+def slug(heading: str) -> str:
+    """Return the anchor of a heading, as GitHub makes it."""
+    return heading.lower().replace(" ", "-")
 
 
 def symbol(health: str) -> str:
@@ -154,6 +176,8 @@ def milliseconds(seconds: float | None) -> str:
 
 FILTERS: dict[str, Callable[..., object]] = {
     each.__name__: each
-    for each in (age, changes, clock, counts, day, in_size_words, milliseconds, parts, rate, symbol, time_line, waiting)
+    for each in (
+        *(age, changes, clock, counts, day, in_size_words, milliseconds, parts, rate, slug, symbol, time_line, waiting),
+    )
 }
 """What the template calls, by name."""

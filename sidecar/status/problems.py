@@ -5,27 +5,27 @@ The sentence is for an operator on call: what is wrong, in plain words, and what
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
-from urllib.parse import urlsplit
 
 import msgspec
 
 from sidecar.status.value import EndpointNow, Level, ProblemNow, SpoolNow, Status, UpstreamNow, short
+from sidecar.upstreams.addresses import SILENT_DNS
 
 NEARLY_FULL = 80
 """Percent."""
+NO_ACTION = "No action is needed"
+PROBE = "Run eventgate-sidecar probe in the pod to see which step fails"
 
 
 def problems_of(status: Status) -> list[ProblemNow]:
     """Return what is wrong, the worst first."""
     used = [each for each in status.upstreams if each.used]
-    out = [each for each in used if each.out]
     found = [
-        *_of_spool(status.spool, told=bool(out)),
+        *_of_spool(status.spool, told=any(each.out for each in used)),
         *_of_orphans(status),
-        *(each for upstream in used for each in _of_upstream(upstream, status, told=upstream in out[1:])),
-        *_of_names(used),
+        *_of_upstreams(used, status),
         *_of_authorities(used),
         *_of_configuration(status),
         *_of_events(status),
@@ -46,7 +46,7 @@ def sentence(status: Status, problems: Sequence[ProblemNow]) -> str:
     used = [each for each in status.upstreams if each.used]
     if any(all(not end.addresses for end in each.endpoints) for each in used):
         return "Starting: the first DNS look-ups and health checks are in progress"
-    ways = ", ".join(f"{each.name} → {each.first}" for each in used) or "no route leads anywhere from this pod"
+    ways = ", ".join(each.title for each in used) or "no route leads anywhere from this pod"
     return f"All well: {ways}; {rate(status.events_per_second)}; nothing waiting"
 
 
@@ -74,6 +74,27 @@ def age(seconds: float) -> str:
     return f"{max(seconds, 0):.0f} s"
 
 
+def _of_upstreams(used: Sequence[UpstreamNow], status: Status) -> Iterator[ProblemNow]:
+    """Yield what is wrong with upstreams, or with the resolver where none of their names can be looked up."""
+    ends = [end for each in used for end in each.endpoints if end.looked_up]
+    names = list(dict.fromkeys(end.host for end in ends))
+    dead = len(names) > 1 and all(end.problem.startswith(SILENT_DNS) for end in ends)
+    out = [each for each in used if each.out]
+    if dead:
+        nowhere = [each for each in out if not any(end.addresses for end in each.endpoints)]
+        words = f"The DNS resolver is down: none of {len(names)} names can be looked up ({ends[0].problem})"
+        known = f"no address of {_and(each.name for each in nowhere)} is known. {_meanwhile(status.spool)}"
+        level, then = (Level.BAD, known) if nowhere else (Level.WARNING, "the last known addresses are in use")
+        step = f"{'' if nowhere else f'{NO_ACTION} for events. '}Tell the team that runs the cluster's DNS"
+        yield ProblemNow(level, f"{words}; {then}", step, "DNS fails")
+        used = [each for each in used if each not in nowhere]
+        out = [*nowhere, *(each for each in out if each not in nowhere)]
+    for each in used:
+        yield from _of_upstream(each, status, told=each in out[1:])
+    if not dead:
+        yield from _of_names(used)
+
+
 def _of_upstream(upstream: UpstreamNow, status: Status, *, told: bool) -> Iterator[ProblemNow]:
     """Yield what is wrong with an upstream; `told`: what becomes of events is said already, of another one."""
     out = [each for each in upstream.looked_at if not each.usable]
@@ -81,20 +102,25 @@ def _of_upstream(upstream: UpstreamNow, status: Status, *, told: bool) -> Iterat
         lasts = age(status.now - max(each.since for each in out)) if all(each.since for each in out) else ""
         silent = f"has answered for {lasts}" if lasts else "answers"
         words = f"{upstream.name}: no datacenter {silent} ({_whys(out)})"
-        yield ProblemNow(Level.BAD, words if told else f"{words}. {_meanwhile(status.spool)}")
+        step = f"{PROBE}. If all pods are affected, EventGate is down: tell the team that runs it"
+        words = words if told else f"{words}. {_meanwhile(status.spool)}"
+        yield ProblemNow(Level.BAD, words, step, "EventGateSidecarUpstreamDown")
         return
     waiting = [each for each in out if each.awaits_trial]
     if waiting and len(out) == len(upstream.endpoints):
-        yield ProblemNow(Level.WARNING, f"{upstream.name}: {_on_probation(waiting)}")
+        words = f"{upstream.name}: {_on_probation(waiting)}"
+        yield ProblemNow(Level.WARNING, words, f"{NO_ACTION}: the next event tries it", "One datacenter is down")
         out = [each for each in out if not each.awaits_trial]
     for each in out:
         down = f"has been down for {age(status.now - each.since)}" if each.since else "is down"
         where = f"events go to {upstream.first}" if upstream.first else "nothing takes its place"
-        yield ProblemNow(Level.WARNING, f"{upstream.name}: {each.name} {down} ({each.why}); {where}")
+        step = f"{NO_ACTION} for events. {PROBE}" if upstream.first else PROBE
+        words = f"{upstream.name}: {each.name} {down} ({each.why}); {where}"
+        yield ProblemNow(Level.WARNING, words, step, "One datacenter is down")
 
 
 def _on_probation(endpoints: Sequence[EndpointNow]) -> str:
-    names = " and ".join(each.name for each in endpoints)
+    names = _and(each.name for each in endpoints)
     verb, whose = ("is", "its") if len(endpoints) == 1 else ("are", "their")
     return f"{names} {verb} on probation, waiting for an event: {whose} health checks pass again"
 
@@ -104,24 +130,27 @@ def _whys(endpoints: Sequence[EndpointNow]) -> str:
     names: dict[str, list[str]] = {}
     for each in endpoints:
         names.setdefault(each.why, []).append(each.name)
-    return "; ".join(f"{' and '.join(those)}: {why}" for why, those in names.items())
+    return "; ".join(f"{_and(those)}: {why}" for why, those in names.items())
 
 
 def _of_names(upstreams: Sequence[UpstreamNow]) -> Iterator[ProblemNow]:
-    """Yield why names whose last known addresses are in use cannot be looked up: one line where DNS is dead."""
+    """Yield why names whose last known addresses are in use cannot be looked up, each reason once."""
     names: dict[str, list[str]] = {}
     for endpoint in (each for upstream in upstreams for each in upstream.endpoints):
         if endpoint.problem and endpoint.addresses:
-            names.setdefault(short(endpoint.problem), []).append(urlsplit(endpoint.url).hostname or endpoint.name)
+            names.setdefault(short(endpoint.problem), []).append(endpoint.host)
     for why, those in names.items():
+        words = f"DNS fails for {', '.join(those)} ({why}); the last known addresses are in use"
         yield ProblemNow(
-            Level.WARNING, f"DNS fails for {', '.join(those)} ({why}); the last known addresses are in use"
+            Level.WARNING, words, f"{NO_ACTION} for events. Check the names in routes.yaml and in DNS", "DNS fails"
         )
 
 
 def _of_authorities(upstreams: Sequence[UpstreamNow]) -> Iterator[ProblemNow]:
     for problem in dict.fromkeys(each.ca_problem for each in upstreams if each.ca_problem):
-        yield ProblemNow(Level.WARNING, f"{short(problem)}; the previous certificates stay in use")
+        words = f"{short(problem)}; the previous certificates stay in use"
+        step = "Fix the file or its ConfigMap: it is read again when it changes"
+        yield ProblemNow(Level.WARNING, words, step, "EventGateSidecarUpstreamDown")
 
 
 def _of_orphans(status: Status) -> Iterator[ProblemNow]:
@@ -130,11 +159,11 @@ def _of_orphans(status: Status) -> Iterator[ProblemNow]:
     for name, count in (status.spool.upstreams if status.spool else {}).items():
         if count and name not in names:
             waits = (
-                f"{_count(count, 'event')} in the spool for {name}, an upstream that is no longer in the configuration"
+                f"{_count(count, 'event')} in the spool for {name}, an upstream that is no longer in the "
+                "configuration: not sent unless the upstream comes back"
             )
-            yield ProblemNow(
-                Level.WARNING, f"{waits}: not sent unless the upstream comes back; see eventgate-sidecar spool ls"
-            )
+            step = f"Put {name} back into routes.yaml, or export and drop its events: eventgate-sidecar spool ls"
+            yield ProblemNow(Level.WARNING, waits, step, "EventGateSidecarSpoolOld")
 
 
 def _meanwhile(spool: SpoolNow | None) -> str:
@@ -144,7 +173,11 @@ def _meanwhile(spool: SpoolNow | None) -> str:
         return "The spool cannot be used: events fail, and model servers get 503"
     if spool.full:
         return f"The spool is full: events fail, and model servers get 503; {_waiting(spool)}"
-    return f"Events are kept in the spool: {_waiting(spool)}"
+    return f"Events are kept in the spool: {_waiting(spool)}{_room(spool)}"
+
+
+def _room(spool: SpoolNow) -> str:
+    return "" if spool.lasts_seconds is None else f"; at this rate it is full in {age(spool.lasts_seconds)}"
 
 
 def _waiting(spool: SpoolNow) -> str:
@@ -158,19 +191,24 @@ def _of_spool(spool: SpoolNow | None, *, told: bool) -> Iterator[ProblemNow]:
     """Yield what is wrong with the spool; `told`: that events wait is said already, of an upstream that is out."""
     if spool is None:
         return
+    full = "Bring the upstream back; meanwhile export dead letters and drop them, which makes room"
     if spool.trouble:
-        yield ProblemNow(Level.BAD, f"The spool cannot be used: {short(spool.trouble)}. Events that need it get 503")
+        words = f"The spool cannot be used: {short(spool.trouble)}. Events that need it get 503"
+        step = "Make room on the disk, or fix the volume: the sidecar tries again every second"
+        yield ProblemNow(Level.BAD, words, step, "EventGateSidecarSpoolBroken")
     elif spool.full:
-        yield ProblemNow(Level.BAD, "The spool is full: events that need it are refused, and get 503")
+        words = "The spool is full: events that need it are refused, and get 503"
+        yield ProblemNow(Level.BAD, words, full, "EventGateSidecarSpoolFull")
     elif spool.percent >= NEARLY_FULL:
-        yield ProblemNow(
-            Level.BAD, f"The spool is {spool.percent} % full; once it is full, events that need it get 503"
-        )
+        words = f"The spool is {spool.percent} % full; once it is full, events that need it get 503{_room(spool)}"
+        yield ProblemNow(Level.BAD, words, full, "EventGateSidecarSpoolFull")
     if spool.events and not spool.trouble and not told:
-        yield ProblemNow(Level.WARNING, f"In the spool {_waiting(spool)}; {spool.in_flight} in flight")
+        words = f"In the spool {_waiting(spool)}; {spool.in_flight} in flight"
+        yield ProblemNow(Level.WARNING, words, f"{NO_ACTION}: they are being sent", "EventGateSidecarSpoolOld")
     if spool.dead_letters:
-        count = _count(spool.dead_letters, "dead letter")
-        yield ProblemNow(Level.WARNING, f"{count} in the spool, no longer sent: eventgate-sidecar spool ls --dead")
+        words = f"{_count(spool.dead_letters, 'dead letter')} in the spool, no longer sent"
+        step = "See why with eventgate-sidecar spool ls --dead, then retry or drop them"
+        yield ProblemNow(Level.WARNING, words, step, "EventGateSidecarDeadLetters")
 
 
 def _of_configuration(status: Status) -> Iterator[ProblemNow]:
@@ -185,17 +223,42 @@ def _of_configuration(status: Status) -> Iterator[ProblemNow]:
         yield ProblemNow(
             Level.WARNING,
             f"routes.yaml is refused, and the configuration from {lasts} ago stays in force: {short(words)}{others}",
+            "Fix the file: eventgate-sidecar check shows each problem with its fix",
+            "EventGateSidecarConfigRefused",
         )
 
 
 def _of_events(status: Status) -> Iterator[ProblemNow]:
-    for outcome, level, words in (
-        ("failed", Level.BAD, "failed: EventGate reported an error for them, or no endpoint could be reached"),
-        ("refused", Level.WARNING, "refused: no route takes them, or their upstream does not accept them"),
-        ("invalid", Level.WARNING, "called invalid by EventGate"),
+    for outcome, level, words, step, runbook in (
+        (
+            "failed",
+            Level.BAD,
+            "failed: EventGate reported an error for them, or no endpoint could be reached",
+            "See the last failures below: they have the stream and the reason",
+            "EventGateSidecarEventsFailed",
+        ),
+        (
+            "refused",
+            Level.WARNING,
+            "refused: no route takes them, or their upstream does not accept them",
+            "Run eventgate-sidecar explain --running --stream STREAM, for a stream of the last failures below",
+            "EventGateSidecarEventsRefused",
+        ),
+        (
+            "invalid",
+            Level.WARNING,
+            "called invalid by EventGate",
+            "Tell the model's developers: the last failures below have the stream and the reason",
+            "Events are invalid",
+        ),
     ):
         if status.last_minute.get(outcome):
-            yield ProblemNow(level, f"{_count(status.last_minute[outcome], 'event')} in the last minute {words}")
+            words = f"{_count(status.last_minute[outcome], 'event')} in the last minute {words}"  # noqa: PLW2901
+            yield ProblemNow(level, words, step, runbook)
+
+
+def _and(names: Iterable[str]) -> str:
+    return " and ".join(names)
 
 
 def _count(number: int, noun: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -88,6 +89,22 @@ class EndpointNow(msgspec.Struct, frozen=True, kw_only=True):
     checks: tuple[ChecksOfMinute, ...]
 
     @property
+    def host(self) -> str:
+        """The name that is looked up, or an address."""
+        return urlsplit(self.url).hostname or self.name
+
+    @property
+    def dns(self) -> str:
+        """What DNS says of its name."""
+        return self.way.removeprefix(self.host).removeprefix(" → ")
+
+    @property
+    def looked_up(self) -> bool:
+        """Whether DNS is asked for its name, which it is not for an address, localhost and names of the hosts file."""
+        known = self.host in (self.dns, "localhost") or self.dns.startswith("the hosts file → ")
+        return bool(self.problem) or not known
+
+    @property
     def usable(self) -> bool:
         """Whether events may be sent there."""
         return any(each.health not in OUT for each in self.addresses)
@@ -146,6 +163,13 @@ class UpstreamNow(msgspec.Struct, frozen=True, kw_only=True):
         """Where its events go: nowhere while it is out, whichever endpoint gets the next trial."""
         return None if self.out else self.first
 
+    @property
+    def title(self) -> str:
+        """Its name, and which of its endpoints gets its events; of a single one that goes without saying."""
+        if self.out:
+            return f"{self.name} → nowhere"
+        return self.name if len(self.endpoints) == 1 else f"{self.name} → {self.first}"
+
 
 class RouteNow(msgspec.Struct, frozen=True):
     """One route."""
@@ -190,6 +214,8 @@ class SpoolNow(msgspec.Struct, frozen=True, kw_only=True):
     oldest_seconds: float
     in_flight: int
     upstreams: Mapping[str, int]
+    lasts_seconds: float | None
+    """Until it is full at the rate of the last minute; None while nothing goes into it."""
 
 
 class Minute(msgspec.Struct, frozen=True):
@@ -212,12 +238,18 @@ class ProblemNow(msgspec.Struct, frozen=True):
 
     level: Level
     words: str
+    step: str
+    """What to do next."""
+    runbook: str
+    """The heading of its section in docs/runbook.md."""
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):
     """Everything."""
 
     version: str
+    pod: str
+    """Its host name, which in Kubernetes is the pod's."""
     labels: Mapping[str, str]
     now: float
     started: float

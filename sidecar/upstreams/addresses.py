@@ -50,6 +50,8 @@ class NoAnswer:
 
 
 DnsAnswer = Found | NoAnswer
+SILENT_DNS = "no name server answered"
+"""How the reason begins where DNS itself is down, and not the name wrong."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ import dns.resolver
 
 from sidecar.errors import SettingError
 from sidecar.routes.file import read_bytes
-from sidecar.upstreams.addresses import MAX_ADDRESSES, MAX_TTL, MIN_TTL, DnsAnswer, Found, NoAnswer
+from sidecar.upstreams.addresses import MAX_ADDRESSES, MAX_TTL, MIN_TTL, SILENT_DNS, DnsAnswer, Found, NoAnswer
 
 TIMEOUT_SECONDS = 0.4
 """Of one query to one name server."""
@@ -151,7 +151,7 @@ def _why_none(error: Exception) -> str:
                 return f"DNS says it is an alias of {_shown(ended)}, which has no address"
             return "DNS has the name, but no address for it"
         case TimeoutError() | dns.exception.Timeout():
-            return f"no name server answered within {LIFETIME_SECONDS:g} s"
+            return f"{SILENT_DNS} within {LIFETIME_SECONDS:g} s"
     return f"the name servers failed: {_first_line(error)}"
 
 

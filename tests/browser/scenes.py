@@ -97,13 +97,14 @@ class Scene:
 
 
 HANGS = r"connects, then silent for 0\.5 s: hangs"
+NO_DNS = r"The DNS resolver is down: none of 3 names can be looked up \(no name server answered within 1\.5 s\)"
 SPOOL = ("--spool", "{folder}/spool")
 HEALTHY, UNHEALTHY = "● healthy", "✕ unhealthy"
 SCENES = (
     Scene(
         "well",
         "well",
-        r"✓ All well: production → eventgate-main\.discovery\.wmnet:\d+, staging → \w+; [\d.]+ events/s; "
+        r"✓ All well: production, staging → \w+; [\d.]+ events/s; "
         "nothing waiting",
         {"eqiad": HEALTHY, "codfw": HEALTHY, "Spool": "0 events"},
         lambda _: None,
@@ -129,7 +130,7 @@ SCENES = (
         "the spool fills",
         "bad",
         r"✕ staging: no datacenter has answered for \d+ s \(eqiad and codfw: refuses the connection\)\. "
-        r"Events are kept in the spool: \d+ events wait, the oldest for \d+ s",
+        r"Events are kept in the spool: \d+ events wait, the oldest for \d+ s; at this rate it is full in \d+ \w+",
         {"staging → nowhere": "eqiad", "Spool": r"Waiting\s*[1-9]\d* events, the oldest for \d+ s \(staging: \d+\)"},
         lambda stage: stage.fault("refuse", "eqiad", "codfw"),
         SPOOL,
@@ -137,8 +138,7 @@ SCENES = (
     Scene(
         "DNS is dead",
         "warning",
-        r"▲ DNS fails for eventgate-main\.discovery\.wmnet, staging\.svc\.eqiad\.wmnet, staging\.svc\.codfw\.wmnet "
-        r"\(no name server answered within 1\.5 s\); the last known addresses are in use",
+        rf"▲ {NO_DNS}; the last known addresses are in use",
         {"eqiad": "stale: no name server answered", "codfw": f"stale: no name server answered.*{HEALTHY}"},
         Stage.lose_names,
         SPOOL,
@@ -146,8 +146,8 @@ SCENES = (
     Scene(
         "DNS was never there",
         "bad",
-        r"✕ production: no datacenter answers \(eventgate-main\.discovery\.wmnet:\d+: no name server answered within "
-        r"1\.5 s\)\. Events are kept in the spool: \d+ events wait, the oldest for \d+ s \(and 1 more problem\)",
+        rf"✕ {NO_DNS}; no address of production and staging is known\. Events are kept in the spool: "
+        r"\d+ events wait, the oldest for \d+ s; at this rate it is full in \d+ \w+",
         {"eqiad": "✕ no name server answered", "codfw": "✕ no name server answered"},
         lambda _: None,
         SPOOL,

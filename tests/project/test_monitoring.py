@@ -127,8 +127,9 @@ def test_an_alert_says_what_it_means_and_what_to_do(rule: dict[str, Any]) -> Non
 
 
 def test_the_runbook_has_no_alert_that_is_gone() -> None:
-    """Its sections are the alerts, in their order."""
-    assert re.findall(r"^## (.*)", RUNBOOK, re.MULTILINE) == [rule["alert"] for rule in RULES]
+    """Its sections are the alerts, in their order, and then what only the status page shows."""
+    headings = re.findall(r"^## (\w+)$", RUNBOOK, re.MULTILINE)
+    assert headings == [rule["alert"] for rule in RULES]
 
 
 def test_the_runbook_asks_for_what_there_is() -> None:

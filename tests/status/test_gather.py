@@ -91,6 +91,19 @@ def test_a_spool_that_refuses_events_is_shown_as_full(*, full: bool, percent: in
     assert (now.spool.full, now.spool.percent) == (full, percent)
 
 
+@pytest.mark.parametrize(
+    ("oldest", "lasts"), [(600.0, 3600.0), (6.0, 360.0)], ids=["for a minute and more", "for a moment"]
+)
+def test_how_long_the_spool_lasts_goes_by_the_last_minute(oldest: float, lasts: float) -> None:
+    """By what its events take on disk, which is more than their bytes."""
+    known = sources(SpoolState("/d", "", Totals(events=600, size=1, taken=0.5), Quota(), oldest, 0), main=EQIAD)
+    known.history.measure({})
+    known.history.measure({("s", "spooled"): 10})
+    now = status_now(known)
+    assert now.spool is not None
+    assert now.spool.lasts_seconds == pytest.approx(lasts)
+
+
 def test_each_route_has_its_count() -> None:
     """Of exactly the events that it took, whatever their streams are called; none of it is what no route took."""
     known = sources(main=EQIAD)

@@ -172,12 +172,22 @@ async def test_an_event_of_any_depth_is_explained_or_refused() -> None:
             assert answer.status_code == 200 or answer.json()["detail"].startswith("nested too deeply")
 
 
-@pytest.mark.parametrize("path", ["/_sidecar/status", "/_sidecar/status.json", "/_sidecar/status/live"])
+@pytest.mark.parametrize(
+    "path", ["/_sidecar/status", "/_sidecar/status.json", "/_sidecar/status/live", "/_sidecar/runbook"]
+)
 async def test_only_this_machine_reads_it(path: str) -> None:
     """Nobody else, and no page of another name in a browser here."""
     assert path.endswith("live") or (await asked(path=path)).status_code == 200  # that one does not end
     assert (await asked(path=path, peer="10.2.2.45")).status_code == 403
     assert (await asked(path=path, host="evil.example")).status_code == 403
+
+
+@pytest.mark.parametrize("path", ["/", "/_sidecar", "/_sidecar/"])
+async def test_whoever_guesses_is_led_to_the_page(path: str) -> None:
+    """On this machine; nobody else learns that there is one."""
+    answer = await asked(path=path)
+    assert (answer.status_code, answer.headers["location"]) == (307, "/_sidecar/status")
+    assert (await asked(path=path, peer="10.2.2.45")).status_code == 403
 
 
 async def test_the_page_comes_with_its_policy() -> None:
@@ -196,10 +206,10 @@ async def test_a_sidecar_says_that_all_is_well(tmp_path: Path) -> None:
     async with FakeEventGate() as gate, sidecar(to_one(gate.address), tmp_path) as running:
         assert (await running.post(b'{"meta":{"stream":"s"}}')).status == 201
         answer = await running.get("/_sidecar/status", running.address)
-        assert (answer.status, "All well: main → " in answer.body.decode()) == (200, True)
+        assert (answer.status, "All well: main" in answer.body.decode()) == (200, True)
         found: dict[str, Any] = json.loads((await running.get("/_sidecar/status.json", running.address)).body)
         known = await asyncio.to_thread(status_of, running.address)
-    assert known["sentence"].startswith("All well: main → ")
+    assert known["sentence"].startswith("All well: main; ")
     (stream,) = found["streams"]
     assert (stream["outcomes"], found["level"]) == ({"delivered": 1}, "well")
     assert found["upstreams"][0]["endpoints"][0]["addresses"][0]["spans"][-1]["health"] == "healthy"

@@ -28,6 +28,10 @@ SCORE = b'{"meta":{"stream":"s"}}'
 STRANGER = {"host": "evil.example"}
 
 CASES: dict[tuple[str, str, int], dict[str, Any]] = {
+    **{("get", path, 307): {} for path in ("/", "/_sidecar", "/_sidecar/")},
+    **{("get", path, 403): {"headers": STRANGER} for path in ("/", "/_sidecar", "/_sidecar/")},
+    ("get", "/_sidecar/runbook", 200): {},
+    ("get", "/_sidecar/runbook", 403): {"headers": STRANGER},
     ("get", "/_sidecar/status", 200): {},
     ("get", "/_sidecar/status", 403): {"headers": STRANGER},
     ("get", "/_sidecar/status.json", 200): {},
@@ -106,6 +110,9 @@ def assert_described(said: dict[str, Any], answer: httpx.Response) -> None:
     """Fail unless content type and JSON are as described."""
     if "$ref" in said:
         said = DESCRIBED["components"]["responses"][said["$ref"].rpartition("/")[2]]
+    if "content" not in said:
+        assert answer.headers["location"] == said["headers"]["location"]["schema"]["const"]
+        return
     (media_type,) = said["content"]
     assert answer.headers["content-type"].partition(";")[0] == media_type
     if media_type == "application/json":

@@ -109,7 +109,10 @@ def test_everything_is_on_it() -> None:
     for each in (
         "staging → codfw",
         "https://staging.svc.eqiad.wmnet:4492/v1/events",
-        "staging.svc.eqiad.wmnet → 10.2.2.45",
+        "DNS10.2.2.45",
+        "enwiki-drafttopic-1 · version 1.2.3 · env=staging",
+        "No action is needed for events. ",
+        "Runbook: One datacenter is down",
         "✕ unhealthy since",
         "(12 min ago)",
         HANGS,
@@ -169,6 +172,27 @@ def test_what_needs_a_look_comes_first() -> None:
     well = msgspec.structs.replace(upstream(), name="well")
     headings = re.findall(r"<h2>(\w+) →", page(status(upstreams=(idle, well, HUNG))))
     assert headings == ["staging", "well", "idle"]
+
+
+def test_an_outage_comes_before_a_refused_file() -> None:
+    """The outage costs events, and the edit does not."""
+    out = upstream(HUNG.endpoints[0], endpoint("codfw", problem="no such name"))
+    text = page(status(upstreams=(out,), configuration={**CONFIGURATION, "refused": "x"}))
+    assert re.findall(r"<h2>(\w+)", text)[0] == "staging"
+
+
+def test_what_is_known_of_one_endpoint_is_said_once() -> None:
+    """Its host is in its address, and nowhere else."""
+    alone = upstream(endpoint("staging.svc.eqiad.wmnet:4492", address()))
+    assert Reader(page(status(upstreams=(alone,)))).words.count("staging.svc.eqiad.wmnet") == 1
+
+
+def test_pictures_begin_where_the_process_did() -> None:
+    """An hour ago at the earliest; what was before is not known."""
+    for started, width, words in ((NOW - 7200, "3600.0", "an hour ago"), (NOW - 600, "600.0", "10 min ago")):
+        read = Reader(page(status(started=started)))
+        assert {(each["viewbox"] or "").split()[2] for each in read.all_of("svg")} == {width}
+        assert words in read.words
 
 
 def test_a_refused_file_comes_before_all_that_is_well() -> None:

@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from sidecar.status.problems import age, as_data, problems_of, rate, sentence
+from sidecar.status.runbook import blocks_of, read_runbook
 from sidecar.status.value import Level
 from tests.statuses import CONFIGURATION, HANGS, NOW, address, endpoint, spool, status, upstream
 
@@ -113,7 +114,7 @@ def test_what_waits_for_an_upstream_that_is_gone_is_told() -> None:
     kept = spool(events=3, upstreams={"old": 2, "staging": 1, "empty": 0})
     assert [each.words for each in problems_of(status(spool=kept)) if "upstream" in each.words] == [
         "2 events in the spool for old, an upstream that is no longer in the configuration: "
-        "not sent unless the upstream comes back; see eventgate-sidecar spool ls"
+        "not sent unless the upstream comes back"
     ]
 
 
@@ -148,6 +149,51 @@ def test_a_dead_dns_is_told_once() -> None:
         [Level.WARNING],
         "DNS fails for staging.svc.eqiad.wmnet, staging.svc.codfw.wmnet (timeout); the last known addresses are in use",
     )
+
+
+@pytest.mark.parametrize(
+    ("addresses", "level", "words"),
+    [
+        ([address()], Level.WARNING, "; the last known addresses are in use"),
+        ([], Level.BAD, "; no address of staging is known. Events are kept in the spool: nothing waiting yet"),
+    ],
+    ids=["while it runs", "at the start"],
+)
+def test_a_resolver_that_is_down_is_told_as_that(addresses: list[Any], level: Level, words: str) -> None:
+    """Not one name is wrong then, but DNS itself, and no datacenter is blamed."""
+    ends = (endpoint(name, *addresses, problem="no name server answered within 1.5 s") for name in ("eqiad", "codfw"))
+    down = "The DNS resolver is down: none of 2 names can be looked up (no name server answered within 1.5 s)"
+    assert said(upstreams=(upstream(*ends),)) == ([level], f"{down}{words}")
+
+
+def test_one_name_that_is_found_clears_the_resolver() -> None:
+    """DNS fails for the other one then; a name of the hosts file says nothing of DNS."""
+    silent = endpoint("eqiad", address(), problem="no name server answered within 1.5 s")
+    assert said(upstreams=(upstream(silent, UP),))[1].startswith("DNS fails for staging.svc.eqiad.wmnet (no name")
+
+
+def test_how_long_the_spool_lasts_is_told() -> None:
+    """At the rate of the last minute: whether somebody has to get up now depends on it."""
+    kept = spool(events=8, oldest_seconds=200.0, lasts_seconds=5 * 3600.0)
+    words = said(upstreams=(BOTH_OUT,), spool=kept)[1]
+    assert words.endswith("8 events wait, the oldest for 3 min; at this rate it is full in 5 h")
+
+
+def test_every_problem_says_what_to_do() -> None:
+    """In a step of its own, and in a section that the runbook has."""
+    worst = endpoint("eqiad", address("unhealthy", HANGS), problem="timeout")
+    probation = upstream(endpoint("eqiad", address("ejected", "x", awaits_trial=True)), first="eqiad")
+    cases: list[dict[str, Any]] = [
+        {"upstreams": (BOTH_OUT, msgspec.structs.replace(upstream(worst, UP, ca_problem="x"), name="b"), probation)},
+        {"spool": spool(events=8, dead_letters=1, upstreams={"gone": 1})},
+        *({"spool": each} for each in (spool(trouble="x"), spool(full=True), spool(percent=90))),
+        {"configuration": {**CONFIGURATION, "refused": "x"}},
+        {"last_minute": {"failed": 1, "refused": 1, "invalid": 1}},
+    ]
+    found = [each for case in cases for each in problems_of(status(**case))]
+    headings = [block.text for block in blocks_of(read_runbook()) if block.kind == "h2"]
+    assert [each for each in found if not each.step or each.runbook not in headings] == []
+    assert len({each.words for each in found}) > 12
 
 
 def test_an_upstream_that_no_route_leads_to_wakes_nobody() -> None:
@@ -205,7 +251,7 @@ def test_a_refused_file_is_told_with_its_mistake(problems: list[Any], why: str) 
         (
             spool(dead_letters=2),
             Level.WARNING,
-            "2 dead letters in the spool, no longer sent: eventgate-sidecar spool ls --dead",
+            "2 dead letters in the spool, no longer sent",
         ),
     ],
     ids=["broken", "nearly full", "full", "waiting", "dead letters"],

@@ -1,0 +1,63 @@
+"""The runbook as the sidecar shows it, so that whoever has only a port-forward has it too: docs/runbook.md as values.
+
+It knows as much of Markdown as that page uses: headings, paragraphs, fenced blocks, and in a line bold, code, links.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+_INLINE = re.compile(r"\*\*(?P<strong>.+?)\*\*|`(?P<code>[^`]+)`|\[(?P<link>[^\]]+)\]\([^)]*\)")
+
+
+class Piece(NamedTuple):
+    """A part of a paragraph: `kind` is strong, code or text."""
+
+    kind: str
+    text: str
+
+
+class Block(NamedTuple):
+    """A heading (`h1`, `h2`), a paragraph (`p`) or a block of commands (`pre`)."""
+
+    kind: str
+    pieces: tuple[Piece, ...]
+
+    @property
+    def text(self) -> str:
+        """All of it without its form."""
+        return "".join(each.text for each in self.pieces)
+
+
+def read_runbook() -> str:
+    """Return the text: in a wheel it lies beside this module, in a checkout in docs."""
+    here = Path(__file__).parent
+    places = (here / "runbook.md", here.parent.parent / "docs" / "runbook.md")
+    return next(path for path in places if path.is_file()).read_text(encoding="utf-8")
+
+
+def blocks_of(text: str) -> Iterator[Block]:
+    """Yield the blocks of a page in Markdown."""
+    for block in text.strip().split("\n\n"):
+        if block.startswith("```"):
+            yield Block("pre", (Piece("text", "\n".join(block.splitlines()[1:-1])),))
+        elif block.startswith("#"):
+            marks, _, heading = block.partition(" ")
+            yield Block(f"h{len(marks)}", tuple(_pieces(heading)))
+        else:
+            yield Block("p", tuple(_pieces(block)))
+
+
+def _pieces(text: str) -> Iterator[Piece]:
+    end = 0
+    for found in _INLINE.finditer(text):
+        if found.start() > end:
+            yield Piece("text", text[end : found.start()])
+        kind = found.lastgroup or "text"
+        yield Piece("text" if kind == "link" else kind, found[kind])
+        end = found.end()
+    if text[end:]:
+        yield Piece("text", text[end:])

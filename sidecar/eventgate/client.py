@@ -1,7 +1,7 @@
-"""One POST to one address of EventGate, and what its end means.
+"""One POST to one address of EventGate, and its result.
 
-The only module that posts, over `connection`. Its callers see no exceptions and no status codes: they get the verdict
-on each event, or a `Failed`.
+Only this module posts, over `connection`. Callers see neither exceptions nor status codes: they get a status for each
+event, or a `Failed`.
 """
 
 from __future__ import annotations
@@ -28,28 +28,28 @@ from sidecar.events.results import EventStatus
 from sidecar.routes.config import Timeouts
 
 MAX_CONNECTIONS = 256
-"""To one address; a POST beyond that waits for one to end."""
+"""To one address; further POSTs wait."""
 AGENT = ("user-agent", f"eventgate-sidecar/{__version__}")
-"""Sent where the producer names none."""
+"""Sent unless the producer sent one."""
 _AGENT_LINE = b"%b: %b\r\n" % (AGENT[0].encode(), AGENT[1].encode())
 KEEPALIVE_SECONDS = 3.5
-"""Below the 4.5 s after which Wikimedia's TLS proxies close an idle connection, so that we close it first."""
+"""Below the 4.5 s after which Wikimedia's TLS proxies close an idle connection, so that the sidecar closes it first."""
 
 
 def reply_limit(sent: int) -> int:
-    """Return how many bytes an answer may have to a POST of so many: many are read at once, and a pod has 100 MiB.
+    """Return the maximum length of the answer to a POST of `sent` bytes: many are read at once, and a pod has 100 MiB.
 
-    EventGate echoes failed events with defaults and errors, so a true answer can be a few times as long as the POST.
+    EventGate echoes failed events with defaults and errors, so a real answer can be a few times as long as the POST.
     """
     return min(MAX_REPLY_BYTES, 256 * 1024 + 4 * sent)
 
 
 UNREADABLE = frozenset({"SyntaxError", "PayloadTooLargeError", "UnsupportedMediaTypeError"})
-"""Titles of EventGate's own 500 for a body that it will not read, however often it is sent."""
+"""Titles of EventGate's 500 for a body that it never accepts."""
 
 
 class _OwnError(msgspec.Struct):
-    """EventGate's answer to a body it could not read (lib/util.js, setErrorHandler)."""
+    """EventGate's answer to a body that it cannot read (lib/util.js, setErrorHandler)."""
 
     type: str = ""
     title: str = ""
@@ -57,30 +57,30 @@ class _OwnError(msgspec.Struct):
 
 
 Result = list[EventStatus] | Failed | Exception
-"""The status of each event of a POST, in their order, or why there is none; an exception is a bug of ours."""
+"""The status of each event of a POST, in order, or why there is none; an exception is a bug of the sidecar."""
 
 OnResult = Callable[[Result], None]
 
 
 class Attempt(msgspec.Struct, eq=False):
-    """One POST on its way."""
+    """One POST in flight."""
 
     load: Load
     on_result: OnResult | None
-    """Is told its end; None once it has ended."""
+    """Called with its result; None once it has ended."""
     sent_at: float | None = None
-    """Monotonic time at which it was written; None: EventGate cannot have seen anything."""
+    """Monotonic time at which it was written; None: EventGate cannot have seen it."""
     status: int | None = None
-    """The HTTP status of its answer."""
+    """The HTTP status of the answer."""
     connection: Connection | None = None
     connecting: asyncio.Task[None] | None = None
 
 
 class EventGate:
-    """EventGate at one address; holds the connections to it."""
+    """EventGate at one address, with a pool of connections."""
 
     def __init__(self, url: str, ip: str, trust: Trust | None, server_name: str, timeouts: Timeouts) -> None:
-        """`url` is what the endpoint is called, `ip` what is dialled; `trust` is None for http."""
+        """`url` is the endpoint's, `ip` the address to connect to; `trust` is None for http."""
         parts = urlsplit(url)
         self._ip = ip
         self._port = parts.port or (443 if trust else 80)
@@ -94,30 +94,30 @@ class EventGate:
         self._server_name = server_name
         self._timeouts = timeouts
         self._idle: list[tuple[Connection, float]] = []
-        """Each with when it was used; the one used last comes last, and is used first."""
+        """Connections and when they were last used; the last one is reused first."""
         self._in_use = 0
-        """Connections under an attempt, made or still being made."""
+        """Connections of attempts, including those being opened."""
         self._waiting: deque[tuple[Attempt, bytes, asyncio.TaskGroup]] = deque()
         self._sweep: asyncio.TimerHandle | None = None
         self._closed = False
 
     def post(self, load: Load, tasks: asyncio.TaskGroup, on_result: OnResult) -> Attempt:
-        """POST `load` as one array; `on_result` is told how that ended: once, and later.
+        """POST `load` as one array; `on_result` is called once with the result, after this returns.
 
-        Where a connection is free, everything is written when this returns; what has to wait runs in `tasks`. Only
-        connecting has a time limit here: the caller gives up on an attempt that takes too long.
+        If a connection is free, the request is written before this returns; connecting runs in `tasks`. Only connecting
+        has a timeout here: the caller gives up on an attempt that takes too long.
         """
         attempt = Attempt(load, on_result)
         self._start(attempt, self._request(load), tasks)
         return attempt
 
     def give_up(self, attempt: Attempt) -> None:
-        """Forget an attempt; its `on_result` is told nothing."""
+        """Abandon an attempt; its `on_result` is not called."""
         attempt.on_result = None
         self._release(attempt)
 
     def close(self) -> None:
-        """Close all connections; those in use once their exchange ends."""
+        """Close all connections; those in use when their exchange ends."""
         self._closed = True
         if self._sweep is not None:
             self._sweep.cancel()
@@ -154,7 +154,7 @@ class EventGate:
             why = f"no connection within {self._timeouts.connect:.2g} s"
         except OSError as error:
             why = tls_words(error) if _is_of_tls(error, tls) else system_words(error)
-        except Exception as error:  # noqa: BLE001  it must end neither the process nor more than this attempt
+        except Exception as error:  # noqa: BLE001  a bug must end this attempt only
             why = f"{type(error).__name__}: {error}"
         else:
             attempt.connecting = None
@@ -178,7 +178,7 @@ class EventGate:
             on_result(result)
 
     def _release(self, attempt: Attempt) -> None:
-        """Give back what an attempt holds, and let one go on that waited for it."""
+        """Release an attempt's connection, and start a waiting attempt."""
         if attempt.connection is None and attempt.connecting is None and self._forget_waiting(attempt):
             return
         if attempt.connecting is not None:
@@ -197,7 +197,7 @@ class EventGate:
         return False
 
     def _idle_connection(self) -> Connection | None:
-        """Return one that is open and fresh, if there is one."""
+        """Return a connection that is open and not stale, or None."""
         while self._idle:
             connection, since = self._idle.pop()
             if connection.is_open and time.monotonic() - since < KEEPALIVE_SECONDS:
@@ -206,7 +206,7 @@ class EventGate:
         return None
 
     def _put_back(self, connection: Connection) -> None:
-        """Keep a connection for the next attempt, or close it: one without its answer can carry no other."""
+        """Keep a connection for reuse, or close it, such as one whose answer is outstanding."""
         if self._closed or not connection.may_be_reused or not connection.is_open:
             connection.close()
             return
@@ -215,7 +215,7 @@ class EventGate:
             self._sweep = asyncio.get_running_loop().call_later(KEEPALIVE_SECONDS, self._close_stale)
 
     def _close_stale(self) -> None:
-        """Close the connections that idled too long, and look again as long as there are others."""
+        """Close connections that were idle too long, and come back while others are left."""
         self._sweep = None
         now = time.monotonic()
         stale = [connection for connection, since in self._idle if now - since >= KEEPALIVE_SECONDS]
@@ -227,9 +227,9 @@ class EventGate:
 
 
 def array(events: Sequence[Outgoing]) -> bytes:
-    """Return the body of one POST: a lone event as it is, so that the largest one still fits, else an array.
+    """Return the body of one POST: a lone event as is, so that the largest one still fits, else an array.
 
-    To EventGate the two are the same, but for `{}`, which it would call an empty body; that has no id.
+    EventGate treats both alike, except for `{}`, an empty body to it; so events without an id go in an array.
     """
     if len(events) == 1 and events[0].id is not None:
         return events[0].body
@@ -237,7 +237,7 @@ def array(events: Sequence[Outgoing]) -> bytes:
 
 
 def _lines(headers: Headers) -> bytes:
-    """Return the lines of these headers, and of `AGENT` where they name none."""
+    """Return the header lines, with `AGENT` unless they have a user agent."""
     if not headers:
         return _AGENT_LINE
     lines = "".join([f"{name}: {value}\r\n" for name, value in headers]).encode("latin-1")
@@ -251,12 +251,12 @@ def _result_of(reply: Reply | Exception, load: Load) -> Result:
         return Failed(FailureClass.AMBIGUOUS, f"connection lost before the answer was complete: {system_words(reply)}")
     try:
         return read(reply.status, reply.reason, reply.body, load.events, load.hasty) or _no_verdict(reply)
-    except Exception as bug:  # noqa: BLE001  nobody above could tell whom it concerns
+    except Exception as bug:  # noqa: BLE001  a bug must end this attempt only
         return bug
 
 
 def _is_of_tls(error: OSError, tls: ssl.SSLContext | None) -> bool:
-    """Whether connecting failed in the handshake: before it, a connection is refused or unreachable, never reset."""
+    """Whether connecting failed in the TLS handshake; before it, a connection is refused, but never reset."""
     return tls is not None and isinstance(error, ssl.SSLError | ConnectionResetError)
 
 
@@ -275,7 +275,7 @@ def _no_verdict(reply: Reply) -> Failed:
 
 
 def _phrase(reply: Reply) -> str:
-    """Return the reason phrase, or the usual one where there is none."""
+    """Return the reason phrase, or the standard one if it is empty."""
     if reply.reason or reply.status not in set(HTTPStatus):
         return reply.reason or "without a reason"
     return HTTPStatus(reply.status).phrase
@@ -290,7 +290,7 @@ def _own_error(body: bytes) -> _OwnError | None:
 
 
 def _seconds(value: str | None) -> float | None:
-    """Read Retry-After (RFC 9110, 10.2.3): seconds, or a date, of which we only take that it is one."""
+    """Parse Retry-After (RFC 9110, 10.2.3): seconds, at most 300; any date counts as 1 second."""
     if value is None:
         return None
     if value.isascii() and value.isdigit():

@@ -1,8 +1,7 @@
 """One connection to one address of EventGate: HTTP/1.1, one exchange at a time.
 
-Written for what a POST of events needs and nothing else: no redirects, cookies, proxies, decompression or
-pipelining. A request leaves in one write. A reply is bounded, and read by llhttp, which refuses what is not HTTP. The
-caller enforces deadlines.
+It supports what a POST of events needs, and no redirects, cookies, proxies, decompression or pipelining. A request is
+one write. A reply is bounded, and parsed by llhttp, which refuses malformed HTTP. The caller enforces deadlines.
 """
 
 from __future__ import annotations
@@ -16,41 +15,41 @@ import httptools
 import msgspec
 
 MAX_REPLY_BYTES = 32 * 1024 * 1024
-"""EventGate echoes failed events, so a reply can be about as large as the largest body, with defaults on top."""
+"""EventGate echoes failed events, so a reply can be somewhat larger than the largest body."""
 MAX_HEAD_BYTES = 64 * 1024
 MAX_INTERIM = 16
-"""Answers of 1xx before the one that counts (RFC 9110, 15.2)."""
+"""1xx answers before the final one (RFC 9110, 15.2)."""
 
 
 class BadReply(Exception):
-    """What came back is no answer that we read."""
+    """The answer is malformed, or not acceptable."""
 
 
 class TooLarge(BadReply):
-    """The answer is over what was allowed."""
+    """The answer exceeds the limit."""
 
     def __init__(self, limit: int) -> None:
-        """The words are for log and producer."""
+        """`limit` is in bytes."""
         super().__init__(f"its answer is over {limit} bytes")
 
 
 class Reply(msgspec.Struct):
-    """An answer, read in full."""
+    """A complete answer."""
 
     status: int = 0
     reason: str = ""
     body: bytes = b""
     head: bytes = b""
-    """What came up to the end of its headers, and maybe more."""
+    """The bytes up to the end of the headers, maybe more."""
 
     @property
     def headers(self) -> dict[str, str]:
-        """Its headers, names in lower case; of a repeated one the last."""
+        """Its headers, names in lower case; the last of duplicates counts."""
         return _Headers(self.head).found
 
 
 class _Headers:
-    """The headers in the head of an answer, read when somebody asks: few do, and EventGate sends a dozen."""
+    """The headers of an answer, parsed only on demand: they are rarely needed, and EventGate sends a dozen."""
 
     def __init__(self, head: bytes) -> None:
         self.found: dict[str, str] = {}
@@ -61,7 +60,7 @@ class _Headers:
 
     def on_message_begin(self) -> None:
         if not self._complete:
-            self.found.clear()  # those of an answer of 1xx
+            self.found.clear()  # those of a 1xx answer
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if not self._complete:
@@ -72,14 +71,14 @@ class _Headers:
 
 
 OnReply = Callable[[Reply | Exception], None]
-"""Is told an answer, or why there is none."""
+"""Called with an answer, or why there is none."""
 
 
 class Connection(asyncio.Protocol):
-    """Use `open_connection`."""
+    """A connection; see `open_connection`."""
 
     def __init__(self) -> None:
-        """Nothing is sent yet."""
+        """Start unconnected."""
         self._transport: asyncio.Transport | None = None
         self._parser = httptools.HttpResponseParser(self)
         self._on_reply: OnReply | None = None
@@ -88,18 +87,18 @@ class Connection(asyncio.Protocol):
         self._size = 0
         self._limit = MAX_REPLY_BYTES
         self._unclaimed = 0
-        """Bytes received since anything came of them."""
+        """Bytes received since the parser last returned headers or a part of the body."""
         self._interim = 0
         self._head = b""
         self._headers_complete = self._complete = self._keeps_alive = False
         self.may_be_reused = True
-        """Whether another exchange may follow the one that ended."""
+        """Whether another exchange may follow."""
 
     def exchange(self, data: bytes, on_reply: OnReply, limit: int = MAX_REPLY_BYTES) -> None:
-        """Write a request; `on_reply` is told the answer once it is complete, or why there is none: once, and later.
+        """Write a request; `on_reply` is called once, after this returns, with the complete answer or an error.
 
-        A reason is a `BadReply`, or a ConnectionError where the connection is lost before. A body of over `limit`
-        bytes is a bad reply.
+        The error is a `BadReply`, or a ConnectionError if the connection is lost. A body of over `limit` bytes is a bad
+        reply.
         """
         if self._transport is None or self._on_reply is not None:
             raise RuntimeError("one exchange at a time, on an open connection")
@@ -107,7 +106,7 @@ class Connection(asyncio.Protocol):
         self._limit = limit
         self.may_be_reused = False
         self._transport.write(data)
-        # What follows is for its answer, which cannot be read before the loop turns.
+        # Reset after the write: the answer cannot be read before the loop turns.
         self._reply = Reply()
         self._chunks = []
         self._size = self._unclaimed = self._interim = 0
@@ -116,25 +115,25 @@ class Connection(asyncio.Protocol):
 
     @property
     def is_open(self) -> bool:
-        """Whether the other side, as far as is known, still listens."""
+        """Whether the connection is open, as far as is known."""
         return self._transport is not None and not self._transport.is_closing()
 
     def close(self) -> None:
-        """Close it at once; whoever awaits an answer is told nothing more."""
+        """Close it at once; a pending `on_reply` is not called."""
         self._on_reply = None
         self.may_be_reused = False
         if self._transport is not None:
             self._transport.abort()
 
-    # --- what the transport tells ---
+    # --- called by the transport ---
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Take the transport."""
-        transport.set_write_buffer_limits(high=0)  # written at once, not once the loop has done what else is due
+        """Store the transport."""
+        transport.set_write_buffer_limits(high=0)  # write at once, not after everything else that is due
         self._transport = transport
 
     def data_received(self, data: bytes) -> None:
-        """Read the answer; anything unasked for ends the connection."""
+        """Read the answer; unexpected data closes the connection."""
         if self._on_reply is None:
             self.close()
             return
@@ -145,7 +144,7 @@ class Connection(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
-            self._fail(BadReply("it wants to go on in another protocol"))
+            self._fail(BadReply("it wants to switch to another protocol"))
         except httptools.HttpParserError as error:
             sound = False
             if not self._complete:
@@ -160,43 +159,43 @@ class Connection(asyncio.Protocol):
             self._fail(BadReply(f"the headers of its answer are over {MAX_HEAD_BYTES} bytes"))
 
     def eof_received(self) -> None:
-        """Take the end of the connection as the end of an answer that has no other (RFC 9112, 6.3)."""
+        """End an answer that has neither a length nor chunks (RFC 9112, 6.3)."""
         if self._headers_complete and not {"content-length", "transfer-encoding"} & _Headers(self._head).found.keys():
             self._finish(reuse=False)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Whoever awaits an answer gets none."""
+        """Fail a pending exchange."""
         self._transport = None
         if exc is None or isinstance(exc, ConnectionError):
             self._fail(exc or ConnectionResetError("closed by the other side"))
         else:
             self._fail(ConnectionResetError(str(exc)))
 
-    # --- what the parser tells ---
+    # --- called by the parser ---
 
     def on_message_begin(self) -> None:
-        """Refuse a second answer behind the one that was asked for: it would pass for the next one's."""
+        """Refuse a second answer: it would be taken for the answer to the next request."""
         if self._complete:
-            raise BadReply("it answers what was not asked")
+            raise BadReply("it sent a second answer")
 
     def on_status(self, reason: bytes) -> None:
-        """Take the reason phrase, which may come in pieces."""
+        """Append to the reason phrase, which may come in pieces."""
         self._reply.reason += reason.decode("latin-1")
 
     def on_headers_complete(self) -> None:
-        """Take the status; the headers stay in `_head`."""
+        """Store the status; the headers stay in `_head`."""
         self._unclaimed = 0
         self._headers_complete = True
         self._reply.status = self._parser.get_status_code()
-        if self._reply.status < 100:  # llhttp reads it as an answer with a body, which no interim one has
+        if self._reply.status < 100:  # llhttp would read a body, and `on_message_complete` take it for a 1xx answer
             raise BadReply(f"its status is {self._reply.status:03}, and HTTP has none below 100")
 
     def on_chunk_header(self) -> None:
-        """Let only an answer that counts have chunks."""
+        """Refuse chunks in a 1xx answer."""
         self._refuse_body_of_1xx()
 
     def on_body(self, body: bytes) -> None:
-        """Take a part of the body."""
+        """Append to the body."""
         self._refuse_body_of_1xx()
         self._unclaimed = 0
         self._size += len(body)
@@ -205,21 +204,21 @@ class Connection(asyncio.Protocol):
         self._chunks.append(body)
 
     def on_message_complete(self) -> None:
-        """Take the end of the answer; one of 1xx is not it."""
+        """End the answer, or go on to the next after a 1xx."""
         if self._reply.status >= 200:
             self._complete = True
-            self._keeps_alive = self._parser.should_keep_alive()  # it forgets that soon
+            self._keeps_alive = self._parser.should_keep_alive()  # only known here
             return
         self._interim += 1
         if self._interim > MAX_INTERIM:
-            raise BadReply(f"it sent over {MAX_INTERIM} answers of 1xx, and none that counts")
+            raise BadReply(f"it sent over {MAX_INTERIM} 1xx answers and no final one")
         self._reply = Reply()
         self._headers_complete = False
 
     def _refuse_body_of_1xx(self) -> None:
-        """No answer of 1xx has a body (RFC 9112, 6.3); of those but 100, 102 and 103 llhttp would read one."""
+        """Refuse the body of a 1xx answer (RFC 9112, 6.3); llhttp reads one except for 100, 102 and 103."""
         if self._reply.status < 200:
-            raise BadReply("its answer of 1xx has a body")
+            raise BadReply("its 1xx answer has a body")
 
     def _finish(self, *, reuse: bool) -> None:
         on_reply, self._on_reply = self._on_reply, None
@@ -237,7 +236,7 @@ class Connection(asyncio.Protocol):
 
 
 async def open_connection(host: str, port: int, tls: ssl.SSLContext | None, server_name: str) -> Connection:
-    """Connect to an address; `server_name` is sent as SNI, and is what the certificate must carry.
+    """Connect to an address; `server_name` is for SNI and the certificate.
 
     Raises:
         OSError: it cannot be reached; ssl.SSLError is one.
@@ -251,7 +250,7 @@ async def open_connection(host: str, port: int, tls: ssl.SSLContext | None, serv
 
 
 def _cause(error: httptools.HttpParserError) -> BadReply:
-    """Return what a callback of ours raised, or say that llhttp could not read on."""
+    """Return the error that a callback raised, else llhttp's."""
     if isinstance(error.__context__, BadReply):
         return error.__context__
-    return BadReply(f"its answer is no HTTP/1.1 that we can read: {error}")
+    return BadReply(f"its answer is not valid HTTP/1.1: {error}")

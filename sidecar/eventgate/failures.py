@@ -1,8 +1,8 @@
-"""Why an attempt or a health check failed: its class, and the words for it.
+"""Why an attempt or a health check failed: its class and its message.
 
-A class says one thing about the events: whether EventGate may already have taken them. Only that decides what may be
-done with them. Sources: Envoy's retry_on policies, nginx's `proxy_next_upstream` (a POST stops once bytes left),
-HAProxy's `retry-on`.
+The class says whether EventGate may already have taken the events, and so whether they may be sent again. Sources:
+Envoy's retry_on policies, nginx's `proxy_next_upstream` (no retry of a POST once bytes were sent), HAProxy's
+`retry-on`.
 """
 
 from __future__ import annotations
@@ -15,27 +15,27 @@ from dataclasses import dataclass
 _TLS_REASONS = {
     "WRONG_VERSION_NUMBER": "it does not speak TLS",
     "HTTP_REQUEST": "it does not speak TLS",
-    "TLSV1_ALERT_PROTOCOL_VERSION": "it supports no TLS version from 1.2 on",
-    "UNSUPPORTED_PROTOCOL": "it supports no TLS version from 1.2 on",
-    "NO_PROTOCOLS_AVAILABLE": "it supports no TLS version from 1.2 on",
-    "SSLV3_ALERT_HANDSHAKE_FAILURE": "it has no cipher in common with us",
-    "TLSV13_ALERT_CERTIFICATE_REQUIRED": "it requires a client certificate, and there is none",
+    "TLSV1_ALERT_PROTOCOL_VERSION": "it does not support TLS 1.2 or newer",
+    "UNSUPPORTED_PROTOCOL": "it does not support TLS 1.2 or newer",
+    "NO_PROTOCOLS_AVAILABLE": "it does not support TLS 1.2 or newer",
+    "SSLV3_ALERT_HANDSHAKE_FAILURE": "it shares no cipher with the sidecar",
+    "TLSV13_ALERT_CERTIFICATE_REQUIRED": "it requires a client certificate, which the sidecar does not have",
 }
 
 
 class FailureClass(enum.StrEnum):
-    """Why an attempt brought no verdict."""
+    """Why an attempt ended without a verdict."""
 
     NEVER_SENT = "never_sent"
-    """DNS, connect or TLS failed: EventGate saw nothing, another attempt costs nothing."""
+    """DNS, connect or TLS failed: EventGate saw nothing, so another attempt is safe."""
     REFUSED = "refused"
-    """EventGate will not take this POST however often it is sent: it is too large, or cannot be parsed."""
+    """EventGate never takes this POST: it is too large, or cannot be parsed."""
     THROTTLED = "throttled"
-    """Not now: 429, or 503 with Retry-After."""
+    """429, or 503 with Retry-After: try later."""
     INFRASTRUCTURE = "infrastructure"
-    """An answer that is not EventGate's: a 3xx, 4xx or 5xx of a proxy, or of whatever else is at its address."""
+    """The answer is not EventGate's: a 3xx, 4xx or 5xx of a proxy or another server at its address."""
     AMBIGUOUS = "ambiguous"
-    """It broke off after bytes were written, or its answer cannot be true: EventGate may have taken the events."""
+    """The connection was lost after bytes were written, or the answer is impossible: EventGate may have the events."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +46,11 @@ class Failed:
     reason: str
     """In words, for log, status page and producer."""
     retry_after: float = 0.0
-    """Seconds the endpoint asked to be left alone."""
+    """Seconds from the endpoint's Retry-After."""
 
 
 def failure_of_status(status: int, retry_after: float | None) -> FailureClass:
-    """Return the class of an answer that carries no verdict of EventGate's (`verdict.read`)."""
+    """Return the class of an answer without a verdict (`verdict.read`)."""
     if status == 429 or (status == 503 and retry_after is not None):
         return FailureClass.THROTTLED
     if status == 413:
@@ -59,19 +59,19 @@ def failure_of_status(status: int, retry_after: float | None) -> FailureClass:
 
 
 def system_words(error: Exception) -> str:
-    """Say what went wrong as the system says it; asyncio's own words repeat host and port."""
+    """Return the system's error message, without the host and port that asyncio adds."""
     if isinstance(error, OSError) and error.errno:
         return os.strerror(error.errno)
     return str(error).strip() or type(error).__name__
 
 
 def tls_words(error: OSError) -> str:
-    """Say to an operator why a TLS handshake failed; OpenSSL's own word stays in brackets, to search for."""
+    """Explain why a TLS handshake failed; OpenSSL's error name stays in brackets, to search for."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"its certificate is not accepted: {error.verify_message}"
     if isinstance(error, ssl.SSLError):
         reason = error.reason or str(error)
         return f"TLS fails: {_TLS_REASONS[reason]} ({reason})" if reason in _TLS_REASONS else f"TLS fails: {reason}"
     if isinstance(error, ConnectionResetError):
-        return "TLS fails: it closes the connection in the handshake; a server without TLS 1.2 does so, too"
+        return "TLS fails: it closes the connection during the handshake, as a server without TLS 1.2 does"
     return f"TLS fails: {system_words(error)}"

@@ -1,7 +1,7 @@
-"""One health check of one address: connect, shake hands, GET, each phase timed, all within one deadline.
+"""One health check of one address: TCP connect, TLS handshake, GET, each timed, all within one deadline.
 
-Always a new connection: an address that hangs often still holds its old ones open, and only a new one shows
-in which phase it hangs.
+It always opens a new connection: an address that hangs often keeps its old ones open, and only a new one shows in which
+phase it hangs.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ MAX_CHECK_BYTES = 64 * 1024
 
 
 class Phase(enum.StrEnum):
-    """What a check goes through, in order."""
+    """The phases of a check, in order."""
 
     TCP = "tcp"
     TLS = "tls"
@@ -30,12 +30,12 @@ class Phase(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where a check goes: the address that is dialled, and the name it is dialled for."""
+    """The address to connect to, and the name to ask for."""
 
     address: str
     port: int
     host: str
-    """For the Host header, with the port where it is not the scheme's."""
+    """For the Host header, with the port unless it is the scheme's."""
     path: str
     server_name: str
     """For SNI and the certificate; not used without `tls`."""
@@ -44,19 +44,19 @@ class Target:
 
 @dataclass
 class CheckResult:
-    """What a check found."""
+    """The result of a check."""
 
     passed: bool = False
     words: str = ""
     """The verdict in words, for log, status page and `probe`."""
     seconds: dict[Phase, float] = field(default_factory=dict)
-    """How long each phase took; those that were not completed are missing."""
+    """How long each completed phase took."""
     server: str = ""
-    """What the answer says answered: the Server header, or the mark a service mesh leaves."""
+    """The Server header of the answer."""
     mesh: bool = False
-    """Whether a service mesh answered in the endpoint's place or stands before it."""
+    """Whether the answer came through a service mesh, or from it."""
     expires: float | None = None
-    """When the certificate ends, in seconds since 1970."""
+    """When the certificate expires, in seconds since 1970."""
 
 
 async def check(target: Target, seconds: float) -> CheckResult:
@@ -72,18 +72,18 @@ async def check(target: Target, seconds: float) -> CheckResult:
         result.words = tls_words(error)
     except ConnectionRefusedError:
         result.words = "refuses the connection"
-    except (OSError, h11.ProtocolError, ValueError) as error:  # ValueError: a name or a path that no request can carry
+    except (OSError, h11.ProtocolError, ValueError) as error:  # ValueError: a name or a path that no request can have
         if progress.phase is Phase.TLS and isinstance(error, OSError):
             result.words = tls_words(error)
         else:
-            # it may quote the answer
+            # cut: it may quote the answer
             result.words = f"{progress.phase.upper()} fails: {system_words(error)[:200]}"
     return result
 
 
 @dataclass
 class _Progress:
-    """How far a check has come."""
+    """How far a check has got."""
 
     phase: Phase = Phase.TCP
     answering: bool = False
@@ -92,9 +92,9 @@ class _Progress:
 
 def _hung(progress: _Progress, timeout: float) -> str:
     if progress.answering:
-        return f"begins to answer, and is not done within {timeout:g} s: too slow"
+        return f"starts to answer, but does not finish within {timeout:g} s: too slow"
     return {
-        Phase.TCP: f"nothing answers to connecting within {timeout:g} s: hangs",
+        Phase.TCP: f"no connection within {timeout:g} s: hangs",
         Phase.TLS: f"connects, then silent in the TLS handshake for {timeout:g} s: hangs",
         Phase.HTTP: f"connects, then silent for {timeout:g} s: hangs",
     }[progress.phase]
@@ -128,7 +128,7 @@ def _expiry(ssl_object: Any) -> float | None:
 async def _get(
     target: Target, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, progress: _Progress
 ) -> h11.Response:
-    """Send the request, and read the answer to its end."""
+    """Send the request and read the whole answer."""
     wire = h11.Connection(h11.CLIENT)
     headers = [("host", target.host), ("user-agent", "eventgate-sidecar"), ("connection", "close")]
     request = h11.Request(method="GET", target=target.path, headers=headers)

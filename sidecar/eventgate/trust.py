@@ -1,7 +1,7 @@
-"""Whom an https endpoint must be certified by, as it is on disk now.
+"""The certificate authorities that https endpoints are verified against, reloaded when the file changes.
 
-A certificate authority is renewed while sidecars run: Kubernetes swaps a symbolic link, and soon after servers show
-certificates of the new one. What is read again is only used where it can be; connections that are open stay open.
+A CA is renewed while sidecars run: Kubernetes swaps a symbolic link, and servers soon present certificates of the new
+CA. A file that cannot be used is ignored; open connections stay open.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from sidecar.errors import SettingError
 from sidecar.routes.file import read_bytes
 
 MAX_CA_BYTES = 4 * 1024 * 1024
-"""Of a file of certificates; Debian's has 250 kB."""
+"""Of a CA file; Debian's has 250 kB."""
 
 
 class Trust:
-    """The authorities of a file, or the system's."""
+    """The CAs of a file, or the system's."""
 
     def __init__(self, ca_file: str | None) -> None:
-        """Read the file; None: the system's authorities.
+        """Read the file; None: the system's CAs.
 
         Raises:
             SettingError: the file cannot be read, or holds no certificates.
@@ -32,19 +32,19 @@ class Trust:
         self.context = make_ssl_context(ca_file)
         """For the next connection."""
         self.problem = ""
-        """Why the file that is there now is not used; empty where it is."""
+        """Why the current file is not used; empty if it is."""
 
     async def renew(self) -> bool:
-        """Read the file again if it is another than the one read last; return whether it is.
+        """Read the file again if it changed; return whether it did.
 
-        A file that cannot be used changes nothing but `problem`.
+        A file that cannot be used only sets `problem`.
         """
         signature = _signature(self.ca_file)
         if signature == self._signature:
             return False
         self._signature = signature
         try:
-            self.context = await asyncio.to_thread(make_ssl_context, self.ca_file)  # it may take 30 ms
+            self.context = await asyncio.to_thread(make_ssl_context, self.ca_file)  # can take 30 ms
         except SettingError as error:
             self.problem = str(error)
         else:
@@ -53,7 +53,7 @@ class Trust:
 
 
 def make_ssl_context(ca_file: str | None) -> ssl.SSLContext:
-    """Return a context that verifies against this file, or against the system's authorities.
+    """Return a context that verifies against this file, or against the system's CAs.
 
     Raises:
         SettingError: the file cannot be read, or holds no certificates.
@@ -61,7 +61,7 @@ def make_ssl_context(ca_file: str | None) -> ssl.SSLContext:
     """
     try:
         if ca_file is not None:
-            read_bytes(Path(ca_file), MAX_CA_BYTES)  # OpenSSL would wait for a pipe
+            read_bytes(Path(ca_file), MAX_CA_BYTES)  # OpenSSL would block on a pipe
     except SettingError as error:
         reason = str(error).removeprefix(f"cannot read {ca_file}: ")
         raise SettingError(f"tls.ca_file {ca_file} cannot be read as PEM certificates: {reason}") from None
@@ -76,7 +76,7 @@ def make_ssl_context(ca_file: str | None) -> ssl.SSLContext:
 
 
 def _signature(ca_file: str | None) -> tuple[int, ...] | None:
-    """Return what changes with the file, also where a link on the way to it is swapped."""
+    """Return a value that changes with the file, also when a symbolic link to it is swapped."""
     if ca_file is None:
         return None
     try:

@@ -1,8 +1,8 @@
-"""What EventGate's answer says of each event.
+"""Reads the status of each event from EventGate's answer.
 
-EventGate echoes failures only, with defaults filled in and numbers as JavaScript writes them, in the order
-of the request within each kind (lib/eventgate.js). So an event is found again by its `meta.id` and by nothing
-else. An answer that tells of an event that was not sent, or of too few or too many, is no verdict.
+EventGate echoes failures only, with defaults filled in and numbers as JavaScript writes them, in request order within
+each kind (lib/eventgate.js). So `meta.id` is the only way to match them with the events sent. An answer with an unknown
+event, or with too few or too many, is not a verdict.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class _Failures(msgspec.Struct):
 
 
 class _Kind:
-    """The word in `status`, of which only that it is there is of interest."""
+    """The value of `status`; only its presence matters."""
 
 
 class _CountedEcho(msgspec.Struct):
@@ -63,16 +63,16 @@ _HEX = rb"[0-9a-fA-F]{2}"
 _ESCAPES = re.compile(rb"\\\\|\\u[dD][89abAB]%b\\u[dD][c-fC-F]%b|(\\u[dD][89a-fA-F]%b)" % (_HEX, _HEX, _HEX))
 _COUNTS = re.compile(r"All (\d+) out of (\d+) events were accepted\.|(\d+) events hastily received\.", re.ASCII)
 MAX_UNCOUNTED_BYTES = 64 * 1024
-"""In a longer answer failures are counted before anything is made of them: `[1,1,1,…` costs 40 times its length."""
+"""In a longer answer failures are counted before they are decoded: `[1,1,1,…` would take 40 times its length."""
 MAX_REPAIRED_BYTES = 1024 * 1024
-"""A longer answer with lone surrogates is no verdict; the events are then sent in smaller arrays."""
+"""A longer answer with lone surrogates is not a verdict; the events are then sent in smaller arrays."""
 
 
 def read(status: int, reason: str, body: bytes, events: Sequence[Outgoing], hasty: bool) -> list[EventStatus] | None:
-    """Return the status of each event, in their order; None where the answer holds no verdict that can be true.
+    """Return the status of each event, in order; None if the answer has no verdict, or an impossible one.
 
-    201 is a verdict, and so is 202 where the POST was `hasty`. 207, 400 and 500 are where their JSON carries `invalid`
-    or `error`, and it tells of as many of these events as EventGate would under that status.
+    201 is a verdict, and 202 if the POST was `hasty`. 207, 400 and 500 are if their JSON has `invalid` or `error`, with
+    as many of these events as EventGate lists under that status.
     """
     if status == 201 or (status == 202 and hasty):
         return _all_accepted(reason, body, events)
@@ -83,12 +83,12 @@ def read(status: int, reason: str, body: bytes, events: Sequence[Outgoing], hast
         return None
     if any(event.id is None for event in events):
         alike = len(echoes) == len(events) and len({echo.status for echo in echoes}) == 1
-        return [*map(_failure, echoes)] if alike else None  # which of them EventGate means is not known
+        return [*map(_failure, echoes)] if alike else None  # without ids they cannot be matched
     return _by_id(echoes, events)
 
 
 def _all_accepted(reason: str, body: bytes, events: Sequence[Outgoing]) -> list[EventStatus] | None:
-    """Believe it, unless reason or body say something else; a proxy may have put other words for the reason."""
+    """Accept the verdict unless reason or body contradict it; a proxy may have replaced the reason phrase."""
     said = _counts(reason)
     if (said and said != {len(events)}) or (body and _echoes(body, len(events))):
         return None
@@ -97,13 +97,13 @@ def _all_accepted(reason: str, body: bytes, events: Sequence[Outgoing]) -> list[
 
 @functools.lru_cache(maxsize=256)
 def _counts(reason: str) -> frozenset[int]:
-    """Return the numbers of events that EventGate's words name; none where they are not its own."""
+    """Return the numbers of events in EventGate's reason phrase; none if it is another phrase."""
     found = _COUNTS.fullmatch(reason)
     return frozenset(int(count[:9]) for count in found.groups() if count) if found else frozenset()
 
 
 def _echoes(body: bytes, events: int) -> list[_Echo] | None:
-    """Return the failures in an answer to so many events; None where it is none of EventGate's."""
+    """Return the failures in an answer to `events` events; None if it is not EventGate's."""
     try:
         if len(body) > MAX_UNCOUNTED_BYTES:
             _count(body, events)
@@ -119,7 +119,7 @@ def _echoes(body: bytes, events: int) -> list[_Echo] | None:
 
 
 def _count(body: bytes, most: int) -> None:
-    """Raise ValueError where more failures are told of than `most`, or what is told of are none."""
+    """Raise ValueError if there are more failures than `most`, or malformed ones."""
     left = iter(range(most))
 
     def count(_type: type, _word: object) -> _Kind:
@@ -131,7 +131,7 @@ def _count(body: bytes, most: int) -> None:
 
 
 def _without_lone_surrogates(body: bytes) -> bytes:
-    r"""Write U+FFFD for each lone surrogate: EventGate takes and echoes them (`"\ud800"`), msgspec does not."""
+    r"""Replace lone surrogates by U+FFFD: EventGate takes and echoes them (`"\ud800"`), msgspec refuses them."""
     return _ESCAPES.sub(lambda found: rb"\ufffd" if found[1] else found[0], body)
 
 
@@ -145,7 +145,7 @@ def _echo(status: StatusWord, raw: msgspec.Raw) -> _Echo:
 
 
 def _by_id(echoes: Sequence[_Echo], events: Sequence[Outgoing]) -> list[EventStatus] | None:
-    """Return the status of each event; None where the answer tells of others, or of one twice."""
+    """Return the status of each event; None if the answer has unknown or duplicate ids."""
     echoed = {echo.id: echo for echo in echoes}
     if len(echoed) < len(echoes) or not echoed.keys() <= {event.id for event in events}:
         return None

@@ -162,7 +162,7 @@ async def test_everything_is_probed_side_by_side(tmp_path: Path) -> None:
         start = loop.time()
         probed = await probe_all(config, Resolver(tmp_path / "resolv.conf", tmp_path / "hosts"))
         assert loop.time() - start < 0.35
-    hangs = ["nothing answers to connecting within 0.2 s: hangs"]
+    hangs = ["no connection within 0.2 s: hangs"]
     assert [[result.words for result in each.checks.values()] for each in probed] == [hangs, hangs, []]
     assert probed[2].known.problem.startswith("the name servers failed: ")
 
@@ -222,7 +222,7 @@ async def test_nothing_answers(tmp_path: Path) -> None:
     }
     assert (ended.status, ended.error, ended.json["ok"]) == (1, "", False)
     assert verdicts == {
-        "main": ["nothing answers to connecting within 0.3 s: hangs"],
+        "main": ["no connection within 0.3 s: hangs"],
         "other": ["refuses the connection"],
     }
 

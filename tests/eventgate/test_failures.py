@@ -23,11 +23,11 @@ def ssl_error(reason: str) -> ssl.SSLError:
     ("error", "expected"),
     [
         (ssl_error("WRONG_VERSION_NUMBER"), "TLS fails: it does not speak TLS (WRONG_VERSION_NUMBER)"),
-        (ssl_error("UNSUPPORTED_PROTOCOL"), "TLS fails: it supports no TLS version from 1.2 on (UNSUPPORTED_PROTOCOL)"),
+        (ssl_error("UNSUPPORTED_PROTOCOL"), "TLS fails: it does not support TLS 1.2 or newer (UNSUPPORTED_PROTOCOL)"),
         (ssl_error("NOBODY_KNOWS_IT"), "TLS fails: NOBODY_KNOWS_IT"),
         (
             ConnectionResetError(),
-            "TLS fails: it closes the connection in the handshake; a server without TLS 1.2 does so, too",
+            "TLS fails: it closes the connection during the handshake, as a server without TLS 1.2 does",
         ),
         (OSError(errno.EHOSTUNREACH, "Connect call failed ('10.0.0.1', 1)"), "TLS fails: No route to host"),
         (OSError(), "TLS fails: OSError"),

@@ -214,7 +214,7 @@ async def test_connecting_that_hangs() -> None:
     """Nothing answers to the first packet: said when the time is over."""
     with hanging() as authority:
         result = await check(target(authority), SOON)
-    assert result == CheckResult(words="nothing answers to connecting within 0.1 s: hangs")
+    assert result == CheckResult(words="no connection within 0.1 s: hangs")
 
 
 async def test_a_server_that_hangs() -> None:
@@ -241,7 +241,7 @@ async def test_an_answer_that_does_not_end(reply: Reply) -> None:
         start = asyncio.get_running_loop().time()
         result = await check(target(gate.address), SOON)
         assert asyncio.get_running_loop().time() - start < 10 * SOON
-    assert (result.passed, result.words) == (False, "begins to answer, and is not done within 0.1 s: too slow")
+    assert (result.passed, result.words) == (False, "starts to answer, but does not finish within 0.1 s: too slow")
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,7 @@ SHORT: dict[str, Any] = {"timeouts": {"connect": "200ms", "attempt": "300ms", "d
 PATIENT: dict[str, Any] = {"timeouts": {"connect": "2s", "attempt": "3s", "deadline": "4s"}}
 NOTHING_SAID = "which says nothing about the events"
 DOUBT = "; it may have been taken nevertheless"
-NO_HTTP = "its answer is no HTTP/1.1 that we can read: "
+NO_HTTP = "its answer is not valid HTTP/1.1: "
 DEEP = b'{"invalid":[' + b"[" * 100_000 + b"]" * 100_000 + b'],"error":[]}'
 GZIPPED = gzip.compress(json.dumps({"invalid": [echo("a")], "error": []}).encode())
 FRAMES = b"\x00\x00\x12\x04\x00\x00\x00\x00\x00" + bytes(18)
@@ -57,11 +57,11 @@ AMBIGUOUS: dict[str, tuple[Reply, str]] = {
         "connection lost before the answer was complete: closed by the other side",
     ),
     "reset": (reset, "connection lost before the answer was complete: Connection reset by peer"),
-    "1xx flood": (flood_of_1xx, f"it sent over {MAX_INTERIM} answers of 1xx, and none that counts"),
-    "1xx flood of long ones": (flood_of_long_1xx, f"it sent over {MAX_INTERIM} answers of 1xx, and none that counts"),
+    "1xx flood": (flood_of_1xx, f"it sent over {MAX_INTERIM} 1xx answers and no final one"),
+    "1xx flood of long ones": (flood_of_long_1xx, f"it sent over {MAX_INTERIM} 1xx answers and no final one"),
     "101": (
         raw(b"HTTP/1.1 101 Switching\r\nupgrade: h2c\r\nconnection: upgrade\r\n\r\n"),
-        "it wants to go on in another protocol",
+        "it wants to switch to another protocol",
     ),
     "two content lengths": (raw(HEAD + b"content-length: 2\r\ncontent-length: 3\r\n\r\n{}"), NO_HTTP),
     "length and chunks": (raw(HEAD + b"content-length: 2\r\ntransfer-encoding: chunked\r\n\r\n{}"), NO_HTTP),

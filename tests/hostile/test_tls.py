@@ -21,7 +21,7 @@ from tests.running import sidecar, to_one
 NAME = "eqiad.test"
 """What the certificate has to be valid for: `tls.server_name`, as 127.0.0.1 is what is dialled."""
 SHORT: dict[str, Any] = {"timeouts": {"connect": "200ms", "attempt": "300ms", "deadline": "500ms"}}
-CLOSES = "TLS fails: it closes the connection in the handshake; a server without TLS 1.2 does so, too"
+CLOSES = "TLS fails: it closes the connection during the handshake, as a server without TLS 1.2 does"
 
 
 @pytest.fixture(scope="module")
@@ -132,7 +132,7 @@ PEERS: dict[str, tuple[Peer, str]] = {
     "TLS 1.0 and 1.1 only": (showing(lambda ours, _: old(ours)), CLOSES),
     "TLS 1.0 and 1.1 only, and says so": (
         doing(alerts_old),
-        "TLS fails: it supports no TLS version from 1.2 on (TLSV1_ALERT_PROTOCOL_VERSION)",
+        "TLS fails: it does not support TLS 1.2 or newer (TLSV1_ALERT_PROTOCOL_VERSION)",
     ),
     "close in the handshake": (doing(closes), CLOSES),
     "plain HTTP": (doing(speaks_http), "TLS fails: it does not speak TLS (WRONG_VERSION_NUMBER)"),

@@ -12,7 +12,7 @@ from sidecar.routes.config import Config
 from sidecar.routes.loader import read
 
 NAMES = st.sampled_from(["a", "b", "ab", "ba", "a.b"])
-PATTERNS = st.sampled_from(["a", "b", "ab", "a*", "*b", "*", "?", "[ab]*", "/a/", "/^(a+)b?$/"])
+PATTERNS = st.sampled_from(["a", "b", "ab", "a*", "*b", "*", "?", "[ab]*", "*b*", "a*b", "/a/", "/^(a+)b?$/"])
 ONE_OR_MORE = st.one_of(PATTERNS, st.lists(PATTERNS, min_size=1, max_size=3))
 LABELS = st.fixed_dictionaries({}, optional={"env": NAMES, "isvc": NAMES})
 MATCHES = st.fixed_dictionaries(

@@ -138,12 +138,14 @@ def streams_in(text: str, file: str) -> list[Event]:
 
 
 def _changes(old: Config, new: Config, pods: Sequence[Labels], events: Sequence[Event]) -> Iterator[Change]:
+    from sidecar.routes.index import Indexes
     from sidecar.routes.routing import Router
     from sidecar.routes.ways import way_of
 
     production = _production_urls(old) | _production_urls(new)
+    indexes = Indexes(old), Indexes(new)
     for labels in pods:
-        before, after = Router(old, labels), Router(new, labels)
+        before, after = Router(old, labels, indexes[0]), Router(new, labels, indexes[1])
         seen: set[tuple[str | None, Way, Way]] = set()
         for event in events:
             ways = way_of(before, event), way_of(after, event)

@@ -11,8 +11,9 @@ How a text becomes a configuration (`loader`, `yamlmarks`, `file`)
     `file` reads the bytes, `yamlmarks` the YAML with the line of each part, and `loader` the sections. `loader` also
     checks what keys must not say together, such as a route to an upstream that does not exist.
 
-What it decides (`routing`, `explain`)
-    `routing.Router.decide` says which upstream an event goes to and under which stream, or why it is refused.
+What it decides (`index`, `routing`, `explain`)
+    `routing.Router.decide` says which upstream an event goes to and under which stream, or why it is refused. `index`
+    finds the few routes that may take an event, so that a thousand routes cost it no more than ten.
     `explain` shows that decision, made by the same function.
 
 What is wrong with it, beyond a single key (`audit`, `inspection`)
@@ -25,6 +26,6 @@ What it means for every stream (`samples`, `ways`)
 What must not come here: watching the file and swapping it (`serve`), printing (`commands`), and which endpoint of an
 upstream is tried (`upstreams`).
 
-Doors: config, section, scalars, pattern, file, routing, explain, samples, ways, inspection.
-Pure: audit, config, explain, inspection, loader, pattern, routing, samples, scalars, section, ways, yamlmarks.
+Doors: config, section, scalars, pattern, file, index, routing, explain, samples, ways, inspection.
+Pure: audit, config, explain, index, inspection, loader, pattern, routing, samples, scalars, section, ways, yamlmarks.
 """

@@ -12,11 +12,11 @@ apart is not said.
 from __future__ import annotations
 
 import itertools
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 
-from sidecar.routes.config import Config, Route
+from sidecar.routes.config import Config, Match, Route
+from sidecar.routes.index import Index, numbers
 from sidecar.routes.pattern import Glob, Literal, Matcher, Pattern, Regex
 from sidecar.routes.section import Complaint
 
@@ -26,18 +26,48 @@ MAX_BOXES = 512
 Box = Mapping[str, Pattern]
 """The keys of a `match`, each with its pattern: an event fits where all do."""
 
-_PIECE = re.compile(r"\*|\?|\[!?+\]?+[^\]]*\]|.", re.DOTALL)
-_RUN = re.compile(r"[*?]*\*[*?]*")
+
+class _Boxes:
+    """The matches of a list, and which of them cover another."""
+
+    def __init__(self, matches: Sequence[Match]) -> None:
+        self._index = Index(matches)
+        self.boxes: list[Box] = [match.patterns for match in matches]
+
+    def covering(self, box: Box) -> Iterator[int]:
+        """Yield the numbers of those that cover `box`, in their order."""
+        return (each for each in numbers(self._index.covering(box)) if _box_covers(self.boxes[each], box))
+
+    def takers(self, number: int) -> list[int]:
+        """Return which earlier ones together take everything that this one would; none if something is left for it."""
+        box = self.boxes[number]
+        first = next(self.covering(box))  # it covers itself
+        if first < number:
+            return [first]
+        takers: set[int] = set()
+        for part in _parts(box):
+            taker = next(self.covering(part))
+            if taker == number:
+                return []
+            takers.add(taker)
+        return sorted(takers)
+
+    def meets(self, box: Box) -> bool:
+        """Whether an event may fit one of them and `box`."""
+        if next(self.covering(box), None) is not None:
+            return True
+        return any(not _boxes_disjoint(box, self.boxes[each]) for each in numbers(self._index.meeting(box)))
 
 
 def mistakes(config: Config) -> Iterator[Complaint]:
     """Yield each part that has no effect and was certainly meant to have one."""
-    boxes = [route.match.patterns for route in config.routes]
+    routes = _Boxes([route.match for route in config.routes])
+    accepts = {name: _Boxes(each.accepts) for name, each in config.upstreams.items() if each.accepts is not None}
     for index, route in enumerate(config.routes):
-        takers = _takers(boxes[index], boxes[:index])
+        takers = routes.takers(index)
         if takers:
             yield ("routes", index), _never_reached(config.routes, takers)
-        elif _is_never_accepted(config, route):
+        elif route.to in accepts and not accepts[route.to].meets(_arriving(route)):
             yield (
                 ("routes", index, "to"),
                 f"is {route.to!r}, which accepts nothing that this route takes; fix upstreams.{route.to}.accepts, "
@@ -51,18 +81,18 @@ def warnings(config: Config) -> Iterator[Complaint]:
     for name, upstream in config.upstreams.items():
         if name not in used:
             yield ("upstreams", name), "is not used by any route; remove it, or add a route to it"
-        for index, other in _superfluous([entry.patterns for entry in upstream.accepts or ()]):
+        for index, other in _superfluous(_Boxes(upstream.accepts or ())):
             yield (
                 ("upstreams", name, "accepts", index),
                 f"is redundant: accepts[{other}] already accepts everything that it does; remove one of them",
             )
 
 
-def _superfluous(entries: Sequence[Box]) -> Iterator[tuple[int, int]]:
+def _superfluous(entries: _Boxes) -> Iterator[tuple[int, int]]:
     """Yield each entry that another one covers, with that one; of two that are equal the later."""
-    for index, entry in enumerate(entries):
-        for at, other in enumerate(entries):
-            if at != index and _box_covers(other, entry) and (at < index or not _box_covers(entry, other)):
+    for index, entry in enumerate(entries.boxes):
+        for at in entries.covering(entry):
+            if at != index and (at < index or not _box_covers(entry, entries.boxes[at])):
                 yield index, at
                 break
 
@@ -71,20 +101,6 @@ def _never_reached(routes: Sequence[Route], takers: Sequence[int]) -> str:
     names = " and ".join(f"routes[{index}] ({routes[index].name})" for index in takers)
     takes, that = ("takes", "that one") if len(takers) == 1 else ("take", "those")
     return f"is never reached: {names} {takes} every event that it matches; move it above {that}, or remove it"
-
-
-def _takers(box: Box, earlier: Sequence[Box]) -> list[int]:
-    """Return which earlier routes together take everything that `box` would; none if something is left for it."""
-    for index, each in enumerate(earlier):
-        if _box_covers(each, box):
-            return [index]
-    takers: set[int] = set()
-    for part in _parts(box):
-        taker = next((index for index, each in enumerate(earlier) if _box_covers(each, part)), None)
-        if taker is None:
-            return []
-        takers.add(taker)
-    return sorted(takers)
 
 
 def _parts(box: Box) -> Iterator[Box]:
@@ -99,17 +115,14 @@ def _parts(box: Box) -> Iterator[Box]:
         yield dict(zip(box, chosen, strict=True))
 
 
-def _is_never_accepted(config: Config, route: Route) -> bool:
-    """Whether certainly no event that `route` takes fits an entry of its upstream's `accepts`."""
-    entries = config.upstreams[route.to].accepts if route.to is not None else None
-    if entries is None:
-        return False
+def _arriving(route: Route) -> Box:
+    """Return what is known of the events of a route at its upstream, under their new name."""
     arriving = route.match.patterns
     if route.stream is not None:
         arriving.pop("stream", None)
         if not route.stream.placeholders:
             arriving["stream"] = Pattern.parse([route.stream.source])
-    return all(_boxes_disjoint(arriving, entry.patterns) for entry in entries)
+    return arriving
 
 
 def _box_covers(wide: Box, narrow: Box) -> bool:
@@ -136,7 +149,7 @@ def matcher_covers(wide: Matcher, narrow: Matcher) -> bool:
         return wide.groups_in(narrow.text) is not None
     if isinstance(narrow, Regex):
         return _is_everything(wide) or (isinstance(wide, Regex) and wide.source == narrow.source)
-    return isinstance(wide, Glob) and isinstance(narrow, Glob) and _fits(_pieces(wide), _pieces(narrow))
+    return isinstance(wide, Glob) and isinstance(narrow, Glob) and _fits(wide.pieces, narrow.pieces)
 
 
 def _matchers_disjoint(one: Matcher, other: Matcher) -> bool:
@@ -144,19 +157,17 @@ def _matchers_disjoint(one: Matcher, other: Matcher) -> bool:
         return other.groups_in(one.text) is None
     if isinstance(other, Literal):
         return one.groups_in(other.text) is None
-    return isinstance(one, Glob) and isinstance(other, Glob) and not _meet(_pieces(one), _pieces(other))
+    return isinstance(one, Glob) and isinstance(other, Glob) and not _globs_meet(one, other)
+
+
+def _globs_meet(one: Glob, other: Glob) -> bool:
+    begins = one.beginning.startswith(other.beginning) or other.beginning.startswith(one.beginning)
+    ends = one.ending.endswith(other.ending) or other.ending.endswith(one.ending)
+    return begins and ends and _meet(one.pieces, other.pieces)
 
 
 def _is_everything(matcher: Matcher) -> bool:
-    return isinstance(matcher, Glob) and _pieces(matcher) == ("*",)
-
-
-def _pieces(glob: Glob) -> tuple[str, ...]:
-    """Split a glob into `*`, `?`, `[…]` and single characters; of a run of `*` and `?` the `*` comes last, once."""
-    ordered = (
-        _RUN.sub(lambda run: "?" * run[0].count("?") + "*", glob.source) if "[" not in glob.source else glob.source
-    )
-    return tuple(_PIECE.findall(ordered))
+    return isinstance(matcher, Glob) and matcher.pieces == ("*",)
 
 
 @lru_cache(maxsize=256)

@@ -16,6 +16,7 @@ from sidecar.errors import ConfigError, Problem, RequestError
 from sidecar.events.event import parse
 from sidecar.routes import audit
 from sidecar.routes.config import Config, Test
+from sidecar.routes.index import Indexes
 from sidecar.routes.loader import load
 from sidecar.routes.routing import Decision, Router
 from sidecar.routes.section import Complaint
@@ -65,19 +66,20 @@ def _missing_labels(config: Config, labels: Mapping[str, str]) -> Iterator[Compl
 
 
 def _failed_tests(config: Config) -> Iterator[Complaint]:
+    indexes = Indexes(config)
     for index, test in enumerate(config.tests):
-        for where, words in _differences(config, test):
+        for where, words in _differences(Router(config, test.labels, indexes), test):
             yield ("tests", index, *where), f"fails: {words} (test: {test.name})"
 
 
-def _differences(config: Config, test: Test) -> Iterator[Complaint]:
+def _differences(router: Router, test: Test) -> Iterator[Complaint]:
     """Yield each key of the test that differs, with what was expected and what is."""
     try:
         event = parse(msgspec.json.encode(test.event))[0]
     except (RequestError, TypeError, ValueError) as error:
         yield ("event",), f"cannot be written as JSON: {error}"
         return
-    decision = Router(config, test.labels).decide(event)
+    decision = router.decide(event)
     found = _as_expected(decision, event.stream)
     why = f" ({decision.refusal})" if decision.refusal else ""
     for key, expected in test.expect.given.items():

@@ -34,6 +34,10 @@ _FLAGS = re.compile(r"/(.+)/((?!(.).*\3)[dgimsuvy]{1,3})")
 _OF_A_REGEX = re.compile(r"[\^$()|+\\{}]")
 """What a $schema, as /mediawiki/revision/score/2.0.0, never has."""
 
+_PIECE = re.compile(r"\*|\?|\[!?+\]?+[^\]]*\]|.", re.DOTALL)
+_RUN = re.compile(r"[*?]*\*[*?]*")
+"""In a glob."""
+
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 
 
@@ -73,6 +77,12 @@ class Glob:
         """Compile `glob`; the standard library's translation backtracks atomically, so it stays bounded."""
         self.source = glob
         self._regex = re.compile(fnmatch.translate(glob))
+        ordered = _RUN.sub(lambda run: "?" * run[0].count("?") + "*", glob) if "[" not in glob else glob
+        self.pieces = tuple(_PIECE.findall(ordered))
+        """`*`, `?`, `[…]` and single characters; of a run of `*` and `?` the `*` comes last, once."""
+        runs = "".join("*" if piece == "?" or len(piece) > 1 else piece for piece in self.pieces).split("*")
+        self.beginning, self.ending, self.longest = runs[0], runs[-1], max(runs, key=len)
+        """What every text that it matches begins with, ends with and contains, as far as it is written out."""
 
     def groups_in(self, text: str) -> Mapping[str, str] | None:
         """Return no groups where the glob covers the whole text."""
@@ -120,6 +130,13 @@ class Pattern:
 
     source: str | tuple[str, ...]
     matchers: tuple[Matcher, ...] = field(compare=False)
+    _literals: frozenset[str] = field(init=False, compare=False, repr=False)
+    _others: tuple[Matcher, ...] = field(init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        """Sort the alternatives, since there may be a thousand names in a list."""
+        object.__setattr__(self, "_literals", frozenset(self.literals))
+        object.__setattr__(self, "_others", tuple(each for each in self.matchers if not isinstance(each, Literal)))
 
     @classmethod
     def parse(cls, value: object) -> Pattern:
@@ -138,8 +155,13 @@ class Pattern:
         return cls(text, (_matcher(text),))
 
     def groups_in(self, text: str) -> Mapping[str, str] | None:
-        """Return the groups of the first alternative that matches `text`, or None where none does."""
-        for matcher in self.matchers:
+        """Return the groups of the first alternative that matches `text`, or None where none does.
+
+        Where one is a literal, no template can use a group.
+        """
+        if text in self._literals:
+            return {}
+        for matcher in self._others:
             groups = matcher.groups_in(text)
             if groups is not None:
                 return groups

@@ -6,13 +6,14 @@ One function, `_first_mismatch`, answers both the request path ("does this route
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import msgspec
 
 from sidecar.events.event import Event
-from sidecar.routes.config import Config, Match, Route, Upstream
+from sidecar.routes.config import Config, Match, Route
+from sidecar.routes.index import Index, Indexes, numbers
 from sidecar.routes.pattern import STREAM_NAME, Pattern
 
 MAX_REMEMBERED = 1024
@@ -75,36 +76,44 @@ class Arrival:
 class Router:
     """The routes of one configuration, for one set of labels."""
 
-    def __init__(self, config: Config, labels: Mapping[str, str]) -> None:
-        """`labels` say what the pod is; they cannot change while it runs."""
+    def __init__(self, config: Config, labels: Mapping[str, str], indexes: Indexes | None = None) -> None:
+        """`labels` say what the pod is; they cannot change while it runs. Give `indexes` where they exist already."""
         self.config = config
         self.labels = dict(labels)
+        indexes = indexes or Indexes(config)
+        self._routes = _Rules([route.match for route in config.routes], indexes.routes, self.labels)
+        self._accepts = {
+            name: _Rules(upstream.accepts, indexes.accepts[name], self.labels)
+            for name, upstream in config.upstreams.items()
+            if upstream.accepts is not None
+        }
         self._paths = tuple({path: None for match in matches_of(config) for path in match.event})
         """Those that are looked at in an event."""
-        self._remembers = not self._paths
-        """Whether stream and schema alone decide, as they do where no rule asks for more of an event."""
         self._remembered: dict[tuple[str | None, str | None], Decision] = {}
         self._label_missing = {route.name: label for route, label in self.missing_labels}
 
     def decide(self, event: Event) -> Decision:
-        """Return what becomes of `event`: the first route that matches decides."""
+        """Return what becomes of `event`: the first route that matches decides.
+
+        What stream and schema alone decided is remembered.
+        """
         if event.unclear:
             return Decision("", refusal=f"no route takes it, because {event.unclear}")
         key = (event.stream, event.schema)
-        if not self._remembers or len(event.stream or "") + len(event.schema or "") > MAX_REMEMBERED_LENGTH:
-            return self._decide(event)
         decision = self._remembered.get(key)
         if decision is None:
-            if len(self._remembered) >= MAX_REMEMBERED:
-                self._remembered.clear()
-            decision = self._remembered[key] = self._decide(event)
+            looked = self._look(event)
+            decision = self._decide(event, looked)
+            if not looked.inside and len(event.stream or "") + len(event.schema or "") <= MAX_REMEMBERED_LENGTH:
+                if len(self._remembered) >= MAX_REMEMBERED:
+                    self._remembered.clear()
+                self._remembered[key] = decision
         return decision
 
-    def _decide(self, event: Event) -> Decision:
-        looked = self._look(event)
-        for route in self.config.routes:
-            if _first_mismatch(route.match, event.stream, looked, self.labels) is None:
-                return self._decision(route, event, looked)
+    def _decide(self, event: Event, looked: _LookedAt) -> Decision:
+        number = self._routes.first(event.stream, looked)
+        if number is not None:
+            return self._decision(self.config.routes[number], event, looked)
         return Decision(
             "",
             refusal=f"no route in routes.yaml takes {_of(event.stream)} from {self._pod}; "
@@ -113,6 +122,28 @@ class Router:
 
     def _look(self, event: Event) -> _LookedAt:
         return _LookedAt(event, self._paths)
+
+    def lacks(self, event: Event) -> str | None:
+        """Return the key, such as `schema`, that `event` must have before its way can be told; None: it can be."""
+        if event.unclear:
+            return None
+        looked = self._look(event)
+        number, lacking = self._routes.first_or_lacking(event.stream, looked)
+        if number is None or lacking is not None:
+            return lacking
+        route = self.config.routes[number]
+        stream, unnamed = self._naming(route, event)
+        if unnamed is not None or self._accepted(route.to or "", stream or event.stream, looked):
+            return None
+        return self._accepts[route.to or ""].first_or_lacking(stream or event.stream, looked)[1]
+
+    def accepts(self, upstream: str, stream: str | None, event: Event) -> bool:
+        """Whether `upstream` takes `event` under the name `stream`: any entry of its `accepts` will do."""
+        return self._accepted(upstream, stream, self._look(event))
+
+    def _accepted(self, upstream: str, stream: str | None, looked: _LookedAt) -> bool:
+        rules = self._accepts.get(upstream)
+        return rules is None or rules.first(stream, looked) is not None
 
     def explain(self, event: Event) -> tuple[tuple[Step, ...], Decision]:
         """Return every route looked at, in order, each with why it did not match, and the decision."""
@@ -179,7 +210,7 @@ class Router:
         if unnamed is not None:
             return Decision(route.name, refusal=unnamed)
         final = stream or event.stream
-        if not _accepts(self.config.upstreams[route.to], final, looked, self.labels):
+        if not self._accepted(route.to, final, looked):
             return Decision(
                 route.name,
                 refusal=f"route {route.name} sends it to {route.to}, which does not accept {_of(final)} "
@@ -221,18 +252,6 @@ def matches_of(config: Config) -> Iterator[Match]:
         yield route.match
 
 
-def accepts(upstream: Upstream, stream: str | None, event: Event, labels: Mapping[str, str]) -> bool:
-    """Whether `upstream` takes `event` under the name `stream`: any entry of its `accepts` will do."""
-    paths = tuple({path: None for entry in upstream.accepts or () for path in entry.event})
-    return _accepts(upstream, stream, _LookedAt(event, paths), labels)
-
-
-def _accepts(upstream: Upstream, stream: str | None, event: _LookedAt, labels: Mapping[str, str]) -> bool:
-    if upstream.accepts is None:
-        return True
-    return any(_first_mismatch(entry, stream, event, labels) is None for entry in upstream.accepts)
-
-
 class _LookedAt:
     """What rules compare of an event: it is read once, and only where one asks for more than stream and schema."""
 
@@ -243,11 +262,65 @@ class _LookedAt:
         self._paths = paths
         self._values: dict[str, str] | None = None
 
+    @property
+    def inside(self) -> bool:
+        """Whether it was read: then another event of the same stream and schema may go another way."""
+        return self._values is not None
+
     def value_at(self, path: str) -> str | None:
         """Return the scalar there."""
         if self._values is None:
             self._values = self._event.values_at(self._paths)
         return self._values.get(path)
+
+
+class _Rules:
+    """Matches of which the first that fits counts, seen from one pod."""
+
+    def __init__(self, matches: Sequence[Match], index: Index, labels: Mapping[str, str]) -> None:
+        self._matches = matches
+        self._index = index
+        self._labels = labels
+        self._of_pod = index.of_pod(labels)
+
+    def first(self, stream: str | None, event: _LookedAt) -> int | None:
+        """Return the number of the first that fits; look into the event only where one that may fit asks for it."""
+        found = self._of_pod & self._index.fitting("stream", stream) & self._index.fitting("schema", event.schema)
+        for number in numbers(found):
+            match = self._matches[number]
+            if match.event:
+                rest = found & (-1 << number)
+                return self._first_of(self._after_a_look(rest, event, known_only=False), stream, event)
+            if _first_mismatch(match, stream, event, self._labels) is None:
+                return number
+        return None
+
+    def _first_of(self, found: int, stream: str | None, event: _LookedAt) -> int | None:
+        for number in numbers(found):
+            if _first_mismatch(self._matches[number], stream, event, self._labels) is None:
+                return number
+        return None
+
+    def first_or_lacking(self, stream: str | None, event: _LookedAt) -> tuple[int | None, str | None]:
+        """Return the first that fits, and the key that another before it asks for and the event does not have."""
+        found = self._of_pod & self._index.fitting("stream", stream)
+        if event.schema is not None:
+            found &= self._index.fitting("schema", event.schema)
+        for number in numbers(self._after_a_look(found, event, known_only=True)):
+            mismatch = _first_mismatch(self._matches[number], stream, event, self._labels)
+            if mismatch is None:
+                return number, None
+            if mismatch.found is None and not mismatch.key.startswith(("labels.", "stream")):
+                return None, mismatch.key
+        return None, None
+
+    def _after_a_look(self, found: int, event: _LookedAt, *, known_only: bool) -> int:
+        """Return those that what is in the event leaves; with `known_only`, what is not there excludes none."""
+        for path in self._index.paths(found):
+            value = event.value_at(path)
+            if value is not None or not known_only:
+                found &= self._index.fitting(f"event.{path}", value)
+        return found
 
 
 def _first_mismatch(match: Match, stream: str | None, event: _LookedAt, labels: Mapping[str, str]) -> Mismatch | None:

@@ -8,7 +8,8 @@ from typing import Any
 
 from sidecar.events.event import Event
 from sidecar.routes.config import Config
-from sidecar.routes.routing import Mismatch, Router
+from sidecar.routes.index import Indexes
+from sidecar.routes.routing import Router
 from sidecar.routes.samples import Labels, events_of, pods_of
 
 
@@ -54,10 +55,7 @@ class Row:
 
 def way_of(router: Router, event: Event) -> Way:
     """Return the way of `event`, or what it lacks to tell."""
-    steps, decision = router.explain(event)
-    arrival = router.arrival(event)
-    not_accepted = arrival.acceptance if arrival is not None and decision.upstream is None else ()
-    lacking = _lacking([*(step.mismatch for step in steps), *not_accepted])
+    decision, lacking = router.decide(event), router.lacks(event)
     if lacking is not None:
         return Way(depends_on=lacking, route=decision.route)
     if decision.upstream is None:
@@ -72,13 +70,6 @@ def way_of(router: Router, event: Event) -> Way:
     )
 
 
-def _lacking(mismatches: Iterable[Mismatch | None]) -> str | None:
-    for each in mismatches:
-        if each is not None and each.found is None and not each.key.startswith(("labels.", "stream")):
-            return each.key
-    return None
-
-
 def matrix(config: Config, more: Iterable[Event] = ()) -> list[Row]:
     """Return a row for each kind of pod and each stream that `config` knows, and for each event in `more`."""
     return rows(config, pods_of([config]), events_of([config], more))
@@ -87,8 +78,9 @@ def matrix(config: Config, more: Iterable[Event] = ()) -> list[Row]:
 def rows(config: Config, pods: Sequence[Labels], events: Sequence[Event]) -> list[Row]:
     """Return a row for each of `pods` and each of `events`; those alike in stream and way are one."""
     found: dict[tuple[int, str | None, Way], Row] = {}
+    indexes = Indexes(config)
     for index, labels in enumerate(pods):
-        router = Router(config, labels)
+        router = Router(config, labels, indexes)
         for event in events:
             way = way_of(router, event)
             found.setdefault((index, event.stream, way), Row(labels, event, way))

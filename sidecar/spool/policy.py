@@ -17,7 +17,7 @@ import msgspec
 from sidecar.errors import RequestError
 from sidecar.events.event import Event, parse
 from sidecar.events.results import EventStatus, context_of
-from sidecar.routes.routing import Router, accepts
+from sidecar.routes.routing import Router
 from sidecar.spool.ordering import key_of
 from sidecar.spool.record import MAX_SET_BACK_SECONDS, Spooled
 
@@ -165,9 +165,8 @@ def _rerouted(event: Spooled, router: Router) -> Spooled | str:
         (parsed,) = parse(event.body)
     except (RequestError, ValueError):  # a member of an array that is no object
         parsed = Event(0, event.body)
-    upstream = router.config.upstreams.get(event.upstream)
     if event.came_as is None:
-        if upstream is not None and accepts(upstream, parsed.stream, parsed, router.labels):
+        if event.upstream in router.config.upstreams and router.accepts(event.upstream, parsed.stream, parsed):
             return event
     elif event.came_as != event.stream:
         (parsed,) = parse(parsed.with_stream_and_id(json.dumps(event.came_as)[1:-1], None))

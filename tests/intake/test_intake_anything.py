@@ -9,7 +9,7 @@ from sidecar.events.event import parse
 from sidecar.intake.answer import Answer
 from sidecar.intake.intake import Intake, Post
 from sidecar.routes.config import Config
-from sidecar.routes.routing import Router, accepts
+from sidecar.routes.routing import Router
 from tests import jsontext
 from tests.anyroutes import CONFIGS, LABELS, event_of
 from tests.anyroutes import EVENTS as ROUTED
@@ -45,4 +45,4 @@ def test_every_event_is_delivered_where_it_is_accepted_or_refused(
     for upstream, event in sent:
         meta = meta_of(as_read(event.raw))
         assert meta is None or "id" in meta
-        assert accepts(config.upstreams[upstream], event.stream, event, labels)
+        assert Router(config, labels).accepts(upstream, event.stream, event)

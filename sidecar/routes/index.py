@@ -1,0 +1,198 @@
+"""Which of many matches may fit, found at a cost that hardly grows with their number.
+
+A set of matches is an integer with a bit for each, the first one's lowest. Each key of a `match` (`labels.env`,
+`stream`, `event.database`) has a table from a text to the set of those whose pattern may match it: literals by the
+whole text, globs by how they begin and end, regular expressions by RE2, which searches for many at once. `&` combines
+the keys, and the lowest bit that is left is the first match that may fit.
+
+A set found here is never too small. It may be too large: the caller compares each match itself.
+"""
+
+from __future__ import annotations
+
+import functools
+import operator
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import re2
+
+from sidecar.routes.config import Config, Match
+from sidecar.routes.pattern import Glob, Literal, Matcher, Pattern, Regex
+
+MAX_SEARCHED = 256
+"""Regular expressions that are searched for at once: of more RE2 has no room to remember its states."""
+_START = re.compile(r"\^?(?:\.\*)+(?![*+?{])")
+"""What a search for many expressions is better off without: it would have to remember where each may be."""
+
+
+class Index:
+    """The matches of a list, by what they ask for.
+
+    It takes a few hundred bytes for each alternative of a pattern; a file has 20,000 at most.
+    """
+
+    def __init__(self, matches: Sequence[Match]) -> None:
+        """Their order is that of the bits."""
+        self._everything = (1 << len(matches)) - 1
+        patterns: dict[str, list[tuple[int, Pattern]]] = {}
+        for number, match in enumerate(matches):
+            for key, pattern in match.patterns.items():
+                patterns.setdefault(key, []).append((1 << number, pattern))
+        self._tables = {key: _Table(found, self._everything) for key, found in patterns.items()}
+        self._events = {key: table for key, table in self._tables.items() if key.startswith("event.")}
+
+    def fitting(self, key: str, value: str | None) -> int:
+        """Return the matches that may fit where `key` has this value; None: there is no such thing."""
+        table = self._tables.get(key)
+        return self._everything if table is None else table.fitting(value)
+
+    def of_pod(self, labels: Mapping[str, str]) -> int:
+        """Return the matches that may fit in a pod with these labels."""
+        keys = [key for key in self._tables if key.startswith("labels.")]
+        found = (self.fitting(key, labels.get(key.removeprefix("labels."))) for key in keys)
+        return functools.reduce(operator.and_, found, self._everything)
+
+    def paths(self, among: int) -> Iterator[str]:
+        """Yield the dotted paths in an event that some of these matches ask for."""
+        return (key.removeprefix("event.") for key, table in self._events.items() if among & ~table.without)
+
+    def covering(self, box: Mapping[str, Pattern]) -> int:
+        """Return the matches that may fit whatever fits all patterns of `box`, each at its key."""
+        found = self._everything
+        for key, table in self._tables.items():
+            found &= table.covering(box[key].matchers[0]) if key in box else table.without
+        return found
+
+    def meeting(self, box: Mapping[str, Pattern]) -> int:
+        """Return the matches that may fit something that fits all patterns of `box`."""
+        found = self._everything
+        for key in self._tables.keys() & box.keys():
+            pattern = box[key]
+            if len(pattern.literals) == len(pattern.matchers):
+                found &= functools.reduce(operator.or_, (self.fitting(key, text) for text in pattern.literals))
+        return found
+
+
+class Indexes:
+    """Those of a configuration: the same for every pod, so that routers of many pods share them."""
+
+    def __init__(self, config: Config) -> None:
+        """Read every pattern once."""
+        self.routes = Index([route.match for route in config.routes])
+        self.accepts = {name: Index(each.accepts or ()) for name, each in config.upstreams.items()}
+
+
+def numbers(found: int) -> Iterator[int]:
+    """Yield the places of a set's matches in their list, in its order."""
+    while found:
+        lowest = found & -found
+        yield lowest.bit_length() - 1
+        found ^= lowest
+
+
+class _Table:
+    """The patterns for one key."""
+
+    def __init__(self, patterns: Iterable[tuple[int, Pattern]], everything: int) -> None:
+        self.without = everything
+        """The matches that do not ask for the key."""
+        self._literals: defaultdict[str, int] = defaultdict(int)
+        self._beginnings, self._endings = _Edges(), _Edges()
+        self._always = 0
+        """Those with a glob of wildcards only."""
+        self._searched: defaultdict[str, int] = defaultdict(int)
+        for bit, pattern in patterns:
+            self.without &= ~bit
+            for matcher in pattern.matchers:
+                self._add(bit, matcher)
+        found = [*self._searched.items()]
+        self._searches = [_Search(found[at : at + MAX_SEARCHED]) for at in range(0, len(found), MAX_SEARCHED)]
+
+    def _add(self, bit: int, matcher: Matcher) -> None:
+        if isinstance(matcher, Literal):
+            self._literals[matcher.text] |= bit
+        elif isinstance(matcher, Regex):
+            self._searched[_without_start(matcher)] |= bit
+        elif isinstance(matcher, Glob) and (matcher.beginning or matcher.ending):
+            self._beginnings.add(matcher.beginning, bit)
+            self._endings.add(matcher.ending[::-1], bit)
+        elif isinstance(matcher, Glob) and matcher.longest:
+            self._searched[re2.escape(matcher.longest)] |= bit
+        else:
+            self._always |= bit
+
+    def fitting(self, text: str | None) -> int:
+        """Return the matches that may fit a value at the key."""
+        if text is None:
+            return self.without
+        return self.without | self._always | self._literals.get(text, 0) | self._within(text, text) | self._search(text)
+
+    def covering(self, narrow: Matcher) -> int:
+        """Return the matches that may fit whatever `narrow` does: `audit.matcher_covers` says which."""
+        if isinstance(narrow, Literal):
+            return self.fitting(narrow.text)
+        found = self.without | self._always
+        if isinstance(narrow, Glob):
+            return found | self._within(narrow.beginning, narrow.ending) | self._search(narrow.source)
+        return found | (self._searched.get(_without_start(narrow), 0) if isinstance(narrow, Regex) else 0)
+
+    def _search(self, text: str) -> int:
+        found = 0
+        for search in self._searches:
+            found |= search.found_in(text)
+        return found
+
+    def _within(self, beginning: str, ending: str) -> int:
+        found = self._beginnings.of(beginning)
+        return found and found & self._endings.of(ending[::-1])
+
+
+def _without_start(expression: Regex) -> str:
+    """Return an expression that is in every text that this one is in."""
+    start = _START.match(expression.source)
+    return expression.source[start.end() :] if start else expression.source
+
+
+class _Edges:
+    """What texts of globs begin with; for how they end, write both backwards."""
+
+    def __init__(self) -> None:
+        self._found: defaultdict[str, int] = defaultdict(int)
+        self._lengths: set[int] = set()
+
+    def add(self, beginning: str, bit: int) -> None:
+        self._found[beginning] |= bit
+        self._lengths.add(len(beginning))
+
+    def of(self, text: str) -> int:
+        found = 0
+        for length in self._lengths:
+            found |= self._found.get(text[:length], 0)
+        return found
+
+
+class _Search:
+    """Regular expressions that RE2 searches for all at once."""
+
+    def __init__(self, expressions: Sequence[tuple[str, int]]) -> None:
+        self._all = functools.reduce(operator.or_, (bits for _, bits in expressions))
+        self._bits = [0, *(bits for _, bits in expressions)]
+        options = re2.Options()
+        options.log_errors = False
+        self._set: re2.Set | None = re2.Set.SearchSet(options)
+        for source in ("", *(source for source, _ in expressions)):
+            self._set.Add(source)
+        try:
+            self._set.Compile()
+        except re2.error:  # each is small enough, and all together are not
+            self._set = None
+
+    def found_in(self, text: str) -> int:
+        """Return the matches of those that are in `text`; all where RE2 has no room to find out."""
+        found: Any = self._set.Match(text) if self._set else None
+        if not found:  # the empty expression is in every text
+            return self._all
+        return functools.reduce(operator.or_, map(self._bits.__getitem__, found))

@@ -1,30 +1,28 @@
-"""What happens: each happening is a value, and becomes a metric, a line in the log, or both.
+"""Log and metrics: everything that happens is a typed value, which is counted, logged, or both.
 
-What can happen (`happenings`)
-    Every kind of happening, with its fields, the level of its line and how often such a line is written. A new one is a
-    class there; nothing else is needed for it to be logged.
+Happenings (`happenings`)
+    Every kind of happening, with its fields, log level and sampling. To log something new, add a class there.
 
-How it is counted (`metrics`, `counts`)
-    Each metric stands beside the happening that it counts; define a new one there. What comes with every request is
-    kept in plain numbers (`counts`), which become metrics when they are asked for. `make docs` renews the table in
-    docs/metrics.md.
+Metrics (`metrics`, `counts`)
+    Each metric is defined beside the happening that it counts. What happens with every request is counted in plain
+    numbers (`counts`), which become metrics at a scrape. `make docs` updates the table in docs/metrics.md.
 
-What joins the two (`telemetry`)
+The two together (`telemetry`)
     `Telemetry.emit` counts a happening and logs it. Nothing else logs or counts.
 
-What a line looks like, and where it goes (`log`, `writer`)
-    JSON in the Elastic Common Schema, or lines for people on a terminal. A thread writes them, so that a pipe that
-    nobody reads holds up nothing; what does not fit is dropped and counted.
+Log (`log`, `writer`)
+    JSON in the Elastic Common Schema, or readable lines on a terminal. A thread writes them, so that a pipe that is not
+    read blocks nothing; lines that do not fit are dropped and counted.
 
-What lasts (`vitals`, `history`)
-    `vitals` has the gauges of this moment: health, what is in flight, the event loop's lag. `history` remembers the
-    last hour for the status page.
+State (`vitals`, `history`)
+    `vitals` has the gauges: health, what is in flight, the event loop's lag. `history` keeps the last hour for the
+    status page.
 
-What keeps tasks running (`contained`)
-    A task of `serve` that raises is reported, and begun again.
+Supervision (`contained`)
+    A task of `serve` that raises is reported and restarted.
 
-What must not come here: reading the state of another part. This package is told what happens, or is handed a value; it
-imports nothing but `timers`. The content of an event is never logged: only streams, names and reasons.
+What does not belong here: reading the state of other parts, which emit happenings or pass values. This package
+imports only `timers`. Event content is never logged: only streams, names and reasons.
 
 Doors: contained, happenings, telemetry, history, log, vitals.
 Pure: none.

@@ -1,4 +1,4 @@
-"""Keeps a task running: what one part of the sidecar raises must never end the others."""
+"""Restarts tasks that raise, so that a bug in one part of the sidecar does not end the others."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from collections.abc import Awaitable, Callable
 from sidecar.telemetry.happenings import Happening, Unexpected
 
 PAUSE_SECONDS = 1.0
-"""Before what failed is begun again."""
+"""Before a task is restarted."""
 
 
 async def keep_running(
     what: str, run: Callable[[], Awaitable[None]], emit: Callable[[Happening], None], pause: float = PAUSE_SECONDS
 ) -> None:
-    """Run until it returns or is cancelled. What it raises is reported as `what`, and it is begun again after `pause`.
+    """Run until it returns or is cancelled; when it raises, report that as `what` and restart it after `pause`.
 
-    A task group ends all its tasks when one raises. Nothing that a task of `serve` meets is worth that.
+    Otherwise the task group would cancel all its other tasks.
     """
     while True:
         try:
@@ -27,7 +27,7 @@ async def keep_running(
 
 
 def unexpected(what: str, error: Exception) -> Unexpected:
-    """Return the report of a mistake of ours; of several at once, the first."""
+    """Report a bug; of an exception group, the first exception."""
     while isinstance(error, ExceptionGroup):
         error = error.exceptions[0]
     return Unexpected(what, f"{type(error).__name__}: {error}")

@@ -1,7 +1,7 @@
-"""What is counted for every request and every POST: plain numbers, made into metrics when somebody asks for them.
+"""Counters of every request and every POST: plain numbers that become metrics at a scrape.
 
-Finding the child of a Prometheus metric by its labels costs more than all that a lone event's batch has to count, and
-adding to a `collections.Counter` is twice as slow as to a `defaultdict`.
+Looking up a Prometheus metric by its labels costs more than everything else counted for a batch of one event, and a
+`collections.Counter` is twice as slow as a `defaultdict`.
 """
 
 from __future__ import annotations
@@ -21,38 +21,38 @@ LATENCY_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0,
 
 
 class Seconds:
-    """How long things took, by `LATENCY_BUCKETS`."""
+    """A histogram of durations in seconds, by `LATENCY_BUCKETS`."""
 
     def __init__(self) -> None:
-        """Nothing took any time yet."""
+        """Start with an empty histogram."""
         self.counts = [0] * (len(LATENCY_BUCKETS) + 1)
         self.sum = 0.0
 
     def observe(self, seconds: float) -> None:
-        """Count one."""
+        """Add one duration."""
         self.counts[bisect.bisect_left(LATENCY_BUCKETS, seconds)] += 1
         self.sum += seconds
 
     @property
     def buckets(self) -> list[tuple[str, float]]:
-        """As Prometheus counts them: each bucket holds those before it, too."""
+        """The cumulative buckets, as Prometheus wants them."""
         bounds = [str(floatToGoString(bound)) for bound in (*LATENCY_BUCKETS, math.inf)]  # type: ignore[no-untyped-call]
         return list(zip(bounds, map(float, itertools.accumulate(self.counts)), strict=True))
 
 
 class Counts(Collector):
-    """The numbers; any of them may be read at any time."""
+    """The counters; any of them may be read at any time."""
 
     def __init__(self) -> None:
-        """Nothing has happened yet."""
+        """Start with all counters empty."""
         self.events: defaultdict[tuple[str, str], int] = defaultdict(int)
         """By stream and outcome."""
         self.routed: defaultdict[tuple[str, str], int] = defaultdict(int)
-        """By route and outcome: the same events, exact for streams that have no label of their own, too."""
+        """The same events by route and outcome, including those of streams without a label of their own."""
         self.answers: defaultdict[int, int] = defaultdict(int)
         """By HTTP status."""
         self.seconds = Seconds()
-        """From whole requests to their answers."""
+        """From the end of reading a request to its answer."""
         self.posts: defaultdict[tuple[str, str, str], int] = defaultdict(int)
         """By upstream, endpoint and result."""
         self.post_seconds: defaultdict[tuple[str, str], Seconds] = defaultdict(Seconds)

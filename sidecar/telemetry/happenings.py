@@ -1,6 +1,6 @@
-"""Everything that happens inside, as typed values; `metrics` counts them, and `telemetry` writes them to the log.
+"""Everything that happens in the sidecar, as typed values; `metrics` counts them, `telemetry` logs them.
 
-A happening carries streams, names and reasons, never the content of an event. Each says how loud it is.
+A happening has streams, names and reasons, but never event content. Its class sets the log level and the sampling.
 """
 
 from __future__ import annotations
@@ -13,26 +13,26 @@ import msgspec
 from sidecar.telemetry.log import short
 
 MAX_TEXT = 8192
-"""Characters of problems in one line of the log; `check` shows the rest."""
+"""Characters of problems in one log line; `check` shows the rest."""
 MINUTE = 60.0
 
 
 class Happening(msgspec.Struct, frozen=True):
-    """What every happening says of its line in the log."""
+    """Base of all happenings: log level, sampling and text."""
 
     sampled_by: ClassVar[tuple[str, ...] | None] = None
-    """Fields whose values make a kind, of which one line is written in a while; None: each has its line."""
+    """Lines are sampled per combination of these fields; None: every line is written."""
     sampled_every: ClassVar[float] = 1.0
-    """Seconds between two lines of a kind, at least."""
+    """Minimum seconds between two sampled lines."""
 
     @property
     def level(self) -> int:
-        """The line's level; none is written for NOTSET, and for DEBUG only the observer is told."""
+        """The log level; NOTSET: not logged; DEBUG: only the observer is called."""
         return NOTSET
 
     @property
     def words(self) -> str:
-        """What the line says."""
+        """The text of the log line."""
         fields = msgspec.structs.asdict(self)
         return " ".join(f"{name}={short(value)}" for name, value in fields.items() if value != "")
 
@@ -49,7 +49,7 @@ class Listening(Happening, frozen=True):
 
 
 class Stopping(Happening, frozen=True):
-    """A signal asked to stop; requests are still taken for `seconds` at most."""
+    """A signal asked to stop; requests are still taken for at most `seconds`."""
 
     level = INFO
     signal: str
@@ -57,14 +57,14 @@ class Stopping(Happening, frozen=True):
 
 
 class Stopped(Happening, frozen=True):
-    """Nothing is taken any more."""
+    """Requests are no longer taken."""
 
     level = INFO
     unanswered: int
 
 
 class Unexpected(Happening, frozen=True):
-    """A bug of ours, caught at the edge."""
+    """A bug of the sidecar was caught."""
 
     level = ERROR
     where: str
@@ -83,11 +83,11 @@ class ConfigLoaded(Happening, frozen=True):
     upstreams: int
     labels: str
     digest: str = ""
-    """The first digits of the SHA-256 of its text."""
+    """The first digits of its SHA-256."""
 
 
 class ConfigRefused(Happening, frozen=True):
-    """A file cannot be used; what was in force before still is."""
+    """A file was refused; the configuration in force stays."""
 
     level = ERROR
     file: str
@@ -97,31 +97,31 @@ class ConfigRefused(Happening, frozen=True):
 
     @property
     def words(self) -> str:
-        """The file and its problems, as much of them as fits in a line of the log."""
+        """The file and its problems, at most `MAX_TEXT` characters of them."""
         text = self.text if len(self.text) <= MAX_TEXT else f"{self.text[:MAX_TEXT]}… (`check` shows the rest)"
         return f"{self.file}\n{text}"
 
 
 class ConfigNotKept(Happening, frozen=True):
-    """The last good configuration could not be written down; a restart may miss it."""
+    """The last good configuration could not be saved; a restart may miss it."""
 
     level = WARNING
     file: str
     reason: str
 
 
-# --- requests, and what became of their events ---
+# --- requests and their events ---
 
 
 class RequestAnswered(Happening, frozen=True):
-    """A producer got its answer."""
+    """A request was answered."""
 
     status: int
     seconds: float
 
 
 class RequestRefused(Happening, frozen=True):
-    """A request could not be taken as a whole."""
+    """A whole request was refused."""
 
     level = WARNING
     sampled_by = ("status", "title")
@@ -138,13 +138,13 @@ class EventsEnded(Happening, frozen=True):
     outcome: str
     count: int
     reason: str = ""
-    """Why, where the outcome is no success."""
+    """Why, if the outcome is not a success."""
     route: str = ""
-    """Which took them; empty where none did."""
+    """The route that took them; empty if none did."""
 
     @property
     def level(self) -> int:
-        """Success is silent."""
+        """Success is not logged."""
         return WARNING if self.reason else NOTSET
 
 
@@ -152,7 +152,7 @@ class EventsEnded(Happening, frozen=True):
 
 
 class PostAnswered(Happening, frozen=True):
-    """An endpoint gave its verdict on a POST."""
+    """An endpoint answered a POST with a verdict."""
 
     upstream: str
     endpoint: str
@@ -161,7 +161,7 @@ class PostAnswered(Happening, frozen=True):
 
 
 class PostFailed(Happening, frozen=True):
-    """An attempt at an endpoint brought no verdict."""
+    """An attempt at an endpoint ended without a verdict."""
 
     level = WARNING
     sampled_by = ("upstream", "endpoint", "failure")
@@ -173,40 +173,40 @@ class PostFailed(Happening, frozen=True):
 
 
 class Resent(Happening, frozen=True):
-    """Events went out a second time although the first attempt may have been taken: possible duplicates."""
+    """Events were sent again although the first attempt may have been accepted: possible duplicates."""
 
     upstream: str
     endpoint: str
-    """Where the first attempt went."""
+    """The endpoint of the first attempt."""
     events: int
 
 
 class AddressesChanged(Happening, frozen=True):
-    """What is known of an endpoint's name changed; both as name → CNAMEs → addresses."""
+    """The DNS answer for an endpoint's name changed; `before` and `after` are name → CNAMEs → addresses."""
 
     upstream: str
     endpoint: str
     before: str
     after: str
     problem: str = ""
-    """Why the look-up brought no address."""
+    """Why the look-up failed."""
 
     @property
     def level(self) -> int:
-        """A name without an answer is a warning, though its last known addresses stay in use."""
+        """A failed look-up is a warning, although the last known addresses stay in use."""
         return WARNING if self.problem else INFO
 
 
 class CaFileChanged(Happening, frozen=True):
-    """The CA file of an upstream is another on disk, and was read again."""
+    """The CA file of an upstream changed and was read again."""
 
     ca_file: str
     problem: str = ""
-    """Why it cannot be used: the previous certificates stay in use."""
+    """Why it cannot be used; the previous certificates stay in use."""
 
     @property
     def level(self) -> int:
-        """A file that cannot be used is an error, though nothing fails yet."""
+        """A file that cannot be used is an error, although nothing fails yet."""
         return ERROR if self.problem else INFO
 
 
@@ -232,12 +232,12 @@ class HealthChanged(Happening, frozen=True):
 
     @property
     def level(self) -> int:
-        """Only recovery is no warning."""
+        """All changes but recovery are warnings."""
         return INFO if self.after == "healthy" else WARNING
 
 
 class FailedOver(Happening, frozen=True):
-    """Events of an upstream go to another endpoint first from now on."""
+    """Another endpoint now gets an upstream's events first."""
 
     level = WARNING
     upstream: str
@@ -249,7 +249,7 @@ class FailedOver(Happening, frozen=True):
 
 
 class SpoolOpened(Happening, frozen=True):
-    """The spool is in use: at the start, and again after a trouble is over."""
+    """The spool is usable: at the start, or after a failure."""
 
     level = INFO
     sampled_by = ()
@@ -259,7 +259,7 @@ class SpoolOpened(Happening, frozen=True):
 
 
 class SpoolBroken(Happening, frozen=True):
-    """The spool cannot be used now, and events that need it are answered 503; it is tried again every second."""
+    """The spool is not usable; events that need it are answered 503, and it is tried again every second."""
 
     level = ERROR
     sampled_by = ()
@@ -269,7 +269,7 @@ class SpoolBroken(Happening, frozen=True):
 
 
 class SpoolSetAside(Happening, frozen=True):
-    """A file of the spool could not be used; it has a new name, and what could be read of it was saved."""
+    """A file of the spool was unusable; it was renamed, and the readable events in it were saved."""
 
     level = ERROR
     sampled_by = ("name",)
@@ -280,7 +280,7 @@ class SpoolSetAside(Happening, frozen=True):
 
 
 class SpoolMigrated(Happening, frozen=True):
-    """A file of an older version was brought to this one."""
+    """A file of an older version was migrated."""
 
     level = INFO
     sampled_by = ()
@@ -290,14 +290,14 @@ class SpoolMigrated(Happening, frozen=True):
 
 
 class SpoolCommitted(Happening, frozen=True):
-    """What waited for the disk is durable."""
+    """A transaction was committed."""
 
     operations: int
     seconds: float
 
 
 class SpoolMeasured(Happening, frozen=True):
-    """How much the spool holds."""
+    """The contents of the spool were counted."""
 
     events: int
     size: int
@@ -306,14 +306,14 @@ class SpoolMeasured(Happening, frozen=True):
 
 
 class EventsSpooled(Happening, frozen=True):
-    """Events of one stream are in the spool, to be sent later."""
+    """Events of one stream were put into the spool."""
 
     stream: str
     count: int
 
 
 class SpoolRefused(Happening, frozen=True):
-    """Events needed the spool and could not be taken: it is full, or broken."""
+    """The spool was needed but could not take events: it is full, or broken."""
 
     level = ERROR
     sampled_by = ("why",)
@@ -324,7 +324,7 @@ class SpoolRefused(Happening, frozen=True):
 
 
 class Replayed(Happening, frozen=True):
-    """Events of the spool were sent, and ended alike: delivered, dead, error or failed."""
+    """Events of the spool were sent, with one result: delivered, dead, error or failed."""
 
     sampled_by = ("upstream", "result")
     sampled_every = MINUTE
@@ -332,16 +332,16 @@ class Replayed(Happening, frozen=True):
     result: str
     events: int
     reason: str = ""
-    """Why, where no endpoint took them."""
+    """Why, if no endpoint took them."""
 
     @property
     def level(self) -> int:
-        """Success is silent."""
+        """Success is not logged."""
         return WARNING if self.reason else NOTSET
 
 
 class DeadLettered(Happening, frozen=True):
-    """Events of one stream are not sent any more: invalid, errors, age, damaged, or refused."""
+    """Events of one stream became dead letters; `cause` is invalid, errors, age, damaged or refused."""
 
     level = WARNING
     sampled_by = ("stream", "cause")
@@ -352,7 +352,7 @@ class DeadLettered(Happening, frozen=True):
 
 
 class DeadLettersDropped(Happening, frozen=True):
-    """The oldest dead letters had to make room for events: they are lost."""
+    """The oldest dead letters were deleted to make room for events."""
 
     level = ERROR
     sampled_by = ()
@@ -361,7 +361,7 @@ class DeadLettersDropped(Happening, frozen=True):
 
 
 class SpoolLeft(Happening, frozen=True):
-    """The sidecar ends while events of a stream wait in its spool; the next one to use the directory sends them."""
+    """The sidecar stops with events of a stream in its spool; the next one with this directory sends them."""
 
     level = WARNING
     stream: str
@@ -369,22 +369,22 @@ class SpoolLeft(Happening, frozen=True):
 
 
 class SpoolNotPrinted(Happening, frozen=True):
-    """The end left no time to write out all events that wait; the next sidecar to use the directory sends them."""
+    """There was no time to print all waiting events at exit; the next sidecar with this directory sends them."""
 
     level = WARNING
     count: int
-    """Events that were not written out."""
+    """Events not printed."""
     printed: int
 
 
 class SpoolRerouted(Happening, frozen=True):
-    """Events wait in the spool for an upstream that is gone, or is at another URL now: each is routed again."""
+    """Events in the spool are for an upstream that was removed or has another URL now; each is routed again."""
 
     level = WARNING
     sampled_by = ("upstream",)
     upstream: str
     count: int
     before: str
-    """Its URL until now."""
+    """Its previous URL."""
     after: str
-    """Empty where it is gone."""
+    """Its URL; empty if it was removed."""

@@ -1,7 +1,7 @@
-"""What happened in the last hour, in a few hundred kilobytes at most.
+"""Keeps the last hour for the status page, in a few hundred kilobytes at most.
 
-`telemetry` tells of each line of its log and each health check; numbers of events are read from its counters once a
-second, so that no event costs anything here. Times are those of a monotonic clock.
+`telemetry` reports each log line and each health check; event counters are read once a second, so that events cost
+nothing here. Times are monotonic.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ HOUR = 3600.0
 MINUTE = 60.0
 RATE_SECONDS = 10
 MAX_PLACES = 64
-"""Addresses of which changes are remembered."""
+"""Addresses whose changes are kept."""
 MAX_CHANGES = 120
-"""Changes remembered of each."""
+"""Changes kept per address."""
 MAX_WORDS = 300
 
 Place = tuple[str, str, str]
@@ -44,7 +44,7 @@ Place = tuple[str, str, str]
 
 @dataclass(slots=True)
 class MinutePast:
-    """One minute."""
+    """Counts of one minute."""
 
     begin: float
     events: Counter[str] = field(default_factory=Counter)
@@ -75,7 +75,7 @@ class FailoverPast:
 
 @dataclass(slots=True)
 class FailurePast:
-    """Something that went wrong, and how often; `at` is the last time."""
+    """A failure and how often it happened; `at` is the last time."""
 
     at: float
     words: str
@@ -83,20 +83,20 @@ class FailurePast:
 
 
 class History:
-    """The memory; `observe` is `telemetry`'s observer."""
+    """The last hour; `observe` is the observer of `telemetry`."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        """Nothing has happened yet."""
+        """Start empty."""
         self._clock = clock
         self.minutes: deque[MinutePast] = deque(maxlen=60)
         self.health: dict[Place, deque[HealthPast]] = {}
         self.failovers: deque[FailoverPast] = deque(maxlen=100)
         self.failures: deque[FailurePast] = deque(maxlen=30)
         self._samples: deque[tuple[float, Counter[str]]] = deque(maxlen=int(MINUTE) + 1)
-        """Events since the start, by outcome, one a second."""
+        """Totals of events by outcome, one sample a second."""
 
     def observe(self, level: int, happening: Happening, text: str, times: int) -> None:
-        """Remember what happened; `text` is how the log says it."""
+        """Record a happening; `text` is its log line."""
         now = self._clock()
         match happening:
             case Checked(upstream, endpoint, passed, _):
@@ -109,7 +109,7 @@ class History:
             self._remember_failure(now, _words(happening, text), times)
 
     def measure(self, events: Mapping[tuple[str, str], int]) -> None:
-        """Take note of the counters, by stream and outcome."""
+        """Sample the event counters, by stream and outcome."""
         now, total = self._clock(), Counter[str]()
         for (_, outcome), count in events.items():
             total[outcome] += count
@@ -126,7 +126,7 @@ class History:
 
     @property
     def events_per_second(self) -> float:
-        """Over the last 10 seconds."""
+        """The rate over the last 10 seconds."""
         recent = list(self._samples)[-RATE_SECONDS - 1 :]
         if len(recent) < 2:
             return 0.0
@@ -151,7 +151,7 @@ class History:
         return self.health.setdefault(place, deque(maxlen=MAX_CHANGES))
 
     def _remember_failure(self, now: float, words: str, times: int) -> None:
-        """Remember it; what was said in the same words before counts with it, and is new again."""
+        """Record a failure, merged with an earlier one of the same text."""
         same = next((each for each in self.failures if each.words == words), None)
         if same is not None:
             self.failures.remove(same)
@@ -172,7 +172,7 @@ def _words(happening: Happening, text: str) -> str:
         case RequestRefused(status, title, detail):
             words = f"a request was answered {status}: {detail or title}"
         case ConfigRefused(file, problems, _):
-            words = f"{file} is refused, with {problems} problem{'' if problems == 1 else 's'}"
+            words = f"{file} was refused: {problems} problem{'' if problems == 1 else 's'}"
         case _:
             words = _words_of_spool(happening) or text
     return words if len(words) <= MAX_WORDS else words[: MAX_WORDS - 1] + "…"
@@ -181,12 +181,12 @@ def _words(happening: Happening, text: str) -> str:
 def _words_of_spool(happening: Happening) -> str | None:
     match happening:
         case Replayed(upstream, _, events, reason):
-            return f"{upstream}: {events} of the spool could not be sent: {reason}"
+            return f"{upstream}: events of the spool could not be sent ({events}): {reason}"
         case SpoolRefused(why, reason, events):
-            return f"the spool is {why} and did not take {events}: {reason}"
+            return f"the spool is {why} and did not take events ({events}): {reason}"
         case SpoolBroken(_, reason):
             return f"the spool cannot be used: {reason}"
         case DeadLettered(stream, cause, count):
-            return f"{count} of stream {stream} became dead letters: {cause}"
+            return f"events of stream {stream} became dead letters ({count}): {cause}"
         case _:
             return None

@@ -1,4 +1,4 @@
-"""The form of the log: JSON in the Elastic Common Schema, or lines for people where it goes to a terminal."""
+"""The log format: JSON in the Elastic Common Schema, or readable lines on a terminal."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from sidecar.telemetry.writer import LineWriter
 STANDARD_OUTPUT = 1
 
 REASONS = ("reason", "detail", "error")
-"""Fields that say in words what happened; on a terminal they come first."""
+"""Fields that a terminal shows first."""
 
 _DIM = "2"
 _LEVELS = {"DEBUG": _DIM, "INFO": "32", "WARNING": "33", "ERROR": "31", "CRITICAL": "1;31"}
-"""How each is shown, as the numbers of ECMA-48: green, yellow and red, the worst in bold."""
+"""Colours by level, as ECMA-48 numbers: green, yellow, red and bold red."""
 
 
 def make_log(stream: TextIO | None = None, variables: Mapping[str, str] = os.environ) -> logging.Logger:
-    """Return the log: ECS JSON, or readable lines where `stream` (default: standard output) is a terminal.
+    """Return a logger that writes ECS JSON, or readable lines if `stream` (default: standard output) is a terminal.
 
-    Standard output is written by a thread of its own, and lines are dropped while nobody reads it (`writer`).
+    A thread writes to standard output; lines are dropped while it is not read (`writer`).
     """
-    log = logging.Logger("eventgate-sidecar", logging.INFO)  # noqa: LOG001  two sidecars in one process share none
+    log = logging.Logger("eventgate-sidecar", logging.INFO)  # noqa: LOG001  not shared between sidecars of a process
     target = stream or LineWriter(STANDARD_OUTPUT, functools.partial(_say_dropped, log))
     handler = logging.StreamHandler(target)
     ecs = ecs_logging.StdlibFormatter(exclude_fields=["process", "log.origin", "log.original"])
@@ -37,7 +37,7 @@ def make_log(stream: TextIO | None = None, variables: Mapping[str, str] = os.env
 
 
 def dropped_lines(log: logging.Logger) -> int:
-    """Return how many lines could not be written since the start."""
+    """Return the number of lines dropped since the start."""
     streams = [handler.stream for handler in log.handlers if isinstance(handler, logging.StreamHandler)]
     return sum(each.dropped for each in streams if isinstance(each, LineWriter))
 
@@ -50,17 +50,17 @@ def _say_dropped(log: logging.Logger, lines: int) -> None:
 
 
 def let_libraries_log() -> None:
-    """Write what libraries have to say, asyncio above all, in the same form as ours; for a process of our own."""
+    """Write the log lines of libraries, mainly asyncio's, in the sidecar's format; affects the whole process."""
     logging.captureWarnings(capture=True)
     logging.getLogger().handlers = make_log().handlers
     logging.getLogger("asyncio").addFilter(_is_news)
 
 
 def _is_news(record: logging.LogRecord) -> bool:
-    """Whether a line of asyncio's says anything that is not logged as a failed POST or check anyway.
+    """Drop a line of asyncio's that a failed POST or check already reports.
 
-    Where a connection is given up while the last of its TLS handshake arrives, uvloop closes it, still means to
-    answer the handshake, and calls it a fatal error that it cannot.
+    When a connection is abandoned just as its TLS handshake completes, uvloop closes it, then tries to write to it and
+    logs a fatal error.
     """
     error = record.exc_info[1] if record.exc_info else None
     is_closed = isinstance(error, RuntimeError) and "the handler is closed" in str(error)
@@ -68,20 +68,20 @@ def _is_news(record: logging.LogRecord) -> bool:
 
 
 def wants_colour(variables: Mapping[str, str]) -> bool:
-    """Whether a terminal is to be coloured: not with NO_COLOR (no-color.org), nor where it can show none."""
+    """Whether to use colours on a terminal: not with NO_COLOR (no-color.org), nor with TERM=dumb."""
     return not variables.get("NO_COLOR") and variables.get("TERM") != "dumb"
 
 
 class ForPeople(logging.Formatter):
-    """One line for each message: when, how bad, what and why; dim behind it, to whom and where."""
+    """Formats readable lines: time, level, what happened and why; then the other fields, dimmed."""
 
     def __init__(self, *, in_colour: bool) -> None:
-        """Without colour it is the same text."""
+        """The text is the same with and without colour."""
         super().__init__(datefmt="%H:%M:%S")
         self._in_colour = in_colour
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the line."""
+        """Format one message."""
         ours = hasattr(record, "eventgate_sidecar")
         what, where, below = _of_ours(record) if ours else (record.getMessage(), "", "")
         if record.exc_info:
@@ -98,23 +98,23 @@ class ForPeople(logging.Formatter):
 
 
 def spaced(name: str) -> str:
-    """Return the name of a happening in words: `HealthChanged` is `health changed`."""
+    """Spell the name of a happening as words: `HealthChanged` becomes `health changed`."""
     return "".join(f" {letter.lower()}" if letter.isupper() else letter for letter in name).strip()
 
 
 def short(value: object) -> str:
-    """Return a value as a line of the log shows it: on one line, and not too long."""
+    """Format a value for a log line: on one line, at most 300 characters."""
     text = f"{value:.3f}" if isinstance(value, float) else str(value)
     text = "".join(each if each.isprintable() else _escaped(each) for each in text)
     return text if len(text) <= 300 else text[:297] + "..."
 
 
 def _of_ours(record: logging.LogRecord) -> tuple[str, str, str]:
-    """Return what happened and why, the other fields, and what goes below; `telemetry` gives a record all of that."""
+    """Split a record of `telemetry` into what happened and why, the other fields, and the lines below."""
     said: dict[str, Any] = record.__dict__
     fields: dict[str, object] = {name: value for name, value in said["eventgate_sidecar"].items() if value != ""}
     _, words, more = record.args if isinstance(record.args, tuple) else ("", "", "")
-    below = str(words).partition("\n")[2]  # problems, each with its place and the mend
+    below = str(words).partition("\n")[2]  # problems, each with its place and fix
     if below:
         fields.pop("text", None)
     why = [short(fields.pop(name)) for name in REASONS if name in fields]
@@ -123,7 +123,7 @@ def _of_ours(record: logging.LogRecord) -> tuple[str, str, str]:
 
 
 def _printable(text: str) -> str:
-    """Escape what would move the cursor or change colours; several lines stay several."""
+    """Escape control characters, which could move the cursor or change colours, except for line breaks."""
     return "".join(each if each.isprintable() or each == "\n" else _escaped(each) for each in text)
 
 

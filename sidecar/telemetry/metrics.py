@@ -1,6 +1,6 @@
 """The metrics, each beside the happening that it counts.
 
-What comes with every request is in `counts`; what lasts, such as health, is in `vitals`.
+What happens with every request is in `counts`; gauges, such as health, are in `vitals`.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ from sidecar.telemetry.happenings import (
     SpoolSetAside,
 )
 
-disable_created_metrics()  # type: ignore[no-untyped-call]  # a series more for every counter, which nobody reads
+disable_created_metrics()  # type: ignore[no-untyped-call]  # an unused extra series for every counter
 
 PREFIX = "eventgate_sidecar_"
 OTHER_STREAM = "_other"
-"""Label for streams that `routes.yaml` does not name, so that a producer cannot grow the metrics."""
+"""Label for streams that `routes.yaml` does not name, so that a producer cannot create series."""
 NO_ROUTE = "_none"
 """Label for events that no route took."""
 ENDPOINT = ("upstream", "endpoint")
@@ -53,16 +53,16 @@ Kind = TypeVar("Kind", bound=Happening)
 
 
 class Metrics:
-    """Counts what happens; it has no part in the log."""
+    """Counts happenings."""
 
     def __init__(self, registry: CollectorRegistry, streams: Iterable[str]) -> None:
-        """`streams` are those that get a label of their own."""
+        """`streams` get labels of their own."""
         self._registry = registry
         self._streams = set(streams)
         self.counts = Counts()
         self.counting: dict[type[Happening], Callable[[Any], object]]
         self.counting = dict.fromkeys(Happening.__subclasses__(), lambda _: None)
-        """What counts a happening, by its type."""
+        """The function that counts a happening, by its type."""
         registry.register(self.counts)
         self._gauge("info", "Always 1.", ("version",)).labels(__version__).set(1)
         self._count_requests()
@@ -72,10 +72,10 @@ class Metrics:
         self._count_events_of_spool()
 
     def know(self, streams: Iterable[str], routes: Iterable[str]) -> None:
-        """Give these streams a label of their own from now on, and no others; the routes are those in force."""
+        """Give these streams, and no others, labels of their own; `routes` are those in force."""
         self._streams.clear()
         self._streams.update(streams)
-        trouble = ("refused", "failed")  # from 0 on, so that an alert sees the first one
+        trouble = ("refused", "failed")  # start at 0, so that an alert sees the first one
         for label in itertools.product((*self._streams, OTHER_STREAM), trouble):
             self.counts.events[label] += 0
         for label in itertools.product((*routes, NO_ROUTE), trouble):
@@ -120,11 +120,11 @@ class Metrics:
         result = {True: "passed", False: "failed"}
         self._on(Checked, lambda it: checks.labels(it.upstream, it.endpoint, result[it.passed]).inc())
 
-        documentation = "Transitions of an address's health, by the state it went to."
+        documentation = "Transitions of an address's health, by new state."
         changes = self._counter("health_changes", documentation, (*ENDPOINT, "health"))
         self._on(HealthChanged, lambda it: changes.labels(it.upstream, it.endpoint, it.after).inc())
 
-        documentation = "Changes of the endpoint that gets an upstream's events first, by the endpoint they go to."
+        documentation = "Changes of the endpoint that gets an upstream's events first, by new endpoint."
         failovers = self._counter("failovers", documentation, ENDPOINT)
         self._on(FailedOver, lambda it: failovers.labels(it.upstream, it.after).inc())
 
@@ -132,12 +132,12 @@ class Metrics:
         dns_changes = self._counter("dns_changes", documentation, ENDPOINT)
         self._on(AddressesChanged, lambda it: dns_changes.labels(it.upstream, it.endpoint).inc())
 
-        documentation = "Times a CA file that changed was read again, by result: applied or refused."
+        documentation = "Reloads of a changed CA file, by result: applied or refused."
         renewed = self._counter("ca_file_loads", documentation, ("result",))
         self._on(CaFileChanged, lambda it: renewed.labels("refused" if it.problem else "applied").inc())
 
     def _count_configurations(self) -> None:
-        documentation = "Times a routes.yaml was loaded, by result: applied or refused."
+        documentation = "Loads of routes.yaml, by result: applied or refused."
         loads = self._counter("config_loads", documentation, ("result",))
         documentation = "1 while routes.yaml on disk is refused and an earlier configuration is in force."
         refused = self._gauge("config_refused", documentation)
@@ -162,10 +162,10 @@ class Metrics:
         self._on(SpoolOpened, lambda it: usable.labels(it.directory).set(1))
         self._on(SpoolBroken, lambda it: usable.labels(it.directory).set(0))
 
-        events = self._gauge("spool_events", "Events that wait to be sent.")
+        events = self._gauge("spool_events", "Events waiting to be sent.")
         size = self._gauge("spool_bytes", "Bytes of all events, including dead letters.")
         dead = self._gauge("spool_dead_letters", "Events that are no longer sent.")
-        oldest = self._gauge("spool_oldest_seconds", "Age of the oldest event that waits.")
+        oldest = self._gauge("spool_oldest_seconds", "Age of the oldest waiting event.")
 
         def measured(it: SpoolMeasured) -> None:
             events.set(it.events)
@@ -188,7 +188,7 @@ class Metrics:
 
         documentation = "Events that the spool did not take, by reason: full or broken."
         refused = self._counter("spool_refused_events", documentation, ("why",))
-        for why in ("full", "broken"):  # from 0 on, so that an alert sees the first one
+        for why in ("full", "broken"):  # start at 0, so that an alert sees the first one
             refused.labels(why)
         self._on(SpoolRefused, lambda it: refused.labels(it.why).inc(it.events))
 
@@ -200,5 +200,5 @@ class Metrics:
         buried = self._counter("spool_buried_events", documentation, ("stream", "cause"))
         self._on(DeadLettered, lambda it: buried.labels(self.label(it.stream), it.cause).inc(it.count))
 
-        dropped = self._counter("spool_dropped_dead_letters", "Dead letters lost because events needed their room.")
+        dropped = self._counter("spool_dropped_dead_letters", "Dead letters deleted to make room for events.")
         self._on(DeadLettersDropped, lambda it: dropped.inc(it.count))

@@ -1,4 +1,4 @@
-"""Counts and logs what happens, in one place, so that log, metrics and status page cannot disagree."""
+"""Counts and logs happenings in one place, so that log, metrics and status page agree."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from sidecar.telemetry.metrics import Metrics
 
 
 class _LogHealth(Collector):
-    """Counts what the log lost."""
+    """Counts dropped log lines."""
 
     def __init__(self, log: logging.Logger) -> None:
         self._log = log
@@ -32,10 +32,10 @@ class _LogHealth(Collector):
 
 
 class Telemetry:
-    """What every part is handed to say what happens; `runtime` builds it."""
+    """Takes the happenings of all parts; built by `runtime`."""
 
     def __init__(self, streams: Iterable[str], log: logging.Logger) -> None:
-        """`streams` are those that get a label of their own."""
+        """`streams` get labels of their own."""
         self.registry = CollectorRegistry()
         self.registry.register(_LogHealth(log))
         self._metrics = Metrics(self.registry, streams)
@@ -43,19 +43,19 @@ class Telemetry:
         self.counts = self._metrics.counts
         self._log = log
         self._sampled: dict[tuple[object, ...], tuple[float, int]] = {}
-        """When a line of each kind was last written, and how many have been held back since."""
+        """For each kind, when its last line was written, and how many were suppressed since."""
         self.observer: Callable[[int, Happening, str, int], None] = lambda *_: None
-        """Told of each line of the log (level, happening, text, how many it stands for) and of each health check."""
+        """Called with each log line (level, happening, text, how many it stands for) and each health check."""
 
     def emit(self, happening: Happening) -> None:
-        """Count it and log it, each where it is worth it."""
+        """Count it, and log it if its level says so."""
         self._counting[type(happening)](happening)
         level = happening.level
         if level:
             self._tell(level, happening)
 
     def know(self, streams: Iterable[str], routes: Iterable[str]) -> None:
-        """Give these streams a label of their own from now on, and no others; the routes are those in force."""
+        """Give these streams, and no others, labels of their own; `routes` are those in force."""
         self._metrics.know(streams, routes)
 
     def exposition(self) -> bytes:
@@ -66,7 +66,7 @@ class Telemetry:
         if level == logging.DEBUG:
             self.observer(level, happening, "", 1)
             return
-        untold = self._held_back(happening)
+        untold = self._suppressed(happening)
         if untold is None:
             return
         name, words = type(happening).__name__, happening.words
@@ -75,8 +75,8 @@ class Telemetry:
         extra = {"event.action": name, "eventgate_sidecar": msgspec.structs.asdict(happening)}
         self._log.log(level, "%s: %s%s", spaced(name), words, more, extra=extra)
 
-    def _held_back(self, happening: Happening) -> int | None:
-        """Return how many of its kind had no line since the last one; None where it is to have none either."""
+    def _suppressed(self, happening: Happening) -> int | None:
+        """Return how many of its kind were suppressed since the last line; None to suppress this one too."""
         if happening.sampled_by is None:
             return 0
         if len(self._sampled) > 256:
@@ -84,7 +84,7 @@ class Telemetry:
         values: list[object] = []
         for name in happening.sampled_by:
             value = getattr(happening, name)
-            values.append(self._metrics.label(value) if name == "stream" else value)  # made-up streams are one kind
+            values.append(self._metrics.label(value) if name == "stream" else value)  # unknown streams are one kind
         kind, now = (type(happening), *values), time.monotonic()
         last, untold = self._sampled.get(kind, (-math.inf, 0))
         if now - last < happening.sampled_every:

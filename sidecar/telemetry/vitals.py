@@ -1,7 +1,6 @@
-"""The present state, as gauges that are read when the metrics are asked for.
+"""Gauges of the current state, read at each scrape.
 
-What happens is counted in `metrics`. This is what lasts: nothing is done for it in between, but for a timer that
-measures how late the event loop is.
+Happenings are counted in `metrics`. Between scrapes only a timer runs, which measures the event loop's lag.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ LAG_SECONDS = 0.5
 
 
 class Held(Protocol):
-    """What is being answered; `intake.endpoint.EventsEndpoint` is one."""
+    """Requests and bytes in flight; implemented by `intake.endpoint.EventsEndpoint`."""
 
     in_flight: int
 
@@ -41,7 +40,7 @@ class Vitals(Collector):
         held: Held,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`endpoints` gives those in force now: upstream, endpoint, whether it is usable, whether DNS fails for it."""
+        """`endpoints` returns those in force: upstream, endpoint, whether it is usable, whether DNS fails for it."""
         self._endpoints = endpoints
         self._held = held
         self._clock = clock
@@ -60,27 +59,27 @@ class Vitals(Collector):
             self._lag = max(self._lag, now - due)
 
     def collect(self) -> Iterable[Metric]:
-        """Return the metrics; the lag starts from 0 again."""
+        """Return the metrics, and reset the lag."""
         yield from self._of_endpoints()
         yield GaugeMetricFamily(
             "eventgate_sidecar_requests_in_flight", "Requests being read or answered now.", self._held.in_flight
         )
         yield GaugeMetricFamily(
             "eventgate_sidecar_bytes_in_flight",
-            "Bytes held for clients now: of requests, decompressed, and of answers that clients do not read.",
+            "Bytes held for clients now: of requests, decompressed, and of answers that clients have not read.",
             self._held.bytes_in_flight,
         )
         lag, self._lag = self._lag, 0.0
         yield GaugeMetricFamily(
             "eventgate_sidecar_event_loop_lag_seconds",
-            "How late a timer of 0.5 s was, at most, since the last scrape.",
+            "Maximum delay of a 0.5 s timer since the last scrape.",
             lag,
         )
 
     def _of_endpoints(self) -> Iterable[Metric]:
         labels = ("upstream", "endpoint")
         documentation = (
-            "1 while events may be sent to it, also as a trial; 0 while all its addresses fail or there is none."
+            "1 while events may be sent to it, including as a trial; 0 while all its addresses fail or it has none."
         )
         healthy = GaugeMetricFamily("eventgate_sidecar_endpoint_healthy", documentation, labels=labels)
         documentation = "1 while DNS gives no address for its name; the last known addresses stay in use."

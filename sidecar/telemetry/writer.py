@@ -1,6 +1,6 @@
-"""Where the lines of the log go: a file descriptor that may be stuck, as a pipe is that nobody reads.
+"""Writes log lines to a file descriptor that may block, such as a pipe that is not read.
 
-A thread of its own writes them, so that nothing else waits. What does not fit into what waits is dropped and counted.
+A thread writes, so that nothing else waits. Lines that do not fit into its queue are dropped and counted.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ from collections import deque
 from collections.abc import Callable
 
 MAX_WAITING_BYTES = 1024 * 1024
-"""Of lines that wait to be written."""
+"""Size of the queue."""
 END_SECONDS = 1.0
-"""How long the end of the process waits for what is still to be written."""
+"""How long the process waits at exit for the queue to empty."""
 
 
 class LineWriter:
-    """Takes lines from any thread, and writes each with as few calls as the system allows."""
+    """A text stream that takes lines from any thread and writes them in a thread of its own."""
 
     def __init__(self, descriptor: int, flows_again: Callable[[int], None] = lambda _: None) -> None:
-        """`flows_again` is told, in the writer's thread, how many lines were dropped, once one is written again."""
+        """`flows_again` is called in the writer's thread, after a write succeeds, with the number of lines dropped."""
         self._descriptor = descriptor
         self._flows_again = flows_again
         self.dropped = 0
@@ -33,17 +33,17 @@ class LineWriter:
         self._thread: threading.Thread | None = None
 
     def isatty(self) -> bool:
-        """Whether people read along."""
+        """Whether the descriptor is a terminal."""
         try:
             return os.isatty(self._descriptor)
         except OSError:
             return False
 
     def flush(self) -> None:
-        """Do nothing: whoever logs does not wait."""
+        """Do nothing: logging must not wait."""
 
     def write(self, text: str) -> None:
-        """Let `text`, one or more whole lines, be written."""
+        """Queue `text`, one or more whole lines."""
         line = text.encode("utf-8", "backslashreplace")
         with self._changed:
             if self._bytes + len(line) > MAX_WAITING_BYTES:
@@ -58,7 +58,7 @@ class LineWriter:
             self._changed.notify_all()
 
     def drain(self, seconds: float) -> bool:
-        """Wait until everything is written, for `seconds` at most; return whether it is."""
+        """Wait until the queue is empty, at most `seconds`; return whether it is."""
         with self._changed:
             return self._changed.wait_for(lambda: not self._bytes, seconds)
 
@@ -81,6 +81,6 @@ class LineWriter:
         try:
             while line:
                 line = line[os.write(self._descriptor, line) :]
-        except OSError:  # closed, or whoever read it is gone
+        except OSError:  # closed, or the reader is gone
             return False
         return True

@@ -92,11 +92,14 @@ def test_checks_are_counted_by_the_minute() -> None:
         (EventsEnded("s", "refused", 3, "no route"), "events of stream s ended as refused: no route"),
         (EventsEnded("", "refused", 3, "no route"), "events of stream (none) ended as refused: no route"),
         (RequestRefused(413, "Too large", ""), "a request was answered 413: Too large"),
-        (Replayed("staging", "failed", 5, "no answer"), "staging: 5 of the spool could not be sent: no answer"),
-        (SpoolRefused("full", "256 MiB", 2), "the spool is full and did not take 2: 256 MiB"),
+        (
+            Replayed("staging", "failed", 5, "no answer"),
+            "staging: events of the spool could not be sent (5): no answer",
+        ),
+        (SpoolRefused("full", "256 MiB", 2), "the spool is full and did not take events (2): 256 MiB"),
         (SpoolBroken("/d", "no space left"), "the spool cannot be used: no space left"),
-        (DeadLettered("s", "age", 4), "4 of stream s became dead letters: age"),
-        (ConfigRefused("routes.yaml", 2, "line 1"), "routes.yaml is refused, with 2 problems"),
+        (DeadLettered("s", "age", 4), "events of stream s became dead letters (4): age"),
+        (ConfigRefused("routes.yaml", 2, "line 1"), "routes.yaml was refused: 2 problems"),
         (ConfigNotKept("/f", "read-only"), "config not kept: file=/f reason=read-only"),
     ],
     ids=[

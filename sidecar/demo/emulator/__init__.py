@@ -1,9 +1,8 @@
-"""An EventGate to try things on: it answers as 1.8.4 does, keeps what it accepted, and fails on demand.
+"""An emulated EventGate: it answers as 1.8.4 does, stores accepted events, and fails on demand.
 
 The demo, the tests and the benchmarks run it as a process (`python -m sidecar.demo.emulator`) or in their own event
-loop (`server.running`). It imports nothing from outside this folder: if it shared code with the sidecar, both could
-share a mistake about EventGate, and no test would notice.
+loop (`server.running`). It shares no code about EventGate with the sidecar: a mistake in both would go unnoticed.
 
-`gate` takes requests, keeps events and plays the faults; `server` puts it on a socket. `answers` has EventGate's
-words, `bodyparser` reads a body as its body parser does, and `ajv` validates an event as its validator does.
+`gate` handles requests, stores events and simulates faults; `server` serves it on a socket. `answers` has EventGate's
+answers, `bodyparser` parses a body as its body parser does, and `ajv` validates an event as its validator does.
 """

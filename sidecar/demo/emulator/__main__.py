@@ -21,7 +21,7 @@ from sidecar.routes.file import read_bytes
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Serve until SIGTERM or SIGINT; one line of JSON on standard output says when and where."""
+    """Serve until SIGTERM or SIGINT; print one line of JSON with the URL when ready."""
     options = _parser().parse_args(arguments)
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -59,23 +59,23 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m sidecar.demo.emulator", description="An emulated EventGate 1.8.4.")
     local = ("127.0.0.1", 0)
     add = parser.add_argument
-    add("--name", default="eventgate", help="written beside every accepted event")
-    add("--listen", type=_address, default=local, metavar="HOST:PORT", help="port 0: any free one (default)")
-    add("--control", type=_address, default=local, metavar="HOST:PORT", help="second port, for faults only")
+    add("--name", default="eventgate", help="name in the record of each accepted event")
+    add("--listen", type=_address, default=local, metavar="HOST:PORT", help="port 0: any free port (default)")
+    add("--control", type=_address, default=local, metavar="HOST:PORT", help="second port, only to set faults")
     add("--topic-prefix", default="", metavar="PREFIX", help="such as 'staging.'")
     add(
         "--output",
         type=Path,
         default=Path(os.devnull),
         metavar="FILE",
-        help="accepted events, a JSON line each",
+        help="append accepted events, one JSON line each",
     )
     add("--max-body-bytes", type=int, default=MAX_BODY_BYTES, metavar="N")
     add(
         "--streams",
         type=Path,
         metavar="FILE",
-        help="JSON object from stream to the schema title that it takes",
+        help="JSON object that maps each stream to its schema title",
     )
     add("--schemas", type=Path, default=SCHEMAS, metavar="DIR", help="schemas as DIR/<title>/<version>.json")
     add("--certfile", type=Path, metavar="FILE", help="serve over TLS")

@@ -1,12 +1,11 @@
-"""JSON Schema validation with the verdicts of Ajv 6, the validator inside EventGate, word for word.
+"""JSON Schema validation with the exact errors of Ajv 6, EventGate's validator.
 
-Model servers and operators read EventGate's verdicts, so the emulator has to give the same ones: the same
-errors, in the same order, with the same paths and messages, and defaults filled in on the way.
+Model servers and operators read these errors, so the emulator reports the same ones, in the same order, with the same
+paths and messages, and fills in defaults in the same way.
 
-A schema is compiled once to nested functions. That costs 10 to 20 µs per event, where the general
-`jsonschema` package takes 130: the emulator also stands in as an upstream in benchmarks and must not be what
-they measure. The price is that only the keywords that event schemas use are known; a schema with any other is
-refused, never half checked.
+A schema is compiled once to nested functions. Validation takes 10 to 20 µs per event; the general `jsonschema` package
+takes 130, which would dominate benchmarks with the emulator as upstream. Only the keywords of event schemas are
+supported; a schema with any other is refused, never checked in part.
 """
 
 from __future__ import annotations
@@ -21,18 +20,18 @@ from urllib.parse import quote
 from sidecar.demo.emulator.ecmascript import full_matcher, searcher
 
 Json = Any
-"""Whatever JSON can hold, as Python holds it."""
+"""Any parsed JSON value."""
 
 Error = dict[str, Any]
 """`{keyword, dataPath, schemaPath, params, message}`, the keys in Ajv's order."""
 
-# A place in the event: the place it lies in, and one more step. Text is made of it only to tell an error.
+# A place in the event: the enclosing place and one more step. It becomes text only for an error.
 _Place = tuple["_Place", str] | None
 _Check = Callable[[Json, _Place, list[Error]], None]
 
 _ANNOTATIONS = {"$schema", "$id", "title", "description", "default", "examples", "$comment"}
 
-# What a keyword can judge, in the order in which Ajv 6 applies them: compile/rules.js.
+# The keywords for each type, in the order in which Ajv 6 applies them (compile/rules.js).
 _KEYWORDS: dict[str, tuple[str, ...]] = {
     "number": ("maximum", "minimum"),
     "string": ("maxLength", "minLength", "pattern", "format"),
@@ -56,9 +55,9 @@ _FORMS: dict[str, Callable[[Any], bool]] = {
     "additionalProperties": lambda value: type(value) in (bool, dict),
     "properties": lambda value: type(value) is dict,
 }
-"""The forms of keywords that are known; draft-07 has more of some."""
+"""The supported forms of keywords; draft-07 has more."""
 
-# As lenient as Ajv's default mode "fast": the digits must look right, the calendar is not consulted.
+# As lenient as Ajv's default mode "fast": digits must look right, the calendar is not checked.
 _FORMATS = {
     "date-time": (
         r"\d{4}-[01]\d-[0-3]\d[Tt\s]"
@@ -71,7 +70,7 @@ _IDENTIFIER = re.compile(r"[A-Za-z$_][A-Za-z$_0-9]*")
 
 
 class SchemaError(ValueError):
-    """The schema says something that this module cannot judge; the message names it and where it stands."""
+    """The schema has something unsupported; the message names it and its place."""
 
 
 class Validator:
@@ -83,19 +82,19 @@ class Validator:
         self.title: str = schema.get("title", "")
 
     def errors(self, event: Json) -> list[Error]:
-        """What is wrong with this event, empty if nothing. Fills the schema's defaults into the event."""
+        """Validate an event, and fill in the schema's defaults; the list is empty if it is valid."""
         found: list[Error] = []
         self._check(event, None, found)
         return found
 
 
 def errors_text(errors: list[Error]) -> str:
-    """All errors in one line, as EventGate lib/error.js words them."""
+    """All errors on one line, in the format of EventGate's lib/error.js."""
     return ", ".join(f"'{error['dataPath']}' {error['message']}" for error in errors)
 
 
 def _compile(schema: Json, where: str) -> _Check:
-    """The check for one schema; `where` is its JSON pointer as a URI fragment."""
+    """Compile one schema to a check; `where` is its JSON pointer as a URI fragment."""
     if not isinstance(schema, dict):
         raise SchemaError(f"{where}: a schema that is {schema!r} is not known")
     for keyword, is_known in _FORMS.items():
@@ -112,7 +111,7 @@ def _compile(schema: Json, where: str) -> _Check:
     general = [_enum_rule(keyword, schema, where) for keyword in ("const", "enum") if keyword in schema]
 
     def check(data: Json, place: _Place, errors: list[Error]) -> None:
-        # To JavaScript there is one kind of number, so 1.0 is an integer; and no kind of number is a boolean.
+        # JavaScript has one number type, so 1.0 is an integer; a boolean is not a number.
         if type(data) not in classes or (integral and type(data) is float and not data.is_integer()):
             errors.append(_error("type", place, where, {"type": expected}, f"should be {expected}"))
         elif typed is not None:
@@ -137,7 +136,7 @@ def _typed_rule(group: str, schema: Mapping[str, Any], where: str) -> _Check | N
 
 
 _Limit = tuple[str, Callable[[Any], bool], dict[str, Any], str]
-"""Keyword, whether a value breaks it, Ajv's params, Ajv's message."""
+"""Keyword, whether a value violates it, Ajv's params, Ajv's message."""
 
 
 def _limits_rule(limits: list[_Limit], where: str) -> _Check | None:
@@ -161,7 +160,7 @@ def _number_limits(schema: Mapping[str, Any]) -> list[_Limit]:
 
 
 def _size_limits(schema: Mapping[str, Any], noun: str, more: str, fewer: str) -> list[_Limit]:
-    """Limits on a length, such as maxItems; `noun` is what is counted."""
+    """Limits on a length, such as maxItems; `noun` names the things counted."""
     limits: list[_Limit] = []
     suffix = "Length" if noun == "characters" else noun.capitalize()
     if (most := schema.get(f"max{suffix}")) is not None:
@@ -213,10 +212,10 @@ def _array_rule(schema: Mapping[str, Any], where: str) -> _Check:
 
 
 def _object_rule(schema: Mapping[str, Any], where: str) -> _Check:
-    """All that can be said of an object, in one function, because Ajv reports it interleaved.
+    """All rules for an object in one function, because Ajv reports their errors interleaved.
 
-    Defaults come first. A required property that `properties` describes is missed in its place among them,
-    any other before them; unknown properties are reported before known ones.
+    Defaults come first. A missing property that `properties` describes is reported in its place among them, any other
+    before them; unknown properties are reported before known ones.
     """
     properties: Mapping[str, Any] = schema.get("properties", {})
     required: list[str] = schema.get("required", [])
@@ -247,7 +246,7 @@ def _object_rule(schema: Mapping[str, Any], where: str) -> _Check:
 
 
 def _additional_rule(schema: Mapping[str, Any], where: str) -> _Check | None:
-    """The rule for properties that `properties` does not describe; None if anything goes."""
+    """The rule for properties that `properties` does not describe; None if any are allowed."""
     known, additional = schema.get("properties", {}), schema.get("additionalProperties", True)
     if additional is True:
         return None
@@ -300,7 +299,7 @@ def _steps(place: _Place) -> Iterator[str]:
 
 
 def _step(name: str) -> str:
-    """How Ajv writes one property of a path: `.name`, or `['a name']` if it is no identifier."""
+    """Format one property of a path as Ajv does: `.name`, or `['a name']` unless it is an identifier."""
     if _IDENTIFIER.fullmatch(name):
         return f".{name}"
     escaped = name.replace("\\", "\\\\").replace("'", "\\'")
@@ -308,12 +307,12 @@ def _step(name: str) -> str:
 
 
 def _fragment(name: str) -> str:
-    """A property name inside a JSON pointer inside a URI fragment."""
+    """Escape a property name for a JSON pointer in a URI fragment."""
     return quote(name.replace("~", "~0").replace("/", "~1"), safe="!'()*")
 
 
 def _twins(data: list[Any]) -> tuple[int, int] | None:
-    """The indices of two equal strings, searched from the end as Ajv does; other items are not compared."""
+    """The indices of two equal strings, searched from the end as in Ajv; other items are not compared."""
     seen: dict[str, int] = {}
     for index in range(len(data) - 1, -1, -1):
         if type(data[index]) is str:
@@ -324,7 +323,7 @@ def _twins(data: list[Any]) -> tuple[int, int] | None:
 
 
 def _same(left: Json, right: Json) -> bool:
-    """Whether both are the same to JavaScript: a number is a double, and no kind of number is a boolean."""
+    """Whether both are equal in JavaScript: a number is a double, a boolean is not a number."""
     if isinstance(left, dict) and isinstance(right, dict):
         return left.keys() == right.keys() and all(_same(value, right[name]) for name, value in left.items())
     if isinstance(left, list) and isinstance(right, list):

@@ -1,4 +1,4 @@
-"""What EventGate says, in its own words: status, reason phrase, content type and body for each outcome."""
+"""EventGate's answers, word for word: status, reason phrase, content type and body for each outcome."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sidecar.demo.emulator import bodyparser
 
 @dataclass(frozen=True)
 class EmulatedAnswer:
-    """One whole answer. Without a `content_type` there is no body either."""
+    """One complete answer; without a `content_type` there is no body."""
 
     status: int
     reason: str
@@ -45,11 +45,11 @@ PROXY = {
     "unavailable": EmulatedAnswer(503, "Service Unavailable", "text/plain", b"no healthy upstream"),
     "unrouted": EmulatedAnswer(404, "Not Found"),
 }
-"""What a proxy answers in EventGate's place, by what is wrong with it."""
+"""A proxy's answers in EventGate's place, by fault mode."""
 
 
 def empty() -> EmulatedAnswer:
-    """There was nothing in the body, or nothing EventGate reads."""
+    """The answer to a body that is empty, or of a type that EventGate does not read."""
     return EmulatedAnswer(400, _EMPTY)
 
 
@@ -59,13 +59,13 @@ def info() -> EmulatedAnswer:
 
 
 def not_found(method: str, path: str) -> EmulatedAnswer:
-    """Express's page for a route it does not know."""
+    """Express's page for an unknown path."""
     page = _NOT_FOUND.format(html.escape(f"Cannot {method} {path}")).encode()
     return EmulatedAnswer(404, "Not Found", "text/html; charset=utf-8", page)
 
 
 def verdict(total: int, invalid: list[dict[str, Any]], error: list[dict[str, Any]]) -> EmulatedAnswer:
-    """Status, reason and body for what became of all events: EventGate routes/events.js."""
+    """The answer to a POST of events (EventGate routes/events.js)."""
     failed = len(invalid) + len(error)
     counts = f"({len(invalid)} invalid and {len(error)} errored)."
     if not failed:
@@ -83,7 +83,7 @@ def verdict(total: int, invalid: list[dict[str, Any]], error: list[dict[str, Any
 
 
 def refusal(error: bodyparser.BodyError, method: str, uri: str) -> EmulatedAnswer:
-    """EventGate lib/util.js: whatever the parser threw becomes a 500."""
+    """The answer to a body that cannot be parsed, always a 500 (EventGate lib/util.js)."""
     body = {"status": 500, "type": "internal_error", "title": error.title, "detail": error.detail}
     return EmulatedAnswer(
         500, "Internal Server Error", _JSON, bodyparser.stringify({**body, "method": method, "uri": uri})
@@ -91,7 +91,7 @@ def refusal(error: bodyparser.BodyError, method: str, uri: str) -> EmulatedAnswe
 
 
 def misplaced(uri: str, title: str, stream: str, streams: Mapping[str, str]) -> str | None:
-    """Why events of this schema do not belong in this stream, or None."""
+    """Why events of this schema are not allowed in this stream, or None."""
     if streams.get(stream) == title:
         return None
     event = f"Event of schema at {uri} destined to stream {stream} is not allowed in stream"

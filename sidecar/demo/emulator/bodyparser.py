@@ -1,6 +1,6 @@
-"""A request body as EventGate reads it: Express's body-parser 1.19 in front, V8's JSON.parse behind.
+"""Parses a request body as EventGate does: Express's body-parser 1.19, then V8's JSON.parse.
 
-EventGate answers a body that it cannot read with the words of those two, so the emulator speaks them too.
+EventGate passes on the error messages of both, so the emulator reproduces them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import msgspec
 
 from sidecar.demo.emulator import ajv
 
-# app.js: what is parsed at all; of any other type EventGate sees an empty body.
+# app.js: the types that are parsed; a body of any other counts as empty.
 _CONTENT_TYPES = {b"application/json", b"text/plain", b"application/reports+json"}
 
 _CHARSETS = {"utf-8", "utf-16", "utf-16le", "utf-16be", "utf-32", "utf-32le", "utf-32be", "utf-7"}
@@ -37,27 +37,27 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class BodyError(Exception):
-    """The body cannot be read; `title` and `detail` are those of the error in EventGate's answer."""
+    """The body cannot be read; `title` and `detail` are as in EventGate's answer."""
 
     def __init__(self, title: str, detail: str) -> None:
-        """Take the error's name and its message."""
+        """`title` is the error's name, `detail` its message."""
         super().__init__(f"{title}: {detail}")
         self.title = title
         self.detail = detail
 
 
 class Element(NamedTuple):
-    """One member of the body: its parsed value, and its own bytes as received (in UTF-8)."""
+    """One event of the body: its parsed value, and its bytes as received (in UTF-8)."""
 
     value: Any
     raw: bytes
 
 
 def read(headers: Mapping[bytes, bytes], body: bytes, limit: int) -> list[Element]:
-    """The events in a body: an array's members, or the lone object; none if EventGate takes it for empty.
+    """The events in a body: an array's members, or the lone object; none if it counts as empty.
 
-    `headers` are lower-case; `limit` is in bytes after decompression. Raises BodyError, and RecursionError
-    for a value nested too deep.
+    `headers` are lower-case; `limit` is in bytes after decompression. Raises BodyError, and RecursionError for a value
+    nested too deeply.
     """
     content_type = headers.get(b"content-type", b"")
     has_body = b"content-length" in headers or b"transfer-encoding" in headers
@@ -73,13 +73,13 @@ def read(headers: Mapping[bytes, bytes], body: bytes, limit: int) -> list[Elemen
         try:
             return _parse_bytes(data)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            pass  # The slow way either reads what msgspec does not, or finds the words for what is wrong.
+            pass  # The slow way reads what msgspec does not, or finds the error message.
     text = data.decode(charset, errors="replace").removeprefix("\ufeff")
     return _parse_text(text) if text else []
 
 
 def stringify(value: ajv.Json) -> bytes:
-    """JSON as JavaScript writes it after having read it: 1.0 is 1, what no double can hold is rounded."""
+    """Serialise as JavaScript does after JSON.parse: 1.0 becomes 1, and numbers are rounded to doubles."""
     text = json.dumps(_as_javascript(value), ensure_ascii=False, separators=(",", ":"))
     try:
         return text.encode()
@@ -96,7 +96,7 @@ def _charset(content_type: bytes) -> str:
 
 
 def _inflate(encoding: bytes, body: bytes, limit: int) -> bytes:
-    """The body decompressed, cut off one byte after the limit: a small body may inflate to gigabytes."""
+    """Decompress up to one byte over the limit: a small body may inflate to gigabytes."""
     if encoding == b"identity" or not body:
         return body
     if encoding not in (b"gzip", b"deflate"):
@@ -141,7 +141,7 @@ def _parse_text(text: str) -> list[Element]:
 
 
 def _split_array(text: str, decoder: json.JSONDecoder, count: int) -> list[Element]:
-    """The members of an array that is known to be well-formed, each with its own text."""
+    """Split a well-formed array into its members, each with its own text."""
     elements = []
     position = text.index("[") + 1
     for _ in range(count):
@@ -162,13 +162,13 @@ def _utf8(text: str) -> bytes:
 
 
 def _refuse_constant(text: str) -> NoReturn:
-    """Python reads NaN and Infinity, JSON does not."""
+    """Refuse NaN and Infinity, which Python accepts and JSON does not."""
     position = next((found.start(1) for found in _STRING_OR_CONSTANT.finditer(text) if found[1]), 0)
     raise json.JSONDecodeError("Expecting value", text, position)
 
 
 def _v8_words(text: str, message: str, position: int) -> str:
-    """What V8 11 (Node 20) says where Python's json module says `message`; EventGate passes it on."""
+    """Translate an error of Python's json module to that of V8 11 (Node 20), which EventGate passes on."""
     if message.startswith("Illegal trailing comma"):  # Python 3.13 and later point at the comma
         position = _skip_white(text, position + 1)
         message = "Expecting value" if text[position] == "]" else "Expecting property name"
@@ -196,7 +196,7 @@ def _misspelt(text: str, message: str, position: int) -> tuple[str, int]:
 
 
 def _no_value(text: str, position: int) -> str:
-    """V8 blames not the word, but the first character by which it is neither true, false nor null."""
+    """V8 reports the first character that does not fit true, false or null, not the start of the word."""
     if text[position : position + 1] == "-":
         return f"No number after minus sign in JSON at position {_units(text, position + 1)}"
     word = next((word for word in ("true", "false", "null") if text[position : position + 1] == word[0]), "")
@@ -229,7 +229,7 @@ def _expectation(text: str, message: str, position: int) -> str:
 
 
 def _innermost(text: str) -> str:
-    """The bracket that is still open at the end of this text."""
+    """The innermost bracket that is open at the end of this text."""
     opened: list[str] = []
     for mark in _STRING.sub("", text):
         if mark in "[{":
@@ -240,7 +240,7 @@ def _innermost(text: str) -> str:
 
 
 def _unexpected_token(text: str, position: int) -> str:
-    """V8 shows ten characters on either side, with dots where it cut, and texts of up to twenty in full."""
+    """V8 quotes ten characters on either side, with dots where it cuts, and texts of up to twenty in full."""
     if position >= len(text):
         return "Unexpected end of JSON input"
     around, before, after = 10, "", ""
@@ -259,7 +259,7 @@ def _units(text: str, position: int) -> int:
 
 
 def _as_javascript(value: ajv.Json) -> ajv.Json:
-    """The value, its numbers replaced in place; without recursion, since bodies nest deep."""
+    """Replace the numbers in a value, in place; without recursion, since bodies can nest deeply."""
     whole = [value]
     waiting: list[Any] = [whole]
     while waiting:
@@ -273,7 +273,7 @@ def _as_javascript(value: ajv.Json) -> ajv.Json:
 
 
 def _as_double(number: float) -> float | None:
-    """The number JavaScript would have; an int where JavaScript writes no point and no exponent."""
+    """The number as JavaScript has it; an int if JavaScript writes neither point nor exponent."""
     try:
         double = float(number)
     except OverflowError:
@@ -282,7 +282,7 @@ def _as_double(number: float) -> float | None:
         return None
     if not double.is_integer() or abs(double) >= 1e21:
         return double
-    # The shortest digits that name this double, padded: 12345678901234567000 rather than ...168.
+    # The shortest digits of this double, padded with zeros: 12345678901234567000 rather than ...168.
     mantissa, _, exponent = repr(abs(double)).partition("e")
     digits = mantissa.removesuffix(".0").replace(".", "")
     absolute = int(digits.ljust(int(exponent or 0) + 1, "0"))

@@ -1,7 +1,7 @@
-r"""Regular expressions as ECMAScript reads them, without flags: those that Ajv 6 makes of a schema's `pattern`.
+r"""ECMAScript regular expressions without flags, as Ajv 6 compiles a schema's `pattern`, translated for `re`.
 
-What both languages read alike is handed to `re`, what they read differently is rewritten, and what is left is refused:
-back references, look-behind, named groups, empty classes, `\B`, and every escape that is not listed below.
+Syntax that differs from Python's is rewritten. Back references, look-behind, named groups, empty classes, `\B` and all
+escapes not listed below are refused.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ _IN_CLASS = re.compile(r"\\(?: [dwsnrtfv] | x[0-9A-Fa-f]{2} | u[0-9A-Fa-f]{4} | 
 
 
 def searcher(pattern: str) -> Callable[[str], bool]:
-    """Return what says whether `new RegExp(pattern)` finds something in a text.
+    """Return a function that tells whether `new RegExp(pattern)` matches anywhere in a text.
 
     Raises:
-        ValueError: that is no such expression, or one of those that are refused.
+        ValueError: the pattern is invalid, or not supported here.
 
     """
     search = _compiled(_units(pattern)).search
@@ -39,7 +39,7 @@ def searcher(pattern: str) -> Callable[[str], bool]:
 
 
 def full_matcher(pattern: str) -> Callable[[str], bool]:
-    """Return what says whether all of a text matches, as `searcher` does."""
+    """Return a function that tells whether a whole text matches; see `searcher`."""
     match = _compiled(pattern).fullmatch
     return lambda text: match(_units(text)) is not None
 
@@ -50,13 +50,13 @@ def _compiled(pattern: str) -> re.Pattern[str]:
     while place < len(pattern):
         token = _TOKEN.match(pattern, place)
         if token is None:
-            raise ValueError(f"{pattern!r} has at {place} what is not known here")
+            raise ValueError(f"{pattern!r} has unsupported syntax at {place}")
         parts.append(_rewritten(token.lastgroup or "", token[0]))
         place = token.end()
     try:
         return re.compile("".join(parts), re.ASCII)
     except (re.error, OverflowError, RecursionError) as error:
-        raise ValueError(f"{pattern!r} is no regular expression: {error}") from None
+        raise ValueError(f"{pattern!r} is not a regular expression: {error}") from None
 
 
 def _rewritten(kind: str, token: str) -> str:
@@ -80,17 +80,17 @@ def _class(token: str) -> str:
     while place < len(inner):
         member = _IN_CLASS.match(inner, place)
         if member is None:
-            raise ValueError(f"{token!r} has an escape that is not known here")
+            raise ValueError(f"{token!r} has an unsupported escape")
         text = member[0]
         parts.append(_OF_CLASS.get(text[1:], text) if text.startswith("\\") else re.sub(r"[\[&|~]", r"\\\g<0>", text))
         place = member.end()
     if "--" in inner:
-        raise ValueError(f"{token!r} has a range that is not known here")
+        raise ValueError(f"{token!r} has an unsupported range")
     return f"[{negation}{''.join(parts)}]"
 
 
 def _units(text: str) -> str:
-    """Return the text as JavaScript sees it: two surrogates in place of a character above U+FFFF."""
+    """Replace characters above U+FFFF by two surrogates, as in JavaScript."""
     if text.isascii() or max(text) <= "\uffff":
         return text
     data = text.encode("utf-16-le", "surrogatepass")

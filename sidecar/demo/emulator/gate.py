@@ -1,7 +1,7 @@
-"""What the emulator answers, and what it does to an answer when a fault says so: an ASGI application.
+"""The emulator's requests and faults, as an ASGI application.
 
-Statuses, reason phrases, content types and JSON bodies are those recorded from the real EventGate 1.8.4
-(`tests/data/eventgate_exchanges.yaml`). Kafka is a file with one JSON line per accepted event.
+Statuses, reason phrases, content types and JSON bodies are as recorded from EventGate 1.8.4
+(`tests/data/eventgate_exchanges.yaml`). Instead of Kafka there is a file with one JSON line per accepted event.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ Mode = Literal["none", "slow", "freeze", "unavailable", "refuse", "drip", "reset
 
 @dataclass(frozen=True)
 class Fault:
-    """What goes wrong from now on, for events and `/_info` alike.
+    """A fault to simulate, for events and `/_info` alike.
 
-    slow: the answer waits `seconds`, though the events are in. freeze: connections are accepted and never
+    slow: the answer is delayed by `seconds`, after the events are stored. freeze: connections are accepted and never
     answered. unavailable: 503, as from a proxy without a backend. refuse: nothing listens. drip: a byte every
-    `seconds`. reset: the connection is reset in the middle of the answer. kafka: every valid event is an
-    `error`. unrouted: events are answered 404, as by a proxy that has no route for them.
+    `seconds`. reset: the connection is reset in the middle of the answer. kafka: every valid event is an `error`.
+    unrouted: events are answered 404, as by a proxy without a route for them.
     """
 
     mode: Mode = "none"
@@ -70,9 +70,8 @@ _COMPRESSED_FROM = 1024  # bytes; the threshold of the compression that app.js t
 class EventGateEmulator:
     """One emulated EventGate, an ASGI application; `running` serves it.
 
-    Accepted events go to the file `output`, appended; without one they are kept in `records`, oldest first.
-    `streams` maps each stream to the schema title it takes, as Wikimedia's stream configuration does; None
-    lets anything pass.
+    Accepted events are appended to the file `output`; without one they are kept in `records`, oldest first. `streams`
+    maps each stream to its schema title, as Wikimedia's stream configuration does; None allows any stream.
     """
 
     def __init__(
@@ -85,7 +84,7 @@ class EventGateEmulator:
         streams: Mapping[str, str] | None = None,
         schemas: Path = SCHEMAS,
     ) -> None:
-        """Open the output file; raises OSError if that is impossible."""
+        """Open the output file; raises OSError if that fails."""
         self.name = name
         self.topic_prefix = topic_prefix
         self.max_body_bytes = max_body_bytes
@@ -97,16 +96,16 @@ class EventGateEmulator:
         self._output = output.open("ab", buffering=0) if output else None
         self._fault = Fault()
         self._changed = asyncio.Event()
-        self.on_fault: Callable[[Fault], None] = _ignore  # the server sets it, for the sake of `refuse`
+        self.on_fault: Callable[[Fault], None] = _ignore  # set by the server, for `refuse`
 
     @property
     def fault(self) -> Fault:
-        """The present fault; setting it takes effect at once, and frees every request an earlier one held."""
+        """The current fault; setting it takes effect at once and releases all held requests."""
         return self._fault
 
     @fault.setter
     def fault(self, fault: Fault) -> None:
-        """Take effect at once; what an earlier fault held goes on."""
+        """Set the fault and release all held requests."""
         self._fault = fault
         changed, self._changed = self._changed, asyncio.Event()
         self.on_fault(fault)
@@ -114,15 +113,15 @@ class EventGateEmulator:
 
     @property
     def changed(self) -> asyncio.Event:
-        """Set once the fault is next set; who takes it before looking at the fault misses no change."""
+        """Set when the fault is next set; get it before reading `fault`, so that no change is missed."""
         return self._changed
 
     def release(self) -> None:
-        """Let go of every held request; the fault stays."""
+        """Release all held requests; the fault stays."""
         self.fault = self._fault
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        """Answer one request, or do to it what the fault says."""
+        """Answer one request, subject to the fault."""
         if scope["path"].startswith("/_emulator/"):
             await self.control(scope, receive, send)
             return
@@ -136,7 +135,7 @@ class EventGateEmulator:
         try:
             answer = self._answer(scope, headers, body)
         except RecursionError:
-            # The real one overflows its stack while it writes the answer, and then never gives any.
+            # EventGate overflows its stack while writing the answer, and never sends it.
             await self._hold(receive)
             await send({"type": "emulator.abort"})
             return
@@ -146,7 +145,7 @@ class EventGateEmulator:
         await _send(answer, headers, send, write=write)
 
     async def control(self, scope: Message, receive: Receive, send: Send) -> None:
-        """`GET` and `PUT /_emulator/fault`, with `{"mode": …, "seconds": …}`; a 400 says what is wrong."""
+        """Serve `GET` and `PUT /_emulator/fault`, with `{"mode": …, "seconds": …}`; a 400 says what is wrong."""
         if scope["path"] != "/_emulator/fault" or scope["method"] not in ("GET", "PUT"):
             await _send(EmulatedAnswer(404, "Not Found"), {}, send)
             return
@@ -165,7 +164,7 @@ class EventGateEmulator:
             self._output.close()
 
     def _answer(self, scope: Message, headers: Mapping[bytes, bytes], body: bytes) -> EmulatedAnswer:
-        """The answer to a whole request. The body is read first, whatever the path: EventGate app.js."""
+        """The answer to a complete request. The body is parsed first, whatever the path (EventGate app.js)."""
         if self._fault.mode == "unavailable" or (self._fault.mode == "unrouted" and scope["method"] == "POST"):
             return answers.PROXY[self._fault.mode]
         method, path = scope["method"], scope["raw_path"].decode("latin-1")
@@ -174,7 +173,7 @@ class EventGateEmulator:
         except bodyparser.BodyError as error:
             query = scope["query_string"].decode("latin-1")
             return answers.refusal(error, method, f"{path}?{query}" if query else path)
-        # Express takes paths in any case, with or without a last slash.
+        # Express accepts paths in any case, with or without a trailing slash.
         match method, path.lower().removesuffix("/"):
             case "POST", "/v1/events":
                 return self._events(elements, headers, scope["query_string"])
@@ -188,7 +187,7 @@ class EventGateEmulator:
     def _events(
         self, elements: list[bodyparser.Element], headers: Mapping[bytes, bytes], query: bytes
     ) -> EmulatedAnswer:
-        """Judge, keep and answer: EventGate routes/events.js."""
+        """Validate, store and answer (EventGate routes/events.js)."""
         if not elements:
             return answers.empty()
         invalid: list[dict[str, Any]] = []
@@ -209,7 +208,7 @@ class EventGateEmulator:
         return answers.verdict(len(elements), invalid, error)
 
     def _judge(self, event: ajv.Json) -> tuple[str, dict[str, Any]]:
-        """The event's status and, unless it is success, its context. Fills in the schema's defaults."""
+        """Return the event's status and, unless that is success, its context; fill in the schema's defaults."""
         if not isinstance(event, dict) or "$schema" not in event:
             return "error", {"message": "Field(s) $schema were missing from event and could not be extracted."}
         uri = event["$schema"]
@@ -226,12 +225,12 @@ class EventGateEmulator:
         return "success", {}
 
     def _load(self, uri: ajv.Json) -> ajv.Validator | None:
-        """The schema at a URI such as `/test/event/1.0.0`; None if there is none that we know."""
+        """Load the schema at a URI such as `/test/event/1.0.0`; None if there is none, or it is not supported."""
         if not isinstance(uri, str) or not uri.startswith("/"):
             return None
         try:
             path = (self._schemas / f"{uri[1:].removesuffix('.json')}.json").resolve()
-            # An event's author chooses the URI: it must not lead out of the schemas.
+            # The URI comes from the event and must not lead out of the schemas.
             if not path.is_relative_to(self._schemas):
                 return None
             self._validators[uri] = validator = ajv.Validator(json.loads(read_bytes(path)))
@@ -240,7 +239,7 @@ class EventGateEmulator:
         return validator
 
     def _keep(self, accepted: Iterable[bodyparser.Element], headers: Mapping[bytes, bytes]) -> None:
-        """Write the events down, in one write, before anybody is told that they were accepted."""
+        """Store the events, in one write, before they are answered as accepted."""
         common = {
             "received": _now(),
             "name": self.name,
@@ -262,7 +261,7 @@ class EventGateEmulator:
             self._output.write(b"".join(lines))
 
     async def _hold(self, receive: Receive, seconds: float | None = None) -> None:
-        """Wait until the fault changes, the client is gone, or the time is up."""
+        """Wait until the fault changes, the client disconnects, or the time is up."""
         async with asyncio.TaskGroup() as group:
             waits = [group.create_task(self._changed.wait()), group.create_task(_gone(receive))]
             await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
@@ -270,7 +269,7 @@ class EventGateEmulator:
                 wait.cancel()
 
     async def _drip(self, transport: asyncio.Transport, data: bytes) -> None:
-        """A byte at a time; what is left goes out at once when the fault is lifted."""
+        """Send a byte at a time; send the rest at once when the fault is lifted."""
         fault, sent = self._fault, 0
         while sent < len(data) and self._fault is fault and not transport.is_closing():
             transport.write(data[sent : sent + 1])
@@ -286,14 +285,14 @@ def _ignore(_: Fault) -> None:
 
 
 def _now() -> str:
-    now = datetime.now(UTC)  # noqa: TID251 - the emulator is a program of its own, nobody above it hands it the time
+    now = datetime.now(UTC)  # noqa: TID251 - the emulator is a separate program, without a clock argument
     return now.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _stream(event: dict[str, Any]) -> str:
-    """Return the stream as lodash finds `meta.stream`: a key of that very name before the path.
+    """Return the stream as lodash finds `meta.stream`: a key of exactly that name before the path.
 
-    As text, as a JavaScript template string writes it. Empty if the event's schema lets it be missing.
+    It is text, as in a JavaScript template string, and empty if the schema does not require it and it is missing.
     """
     if "meta.stream" in event:
         return _in_javascript(event["meta.stream"])
@@ -302,7 +301,7 @@ def _stream(event: dict[str, Any]) -> str:
 
 
 def _in_javascript(value: ajv.Json) -> str:
-    """Return what `${value}` is in JavaScript."""
+    """Format a value as `${value}` in JavaScript."""
     match value:
         case str():
             return value
@@ -317,7 +316,7 @@ def _in_javascript(value: ajv.Json) -> str:
 
 def _line(record: dict[str, Any], raw: bytes) -> bytes:
     try:
-        # The event's own bytes are already the JSON to write, unless they span lines.
+        # The event's own bytes can be written as they are, unless they span lines.
         event = msgspec.Raw(raw) if b"\n" not in raw and b"\r" not in raw else msgspec.json.decode(raw)
         return msgspec.json.encode({**record, "event": event, "raw": raw.decode()}) + b"\n"
     except (UnicodeEncodeError, msgspec.DecodeError):
@@ -325,7 +324,7 @@ def _line(record: dict[str, Any], raw: bytes) -> bytes:
 
 
 async def _read(receive: Receive, limit: int) -> bytes:
-    """The whole body, of which at most one byte over the limit is kept: that is enough to refuse it."""
+    """Read the whole body, but keep at most one byte over the limit, which is enough to refuse it."""
     body = bytearray()
     while True:
         message = await receive()
@@ -348,7 +347,7 @@ async def _send(
 ) -> None:
     headers, body = list(_HEADERS), answer.body
     if answer.content_type is None:
-        # So EventGate ends an answer without a body.
+        # This is how EventGate sends an answer without a body.
         headers.append((b"transfer-encoding", b"chunked"))
     else:
         headers += [(b"content-type", answer.content_type.encode()), (b"vary", b"accept-encoding")]
@@ -362,7 +361,7 @@ async def _send(
 
 
 async def _reset(transport: asyncio.Transport, data: bytes) -> None:
-    """Half of the answer, then RST: closing a socket that lingers for zero seconds sends one."""
+    """Send half of the answer, then RST, by closing the socket with a linger time of zero."""
     transport.write(data[: len(data) // 2])
     with socket.socket(fileno=os.dup(transport.get_extra_info("socket").fileno())) as same:
         same.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

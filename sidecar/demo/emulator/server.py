@@ -1,4 +1,4 @@
-"""The emulator on a socket: reason phrases, for which ASGI has no word, and the faults below HTTP."""
+"""Serves the emulator on a socket, with reason phrases, which ASGI lacks, and faults below HTTP."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 Asgi = Callable[[Message, Receive, Send], Awaitable[None]]
 
-KEEP_ALIVE_SECONDS = 5  # Node's default, which EventGate leaves as it is
+KEEP_ALIVE_SECONDS = 5  # Node's default, which EventGate does not change
 _STOP_SECONDS = 2.0
 
 
@@ -36,9 +36,8 @@ async def running(
 ) -> AsyncIterator[str]:
     """Serve in the running event loop until the block is left; yields the URL, without a path.
 
-    With `control`, `/_emulator/fault` is served on a second port too, always without TLS, and
-    `emulator.control_url` says where: the only way in while the fault is `refuse`. Raises OSError if a port
-    is taken.
+    With `control`, `/_emulator/fault` is also served on a second port, without TLS, at `emulator.control_url`: the only
+    way to lift the fault `refuse`. Raises OSError if a port is taken.
     """
     listener = _Listener(emulator, listen, certfile, keyfile)
     second = _Listener(emulator.control, control) if control is not None else None
@@ -73,12 +72,12 @@ async def _keep_listening(emulator: EventGateEmulator, listener: _Listener) -> N
         changed = emulator.changed
         if emulator.fault.mode != "refuse":
             await listener.start()
-            listener.heed(emulator.fault)  # it may have become another one meanwhile
+            listener.heed(emulator.fault)  # it may have changed meanwhile
         await changed.wait()
 
 
 class _Listener:
-    """One port. It stays ours while nothing listens on it, so that it can be listened on again."""
+    """One port, which stays bound while nothing listens on it, so that it can be listened on again."""
 
     def __init__(
         self, app: Asgi, address: tuple[str, int], certfile: Path | None = None, keyfile: Path | None = None
@@ -104,7 +103,7 @@ class _Listener:
         self.url = f"{'https' if self._config.is_ssl else 'http'}://{host}:{port}"
 
     async def start(self) -> None:
-        """Accept connections; does nothing if that is so already."""
+        """Accept connections, unless it does already."""
         if self._server is None:
             protocol = functools.partial(_Protocol, config=self._config, server_state=self._state, app_state={})
             # The server closes what it is given, so it gets a duplicate.
@@ -113,7 +112,7 @@ class _Listener:
             )
 
     def heed(self, fault: Fault) -> None:
-        """Stop listening, or listen again: at once, since that is when a fault is to begin."""
+        """Stop or resume listening, at once, as a fault demands."""
         if fault.mode != "refuse":
             self._socket.listen(2048)  # connections queue up until `start` accepts them
             return
@@ -125,7 +124,7 @@ class _Listener:
         self._abort()
 
     async def stop(self) -> None:
-        """Accept no more, and give what is under way a moment to end."""
+        """Stop accepting, and give requests in flight a moment to end."""
         if self._server is not None:
             self._server.close()
             self._server = None
@@ -136,7 +135,7 @@ class _Listener:
         self._abort()
 
     def close(self) -> None:
-        """Give the port back."""
+        """Release the port."""
         self._socket.close()
 
     def _abort(self) -> None:
@@ -145,16 +144,16 @@ class _Listener:
 
 
 def _bind(address: tuple[str, int]) -> socket.socket:
-    """A socket bound to this address; port 0 stands for a free one, which is then bound by its number.
+    """Bind a socket to this address; for port 0, find a free port and bind to its number.
 
-    For a socket that is shut down keeps its port only if it was bound to it by number.
+    A socket that is shut down keeps its port only if it was bound by number.
     """
     host, port = address
     bound = _new_socket(host)
     if port == 0:
         with _new_socket(host) as finder:
             finder.bind(address)
-            # Both may have the port, as long as neither listens; so nobody else can get it in between.
+            # Both may hold the port as long as neither listens, so no other process can get it in between.
             bound.bind((host, finder.getsockname()[1]))
     else:
         bound.bind(address)
@@ -169,22 +168,21 @@ def _new_socket(host: str) -> socket.socket:
 
 
 class _Protocol(HttpToolsProtocol):
-    """uvicorn's HTTP protocol, its answers written by `_Writer`."""
+    """uvicorn's HTTP protocol, with answers written by `_Writer`."""
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         async def answer(scope: Message, receive: Receive, _: Send) -> None:
             await cast("Asgi", app)(scope, receive, _Writer(cycle))
 
-        # uvicorn's types know neither the key `reason` nor the message `emulator.abort`.
+        # uvicorn's types have neither the key `reason` nor the message `emulator.abort`.
         super()._start_asgi_task(cycle, cast("ASGI3Application", answer))
 
 
 class _Writer:
     """An ASGI `send` that takes a `reason` and writes head and body at once.
 
-    `http.response.start` may also carry `write(transport, bytes)`, to be called in place of the transport's
-    own. The message `emulator.abort` closes the connection without an answer. The body is taken as one
-    message.
+    `http.response.start` may also have `write(transport, bytes)`, used instead of the transport's own. The message
+    `emulator.abort` closes the connection without an answer. The body must be one message.
     """
 
     def __init__(self, cycle: RequestResponseCycle) -> None:
@@ -199,7 +197,7 @@ class _Writer:
             cycle.disconnected = True
             cycle.transport.abort()
         elif not (cycle.disconnected or cycle.transport.is_closing()):
-            # From here on uvicorn must not answer in our place.
+            # From here on uvicorn must not answer itself.
             cycle.response_started = True
             data = self._head() + self._body(message["body"])
             if (write := self._start.get("write")) is not None:
@@ -229,7 +227,7 @@ class _Writer:
         return (b"%x\r\n%b\r\n" % (len(body), body) if body else b"") + b"0\r\n\r\n"
 
     def _complete(self) -> None:
-        """Tell uvicorn's bookkeeping what its own `send` would have."""
+        """Update uvicorn's state as its own `send` would."""
         cycle = self._cycle
         cycle.response_complete = True
         cycle.message_event.set()

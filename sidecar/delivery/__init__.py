@@ -14,9 +14,9 @@ What is known of each event over all attempts (`answers`)
 What may be tried again (`retry`)
     What each class of failure allows, and what producers are told of events that no endpoint took.
 
-Whoever makes traces follows loads and attempts as an `Observer` (`tries`); without one nobody is asked.
+Traces follow loads and attempts through an `Observer` (`tries`).
 
-What must not come here: sockets (`eventgate`), the disk (`spool`), HTTP answers (`intake`).
+What does not belong here: sockets (`eventgate`), the disk (`spool`), HTTP answers (`intake`).
 
 Doors: batching, coalescer, retry, sender, tries.
 Pure: answers, batching, retry.

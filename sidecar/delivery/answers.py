@@ -1,4 +1,4 @@
-"""What EventGate said of each event of one load, over all attempts, and with which it met errors."""
+"""Collects the status of each event of a load over all attempts."""
 
 from __future__ import annotations
 
@@ -11,36 +11,36 @@ from sidecar.events.results import EventStatus
 
 
 class Answers:
-    """The verdicts on one load; of an attempt that carried a part of it, too."""
+    """The statuses of one load; an attempt may cover only a part of it."""
 
     def __init__(self, load: Load) -> None:
-        """Nothing is known yet."""
+        """Start without any status."""
         self._load = load
         self._known: dict[int, EventStatus] = {}
         self._errors_with_others = True
         self.places: Sequence[int] = range(len(load.events))
-        """The events that are still to be sent, by their places in the load."""
+        """Indexes of the events still to be sent."""
 
     def __bool__(self) -> bool:
-        """Whether EventGate met an error with an event, so that there is more to be known than one answer says."""
+        """Whether an attempt returned errors, so that its answer alone is not the result."""
         return bool(self._known)
 
     @property
     def part(self) -> Load:
-        """The events that are still to be sent."""
+        """The events still to be sent."""
         if len(self.places) == len(self._load.events):
             return self._load
         return msgspec.structs.replace(self._load, events=[self._load.events[place] for place in self.places])
 
     @property
     def cannot_be_told_apart(self) -> bool:
-        """Whether EventGate met errors with some events, and which ones is unknown, since they have no ids."""
+        """Whether EventGate returned errors for some events, but for which is unknown, since they have no ids."""
         return self._load.events[0].id is None and 0 < len(self.places) < len(self._load.events)
 
     def learn(self, places: Sequence[int], statuses: Sequence[EventStatus], *, errors_with_others: bool) -> None:
-        """Keep what an attempt said of the events at `places`; an error never replaces anything else.
+        """Add the statuses of the events at `places` from an attempt; an error never replaces another status.
 
-        `errors_with_others`: whether its endpoint has errors with other events, too, so that these are not to blame.
+        `errors_with_others`: whether the endpoint returns errors for other events too, so that these are not to blame.
         """
         for place, status in zip(places, statuses, strict=True):
             before = self._known.get(place)
@@ -52,8 +52,8 @@ class Answers:
     def statuses(self, unknown: Callable[[Outgoing], EventStatus] | None) -> list[EventStatus]:
         """Return the status of each event of the load.
 
-        An event with which EventGate met an error may be sent again later where endpoints have errors with others, too.
-        `unknown` says what is told of it where another attempt may have been accepted; None: none may.
+        An event with an error may be sent again later if the endpoints return errors for others too. `unknown` returns
+        the status of an event with an error that another attempt may have delivered; None: there is no such attempt.
         """
         return [self._status_of(place, event, unknown) for place, event in enumerate(self._load.events)]
 

@@ -1,12 +1,12 @@
-"""Which events travel in one array POST, and when it leaves.
+"""Decides which events share one array POST, and when it leaves.
 
-EventGate names failures by echoing the event, and `verdict` finds it again by `meta.id`. So events travel
-together only where every one has an id and no two the same. An event of a request without such an id (no `meta`, an id
-that is not a string) travels alone, and where an id comes a second time the next array begins.
+EventGate reports failures by echoing the events, and `verdict` matches them by `meta.id`. So the events of an array all
+need ids, and different ones. An event without an id (no `meta`, an id that is not a string) is sent alone, and a
+duplicate id starts a new array.
 
-A batch leaves for one of four reasons: nothing is in flight, as many events wait as are in flight (and more than a
-few), it is full, or its oldest has waited `linger`. The second keeps EventGate busy while the next batch fills up: if
-each batch waited for the one before, sidecar and EventGate would take turns, each idle half of the time.
+A batch leaves for one of four reasons: nothing is in flight, at least as many events wait as are in flight (and more
+than a few), it is full, or its oldest event has waited `linger`. The second reason keeps EventGate busy while the next
+batch fills up: if each batch waited for the previous one, sidecar and EventGate would each be idle half of the time.
 """
 
 from __future__ import annotations
@@ -19,16 +19,15 @@ from sidecar.events.outgoing import Done, Headers, Load, Outgoing
 from sidecar.routes.config import Coalesce
 
 WORTH_ITS_COST = 8
-"""Fewer events than this do not leave while others are in flight: a POST costs about as much as so many events."""
+"""Fewer waiting events do not leave while others are in flight: a POST costs about as much as this many events."""
 MAX_GROUPS = 64
-"""Arrays that the events of one request are split into because of their ids, before the rest go in one."""
+"""Arrays that one request is split into because of ids, before the rest goes in one."""
 
 
 def groups(events: Sequence[Outgoing]) -> list[list[Outgoing]]:
-    """Split the events of one request for one upstream into arrays, in the order of the request.
+    """Split the events of one request for one upstream into arrays, in request order.
 
-    In each array every event has an id of its own. Where that takes too many arrays, the rest are in one array in which
-    ids do not count.
+    Ids are unique in each array. If that takes too many arrays, the rest is one array without ids.
     """
     found: list[list[Outgoing]] = []
     ids: set[str] = set()
@@ -47,10 +46,10 @@ def groups(events: Sequence[Outgoing]) -> list[list[Outgoing]]:
 
 
 def must_share(headers: Headers, events: Sequence[Outgoing]) -> Headers:
-    """Return the headers that a POST must have in common with those it travels with.
+    """Return the headers that loads sent together must have in common.
 
-    EventGate folds `x-request-id` into events that lack `meta.request_id`, and logs the user agent. Tracing
-    headers say nothing about an event.
+    EventGate copies `x-request-id` into events that lack `meta.request_id`, and logs the user agent. Tracing headers do
+    not affect an event.
     """
     if not headers:
         return headers
@@ -59,40 +58,40 @@ def must_share(headers: Headers, events: Sequence[Outgoing]) -> Headers:
 
 
 def common_headers(headers: Sequence[Headers]) -> Headers:
-    """Return the headers that loads which leave together have in common; one alone keeps all of its own."""
+    """Return the headers that all these loads have; a lone load keeps all of its own."""
     first, *others = headers
     return tuple(each for each in first if all(each in other for other in others))
 
 
 class Rider(msgspec.Struct, eq=False):
-    """A load that may leave with others; each of its events has an id of its own."""
+    """A load that may be sent with others; the ids of its events are unique."""
 
     load: Load
     done: Done
     since: float
-    """When it began to wait, in seconds of any clock."""
+    """When it started to wait, in seconds of any clock."""
     size: int = 0
-    """Bytes of its events, once it waits in a room."""
+    """Bytes of its events, set by `Room.enter`."""
 
 
 class Room:
-    """Where those wait who may travel together."""
+    """A queue of loads that may be sent together, and the number of events in flight from it."""
 
     def __init__(self, limits: Coalesce) -> None:
-        """Nobody waits, and nothing is under way."""
+        """Start empty, with nothing in flight."""
         self._limits = limits
         self._riders: list[Rider] = []
         self._events = 0
         self._bytes = 0
         self._under_way = 0
-        """Events that have left and not come back."""
+        """Events in flight."""
 
     def pass_through(self, rider: Rider) -> None:
-        """Let `rider` leave at once, where the room is empty."""
+        """Count `rider` as in flight without queueing it; the room must be empty."""
         self._under_way += len(rider.load.events)
 
     def enter(self, rider: Rider) -> None:
-        """Let `rider` wait."""
+        """Queue `rider`."""
         rider.size = sum([len(event.body) for event in rider.load.events])
         self._riders.append(rider)
         self._events += len(rider.load.events)
@@ -100,16 +99,16 @@ class Room:
 
     @property
     def empty(self) -> bool:
-        """Whether nobody waits and nothing is under way."""
+        """Whether nothing is queued or in flight."""
         return not self._riders and not self._under_way
 
     @property
     def next_departure(self) -> float | None:
-        """When the oldest will have waited long enough; None where nobody waits."""
+        """When the oldest load will have waited `linger`; None if the queue is empty."""
         return self._riders[0].since + self._limits.linger if self._riders else None
 
     def board(self, now: float) -> list[Rider]:
-        """Return those who leave together now; nobody where it is not time yet."""
+        """Remove and return the next batch; empty if it is not due yet."""
         if not self._riders or not self._is_time(now):
             return []
         batch, self._riders = self._fill()
@@ -120,7 +119,7 @@ class Room:
         return batch
 
     def come_back(self, events: int) -> None:
-        """Take note that so many events which left are under way no more."""
+        """Record that `events` events are no longer in flight."""
         self._under_way -= events
 
     def _is_time(self, now: float) -> bool:
@@ -130,7 +129,10 @@ class Room:
         return full or now >= self._riders[0].since + self._limits.linger
 
     def _fill(self) -> tuple[list[Rider], list[Rider]]:
-        """Take the oldest, and those behind that fit in; who carries an id that is in already stays."""
+        """Split the queue into a batch, which has the oldest load and all later ones that fit, and the rest.
+
+        A load with an id that the batch already has does not fit.
+        """
         batch: list[Rider] = []
         left: list[Rider] = []
         ids: set[str | None] = set()

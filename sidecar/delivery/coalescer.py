@@ -1,11 +1,10 @@
 """Sends concurrent POSTs together as one array, and gives each its own answer.
 
 EventGate takes an array almost as cheaply as one event. So a POST leaves at once if nothing is in flight; otherwise it
-waits for others, `linger` at most. "At once" means when the loop has read everything that has arrived; but after a POST
-that left alone the next one does not wait even for that.
+waits for others, for at most `linger`. "At once" means after the loop has read everything that has arrived; but after a
+batch of one POST the next POST does not even wait for that.
 
-An array that is refused as a whole is halved until the event at fault stands alone. A bad event costs its neighbours
-time and nothing else.
+An array that is refused as a whole is halved until the event at fault is alone. A bad event only delays the others.
 """
 
 from __future__ import annotations
@@ -29,14 +28,14 @@ from sidecar.telemetry.happenings import Unexpected
 from sidecar.telemetry.telemetry import Telemetry
 
 HALVED = frozenset({FailureClass.REFUSED, FailureClass.INFRASTRUCTURE})
-"""Failures that one event may cause for all that travel with it."""
+"""Failures of an array that one of its events may cause."""
 
 _Key = tuple[str, bool, Headers]
-"""What loads that leave together have in common: upstream, hasty or not, and the headers that they must share."""
+"""What loads of a batch have in common: upstream, hasty or not, and the headers of `must_share`."""
 
 
 class Coalescer:
-    """Lets the events of many requests travel together; `intake` sends through it."""
+    """Batches the events of concurrent requests."""
 
     def __init__(
         self,
@@ -46,7 +45,7 @@ class Coalescer:
         clock: Callable[[], float] = time.monotonic,
         joined: Callable[[Sequence[Headers]], Headers] | None = None,
     ) -> None:
-        """`limits` are those of each upstream; `joined` is an `Observer`'s."""
+        """`limits` are per upstream; `joined` is an `Observer`'s."""
         self._sender = sender
         self._limits = limits
         self._telemetry = telemetry
@@ -54,14 +53,14 @@ class Coalescer:
         self._joined = joined or common_headers
         self._rooms: dict[_Key, Room] = {}
         self._alarms: dict[_Key, asyncio.TimerHandle] = {}
-        """One for each room where somebody waits; it may ring early, which costs nothing."""
+        """A timer for each room with waiting loads; it may fire early, which is harmless."""
         self._departing: set[_Key] = set()
-        """Rooms that are looked into before the loop turns once more."""
+        """Rooms to be checked in the next turn of the loop."""
         self._alone = False
-        """Whether the last to leave left alone."""
+        """Whether the last batch was a single load."""
 
     def deliver(self, load: Load, done: Done) -> None:
-        """Tell `done` what became of `load`, as if it had been sent alone."""
+        """Deliver `load`, and call `done` with its statuses, as if it had been sent alone."""
         if load.alone or load.events[0].id is None:
             self._send(load, done)
             return
@@ -78,17 +77,17 @@ class Coalescer:
         self._depart_soon(key, room)
 
     def pressing(self, upstream: str) -> bool:
-        """Whether somebody waits to be sent to `upstream`."""
+        """Whether loads wait to be sent to `upstream`."""
         return any(key[0] == upstream and room.next_departure is not None for key, room in self._rooms.items())
 
     def _depart_soon(self, key: _Key, room: Room) -> None:
-        """Let leave whose time it is, once all that has come by now has entered."""
+        """Send what is due, after everything that has arrived is queued."""
         if key not in self._departing:
             self._departing.add(key)
             asyncio.get_running_loop().call_soon(self._depart, key, room)
 
     def _depart(self, key: _Key, room: Room) -> None:
-        """Let all leave whose time it is, and come back when it is the next one's."""
+        """Send all batches that are due, and set the timer for the next."""
         self._departing.discard(key)
         if room.empty:
             if self._rooms.get(key) is room:
@@ -104,7 +103,7 @@ class Coalescer:
             self._alarms[key] = asyncio.get_running_loop().call_later(seconds, self._ring, key)
 
     def _ring(self, key: _Key) -> None:
-        """Wake whoever waits now; the room that the alarm was for may have been left, and another opened."""
+        """Check the room when its timer fires; it may be another room of the same key by now."""
         self._alarms.pop(key, None)
         room = self._rooms.get(key)
         if room is not None:
@@ -118,13 +117,13 @@ class Coalescer:
             load = msgspec.structs.replace(load, events=events, headers=headers)
 
         def arrived(statuses: Sequence[EventStatus]) -> None:
-            if room.next_departure is None:  # nobody waits but for these answers
+            if room.next_departure is None:  # nothing else to send
                 self._hand_out(batch, statuses)
                 room.come_back(len(load.events))
                 self._depart(key, room)
             else:
                 room.come_back(len(load.events))
-                self._depart(key, room)  # before the answers are written: EventGate is at work meanwhile
+                self._depart(key, room)  # first, so that EventGate works while the answers are written
                 self._hand_out(batch, statuses)
 
         self._send(load, arrived, since=batch[0].since)
@@ -135,12 +134,12 @@ class Coalescer:
             end = start + len(each.load.events)
             try:
                 each.done(statuses[start:end])
-            except Exception as error:  # noqa: BLE001  a bug of ours must not cost the others their answers
+            except Exception as error:  # noqa: BLE001  a bug must not cost the others their answers
                 self._telemetry.emit(Unexpected("coalescer", f"{type(error).__name__}: {error}"))
             start = end
 
     def _send(self, load: Load, done: Done, give_up: float | None = None, since: float | None = None) -> None:
-        """Send events as one array, or in halves where they are refused together and there is time."""
+        """Send events as one array, and in halves if that is refused and there is time."""
 
         def ended(result: list[EventStatus] | Undelivered) -> None:
             if not isinstance(result, Undelivered):

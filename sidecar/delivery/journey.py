@@ -1,11 +1,11 @@
-"""Delivers one load: where to, how often, until when. The one loop that tries again.
+"""Delivers one load: the only retry loop.
 
-The events go to the best address. If that fails or is late, they go to the next one. At most two attempts reach an
-endpoint, both carry the same bytes, and the first answer wins. A late attempt is given up only while it is still
-connecting, which costs nothing: once it is sent it may still answer, and its end says something about its address.
+The events go to the best address; if that fails or is late, to the next one. At most two attempts reach an endpoint,
+both with the same bytes, and the first answer wins. A late attempt is abandoned only while it is still connecting: once
+sent it may still be answered, and its result says something about its address.
 
-The loop is `Journey._go_on`, which runs once for each thing that happens: an attempt ends, or the timer rings. It is
-not a coroutine: a task would cost more than everything else on the path of a single event.
+The loop is `Journey._go_on`, which runs when an attempt ends or the timer fires. It is not a coroutine: a task would
+cost more than everything else on the path of a single event.
 """
 
 from __future__ import annotations
@@ -31,38 +31,38 @@ from sidecar.upstreams.failover import Choice, next_elsewhere, order
 from sidecar.upstreams.health import Health
 
 MIN_ATTEMPT_SECONDS = 0.05
-"""With less time left than this an attempt would only make the events ambiguous."""
+"""With less time left an attempt would only make the result ambiguous."""
 BUDGET_SECONDS = 0.01
-"""How often events that wait for the retry budget look whether there is room."""
+"""How often a journey that waits for the retry budget checks it."""
 MIN_WAIT_SECONDS = 0.001
-"""Rounding must not make a journey spin."""
+"""Keeps rounding from making a journey spin."""
 OnEnd = Callable[[list[EventStatus] | Undelivered], None]
-"""Is told the status of each event, in their order, or why there is none."""
+"""Called with the status of each event, in order, or why there is none."""
 
 
 @dataclass(slots=True)
 class Means:
-    """What a journey is made with."""
+    """What all journeys share."""
 
     telemetry: Telemetry
     jitter: Callable[[], float]
-    """Gives numbers from 0 to 1."""
+    """Returns numbers from 0 to 1."""
     clock: Callable[[], float]
     tasks: asyncio.TaskGroup | None = None
-    """Runs what has to wait, which may outlive the request that it is for."""
+    """Runs connection attempts, which may outlive their requests."""
     timers: Timers[Journey] = field(default_factory=lambda: Timers(Journey.rung, Journey.put_off))
 
 
 class Journey:
-    """What is tried for one load."""
+    """The attempts to deliver one load."""
 
     _then: Callable[[Journey], None]
-    """What is done then; not bound to this journey, which would then hold itself in memory."""
+    """Called when the timer fires; unbound, since a bound method would keep this journey in memory."""
     _waits_for_budget = False
-    """Whether there is an address to go to next, but no room in the budget yet."""
+    """Whether the next attempt waits for the retry budget."""
     _how = Failed(FailureClass.NEVER_SENT, "there was no time left to try")
     _ended_at = ""
-    """Name of the endpoint that `_how` is from."""
+    """Name of the endpoint of `_how`."""
 
     def __init__(
         self,
@@ -73,7 +73,7 @@ class Journey:
         on_end: OnEnd,
         trace: LoadTrace | None = None,
     ) -> None:
-        """`give_up`: until when it may take, in seconds of the clock; `on_end` is told once how it ended."""
+        """`give_up`: the deadline, in seconds of the clock; `on_end` is called once with the result."""
         self._pool = pool
         self._means = means
         self._give_up = give_up
@@ -85,28 +85,28 @@ class Journey:
 
     @property
     def _tried(self) -> list[Address]:
-        """Everything tried so far."""
+        """The addresses tried so far."""
         return [each.address for each in self._tries]
 
     @property
     def _under_way(self) -> list[Try]:
-        """The attempts that have not ended."""
+        """The attempts in progress."""
         return [each for each in self._tries if not each.over]
 
     @property
     def _sent(self) -> int:
-        """How many attempts may have reached an endpoint."""
+        """The number of attempts that may have reached an endpoint."""
         return sum([each.sent for each in self._tries])
 
     def begin(self) -> None:
-        """Set out."""
+        """Start the first attempt."""
         self._pool.budget.in_flight += 1
         self._step(self._go_on)
 
     # --- the loop ---
 
     def _go_on(self) -> None:
-        """Start what may be started and wait for what comes of it, or end where nothing can."""
+        """Start the next attempt, if any, and wait; fail if there is nothing to wait for."""
         if not (self._launch() or self._under_way or self._waits_for_budget):
             self._fail()
             return
@@ -120,7 +120,7 @@ class Journey:
         self._wait(max(MIN_WAIT_SECONDS, until - now), Journey._time_is_up)
 
     def _time_is_up(self) -> None:
-        """Go on without an answer."""
+        """Handle attempts that are late or have timed out."""
         now = self._means.clock() + EARLY_SECONDS
         for each in self._under_way:
             if each.ends_by <= now:
@@ -139,7 +139,7 @@ class Journey:
             return
         errors = each.erred = any(status.status == "error" for status in outcome)
         errs_with_others = errors and each.errs_with_others(outcome)
-        # One more answer of a healthy address changes nothing, so it is noted when its producers have theirs.
+        # An answer of a healthy address changes nothing, so it is recorded after the producers have theirs.
         decides = each.trial or errors or each.address.standing.health is not Health.HEALTHY
         if decides:
             each.note_answer(outcome)
@@ -163,9 +163,9 @@ class Journey:
             self._go_on_or_end()
 
     def _send_the_rest(self) -> None:
-        """Let the events with which EventGate met an error go to the next endpoint.
+        """Send the events with errors to the next endpoint.
 
-        Where another attempt of them is under way, that one may have been accepted, and is waited for.
+        If another attempt with them is in progress, wait for it: it may have been accepted.
         """
         answers = self._answers
         if not answers.places:
@@ -176,7 +176,7 @@ class Journey:
             self._go_on_or_end()
 
     def _time_out(self, each: Try) -> None:
-        """End an attempt whose time is up."""
+        """End an attempt that has timed out."""
         seconds = each.ends_by - each.began
         failed = Failed(FailureClass.NEVER_SENT, f"cannot connect within {seconds:.2g} s")
         if each.sent:
@@ -205,18 +205,18 @@ class Journey:
         self._means.timers.set(self, seconds)
 
     def rung(self) -> None:
-        """Take note that the time is up for which it waited."""
+        """Handle the timer."""
         self._step(self._then, self)
 
     def put_off(self, seconds: float) -> None:
-        """Do not count so many seconds in which nothing ran."""
+        """Postpone all deadlines by `seconds`, in which the process was stalled."""
         self._give_up += seconds
         for each in self._tries:
             if not each.over:
                 each.put_off(seconds)
 
     def _step(self, step: Callable[..., None], *arguments: object) -> None:
-        """Take a step; a mistake of ours ends this journey and nothing else."""
+        """Run a step; a bug in it ends this journey and nothing else."""
         try:
             step(*arguments)
         except Exception as error:  # noqa: BLE001  see above
@@ -228,7 +228,7 @@ class Journey:
     # --- its parts ---
 
     def _launch(self) -> bool:
-        """Start the next attempt, if there is one that may be started."""
+        """Start the next attempt, if one is allowed."""
         self._waits_for_budget = False
         means, pool = self._means, self._pool
         now = means.clock()
@@ -245,7 +245,7 @@ class Journey:
             return False
         if doubles and pool.config.on_ambiguous != "resend":
             return False
-        # What is stuck at one endpoint makes no other slow that is well; one that is late, too, may be made slower.
+        # A healthy endpoint can take what is stuck at another; one that is late too could become slower.
         if doubles and choice.address.standing.health is not Health.HEALTHY and not pool.budget.allows:
             self._waits_for_budget = True
             return False
@@ -254,7 +254,7 @@ class Journey:
         load, places = self._answers.part, self._answers.places
         each = Try(pool, choice.address, choice.trial, now, ends_by, load, places, first, self._emit)
         self._tries.append(each)
-        # Taken here and not when it ends: what starts in the same turn of the loop must see it.
+        # Counted at once, so that attempts started in the same turn of the loop see it.
         pool.budget.second_attempts += doubles
         address = choice.address
         address.on_trial = address.on_trial or choice.trial
@@ -263,12 +263,12 @@ class Journey:
             each.emit, load = each.trace.emit, each.trace.load
         ended = functools.partial(self._step, self._attempt_ended, each)
         each.attempt = address.eventgate.post(load, means.tasks, ended)
-        # It is on its way by now.
+        # Set after the attempt was started.
         each.late_at = now + pool.judge.suspect_after(address.standing, each.ends_by - now)
         return True
 
     def _choose(self) -> Choice[Address] | None:
-        """Return the best address that the events were not tried at."""
+        """Return the best address not tried yet."""
         pool, now = self._pool, self._means.clock()
         addresses = pool.addresses
         for address in addresses:
@@ -281,15 +281,15 @@ class Journey:
             return choices[0] if choices else None
         choices = order(addresses, pool.config.failback, pool.turn, now)
         choice = next_elsewhere(choices, self._tried, other_endpoint=self._sent > 0)
-        # One endpoint alone is tried twice: a name with many servers behind it may well answer the second time.
-        # So is one that only asked for a rest, see `_rest`.
+        # A single endpoint is tried twice, since its name may have many servers behind it.
+        # So is one that throttled, see `_rest`.
         again = (len(pool.endpoints) == 1 and not self._answers) or self._how.failure is FailureClass.THROTTLED
         if choice is None and choices and again and len(self._tries) == 1 and not self._under_way:
             return choices[0]
         return choice
 
     def _note_first(self, choices: Sequence[Choice[Address]]) -> None:
-        """Tell when another endpoint than before gets the events first."""
+        """Report a failover if another endpoint than before comes first."""
         pool = self._pool
         for each in choices:
             if not each.trial:
@@ -300,7 +300,7 @@ class Journey:
                 return
 
     def _suspect(self, late: Try) -> None:
-        """Doubt an address whose answer is late, have it checked, and give up on it if it is still connecting."""
+        """Suspect an address whose answer is late, request a check, and abandon the attempt if still connecting."""
         means, pool, address = self._means, self._pool, late.address
         now = means.clock()
         seconds = pool.judge.suspect_after(address.standing, pool.config.timeouts.attempt)
@@ -316,7 +316,7 @@ class Journey:
                 tell(self._emit, address, changes)
 
     def _rest(self) -> bool:
-        """Where there is no other, wait as long as a throttling endpoint asked for, or end if that is too long."""
+        """If there is no other endpoint, wait for the throttling one's Retry-After; give up if that is too long."""
         if self._on_end is None or self._under_way:
             return False
         choice = self._choose()
@@ -330,12 +330,12 @@ class Journey:
         return True
 
     def _take_note(self, each: Try, failed: Failed) -> None:
-        """Take note of how an attempt ended; that the events may have been taken is never forgotten."""
+        """Record a failure; an ambiguous one is only replaced by another."""
         if self._how.failure is not FailureClass.AMBIGUOUS or failed.failure is FailureClass.AMBIGUOUS:
             self._how, self._ended_at = failed, each.address.endpoint.name
 
     def _forget(self, each: Try) -> None:
-        """Give up on an attempt that EventGate cannot have seen."""
+        """Abandon an attempt that EventGate cannot have seen."""
         if each.attempt is not None:
             each.address.eventgate.give_up(each.attempt)
         self._release(each)
@@ -361,7 +361,7 @@ class Journey:
             self._end(undelivered)
 
     def _end(self, result: list[EventStatus] | Undelivered) -> None:
-        """Tell the result, unless it was told; attempts that were sent go on, since what they do is worth knowing."""
+        """Report the result once; attempts that were sent continue, since their results concern their addresses."""
         on_end, self._on_end = self._on_end, None
         if on_end is not None:
             self._pool.budget.in_flight -= 1
@@ -374,11 +374,11 @@ class Journey:
         self._wait_for_the_rest()
 
     def _wait_for_the_rest(self) -> None:
-        """See to it, once the journey has ended, that each attempt still under way ends in its time."""
+        """After the journey's end, time out the attempts still in progress."""
         until = math.inf
         for each in self._tries:
             if not each.over:
-                each.late_at = math.inf  # nobody waits for it any more
+                each.late_at = math.inf  # no longer matters
                 until = min(until, each.ends_by)
         if until < math.inf:
             self._wait(max(MIN_WAIT_SECONDS, until - self._means.clock()), Journey._time_is_up)
@@ -393,7 +393,7 @@ class Journey:
             if how.failure is FailureClass.AMBIGUOUS:
                 message += "; it may have been taken nevertheless"
         else:
-            message = f"no endpoint of {upstream} is there to take it: {self._pool.state}"
+            message = f"no endpoint of {upstream} is available: {self._pool.state}"
         once = how.failure is FailureClass.REFUSED or (
             how.failure is FailureClass.AMBIGUOUS and self._pool.config.on_ambiguous == "fail"
         )

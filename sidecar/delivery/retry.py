@@ -1,4 +1,4 @@
-"""Whether the same events may be sent once more, and what their producers are told where none of it helped."""
+"""Decides whether events may be sent again, and what their producers are told if all attempts fail."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from sidecar.events.outgoing import Outgoing
 from sidecar.events.results import EventStatus, failed
 
 MAX_ATTEMPTS = 2
-"""How often the events of one request may be sent; what was never sent does not count."""
+"""How often the events of a request may be sent; attempts that sent nothing do not count."""
 
 
 def may_try_again(failed: Failed, attempts_sent: int, on_ambiguous: Literal["resend", "spool", "fail"]) -> bool:
-    """Whether the same bytes may go out once more, after `attempts_sent` attempts that reached an endpoint."""
+    """Whether the same bytes may be sent again, after `attempts_sent` attempts that reached an endpoint."""
     if failed.failure is FailureClass.NEVER_SENT:
         return True
     if failed.failure is FailureClass.REFUSED:
@@ -32,11 +32,11 @@ class Undelivered:
 
     upstream: str
     endpoint: str
-    """The one that `message` is about; empty where none was tried."""
+    """The one that `message` is about; empty if none was tried."""
     failure: FailureClass
     message: str
     give_up: float
-    """Until when another attempt would still be in time, in seconds of the clock."""
+    """The deadline for further attempts, in seconds of the clock."""
     may_be_sent_again: bool = False
     """Whether the same events may be sent later: the spool may take them."""
 

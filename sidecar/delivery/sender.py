@@ -1,4 +1,4 @@
-"""Sends each load on a `Journey` of its own."""
+"""Starts a `Journey` for each load."""
 
 from __future__ import annotations
 
@@ -26,10 +26,9 @@ class Sender:
         reserve: float = 0.0,
         observer: Observer | None = None,
     ) -> None:
-        """`pools` are filled by `monitor`; `jitter` gives numbers from 0 to 1.
+        """`pools` are filled by `monitor`; `jitter` returns numbers from 0 to 1.
 
-        `reserve`: seconds of each deadline that are left for what follows, as an event may have to go to the spool.
-        `observer` follows the loads, for traces.
+        `reserve`: seconds of each deadline kept free for the spool. `observer` traces the loads.
         """
         self._pools = pools
         self._reserve = reserve
@@ -37,14 +36,14 @@ class Sender:
         self._means = Means(telemetry, jitter, clock)
 
     def start(self, tasks: asyncio.TaskGroup) -> None:
-        """Run in `tasks` from now on what has to wait; before, nothing is sent."""
+        """Run connection attempts in `tasks` from now on; nothing is sent before."""
         self._means.tasks = tasks
 
     def send(self, load: Load, on_end: OnEnd, give_up: float | None = None, since: float | None = None) -> None:
-        """Send `load` as one array; `on_end` is told once how that ended, maybe at once.
+        """Send `load` as one array; `on_end` is called once with the result, maybe before this returns.
 
-        Ends by `give_up`, in seconds of the clock; where that is not given, within the upstream's deadline, which began
-        at `since` or begins now.
+        It ends by `give_up`, in seconds of the clock, or else within the upstream's deadline, counted from `since` or
+        from now.
         """
         pool = self._pools[load.upstream]
         if give_up is None:

@@ -1,4 +1,4 @@
-"""One attempt of a journey: what is known of it, what its end says about its address, and who traces it."""
+"""One attempt of a journey, what its result says about its address, and the interfaces for tracing."""
 
 from __future__ import annotations
 
@@ -17,35 +17,35 @@ from sidecar.telemetry.happenings import Happening, PostAnswered, PostFailed, Re
 from sidecar.upstreams.endpoints import Address, Pool, tell
 
 _FAULTS = (FailureClass.NEVER_SENT, FailureClass.INFRASTRUCTURE, FailureClass.AMBIGUOUS)
-"""Failures that speak against the address; the others prove that it is there."""
+"""Failures that count against the address; the others prove that it answers."""
 
 
 class Try(msgspec.Struct, eq=False):
-    """An attempt, from its start to its end."""
+    """One attempt."""
 
     pool: Pool
     address: Address
     trial: bool
-    """Whether its answer decides about the address."""
+    """Whether it is a trial, which decides about the address."""
     began: float
     ends_by: float
-    """When its time is up, in seconds of the clock; so are all times here."""
+    """When it times out; all times here are in seconds of the clock."""
     load: Load
-    """What is posted."""
+    """The events to post."""
     places: Sequence[int]
-    """Which events of the journey's load that is."""
+    """Their indexes in the journey's load."""
     first: str | None
-    """The endpoint that may have taken the events already; None where none may."""
+    """The endpoint that may have taken the events already, if any."""
     emit: Callable[[Happening], None]
-    """Takes what happens to it."""
+    """Takes its happenings."""
     trace: TryTrace | None = None
     late_at: float = math.inf
-    """When its address is doubted."""
+    """When its address becomes suspected."""
     ended: float = math.inf
     attempt: Attempt | None = None
     over: bool = False
     erred: bool = False
-    """Whether EventGate met an error with some of its events."""
+    """Whether EventGate returned an error for some of its events."""
 
     @property
     def sent(self) -> bool:
@@ -53,7 +53,7 @@ class Try(msgspec.Struct, eq=False):
         return self.attempt is not None and self.attempt.sent_at is not None
 
     def judge(self, result: Result, events: int, now: float, jitter: Callable[[], float]) -> list[EventStatus] | Failed:
-        """Return what it brought; what a failure says about its address is noted at once, see `note_answer`."""
+        """Return the outcome; a failure is recorded for the address at once, an answer by `note_answer`."""
         pool, endpoint = self.pool, self.address.endpoint.name
         self.ended = now
         if self.first is not None and self.sent:
@@ -67,29 +67,29 @@ class Try(msgspec.Struct, eq=False):
         return result
 
     def errs_with_others(self, outcome: Sequence[EventStatus]) -> bool:
-        """Whether its endpoint has errors with whatever it gets, so that these events are not to blame."""
+        """Whether the endpoint returns errors for all events, so that these are not to blame."""
         return not (self.address.standing.produces or any(each.status == "success" for each in outcome))
 
     def note_answer(self, outcome: Sequence[EventStatus]) -> None:
-        """Take note of an answer, for its address and for those who watch."""
+        """Record an answer, in the health of the address and in telemetry."""
         pool, standing = self.pool, self.address.standing
         sent_at = self.attempt.sent_at if self.attempt is not None else None
         seconds, server_seconds = self.ended - self.began, self.ended - (sent_at or self.began)
         self.emit(PostAnswered(pool.name, self.address.endpoint.name, len(outcome), seconds))
         words = {each.status for each in outcome}
         try:
-            if "success" in words and not self.load.hasty:  # accepted before Kafka had it
+            if "success" in words and not self.load.hasty:  # a hasty answer comes before Kafka's
                 pool.judge.accepted(standing)
             if words == {"error"}:
                 changes = pool.judge.erred(standing, self.ended, trial=self.trial)
             else:
                 changes = pool.judge.answered(standing, server_seconds, self.ended, trial=self.trial)
             tell(self.emit, self.address, changes)
-        except Exception as error:  # noqa: BLE001  no mistake of ours here may change what the producer is told
+        except Exception as error:  # noqa: BLE001  a bug here must not change what the producer is told
             self.emit(Unexpected("health", f"{type(error).__name__}: {error}"))
 
     def note_that_another_took_them(self, now: float, jitter: Callable[[], float]) -> None:
-        """Take note that another endpoint took events with which EventGate met an error here: it cannot produce."""
+        """Record that another endpoint took events for which this one returned errors: this one cannot produce."""
         reason = "EventGate has errors with events that another endpoint takes"
         try:
             tell(self.emit, self.address, self.pool.judge.failed(self.address.standing, reason, now, jitter()))
@@ -112,7 +112,7 @@ class Try(msgspec.Struct, eq=False):
             self.emit(Unexpected("health", f"{type(error).__name__}: {error}"))
 
     def put_off(self, seconds: float) -> None:
-        """Do not count so many seconds in which nothing ran."""
+        """Postpone all deadlines by `seconds`, in which the process was stalled."""
         self.began += seconds
         self.ends_by += seconds
         self.late_at += seconds
@@ -120,45 +120,45 @@ class Try(msgspec.Struct, eq=False):
             self.attempt.sent_at += seconds
 
     def end_trace(self, outcome: list[EventStatus] | Failed) -> None:
-        """Tell its trace how it ended."""
+        """Pass the outcome to its trace."""
         if self.trace is not None:
             self.trace.ended(outcome, self.attempt.status if self.attempt is not None else None)
 
 
-# --- what traces implement; see `serve.tracing` ---
+# --- interfaces for tracing, implemented in `serve.tracing` ---
 
 
 class TryTrace(Interface):
-    """Follows one attempt."""
+    """Traces one attempt."""
 
     load: Load
-    """What is posted, with headers of the attempt's own."""
+    """The load to post, with the attempt's own tracing headers."""
 
     def emit(self, happening: Happening) -> None:
-        """Take what happens to it, and pass it on."""
+        """Record a happening of the attempt, and pass it on."""
 
     def ended(self, outcome: list[EventStatus] | Failed, status: int | None) -> None:
-        """Take note of what it brought, and of the HTTP status of its answer; None where there was none."""
+        """Record the outcome, and the HTTP status of the answer, if there was one."""
 
 
 class LoadTrace(Interface):
-    """Follows one load, from its departure to its end."""
+    """Traces one load."""
 
     def emit(self, happening: Happening) -> None:
-        """Take what happens to it, and pass it on."""
+        """Record a happening of the load, and pass it on."""
 
     def posted(self, load: Load, address: Address, before: int) -> TryTrace:
-        """Follow an attempt at `load` that is about to start; so many were made `before`."""
+        """Start the trace of an attempt with `load`, after `before` earlier ones."""
 
     def ended(self, result: list[EventStatus] | Undelivered) -> None:
-        """Take note of how it ended."""
+        """Record the result."""
 
 
 class Observer(Interface):
-    """Follows loads."""
+    """Traces loads."""
 
     def joined(self, headers: Sequence[Headers]) -> Headers:
-        """Return the headers of loads that leave together."""
+        """Merge the headers of loads that are sent together."""
 
     def begun(self, load: Load) -> tuple[Load, LoadTrace | None]:
-        """Return what is sent of a load that departs, and who follows it; None where nobody does."""
+        """Return the load to send and its trace; None if it is not traced."""

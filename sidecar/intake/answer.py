@@ -1,4 +1,4 @@
-"""The one answer to a producer: 201, 202, 207, 400, 500 or 503, as an object and as bytes.
+"""The answer to a producer: 201, 202, 207, 400, 500 or 503, as an object and as bytes.
 
 Statuses, bodies and reason phrases follow EventGate's routes/events.js and lib/util.js.
 """
@@ -14,13 +14,13 @@ from sidecar.errors import EmptyBody, Overloaded, RequestError
 from sidecar.events.results import EventStatus, Outcome
 
 MAX_URI = 2048
-"""Characters of a target that the answer to a request repeats."""
+"""Characters of the request target repeated in an answer."""
 MIXED = "mixed"
-"""In the header of an answer: not every event of the request ended alike."""
+"""Outcome in the answer's header if the events of a request had different ones."""
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """An HTTP answer to the producer; an empty body goes without a content type, as EventGate does it."""
+    """An HTTP answer to the producer; one without a body has no content type, as in EventGate."""
 
     status: int
     reason: str
@@ -32,11 +32,11 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 def merge(statuses: Sequence[EventStatus], routes: Sequence[str], hasty: bool, retry_after: int = 1) -> Answer:
-    """Make one answer of the statuses of all events of a request, in the order of the request.
+    """Merge the statuses of a request's events, in request order, into one answer.
 
-    `routes`: the route that took each event, empty where none did. `hasty`: the producer asked EventGate not to
-    wait; all accepted is then 202, as it is where some are in the spool. `retry_after`: seconds to name where nothing
-    was accepted because no endpoint could be reached.
+    `routes`: the route that took each event, empty if none did. `hasty`: the producer asked EventGate not to wait;
+    success is then 202, as it is if some events are in the spool. `retry_after`: seconds, for a 503 if no endpoint
+    could be reached.
     """
     if len(statuses) == 1 and statuses[0].status == "success":
         return _lone_success(statuses[0], routes[0], hasty)
@@ -64,12 +64,12 @@ def merge(statuses: Sequence[EventStatus], routes: Sequence[str], hasty: bool, r
 
 @functools.lru_cache(maxsize=256)
 def _lone_success(status: EventStatus, route: str, hasty: bool) -> Answer:
-    """Return the answer to nearly every request; there are as many as upstreams, endpoints and routes."""
+    """Return the answer to nearly every request, cached: there is one per upstream, endpoint and route."""
     return _success(1, _header([status], [route]), hasty or status.outcome is Outcome.SPOOLED)
 
 
 def _success(total: int, outcome: str, received: bool) -> Answer:
-    """Return the answer where nothing failed; `received`: not all of it is accepted yet."""
+    """Return the answer if nothing failed; `received`: some events are not accepted yet."""
     if received:
         return Answer(202, f"{total} events hastily received.", outcome)
     return Answer(201, f"All {total} out of {total} events were accepted.", outcome)
@@ -92,9 +92,9 @@ def _header(statuses: Sequence[EventStatus], routes: Sequence[str]) -> str:
 
 
 def of_error(error: RequestError, method: str, uri: str) -> Answer:
-    """Make the answer to a request that could not be taken as a whole, in the shape of EventGate's own errors.
+    """Return the answer to a refused request, in the shape of EventGate's errors.
 
-    The shape is lib/util.js, setErrorHandler: `{status, type, title, detail, method, uri}`.
+    The shape is `{status, type, title, detail, method, uri}` (lib/util.js, setErrorHandler).
     """
     if isinstance(error, EmptyBody):
         return Answer(error.status, error.detail, Outcome.REFUSED)
@@ -117,7 +117,7 @@ def of_error(error: RequestError, method: str, uri: str) -> Answer:
 
 
 def headers_of(answer: Answer) -> list[tuple[bytes, bytes]]:
-    """Return the headers of `answer`; a body is JSON, and without one there is no content type."""
+    """Return the headers of `answer`, with a content type, JSON, only if it has a body."""
     headers = [
         (b"x-eventgate-sidecar", answer.outcome.encode("latin-1", "replace")),
         (b"content-length", b"%d" % len(answer.body)),
@@ -130,7 +130,7 @@ def headers_of(answer: Answer) -> list[tuple[bytes, bytes]]:
 
 
 def wire(answer: Answer, *, close: bool) -> bytes:
-    """Return `answer` as it goes over the wire; `close` says that nothing follows it."""
+    """Serialise `answer`; `close`: the connection ends after it."""
     lines = [b"HTTP/1.1 %d %b\r\n" % (answer.status, answer.reason.encode("latin-1", "replace"))]
     lines += [b"%b: %b\r\n" % header for header in headers_of(answer)]
     if close:
@@ -139,4 +139,4 @@ def wire(answer: Answer, *, close: bool) -> bytes:
 
 
 wire_without_body = functools.lru_cache(maxsize=256)(wire)
-"""Nearly all answers say one of a few things."""
+"""Cached, since nearly all answers are one of a few."""

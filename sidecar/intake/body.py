@@ -1,6 +1,6 @@
-"""What a body is wrapped in: its type, its charset and its compression, as EventGate's body parser (1.19) reads them.
+"""Decodes content type, charset and compression of a body as EventGate's body parser (1.19) does.
 
-It supports gzip and deflate. Its version 2 supports br, too, but EventGate 1.8.4 does not use that.
+It supports gzip and deflate. Version 2 also supports br, but EventGate 1.8.4 does not use that.
 """
 
 from __future__ import annotations
@@ -13,21 +13,21 @@ import zlib
 from sidecar.errors import BodyTooLarge, CorruptBody, EmptyBody, MalformedBody, UnsupportedBody
 
 MAX_BODY_BYTES = 10 * 1024 * 1024
-"""What Wikimedia's EventGate takes (charts/eventgate, max_body_size: 10mb)."""
+"""The limit of Wikimedia's EventGate (charts/eventgate, max_body_size: 10mb)."""
 JSON_TYPES = frozenset({"application/json", "text/plain", "application/reports+json"})
-"""Content types whose body EventGate reads (app.js, bodyParser); any other is to it an empty body."""
+"""Content types that EventGate reads (app.js, bodyParser); it treats a body of any other type as empty."""
 MAX_MEMBERS = 100
-"""Gzip files one after the other in one body; each is cut off the rest, which is copied."""
+"""Concatenated gzip members in one body; the rest of the body is copied for each."""
 _CHARSET = re.compile(r";\s*charset\s*=\s*\"?([^\s;\"]+)", re.IGNORECASE)
 
 
 def decoded(body: bytes, content_type: str, content_encoding: str, limit: int) -> bytes:
-    """Return the body as UTF-8 text, inflated, at most `limit` bytes, as EventGate's body parser would.
+    """Decompress the body to at most `limit` bytes, and convert it to UTF-8.
 
     Raises:
-        EmptyBody: the content type is none that EventGate reads.
+        EmptyBody: EventGate does not read this content type.
         UnsupportedBody: unknown content encoding or charset.
-        CorruptBody: the compressed body ends early or is no such format.
+        CorruptBody: the compressed data ends early or is invalid.
         BodyTooLarge: over `limit` bytes, before or after inflating.
 
     """
@@ -44,7 +44,7 @@ def decoded(body: bytes, content_type: str, content_encoding: str, limit: int) -
 
 @functools.lru_cache(maxsize=64)
 def _charset_of(content_type: str) -> str:
-    """Return the charset that a content type names; a pod's producers have one or two."""
+    """Return the charset of a content type; a pod's producers use one or two."""
     if content_type.partition(";")[0].strip().lower() not in JSON_TYPES:
         raise EmptyBody
     found = _CHARSET.search(content_type)
@@ -73,13 +73,13 @@ def _inflated(body: bytes, encoding: str, limit: int) -> bytes:
         member, body = _member(body, zlib.MAX_WBITS | 16, limit)
         plain.append(member)
         limit -= len(member)
-        if body[:1] == b"\0":  # padding, which Node does not read either
+        if body[:1] == b"\0":  # padding, which Node ignores too
             break
     return b"".join(plain)
 
 
 def _member(body: bytes, wbits: int, limit: int) -> tuple[bytes, bytes]:
-    """Return the first member of a compressed body, and what follows it; never holds more than it may become."""
+    """Decompress the first member to at most `limit` bytes; return it and the bytes after it."""
     inflater = zlib.decompressobj(wbits)
     try:
         plain = inflater.decompress(body, limit + 1)

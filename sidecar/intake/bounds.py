@@ -1,7 +1,7 @@
-"""What a connection may hold and how long it may take: the part of `protocol` that knows each bound.
+"""The limits of a connection: how much it may hold and how long it may take.
 
-Bytes are taken from the `ByteBudget` before they are held. Nothing is waited for without a deadline but our own answer.
-Over a bound the connection ends, once what came before is answered.
+Bytes are taken from the `ByteBudget` before they are held. Every wait has a deadline, except for the sidecar's own
+answer. Over a limit the connection ends, after earlier requests are answered.
 """
 
 from __future__ import annotations
@@ -35,25 +35,24 @@ class _Phase(enum.IntEnum):
 
 
 Idle = dict["Bounded", None]
-"""Connections on which nothing was asked when they were last looked at, the one that has been so longest first; an
-ordered set."""
+"""An ordered set of the connections without a request when they were last checked, the one idle longest first."""
 
 
 class Bounded(HttpToolsProtocol):
-    """A connection within its bounds; `protocol.Protocol` reads from it."""
+    """A connection with limits; base class of `protocol.Protocol`."""
 
     _header_bytes = 0
     _overhead = 0
-    """Bytes received of which nothing came: a header that never ends grows inside the parser, and a chunk may have
-    extensions of any length."""
+    """Bytes received that are not data: an endless header grows inside the parser, and chunk extensions may have any
+    length."""
     _in_headers = False
-    _head_held = 0  # bytes taken from the budget for headers that are not complete
-    _asked = 0  # and for requests to the application that are not answered
-    _unread = 0  # and for answers that the client does not read
+    _head_held = 0  # bytes taken from the budget for incomplete headers
+    _asked = 0  # for unanswered ASGI requests
+    _unread = 0  # for answers that the client has not read
     _refusal: RequestError | None = None
-    """Why nothing more is read; what came before is still answered."""
+    """Why nothing more is read; earlier requests are still answered."""
     _messages = 0
-    """How many requests have begun."""
+    """Number of requests begun."""
     _awaited = _Phase.ANSWER
     _awaited_of = 0  # the message
 
@@ -66,7 +65,7 @@ class Bounded(HttpToolsProtocol):
         idle: Idle,
         **kwargs: Any,
     ) -> None:
-        """`idle` is that of all connections of the listener; what is not named here is uvicorn's."""
+        """`idle` is shared by all connections of the listener; other arguments are uvicorn's."""
         super().__init__(*args, **kwargs)
         self.headers = []
         self._budget = budget
@@ -82,15 +81,15 @@ class Bounded(HttpToolsProtocol):
         )
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Give a new connection as long for its first byte as an idle one has for its next."""
+        """Start the deadline for the first request, the same as for an idle connection."""
         super().connection_made(transport)
-        transport.set_write_buffer_limits(high=0)  # an answer leaves at once, before it is counted
+        transport.set_write_buffer_limits(high=0)  # an answer is written at once, before its events are counted
         if len(self.connections) > self._limits.connections:
             self._make_room()
         self._look_ahead()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Give back what was held, and tell of the requests that will never be complete."""
+        """Give back the bytes held, and report the requests that will never be complete."""
         self._idle.pop(self, None)
         self._deadline.cancel()
         self._budget.give(self._head_held + self._asked + self._unread)
@@ -106,11 +105,11 @@ class Bounded(HttpToolsProtocol):
 
     @property
     def asks_nothing(self) -> bool:
-        """Whether no request has come whose headers are complete and that is not answered."""
+        """Whether it has no unanswered request with complete headers."""
         return self._phase() in (_Phase.REQUEST, _Phase.HEADERS)
 
     def _make_room(self) -> None:
-        """Close the connection that has asked nothing longest, or refuse this one where all wait for answers."""
+        """Close the connection that has been idle longest; if there is none, refuse this one."""
         while self._idle:
             longest = next(iter(self._idle))
             del self._idle[longest]
@@ -119,10 +118,10 @@ class Bounded(HttpToolsProtocol):
                 return
         self._refuse(Overloaded(f"{self._limits.connections} connections are in use; try again in a second"))
 
-    # --- what is held ---
+    # --- memory ---
 
     def _hold_head(self, last: int) -> None:
-        """Hold the headers that are not complete; up to `last` bytes of them may be inside the parser."""
+        """Account for incomplete headers; up to `last` bytes of them may be inside the parser."""
         size = 0
         if self._in_headers:
             size = self._header_bytes + HEADER_BYTES * len(self.headers) + max(self._overhead, last)
@@ -141,7 +140,7 @@ class Bounded(HttpToolsProtocol):
         self._asked += size
 
     def _forget_asked(self) -> None:
-        """Hold nothing of requests to the application any more: all are answered."""
+        """Release what was held for ASGI requests, since all are answered."""
         self._budget.give(self._asked)
         self._asked = 0
         self.scope = {}  # type: ignore[typeddict-item]
@@ -156,12 +155,12 @@ class Bounded(HttpToolsProtocol):
         self._budget.give(max(-more, 0))
         self._unread = size
 
-    # --- what is waited for ---
+    # --- time ---
 
     def _look_ahead(self) -> None:
-        """Set the deadline for what comes next; one that runs already is left alone.
+        """Set the deadline for the current phase, unless it is set already.
 
-        There is none for an answer of ours; what was set for its request is left to ring, see `_time_is_up`.
+        The sidecar's own answer has none; the previous deadline is left running, see `_time_is_up`.
         """
         phase = self._phase()
         if phase is self._awaited and self._messages == self._awaited_of:
@@ -186,7 +185,7 @@ class Bounded(HttpToolsProtocol):
         return _Phase.BODY if events else _Phase.ANSWER
 
     def _time_is_up(self) -> None:
-        """Do what is to be done when nothing more came, or when the client did not read."""
+        """Refuse, or close, a connection whose deadline has passed."""
         if self.transport.is_closing() and not self.flow.write_paused:
             return
         match self._awaited:
@@ -199,7 +198,7 @@ class Bounded(HttpToolsProtocol):
             case _Phase.UNREAD:
                 self.transport.abort()
 
-    # --- what is refused ---
+    # --- refusals ---
 
     @property
     def _too_large(self) -> RequestError:
@@ -217,12 +216,12 @@ class Bounded(HttpToolsProtocol):
         return cycle is not None and not cycle.response_complete
 
     def _fail(self, error: RequestError) -> NoReturn:
-        """Refuse what is being parsed, from inside the parser."""
+        """Refuse the request being parsed, from a parser callback."""
         self._refuse(error)
-        raise ValueError(error.detail)  # httptools turns it into HttpParserCallbackError, and parses no further
+        raise ValueError(error.detail)  # httptools turns it into HttpParserCallbackError, and stops parsing
 
     def _refuse(self, error: RequestError) -> None:
-        """Read nothing more, answer what came before, and refuse what is not complete, unless it has an answer."""
+        """Stop reading, answer earlier requests, and refuse the incomplete one, unless it has an answer."""
         self._refusal = error
         request: RequestResponseCycle | None = self.cycle
         if self._in_headers or request is None or not request.more_body:
@@ -231,7 +230,7 @@ class Bounded(HttpToolsProtocol):
             else:
                 self._write_refusal(error)
         elif self.pipeline:
-            pass  # it is the last of them, and is refused when its turn comes
+            pass  # the incomplete request is the last one, and is refused when its turn comes
         elif request.response_complete or getattr(request, "response_started", False):
             self.transport.close()
         else:

@@ -7,27 +7,27 @@ from here before it is held, and given back when it is not. What there is no roo
 from __future__ import annotations
 
 SMALL_BYTES = 64 * 1024
-"""A body of which many fit into what is kept free; nearly all events are far smaller."""
+"""Largest body that may use the reserve for small requests; nearly all events are far smaller."""
 SMALL_HEAD_BYTES = 8 * 1024
-"""As for a body; a longer head is rare."""
+"""Largest head that may; longer ones are rare."""
 
 
 class ByteBudget:
-    """How many bytes may be held, and how many are."""
+    """Counts the bytes held, up to a maximum."""
 
     def __init__(self, size: int = 16 * 1024 * 1024, kept_free: int = 4 * 1024 * 1024) -> None:
-        """`size` bytes at most, `kept_free` of them for small requests: a few large ones must not shut out all others.
+        """At most `size` bytes; `kept_free` of them are for small requests, so that a few large ones do not block all.
 
-        While events are delivered, and echoed, they take up to seven times as much memory, and a pod has 200 MiB.
+        During delivery, and when EventGate echoes them, events take up to seven times as much; a pod has 200 MiB.
         """
         self.size = size
         self.kept_free = kept_free
         self.held = 0
 
     def take(self, size: int, *, small: bool) -> bool:
-        """Take `size` bytes and return True; return False, and take none, where there is no room.
+        """Take `size` bytes and return True; return False, and take none, if there is no room.
 
-        `small`: they may be of those that are kept free.
+        `small`: the reserve may be used.
         """
         if self.held + size > (self.size if small else self.size - self.kept_free):
             return False
@@ -40,10 +40,10 @@ class ByteBudget:
 
     @property
     def room(self) -> int:
-        """How many bytes there are for what is not small."""
+        """Free bytes without the reserve."""
         return self.size - self.kept_free - self.held
 
     @property
     def full(self) -> str:
-        """What a client is told when there is no room."""
-        return f"of the {self.size} bytes that are held at once none is free; try again in a second"
+        """The message for a client if there is no room."""
+        return f"all of the {self.size} bytes for requests in flight are in use; try again in a second"

@@ -1,6 +1,6 @@
-"""`POST /v1/events`: what is held of requests that are under way, and what each is answered.
+"""`POST /v1/events`: collects the bodies of requests within their limits, and answers every request once.
 
-Events come straight from the listener. Everything else that it answers is in `status.http`.
+Events come straight from the listener. All other paths are in `status.http`.
 """
 
 from __future__ import annotations
@@ -61,18 +61,18 @@ class EventsEndpoint:
         self._max_requests = max_requests
         self.in_flight = 0
         self.last_active = 0.0
-        """Monotonic time of the last request's end; `runtime` waits for quiet when it stops."""
+        """Monotonic time at which the last request ended; `runtime` waits for quiet when it stops."""
         self._telemetry = telemetry
         self._follow = follow
         self._large: deque[EventsRequest] = deque()
-        """Complete, and to be taken one at a time; no more of them than requests in flight."""
+        """Complete large requests, taken one at a time; at most as many as requests in flight."""
         self._parts: Iterator[None] | None = None
-        """What is still to be done for the first of them."""
+        """The remaining parts of the first of them."""
 
     def begins(self, request: EventsRequest) -> None:
-        """Decide by its headers whether it is taken at all.
+        """Decide by the headers whether to refuse the request.
 
-        What is refused is read too, and dropped: its sender looks for the answer when all is sent.
+        The body of a refused request is read and dropped, since its sender reads the answer only afterwards.
         """
         if self._follow is not None:
             request.trace = self._follow(request)
@@ -90,12 +90,12 @@ class EventsEndpoint:
             self._drop(request, Overloaded(self._budget.full))
 
     def part(self, request: EventsRequest, chunk: bytes) -> None:
-        """Keep a part of its body, within what may be in flight."""
+        """Keep a part of the body, within the limits."""
         size = len(chunk)
         received = request.received + size
         request.received = received
         if size == received <= SMALL_BYTES and request.refusal is None and self._budget.take(size, small=True):
-            request.collected = chunk  # nearly always it is all of it
+            request.collected = chunk  # usually the whole body
             request.held += size
         elif received > MAX_DRAINED_BYTES:
             self._refuse(request, request.refusal or BodyTooLarge("request entity too large"))
@@ -112,21 +112,21 @@ class EventsEndpoint:
             self._drop(request, Overloaded(self._budget.full))
 
     def complete(self, request: EventsRequest) -> None:
-        """Answer it, a large one when its turn comes; whatever happens, there is an answer."""
+        """Take the request, a large one in its turn; whatever happens, it is answered."""
         request.complete_at = time.monotonic()
         if request.refusal is not None:
             self._refuse(request, request.refusal)
         elif request.received <= SMALL_BYTES and not request.headers.get(b"content-encoding"):
             parts = self._take(request)
             while parts is not None and self._go_on(request, parts):
-                pass  # it is small: all of it is done at once
+                pass  # small: done at once
         else:
             self._large.append(request)
             if len(self._large) == 1:
                 asyncio.get_running_loop().call_soon(self._take_large)
 
     def _take_large(self) -> None:
-        """Take a large body, or a part of its events, and let the loop turn before the next: others get their turn."""
+        """Take a large body, or a part of its events, then let the loop serve others before the next."""
         request = self._large[0]
         if self._parts is None:
             self._parts = self._take(request)
@@ -142,12 +142,12 @@ class EventsEndpoint:
             return self.intake.take(self._post(request), functools.partial(self._answer, request), self._emit(request))
         except RequestError as error:
             self._refuse(request, error)
-        except Exception as error:  # noqa: BLE001  a bug of ours must not cost the producer its answer
+        except Exception as error:  # noqa: BLE001  the producer must get an answer in spite of a bug
             self._answer_bug(request, error)
         return None
 
     def _go_on(self, request: EventsRequest, parts: Iterator[None]) -> bool:
-        """Do one more part; return whether there are others."""
+        """Run one part; return whether there are more."""
         try:
             next(parts)
         except StopIteration:
@@ -165,11 +165,11 @@ class EventsEndpoint:
         self._answer(request, _of_error(RequestError(BUG), request))
 
     def too_slow(self, request: EventsRequest, seconds: float) -> None:
-        """Answer without having all of it."""
+        """Refuse a request whose body is incomplete."""
         self._refuse(request, request.refusal or SlowBody(f"the body was not complete within {seconds:g} s"))
 
     def gone(self, request: EventsRequest) -> None:
-        """Forget what was read of it."""
+        """Drop a request whose client disconnected."""
         self._forget(request)
         self._end()
         if request.trace is not None:
@@ -177,11 +177,11 @@ class EventsEndpoint:
 
     @property
     def bytes_in_flight(self) -> int:
-        """How many bytes are held for clients."""
+        """Bytes held for clients."""
         return self._budget.held
 
     def _drop(self, request: EventsRequest, refusal: RequestError) -> None:
-        """Keep nothing more of it; it is refused when it is complete."""
+        """Drop the body; the request is refused when it is complete."""
         request.refusal = refusal
         request.headers = {}
         self._forget(request)
@@ -193,10 +193,10 @@ class EventsEndpoint:
             request.held = 0
 
     def _post(self, request: EventsRequest) -> Post:
-        """Return what it says, unwrapped.
+        """Decode the body and collect the headers to pass on.
 
         Raises:
-            RequestError: it cannot be unwrapped, or is then more than is held.
+            RequestError: it cannot be decoded, or is too large then.
 
         """
         headers = request.headers
@@ -218,26 +218,26 @@ class EventsEndpoint:
         return Post(body, bool(request.query) and _is_hasty(request.query), passed_on)
 
     def _may_become(self, request: EventsRequest) -> int:
-        """Return how many bytes its body may have when it is inflated."""
+        """Return the maximum size of the decompressed body."""
         return min(MAX_BODY_BYTES, request.received + max(self._budget.room, 0))
 
     def _refuse(self, request: EventsRequest, error: RequestError) -> None:
         answer = _of_error(error, request)
-        detail = "" if isinstance(error, MalformedBody) else error.detail  # quotes what it stumbled over
+        detail = "" if isinstance(error, MalformedBody) else error.detail  # it quotes the body
         self._emit(request)(RequestRefused(answer.status, error.title, detail))
         self._answer(request, answer)
 
     def _answer(self, request: EventsRequest, answer: Answer) -> None:
         whole = request.complete_at
-        self._forget(request)  # what the client does not read of the answer takes its place
-        request.answer(answer, close=not whole)  # before all else: its producer waits
+        self._forget(request)  # makes room in the budget for the answer
+        request.answer(answer, close=not whole)  # first, since the producer waits
         self._end()
         self._telemetry.emit(RequestAnswered(answer.status, self.last_active - whole if whole else 0.0))
         if request.trace is not None:
             request.trace.answered(answer)
 
     def _emit(self, request: EventsRequest) -> Callable[[Happening], None]:
-        """Return what takes what happens to a request."""
+        """Return the function that takes the happenings of a request."""
         trace: RequestTrace | None = request.trace
         return self._telemetry.emit if trace is None else trace.emit
 

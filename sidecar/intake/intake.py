@@ -1,4 +1,4 @@
-"""One request: its bytes become events, each event is routed and delivered, their statuses become one answer."""
+"""Takes a request: splits it into events, routes and delivers each, and merges their statuses into one answer."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ if TYPE_CHECKING:
 
 
 EVENTS_AT_ONCE = 1000
-"""Of one request; each takes some 20 microseconds, during which nobody else is served."""
+"""Events of a request handled in one turn of the loop; each takes some 20 microseconds."""
 
 
 class Post(msgspec.Struct, frozen=True):
-    """A POST of a producer, read in full."""
+    """A producer's complete POST."""
 
     body: bytes
-    """Its text, as `body.decoded` has it."""
+    """The output of `body.decoded`."""
     hasty: bool
     headers: Headers
-    """Those that are passed on to EventGate."""
+    """Passed on to EventGate."""
 
 
 OnAnswer = Callable[[Answer], None]
@@ -47,24 +47,22 @@ class Intake:
         new_id: Callable[[], str],
         tap: Tap | None = None,
     ) -> None:
-        """`deliver` is a coalescer's, or that of `keeping` before it; `new_id` makes the `meta.id` that is missing."""
+        """`deliver` is a coalescer's, or that of `keeping` before it; `new_id` returns an id for events without one."""
         self._router = router
         self._deliver = deliver
         self._new_id = new_id
         self._tap = tap
 
     def take(self, post: Post, on_answer: OnAnswer, emit: Callable[[Happening], None]) -> Iterator[None] | None:
-        """Route and deliver every event of `post`; `on_answer` is told the answer for its producer, once.
+        """Route and deliver all events of `post`; `on_answer` is called once with the answer.
 
-        `emit` takes how the events ended, afterwards.
+        Afterwards `emit` is called with the outcomes of the events.
 
-        No coroutine and no task: what is done for each event is done in one go, and the rest when its answer is
-        there. Of many events only their reading is done at once: what is returned then does the rest, a part each time
-        that it is asked, so that others can be served meanwhile.
+        There is no coroutine and no task. If there are many events, they are only parsed here: the returned iterator
+        routes and delivers them in parts, so that other requests can be served in between.
 
         Raises:
-            RequestError: the body as a whole cannot be read as events; `on_answer` is told nothing then. The parts of
-                the rest may raise it as well.
+            RequestError: the body cannot be read as events; `on_answer` is not called. The iterator may raise it too.
 
         """
         events = parse(post.body)
@@ -103,7 +101,7 @@ class Intake:
             request.end()
 
     def _outgoing(self, event: Event, decision: Decision) -> Outgoing:
-        """Return the event as it leaves: under its new name, and with an id to know it again by."""
+        """Return the event as it is sent: renamed, and with an id."""
         stream = decision.stream
         name = stream or event.stream or ""
         new_id = self._new_id() if event.lacks_id else None
@@ -121,7 +119,7 @@ class Intake:
 
 
 class _Request(msgspec.Struct, eq=False):
-    """The events of one POST until each has its status."""
+    """The events of one POST until all have a status."""
 
     events: Sequence[Event]
     hasty: bool
@@ -129,24 +127,24 @@ class _Request(msgspec.Struct, eq=False):
     emit: Callable[[Happening], None]
     statuses: list[EventStatus | None]
     routes: list[str] = []
-    """The name of the route that took each event, as far as they are routed."""
+    """The route of each event that was routed so far."""
     awaited: int = 0
-    """Deliveries that have not ended."""
+    """Deliveries in progress."""
     tap: Tap | None = None
     sent: Mapping[int, Outgoing] = {}
-    """The events that leave, by their place in the request; for the tap only."""
+    """The events being sent, by index; for the tap only."""
 
     def show(self, tap: Tap, outgoing: Sequence[Outgoing]) -> None:
-        """Let `tap` see the events when they are answered for; `outgoing` are those that leave."""
+        """Show the events to `tap` when they are answered; `outgoing` are those being sent."""
         self.tap = tap
         self.sent = {each.index: each for each in outgoing}
 
     def refuse(self, event: Event, decision: Decision) -> None:
-        """Take note that an event goes nowhere."""
+        """Record that an event is refused."""
         self.statuses[event.index] = refused(event.raw, decision.refusal or "", decision.route)
 
     def part(self, group: Sequence[Outgoing]) -> Done:
-        """Return what is to be told the statuses of some of the events; the last one told makes the answer."""
+        """Return the callback for the statuses of a group of events; the last call answers the request."""
 
         def done(statuses: Sequence[EventStatus]) -> None:
             for event, status in zip(group, statuses, strict=True):
@@ -158,7 +156,7 @@ class _Request(msgspec.Struct, eq=False):
         return done
 
     def end(self) -> None:
-        """Answer, and count every event: its producer need not wait for that."""
+        """Answer, then count the events, so that the producer need not wait for that."""
         statuses = [each for each in self.statuses if each is not None]
         self.on_answer(merge(statuses, self.routes, self.hasty))
         self._count(statuses)
@@ -167,7 +165,7 @@ class _Request(msgspec.Struct, eq=False):
                 self.tap.saw(event, route, self.sent.get(event.index), status)
 
     def _count(self, statuses: Sequence[EventStatus]) -> None:
-        """Count events under the name they came with: that is what their producer looks for."""
+        """Count events under the stream they came with, which is the one their producer knows."""
         if len(statuses) == 1:
             self._emit(self.events[0].stream or "", statuses[0], 1, self.routes[0])
             return
@@ -199,9 +197,9 @@ class _Context(msgspec.Struct):
 
 
 def _reason(status: EventStatus) -> str:
-    """Return what was said of an event that was not accepted: EventGate's words or ours, never its content.
+    """Return why an event was not accepted, without its content.
 
-    Of a validation error that is the place in the schema; the place in the event is made of the event's keys.
+    A validation error is given by its place in the schema, since the place in the event contains the event's keys.
     """
     context = context_of(status, _Context)
     if context is None:

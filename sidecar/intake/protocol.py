@@ -1,12 +1,12 @@
-"""uvicorn's HTTP protocol, with what EventGate's clients expect and what slow clients must not break.
+"""One connection of the producers' listener: uvicorn's HTTP protocol, changed in these points.
 
-- A POST of events goes straight to its `Taker`: no task, no ASGI messages, no coroutine. All else is ASGI.
-- The reason phrase: EventGate says in it what became of the events ("All 2 out of 2 events were accepted."),
-  aiohttp quotes it, model servers log it. ASGI has no word for it.
-- An answer to events leaves in one write, and the answers of one connection in the order of their requests.
-- A client that stops sending or reading never holds a connection or memory for good (`Limits`). What is held for it is
-  taken from the `ByteBudget` first.
-- What is not HTTP is refused in EventGate's JSON shape, and never in place of the answer to another request.
+- A POST of events goes straight to its `Taker`: no task, no ASGI messages, no coroutine. Other requests use ASGI.
+- Answers have a reason phrase, which ASGI cannot express: EventGate reports there what became of the events ("All 2 out
+  of 2 events were accepted."), aiohttp quotes it, and model servers log it.
+- An answer to events is one write, and the answers of a connection are in the order of their requests.
+- A client that stops sending or reading cannot hold a connection or memory for good (`Limits`). Its memory is taken
+  from the `ByteBudget` first.
+- Malformed HTTP is refused in EventGate's JSON shape, and never in place of the answer to another request.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from sidecar.intake.bounds import ASKED_BYTES, Bounded
 from sidecar.intake.request import EventsRequest, query_of_events
 
 SLICE_BYTES = 4 * 1024
-"""How much is parsed in one go: so much may be inside the parser before it is noticed."""
+"""How much is parsed in one go, and so how much may be inside the parser unnoticed."""
 CHUNK_BYTES = 64
-"""What a chunk counts beside its bytes, for the time that it takes."""
+"""Counted for each chunk besides its bytes, for its processing time."""
 
 
 class Protocol(Bounded):
     """One connection of a producer."""
 
     _offers = False
-    """Whether this request offers to go on in another protocol."""
-    _stalled = False  # whether what comes next waits until answers are read
+    """Whether this request offers to switch to another protocol."""
+    _stalled = False  # whether the next request waits until answers are read
 
     def data_received(self, data: bytes) -> None:
-        """Parse; whatever came, some deadline or some request is in charge of the connection afterwards."""
+        """Parse; afterwards the connection always has a deadline or a request in progress."""
         if len(data) <= SLICE_BYTES:  # nearly always
             self._feed(data)
         else:
@@ -41,7 +41,7 @@ class Protocol(Bounded):
                 self._feed(rest[:SLICE_BYTES])
                 rest = rest[SLICE_BYTES:]
                 if self._messages - before > self._limits.pipelined and self._refusal is None:
-                    self._refuse(self._too_many)  # each was answered at once, and others wait meanwhile
+                    self._refuse(self._too_many)  # each was answered at once, while other connections wait
         if self.transport.is_closing():
             return
         if self._in_headers or self._head_held:
@@ -49,19 +49,19 @@ class Protocol(Bounded):
         self._look_ahead()
 
     def eof_received(self) -> bool:  # type: ignore[override]
-        """Answer what is complete before the connection ends: a client may close its half after its last request.
+        """Answer complete requests before closing: a client may close its half after its last request.
 
-        One that does so while its answer goes on and on has gone: nobody else closes anything then.
+        If that happens during a streamed answer, the client is taken to be gone.
         """
         if not self._unanswered or self.cycle.more_body or getattr(self.cycle, "response_started", False):
             return False
         self.cycle.keep_alive = False
         return True
 
-    # --- what the parser tells ---
+    # --- called by the parser ---
 
     def on_message_begin(self) -> None:
-        """Begin anew; what only ASGI needs is made when it is known that ASGI is meant."""
+        """Start a request; what only ASGI needs is created later, if it is needed."""
         self.url = b""
         self.headers = []
         self._header_bytes = self._overhead = 0
@@ -76,14 +76,14 @@ class Protocol(Bounded):
             self._fail(self._too_large)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a header, as uvicorn does, and count its bytes; too many of them end the connection."""
+        """Store a header, as uvicorn does, and count its bytes; too many end the connection."""
         self._header_bytes += len(name) + len(value) + 4
         if self._header_bytes > self._limits.header_bytes:
             self._fail(self._too_large)
         self.headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
-        """Hand the request to the taker of events, or to the application."""
+        """Pass the request to the taker or to the ASGI application."""
         method = self.parser.get_method()
         self._offers = self.parser.should_upgrade() and method != b"CONNECT"
         if self._offers:
@@ -92,7 +92,7 @@ class Protocol(Bounded):
         waits = self._unanswered
         if waits or not len(self.headers) == len(headers) <= self._limits.headers or b"host" not in headers:
             self._check(headers)
-            headers = dict(reversed(self.headers))  # of a repeated one the first counts
+            headers = dict(reversed(self.headers))  # the first of duplicates counts
         self.expect_100_continue = b"expect" in headers and headers[b"expect"].lower() == b"100-continue"
         query = query_of_events(method, self.url)
         if query is None:
@@ -104,11 +104,11 @@ class Protocol(Bounded):
         self._overhead = 0
 
     def on_chunk_header(self) -> None:
-        """Count a chunk: a body of many tiny ones takes as long as a large one, and is none of a producer's."""
+        """Count a chunk: many tiny ones take as long as a large body, and no producer sends them."""
         self._overhead += CHUNK_BYTES
 
     def on_body(self, body: bytes) -> None:
-        """Take a part of the body."""
+        """Pass on a part of the body."""
         overhead = self._overhead - 3 * len(body)
         self._overhead = overhead if overhead > 0 else 0  # noqa: FURB136  half the time of max()
         request = self.cycle
@@ -120,7 +120,7 @@ class Protocol(Bounded):
             super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """Take the end of the request."""
+        """End the request."""
         self._overhead = 0
         if self._offers:
             return
@@ -136,7 +136,7 @@ class Protocol(Bounded):
     # --- requests and their answers, in order ---
 
     def write(self, answer: Answer, close: bool) -> None:
-        """Write the answer to the events that are being answered, and go on to the next request."""
+        """Write the answer to the current POST of events, and go on to the next request."""
         transport = self.transport
         if transport.is_closing():
             return
@@ -147,7 +147,7 @@ class Protocol(Bounded):
             self.on_response_complete()
 
     def on_response_complete(self) -> None:
-        """Go on with a request that waited for its turn, or wait for the next one."""
+        """Start a waiting request, or wait for the next one."""
         if self.transport.is_closing():
             return
         if self._asked and not self.pipeline:
@@ -158,20 +158,20 @@ class Protocol(Bounded):
         if self.flow.read_paused:
             self.flow.resume_reading()
         if self.pipeline:
-            # Not at once: each request that is answered at once would go a level deeper.
+            # Not at once, since requests that are answered at once would recurse.
             self.loop.call_soon(self._start_next)
         else:
             self._look_ahead()
 
     def pause_writing(self) -> None:
-        """Read nothing more from a client that does not read its answers, and wait for it for some time only."""
+        """Stop reading from a client that does not read its answers, and set a deadline."""
         super().pause_writing()
         self.flow.pause_reading()
         self._count_unread(self.transport.get_write_buffer_size())
         self._look_ahead()
 
     def resume_writing(self) -> None:
-        """Go on."""
+        """Start reading again."""
         super().resume_writing()
         self._count_unread(0)
         if self._stalled:
@@ -207,13 +207,13 @@ class Protocol(Bounded):
         request.waits_for_100_continue = False
 
     def _check(self, headers: dict[bytes, bytes]) -> None:
-        """Refuse a request with too many headers, without one host (RFC 9112, 3.2), or behind too many others."""
+        """Refuse a request with too many headers, no or several Host headers (RFC 9112, 3.2), or too many before it."""
         if len(self.headers) > self._limits.headers:
             self._fail(self._too_large)
         if b"host" not in headers and self.parser.get_http_version() == "1.1":
-            self._fail(MalformedRequest("A request of HTTP/1.1 has a Host header."))
+            self._fail(MalformedRequest("An HTTP/1.1 request needs a Host header."))
         if len(headers) != len(self.headers) and [name for name, _ in self.headers].count(b"host") > 1:
-            self._fail(MalformedRequest("A request has one Host header, and this one has several."))
+            self._fail(MalformedRequest("The request has more than one Host header."))
         if self._unanswered and len(self.pipeline) >= self._limits.pipelined - 1:
             self._fail(self._too_many)
 
@@ -224,7 +224,7 @@ class Protocol(Bounded):
     def _begin_events(self, query: bytes, headers: dict[bytes, bytes], waits: bool) -> None:
         keep_alive = self.parser.should_keep_alive()
         if keep_alive and b"connection" in headers:
-            # A client of HTTP/1.0 may ask for it, but would look for our consent.
+            # An HTTP/1.0 client may ask for it, but would expect a header in the answer.
             keep_alive = self.parser.get_http_version() != "1.0"
         request = EventsRequest(
             self.write, self.url, query, headers, self._header_bytes, keep_alive, self.expect_100_continue, waits
@@ -246,7 +246,7 @@ class Protocol(Bounded):
         self.scope["extensions"] = {"eventgate_sidecar": {"abort": self.transport.abort}}
         super().on_headers_complete()
 
-    # --- what is no plain HTTP/1.1 ---
+    # --- malformed HTTP, and other protocols ---
 
     def _feed(self, data: bytes | memoryview) -> None:
         if self._refusal is not None:
@@ -263,10 +263,10 @@ class Protocol(Bounded):
                 self._refuse(self._too_large)
 
     def _parse(self, data: bytes | memoryview) -> bytes | memoryview:
-        """Parse up to an offer of another protocol, decline it, and return what follows.
+        """Parse up to an Upgrade request, decline the upgrade, and return the rest.
 
-        The parser leaves the body to the other protocol. A server may decline (RFC 9110, 7.8), as Node does: a new
-        parser reads the headers again, without the offer.
+        The parser would leave the body to the other protocol. A server may decline (RFC 9110, 7.8), as Node does: a new
+        parser reads the headers again, without Upgrade.
         """
         try:
             self.parser.feed_data(data)
@@ -277,5 +277,5 @@ class Protocol(Bounded):
                 lines += [b"%s: %s" % (name, value) for name, value in self.headers if name != b"upgrade"]
                 self.parser.feed_data(b"\r\n".join([*lines, b"", b""]))
                 return memoryview(data)[upgrade.args[0] :]
-            self.cycle.keep_alive = False  # CONNECT: no HTTP follows
+            self.cycle.keep_alive = False  # CONNECT: what follows is not HTTP
         return b""

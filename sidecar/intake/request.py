@@ -1,4 +1,4 @@
-"""A POST of events on its way from its connection to who takes it, and how long that may last."""
+"""A POST of events in progress, its limits, and the interface that takes it."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from sidecar.errors import RequestError
 from sidecar.intake.answer import Answer
 
 EVENTS_PATH = re.compile(r"/v1/events/?", re.IGNORECASE)
-"""Where events are POSTed; its case does not matter, as Express has it."""
+"""The path for events, in any case, as in Express."""
 
 
 def query_of_events(method: bytes, target: bytes) -> bytes | None:
-    """Return the query of a POST of events; None for any other request."""
+    """Return the query string of a POST of events; None for any other request."""
     if method != b"POST":
         return None
     if target == b"/v1/events":
@@ -35,7 +35,7 @@ def query_of_events(method: bytes, target: bytes) -> bytes | None:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How long, and for how much, the listener waits for a client."""
+    """Limits of what the listener holds for a client, and of how long it waits."""
 
     header_seconds: float = 5.0
     """From the first byte of a request to the end of its headers; a client in the same pod needs none of it."""
@@ -51,35 +51,35 @@ class Limits:
     headers: int = 100
     """Of one request; producers send ten."""
     pipelined: int = 16
-    """Requests of one connection that are not answered; no producer sends a second one before the first is answered."""
+    """Unanswered requests of one connection; no producer sends a second one before the first is answered."""
     asked_bytes: int = 1280 * 1024
-    """Of such requests, together, where they are not of events; `explain` takes an event of 1 MiB."""
+    """Of all such requests that are not for events; `explain` takes an event of 1 MiB."""
     connections: int = 2048
-    """At once; the one that has been idle longest makes room for a new one."""
+    """At once; a new one replaces the one that has been idle longest."""
 
 
 _NOTHING: dict[bytes, bytes] = {}
 Write = Callable[[Answer, bool], None]
-"""Writes an answer; the flag says that nothing follows it on its connection."""
+"""Writes an answer; the flag closes the connection after it."""
 
 
 class Taker(Interface):
-    """Who takes the events that are POSTed; `intake.endpoint.EventsEndpoint` is one."""
+    """Takes POSTs of events; implemented by `intake.endpoint.EventsEndpoint`."""
 
     def begins(self, request: EventsRequest) -> None:
-        """Take note of a request whose headers are there."""
+        """The headers of a request are complete."""
 
     def part(self, request: EventsRequest, chunk: bytes) -> None:
-        """Take a part of its body."""
+        """A part of the body has arrived."""
 
     def complete(self, request: EventsRequest) -> None:
-        """Take its end; called in the order of the requests of a connection, each once the one before is answered."""
+        """The body is complete; called in request order, after the previous request was answered."""
 
     def too_slow(self, request: EventsRequest, seconds: float) -> None:
-        """Take note that its body was not complete within `seconds`."""
+        """The body was not complete within `seconds`."""
 
     def gone(self, request: EventsRequest) -> None:
-        """Take note that its client went away before it was complete, or before its turn came."""
+        """The client disconnected before `complete` was called."""
 
 
 class EventsRequest(msgspec.Struct, eq=False):
@@ -113,10 +113,10 @@ class EventsRequest(msgspec.Struct, eq=False):
     refusal: RequestError | None = None
     complete_at: float = 0.0
     trace: Any = None
-    """Follows it, where traces are made: an `endpoint.RequestTrace`."""
+    """An `endpoint.RequestTrace`, if it is traced."""
 
     def answer(self, answer: Answer, *, close: bool = False) -> None:
-        """Write the answer, unless the client has gone; `close` ends the connection."""
+        """Write the answer, unless the client disconnected; `close` ends the connection."""
         if self.response_complete:
             return
         self.response_complete = True

@@ -1,4 +1,4 @@
-"""The servers that `runtime` runs side by side, and the addresses they listen on."""
+"""The two HTTP servers that `runtime` runs, and their listening sockets."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ from sidecar.intake.request import Limits, Taker
 
 BACKLOG = 2048
 TURNS_OF_AN_ACCEPT = 2
-"""Turns of the loop until what was accepted is a connection, and until what it had sent by then was read."""
+"""Turns of the loop until an accepted connection exists, and until its first bytes are read."""
 
 
 class Server(uvicorn.Server):
-    """A uvicorn server that leaves signals to `runtime`, since two of them run side by side, and wakes for no timer.
+    """A uvicorn server that leaves signals to `runtime`, since two run side by side, and needs no timer.
 
-    uvicorn's own looks ten times a second whether it should stop, and what time it is for a header that we leave out.
+    uvicorn wakes ten times a second to check whether to stop, and to update a Date header that is not sent here.
     """
 
     def __init__(self, config: uvicorn.Config) -> None:
-        """It does not listen yet."""
+        """Prepare a server that does not listen yet."""
         super().__init__(config)
         self._stopping = asyncio.Event()
 
     def stop(self) -> None:
-        """Take no more connections, and end once those under way were answered."""
+        """Take no more connections, and end when requests in flight are answered."""
         self.should_exit = True
         self._stopping.set()
 
@@ -45,10 +45,10 @@ class Server(uvicorn.Server):
         await self._stopping.wait()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Stop listening, answer what is under way, and end.
+        """Stop listening, answer requests in flight, and end.
 
-        uvicorn's own asks the connections that it has to end, and waits until none is left: one that was accepted in
-        the same turn of the loop joined them behind that, and was waited for as long as anything may be.
+        uvicorn shuts down its connections and waits until none is left. One accepted in the same turn of the loop would
+        be added after that, and delay the end until the timeout.
         """
         for server in self.servers:
             server.close()
@@ -58,16 +58,16 @@ class Server(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Capture none."""
+        """Capture no signals."""
         yield
 
 
 def make_server(
     app: Any, taker: Taker, budget: ByteBudget, graceful_seconds: float, limits: Limits | None = None
 ) -> Server:
-    """Return a server: POSTs of events go to `taker`, all else to the ASGI application `app`.
+    """Return a server: POSTs of events go to `taker`, other requests to the ASGI application `app`.
 
-    What is held for clients is taken from `budget`. On stop, requests under way have `graceful_seconds`.
+    `budget` limits the bytes held for clients. On stop, requests in flight have `graceful_seconds` to end.
     """
     protocol = functools.partial(
         Protocol,
@@ -80,7 +80,7 @@ def make_server(
 
 
 def serve_by(protocol: Callable[..., asyncio.Protocol], graceful_seconds: float, app: Any = None) -> Server:
-    """Return a server whose connections are each a `protocol`, which is handed what uvicorn hands its own."""
+    """Return a server that creates connections with `protocol`, called as uvicorn calls its own."""
     return Server(
         uvicorn.Config(
             app,
@@ -100,17 +100,17 @@ def serve_by(protocol: Callable[..., asyncio.Protocol], graceful_seconds: float,
 
 
 def limits_here() -> Limits:
-    """Return the limits of a listener in this process: half of its files are for connections, half for all else."""
+    """Return the default limits, with connections limited to half of the process's file descriptors."""
     usual, (soft, _) = Limits(), resource.getrlimit(resource.RLIMIT_NOFILE)
     bounded = soft != resource.RLIM_INFINITY
     return Limits(connections=min(usual.connections, soft // 2)) if bounded else usual
 
 
 def bind(address: str) -> socket.socket:
-    """Listen on `address`, written `host:port`; port 0 is any that is free.
+    """Listen on `address`, written `host:port`; port 0 means any free port.
 
     Raises:
-        SettingError: not of that form, or the address cannot be had.
+        SettingError: not of that form, or the address is not available.
 
     """
     host, colon, port = address.rpartition(":")

@@ -1,7 +1,7 @@
-"""The tap: events as they pass, with their route and outcome, for whoever is listening.
+"""The tap: shows passing events, with route and outcome, to the current listeners.
 
-Each listener is sampled, filtered and bounded separately. An event that it does not get is counted for it, and no event
-waits for a listener. While nobody listens, `intake` checks one flag and does nothing else.
+Each listener has its own sampling, filter and bounds. Events that it misses are counted, and no event waits for a
+listener. Without listeners, the only cost is a flag that `intake` checks.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from sidecar.events.results import EventStatus, Outcome, context_of
 from sidecar.routes.pattern import Pattern
 
 PER_SECOND = 50
-"""Events that a listener gets of each second at most; more than anybody reads."""
+"""Maximum events a second for a listener; more than anybody can read."""
 MAX_WAITING = 100
-"""Events that wait for a slow listener; it loses the next ones."""
+"""Events queued for a slow listener; further ones are lost."""
 MAX_EVENT_BYTES = 8 * 1024
 MAX_SAID = 2 * 1024
 
@@ -29,63 +29,63 @@ class Passed(msgspec.Struct, frozen=True, kw_only=True):
     """An event that passed."""
 
     at: float
-    """When it was answered for, in Unix time."""
+    """When its request was answered, in Unix time."""
     stream: str
-    """The name it came with; empty where it has none."""
+    """The stream it came with; empty if it has none."""
     id: str | None
-    """Its `meta.id`, given here where it was missing."""
+    """Its `meta.id`, including one added here."""
     route: str
-    """Which took it; empty where none did."""
+    """The route that took it; empty if none did."""
     sent_as: str
-    """The name of its stream when it was sent; empty where it was not."""
+    """The stream it was sent under; empty if it was not sent."""
     upstream: str
     endpoint: str
     outcome: Outcome
     said: str
-    """Why, where the outcome is no success: EventGate's words or ours."""
+    """Why, if the outcome is not a success: EventGate's message or the sidecar's."""
     event: str
-    """As it came."""
+    """As received."""
     event_bytes: int
-    """Of the whole event."""
+    """Size of the whole event."""
     cut: bool
-    """Whether `event` is not all of it."""
+    """Whether `event` is shortened."""
 
 
 class Missed(msgspec.Struct, frozen=True):
-    """Events that a listener did not get since it was last told."""
+    """Events that a listener missed since the last report."""
 
     left_out: int
-    """Those over `PER_SECOND`."""
+    """Over `PER_SECOND`."""
     lost: int
-    """Those that came while it did not read."""
+    """Its queue was full."""
 
 
 class Wanted(msgspec.Struct, frozen=True):
-    """Which events a listener asked for; nothing said means all."""
+    """The filter of a listener; by default it passes all events."""
 
     stream: Pattern | None = None
-    """As it came, or as it was sent."""
+    """Compared with the stream as received and as sent."""
     outcomes: frozenset[str] = frozenset()
 
     def takes(self, names: Sequence[str], outcome: str) -> bool:
-        """Whether an event of one of these names that ended so is asked for."""
+        """Whether an event with these stream names and this outcome passes the filter."""
         if self.outcomes and outcome not in self.outcomes:
             return False
         return self.stream is None or any(self.stream.groups_in(name) is not None for name in names)
 
 
 class Listener:
-    """One who listens."""
+    """One listener's queue."""
 
     def __init__(self, wanted: Wanted) -> None:
-        """Nothing has passed yet."""
+        """Start with an empty queue."""
         self.wanted = wanted
         self._waiting: deque[Passed] = deque()
         self._second = self._told = 0
         self._of_second = self._left_out = self._lost = 0
 
     def has_room(self, now: float) -> bool:
-        """Whether one more event can be kept for it; if not, the event is counted as missed."""
+        """Whether the queue has room for an event; if not, the event is counted as missed."""
         if int(now) != self._second:
             self._second, self._of_second = int(now), 0
         if self._of_second >= PER_SECOND:
@@ -97,12 +97,12 @@ class Listener:
         return True
 
     def keep(self, passed: Passed) -> None:
-        """Keep an event until it is taken."""
+        """Queue an event."""
         self._of_second += 1
         self._waiting.append(passed)
 
     def take(self, now: float) -> list[Passed | Missed]:
-        """Return what was kept since the last call; what was missed is told once a second."""
+        """Empty the queue and return its events; at most once a second, add how many were missed."""
         found: list[Passed | Missed] = list(self._waiting)
         self._waiting.clear()
         if (self._left_out or self._lost) and int(now) != self._told:
@@ -112,17 +112,17 @@ class Listener:
 
 
 class Tap:
-    """Where events are seen; `listening` is all that is asked while nobody listens."""
+    """Passes events to listeners; `listening` is the flag that `intake` checks."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
-        """`clock` is that of people."""
+        """`clock` returns Unix time."""
         self._clock = clock
         self._listeners: list[Listener] = []
         self.listening = False
 
     @contextmanager
     def listener(self, wanted: Wanted) -> Iterator[Callable[[], list[Passed | Missed]]]:
-        """Listen; what is given returns what passed since it was called last."""
+        """Add a listener; yields a function that returns what has passed since its last call."""
         listener = Listener(wanted)
         self._listeners.append(listener)
         self.listening = True
@@ -133,7 +133,7 @@ class Tap:
             self.listening = bool(self._listeners)
 
     def saw(self, event: Event, route: str, sent: Outgoing | None, status: EventStatus) -> None:
-        """Take note of an event that is answered for; `sent` is None where it was refused here."""
+        """Show an answered event to the listeners; `sent` is None if the sidecar refused it."""
         now = self._clock()
         names = (event.stream or "", sent.stream) if sent else (event.stream or "",)
         keep = [each for each in self._listeners if each.wanted.takes(names, status.outcome) and each.has_room(now)]
@@ -166,7 +166,7 @@ def _passed(now: float, event: Event, route: str, sent: Outgoing | None, status:
 
 
 def _said(status: EventStatus) -> str:
-    """Return what was said of an event that was not accepted; in full, unlike the log, since all else is shown too."""
+    """Return why an event was not accepted; in full, unlike in the log, since the event is shown too."""
     if status.status == "success":
         return ""
     context = context_of(status, _Context)

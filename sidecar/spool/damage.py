@@ -1,13 +1,11 @@
-"""What a damaged spool still holds, whatever SQLite says of it, and what its write-ahead log says.
+"""Recovers events from a damaged spool without SQLite, and detects a damaged write-ahead log.
 
-A damaged file is read page by page, without SQLite: neither header nor schema nor the pages that lead to others are
-needed. Every event carries a checksum, so what fits it is an event, wherever it was found. Only free pages are left
-out, since they hold what was delivered long ago.
+A damaged file is read page by page, without header, schema or interior pages. Every event has a checksum, so a row with
+a valid one is an event wherever it is found. Free pages are skipped, since they have events delivered long ago.
 
-SQLite reads the log up to the first page whose checksum is wrong, and takes the rest for what a crash left behind;
-it reports nothing. Most often it is right. But where a disk damaged the log, transactions that were acknowledged are
-behind that page. So the spool compares what SQLite read with what the log has. Both formats are
-https://www.sqlite.org/fileformat2.html.
+SQLite reads the log up to the first page with a wrong checksum, takes the rest for the remains of a crash, and reports
+nothing. Usually that is right; but if the disk damaged the log, acknowledged transactions may follow that page. So the
+spool compares what SQLite read with what the log has. Both formats: https://www.sqlite.org/fileformat2.html.
 """
 
 from __future__ import annotations
@@ -26,25 +24,25 @@ _MAGIC = (0x377F0682, 0x377F0683)
 _HEAD = struct.Struct(">8I")
 _FRAME = struct.Struct(">6I")
 _LEAF = 13
-"""First byte of a page of rows."""
+"""First byte of a leaf page."""
 _FREE = 2
-"""Of a page that is not used, in the map of pages."""
+"""Mark of a free page in the pointer map."""
 _MAPPED = PAGE // 5
-"""Pages that a page of the map is about; the first page of the map is the second of the file."""
+"""Pages covered by a page of the pointer map; the first map page is the second of the file."""
 _LOCAL = PAGE - 35
-"""Bytes of a row that fit into its page; of a larger one at least `_LEAST` do, and the rest is on other pages."""
+"""Maximum bytes of a row on its page; of a larger row at least `_LEAST`, the rest is on overflow pages."""
 _LEAST = (PAGE - 12) * 32 // 255 - 23
 
 Row = list[Any]
 
 
 def salvage(path: Path, into: SpoolFile) -> int:
-    """Put every sound event and dead letter of the file at `path` into another; return how many there were.
+    """Copy every sound event and dead letter of the file at `path` into another; return their number.
 
-    The file itself is only read, and so is its log.
+    The file and its log are only read.
 
     Raises:
-        sqlite3.Error: they cannot be written.
+        sqlite3.Error: the other file cannot be written.
 
     """
     seen: set[int] = set()
@@ -63,9 +61,9 @@ def salvage(path: Path, into: SpoolFile) -> int:
 
 
 def _event_in(row: Row) -> tuple[Spooled, list[Any]] | None:
-    """Return the event that a row is, and what else makes it a dead letter; None where it is none, or not sound.
+    """Return the event in a row, and the additional columns of a dead letter; None if it is not a sound event.
 
-    Only the number of its columns says from which table, and from which version, it is.
+    Table and version are recognised by the number of columns.
     """
     width, old = COLUMNS.count(",") + 1, OLD_COLUMNS.count(",") + 1
     if len(row) == width + 1 and (found := event_of([row[0], *row[2:]]))[1]:  # arrival, head, …
@@ -83,7 +81,7 @@ def _event_in(row: Row) -> tuple[Spooled, list[Any]] | None:
 
 
 class _Pages:
-    """The pages of a database as its log has them last, or else the file."""
+    """The pages of a database, from its log if that has them, else from the file."""
 
     def __init__(self, path: Path, files: contextlib.ExitStack) -> None:
         self._file = files.enter_context(path.open("rb")) if path.is_file() else None
@@ -94,13 +92,13 @@ class _Pages:
             written: dict[int, int] = {}
             for page, ends, place in _frames(self._log):
                 written[page] = place + _FRAME.size
-                if ends:  # what follows the last of these was never committed
+                if ends:  # pages after the last of these were not committed
                     self._in_log |= written
         size = self._file.seek(0, 2) if self._file else 0
         self._last = max(-(-size // PAGE), *self._in_log, 0)
 
     def rows(self) -> Iterator[Row]:
-        """Yield whatever can be read as a row."""
+        """Yield everything that can be read as a row."""
         for number in range(2, self._last + 1):
             page = self._page(number)
             if page[:1] == bytes([_LEAF]) and not self._is_free(number):
@@ -145,7 +143,7 @@ class _Pages:
 
 
 def _varint(data: bytes, start: int) -> tuple[int, int]:
-    """Return a number of one to nine bytes, and the place behind it."""
+    """Return a number of one to nine bytes, and the offset after it."""
     value = 0
     for place in range(start, start + 8):
         value = value << 7 | data[place] & 0x7F
@@ -155,7 +153,7 @@ def _varint(data: bytes, start: int) -> tuple[int, int]:
 
 
 def _values(payload: bytes, arrival: int) -> Row:
-    """Return the columns of a row; the first is its number, which is not repeated in it."""
+    """Return the columns of a row; the first is its number, which the payload does not have."""
     end, place = _varint(payload, 0)
     kinds = []
     while place < end:
@@ -195,7 +193,7 @@ _FIXED: dict[int, tuple[int, Callable[[bytes], Any]]] = {
     10: (0, lambda _: None),
     11: (0, lambda _: None),
 }
-"""Bytes of a value by its kind, and what they mean; of text and bytes the kind says how many there are."""
+"""Size and decoder of a value by its serial type; for text and blobs the type gives the length."""
 
 
 # --- the write-ahead log ---
@@ -207,10 +205,10 @@ def log_of(path: Path) -> Path:
 
 
 def committed_frames(path: Path) -> int:
-    """Return how many pages of the log of the database at `path` belong to transactions that were committed.
+    """Return the number of pages of committed transactions in the log of the database at `path`.
 
-    Pages left over from before the log was last begun anew have another salt. What is filled with zeros, and a log
-    whose head is unreadable, may have been anything, and counts.
+    Pages left over from before the log was last reset have another salt. Zeroed pages, and all pages of a log with an
+    unreadable header, may have been anything, and count.
     """
     try:
         log = log_of(path).open("rb")
@@ -225,7 +223,7 @@ def committed_frames(path: Path) -> int:
 
 
 def _salts_of(log: IO[bytes]) -> tuple[int, int] | None:
-    """Return what tells the pages of this round from those of earlier ones; None where the head is unreadable."""
+    """Return the salts that mark the current pages; None if the header is unreadable."""
     log.seek(0)
     head = log.read(_HEAD.size)
     if len(head) < _HEAD.size:
@@ -235,9 +233,9 @@ def _salts_of(log: IO[bytes]) -> tuple[int, int] | None:
 
 
 def _frames(log: IO[bytes]) -> Iterator[tuple[int, bool, int]]:
-    """Yield for each page of the log its number, whether a transaction ends with it, and its place in the log.
+    """Yield for each page of the log its number, whether a transaction ends with it, and its offset.
 
-    Where zeros were written over it the number is 0. Without a head nothing tells which pages are of this round.
+    The number of a zeroed page is 0. Without a readable header, old pages are included.
     """
     salts = _salts_of(log)
     size = log.seek(0, 2)

@@ -1,12 +1,12 @@
-"""The spool's directory: who owns it, and what happens to a file in it that cannot be used.
+"""The spool's directory: its lock, and the replacement of unusable files.
 
-One sidecar owns a directory, by a lock on the directory itself: no name that somebody deletes gives it away, and it
-ends with the process. The command line needs no lock, SQLite has its own. A file that is damaged, foreign or too new is
-renamed, with the reason and the time in its new name. What can be read of a damaged one, and everything of an older
-version, goes into a fresh file. None of it keeps a sidecar from starting.
+One sidecar owns a directory by a lock on the directory itself, which deleted files do not affect, and which ends with
+the process. The command line relies on SQLite's locks. A damaged, foreign or newer file is renamed, with reason and
+time in its new name. The readable events of a damaged file, and all of an older one, go into a new file. None of this
+keeps a sidecar from starting.
 
-The fresh file is filled under another name (`BUILDING`), and gets the name `COMPLETE` once all of it is on the disk.
-From then on it counts: a sidecar that finds it puts it in the place of `FILE`, whatever killed the one before.
+The new file is filled under the name `BUILDING`, and renamed to `COMPLETE` once all of it is on disk. From then on it
+counts: a sidecar that finds it after a kill puts it in the place of `FILE`.
 """
 
 from __future__ import annotations
@@ -31,18 +31,18 @@ from sidecar.spool.schema import SQLITE_ERRORS, VERSION, Unusable, in_words, is_
 FILE = "spool.db"
 BUILDING, COMPLETE = "spool.db.building", "spool.db.complete"
 OWNER = "lock"
-"""Names the process that owns the directory; only for people."""
+"""Has the id of the process that owns the directory, for people."""
 KEPT_ASIDE = 8
-"""Files set aside that are kept; of more, or of more bytes than a spool may have, the oldest go."""
+"""Files set aside that are kept; the oldest go if there are more, or if they are larger than a spool may be."""
 
 TIDY_PAGES = 1000
-"""Given back to the disk at once; more would keep events waiting."""
+"""Pages returned to the disk at once; more would delay events."""
 
 Work = Callable[[SpoolFile], Any]
 
 
 class Trouble(Exception):
-    """The spool cannot be used now; the reason is in words."""
+    """The spool cannot be used now; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +53,12 @@ class SetAside:
     """Its new name."""
     reason: str
     saved: int
-    """Events and dead letters that are in the fresh file now."""
+    """Events and dead letters copied to the new file."""
 
 
 @dataclass(frozen=True, slots=True)
 class Migrated:
-    """A file of an older version was brought to this one."""
+    """A file of an older version was migrated."""
 
     before: int
     after: int
@@ -68,27 +68,27 @@ Found = SetAside | Migrated
 
 
 class SpoolDir:
-    """An owned directory with an open spool in it, or the attempt to have one."""
+    """A directory with a spool, opened and locked on demand."""
 
     def __init__(self, path: Path, quota: Quota) -> None:
-        """Nothing is touched before `open`."""
+        """Touch nothing before `open`."""
         self.path = path
         self._quota = quota
         self._lock: int | None = None
         self._file: SpoolFile | None = None
         self._names: tuple[object, ...] = ()
-        """What `FILE` and its log were after the last transaction."""
+        """The inodes of `FILE` and its log after the last transaction."""
         self._found: list[Found] = []
 
     def found(self) -> list[Found]:
-        """Return what was found since the last call."""
+        """Return the files set aside or migrated since the last call."""
         found, self._found = self._found, []
         return found
 
     def open(self, now: float) -> SpoolFile:
-        """Own the directory and open its spool, unless that is done.
+        """Lock the directory and open its spool, if not done yet.
 
-        `now` goes into the names of files that are set aside.
+        `now` is for the names of files set aside.
 
         Raises:
             Trouble: that is not possible now.
@@ -104,19 +104,19 @@ class SpoolDir:
             self._finish(now)
             self._file = self._open(now)
             self._names = self._names_now()
-        except (OSError, *SQLITE_ERRORS, Unusable) as error:  # Unusable: a fresh file; the disk is to blame
+        except (OSError, *SQLITE_ERRORS, Unusable) as error:  # Unusable: even the new file, so the disk is to blame
             self.close()
             raise Trouble(in_words(error, self.path)) from None
         return self._file
 
     def commit(self, works: Sequence[Work], now: float, *, durable: bool = True) -> list[Any]:
-        """Do all of it in one transaction; return what each returned, once it is durable.
+        """Run all `works` in one transaction; return their results once they are durable.
 
-        Where the file turns out to be damaged, it is set aside, and all is done once more in the fresh one. `durable`:
-        see `SpoolFile.transaction`.
+        If the file turns out to be damaged, it is set aside, and all is repeated in the new one. `durable`: see
+        `SpoolFile.transaction`.
 
         Raises:
-            Trouble: nothing of it was done, or for all that can be known.
+            Trouble: nothing was done, as far as is known.
 
         """
         for last in (False, True):
@@ -136,14 +136,14 @@ class SpoolDir:
         with file.transaction(durable=durable):
             results = [work(file) for work in works]
         if self._names != (names := self._names_now()) and names[0] == self._names[0] and self._names[1] is not None:
-            file.copy_log()  # somebody removed the log meanwhile: what is in it must not be lost with it
+            file.copy_log()  # the log was removed meanwhile; its contents must not be lost
         self._names = names
         return results
 
     def _open_again(self, file: SpoolFile) -> SpoolFile:
-        """Open the file again where somebody removed it, or its log, under the running sidecar.
+        """Open the file again after it or its log was removed.
 
-        Of the log nothing is lost: what it held is copied, since it is still open here.
+        The contents of a removed log are copied into the file first, since it is still open here.
         """
         before, now = self._names, self._names_now()
         if before[0] == now[0]:
@@ -168,13 +168,13 @@ class SpoolDir:
             raise Trouble(in_words(error, self.path)) from None
 
     def tidy(self, pages: int = TIDY_PAGES) -> None:
-        """Give room that is not used any more back to the disk; whatever goes wrong shows in the next commit."""
+        """Return free pages to the disk; errors show in the next commit."""
         if self._file is not None:
             with contextlib.suppress(sqlite3.Error):
                 self._file.give_back(pages)
 
     def close(self) -> None:
-        """Close the file, and let another sidecar own the directory."""
+        """Close the file and unlock the directory."""
         self._close_file()
         if self._lock is not None:
             os.close(self._lock)
@@ -201,7 +201,7 @@ class SpoolDir:
         self._lock = lock
 
     def _set_others_aside(self, now: float) -> None:
-        """Rename whatever has the name of one of our files and is no file: opening a pipe would take for ever."""
+        """Rename anything but a regular file that has the name of a spool file: opening a pipe would block."""
         for name in (OWNER, *(f"{file}{end}" for file in (FILE, BUILDING, COMPLETE) for end in ("", *_BESIDE))):
             path = self.path / name
             if _is_something_else(path):
@@ -226,7 +226,7 @@ class SpoolDir:
         return file
 
     def _open_sound(self, path: Path, committed: int) -> SpoolFile:
-        """Open a file in which SQLite finds nothing wrong; `committed` pages are in its log."""
+        """Open a file and check it with SQLite; `committed`: pages in its log."""
         if committed and not _size_of(path):
             raise Unusable("damaged", "it is empty, and its log is not")
         file = SpoolFile(path, self._quota)
@@ -238,7 +238,7 @@ class SpoolDir:
         return file
 
     def _is_damage(self, error: Exception) -> bool:
-        """Whether the file is to blame: SQLite has no other excuse, and the file can be opened and read to its end."""
+        """Whether the file is damaged: the error is not temporary, and the file can be opened and read to its end."""
         if is_trouble(error):
             return False
         try:
@@ -250,7 +250,7 @@ class SpoolDir:
         return True
 
     def _keep_log(self, unreadable: int, now: float) -> None:
-        """Keep a copy of a log that SQLite did not read to its end; the file itself is whole."""
+        """Keep a copy of a log that SQLite did not read to its end; the file itself is sound."""
         log = log_of(self.path / FILE)
         aside = self._name_for(log.name, "damaged", now)
         shutil.copyfile(log, aside)
@@ -261,10 +261,10 @@ class SpoolDir:
         self._found.append(SetAside(aside.name, reason, 0))
         self._forget_old()
 
-    # --- a fresh file instead of one that cannot be used ---
+    # --- replacing an unusable file ---
 
     def _replace(self, why: Unusable, now: float) -> SpoolFile:
-        """Put a fresh file in the place of one that cannot be used, with what could be saved of it."""
+        """Replace an unusable file by a new one with everything that can be saved."""
         path, building = self.path / FILE, self.path / BUILDING
         _remove(building)
         self._forget_old(_size_of(path))
@@ -272,7 +272,7 @@ class SpoolDir:
             with contextlib.closing(SpoolFile(building, self._quota, mode="build")) as fresh:
                 saved = salvage(path, fresh) if why.kind in ("damaged", "older") else 0
             _sync(building)
-        except BaseException:  # there is no room for it now: all stays where it is until there is
+        except BaseException:  # such as a full disk: leave everything as it is, and try again later
             _remove(building)
             raise
         building.rename(self.path / COMPLETE)
@@ -281,7 +281,7 @@ class SpoolDir:
         return SpoolFile(path, self._quota)
 
     def _finish(self, now: float, why: Unusable | None = None, saved: int | None = None) -> None:
-        """Put a fresh file that is complete in its place; one that is not is of no use."""
+        """Put a complete new file in its place, and delete an incomplete one."""
         path, complete = self.path / FILE, self.path / COMPLETE
         _remove(self.path / BUILDING)
         if not complete.exists():
@@ -296,7 +296,7 @@ class SpoolDir:
         else:
             kind = why.kind if why is not None else "damaged"
             aside = self._name_for(FILE, kind, now)
-            # The log goes first: it must never be there beside a file that it does not belong to.
+            # The log goes first: it must never be beside a file that it does not belong to.
             _rename(log_of(path), log_of(aside))
             _rename(path, aside)
             reason = why.reason if why is not None else "it was being replaced when the sidecar was killed"
@@ -313,7 +313,7 @@ class SpoolDir:
         return next(path for each in names if not (path := self.path / each).exists())
 
     def _forget_old(self, more: int = 0) -> None:
-        """Remove the oldest files that were set aside; `more` bytes are about to be."""
+        """Remove the oldest files set aside; another one of `more` bytes is about to be."""
         newest = files_set_aside(self.path)[::-1]
         for place, old in enumerate(newest):
             size = sum(_size_of(_beside(old, each)) for each in ("", *_BESIDE))
@@ -323,7 +323,7 @@ class SpoolDir:
 
 
 def files_set_aside(directory: Path) -> list[Path]:
-    """Return the files that were set aside, the oldest first."""
+    """Return the files set aside, the oldest first."""
     marks = ("damaged", "foreign", "newer")
     found = [path for mark in marks for path in directory.glob(f"{FILE}*.{mark}-*") if not path.name.endswith(_BESIDE)]
     return sorted(found, key=lambda path: path.stat().st_mtime)
@@ -361,7 +361,7 @@ def _first_line(path: Path) -> str:
 
 
 def _is_something_else(path: Path) -> bool:
-    """Whether there is something of this name, and it is no file."""
+    """Whether the path exists but is not a regular file."""
     try:
         return not stat.S_ISREG(path.stat().st_mode)
     except OSError:
@@ -379,9 +379,9 @@ def _remove(path: Path) -> None:
 
 
 def _make(directory: Path) -> None:
-    """Make a directory where there is none, so that it is there after a power loss as well."""
+    """Create a missing directory, so that it survives a power loss."""
     new = [each for each in (directory, *directory.parents) if not each.exists()]
-    if new:  # what is no directory is called that when it is opened
+    if new:  # if the path is not a directory, opening it says so
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     for each in new:
         _sync(each.parent)

@@ -1,7 +1,7 @@
-"""The spool's file: one SQLite database, plain and synchronous.
+"""The spool's file: one SQLite database, used synchronously.
 
-Whoever holds a `SpoolFile` opens a transaction around what it does, so that many events cost one fsync. The
-command line opens the same file while the sidecar runs; `edited` tells when another process changed it.
+Callers open a transaction around several calls, so that many events cost one fsync. The command line opens the same
+file while the sidecar runs; `edited` tells when another process changed it.
 """
 
 from __future__ import annotations
@@ -48,13 +48,13 @@ from sidecar.spool.schema import (
 
 Table = Literal["waiting", "dead"]
 Mode = Literal["create", "write", "read", "build"]
-"""`build`: fill a file that nobody else uses, and that does not count before it is complete."""
+"""`build`: fill a new file that is not in use before it is complete."""
 _ACCESS = {"create": "rwc", "write": "rw", "read": "ro", "build": "rwc"}
 
 DAMAGED_EVENT = "damaged on the disk: its checksum does not fit it any more"
 """Reason of a dead letter that must not be sent as it is."""
 LAST = 2**62
-"""Behind every number."""
+"""Higher than any number."""
 
 
 class SpoolFile:
@@ -69,7 +69,7 @@ class SpoolFile:
 
         """
         self.frames_read = 0
-        """Pages that SQLite found in the write-ahead log; all of them are in the file itself now."""
+        """Pages that SQLite read from the write-ahead log when it opened the file."""
         self._quota = quota
         self._max_pages = (quota.size - quota.journal) // PAGE
         self._spare_pages = self._max_pages // 256 + 16
@@ -96,7 +96,7 @@ class SpoolFile:
             pragmas += ["journal_mode = OFF", "synchronous = OFF"]
         elif mode != "read":
             pragmas += ["journal_mode = WAL", "synchronous = FULL", f"max_page_count = {self._max_pages}"]
-            # Together with the largest transaction that keeps the log within its share.
+            # With the size of the largest transaction, this keeps the log within its share.
             pragmas += [f"journal_size_limit = {journal}", f"wal_autocheckpoint = {journal // PAGE // 4}"]
         for each in pragmas:
             self._connection.execute(f"PRAGMA {each}").fetchall()
@@ -110,7 +110,7 @@ class SpoolFile:
         self._count()
 
     def close(self) -> None:
-        """Close it; whatever SQLite says to that changes nothing."""
+        """Close it, and ignore errors."""
         with contextlib.suppress(sqlite3.Error):
             self._connection.close()
 
@@ -118,9 +118,9 @@ class SpoolFile:
 
     @contextlib.contextmanager
     def transaction(self, *, durable: bool = True) -> Iterator[None]:
-        """Make what is done inside happen as a whole, or as if it had never been.
+        """Run the block in a transaction, which is rolled back if it raises.
 
-        `durable`: it outlives a loss of power. In any case it outlives the process.
+        `durable`: it survives a power loss. In any case it survives the process.
         """
         if durable is not getattr(self, "_durable", durable):
             self._connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
@@ -136,7 +136,7 @@ class SpoolFile:
             raise
 
     def edited(self) -> bool:
-        """Whether another process changed the file since the last call; all is counted anew then."""
+        """Whether another process changed the file since the last call; if so, count everything again."""
         version = self._one("PRAGMA data_version")
         if version == self._seen:
             return False
@@ -145,24 +145,24 @@ class SpoolFile:
         return True
 
     def prove_writable(self) -> None:
-        """Write something; to be called in a transaction."""
+        """Write something, to see whether that works; call it in a transaction."""
         self._connection.execute(f"PRAGMA user_version = {VERSION}")
 
     def copy_log(self) -> None:
-        """Write all that is in the write-ahead log into the file itself, durably."""
+        """Write the contents of the write-ahead log into the file, durably."""
         self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     def has_unused(self) -> bool:
-        """Whether there is room that is not used any more."""
+        """Whether the file has free pages."""
         return self._one("PRAGMA freelist_count") > 0
 
     def give_back(self, pages: int) -> None:
-        """Give room that is not used any more back to the disk; not to be called in a transaction."""
-        if self.has_unused():  # not `execute`: that steps once, and a step is a page
+        """Return free pages to the disk; do not call it in a transaction."""
+        if self.has_unused():  # not `execute`, which frees only one page
             self._connection.executescript(f"PRAGMA incremental_vacuum({pages})")
 
     def problems(self) -> list[str]:
-        """Return everything that SQLite finds wrong; takes long where there is much."""
+        """Return everything that SQLite finds wrong; slow for a large file."""
         return problems_of(self._connection)
 
     def _one(self, statement: str, column: int = 0) -> int:
@@ -179,31 +179,31 @@ class SpoolFile:
         self._tally.dead(*self._connection.execute("SELECT count(*), total(size) FROM dead").fetchone())
 
     def totals(self) -> Totals:
-        """Return how much the spool holds now."""
+        """Return the current counts."""
         most = max(1, self._most_pages())
         free = self._free_pages() + max(0, self._tally.dead_size - self._dead_share) // PAGE
         (oldest,) = self._connection.execute("SELECT min(first_seen) FROM waiting").fetchone()
         return self._tally.totals(oldest, 1 - min(max(free, 0), most) / most)
 
     def keys(self) -> set[Key]:
-        """Return the keys that have events here."""
+        """Return the keys of waiting events."""
         heads = "SELECT order_key FROM waiting WHERE head AND order_key IS NOT NULL"
         return {key for (key,) in self._connection.execute(heads)}
 
     def newest(self) -> float | None:
-        """Return the latest time that any of those that wait has."""
+        """Return the latest time of any waiting event."""
         times = self._connection.execute("SELECT max(first_seen), max(last_attempt) FROM waiting").fetchone()
         return max(filter(None, times), default=None)
 
-    # --- events that wait ---
+    # --- waiting events ---
 
     def put(self, events: Sequence[Spooled]) -> int | None:
-        """Keep all of `events`; return how many dead letters, the oldest, went to make room. None: there is none."""
+        """Store all `events`, and return how many dead letters were dropped to make room; None if there is none."""
         sizes, dropped = [each.size for each in events], 0
         before = self._largest if self._tally.events else 0  # the largest may have left
         self._largest = max([before, *sizes])
         pages = sum(most_bytes(size, PAGE) for size in sizes) // PAGE + 1
-        if pages > self._room or self._largest > before:  # as far as is known, which is never too much
+        if pages > self._room or self._largest > before:  # `_room` is a lower bound
             if (found := self._make_room(pages, self._dead_share)) is None:
                 self._largest = before
                 return None
@@ -214,7 +214,7 @@ class SpoolFile:
         return dropped
 
     def restore(self, event: Spooled, size: int) -> None:
-        """Keep an event of this size, whether there is room or not; IntegrityError where another has its number."""
+        """Store an event of this size without checking for room; IntegrityError if its number is taken."""
         key = event.order_key
         head = key is None or not self._first_two(key)
         self._connection.execute(PUT, (*row_of(event, size), head))
@@ -227,13 +227,13 @@ class SpoolFile:
         return self._connection.execute(statement, (key,)).fetchall()
 
     def _put_in_front(self, key: Key) -> None:
-        """Let the first event of a key, and no other, be at its head."""
+        """Mark the first event of a key, and no other, as its head."""
         for place, (arrival, head) in enumerate(self._first_two(key)):
             if head != (place == 0):
                 self._connection.execute("UPDATE waiting SET head = ? WHERE arrival = ?", (place == 0, arrival))
 
     def _make_room(self, pages: int, share: int) -> int | None:
-        """Return how many dead letters had to go for so many pages; None where fewer than `share` bytes would stay."""
+        """Drop dead letters until `pages` are free; return how many, or None if under `share` bytes would be left."""
         missing, leaving = (pages - self._free_pages()) * PAGE, []
         if missing <= 0:
             return 0
@@ -248,10 +248,10 @@ class SpoolFile:
         return dropped if self._free_pages() >= pages else None
 
     def _free_pages(self) -> int:
-        """Return how many pages events may take.
+        """Return how many more pages events may take.
 
-        The last are for what notes and indexes take, and for a copy of the largest event: SQLite writes a row anew
-        before it frees the old one, even where only a number changes.
+        Some are reserved for notes and indexes, and for a copy of the largest event: SQLite writes a changed row before
+        it frees the old one, even if only a number changes.
         """
         used = self._one("PRAGMA page_count") - self._one("PRAGMA freelist_count")
         return self._most_pages() - used
@@ -278,7 +278,7 @@ class SpoolFile:
         chosen, tried = list[int](), list[tuple[float, int]]()
         heads = "SELECT arrival, order_key, due, size FROM waiting WHERE head AND upstream = ? ORDER BY arrival"
         for arrival, key, due, its_size in self._connection.execute(heads, (upstream,)):
-            # What is due later than any event is set back to was written by a clock that was wrong.
+            # An event due later than the maximum delay was written with a wrong clock.
             if arrival in in_flight or key in held_back or now < due <= now + MAX_SET_BACK_SECONDS:
                 continue
             if untried_first and due:
@@ -298,7 +298,7 @@ class SpoolFile:
         return Batch(found, damaged)
 
     def delivered(self, arrivals: Iterable[int]) -> list[Gone]:
-        """Forget events; return those that were still there."""
+        """Delete events; return those that were still there."""
         gone, statement = [], "DELETE FROM waiting WHERE arrival = ? RETURNING upstream, stream, order_key, head, size"
         for arrival in arrivals:
             for upstream, stream, key, head, size in self._connection.execute(statement, (arrival,)).fetchall():
@@ -317,12 +317,12 @@ class SpoolFile:
         self._connection.execute(f"UPDATE waiting SET {change} WHERE arrival = ?", values)  # noqa: S608  ours
 
     def hurry_all(self, upstream: str) -> None:
-        """Let events be sent at once that were set back while nothing was taken: it was not their fault."""
+        """Make failed events due at once, unless the failure was their own fault."""
         innocent = "head AND upstream = ? AND due > 0 AND errors = 0"
         self._connection.execute(f"UPDATE waiting SET due = 0 WHERE {innocent}", (upstream,))  # noqa: S608  ours
 
     def move(self, event: Spooled) -> list[Gone]:
-        """Let an event wait for another upstream than before, or under another name; return what left."""
+        """Change the upstream or the stream of an event; return what left its old place."""
         if gone := self.delivered([event.arrival]):
             self.restore(event, event.size)
         return gone
@@ -330,7 +330,7 @@ class SpoolFile:
     def bury(self, arrival: int, reason: str, verdict: bytes, now: float) -> list[Gone]:
         """Make an event a dead letter."""
         row = self._connection.execute(f"SELECT {COLUMNS} FROM waiting WHERE arrival = ?", (arrival,)).fetchone()  # noqa: S608
-        gone = self.delivered([arrival])  # first: where the file is full its pages are needed
+        gone = self.delivered([arrival])  # first, since a full file needs its pages
         if gone:
             self._make_room(len(row[-1]) // PAGE + 4 - self._spare_pages // 2, 0)
             self._connection.execute(BURY, (*row, reason[:1000], verdict, now))
@@ -341,7 +341,7 @@ class SpoolFile:
     def too_old(
         self, before: float, in_flight: Collection[int], events: int = 500, size: int = PAGE_BYTES
     ) -> list[int]:
-        """Return the oldest of the events first seen before a time, so many and so large at most."""
+        """Return the oldest events first seen before a time, at most `events` and `size` bytes."""
         chosen: list[int] = []
         for arrival, its_size in self._connection.execute(
             "SELECT arrival, size FROM waiting WHERE first_seen < ? ORDER BY first_seen LIMIT ?", (before, events)
@@ -356,14 +356,14 @@ class SpoolFile:
     # --- dead letters ---
 
     def drop_dead(self, arrivals: Iterable[int]) -> int:
-        """Forget dead letters; return how many were still there."""
+        """Delete dead letters; return how many were still there."""
         drop = "DELETE FROM dead WHERE arrival = ? RETURNING size"
         sizes = [size for arrival in arrivals for (size,) in self._connection.execute(drop, (arrival,))]
         self._tally.dead(-len(sizes), -sum(sizes))
         return len(sizes)
 
     def revive(self, arrival: int, now: float) -> bool:
-        """Let a dead letter wait again as if it had just come, but at its old place in the order."""
+        """Queue a dead letter again, with a new age but its old place in the order."""
         for letter, _ in self.dead_letters(arrival, arrival):
             self.drop_dead([arrival])
             fresh = msgspec.structs.replace(letter.event, errors=0, due=0.0, first_seen=now)
@@ -372,29 +372,29 @@ class SpoolFile:
         return False
 
     def hurry(self, arrival: int) -> bool:
-        """Let an event that waits be sent as soon as its turn comes, its errors forgotten."""
+        """Make a waiting event due at once, and reset its errors."""
         hurry = "UPDATE waiting SET due = 0, errors = 0 WHERE arrival = ?"
         return self._connection.execute(hurry, (arrival,)).rowcount == 1
 
     def restore_letter(self, letter: DeadLetter) -> None:
-        """Take in a dead letter of another file."""
+        """Add a dead letter of another file."""
         row = row_of(letter.event, letter.event.size)
         self._connection.execute(BURY, (*row, letter.reason, letter.verdict, letter.died))
         self._tally.dead(1, letter.event.size)
 
-    # --- looking ---
+    # --- reading ---
 
     def arrivals(self, table: Table) -> list[int]:
         """Return the numbers of all events, in order."""
         return [arrival for (arrival,) in self._connection.execute(f"SELECT arrival FROM {table} ORDER BY 1")]  # noqa: S608
 
     def waiting(self, first: int = 0, last: int = LAST) -> Iterator[tuple[Spooled, bool]]:
-        """Yield the events that wait, in order; False says that one is damaged."""
+        """Yield the waiting events, in order; False: damaged."""
         for row in rows_of(self._connection, "waiting", "", first, last):
             yield event_of(row)
 
     def dead_letters(self, first: int = 0, last: int = LAST) -> Iterator[tuple[DeadLetter, bool]]:
-        """Yield the dead letters, in order of their numbers; False says that one is damaged."""
+        """Yield the dead letters, by number; False: damaged."""
         for row in rows_of(self._connection, "dead", ", reason, verdict, died", first, last):
             event, sound = event_of(row)
             yield letter_of(event, *row[-3:]), sound

@@ -1,10 +1,10 @@
-"""Group commit: while one transaction is on its way to the disk, whatever comes waits, and travels in the next.
+"""Group commit: operations that arrive during a commit share the next transaction, and so its fsync.
 
-An fsync costs milliseconds for all of them together, not for each. One thread touches the disk, and nothing else
-waits for it; what follows from a transaction is done in the event loop, in the order of the transactions.
+One thread touches the disk, and nothing else waits for it. The callbacks of a transaction run in the event loop, in
+the order of the transactions.
 
-While the disk is full, read-only or broken nothing is done, and once a second it is tried again. What must not be
-forgotten is kept in mind until it can be written down.
+While the disk is full, read-only or broken, commits fail and are retried once a second. Operations that must not be
+lost are kept in memory until they can be written.
 """
 
 from __future__ import annotations
@@ -37,52 +37,52 @@ from sidecar.telemetry.telemetry import Telemetry
 from sidecar.timers import until_tick
 
 LOOK_SECONDS = 1.0
-"""How often it looks for what other processes did to the file, and whether a trouble is over."""
+"""How often to check for changes by other processes, and whether a failed disk works again."""
 CLOSE_SECONDS = 2.0
 MAX_COMMIT_BYTES = 8 * 1024 * 1024
-"""Bytes of events in one transaction; one event alone may be larger."""
+"""Bytes of events in one transaction; a single event may be larger."""
 MAX_LAZY_COMMITS = 100
-"""After so many transactions without an fsync there is one with it."""
+"""Transactions without an fsync before one with it."""
 
 STOPPING = "the sidecar is stopping"
 
 
 class Hand(Protocol):
-    """Does what may block, one thing after the other."""
+    """Runs blocking work, one piece after the other."""
 
     async def do(self, work: Callable[[], Any]) -> Any:
-        """Do it elsewhere, and return what it returns."""
+        """Run `work` and return its result."""
 
     def end(self) -> None:
-        """Do nothing more."""
+        """Take no more work."""
 
 
 class Writer:
-    """The thread that touches the disk: a daemon, so that a disk that hangs does not hold the process."""
+    """The thread that touches the disk: a daemon, so that a hanging disk does not keep the process from exiting."""
 
     def __init__(self) -> None:
-        """Start it."""
+        """Start the thread."""
         self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         threading.Thread(target=self._run, name="spool", daemon=True).start()
 
     async def do(self, work: Callable[[], Any]) -> Any:
-        """Do it in the thread."""
+        """Run `work` in the thread."""
         loop = asyncio.get_running_loop()
         done = loop.create_future()
 
         def job() -> None:
             try:
                 result, error = work(), None
-            except Exception as caught:  # noqa: BLE001  it is raised where it is awaited
+            except Exception as caught:  # noqa: BLE001  raised where it is awaited
                 result, error = None, caught
-            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
+            with contextlib.suppress(RuntimeError):  # the loop is closed
                 loop.call_soon_threadsafe(_finish, done, result, error)
 
         self._jobs.put(job)
         return await done
 
     def end(self) -> None:
-        """End the thread when it has done what it was given."""
+        """End the thread when its queue is empty."""
         self._jobs.put(None)
 
     def _run(self) -> None:
@@ -101,34 +101,34 @@ def _finish(done: asyncio.Future[Any], result: Any, error: Exception | None) -> 
 
 @dataclass(eq=False)
 class Operation:
-    """One thing to do in the next transaction."""
+    """A part of the next transaction."""
 
     work: Callable[[SpoolFile], Any]
     after: Callable[[Any], None]
-    """Called in the event loop with its result, once that is durable."""
+    """Called in the event loop with the result, once it is durable."""
     undone: Callable[[bool], None]
-    """Called in the event loop where it failed; False says that it may have been done nevertheless."""
+    """Called in the event loop if it failed; False: it may have been done nevertheless."""
     must: bool
-    """It is done again and again until the disk takes it."""
+    """It is retried until the disk takes it."""
     lazy: bool
-    """It need not outlive a loss of power, only the process: an fsync is not waited for."""
+    """It must survive the process but not a power loss, so it needs no fsync."""
     size: int
-    """Bytes that it keeps in memory until then."""
+    """Bytes it holds in memory until then."""
     done: asyncio.Future[Any]
 
 
 @dataclass(frozen=True, slots=True)
 class News:
-    """What an opened file says of order, or one that another process changed."""
+    """The order keys of a file that was opened, or changed by another process."""
 
     file: SpoolFile
     keys: set[Key]
     newest: float | None
-    """The newest time in a file that was opened; None where nothing waits, or where another process changed it."""
+    """The newest time in an opened file; None if nothing waits, or if another process changed the file."""
 
 
 class GroupCommit:
-    """Does operations on the spool's file, as many as wait in one transaction."""
+    """Runs operations on the spool's file, all waiting ones in one transaction."""
 
     def __init__(
         self,
@@ -138,13 +138,13 @@ class GroupCommit:
         now: Callable[[], float],
         learn: Callable[[News], None],
     ) -> None:
-        """`learn` is told what the file says of the order; `now` is the wall clock."""
+        """`learn` gets the order keys when the file is opened or changed; `now` is the spool's clock."""
         self.trouble = "it is not open yet"
-        """Why nothing can be done now; empty where it can."""
+        """Why the spool cannot be used; empty if it can."""
         self.totals = Totals()
         """After the last transaction."""
         self.waiting_size = 0
-        """Bytes of the operations that are not durable yet."""
+        """Bytes of operations that are not durable yet."""
         self._directory = directory
         self._hand = hand
         self._telemetry = telemetry
@@ -156,13 +156,13 @@ class GroupCommit:
         self._lazy_commits = 0
         """Since the last fsync."""
         self._untidy = False
-        """Whether the file has room that is not used any more."""
+        """Whether the file has free pages."""
         self._closing = False
         self._ended = False
 
     @property
     def closing(self) -> bool:
-        """Whether nothing new is taken."""
+        """Whether new events are refused."""
         return self._closing
 
     def add(
@@ -175,7 +175,7 @@ class GroupCommit:
         lazy: bool = False,
         size: int = 0,
     ) -> Operation:
-        """Have `work` done in the next transaction, behind what was added before."""
+        """Add `work` to the next transaction."""
         operation = Operation(work, after, undone, must, lazy, size, asyncio.get_running_loop().create_future())
         self.waiting_size += size
         if self._ended:
@@ -186,28 +186,28 @@ class GroupCommit:
         return operation
 
     def withdraw(self, operation: Operation) -> None:
-        """Forget an operation, unless it is on its way already."""
+        """Remove an operation, unless its transaction has started."""
         if operation in self._operations:
             self._operations.remove(operation)
             self.waiting_size -= operation.size
             operation.undone(True)
 
     def stuck(self, reason: str) -> None:
-        """Take it that the disk hangs, until the transaction that is on its way has ended."""
+        """Consider the disk hanging until the current transaction ends."""
         if not self.trouble:
             self.trouble = reason
-            self._known = None  # so that its end is news, as that of any other trouble
+            self._known = None  # read the keys again afterwards, as after any failure
             self._telemetry.emit(SpoolBroken(str(self._directory.path), reason))
 
     def close(self) -> None:
-        """Take nothing more; `run` returns when the rest is durable."""
+        """Refuse new events; `run` returns when the rest is durable."""
         self._closing = True
         self._woken.set()
 
     async def run(self, look: Callable[[], None], opened: asyncio.Event) -> None:
-        """Commit until `close` is called; `look` adds once a second what nobody asks for.
+        """Commit until `close` is called; `look` is called once a second for periodic work.
 
-        `opened` is set when the file was opened for the first time, or could not be.
+        `opened` is set after the first attempt to open the file.
         """
         try:
             await keep_running("spool", functools.partial(self._work, look, opened), self._telemetry.emit)
@@ -230,7 +230,7 @@ class GroupCommit:
             await self._wake(next_look - clock())
 
     def _safely(self, call: Callable[[], object]) -> None:
-        """Call it; a mistake of ours in it is reported, and nothing else is lost or left waiting for it."""
+        """Call it, and report a bug in it, so that nothing else is lost or left waiting."""
         try:
             call()
         except Exception as error:  # noqa: BLE001  see above
@@ -269,7 +269,7 @@ class GroupCommit:
         self._hand.end()
 
     async def _commit(self) -> None:
-        """Do all that waits in one transaction."""
+        """Run the waiting operations in one transaction."""
         operations = self._next_operations()
         works = [self._news, *(each.work for each in operations), SpoolFile.totals, SpoolFile.has_unused]
         durable = not operations or not all(each.lazy for each in operations) or self._lazy_commits >= MAX_LAZY_COMMITS
@@ -285,7 +285,7 @@ class GroupCommit:
         except asyncio.CancelledError:
             self._has_trouble(STOPPING, operations)
             raise
-        except Exception as error:  # noqa: BLE001  a bug of ours must not end the task group, and with it everything
+        except Exception as error:  # noqa: BLE001  a bug must not end the task group
             self._telemetry.emit(unexpected("spool", error))
             self._has_trouble("the sidecar had an internal error; its log has more", operations)
         else:
@@ -303,7 +303,7 @@ class GroupCommit:
         self._known = news.file
 
     def _next_operations(self) -> list[Operation]:
-        """Take those that come first and fit into one transaction: what it writes goes into the log first."""
+        """Take the first operations, limited in bytes, since a transaction must fit into the write-ahead log."""
         operations: list[Operation] = []
         size = 0
         while self._operations and (not operations or size + self._operations[0].size <= MAX_COMMIT_BYTES):
@@ -313,7 +313,7 @@ class GroupCommit:
 
     def _news(self, file: SpoolFile) -> News | None:
         edited, known = file.edited(), file is self._known
-        if edited or not known:  # all rows are read for the newest time, so only once
+        if edited or not known:  # the newest time takes a scan of all rows, so only once
             return News(file, file.keys(), None if known else file.newest())
         return None
 
@@ -344,7 +344,7 @@ class GroupCommit:
             self._safely(functools.partial(each.undone, certain))
             _finish(each.done, None, Trouble(reason))
             if not each.done.cancelled():
-                each.done.exception()  # it may be that nobody waits for it
+                each.done.exception()  # marks it as retrieved, since it may not be awaited
 
     def _tell_what_was_found(self) -> None:
         for found in self._directory.found():

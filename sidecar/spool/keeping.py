@@ -1,7 +1,7 @@
-"""Events that must not be lost: they are sent live, stored in the spool, or both in turn.
+"""Sends events live, stores them in the spool, or first one and then the other.
 
-An event goes into the spool for one of three reasons: no endpoint took it in time, its route answers the producer
-as soon as it is durable, or an earlier event that it must not overtake is not settled yet.
+An event goes into the spool for one of three reasons: no endpoint took it in time, its route acknowledges it once it is
+stored, or an earlier event that it must not overtake is not settled.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from sidecar.spool.store import Kept, PutResult, Spool
 
 
 class Keeping:
-    """Stands between `intake` and the coalescer where there is a spool."""
+    """The stage between `intake` and the coalescer if there is a spool."""
 
     def __init__(
         self,
@@ -31,14 +31,14 @@ class Keeping:
         keeps: Mapping[str, bool],
         now: Callable[[], float] = time.time,
     ) -> None:
-        """`keeps`: whether events of an upstream that no endpoint took are kept; `now` is the wall clock."""
+        """`keeps`: whether undelivered events of an upstream are stored; `now` is the spool's clock."""
         self._deliver = deliver
         self._spool = spool
         self._keeps = keeps
         self._now = now
 
     def deliver(self, load: Load, done: Done) -> None:
-        """Tell `done` the status of each event of `load`: delivered, or in the spool, or neither."""
+        """Deliver or store `load`, and call `done` with the status of each event."""
         keys = [key_of(load.upstream, each.order_key) if each.order_key else None for each in load.events]
         behind = [self._spool.order.arrive(key) for key in keys]
         pending = _Pending(load, keys, behind, done)
@@ -72,7 +72,7 @@ class Keeping:
         self._deliver(msgspec.structs.replace(load, events=[load.events[index] for index in indices]), ended)
 
     def _keep(self, pending: _Pending, indices: Sequence[int], tried: Mapping[int, EventStatus]) -> None:
-        """Put events into the spool; `tried` has the status of those that were sent, and failed."""
+        """Store events; `tried` has the statuses of those that were sent and failed."""
         load = pending.load
 
         def stored(result: PutResult) -> None:
@@ -86,12 +86,12 @@ class Keeping:
                 if index not in live:
                     status = _lost(load.events[index], load.upstream, result, tried.get(index))
                     self._settle(pending, index, status)
-            if live:  # without a spool they are sent as any other event
+            if live:  # send them as without a spool
                 self._send(pending, live)
             else:
                 pending.part_ended()
 
-        now = self._now()  # not before: the clock may be set until the spool is open, and while nothing waits
+        now = self._now()  # not earlier: the clock may be set until the spool is open, and while nothing waits
         self._spool.store([pending.spooled(index, now, ahead=index in tried) for index in indices], stored)
 
     def _settle(self, pending: _Pending, index: int, status: EventStatus) -> None:
@@ -100,7 +100,7 @@ class Keeping:
         pending.statuses[index] = status
 
     async def send(self, upstream: str, spooled: Sequence[Spooled]) -> list[EventStatus]:
-        """Send events of the spool in arrays of like headers, and never with live ones; return their statuses."""
+        """Send spooled events, in separate arrays by headers and never with live events; return their statuses."""
         statuses: dict[int, EventStatus] = {}
         alike: dict[tuple[bool, Headers], list[Outgoing]] = {}
         for index, each in enumerate(spooled):
@@ -128,33 +128,33 @@ class Keeping:
 
 
 class _Pending:
-    """A load, until each of its events has its status: part of it may be sent, and part kept."""
+    """A load until all its events have a status; one part may be sent, another stored."""
 
     def __init__(self, load: Load, keys: Sequence[Key | None], behind: Sequence[bool], done: Done) -> None:
         self.load = load
         self.keys = keys
         self.behind = behind
-        """Of each event whether an earlier one with its key is not settled."""
+        """For each event, whether an earlier one with its key is not settled."""
         self.statuses: dict[int, EventStatus] = {}
         self.parts = 0
-        """Parts of it that have not ended."""
+        """Parts in progress."""
         self._done = done
 
     def spooled(self, index: int, now: float, *, ahead: bool) -> Spooled:
-        """Return an event as the spool keeps it from now on; `ahead`: it was tried live first."""
+        """Convert an event for the spool; `ahead`: it was tried live before."""
         return Spooled.of(self.load.events[index], self.load, self.keys[index], now, ahead=ahead)
 
     def part_ended(self) -> None:
-        """Take note that each event of a part has its status."""
+        """Record that all events of a part have a status."""
         self.parts -= 1
         if not self.parts:
             self._done([self.statuses[index] for index in range(len(self.load.events))])
 
 
 def _groups(events: Sequence[Outgoing]) -> list[list[Outgoing]]:
-    """Split events into arrays in which each is found again by its id; an event without one of its own goes alone.
+    """Split events into arrays with unique ids; an event without its own id is sent alone.
 
-    Of a shared array EventGate says that some failed, and nothing says which.
+    In a shared array nothing would tell which of them failed.
     """
     found = groups(events)
     return [part for group in found for part in ([group] if group[0].id is not None else [[event] for event in group])]
@@ -165,7 +165,7 @@ def _kept(upstream: str) -> EventStatus:
 
 
 def _lost(event: Outgoing, upstream: str, result: PutResult, tried: EventStatus | None) -> EventStatus:
-    """Return the status of an event that could be neither sent nor stored; it names the spool and its trouble."""
+    """Return the status of an event that could be neither sent nor stored, with the spool's problem."""
     if tried is None:
         why, endpoint = "an earlier event that it must not overtake is not delivered yet", ""
     else:

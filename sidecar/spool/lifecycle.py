@@ -1,4 +1,4 @@
-"""The spool at work: opened first, sent again beside live traffic, and put away last."""
+"""Opens the spool at the start, replays it while the sidecar runs, and closes it at the end."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Spooling:
     def __init__(
         self, directory: Path, telemetry: Telemetry, quota: Quota | None = None, hand: Hand | None = None
     ) -> None:
-        """Nothing is opened yet; `hand` does what blocks, a thread where none is given."""
+        """Prepare everything, without opening the file; `hand` runs blocking work, by default in a thread."""
         self._pools: Mapping[str, Pool] = {}
         self._telemetry = telemetry
         self._spool = Spool(directory, quota or Quota(), telemetry, hand=hand)
@@ -48,14 +48,14 @@ class Spooling:
         """Of the spool and of its replay, once they run."""
 
     def keeping(self, pools: Mapping[str, Pool], coalescer: Coalescer) -> Keeping:
-        """Return what stands between an `intake` and this coalescer."""
+        """Return the stage between an `intake` and this coalescer."""
         keeps = {name: pool.config.spool for name, pool in pools.items()}
         return Keeping(coalescer.deliver, self._spool, keeps, self._spool.now)
 
     def follow(
         self, pools: Mapping[str, Pool], keeping: Keeping, pressing: Callable[[str], bool], router: Router
     ) -> None:
-        """Send again to these pools from now on, by `keeping`, what `router` leads there; `pressing`: see `Passage`."""
+        """Replay through `keeping` from now on, routed by `router` to these pools; `pressing`: see `Passage`."""
         self._report_changes(pools)
         self._pools = pools
         for name, pool in pools.items():
@@ -65,11 +65,11 @@ class Spooling:
 
     @property
     def state(self) -> SpoolState:
-        """How the spool is now."""
+        """The current state of the spool."""
         return self._spool.state
 
     async def start(self, tasks: asyncio.TaskGroup) -> None:
-        """Open it and begin to send what it holds; returns when the order of that is known."""
+        """Open the spool and start replay; returns when the order of its events is known."""
         self._tasks = [tasks.create_task(self._spool.run()), tasks.create_task(self._replay.run())]
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(OPEN_SECONDS):
@@ -98,7 +98,7 @@ class Spooling:
         running.cancel()
 
     def _report_changes(self, pools: Mapping[str, Pool]) -> None:
-        """Report events that wait for an upstream which is another now, or is gone: they are routed again."""
+        """Report waiting events whose upstream was removed or has another URL now; they are routed again."""
         for upstream, count in self.state.totals.upstreams.items():
             before, after = self._pools.get(upstream), pools.get(upstream)
             if before is not None and (after is None or after.config.url != before.config.url):
@@ -107,11 +107,11 @@ class Spooling:
                 )
 
     async def _print_what_is_left(self) -> int:
-        """Write out what waits for as long as an end may take; return how many events that were."""
+        """Print waiting events for at most `END_SECONDS`; return how many were printed."""
         printed, clock = 0, asyncio.get_running_loop().time
         ends = clock() + END_SECONDS
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(2 * END_SECONDS):  # whoever reads it may not read on
+            async with asyncio.timeout(2 * END_SECONDS):  # standard output may not be read
                 async for count in self._spool.written(sys.stdout.buffer.write):
                     printed = count
                     if clock() > ends:

@@ -1,8 +1,8 @@
-"""When the spool is sent again, how much at once, and what an answer means for a spooled event.
+"""Decides when and how fast to send the spool, and what an answer means for a spooled event.
 
-Until the first success one event goes out alone: while nothing answers, that is all that can be doubled. Then
-batches grow, and after that more of them go side by side. Any failure begins again at one. Between failures it
-waits with full jitter (Amazon's "Exponential Backoff And Jitter"), so that a thousand sidecars do not come at once.
+Until the first success one event is sent alone, so that at most one is duplicated while nothing answers. Then batches
+grow, and after that the number of parallel batches. Any failure starts again at one. Pauses after failures use full
+jitter (Amazon's "Exponential Backoff And Jitter"), so that a thousand sidecars do not retry at once.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from sidecar.spool.record import MAX_SET_BACK_SECONDS, Spooled
 
 MAX_BACKOFF_SECONDS = 60.0
 MIN_BACKOFF_SECONDS = 0.1
-"""Chance alone could say none, many times in a row."""
+"""Full jitter alone could give no pause, many times in a row."""
 MAX_EVENTS = 128
 MAX_BYTES = 1024 * 1024
 MAX_BATCHES = 4
@@ -43,21 +43,21 @@ MAX_VERDICT_BYTES = 4096
 
 
 def backoff(failures: int, chance: float) -> float:
-    """Return how long to wait after so many failures in a row; `chance` is from 0 to 1."""
+    """Return the seconds to wait after `failures` failures in a row; `chance` is from 0 to 1."""
     most = min(MAX_BACKOFF_SECONDS, 2.0 ** min(failures, 10) / 2)
     return max(MIN_BACKOFF_SECONDS, chance * most)
 
 
 class SpoolClock:
-    """Seconds of the wall clock that only time moves: what steps the wall clock ages no event and stops no replay.
+    """Unix time without steps, so that a step of the wall clock neither ages events nor stops replay.
 
-    It begins with the wall clock and goes on with a steady one. Where events wait from before, it begins at the newest
-    time in the file, or up to `MAX_AWAY_SECONDS` later: a wall clock that says more may be wrong. While nothing waits,
-    it is set by the wall clock again.
+    It starts at the wall clock and continues with a monotonic one. If a file with waiting events is opened, it starts
+    at the newest time in it, or up to `MAX_AWAY_SECONDS` later, since a later wall clock may be wrong. While nothing
+    waits, it is set to the wall clock again.
     """
 
     def __init__(self, wall: Callable[[], float], steady: Callable[[], float]) -> None:
-        """Take the time of now; `steady` never steps."""
+        """Start at the wall clock; `steady` is monotonic."""
         self._wall, self._steady = wall, steady
         self.set()
 
@@ -66,22 +66,22 @@ class SpoolClock:
         return self._offset + self._steady()
 
     def set(self) -> None:
-        """Take the time of the wall clock."""
+        """Set it to the wall clock."""
         self._offset = self._wall() - self._steady()
 
     def begin_after(self, newest: float) -> None:
-        """Begin at the newest time in a file, or a while later."""
+        """Start at the newest time in a file, or up to `MAX_AWAY_SECONDS` later."""
         self._offset += min(max(self.now(), newest), newest + MAX_AWAY_SECONDS) - self.now()
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """How much of the spool goes out at once."""
+    """How much of the spool is sent at once."""
 
     events: int = 1
     """In a batch."""
     batches: int = 1
-    """Side by side."""
+    """In parallel."""
     failures: int = 0
     """In a row."""
 
@@ -103,17 +103,17 @@ class Fate(enum.Enum):
     DEAD = "dead"
     """It becomes a dead letter."""
     ERROR = "error"
-    """EventGate met an error with this event, and takes others: that counts against it."""
+    """EventGate returned an error for this event but takes others: it counts against the event."""
     FAILED = "failed"
-    """No endpoint took it, or EventGate has errors for all: it is not the event's fault."""
+    """No endpoint took it, or EventGate returns errors for all events: it is not the event's fault."""
 
 
 def fate(event: Spooled, status: EventStatus, last_taken: float | None, *, alone: bool) -> Fate:
-    """Say what `status` means for `event`; `last_taken` is when its upstream last took any event, live or not.
+    """Return what `status` means for `event`; `last_taken` is when its upstream last took any event, live or not.
 
-    A failure counts against an event only where another was taken since its last attempt: while Kafka is down,
-    EventGate has an error for every event, and none of them is to blame. Where there was no verdict (the connection
-    was cut, a proxy answered, nobody did) the event must also have been sent alone, and not for the first time.
+    A failure counts against an event only if another was taken since its last attempt: while Kafka is down, EventGate
+    returns an error for every event. Without a verdict (the connection was cut, a proxy answered, or nothing did), the
+    event must also have been sent alone, and not for the first time.
     """
     if status.status == "success":
         return Fate.DELIVERED
@@ -127,10 +127,10 @@ def fate(event: Spooled, status: EventStatus, last_taken: float | None, *, alone
 
 
 def set_back(errors: int, status: EventStatus, pause: float) -> float:
-    """Return for how long others go before an event that failed, in seconds; `errors` were its own fault.
+    """Return for how many seconds others go before a failed event; `errors` were its own fault.
 
-    Its upstream rests for `pause` first: without a fault of its own the event is behind all that were not tried when
-    the next attempt is made, and no later.
+    Its upstream pauses for `pause` first. Without errors of its own, the event only goes behind those that were not
+    tried when the next attempt is made.
     """
     if errors:
         return min(MAX_SET_BACK_SECONDS, 2.0**errors)
@@ -138,7 +138,7 @@ def set_back(errors: int, status: EventStatus, pause: float) -> float:
 
 
 def verdict(status: EventStatus) -> bytes:
-    """Return what EventGate said of an event that it did not take, as JSON without the event; cut where it is long."""
+    """Return EventGate's answer for a failed event, as JSON without the event, shortened if it is long."""
     found = context_of(status, msgspec.Raw)
     if found is None:
         return b""
@@ -149,21 +149,21 @@ def verdict(status: EventStatus) -> bytes:
 
 
 def reroute(event: Spooled, router: Router) -> Spooled | str:
-    """Return an event as it is sent under the configuration of `router`, or why it is not sent.
+    """Route an event again by `router`; return it as it is sent now, or why it is not.
 
-    It is routed from the stream it came with. A file of an older version does not have that: such an event stays as it
-    is where its upstream still accepts it.
+    It is routed by the stream it came with. An event from a file of an older version, which lacks that, is left as it
+    is if its upstream still accepts it.
     """
     try:
         return _rerouted(event, router)
-    except RequestError as error:  # the place of its stream cannot be found: too many others look alike
+    except RequestError as error:  # its stream cannot be replaced: the search would take too long
         return error.detail
 
 
 def _rerouted(event: Spooled, router: Router) -> Spooled | str:
     try:
         (parsed,) = parse(event.body)
-    except (RequestError, ValueError):  # a member of an array that is no object
+    except (RequestError, ValueError):  # a member of an array that is not an object
         parsed = Event(0, event.body)
     if event.came_as is None:
         if event.upstream in router.config.upstreams and router.accepts(event.upstream, parsed.stream, parsed):
@@ -190,6 +190,6 @@ class _Said(msgspec.Struct):
 
 
 def reason(status: EventStatus) -> str:
-    """Return in words why an event was not taken."""
+    """Return why an event was not taken, in words."""
     said = context_of(status, _Said) or _Said()
     return said.errorsText or said.message or f"EventGate's answer was {status.status}"

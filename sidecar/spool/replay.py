@@ -1,8 +1,8 @@
-"""Sends the spool again, beside live traffic and behind it.
+"""Sends the spool beside live traffic, with lower priority.
 
-Before each attempt an event is routed by the configuration in force, from the stream it came with. What has no route
-now, or what its upstream does not accept, becomes a dead letter; what another upstream gets is handed over to its
-replay. An event that failed before is sent alone: whatever happens then says nothing about its neighbours.
+Before each attempt an event is routed by the current configuration, by the stream it came with. If it has no route now,
+or its upstream does not accept it, it becomes a dead letter; if it is for another upstream now, it moves to that one's
+replay. An event that failed before is sent alone, so that its failures do not affect others.
 """
 
 from __future__ import annotations
@@ -37,26 +37,26 @@ from sidecar.telemetry.happenings import Replayed, Unexpected
 from sidecar.telemetry.telemetry import Telemetry
 
 Send = Callable[[str, Sequence[Spooled]], Awaitable[Sequence[EventStatus]]]
-"""Sends events to an upstream; returns their statuses, in their order."""
+"""Sends events to an upstream; returns their statuses, in order."""
 
 REST_SECONDS = 0.02
-"""How often it looks whether live traffic is still pressing."""
+"""How often to check whether live traffic still has priority."""
 
 
 @dataclass(frozen=True)
 class Passage:
-    """How one configuration sends events again: where to, by what means."""
+    """How replay sends events under one configuration."""
 
     upstreams: Collection[str]
     send: Send
     pressing: Callable[[str], bool]
-    """Whether live traffic for an upstream has to wait already."""
+    """Whether live events for an upstream are waiting."""
     route: Callable[[Spooled], Spooled | str]
     """Returns an event as it is sent now, or why it is not."""
 
 
 class Replay:
-    """Keeps sending whatever is in the spool until nothing is."""
+    """Sends the events of the spool until it is empty."""
 
     def __init__(
         self,
@@ -65,7 +65,7 @@ class Replay:
         jitter: Callable[[], float],
         now: Callable[[], float] = time.time,
     ) -> None:
-        """`now` is the clock of the spool; what is sent where is said by `follow`."""
+        """`now` is the spool's clock; `follow` must be called before anything is sent."""
         self._spool = spool
         self._passage = Passage((), _nobody, lambda _: False, lambda event: event)
         self._group: asyncio.TaskGroup | None = None
@@ -78,19 +78,19 @@ class Replay:
         self._room = asyncio.Semaphore(MAX_POSTS)
 
     async def run(self) -> None:
-        """Send what waits, until `stop` is called and what is under way has ended."""
+        """Send waiting events until `stop` is called and those in flight have ended."""
         await self._spool.opened()
         async with asyncio.TaskGroup() as self._group:
             self._begin()
             await self._stopping.wait()
 
     def follow(self, passage: Passage) -> None:
-        """Send what waits through this passage from now on; what is under way ends as it began."""
+        """Send through this passage from now on; events in flight end with the previous one."""
         self._passage = passage
         self._begin()
 
     def _begin(self) -> None:
-        """Replay for each upstream there is, and for each that events wait for though there is none."""
+        """Start a task for each configured upstream, and for each other one that events wait for."""
         if self._group is None or self._stopping.is_set():
             return
         for upstream in {*self._passage.upstreams, *self._spool.state.totals.upstreams} - self._running:
@@ -99,13 +99,13 @@ class Replay:
             self._group.create_task(keep_running("replay", replay, self._telemetry.emit))
 
     def stop(self) -> None:
-        """Begin nothing more."""
+        """Start no more attempts."""
         self._stopping.set()
         for healed in self._healed.values():
             healed.set()
 
     def healed(self, upstream: str) -> None:
-        """Try again at once: an endpoint of `upstream` takes events again."""
+        """Try again at once, since an endpoint of `upstream` takes events again."""
         self._healing(upstream).set()
 
     def _healing(self, upstream: str) -> asyncio.Event:
@@ -115,11 +115,11 @@ class Replay:
         held: list[Spooled] = []
         try:
             await self._send_what_waits(upstream, held)
-        finally:  # where it failed: nothing stays under way for ever
+        finally:  # after an error, so that nothing stays in flight for ever
             self._spool.release(held)
 
     async def _send_what_waits(self, upstream: str, held: list[Spooled]) -> None:
-        """Send until there is no time for it any more; `held` has the events that were handed out."""
+        """Send until stopped; `held` has the events handed out."""
         window = Window()
         while held or await self._something_for(upstream):
             if not held:
@@ -141,7 +141,7 @@ class Replay:
                 await asyncio.gather(*notes)
                 held.clear()
                 await self._pause(upstream, pause)
-            else:  # what is noted and what comes next share a transaction
+            else:  # record the results and fetch the next events in one transaction
                 *noted, found = await asyncio.gather(*notes, self._next(upstream, window), return_exceptions=True)
                 held[:] = found if isinstance(found, list) else held
                 for each in (*noted, found):
@@ -149,20 +149,20 @@ class Replay:
                         raise each
 
     async def _next(self, upstream: str, window: Window) -> list[Spooled]:
-        """Return what is sent next: while nothing is taken, an event that was not tried yet, if there is one."""
+        """Return the next events to send; after failures, prefer one that was not tried yet."""
         return await self._spool.hand_out(
             upstream, window.events * window.batches, MAX_BYTES * window.batches, untried_first=window.failures > 0
         )
 
     async def _something_for(self, upstream: str) -> bool:
-        """Return True once something waits, False once there is no time for it any more."""
+        """Wait until events wait, and return True; return False when stopped."""
         async with asyncio.TaskGroup() as tasks:
             waiting = tasks.create_task(self._spool.something_for(upstream))
             stopping = tasks.create_task(self._stopping.wait())
             await asyncio.wait((waiting, stopping), return_when=asyncio.FIRST_COMPLETED)
             waiting.cancel()
             stopping.cancel()
-        self._begin()  # what was moved may be the first for its upstream
+        self._begin()  # a moved event may be the first for its upstream
         return not self._stopping.is_set()
 
     async def _let_live_go_first(self, upstream: str) -> None:
@@ -184,7 +184,7 @@ class Replay:
                     await self._spool.hurry(upstream)
 
     async def _send_batch(self, upstream: str, events: Sequence[Spooled]) -> _Ended:
-        """Send events; a mistake of ours must not end the task group, and with it everything."""
+        """Send events; a bug here must not end the task group."""
         ended = _Ended()
         try:
             passage = self._passage
@@ -217,7 +217,7 @@ class Replay:
         return ended
 
     def _notes(self, upstream: str, ended: _Ended, pause: float) -> list[Coroutine[Any, Any, None]]:
-        """Return what writes down how a batch ended, and tell of it."""
+        """Report the results of a batch; return the coroutines that record them."""
         its = list(zip(ended.sent, ended.statuses, ended.fates, strict=True))
         words = next((reason(status) for _, status, each in its if each is Fate.FAILED), "")
         for each, count in Counter(ended.fates).items():
@@ -241,30 +241,30 @@ class Replay:
 
 
 async def _nobody(_: str, events: Sequence[Spooled]) -> list[EventStatus]:
-    """Send nothing: nobody said yet how."""
+    """Send nothing, until `follow` is called."""
     return [failed(event.body, "the sidecar is starting", unreachable=True) for event in events]
 
 
 class _Ended:
-    """How a batch ended."""
+    """The results of a batch."""
 
     def __init__(self) -> None:
         self.sent: list[Spooled] = []
         self.statuses: list[EventStatus] = []
         self.fates: list[Fate] = []
         self.refused: list[tuple[Spooled, str]] = []
-        """Not sent any more, and why."""
+        """Refused by the current configuration, and why."""
         self.moved: list[Spooled] = []
         """For another upstream now."""
 
     @property
     def worked(self) -> bool:
-        """Whether any of it got on."""
+        """Whether at least one event is settled, moved or to blame."""
         return bool(self.refused or self.moved) or any(each is not Fate.FAILED for each in self.fates)
 
 
 def _batches(events: Sequence[Spooled], window: Window) -> list[list[Spooled]]:
-    """Split events into arrays as large as the window allows; those that failed before go alone."""
+    """Split events into arrays as large as the window allows; those that failed before are sent alone."""
     batches: list[list[Spooled]] = [[each] for each in events if each.attempts]
     batch, size = list[Spooled](), 0
     for each in events:

@@ -1,8 +1,8 @@
-"""What the spool's file looks like inside: its tables, its rows as events, and what older versions looked like.
+"""The format of the spool's file: tables, the conversion of rows to events, and older versions.
 
-SQLite keeps the file whole through a crash, but it does not notice a flipped bit in an event. So each event carries a
-checksum over everything that must not change. A file is believed where its schema is, to the letter, that of its
-version; anything else is damage, or the file of another program.
+SQLite keeps the file consistent through a crash, but does not notice a flipped bit in an event. So each event has a
+checksum over everything that must not change. A file is accepted only if its schema is exactly that of its version;
+otherwise it is damaged, or of another program.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from sidecar.spool.ordering import key_of
 from sidecar.spool.record import DeadLetter, Spooled
 
 APPLICATION_ID = 0x65675350
-"""In the header of the file: 'egSP'."""
+"""In the file header: 'egSP'."""
 PAGE = 4096
-"""Bytes of a page."""
+"""Page size in bytes."""
 PAGE_ROWS, PAGE_BYTES = 200, 1024 * 1024
-"""Read at once by who only looks: no long look keeps the file from being tidied, and none takes much memory."""
+"""Limits of one read of many events, so that it neither blocks checkpoints for long nor takes much memory."""
 COLUMNS = (
     "arrival, upstream, stream, came_as, event_id, lacks_request_id, hasty, order_key, ahead, first_seen, attempts, "
     "errors, last_attempt, last_error, due, size, checksum, headers, body"
 )
-"""Of an event, in both tables."""
+"""The columns of an event, in both tables."""
 _MARKS = ", ".join("?" * (COLUMNS.count(",") + 1))
 PUT = f"INSERT INTO waiting ({COLUMNS}, head) VALUES ({_MARKS}, ?)"  # noqa: S608  ours
 BURY = f"INSERT INTO dead ({COLUMNS}, reason, verdict, died) VALUES ({_MARKS}, ?, ?, ?)"  # noqa: S608  ours
@@ -43,11 +43,11 @@ _EVENT = """
     due REAL NOT NULL, size INTEGER NOT NULL, checksum INTEGER NOT NULL, headers TEXT NOT NULL, body BLOB NOT NULL
 """
 TABLES = (
-    # A number is never given twice, not even that of an event that was the last and is gone.
+    # AUTOINCREMENT: a number is never reused, not even the highest after its event was deleted.
     f"CREATE TABLE waiting (arrival INTEGER PRIMARY KEY AUTOINCREMENT, head INTEGER NOT NULL, {_EVENT})",
     f"CREATE TABLE dead (arrival INTEGER PRIMARY KEY, reason TEXT NOT NULL, verdict BLOB NOT NULL, died REAL NOT NULL, "
     f"{_EVENT})",
-    # `head`: no event with its order key is before it. Only these may be sent, so only these are searched.
+    # `head`: the first event of its order key. Only these may be sent, so only these are indexed.
     "CREATE INDEX waiting_heads ON waiting (upstream, arrival, due, order_key, size) WHERE head",
     "CREATE INDEX waiting_by_key ON waiting (order_key, ahead DESC, arrival) WHERE order_key IS NOT NULL",
     "CREATE INDEX waiting_by_age ON waiting (first_seen, upstream, stream, size)",
@@ -73,12 +73,12 @@ _VERSION_2 = (
     "ALTER TABLE dead ADD COLUMN checksum INTEGER",
 )
 STATEMENTS = {1: _VERSION_1, 2: _VERSION_2, VERSION: TABLES}
-"""What makes an empty file one of each version."""
+"""The statements that create a file of each version."""
 OLD_COLUMNS = (
     "arrival, upstream, stream, event_id, lacks_request_id, hasty, order_key, first_seen, attempts, errors, "
     "last_attempt, last_error, due, size, headers, body"
 )
-"""Of an event in versions 1 and 2; version 2 has `checksum`, too, as the last column of each table."""
+"""The columns of an event in versions 1 and 2; version 2 also has `checksum`, as the last column of each table."""
 
 _SHOWN_PROBLEMS = 20
 
@@ -88,14 +88,14 @@ _TROUBLE = {
     *(sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM, sqlite3.SQLITE_NOLFS),
 }
 SQLITE_ERRORS = (sqlite3.Error, UnicodeDecodeError)
-"""What is raised; the second where the words that SQLite has for a damaged file are damaged themselves."""
+"""The errors of SQLite; the second occurs if its message quotes damaged text."""
 
 
 class Unusable(Exception):
-    """The file cannot serve as a spool, and never will."""
+    """The file cannot be used as a spool, now or later."""
 
     def __init__(self, kind: Literal["damaged", "foreign", "newer", "older"], reason: str, version: int = 0) -> None:
-        """`reason` is in words; `version` is that of an older file."""
+        """`reason` is in words; `version` is set for an older file."""
         super().__init__(reason)
         self.kind = kind
         self.reason = reason
@@ -103,24 +103,24 @@ class Unusable(Exception):
 
 
 def is_trouble(error: Exception) -> bool:
-    """Whether SQLite says that the file cannot be used now, and nothing about the file itself."""
+    """Whether the error is temporary and says nothing about the file itself."""
     return getattr(error, "sqlite_errorcode", 0) & 0xFF in _TROUBLE
 
 
 def in_words(error: Exception, path: Path | None) -> str:
-    """Say why the spool at `path` cannot be used; without a path only what is wrong."""
+    """Explain why the spool at `path` cannot be used; without a path, only what is wrong."""
     where = "" if path is None else f"{path}: "
     if getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-        return f"{where}another process keeps the file locked"
+        return f"{where}another process has locked the file"
     if isinstance(error, sqlite3.Error):
         return f"{where}{error} ({getattr(error, 'sqlite_errorname', 'SQLite')})" if path else str(error)
     if isinstance(error, UnicodeDecodeError):
-        return f"{where}SQLite's words for what is wrong cannot be read"
+        return f"{where}SQLite's error message cannot be decoded"
     return f"{where}{error.strerror if isinstance(error, OSError) and error.strerror else error}"
 
 
 def old_checksum_of(*fields: object) -> int:
-    """Return the checksum of versions 1 and 2: over some values, each with its length."""
+    """Return the checksum of versions 1 and 2, over values and their lengths."""
     found = 0
     for each in fields:
         data = each if isinstance(each, bytes) else b"" if each is None else str(each).encode()
@@ -132,10 +132,10 @@ def old_checksum_of(*fields: object) -> int:
 
 
 def version_of(connection: sqlite3.Connection) -> int:
-    """Return the version of a spool's file whose schema is what it should be; 0 where the file is new.
+    """Return the version of a file, after comparing its schema; 0 if the file is new.
 
     Raises:
-        Unusable: it is damaged, of another program, or of a version that this sidecar does not know.
+        Unusable: it is damaged, of another program, or of an unknown version.
 
     """
     schema = schema_of(connection)
@@ -166,7 +166,7 @@ def _schema_of_version(version: int) -> list[tuple[Any, ...]]:
 
 
 def create(connection: sqlite3.Connection) -> None:
-    """Make an empty file a spool; to be called in a transaction."""
+    """Create the tables in an empty file; call it in a transaction."""
     for statement in TABLES:
         connection.execute(statement)
     connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
@@ -179,11 +179,11 @@ def problems_of(connection: sqlite3.Connection) -> list[str]:
     return [] if found == ["ok"] else found
 
 
-# --- a row, and the event that it is ---
+# --- rows and events ---
 
 
 def row_of(event: Spooled, size: int) -> tuple[Any, ...]:
-    """Return the values of `COLUMNS` of an event of this size; without a number of its own, SQLite gives it one."""
+    """Return the values of `COLUMNS` for an event of this size; SQLite numbers it unless it has a number."""
     headers = msgspec.json.encode(event.headers).decode()
     kept = (
         *(event.upstream, event.stream, event.came_as, event.id, int(event.lacks_request_id), int(event.hasty)),
@@ -195,12 +195,12 @@ def row_of(event: Spooled, size: int) -> tuple[Any, ...]:
 
 
 def _checksum_of_kept(kept: tuple[object, ...], headers: object, body: bytes) -> int:
-    """Return the checksum of what must not change; a value of another type, or in another place, is another."""
+    """Return the checksum of what must not change; it depends on types and order too."""
     return zlib.crc32(body, zlib.crc32(repr((*kept, headers)).encode(errors="replace")))
 
 
 def event_of(row: Sequence[Any]) -> tuple[Spooled, bool]:
-    """Make an event of a row that begins with `COLUMNS`; False says that its checksum does not fit."""
+    """Convert a row that begins with `COLUMNS` to an event; False: the checksum is wrong."""
     arrival, upstream, stream, came_as, event_id, lacks, hasty, key, ahead, first_seen, attempts, errors, *more = row[
         :19
     ]
@@ -229,9 +229,9 @@ def event_of(row: Sequence[Any]) -> tuple[Spooled, bool]:
 
 
 def old_event_of(row: Sequence[Any]) -> tuple[Spooled, bool]:
-    """Do the same with a row of version 1 or 2 that begins with `OLD_COLUMNS`, and ends with a checksum or None.
+    """Convert a row of version 1 or 2 that begins with `OLD_COLUMNS` and ends with a checksum or None.
 
-    What stream it came with is not known: these versions kept the one it was sent under.
+    The stream it came with is unknown: these versions only kept the one it was sent under.
     """
     arrival, upstream, stream, event_id, lacks, hasty, key, first_seen, attempts, errors, last_attempt, *more = row[:16]
     last_error, _, _, headers, body = more
@@ -256,7 +256,7 @@ def old_event_of(row: Sequence[Any]) -> tuple[Spooled, bool]:
 
 
 def rows_of(connection: sqlite3.Connection, table: str, more: str, first: int, last: int) -> Iterator[tuple[Any, ...]]:
-    """Yield `COLUMNS`, and `more` of them, of the rows with these numbers, a few at once (`PAGE_ROWS`)."""
+    """Yield `COLUMNS` and `more` columns of the rows with these numbers, read in parts (`PAGE_ROWS`)."""
     sizes = f"SELECT arrival, length(body) FROM {table} WHERE arrival BETWEEN ? AND ? ORDER BY 1 LIMIT {PAGE_ROWS}"  # noqa: S608
     rows = f"SELECT {COLUMNS}{more} FROM {table} WHERE arrival BETWEEN ? AND ? ORDER BY 1"  # noqa: S608
     while found := connection.execute(sizes, (first, last)).fetchall():
@@ -271,7 +271,7 @@ def rows_of(connection: sqlite3.Connection, table: str, more: str, first: int, l
 
 
 def letter_of(event: Spooled, reason: object, verdict: object, died: object) -> DeadLetter:
-    """Make a dead letter of an event and the other columns of its row."""
+    """Make a dead letter from an event and the other columns of its row."""
     return DeadLetter(event=event, reason=str(reason), verdict=_bytes_of(verdict), died=_number(died))
 
 
@@ -290,10 +290,10 @@ def _number(value: object) -> float:
 def _headers(text: object) -> Headers:
     try:
         return msgspec.json.decode(str(text), type=Headers)
-    except ValueError:  # damaged; its checksum says so
+    except ValueError:  # damaged, as its checksum shows
         return ()
 
 
 def lenient_text(data: bytes) -> str:
-    """Read text that may be damaged; its checksum says so."""
+    """Decode text that may be damaged, as its checksum shows."""
     return data.decode(errors="replace")

@@ -1,7 +1,7 @@
-"""The door to the spool: whoever puts an event in learns when it is durable.
+"""The interface of the spool: stores events, hands them out for sending, and deletes them when delivered.
 
-Events come in, are handed out to be sent, and are forgotten when they were delivered; `groupcommit` does the writing.
-The order of events and which of them are under way is known here, in memory, and changes with each transaction.
+`groupcommit` does the writing. The order keys and the events in flight are kept here, in memory, and updated with each
+transaction.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ LAZY_EVENTS = 8
 
 T = TypeVar("T")
 Cause = Literal["invalid", "errors", "age", "damaged", "refused"]
-"""Why an event is not sent any more."""
+"""Why an event became a dead letter."""
 
 
 class Kept(enum.StrEnum):
-    """What became of events that were put into the spool."""
+    """Whether events were stored."""
 
     STORED = "stored"
     """They are durable."""
@@ -52,7 +52,7 @@ class Kept(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class PutResult:
-    """What became of all the events of one put."""
+    """The result of storing events."""
 
     kept: Kept
     reason: str = ""
@@ -61,23 +61,23 @@ class PutResult:
 
 @dataclass(frozen=True, slots=True)
 class SpoolState:
-    """The spool as a status page shows it."""
+    """The state of the spool, for the status page."""
 
     directory: str
     trouble: str
-    """Why it cannot be used now; empty where it can."""
+    """Why it cannot be used; empty if it can."""
     totals: Totals
     limits: Quota
     oldest_seconds: float
-    """Age of the oldest event that waits."""
+    """Age of the oldest waiting event."""
     in_flight: int
-    """Events of it that are being sent."""
+    """Its events being sent."""
     full: bool = False
-    """Whether there was no room for the last event that needed it, and none was made since."""
+    """Whether there was no room for the last event, and none has become free."""
 
 
 class Spool:
-    """Takes events, hands them out, forgets them."""
+    """The spool of one sidecar."""
 
     def __init__(
         self,
@@ -88,7 +88,7 @@ class Spool:
         steady: Callable[[], float] = time.monotonic,
         hand: Hand | None = None,
     ) -> None:
-        """Nothing is touched before `run`; `now` is the wall clock, and `steady` one that never steps."""
+        """Touch no file before `run`; `now` is the wall clock, `steady` a monotonic one."""
         self.order = Ordering()
         self._directory = directory
         self._limits = limits
@@ -99,26 +99,26 @@ class Spool:
         self._in_flight: set[int] = set()
         self._taken: dict[str, float] = {}
         self._full_at: float | None = None
-        """How much of the file was taken when there was no room; None once an event is stored."""
+        """`Totals.taken` when there was no room; None once an event is stored."""
         self._handing_out = asyncio.Lock()
         self._opened = asyncio.Event()
         self._came: dict[str, asyncio.Event] = {}
 
     async def run(self) -> None:
-        """Open the spool and serve it, until `close` is called and all that came before is durable."""
+        """Open and run the spool until `close` is called and everything before is durable."""
         await self._commits.run(self._look, self._opened)
 
     async def opened(self) -> None:
-        """Return when it was opened, or could not be: what it holds, and the order of it, is known from then on."""
+        """Wait for the first attempt to open it; if that succeeded, its contents and their order are known."""
         await self._opened.wait()
 
     def close(self) -> None:
-        """Take nothing more."""
+        """Refuse new events."""
         self._commits.close()
 
     @property
     def state(self) -> SpoolState:
-        """How it is now."""
+        """The current state."""
         totals = self._commits.totals
         age = 0.0 if totals.oldest is None else max(0.0, self.now() - totals.oldest)
         full, trouble = self._full_at is not None and totals.taken >= self._full_at, self._commits.trouble
@@ -134,20 +134,20 @@ class Spool:
             came.set()
 
     def _set_clock(self) -> None:
-        """Take the time of the wall clock, unless there are events that have the time of before."""
+        """Set the clock to the wall clock, unless there are events with times of before."""
         if not self._commits.totals.events and not self._commits.waiting_size:
             self._clock.set()
             self._taken.clear()
 
     def now(self) -> float:
-        """Return the time by which events age, in seconds: that of the wall clock, but for its steps."""
+        """Return the time by which events age, see `SpoolClock`."""
         return self._clock.now()
 
     def _look(self) -> None:
-        """Have done what nobody asks for."""
+        """Do periodic work: set the clock, and bury events that are too old."""
         self._set_clock()
         oldest, before = self._commits.totals.oldest, self.now() - self._limits.age
-        # Not while events are being handed out: one that is sent must not become a dead letter meanwhile.
+        # Not while events are being handed out: one that is sent must not become a dead letter.
         if oldest is not None and oldest < before and not self._handing_out.locked():
             in_flight = frozenset(self._in_flight)
             self._commits.add(lambda file: _bury_old(file, before, in_flight, self.now()), self._gone_for("age"))
@@ -155,15 +155,15 @@ class Spool:
     # --- putting events in ---
 
     def store(self, events: Sequence[Spooled], done: Callable[[PutResult], None]) -> None:
-        """Keep all of `events` or none; `done` is told once, and where they are stored they are durable by then.
+        """Store all `events` or none, durably, and call `done` once with the result.
 
-        After `broken` they may nevertheless be kept, and sent later: the disk may take them when it is too late.
+        After `broken` they may be stored and sent nevertheless, if the disk takes them too late.
         """
         size = sum(each.size for each in events)
         if trouble := self._trouble_with(size):
             done(self._refuse(Kept.BROKEN, trouble, len(events)))
             return
-        # Until the transaction has ended the keys are busy, whatever the producers are told meanwhile.
+        # The keys are busy until the transaction has ended, whatever the producers are told.
         keys = [each.order_key for each in events if each.order_key is not None]
         self.order.storing(keys)
         operation = self._commits.add(
@@ -227,14 +227,14 @@ class Spool:
         self._telemetry.emit(SpoolRefused(kept, reason, events))
         return PutResult(kept, reason)
 
-    # --- handing them out ---
+    # --- handing events out ---
 
     def waits_for(self, upstream: str) -> bool:
-        """Whether events for `upstream` wait, and can be handed out."""
+        """Whether events for `upstream` wait and the spool can be used."""
         return not self._commits.trouble and upstream in self._commits.totals.upstreams
 
     async def something_for(self, upstream: str) -> None:
-        """Return when an event for `upstream` may wait."""
+        """Wait until there are events for `upstream`."""
         while not self.waits_for(upstream):
             self._coming(upstream).clear()
             await self._coming(upstream).wait()
@@ -243,10 +243,10 @@ class Spool:
         return self._came.setdefault(upstream, asyncio.Event())
 
     async def hand_out(self, upstream: str, events: int, size: int, *, untried_first: bool = False) -> list[Spooled]:
-        """Return the first events for `upstream` that may be sent, `events` and `size` bytes of them at most.
+        """Return the first events for `upstream` that may be sent, at most `events` and `size` bytes.
 
-        None of them is handed out again before `delivered`, `failed`, `dead` or `release` was called for it, and
-        no other of its key. There are none while the disk is in trouble.
+        None of them, and no other of its key, is handed out again before `delivered`, `failed`, `dead` or `release` is
+        called for it. There are none while the spool cannot be used.
         """
         async with self._handing_out:
             if self._commits.trouble:
@@ -277,7 +277,7 @@ class Spool:
             return batch.events
 
     async def delivered(self, events: Sequence[Spooled]) -> None:
-        """Forget events; returns when that is durable, however long the disk is in trouble."""
+        """Delete events; returns when that is durable, however long the disk fails."""
         arrivals = [each.arrival for each in events]
 
         def forgotten(gone: list[Gone]) -> None:
@@ -289,9 +289,9 @@ class Spool:
         await self._in_the_end(lambda file: file.delivered(arrivals), forgotten, *events, lazy=lazy)
 
     async def failed(self, event: Spooled, reason: str, due: float = 0.0, *, error: bool = False) -> None:
-        """Note that an attempt failed: the event may be handed out again, but not before `due`.
+        """Record a failed attempt: the event may be handed out again from `due` on.
 
-        `error`: EventGate met an error with this event and took others.
+        `error`: EventGate returned an error for this event and took others.
         """
         now = self.now()
         await self._in_the_end(
@@ -301,7 +301,7 @@ class Spool:
         )
 
     async def dead(self, event: Spooled, cause: Cause, reason: str, verdict: bytes) -> None:
-        """Make an event a dead letter; returns when that is durable, however long the disk is in trouble."""
+        """Make an event a dead letter; returns when that is durable, however long the disk fails."""
         now = self.now()
 
         def buried(gone: list[Gone]) -> None:
@@ -311,7 +311,7 @@ class Spool:
         await self._in_the_end(lambda file: file.bury(event.arrival, reason, verdict, now), buried, event)
 
     async def move(self, event: Spooled) -> None:
-        """Let an event wait for another upstream, as it is now; returns when that is durable."""
+        """Store an event that was rerouted; returns when that is durable."""
 
         def moved(gone: list[Gone]) -> None:
             self._in_flight.discard(event.arrival)
@@ -324,26 +324,26 @@ class Spool:
         await self._in_the_end(lambda file: file.move(event), moved, event)
 
     async def hurry(self, upstream: str) -> None:
-        """Let events be sent at once that were set back while `upstream` took none."""
+        """Make events due at once that failed while `upstream` took none."""
         await self._in_the_end(lambda file: file.hurry_all(upstream), lambda _: None, lazy=True)
 
     async def _in_the_end(
         self, work: Callable[[SpoolFile], T], after: Callable[[T], None], *events: Spooled, lazy: bool = False
     ) -> None:
-        """Have it done, however long the disk is in trouble; after a mistake of ours `events` are not under way."""
+        """Run `work`, however long the disk fails; after a bug, release `events`."""
         with contextlib.suppress(Trouble):
             await self._commits.add(work, after, lambda _: self.release(events), must=True, lazy=lazy).done
 
     def taken(self, upstream: str) -> None:
-        """Note that `upstream` took an event, live or not."""
+        """Record that `upstream` took an event, live or not."""
         self._taken[upstream] = self.now()
 
     def last_taken(self, upstream: str) -> float | None:
-        """Return when it last did."""
+        """Return when `upstream` last took an event."""
         return self._taken.get(upstream)
 
     def release(self, events: Iterable[Spooled]) -> None:
-        """Take events back that were not sent."""
+        """Return events that were not sent."""
         self._in_flight.difference_update(each.arrival for each in events)
 
     def _gone_for(self, cause: Cause) -> Callable[[list[Gone]], None]:

@@ -56,7 +56,7 @@ class _Head:
             raise MalformedRequest("Invalid HTTP request received.") from None
         version = parser.get_http_version()
         if self._hosts != 1 and (self._hosts or version == "1.1"):
-            raise MalformedRequest("A request of HTTP/1.1 has one Host header.")
+            raise MalformedRequest("An HTTP/1.1 request needs exactly one Host header.")
         self.method: bytes = parser.get_method()
         self.path = path
         self.keep_alive = self.keep_alive and version == "1.1" and self.method != b"CONNECT"

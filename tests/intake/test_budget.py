@@ -25,4 +25,4 @@ def test_where_all_is_held_there_is_no_room() -> None:
     assert budget.room == 7
     budget.take(9, small=True)
     assert budget.room == -2
-    assert budget.full == "of the 10 bytes that are held at once none is free; try again in a second"
+    assert budget.full == "all of the 10 bytes for requests in flight are in use; try again in a second"

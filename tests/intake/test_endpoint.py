@@ -293,7 +293,7 @@ async def test_too_many_bytes_are_asked_to_come_back(data: bytes) -> None:
         async with connected(shown.address) as second:
             await second.send(data)
             answer = await second.answer()
-        words = f"of the {2 * HEAD + 119} bytes that are held at once none is free; try again in a second"
+        words = f"all of the {2 * HEAD + 119} bytes for requests in flight are in use; try again in a second"
         assert (answer.status, answer.headers["retry-after"]) == (503, "1")
         assert answer.json == error(503, "overloaded", "ServiceUnavailable", words)
         shown.intake.release()

@@ -341,7 +341,7 @@ def test_a_file_that_another_process_locks_is_not_called_broken(tmp_path: Path) 
         put(directory, 1)
         with contextlib.closing(sqlite3.connect(tmp_path / FILE, isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
-            with pytest.raises(Trouble, match="another process keeps the file locked"):
+            with pytest.raises(Trouble, match="another process has locked the file"):
                 put(directory, 2)
         put(directory, 3)
         assert held(directory) == [1, 3]

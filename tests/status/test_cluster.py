@@ -135,8 +135,8 @@ async def test_a_connection_ends_where_it_should(data: bytes) -> None:
 @pytest.mark.parametrize(
     ("data", "words"),
     [
-        (b"GET /livez HTTP/1.1\r\n\r\n", "A request of HTTP/1.1 has one Host header."),
-        (asks("/livez", more="host: y\r\n"), "A request of HTTP/1.1 has one Host header."),
+        (b"GET /livez HTTP/1.1\r\n\r\n", "An HTTP/1.1 request needs exactly one Host header."),
+        (asks("/livez", more="host: y\r\n"), "An HTTP/1.1 request needs exactly one Host header."),
         (b"\x16\x03\x01 \r\n\r\n", "Invalid HTTP request received."),
         (asks("/livez", more="x y\r\n"), "Invalid HTTP request received."),
         (asks("/livez", more="content-length: -1\r\n"), "Invalid HTTP request received."),

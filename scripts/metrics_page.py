@@ -16,6 +16,7 @@ from prometheus_client import CollectorRegistry, Metric
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # the package of this folder, installed or not
 
+from sidecar.delivery.mirror import CopyResult  # noqa: E402
 from sidecar.eventgate.failures import FailureClass  # noqa: E402
 from sidecar.events.results import Outcome  # noqa: E402
 from sidecar.serve.spanexport import SpanCounts  # noqa: E402
@@ -51,6 +52,7 @@ LABELS = {
     "why": in_code(kept for kept in Kept if kept is not Kept.STORED),
     "cause": in_code(typing.get_args(Cause)),
     "eventgate_sidecar_posts_total result": in_code(["answered", *FailureClass]),
+    "eventgate_sidecar_mirrored_events_total result": in_code(typing.get_args(CopyResult)),
     "eventgate_sidecar_health_checks_total result": in_code(["passed", "failed"]),
     "eventgate_sidecar_ca_file_loads_total result": in_code(["applied", "refused"]),
     "eventgate_sidecar_config_loads_total result": in_code(["applied", "refused"]),

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from sidecar.routes.inspection import Inspection
     from sidecar.routes.ways import Row
 
-HEADINGS = ("stream", "upstream", "sent as", "topic prefix")
+HEADINGS = ("stream", "upstream", "sent as", "topic prefix", "copies")
 
 
 @click.command()
@@ -86,14 +86,17 @@ def _table(rows: Sequence[Row]) -> Iterator[str]:
             yield f"{pod}: everything is refused"
         else:
             yield f"{pod}:"
-            yield from aligned([HEADINGS, *(_cells(row) for row in of_pod)])
+            table = [HEADINGS, *(_cells(row) for row in of_pod)]
+            copied = any(row.way.copy for row in of_pod)
+            yield from aligned(table if copied else [cells[:-1] for cells in table])
 
 
 def _cells(row: Row) -> tuple[str, ...]:
     way = row.way
     if way.depends_on is not None:
-        return row.stream, f"depends on its {way.depends_on}", "", ""
+        return row.stream, f"depends on its {way.depends_on}", "", "", ""
     if way.upstream is None:
-        return row.stream, "refused", "", ""
-    same = way.stream == row.stream
-    return row.stream, way.upstream, "the same" if same else way.stream or "", " ".join(way.topic_prefixes)
+        return row.stream, "refused", "", "", ""
+    name = "the same" if way.stream == row.stream else way.stream or ""
+    copies = way.copy.in_words(row.stream) if way.copy else ""
+    return row.stream, way.upstream, name, " ".join(way.topic_prefixes), copies

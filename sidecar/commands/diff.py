@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from sidecar.routes.config import Config, Match
     from sidecar.routes.samples import Labels
     from sidecar.routes.section import Section
-    from sidecar.routes.ways import Way
+    from sidecar.routes.ways import CopyWay, Way
 
 PRODUCTION = "production"
 """What the upstream is called whose Kafka topics the world reads."""
@@ -161,10 +161,14 @@ def _production_urls(config: Config) -> set[str]:
 
 def _mark(before: Way, after: Way, production: set[str]) -> Danger | None:
     """Return what is worth a mark; an upstream that has production's URL is production, whatever it is called."""
-    was, is_now = (way.upstream == PRODUCTION or bool(production.intersection(way.urls)) for way in (before, after))
-    if is_now and not (was and before.stream == after.stream):
+    if _names_in_production(after, production) - _names_in_production(before, production):
         return Danger.TO_PRODUCTION
     return Danger.STOPS if after.refused and not before.refused else None
+
+
+def _names_in_production(way: Way, production: set[str]) -> set[str | None]:
+    """Return the names under which a stream's events, and copies of them, are written to production."""
+    return {each.stream for each in _parts(way) if each.upstream == PRODUCTION or production.intersection(each.urls)}
 
 
 def _settings(old: Config, new: Config) -> Iterator[Setting]:
@@ -256,9 +260,11 @@ def _cells(change: Change) -> tuple[str, str, str, str]:
     ways, stream = (change.before, change.after), change.event.stream or ""
     before, after = (_in_words(way, stream) for way in ways)
     if before == after:  # the names are the same, what they stand for is not
-        before, after = (f"{way.upstream} at {', '.join(way.urls)}" for way in ways)
+        before, after = (
+            ", ".join(f"{each.upstream} at {', '.join(each.urls)}" for each in _parts(way)) for way in ways
+        )
     if before == after:
-        before, after = (f"topics {', '.join(way.topics) or 'not said'}" for way in ways)
+        before, after = (f"topics {', '.join(t for e in _parts(way) for t in e.topics) or 'not said'}" for way in ways)
     return stream, before, after, change.mark or ""
 
 
@@ -267,7 +273,13 @@ def _in_words(way: Way, stream: str) -> str:
         return f"depends on its {way.depends_on}"
     if way.upstream is None:
         return "refused"
-    return way.upstream if way.stream == stream else f"{way.upstream} as {way.stream}"
+    words = way.upstream if way.stream == stream else f"{way.upstream} as {way.stream}"
+    return f"{words}, {way.copy.in_words(stream)}" if way.copy else words
+
+
+def _parts(way: Way) -> tuple[Way | CopyWay, ...]:
+    """Return where the events go, and where copies of them do."""
+    return (way, way.copy) if way.copy else (way,)
 
 
 def _summary(found: Diff) -> Iterator[str]:

@@ -25,7 +25,7 @@ from sidecar.errors import SettingError
 
 if TYPE_CHECKING:
     from sidecar.events.event import Event
-    from sidecar.routes.explain import Explanation, Line, Tried
+    from sidecar.routes.explain import Copied, Explanation, Line, Tried
 
 
 @click.command()
@@ -106,7 +106,15 @@ def in_text(found: Explanation) -> str:
         lines += _marked(found["accepts"])
         lines += [f"  topic {topic}" for topic in found["topics"]]
         lines += [f"  {url}" for url in found["endpoints"]]
+        lines += _copied(found["copy"]) if found["copy"] else []
     return "\n".join(lines) + "\n"
+
+
+def _copied(copy: Copied) -> list[str]:
+    if copy["refused"]:
+        return [f"no copy: {copy['refused']}"]
+    which = f"{copy['percent']} % are copied" if copy["percent"] < 100 else "copied"
+    return [f"{which} to {copy['upstream']} as {copy['sent_as']}", *(f"  topic {topic}" for topic in copy["topics"])]
 
 
 def tried_in_text(tried: Sequence[Tried]) -> str:

@@ -38,7 +38,7 @@ EXTRAS: Mapping[str, Schema] = {
             {"required": ["to"], "properties": {"to": _TEXT, "reject": {"type": "null"}}},
             {
                 "required": ["reject"],
-                "properties": {"reject": _TEXT, "to": {"type": "null"}, "stream": {"type": "null"}},
+                "properties": {"reject": _TEXT, **{key: {"type": "null"} for key in ("to", "stream", "mirror")}},
             },
         ],
         "examples": [

@@ -154,3 +154,7 @@ def _words(way: Way) -> Iterator[tuple[str, bool]]:
     else:
         yield f"{way.upstream} EventGate", False
         yield from _code(way.topics or [way.stream or ""])
+        if way.copy is not None:
+            share = f" of {way.copy.percent} %" if way.copy.percent < 100 else ""
+            yield f"copies{share}: {way.copy.upstream} EventGate", False
+            yield from _code(way.copy.topics or [way.copy.stream])

@@ -113,6 +113,7 @@ def _screen(status: Status) -> RenderableType:
         _endpoints(status),
         Text(),
         _streams(status),
+        *((Text(), _copies(status)) if any(each.mirror for each in status.routes) else ()),
         *((Text(), _failures(status)) if status.failures else ()),
     )
 
@@ -150,6 +151,17 @@ def _streams(status: Status) -> Table:
     for each in status.streams:
         counts = (Text(str(each.outcomes.get(outcome, 0)), justify="right") for outcome in status.happened)
         table.add_row(Text(each.title), *counts)
+    return table
+
+
+def _copies(status: Status) -> Table:
+    from rich.text import Text
+
+    table = _table("copies of", "for", "%", "result")
+    for each in status.routes:
+        if each.mirror is not None:
+            results = ", ".join(f"{count} {result}" for result, count in each.mirror.copies.items())
+            table.add_row(Text(each.name), Text(each.mirror.to), str(each.mirror.percent), results or "none yet")
     return table
 
 

@@ -11,6 +11,9 @@ What is tried (`sender`, `journey`, `tries`)
 What is known of each event over all attempts (`answers`)
     The events with which EventGate met an error are sent to the next endpoint; the others are settled.
 
+What is copied (`mirror`)
+    Copies of accepted events for another upstream: bounded, sent once, never waited for.
+
 What may be tried again (`retry`)
     What each class of failure allows, and what producers are told of events that no endpoint took.
 
@@ -18,6 +21,6 @@ Traces follow loads and attempts through an `Observer` (`tries`).
 
 What does not belong here: sockets (`eventgate`), the disk (`spool`), HTTP answers (`intake`).
 
-Doors: batching, coalescer, retry, sender, tries.
+Doors: batching, coalescer, mirror, retry, sender, tries.
 Pure: answers, batching, retry.
 """

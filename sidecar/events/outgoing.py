@@ -12,6 +12,19 @@ Headers = tuple[tuple[str, str], ...]
 """A producer's headers that are passed on to EventGate; names in lower case."""
 
 
+class Copy(msgspec.Struct, frozen=True):
+    """What a route's `mirror` says of an event."""
+
+    route: str
+    upstream: str
+    stream: str
+    """The name that the copy has there."""
+    percent: int
+    """The share of events that are copied."""
+    refusal: str | None = None
+    """Why there is no copy; None where there is one."""
+
+
 class Outgoing(msgspec.Struct, frozen=True):
     """An event on its way out: its bytes after rewriting, and the id that matches it with its status."""
 
@@ -29,6 +42,8 @@ class Outgoing(msgspec.Struct, frozen=True):
     """Whether its producer is answered as soon as it is in the spool."""
     came_as: str | None = None
     """The stream before a route renamed it; None if none did."""
+    copy: Copy | None = None
+    """What is sent to another upstream once it is accepted; see `delivery.mirror`."""
 
 
 class Load(msgspec.Struct, frozen=True):

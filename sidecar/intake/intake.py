@@ -115,6 +115,7 @@ class Intake:
             event.order_key(name, decision.order_by) if decision.order_by else None,
             decision.spool_first,
             None if stream is None else event.stream,
+            decision.copy,
         )
 
 

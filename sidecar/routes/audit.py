@@ -17,7 +17,7 @@ from functools import lru_cache
 
 from sidecar.routes.config import Config, Match, Route
 from sidecar.routes.index import Index, numbers
-from sidecar.routes.pattern import Glob, Literal, Matcher, Pattern, Regex
+from sidecar.routes.pattern import Glob, Literal, Matcher, Pattern, Regex, Template
 from sidecar.routes.section import Complaint
 
 MAX_BOXES = 512
@@ -67,17 +67,24 @@ def mistakes(config: Config) -> Iterator[Complaint]:
         takers = routes.takers(index)
         if takers:
             yield ("routes", index), _never_reached(config.routes, takers)
-        elif route.to in accepts and not accepts[route.to].meets(_arriving(route)):
+        elif route.to in accepts and not accepts[route.to].meets(_arriving(route.match, route.stream)):
             yield (
                 ("routes", index, "to"),
                 f"is {route.to!r}, which accepts nothing that this route takes; fix upstreams.{route.to}.accepts, "
                 "or write reject with a reason",
             )
+        mirror = route.mirror
+        if mirror and mirror.to in accepts and not accepts[mirror.to].meets(_arriving(route.match, mirror.stream)):
+            yield (
+                ("routes", index, "mirror", "to"),
+                f"is {mirror.to!r}, which accepts no copy of what this route takes; fix upstreams.{mirror.to}.accepts "
+                "or mirror.stream, or remove mirror",
+            )
 
 
 def warnings(config: Config) -> Iterator[Complaint]:
     """Yield each part that is superfluous and harmless."""
-    used = {route.to for route in config.routes}
+    used = {route.to for route in config.routes} | {route.mirror.to for route in config.routes if route.mirror}
     for name, upstream in config.upstreams.items():
         if name not in used:
             yield ("upstreams", name), "is not used by any route; remove it, or add a route to it"
@@ -115,13 +122,13 @@ def _parts(box: Box) -> Iterator[Box]:
         yield dict(zip(box, chosen, strict=True))
 
 
-def _arriving(route: Route) -> Box:
-    """Return what is known of the events of a route at its upstream, under their new name."""
-    arriving = route.match.patterns
-    if route.stream is not None:
+def _arriving(match: Match, stream: Template | None) -> Box:
+    """Return what is known of the events of a route at an upstream, under their new name."""
+    arriving = match.patterns
+    if stream is not None:
         arriving.pop("stream", None)
-        if not route.stream.placeholders:
-            arriving["stream"] = Pattern.parse([route.stream.source])
+        if not stream.placeholders:
+            arriving["stream"] = Pattern.parse([stream.source])
     return arriving
 
 

@@ -234,6 +234,17 @@ class Upstream(Section, frozen=True, kw_only=True):
         return tuple((name, self.url.replace("{datacenter}", name)) for name in self.datacenters)
 
 
+class Mirror(Section, frozen=True, kw_only=True):
+    """Copies of a route's events for another upstream: sent once, after the event itself, and never in an answer."""
+
+    to: Name
+    """The upstream that gets the copies; its `accepts` holds for them."""
+    stream: TemplateField | None = None
+    """Name of the copy's stream; default: the name with which the event came."""
+    percent: Percent = 100
+    """The share of events that are copied, chosen by `meta.id`: the same event is always chosen or never."""
+
+
 class Route(Section, frozen=True, kw_only=True):
     """One rule; the first whose `match` fits takes the event."""
 
@@ -249,6 +260,8 @@ class Route(Section, frozen=True, kw_only=True):
     acknowledge: Literal["delivered", "spooled"] = "delivered"
     """When the producer has its answer: once EventGate has the event, or as soon as it is in the spool. Then the
     inference does not wait for EventGate at all; the answer is 202."""
+    mirror: Mirror | None = None
+    """Copy what it takes to another upstream."""
     order_by: list[Text] = []
     """Dotted paths in the event. Of events with the same values there a newer one never overtakes an older one."""
 

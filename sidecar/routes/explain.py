@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import TypedDict
 
 from sidecar.events.event import Event
+from sidecar.events.outgoing import Copy
 from sidecar.routes.config import Match
 from sidecar.routes.routing import Arrival, Mismatch, Router, Step
 
@@ -17,6 +18,17 @@ class Line(TypedDict):
     matched: bool
     because: str
     """The values that it asks for and found, or the first that is not as it asks."""
+
+
+class Copied(TypedDict):
+    """What the route's `mirror` makes of the event."""
+
+    upstream: str
+    sent_as: str
+    percent: int
+    refused: str | None
+    """Why no copy is sent; None where one is."""
+    topics: list[str]
 
 
 class Explanation(TypedDict):
@@ -33,6 +45,8 @@ class Explanation(TypedDict):
     """Of the upstream that the route leads to, up to the entry that took it; empty where it takes everything."""
     topics: list[str]
     endpoints: list[str]
+    copy: Copied | None
+    """None where its route has no mirror, or refuses it."""
 
 
 class Tried(TypedDict):
@@ -62,6 +76,15 @@ def explanation(router: Router, event: Event) -> Explanation:
         accepts=list(_accepts(arrival, router, event)) if arrival else [],
         topics=[f"{prefix}{sent_as}" for prefix in upstream.topic_prefixes] if upstream and sent_as else [],
         endpoints=[url for _, url in upstream.endpoints] if upstream else [],
+        copy=_copied(decision.copy, router) if decision.copy else None,
+    )
+
+
+def _copied(copy: Copy, router: Router) -> Copied:
+    prefixes = router.config.upstreams[copy.upstream].topic_prefixes
+    topics = [] if copy.refusal else [f"{prefix}{copy.stream}" for prefix in prefixes]
+    return Copied(
+        upstream=copy.upstream, sent_as=copy.stream, percent=copy.percent, refused=copy.refusal, topics=topics
     )
 
 

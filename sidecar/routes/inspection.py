@@ -58,9 +58,9 @@ def inspect(text: str, file: str = "routes.yaml", labels: Mapping[str, str] | No
 
 
 def _missing_labels(config: Config, labels: Mapping[str, str]) -> Iterator[Complaint]:
-    for route, label in Router(config, labels).missing_labels:
+    for route, key, label in Router(config, labels).missing_labels:
         yield (
-            ("routes", config.routes.index(route), "stream"),
+            ("routes", config.routes.index(route), *key),
             f"uses label {label}, which this pod does not have; set it with --label {label}=…",
         )
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from sidecar.errors import ConfigError, Problem
-from sidecar.routes.config import Config, Expect, Match, Route, Test, Upstream
-from sidecar.routes.pattern import STREAM_NAME, Glob, Literal
+from sidecar.routes.config import Config, Expect, Match, Mirror, Route, Test, Upstream
+from sidecar.routes.pattern import STREAM_NAME, Glob, Literal, Template
 from sidecar.routes.scalars import in_duration_words, path_in, url_in
 from sidecar.routes.section import Complaint, Path, Refused, Section, keys_of, nearest
 from sidecar.routes.yamlmarks import Mark, Marked
@@ -196,26 +196,40 @@ def _endpoint_contradictions(path: Path, upstream: Upstream) -> Iterator[Complai
 def _route_contradictions(path: Path, route: Route, upstreams: list[str]) -> Iterator[Complaint]:
     if (route.to is None) == (route.reject is None):
         yield path, "must have either to or reject, and not both"
-    if route.to is not None and upstreams and route.to not in upstreams:
-        yield (
-            (*path, "to"),
-            f"is {route.to!r}, but no upstream has that name{nearest(route.to, upstreams)}; "
-            f"known upstreams: {_all(upstreams)}",
-        )
+    yield from _to_contradictions((*path, "to"), route.to, upstreams)
     if route.reject is not None:
-        for key in ("stream", "order_by"):
+        for key in ("stream", "mirror", "order_by"):
             if getattr(route, key):
                 yield (*path, key), "has no effect in a route with reject"
         if route.acknowledge == "spooled":
             yield (*path, "acknowledge"), "has no effect in a route with reject"
     yield from _match_contradictions((*path, "match"), route.match)
-    if route.stream is None:
-        return
-    groups = route.match.stream.group_names if route.match.stream else frozenset()
-    for group in sorted(route.stream.groups - groups):
+    yield from _name_contradictions((*path, "stream"), route.stream, route.match)
+    if route.mirror is not None:
+        yield from _mirror_contradictions((*path, "mirror"), route, route.mirror, upstreams)
+
+
+def _mirror_contradictions(path: Path, route: Route, mirror: Mirror, upstreams: list[str]) -> Iterator[Complaint]:
+    yield from _to_contradictions((*path, "to"), mirror.to, upstreams)
+    yield from _name_contradictions((*path, "stream"), mirror.stream, route.match)
+    if mirror.percent > 100:
+        yield (*path, "percent"), f"is {mirror.percent}; it must be at most 100"
+    if mirror.to == route.to and str(mirror.stream) == str(route.stream):
+        yield path, f"would send every event to {mirror.to} twice under the same name; give it another to or stream"
+
+
+def _to_contradictions(path: Path, name: str | None, upstreams: list[str]) -> Iterator[Complaint]:
+    if name is not None and upstreams and name not in upstreams:
+        guess = nearest(name, upstreams)
+        yield path, f"is {name!r}, but no upstream has that name{guess}; known upstreams: {_all(upstreams)}"
+
+
+def _name_contradictions(path: Path, template: Template | None, match: Match) -> Iterator[Complaint]:
+    groups = match.stream.group_names if match.stream else frozenset()
+    for group in sorted(template.groups - groups) if template else ():
         there = f"it captures {_all(sorted(groups)) or 'none'}"
         yield (
-            (*path, "stream"),
+            path,
             f"uses {{{group}}}, which match.stream does not capture ({there}); "
             "{stream} and {labels.NAME} also work",
         )

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 import msgspec
 
 from sidecar.events.event import Event
-from sidecar.routes.config import Config, Match, Route
+from sidecar.events.outgoing import Copy
+from sidecar.routes.config import Config, Match, Route, Upstream
 from sidecar.routes.index import Index, Indexes, numbers
-from sidecar.routes.pattern import STREAM_NAME, Pattern
+from sidecar.routes.pattern import STREAM_NAME, Pattern, Template
 
 MAX_REMEMBERED = 1024
 """Pairs of stream and schema whose decision is remembered; a producer can make up any number."""
@@ -35,6 +36,8 @@ class Decision(msgspec.Struct, frozen=True):
     """Dotted paths: events with the same values there keep their order."""
     spool_first: bool = False
     """Whether its producer is answered as soon as it is in the spool."""
+    copy: Copy | None = None
+    """What its route's `mirror` sends to another upstream, or would."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +93,7 @@ class Router:
         self._paths = tuple({path: None for match in matches_of(config) for path in match.event})
         """Those that are looked at in an event."""
         self._remembered: dict[tuple[str | None, str | None], Decision] = {}
-        self._label_missing = {route.name: label for route, label in self.missing_labels}
+        self._label_missing = {route.name: label for route, key, label in self.missing_labels if key == ("stream",)}
 
     def decide(self, event: Event) -> Decision:
         """Return what becomes of `event`: the first route that matches decides.
@@ -175,19 +178,30 @@ class Router:
                 return
 
     @property
-    def missing_labels(self) -> Iterator[tuple[Route, str]]:
-        """Routes that take words from a label this pod does not have, each with that label's name."""
+    def missing_labels(self) -> Iterator[tuple[Route, tuple[str, ...], str]]:
+        """Routes that take words from a label this pod does not have, each with the key that does and the label."""
         for route in self.config.routes:
-            for label in sorted(route.stream.labels - self.labels.keys()) if route.stream else ():
-                if _first_label_mismatch(route.match, self.labels) is None:
-                    yield route, label
+            if _first_label_mismatch(route.match, self.labels) is None:
+                yield from ((route, ("stream",), label) for label in self._missing(route.stream))
+                if route.mirror is not None:
+                    yield from ((route, ("mirror", "stream"), label) for label in self._missing(route.mirror.stream))
+
+    def _missing(self, template: Template | None) -> list[str]:
+        return sorted(template.labels - self.labels.keys()) if template else []
 
     @property
     def reachable(self) -> set[str]:
         """The upstreams that some route leads to from this pod."""
-        return {
-            each.to for each in self.config.routes if each.to and not _first_label_mismatch(each.match, self.labels)
-        }
+        return {each.to for each in self._own_routes if each.to}
+
+    @property
+    def mirrored_to(self) -> set[str]:
+        """The upstreams that get copies from this pod."""
+        return {each.mirror.to for each in self._own_routes if each.mirror}
+
+    @property
+    def _own_routes(self) -> list[Route]:
+        return [each for each in self.config.routes if not _first_label_mismatch(each.match, self.labels)]
 
     @property
     def taken(self) -> dict[str, list[str]]:
@@ -222,25 +236,42 @@ class Router:
             stream,
             order_by=tuple(route.order_by),
             spool_first=route.acknowledge == "spooled",
+            copy=self._copy(route, event, looked, final) if route.mirror else None,
         )
+
+    def _copy(self, route: Route, event: Event, looked: _LookedAt, sent_as: str | None) -> Copy:
+        """Return the copy of an event that `route` sends to its own upstream under the name `sent_as`."""
+        mirror = route.mirror
+        assert mirror is not None  # noqa: S101
+        upstreams, refusal = self.config.upstreams, None
+        missing = self._missing(mirror.stream)
+        stream = event.stream if missing else (self._new_name(mirror.stream, route.match, event) or event.stream)
+        if missing:
+            refusal = f"it takes its name from label {missing[0]}, which {self._pod} does not have"
+        elif stream is not None and not STREAM_NAME.fullmatch(stream):
+            refusal = f"{stream!r} is not a valid stream name"
+        elif stream == sent_as and is_same_eventgate(upstreams[route.to or ""], upstreams[mirror.to]):
+            refusal = f"{mirror.to} is the EventGate that the event itself is sent to, under the same name"
+        elif not self._accepted(mirror.to, stream, looked):
+            refusal = f"{mirror.to} does not accept {_of(stream)} from {self._pod}"
+        return Copy(route.name, mirror.to, stream or "", mirror.percent, refusal)
 
     def _naming(self, route: Route, event: Event) -> tuple[str | None, str | None]:
         """Return the stream's new name, None where it stays; and why there can be none, None where there can."""
         label = self._label_missing.get(route.name)
         if label is not None:  # `serve` does not start then, but `check` and `explain` take any labels
             return None, f"route {route.name} uses label {label}, which {self._pod} does not have"
-        stream = self._new_name(route, event)
+        stream = self._new_name(route.stream, route.match, event)
         if stream is not None and not STREAM_NAME.fullmatch(stream):
             return None, f"route {route.name} would rename its stream to {stream!r}, which is not a valid stream name"
         return stream, None
 
-    def _new_name(self, route: Route, event: Event) -> str | None:
+    def _new_name(self, template: Template | None, match: Match, event: Event) -> str | None:
         """Return the stream's new name, or None where it stays; a stream that is not there is never made up."""
-        if route.stream is None or event.stream is None:
+        if template is None or event.stream is None:
             return None
-        pattern = route.match.stream
-        groups = pattern.groups_in(event.stream) if pattern and route.stream.groups else {}
-        name = route.stream.expand(event.stream, self.labels, groups or {})
+        groups = match.stream.groups_in(event.stream) if match.stream and template.groups else {}
+        name = template.expand(event.stream, self.labels, groups or {})
         return None if name == event.stream else name
 
 
@@ -250,6 +281,11 @@ def matches_of(config: Config) -> Iterator[Match]:
         yield from upstream.accepts or ()
     for route in config.routes:
         yield route.match
+
+
+def is_same_eventgate(one: Upstream, other: Upstream) -> bool:
+    """Whether two upstreams share an endpoint, whatever they are called."""
+    return not {url for _, url in one.endpoints}.isdisjoint(url for _, url in other.endpoints)
 
 
 class _LookedAt:

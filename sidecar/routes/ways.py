@@ -7,10 +7,32 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sidecar.events.event import Event
+from sidecar.events.outgoing import Copy
 from sidecar.routes.config import Config
 from sidecar.routes.index import Indexes
 from sidecar.routes.routing import Router
 from sidecar.routes.samples import Labels, events_of, pods_of
+
+
+@dataclass(frozen=True, slots=True)
+class CopyWay:
+    """Where copies of a stream's events go."""
+
+    upstream: str
+    stream: str
+    percent: int
+    topic_prefixes: tuple[str, ...] = ()
+    urls: tuple[str, ...] = ()
+
+    @property
+    def topics(self) -> tuple[str, ...]:
+        """The Kafka topics that the copies end in, as far as the configuration says."""
+        return tuple(f"{prefix}{self.stream}" for prefix in self.topic_prefixes)
+
+    def in_words(self, came_as: str) -> str:
+        """Return where copies go of a stream that has the name `came_as`."""
+        share = f"{self.percent} % copied" if self.percent < 100 else "copied"
+        return f"{share} to {self.upstream}{'' if self.stream == came_as else f' as {self.stream}'}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +47,8 @@ class Way:
     """Of the upstream's endpoints."""
     depends_on: str | None = None
     """The key, such as `schema`, that an event must have before it can be told."""
+    copy: CopyWay | None = None
+    """Where copies of them go; None where none do."""
     route: str = field(default="", compare=False)
     refusal: str | None = field(default=None, compare=False)
 
@@ -66,8 +90,15 @@ def way_of(router: Router, event: Event) -> Way:
         decision.stream or event.stream,
         tuple(upstream.topic_prefixes),
         tuple(url for _, url in upstream.endpoints),
+        copy=_copy_way(decision.copy, router.config) if decision.copy and not decision.copy.refusal else None,
         route=decision.route,
     )
+
+
+def _copy_way(copy: Copy, config: Config) -> CopyWay:
+    upstream = config.upstreams[copy.upstream]
+    urls = tuple(url for _, url in upstream.endpoints)
+    return CopyWay(copy.upstream, copy.stream, copy.percent, tuple(upstream.topic_prefixes), urls)
 
 
 def matrix(config: Config, more: Iterable[Event] = ()) -> list[Row]:
@@ -100,12 +131,20 @@ def row_as_data(row: Row) -> dict[str, Any]:
 
 def way_as_data(way: Way) -> dict[str, Any]:
     """Return what becomes of a stream for a program."""
+    copy = way.copy
     return {
         "upstream": way.upstream,
         "sent_as": way.stream,
         "topics": list(way.topics),
         "refused": way.refusal,
         "depends_on": way.depends_on,
+        "copy": copy
+        and {
+            "upstream": copy.upstream,
+            "sent_as": copy.stream,
+            "percent": copy.percent,
+            "topics": list(copy.topics),
+        },
     }
 
 

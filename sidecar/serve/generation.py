@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from sidecar.delivery.coalescer import Coalescer
+from sidecar.delivery.mirror import Mirroring
 from sidecar.delivery.sender import Sender
 from sidecar.errors import SettingError
 from sidecar.intake.intake import Intake
@@ -71,6 +72,10 @@ class Generation:
         self._spooling = spooling
         self._keeping = spooling.keeping(self.pools, self._coalescer) if spooling else None
         deliver = self._keeping.deliver if self._keeping else self._coalescer.deliver
+        self._mirror: Mirroring | None = None
+        if self.router.mirrored_to:
+            self._mirror = Mirroring(deliver, self._coalescer.deliver, limits, telemetry.emit)
+            deliver = self._mirror.deliver
         self.intake = Intake(self.router, deliver, lambda: str(uuid.uuid4()), tap)
 
     @property
@@ -92,6 +97,11 @@ class Generation:
     def start(self, tasks: asyncio.TaskGroup) -> None:
         """Deliver in `tasks` from now on."""
         self._sender.start(tasks)
+
+    def end_copies(self) -> None:
+        """Send no more copies: another generation takes events, or none does."""
+        if self._mirror is not None:
+            self._mirror.end()
 
 
 def _unchanged(pools: Mapping[str, Pool], upstreams: Mapping[str, Upstream]) -> dict[str, Pool]:

@@ -158,6 +158,7 @@ class Runtime:
             spool=lambda: self._spooling.state if self._spooling else None,
             events=self.telemetry.counts.events,
             routed=self.telemetry.counts.routed,
+            mirrored=self.telemetry.counts.mirrored,
             history=self._history,
             pod=socket.gethostname(),
         )
@@ -195,6 +196,7 @@ class Runtime:
                 tasks.create_task(self._become_ready())
                 await self._stop_when(told)
                 await asyncio.wait(serving)
+                self._generation.end_copies()
                 if self._spooling:
                     await self._spooling.end(prints=self._settings.prints_what_is_left)
                 for each in watching:
@@ -231,6 +233,7 @@ class Runtime:
         await asyncio.gather(*(pool.first_round() for pool in new))  # so that no event has to wait for it
         self._events.intake = after.intake
         self._generation = after
+        before.end_copies()
         after.use_spool()
         for pool in before.pools_not_in(after):
             self._monitor.forget(pool, before.longest)

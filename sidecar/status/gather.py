@@ -20,6 +20,7 @@ from sidecar.status.value import (
     FailoverNow,
     Failure,
     Minute,
+    MirrorNow,
     RouteNow,
     Span,
     SpoolNow,
@@ -57,6 +58,8 @@ class Sources:
     """Since the start, by stream and outcome."""
     routed: Mapping[tuple[str, str], int]
     """The same events, by route and outcome."""
+    mirrored: Mapping[tuple[str, str, str], int]
+    """Copies, by route, upstream and result."""
     history: History
     pod: str = ""
     clock: Callable[[], float] = time.monotonic
@@ -68,18 +71,18 @@ def status_now(sources: Sources) -> Status:
     """Return what is true now."""
     now, history = sources.in_force(), sources.history
     present = _Present(sources)
-    reachable, spool = now.router.reachable, sources.spool()
+    router, spool = now.router, sources.spool()
     return Status(
         version=__version__,
         pod=sources.pod,
-        labels=now.router.labels,
+        labels=router.labels,
         now=present.wall,
         started=sources.started,
         events_per_second=round(history.events_per_second, 2),
         last_minute=dict(history.last_minute),
-        upstreams=tuple(present.upstream(pool, used=name in reachable) for name, pool in now.pools.items()),
-        routes=_routes(now.config, sources.routed),
-        streams=_streams(sources.events, now.router.taken),
+        upstreams=tuple(present.upstream(pool, router) for pool in now.pools.values()),
+        routes=_routes(now.config, sources),
+        streams=_streams(sources.events, router.taken),
         configuration=sources.configuration(),
         spool=_spool(spool, history.last_minute[Outcome.SPOOLED]) if spool else None,
         minutes=tuple(Minute(present.at(each.begin), dict(each.events)) for each in present.minutes),
@@ -116,13 +119,14 @@ class _Present:
         """Return a time of the clock as one of the wall."""
         return round(self.wall - self._now + time_of_clock, 3)
 
-    def upstream(self, pool: Pool, *, used: bool) -> UpstreamNow:
+    def upstream(self, pool: Pool, router: Router) -> UpstreamNow:
         """Return an upstream as it is now."""
         choices = order(pool.addresses, pool.config.failback, 0, self._now)
         failovers = [each for each in self._history.failovers if each.upstream == pool.name]
         return UpstreamNow(
             name=pool.name,
-            used=used,
+            used=pool.name in router.reachable | router.mirrored_to,
+            only_copies=pool.name not in router.reachable and pool.name in router.mirrored_to,
             first=choices[0].address.endpoint.name if choices else None,
             endpoints=tuple(self._endpoint(pool.judge, each) for each in pool.endpoints),
             failovers=tuple(
@@ -179,8 +183,9 @@ class _Present:
         return tuple(spans)
 
 
-def _routes(config: Config, routed: Mapping[tuple[str, str], int]) -> tuple[RouteNow, ...]:
-    counts = _by_outcome(routed)
+def _routes(config: Config, sources: Sources) -> tuple[RouteNow, ...]:
+    counts = _by_outcome(sources.routed)
+    copies = _by_outcome({(route, result): count for (route, _, result), count in sources.mirrored.items()})
     return tuple(
         RouteNow(
             each.name,
@@ -188,6 +193,14 @@ def _routes(config: Config, routed: Mapping[tuple[str, str], int]) -> tuple[Rout
             str(each.stream) if each.stream else None,
             each.reject,
             counts.get(each.name, {}),
+            MirrorNow(
+                each.mirror.to,
+                str(each.mirror.stream) if each.mirror.stream else None,
+                each.mirror.percent,
+                copies.get(each.name, {}),
+            )
+            if each.mirror
+            else None,
         )
         for each in config.routes
     )

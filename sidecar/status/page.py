@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from sidecar.events.results import Outcome
 from sidecar.routes.scalars import in_size_words
 from sidecar.status.problems import age, level_of, problems_of, rate, sentence
-from sidecar.status.value import AddressNow, EndpointNow, Level, Minute, SpoolNow, Status, UpstreamNow
+from sidecar.status.value import AddressNow, EndpointNow, Level, Minute, MirrorNow, SpoolNow, Status, UpstreamNow
 
 HOUR = 3600.0
 LEAST = 120.0
@@ -148,6 +148,12 @@ def counts(outcomes: Mapping[str, int]) -> str:
     return ", ".join(f"{count} {outcome}" for outcome, count in outcomes.items() if count)
 
 
+def copied(mirror: MirrorNow) -> str:
+    """Write which copies go where, and what became of them."""
+    name = f" as {mirror.stream}" if mirror.stream else ""
+    return f"{mirror.percent} % copied to {mirror.to}{name}: {counts(mirror.copies) or 'none yet'}"
+
+
 def slug(heading: str) -> str:
     """Return the anchor of a heading, as GitHub makes it."""
     return heading.lower().replace(" ", "-")
@@ -177,7 +183,8 @@ def milliseconds(seconds: float | None) -> str:
 FILTERS: dict[str, Callable[..., object]] = {
     each.__name__: each
     for each in (
-        *(age, changes, clock, counts, day, in_size_words, milliseconds, parts, rate, slug, symbol, time_line, waiting),
+        *(age, changes, clock, copied, counts, day, in_size_words, milliseconds, parts, rate, slug, symbol, time_line),
+        waiting,
     )
 }
 """What the template calls, by name."""

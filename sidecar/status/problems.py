@@ -23,7 +23,7 @@ def problems_of(status: Status) -> list[ProblemNow]:
     """Return what is wrong, the worst first."""
     used = [each for each in status.upstreams if each.used]
     found = [
-        *_of_spool(status.spool, told=any(each.out for each in used)),
+        *_of_spool(status.spool, told=any(each.out and not each.only_copies for each in used)),
         *_of_orphans(status),
         *_of_upstreams(used, status),
         *_of_authorities(used),
@@ -79,7 +79,7 @@ def _of_upstreams(used: Sequence[UpstreamNow], status: Status) -> Iterator[Probl
     ends = [end for each in used for end in each.endpoints if end.looked_up]
     names = list(dict.fromkeys(end.host for end in ends))
     dead = len(names) > 1 and all(end.problem.startswith(SILENT_DNS) for end in ends)
-    out = [each for each in used if each.out]
+    out = [each for each in used if each.out and not each.only_copies]
     if dead:
         nowhere = [each for each in out if not any(end.addresses for end in each.endpoints)]
         words = f"The DNS resolver is down: none of {len(names)} names can be looked up ({ends[0].problem})"
@@ -102,6 +102,10 @@ def _of_upstream(upstream: UpstreamNow, status: Status, *, told: bool) -> Iterat
         lasts = age(status.now - max(each.since for each in out)) if all(each.since for each in out) else ""
         silent = f"has answered for {lasts}" if lasts else "answers"
         words = f"{upstream.name}: no datacenter {silent} ({_whys(out)})"
+        if upstream.only_copies:
+            step = f"{NO_ACTION} for events. {PROBE}"
+            yield ProblemNow(Level.WARNING, f"{words}. It gets copies only; they are lost", step, "A mirror is down")
+            return
         step = f"{PROBE}. If all pods are affected, EventGate is down: tell the team that runs it"
         words = words if told else f"{words}. {_meanwhile(status.spool)}"
         yield ProblemNow(Level.BAD, words, step, "EventGateSidecarUpstreamDown")

@@ -139,7 +139,9 @@ class UpstreamNow(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     used: bool
-    """Whether a route leads there from this pod."""
+    """Whether a route, or copies of one, lead there from this pod."""
+    only_copies: bool = False
+    """Whether nothing but copies does."""
     first: str | None
     """The endpoint that gets events first."""
     endpoints: tuple[EndpointNow, ...]
@@ -171,6 +173,17 @@ class UpstreamNow(msgspec.Struct, frozen=True, kw_only=True):
         return self.name if len(self.endpoints) == 1 else f"{self.name} → {self.first}"
 
 
+class MirrorNow(msgspec.Struct, frozen=True):
+    """The mirror of a route."""
+
+    to: str
+    stream: str | None
+    """The new name of its copies, as `routes.yaml` writes it."""
+    percent: int
+    copies: Mapping[str, int]
+    """Those made since the start, by result: sent, failed, full, refused, stopped."""
+
+
 class RouteNow(msgspec.Struct, frozen=True):
     """One route."""
 
@@ -181,6 +194,8 @@ class RouteNow(msgspec.Struct, frozen=True):
     reject: str | None
     outcomes: Mapping[str, int]
     """Events that it took since the start."""
+    mirror: MirrorNow | None = None
+    """What is copied of them; None: nothing."""
 
 
 class StreamNow(msgspec.Struct, frozen=True):

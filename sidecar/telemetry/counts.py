@@ -49,6 +49,8 @@ class Counts(Collector):
         """By stream and outcome."""
         self.routed: defaultdict[tuple[str, str], int] = defaultdict(int)
         """The same events by route and outcome, including those of streams without a label of their own."""
+        self.mirrored: defaultdict[tuple[str, str, str], int] = defaultdict(int)
+        """Copies, by route, upstream and result."""
         self.answers: defaultdict[int, int] = defaultdict(int)
         """By HTTP status."""
         self.seconds = Seconds()
@@ -76,6 +78,12 @@ class Counts(Collector):
             "The same events, by the route that took them; _none: no route did.",
             ("route", "outcome"),
             self.routed.items(),
+        )
+        yield _counter(
+            "eventgate_sidecar_mirrored_events",
+            "Copies that a route's mirror made, by result: sent, failed, full, refused, stopped.",
+            ("route", "upstream", "result"),
+            self.mirrored.items(),
         )
         yield _counter(
             "eventgate_sidecar_requests",

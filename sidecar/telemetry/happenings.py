@@ -6,7 +6,7 @@ A happening has streams, names and reasons, but never event content. Its class s
 from __future__ import annotations
 
 from logging import DEBUG, ERROR, INFO, NOTSET, WARNING
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import msgspec
 
@@ -35,6 +35,11 @@ class Happening(msgspec.Struct, frozen=True):
         """The text of the log line."""
         fields = msgspec.structs.asdict(self)
         return " ".join(f"{name}={short(value)}" for name, value in fields.items() if value != "")
+
+
+def _level_by(field: str, filled: int, empty: int) -> Any:
+    """Return a property: the log level by whether a field is filled."""
+    return property(lambda it: filled if getattr(it, field) else empty)
 
 
 # --- the process ---
@@ -148,6 +153,20 @@ class EventsEnded(Happening, frozen=True):
         return WARNING if self.reason else NOTSET
 
 
+class Mirrored(Happening, frozen=True):
+    """Copies of one route's events ended alike: sent, failed, full, refused or stopped."""
+
+    level = _level_by("reason", WARNING, NOTSET)
+    sampled_by = ("route", "result")
+    sampled_every = MINUTE
+    route: str
+    upstream: str
+    result: str
+    count: int
+    reason: str = ""
+    """Why they were not taken."""
+
+
 # --- POSTs and the health of endpoints ---
 
 
@@ -184,6 +203,7 @@ class Resent(Happening, frozen=True):
 class AddressesChanged(Happening, frozen=True):
     """The DNS answer for an endpoint's name changed; `before` and `after` are name → CNAMEs → addresses."""
 
+    level = _level_by("problem", WARNING, INFO)  # though the last known addresses stay in use
     upstream: str
     endpoint: str
     before: str
@@ -191,23 +211,14 @@ class AddressesChanged(Happening, frozen=True):
     problem: str = ""
     """Why the look-up failed."""
 
-    @property
-    def level(self) -> int:
-        """A failed look-up is a warning, although the last known addresses stay in use."""
-        return WARNING if self.problem else INFO
-
 
 class CaFileChanged(Happening, frozen=True):
     """The CA file of an upstream changed and was read again."""
 
+    level = _level_by("problem", ERROR, INFO)  # though nothing fails yet
     ca_file: str
     problem: str = ""
     """Why it cannot be used; the previous certificates stay in use."""
-
-    @property
-    def level(self) -> int:
-        """A file that cannot be used is an error, although nothing fails yet."""
-        return ERROR if self.problem else INFO
 
 
 class Checked(Happening, frozen=True):
@@ -326,6 +337,7 @@ class SpoolRefused(Happening, frozen=True):
 class Replayed(Happening, frozen=True):
     """Events of the spool were sent, with one result: delivered, dead, error or failed."""
 
+    level = _level_by("reason", WARNING, NOTSET)
     sampled_by = ("upstream", "result")
     sampled_every = MINUTE
     upstream: str
@@ -333,11 +345,6 @@ class Replayed(Happening, frozen=True):
     events: int
     reason: str = ""
     """Why, if no endpoint took them."""
-
-    @property
-    def level(self) -> int:
-        """Success is not logged."""
-        return WARNING if self.reason else NOTSET
 
 
 class DeadLettered(Happening, frozen=True):

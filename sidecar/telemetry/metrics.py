@@ -26,6 +26,7 @@ from sidecar.telemetry.happenings import (
     FailedOver,
     Happening,
     HealthChanged,
+    Mirrored,
     PostAnswered,
     PostFailed,
     Replayed,
@@ -106,7 +107,12 @@ class Metrics:
             counts.seconds.observe(it.seconds)
 
         self._on(EventsEnded, ended)
+
+        def mirrored(it: Mirrored) -> None:
+            counts.mirrored[it.route, it.upstream, it.result] += it.count
+
         self._on(RequestAnswered, answered)
+        self._on(Mirrored, mirrored)
         self._on(PostAnswered, lambda it: counts.post(it.upstream, it.endpoint, "answered", it.seconds))
         self._on(PostFailed, lambda it: counts.post(it.upstream, it.endpoint, it.failure, it.seconds))
 

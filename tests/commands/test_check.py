@@ -71,6 +71,17 @@ routes:
     ]
 
 
+def test_the_table_shows_copies_where_there_are_any() -> None:
+    """A column more, with the share and the other name."""
+    text = SMALL.replace("routes:", "  spare: {url: 'http://spare/v1/events', topic_prefixes: [s.]}\nroutes:")
+    routes = text + "    match: {stream: a}\n    mirror: {to: spare, percent: 5, stream: b}\n"
+    found = inspect(routes)
+    assert "  stream  upstream    sent as   topic prefix  copies\n" in in_text(found, "r.yaml")
+    assert "  a       production  the same                5 % copied to spare as b\n" in in_text(found, "r.yaml")
+    (row,) = as_data(found)["matrix"]
+    assert row["copy"] == {"upstream": "spare", "sent_as": "b", "percent": 5, "topics": ["s.b"]}
+
+
 # --- the command ---
 
 
@@ -105,6 +116,7 @@ def test_check_says_so_as_json(routes: Path) -> None:
         "topics": [],
         "refused": None,
         "depends_on": None,
+        "copy": None,
     }
 
 

@@ -103,6 +103,24 @@ def test_what_goes_another_way_is_shown(
     assert sorted(changed(old, new)) == sorted(changes)
 
 
+@pytest.mark.parametrize(
+    ("mirror", "mark", "after"),
+    [
+        ("{to: staging}", None, "production, copied to staging"),
+        ("{to: staging, stream: a.copy, percent: 5}", None, "production, 5 % copied to staging as a.copy"),
+        ("{to: production, stream: test}", Danger.TO_PRODUCTION, "production, copied to production as test"),
+    ],
+    ids=["to staging", "some of them", "to production"],
+)
+def test_a_copy_is_a_change(mirror: str, mark: Danger | None, after: str) -> None:
+    """With a mark where it writes a name to production that was not written before."""
+    new = ROUTES.replace("env: production}}, to: production", f"env: production}}}}, to: production, mirror: {mirror}")
+    changes = [change for change in compare(read(ROUTES), read(new)).changes if change.event.stream == "link"]
+    assert [change.mark for change in changes] == [mark]
+    assert f"production → {after}\n" in in_text(compare(read(ROUTES), read(new)))
+    assert in_text(compare(read(new), read(new))).endswith("every one goes the same way\n")
+
+
 def test_a_new_environment_and_a_new_stream_are_compared() -> None:
     """What only one of the files knows is asked of both."""
     new = "  - {name: new, match: {labels: {env: new}, stream: fresh}, to: production}\ntests:\n"

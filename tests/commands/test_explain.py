@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from sidecar.commands.explain import in_text, tried_in_text
-from sidecar.routes.explain import Explanation, Tried
+from sidecar.routes.explain import Copied, Explanation, Tried
 from tests.commands.conftest import explained, run
 from tests.routes.test_explain import (
     KEPT,
@@ -50,6 +50,7 @@ def test_explain_says_so_as_json(routes: Path) -> None:
         "accepts": [],
         "topics": [],
         "endpoints": ENDPOINTS,
+        "copy": None,
     }
 
 
@@ -159,6 +160,22 @@ def test_explain_refuses_what_is_no_event(routes: Path) -> None:
 def test_the_way_of_an_event_is_text(found: Explanation, text: str) -> None:
     """In a terminal each route has its line, and the last lines say what becomes of the event."""
     assert in_text(found) == text
+
+
+@pytest.mark.parametrize(
+    ("percent", "refused", "text"),
+    [
+        (100, None, "copied to staging as page.copy\n  topic staging.page.copy\n"),
+        (5, None, "5 % are copied to staging as page.copy\n  topic staging.page.copy\n"),
+        (5, "staging does not accept it", "no copy: staging does not accept it\n"),
+    ],
+    ids=["all", "some", "refused"],
+)
+def test_a_copy_is_shown(percent: int, refused: str | None, text: str) -> None:
+    """Which share goes where and as what, or why none does."""
+    topics = ["staging.page.copy"]
+    copy = Copied(upstream="staging", sent_as="page.copy", percent=percent, refused=refused, topics=topics)
+    assert in_text({**RENAMED, "copy": copy}) == in_text(RENAMED) + text
 
 
 def test_an_event_without_a_stream_is_shown_without_one() -> None:

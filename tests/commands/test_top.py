@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 
 from sidecar.commands.cli import app
 from sidecar.status.problems import as_data
-from sidecar.status.value import Failure
+from sidecar.status.value import Failure, MirrorNow, RouteNow
 from tests.fakes import refusing
 from tests.statuses import HANGS, NOW, address, endpoint, status, upstream
 
@@ -59,6 +59,14 @@ def test_only_outcomes_that_happened_have_a_column() -> None:
     """So that what failed is not one of five columns of noughts."""
     lines = shown(as_data(status())).output.splitlines()
     assert ["stream", "delivered"] in [line.split() for line in lines]
+
+
+def test_copies_are_shown_where_a_route_has_a_mirror() -> None:
+    """What became of them; without a mirror there is no table."""
+    route = RouteNow("all", "main", None, None, {}, MirrorNow("staging", None, 5, {"sent": 3, "full": 1}))
+    lines = [line.split() for line in shown(as_data(status(routes=(route,)))).output.splitlines()]
+    assert ["all", "staging", "5", "3", "sent,", "1", "full"] in lines
+    assert "copies of" not in shown(as_data(status())).output
 
 
 def test_programs_get_the_json_of_the_sidecar() -> None:

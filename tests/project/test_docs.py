@@ -48,6 +48,7 @@ HEADINGS: dict[str, type[Section]] = {
     "outlier": config.Outlier,
     "coalesce": config.Coalesce,
     "routes": config.Route,
+    "mirror": config.Mirror,
     "match": config.Match,
     "tests": config.Test,
     "expect": config.Expect,

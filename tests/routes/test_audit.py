@@ -83,6 +83,8 @@ def test_a_route_below_what_takes_all_of_it_is_found(routes: tuple[str, ...], fo
         ("match: {labels: {env: 'prod*'}}, to: production", []),
         ("match: {labels: {env: staging}, stream: score}, to: staging", []),
         ("match: {labels: {env: staging}, stream: score}, reject: never", []),
+        ("match: {labels: {env: staging}, stream: score}, to: staging, mirror: {to: production}", [0]),
+        ("match: {labels: {env: staging}, stream: score}, to: staging, mirror: {to: production, stream: test}", []),
     ],
 )
 def test_a_route_that_is_never_accepted_is_found(route: str, found: list[int]) -> None:

@@ -46,6 +46,7 @@ RENAMED = Explanation(
     ],
     topics=["eqiad.score-test", "codfw.score-test"],
     endpoints=["https://eventgate-main.discovery.wmnet:4492/v1/events"],
+    copy=None,
 )
 KEPT = Explanation(
     stream="page",
@@ -66,6 +67,7 @@ KEPT = Explanation(
         "https://staging.svc.eqiad.wmnet:4492/v1/events",
         "https://staging.svc.codfw.wmnet:4492/v1/events",
     ],
+    copy=None,
 )
 NOT_ACCEPTED = Explanation(
     stream="page",
@@ -90,6 +92,7 @@ NOT_ACCEPTED = Explanation(
     ],
     topics=[],
     endpoints=[],
+    copy=None,
 )
 REFUSED = Explanation(
     stream=None,
@@ -109,6 +112,7 @@ REFUSED = Explanation(
     accepts=[],
     topics=[],
     endpoints=[],
+    copy=None,
 )
 
 

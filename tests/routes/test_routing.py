@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar.events.event import Event, parse
+from sidecar.events.outgoing import Copy
 from sidecar.routes.loader import read
 from sidecar.routes.routing import Decision, Mismatch, Router
 from tests.jsontext import Json, unhurried
@@ -30,6 +31,7 @@ version: 1
 upstreams:
   expected: {url: "http://expected.wmnet/v1/events", accepts: ACCEPTS}
   other: {url: "http://other.wmnet/v1/events"}
+  twin: {url: "http://other.wmnet/v1/events"}
 routes:
 """
 
@@ -301,9 +303,69 @@ def test_labels_that_a_template_needs_are_known_beforehand() -> None:
     found = router(
         """name: a, to: other, stream: "{labels.model}.{labels.isvc}.{labels.at}"
            name: b, to: other, stream: "{labels.model}", match: {labels: {env: production}}
-           name: c, to: other"""
+           name: c, to: other, mirror: {to: expected, stream: "{labels.at}"}"""
     ).missing_labels
-    assert [(route.name, label) for route, label in found] == [("a", "at"), ("a", "model")]
+    assert [(route.name, *key, label) for route, key, label in found] == [
+        ("a", "stream", "at"),
+        ("a", "stream", "model"),
+        ("c", "mirror", "stream", "at"),
+    ]
+
+
+# --- mirror -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("mirror", "accepts", "stream", "refusal"),
+    [
+        pytest.param("to: expected", "[{}]", "score_a", None, id="the name with which it came"),
+        pytest.param('to: expected, stream: "{1}.copy"', "[{stream: a.copy}]", "a.copy", None, id="renamed"),
+        pytest.param(
+            "to: expected",
+            "[{labels: {env: production}}, {stream: test}]",
+            "score_a",
+            "expected does not accept stream score_a from env=staging, isvc=enwiki-damaging",
+            id="not accepted",
+        ),
+        pytest.param("to: other", "[{}]", "score_a", None, id="the same EventGate, another name"),
+        pytest.param(
+            "to: twin, stream: test",
+            "[{}]",
+            "test",
+            "twin is the EventGate that the event itself is sent to, under the same name",
+            id="doubled",
+        ),
+        pytest.param(
+            'to: expected, stream: "{labels.at}"',
+            "[{}]",
+            "score_a",
+            "it takes its name from label at, which env=staging, isvc=enwiki-damaging does not have",
+            id="a label is missing",
+        ),
+        pytest.param(
+            'to: expected, stream: "{2}.copy"',
+            "[{}]",
+            ".copy",
+            "'.copy' is not a valid stream name",
+            id="no name",
+        ),
+    ],
+)
+def test_a_copy_goes_where_accepts_lets_it(mirror: str, accepts: str, stream: str, refusal: str | None) -> None:
+    """With the stream it would have there; and never twice to one EventGate under one name."""
+    route = f'name: a, match: {{stream: "/^score_([a-z]*)(_?)/"}}, to: other, stream: test, mirror: {{{mirror}}}'
+    found = router(route, accepts=accepts).decide(stream_event("score_a"))
+    assert (found.upstream, found.stream) == ("other", "test")
+    assert found.copy == Copy("a", mirror.partition(",")[0].removeprefix("to: "), stream, 100, refusal)
+
+
+def test_an_upstream_that_gets_copies_is_not_one_that_gets_events() -> None:
+    """From this pod: a route of another pod leads nowhere."""
+    found = router(
+        """name: a, to: other, mirror: {to: expected}, match: {labels: {env: staging}}
+           name: b, to: expected, mirror: {to: other}, match: {labels: {env: production}}"""
+    )
+    assert (found.reachable, found.mirrored_to) == ({"other"}, {"expected"})
 
 
 # --- explain ------------------------------------------------------------------------------------------------

@@ -61,6 +61,15 @@ def test_a_pool_that_begins_anew_keeps_the_addresses_of_its_name() -> None:
     assert list(after.pools["one"].endpoints[0].addresses) == ["10.0.0.1"]
 
 
+@pytest.mark.parametrize(("env", "mirrors"), [("production", True), ("staging", False)])
+def test_only_a_pod_whose_routes_have_a_mirror_has_one(env: str, mirrors: bool) -> None:
+    """For all others there is nothing between a request and its delivery."""
+    route = {"name": "a", "match": {"labels": {"env": "production"}}, "to": "one", "mirror": {"to": "two"}}
+    found = Generation(config_of({**BEFORE, "routes": [route]}), {"env": env}, Recorder())
+    assert (found._mirror is not None) == mirrors
+    found.end_copies()
+
+
 @pytest.mark.parametrize(
     "settings",
     [

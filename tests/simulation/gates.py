@@ -16,7 +16,7 @@ import httptools
 from sidecar.demo.emulator import answers
 from sidecar.demo.emulator.answers import EmulatedAnswer as Answer
 from tests.simulation.clocks import CLOCKS
-from tests.simulation.ledger import Arrival, Event, Exchange, Ledger
+from tests.simulation.ledger import COPIES, Arrival, Event, Exchange, Ledger
 from tests.simulation.loop import SimLoop
 from tests.simulation.network import End
 
@@ -140,16 +140,25 @@ class Line:
         events = [ledger.events[each["sim"]["n"]] for each in raw]
         place = self.end.place[0]
         exchange = Exchange(gate.name, gate.upstream, gate.life(), CLOCKS.now, mode["mode"], events, address=place)
-        ledger.exchanges.append(exchange)
-        for event in events:
-            event.exchanges.append(exchange)
-            if event.request.ended is None and len(event.exchanges) > 2 and gate.waits(event.number):
-                exchange.replayed.add(event.number)
+        exchange.streams = [_stream_of(each) for each in raw]
+        if gate.upstream == COPIES:
+            for event in events:
+                event.copies.append(exchange)
+        else:
+            self._note(exchange)
         numbers = ", ".join(str(each.number) for each in events)
         ledger.tell(CLOCKS.now, gate.name, f"gets {numbers}{'' if mode == WELL else f' while {_words(mode)}'}")
         poisoned = mode["mode"] == "well" and gate.is_poisoned(events)
         step = mode["mode"] if not poisoned else "poisoned"
         _STEPS[step](self, exchange, raw, mode, b"hasty=true" in url)
+
+    def _note(self, exchange: Exchange) -> None:
+        """Note that events, and no copies of them, came."""
+        self.gate.ledger.exchanges.append(exchange)
+        for event in exchange.events:
+            event.exchanges.append(exchange)
+            if event.request.ended is None and len(event.exchanges) > 2 and self.gate.waits(event.number):
+                exchange.replayed.add(event.number)
 
     def _judge(self, exchange: Exchange, raw: list[dict[str, Any]], broken: str = "") -> tuple[list[Any], list[Any]]:
         """Accept what is to be accepted; return what is invalid and what is an error. `broken`: nothing is produced."""
@@ -168,9 +177,10 @@ class Line:
 
     def _accept(self, exchange: Exchange, event: Event, its: dict[str, Any]) -> None:
         gate = self.gate
-        stream = its.get("meta.stream", its["meta"]["stream"])
-        arrival = Arrival(gate.name, gate.upstream, stream, CLOCKS.now, exchange, its)
+        arrival = Arrival(gate.name, gate.upstream, _stream_of(its), CLOCKS.now, exchange, its)
         exchange.accepted.append(event)
+        if gate.upstream == COPIES:
+            return
         event.arrivals.append(arrival)
         gate.ledger.arrivals.append(arrival)
 
@@ -281,6 +291,11 @@ _STEPS: dict[str, Callable[[Line, Exchange, list[dict[str, Any]], Mode, bool], N
     "lies": Line._lies,
     "poisoned": Line._poisoned,
 }
+
+
+def _stream_of(its: dict[str, Any]) -> str:
+    """Return an event's stream, as EventGate reads it."""
+    return str(its.get("meta.stream", its["meta"]["stream"]))
 
 
 def _words(mode: Mode) -> str:

@@ -13,6 +13,10 @@ OTHER = "production.forbidden"
 """The stream that a dotted event says in its literal key."""
 
 
+COPIES = "copies"
+"""The upstream that gets nothing but copies, where a route has a mirror."""
+
+
 @dataclass
 class Event:
     """One event of a producer."""
@@ -27,6 +31,8 @@ class Event:
     arrivals: list[Arrival] = field(default_factory=list)
     exchanges: list[Exchange] = field(default_factory=list)
     """POSTs with it in them that reached a gate whole."""
+    copies: list[Exchange] = field(default_factory=list)
+    """The same, with a copy of it in them, to the upstream that gets nothing else."""
 
     def __str__(self) -> str:
         """Return what the story calls it."""
@@ -75,6 +81,8 @@ class Exchange:
     """When a whole and true answer had been written to the network; None: never."""
     refused: bool = False
     """Whether it was refused as a whole, for sure: 413 and its like, or an answer that is not EventGate's."""
+    streams: list[str] = field(default_factory=list)
+    """The stream of each of its events, as EventGate reads it."""
     address: str = ""
     """Of the machine that read it."""
     replayed: set[int] = field(default_factory=set)

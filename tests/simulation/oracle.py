@@ -111,13 +111,13 @@ def no_event_goes_where_it_may_not(world: World) -> Iterator[Broken]:
     """
     for event in world.ledger.events.values():
         for arrival in event.arrivals:
-            allowed = [rules.decide(config, event.stream) for config in _in_force(world, arrival.exchange.at)]
+            allowed = [rules.decide(config, event.stream) for config in in_force(world, arrival.exchange.at)]
             if (arrival.upstream, arrival.stream) not in allowed:
                 text = f"event {event.number} of {event.stream} arrived at {arrival.gate} as {arrival.stream}"
                 yield Broken("no_event_goes_where_it_may_not", text, arrival.at, (event.number,))
 
 
-def _in_force(world: World, at: float) -> list[rules.Config]:
+def in_force(world: World, at: float) -> list[rules.Config]:
     """Return the configurations that may have been in force at a time."""
     before = [each for each in world.configs if each[0] <= at - IN_FORCE_SECONDS][-1:]
     return [config for _, config in before + [each for each in world.configs if at - IN_FORCE_SECONDS < each[0] <= at]]

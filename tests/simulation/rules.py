@@ -28,6 +28,7 @@ def first(setup: Mapping[str, Any]) -> Config:
             "datacenters": centres,
             **(setup["options"] if name == "main" else {}),
             **({"tls": {"ca_file": CA_FILE}} if setup.get("tls") else {}),
+            **(setup.get("accepts", {}).get(name, {})),
         }
     return {"version": 1, "upstreams": upstreams, "routes": copy.deepcopy(setup["routes"])}
 
@@ -74,11 +75,23 @@ def decide(config: Config, stream: str) -> tuple[str, str] | None:
     route = route_of(config, stream)
     if route is None or "reject" in route:
         return None
-    name = route.get("stream", stream)
-    accepts = config["upstreams"][route["to"]].get("accepts")
+    return _accepted(config, route["to"], route.get("stream", stream))
+
+
+def copied(config: Config, stream: str) -> tuple[str, str] | None:
+    """Return where a copy of an event goes, and under which name; None: there is none."""
+    route = route_of(config, stream)
+    if route is None or "mirror" not in route or decide(config, stream) is None:
+        return None
+    mirror = route["mirror"]
+    return _accepted(config, mirror["to"], mirror.get("stream", stream))
+
+
+def _accepted(config: Config, upstream: str, name: str) -> tuple[str, str] | None:
+    accepts = config["upstreams"][upstream].get("accepts")
     if accepts is not None and not any(_fits(each["stream"], name) for each in accepts):
         return None
-    return route["to"], name
+    return upstream, name
 
 
 def route_of(config: Config, stream: str) -> dict[str, Any] | None:

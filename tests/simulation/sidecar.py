@@ -124,6 +124,8 @@ class Sidecar:
             "bytes in flight": events.bytes_in_flight,
             "uncaught tasks": max(0, sum(not task.done() for task in self.process.tasks) - MAX_TASKS),
         }
+        if generation._mirror is not None:
+            held |= {"copies": generation._mirror._copies, "bytes of copies": generation._mirror._bytes}
         for name, pool in generation.pools.items():
             held[f"deliveries of {name}"] = pool.budget.in_flight
             held[f"second attempts of {name}"] = pool.budget.second_attempts

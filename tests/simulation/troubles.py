@@ -6,6 +6,7 @@ import random
 from collections.abc import Callable
 from typing import Any
 
+from tests.simulation.ledger import COPIES
 from tests.simulation.plan import Maker, Plan, Trouble
 
 
@@ -252,6 +253,26 @@ def _full(maker: Maker, setup: dict[str, Any]) -> None:
     maker.act(maker.random.uniform(2.0, maker.heal - 4.0), "door", gate="main/*", door="refuse")
 
 
+def _mirror(maker: Maker, setup: dict[str, Any]) -> None:
+    """Routes have a mirror, to an upstream that takes some of the copies and fails most of the time."""
+    chance = maker.random
+    setup["centres"][COPIES] = ["eqiad", "codfw"][: chance.choice([1, 2])]
+    for route in setup["routes"]:
+        if chance.random() < 0.7:
+            route["mirror"] = {"to": COPIES, "percent": chance.choice([100, 100, 30])}
+        if chance.random() < 0.3:
+            route.setdefault("mirror", {"to": COPIES})["stream"] = "copied.v1"
+    if chance.random() < 0.5:
+        setup["accepts"] = {COPIES: {"accepts": [{"stream": ["*.v2", "testing.*", "copied.*"]}]}}
+    for begin, end in maker.spans():
+        mode = chance.choice(MODES)(chance)
+        for name in setup["centres"][COPIES]:
+            maker.act(begin, "gate", gate=f"{COPIES}/{name}", mode=mode)
+            maker.act(end, "gate", gate=f"{COPIES}/{name}", mode={"mode": "well"})
+    if chance.random() < 0.3:
+        maker.act(maker.when(), "door", gate=f"{COPIES}/*", door=chance.choice(["refuse", "silent", "hole"]))
+
+
 TROUBLES: dict[str, Trouble] = {
     "gates": _gates,
     "doors": _doors,
@@ -273,6 +294,7 @@ TROUBLES: dict[str, Trouble] = {
     "unlinked": _unlinked,
     "tightened": _tightened,
     "full": _full,
+    "mirror": _mirror,
 }
 
 

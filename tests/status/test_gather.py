@@ -12,6 +12,7 @@ from sidecar.routes.routing import Router
 from sidecar.spool.record import Quota, Totals
 from sidecar.spool.store import SpoolState
 from sidecar.status.gather import InForce, Sources, status_now, tried_now
+from sidecar.status.value import MirrorNow
 from sidecar.telemetry.happenings import HealthChanged
 from sidecar.telemetry.history import History
 from sidecar.upstreams.health import Health
@@ -19,7 +20,7 @@ from tests.anyroutes import config_of
 from tests.scripted import CODFW, EQIAD, ESAMS, at, make_pool, out
 
 WALL, CLOCK = 1_800_000_000.0, 10_000.0
-FILE = {
+FILE: dict[str, Any] = {
     "version": 1,
     "upstreams": {"main": {"url": "http://main/v1/events"}},
     "routes": [{"name": "all", "match": {"labels": {"env": "staging"}}, "to": "main"}],
@@ -39,6 +40,7 @@ def sources(spool: SpoolState | None = None, config: dict[str, Any] = FILE, **pl
         spool=lambda: spool,
         events={("s", "delivered"): 5, ("s", "failed"): 0, ("_other", "refused"): 7, ("idle", "failed"): 0},
         routed={("all", "delivered"): 5, ("all", "refused"): 3, ("all", "failed"): 0, ("_none", "refused"): 4},
+        mirrored={("all", "copies", "sent"): 3, ("all", "copies", "full"): 1},
         history=History(lambda: CLOCK),
         clock=lambda: CLOCK,
         wall=lambda: WALL,
@@ -109,6 +111,15 @@ def test_each_route_has_its_count() -> None:
     known = sources(main=EQIAD)
     (route,) = status_now(known).routes
     assert (route.name, dict(route.outcomes)) == ("all", {"delivered": 5, "refused": 3})
+
+
+def test_a_mirror_is_shown_with_what_became_of_its_copies() -> None:
+    """Beside its route; its upstream is used, though it gets nothing else."""
+    upstreams = {**FILE["upstreams"], "copies": {"url": "http://copies/v1/events"}}
+    routes = [{**FILE["routes"][0], "mirror": {"to": "copies", "percent": 5}}]
+    now = status_now(sources(config={**FILE, "upstreams": upstreams, "routes": routes}, main=EQIAD))
+    assert now.routes[0].mirror == MirrorNow("copies", None, 5, {"sent": 3, "full": 1})
+    assert [(each.used, each.only_copies) for each in now.upstreams] == [(True, False)]
 
 
 def test_addresses_stand_in_the_order_of_trying() -> None:

@@ -15,7 +15,7 @@ import pytest
 from sidecar.status.http import _headers
 from sidecar.status.http import html_of as page
 from sidecar.status.page import counts, milliseconds, parts, symbol, waiting
-from sidecar.status.value import FailoverNow, Failure, Minute, RouteNow, Span, Status, StreamNow
+from sidecar.status.value import FailoverNow, Failure, Minute, MirrorNow, RouteNow, Span, Status, StreamNow
 from tests.statuses import CONFIGURATION, HANGS, NOW, address, endpoint, spool, status, upstream
 
 EVIL = "<script>alert(1)</script>\"'&"
@@ -164,6 +164,13 @@ def test_every_route_has_a_count() -> None:
     text = page(status(routes=routes))
     assert '<th scope="row">busy</th><td>main</td><td>the same</td><td class="number">12</td>' in text
     assert '<th scope="row">idle</th><td>main</td><td>b</td><td class="number">0</td>' in text
+
+
+def test_a_mirror_stands_beside_its_route() -> None:
+    """With the share, where it goes, and what became of the copies."""
+    mirror = MirrorNow("staging", "b", 5, {"sent": 3, "full": 1})
+    text = page(status(routes=(RouteNow("busy", "main", None, None, {}, mirror),)))
+    assert '<td>main<br><span class="dim">5 % copied to staging as b: 3 sent, 1 full</span></td>' in text
 
 
 def test_what_needs_a_look_comes_first() -> None:

@@ -60,6 +60,17 @@ def test_both_datacenters_out_says_what_becomes_of_events(kept: Any, meanwhile: 
     assert f"staging: no datacenter has answered for 12 min (eqiad: {HANGS}; codfw: it fails). {meanwhile}" in words
 
 
+def test_an_upstream_that_gets_only_copies_is_a_warning() -> None:
+    """Events are not affected, whatever happens to it."""
+    mirror = msgspec.structs.replace(BOTH_OUT, only_copies=True)
+    levels, words = said(upstreams=(mirror,))
+    assert (levels, words) == (
+        [Level.WARNING],
+        f"staging: no datacenter has answered for 12 min (eqiad: {HANGS}; codfw: it fails). "
+        "It gets copies only; they are lost",
+    )
+
+
 def test_after_an_outage_without_events_the_datacenters_wait_for_one() -> None:
     """Checks pass again, and no event has come to try it: that is no outage, and what is still out is told as ever."""
     back = endpoint("codfw", address("ejected", "it fails", awaits_trial=True))

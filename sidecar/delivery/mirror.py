@@ -1,0 +1,165 @@
+"""Sends copies of events to another upstream, as a route's `mirror` says: once, and after the event itself.
+
+A copy is made when its event is accepted: EventGate has it, or the spool. No answer waits for a copy or speaks of it,
+and the spool never has one. A copy that finds no room is dropped, and one that its upstream does not take is lost;
+each is counted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import zlib
+from collections import Counter, defaultdict, deque
+from collections.abc import Callable, Mapping, Sequence
+from typing import Literal
+
+import msgspec
+
+from sidecar.delivery.batching import must_share
+from sidecar.events.event import parse
+from sidecar.events.outgoing import Copy, Deliver, Done, Headers, Load, Outgoing
+from sidecar.events.results import EventStatus
+from sidecar.routes.config import Coalesce
+from sidecar.telemetry.happenings import Happening, Mirrored, Unexpected
+
+MAX_COPIES = 1000
+"""Copies that wait or are under way, for all upstreams together."""
+MAX_COPIED_BYTES = 4 * 1024 * 1024
+"""Their bytes."""
+MAX_POSTS_OF_COPIES = 4
+"""Arrays under way to one upstream: if it hangs, so many connections do."""
+
+
+CopyResult = Literal["sent", "failed", "full", "refused", "stopped"]
+"""What becomes of a copy: its upstream took it, or not; or it was not sent, for one of three reasons."""
+
+
+class _Waiting(msgspec.Struct, eq=False):
+    """A copy that is to be sent."""
+
+    copy: Copy
+    event: Outgoing
+    headers: Headers
+
+
+class Mirroring:
+    """Stands between `intake` and what delivers, where a route of this pod has a mirror."""
+
+    def __init__(
+        self, deliver: Deliver, send: Deliver, limits: Mapping[str, Coalesce], emit: Callable[[Happening], None]
+    ) -> None:
+        """`deliver` takes the events, and `send` the copies: a coalescer's. `limits` are those of each upstream."""
+        self._deliver = deliver
+        self._send = send
+        self._limits = limits
+        self._emit = emit
+        self._queues: defaultdict[str, deque[_Waiting]] = defaultdict(deque)
+        self._departing: set[str] = set()
+        """Upstreams whose queues are looked into before the loop turns once more."""
+        self._posts: Counter[str] = Counter()
+        """Arrays under way, by upstream."""
+        self._outstanding: Counter[Copy] = Counter()
+        """Copies that wait or are under way."""
+        self._copies = self._bytes = 0
+        self._ended = False
+
+    def deliver(self, load: Load, done: Done) -> None:
+        """Deliver `load`, and copy what is accepted of it once `done` was told."""
+        if any(event.copy is not None for event in load.events):
+            done = functools.partial(self._answered, load, done)
+        self._deliver(load, done)
+
+    def end(self) -> None:
+        """Send no more copies. Those that wait, or are not known to have been taken, count as stopped."""
+        self._ended = True
+        self._queues.clear()
+        for copy, count in self._outstanding.items():
+            self._count(copy, "stopped", count)
+        self._outstanding.clear()
+
+    def _answered(self, load: Load, done: Done, statuses: Sequence[EventStatus]) -> None:
+        done(statuses)
+        try:
+            for event, status in zip(load.events, statuses, strict=True):
+                if event.copy is not None and status.status == "success" and is_chosen(event, event.copy.percent):
+                    self._take(event, event.copy, load.headers)
+        except Exception as error:  # noqa: BLE001  a mistake of ours must cost no more than copies
+            self._emit(Unexpected("mirror", f"{type(error).__name__}: {error}"))
+
+    def _take(self, event: Outgoing, copy: Copy, headers: Headers) -> None:
+        if copy.refusal is not None:
+            self._count(copy, "refused", 1, copy.refusal)
+        elif self._ended:
+            self._count(copy, "stopped", 1)
+        elif self._copies >= MAX_COPIES or self._bytes + len(event.body) > MAX_COPIED_BYTES:
+            self._count(copy, "full", 1, f"{self._copies} copies with {self._bytes} bytes wait already")
+        else:
+            waiting = _Waiting(copy, _copied(event, copy), must_share(headers, [event]))
+            self._hold(waiting, 1)
+            self._queues[copy.upstream].append(waiting)
+            self._depart_soon(copy.upstream)
+
+    def _hold(self, each: _Waiting, sign: int) -> None:
+        self._copies += sign
+        self._bytes += sign * len(each.event.body)
+        self._outstanding[each.copy] += sign
+
+    def _depart_soon(self, upstream: str) -> None:
+        if upstream not in self._departing:
+            self._departing.add(upstream)
+            asyncio.get_running_loop().call_soon(self._depart, upstream)
+
+    def _depart(self, upstream: str) -> None:
+        self._departing.discard(upstream)
+        queue = self._queues[upstream]
+        while queue and self._posts[upstream] < MAX_POSTS_OF_COPIES:
+            batch = _board(queue, self._limits[upstream])
+            self._posts[upstream] += 1
+            load = Load(upstream, [each.event for each in batch], batch[0].headers, alone=True)
+            self._send(load, functools.partial(self._arrived, upstream, batch))
+
+    def _arrived(self, upstream: str, batch: Sequence[_Waiting], statuses: Sequence[EventStatus]) -> None:
+        self._posts[upstream] -= 1
+        if self._ended:
+            return
+        self._depart_soon(upstream)
+        sent: Counter[Copy] = Counter()
+        for each, status in zip(batch, statuses, strict=True):
+            self._hold(each, -1)
+            if status.status == "success":
+                sent[each.copy] += 1
+            else:
+                self._count(each.copy, "failed", 1, f"{status.status} at {status.endpoint or upstream}")
+        for copy, count in sent.items():
+            self._count(copy, "sent", count)
+
+    def _count(self, copy: Copy, result: CopyResult, count: int, reason: str = "") -> None:
+        if count:
+            self._emit(Mirrored(copy.route, copy.upstream, result, count, reason))
+
+
+def is_chosen(event: Outgoing, percent: int) -> bool:
+    """Whether an event is among so many of a hundred: always or never, and also where there are more of them."""
+    key = event.body if event.id is None else event.id.encode("utf-8", "surrogatepass")
+    return percent >= 100 or zlib.crc32(key) % 100 < percent
+
+
+def _copied(event: Outgoing, copy: Copy) -> Outgoing:
+    body = event.body
+    if copy.stream != event.stream:
+        body = parse(body)[0].with_stream_and_id(copy.stream, None)
+    return msgspec.structs.replace(event, body=body, stream=copy.stream, copy=None)
+
+
+def _board(queue: deque[_Waiting], limits: Coalesce) -> list[_Waiting]:
+    """Take from the queue what may travel in one array: like headers, and an id of its own for each."""
+    batch = [queue.popleft()]
+    ids, size = {batch[0].event.id}, len(batch[0].event.body)
+    while queue and len(batch) < limits.max_events:
+        id_, headers, size = queue[0].event.id, queue[0].headers, size + len(queue[0].event.body)
+        if size > limits.max_bytes or headers != batch[0].headers or id_ in ids or None in (id_, batch[0].event.id):
+            break
+        ids.add(id_)
+        batch.append(queue.popleft())
+    return batch

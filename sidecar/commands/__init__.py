@@ -1,27 +1,26 @@
-"""The command line: one module for each command, with its flags and what it prints.
+"""The command line: one module per command, with its flags and its output.
 
-Which commands there are (`cli`)
-    The list, each with the first line of its help. Neither `--help` nor completion loads a command's module. A new
+The list (`cli`)
+    Each command with the first line of its help, so that neither `--help` nor completion loads its module. A new
     command is a module with a click command of the same name, and a line in the list.
 
-What they share (`terminal`)
-    Options that several commands have, tables and counts, and how errors are told.
+Shared code (`terminal`)
+    Common options, tables, counts, and error messages.
 
-The sidecar itself (`serve`)
+The sidecar (`serve`)
 
-About routes.yaml (`check`, `explain`, `diff`, `streams`, `schema`)
-    What they say comes from `routes`; here it becomes text, Markdown, wikitext or JSON.
+Commands about routes.yaml (`check`, `explain`, `diff`, `streams`, `schema`)
+    They format results of `routes` as text, Markdown, wikitext or JSON.
 
-About endpoints (`probe`), about a sidecar that runs here (`top`, `tap`), about its spool (`spool`)
-    `top` and `tap` ask it over HTTP; `spool` opens the file beside it.
+Commands about endpoints (`probe`), a running sidecar (`top`, `tap`) and its spool (`spool`)
+    `top` and `tap` use HTTP; `spool` opens the file.
 
-A trial without any of it (`demo`)
+The demo (`demo`)
 
-A module imports click and `terminal` at its top, and the rest in the functions that need it, so that help and
+A module imports click and `terminal` at its top, and everything else in the functions that need it, so that help and
 completion are fast.
 
-What must not come here: anything that a running sidecar needs. Its decisions, formats and words are in the packages
-below.
+What does not belong here: anything that a running sidecar needs.
 
 Doors: cli.
 Pure: schema.

@@ -1,4 +1,4 @@
-"""The command line: the list of commands; each is a module of its own, loaded when it is called."""
+"""The command line: the list of commands, whose modules are loaded on demand."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sidecar import __version__
 from sidecar.commands.terminal import fail
 
 NOT_READ = 128 + signal.SIGPIPE
-"""The exit status where nobody reads the output to its end: what a shell shows of a program that ends of it."""
+"""The exit status when the reader of the output has gone, as a shell reports for SIGPIPE."""
 
 COMMANDS = {
     "check": "Check a routes.yaml, run the tests in it, and show where each stream goes.",
@@ -33,14 +33,14 @@ COMMANDS = {
 
 
 def load(name: str) -> click.Command:
-    """Return a command, from the module that is named like it."""
+    """Return a command from the module of the same name."""
     command = getattr(importlib.import_module(f"sidecar.commands.{name}"), name)
     assert isinstance(command, click.Command)  # noqa: S101
     return command
 
 
 class LazyGroup(click.Group):
-    """Lists stand-ins for the commands, and loads the one that is called."""
+    """Lists placeholders for the commands, and loads the one that is called."""
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -63,15 +63,15 @@ def app() -> None:
 def main() -> None:
     """Run the command line.
 
-    Output that cannot be written ends it: with `NOT_READ` where the reader has gone, as in `| head -1`, and in words
-    where there is no room for it. The statuses of the commands themselves say something else.
+    If the output cannot be written, it exits with `NOT_READ` if the reader has gone, as in `| head -1`, and with an
+    error message if the disk is full.
     """
     try:
         _run()
     except OSError as error:
         if error.filename is not None or error.errno not in (errno.EPIPE, errno.ENOSPC):
             raise
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the interpreter writes what is left when it ends
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the interpreter flushes the rest at exit
         if error.errno == errno.EPIPE:
             sys.exit(NOT_READ)
         fail(f"cannot write to standard output: {error.strerror}")
@@ -82,7 +82,7 @@ def _run() -> None:
     try:
         app()
     except SystemExit:
-        if sys.stdout is not out:  # that is how click says that nobody reads; its status for it is 1
+        if sys.stdout is not out:  # click replaces it after EPIPE, and exits with 1
             raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE)) from None
         out.flush()
         raise

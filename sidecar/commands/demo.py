@@ -1,4 +1,4 @@
-"""`eventgate-sidecar demo`: everything on one machine, and a proof of what went where."""
+"""`eventgate-sidecar demo`: runs everything on one machine, and checks where events went."""
 
 from __future__ import annotations
 

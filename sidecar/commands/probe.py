@@ -1,4 +1,4 @@
-"""`eventgate-sidecar probe`: look every name up and check every address, once, now: which datacenter answers?"""
+"""`eventgate-sidecar probe`: looks up every name and checks every address once."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Probed:
-    """What was found of one endpoint: its name, and each address with its check."""
+    """The result for one endpoint: its DNS answer, and a check of each address."""
 
     endpoint: Endpoint
     known: Known
@@ -66,7 +66,7 @@ def probe(routes: Path, as_json: bool) -> None:
 
 
 async def probe_all(config: Config, resolver: Resolver) -> list[Probed]:
-    """Probe all endpoints of all upstreams side by side; ends within the look-up's and the check's deadlines."""
+    """Probe all endpoints in parallel, within the deadlines of a look-up and a check."""
     import asyncio
 
     from sidecar.upstreams.endpoints import make_pools
@@ -106,7 +106,7 @@ def all_reachable(found: list[Probed]) -> bool:
 
 
 def as_data(found: list[Probed]) -> list[dict[str, object]]:
-    """Return what was found, for JSON; times in milliseconds."""
+    """Return the results for JSON; times in milliseconds."""
     from sidecar.eventgate.healthcheck import Phase
 
     return [
@@ -137,7 +137,7 @@ def as_data(found: list[Probed]) -> list[dict[str, object]]:
 
 
 def show(found: list[Probed], console: Console) -> None:
-    """Print, for each upstream, which of its endpoints answer, and the table that says why."""
+    """Print for each upstream which endpoints answer, and a table of the checks."""
     from rich.padding import Padding
     from rich.text import Text
 
@@ -159,7 +159,7 @@ def _answer(upstream: str, endpoints: list[Probed]) -> str:
 
 
 def _table(endpoints: list[Probed]) -> Table:
-    """Return a row for each address; what others said is put in as it is and never read as markup."""
+    """Return a row for each address; text from outside is never interpreted as markup."""
     from rich.table import Table
     from rich.text import Text
 

@@ -1,7 +1,7 @@
-"""`eventgate-sidecar schema`: what `routes.yaml` may hold, as a JSON Schema, by which editors complete and underline.
+"""`eventgate-sidecar schema`: prints the JSON Schema of `routes.yaml`, for completion and checks in editors.
 
-It is made from `config`: the fields, how each is written, and the words below each. What JSON Schema cannot say,
-such as that an upstream of this name exists, is left to `check`.
+It is generated from `config`: the fields, their formats and their docstrings. What JSON Schema cannot express, such as
+that an upstream exists, is left to `check`.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ EXTRAS: Mapping[str, Schema] = {
         ]
     },
 }
-"""What the fields of a section do not say."""
+"""Constraints and examples that the fields of a section do not have."""
 
 
 @click.command()
@@ -71,7 +71,7 @@ def schema() -> None:
 
 
 def json_schema() -> Schema:
-    """Return the schema, as draft 7 has it: that is what editors know best."""
+    """Return the schema in draft 7, which editors support best."""
     words = dict(_descriptions())
     ours = [each for each in Section.__subclasses__() if each.__module__ == config.__name__]
     sections = {each.__name__: _section(each, words) for each in ours}
@@ -91,7 +91,7 @@ def _section(section: type[Section], words: Mapping[tuple[str, str], str]) -> Sc
         kind = field.type.__name__ if isinstance(field.type, type) else ""
         described = {"description": words.get((section.__name__, field.name)) or words[kind, ""]}
         of_kind = {**_of(field.type), **extras.get("properties", {}).get(field.encode_name, {})}
-        if "$ref" in of_kind:  # draft 7 heeds nothing beside a reference
+        if "$ref" in of_kind:  # draft 7 ignores everything beside a reference
             of_kind = {"allOf": [of_kind]}
         properties[field.encode_name] = {**described, **of_kind, **_default(field)}
     required = [field.encode_name for field in fields(section) if field.required]
@@ -102,7 +102,7 @@ def _section(section: type[Section], words: Mapping[tuple[str, str], str]) -> Sc
 
 
 def _of(hint: Any) -> Schema:
-    """Return the schema of a type, as a field is annotated with it."""
+    """Return the schema of an annotated type."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in COMPOSED:
         return COMPOSED[origin](*arguments)
@@ -134,7 +134,7 @@ COMPOSED: Mapping[Any, Callable[..., Schema]] = {
     types.UnionType: _either,
     typing.Union: _either,
 }
-"""How a type that is made of others becomes a schema."""
+"""Builds the schema of a composed type."""
 
 
 def _default(field: FieldInfo) -> Schema:
@@ -147,7 +147,7 @@ def _default(field: FieldInfo) -> Schema:
 
 
 def _descriptions() -> Iterator[tuple[tuple[str, str], str]]:
-    """Yield the words below each field of each section, and those of the section itself under an empty name."""
+    """Yield the docstrings of each section's fields, and of the section under an empty name."""
     for node in ast.parse(inspect.getsource(config)).body:
         if isinstance(node, ast.ClassDef):
             yield (node.name, ""), " ".join((ast.get_docstring(node) or "").split())

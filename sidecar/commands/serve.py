@@ -1,4 +1,4 @@
-"""`eventgate-sidecar serve`: the sidecar itself."""
+"""`eventgate-sidecar serve`: runs the sidecar."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`eventgate-sidecar spool`: look into a spool, and fix it, whether its sidecar runs or not."""
+"""`eventgate-sidecar spool`: inspects and repairs a spool, whether its sidecar runs or not."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 BUSY_SECONDS = 10.0
 """How long to wait for a sidecar that is writing."""
 CHUNK = 100
-"""Events changed in one transaction: the sidecar must not wait long, and counts anew after each."""
+"""Events changed in one transaction; the sidecar waits for each, and then counts its events again."""
 
 directory_option = setting(
     "--spool",
@@ -38,7 +38,7 @@ directory_option = setting(
     help="The directory given to serve --spool.",
     metavar="DIR",
 )
-dead_option = click.option("--dead", is_flag=True, help="The dead letters instead of the events that wait.")
+dead_option = click.option("--dead", is_flag=True, help="Dead letters instead of waiting events.")
 stream_option = click.option("--stream", help="Only events of this stream.", metavar="S")
 numbers_argument = click.argument(
     "numbers", type=int, nargs=-1, help="Numbers of events, as ls shows them.", metavar="[ID…]"
@@ -59,9 +59,9 @@ def spool() -> None:
 )
 @json_option
 def ls(directory: Path, dead: bool, stream: str | None, limit: int, as_json: bool) -> None:
-    """List the events that wait in the spool, the next to be sent first.
+    """List the waiting events, the next to be sent first.
 
-    Exit status: 0, also if nothing waits; 2 if the spool cannot be used.
+    Exit status: 0, even if there are none; 2 if the spool cannot be used.
     """
     from itertools import islice
 
@@ -107,17 +107,17 @@ def show(number: int, directory: Path, as_json: bool) -> None:
 @spool.command()
 @directory_option
 @numbers_argument
-@click.option("--all", "everything", is_flag=True, help="All dead letters, and all events that wait.")
+@click.option("--all", "everything", is_flag=True, help="All dead letters and all waiting events.")
 @json_option
 def retry(directory: Path, numbers: Sequence[int], everything: bool, as_json: bool) -> None:
-    """Send events as soon as possible: dead letters wait again, in their old place, and pauses after errors end.
+    """Send events as soon as possible: queue dead letters again, in their old place, and end pauses after errors.
 
-    A dead letter with an order key is older than what was sent of that key since; sending it may undo that.
+    A dead letter with an order key is older than later events of that key; sending it may undo them.
 
     Exit status: 0; 1 if one is no longer there; 2 if the spool cannot be used.
     """
     with _opened(directory, write=True) as file:
-        # The newest time in the file is the sidecar's; the wall clock may have stepped since events wait.
+        # The newest time in the file is the sidecar's; the wall clock may have stepped since.
         now = file.newest() or time.time()
 
         def again(file: SpoolFile, number: int) -> bool:
@@ -129,7 +129,7 @@ def retry(directory: Path, numbers: Sequence[int], everything: bool, as_json: bo
 
 
 def _open_now(path: str, flags: int) -> int:
-    """Open a file to write to; a pipe that nobody reads is not waited for."""
+    """Open a file for writing, without waiting for the reader of a pipe."""
     number = os.open(path, flags | os.O_NONBLOCK, 0o666)
     os.set_blocking(number, True)
     return number
@@ -172,12 +172,12 @@ def export(directory: Path, output: Path, dead: bool, stream: str | None) -> Non
 @spool.command()
 @directory_option
 @numbers_argument
-@click.option("--all", "everything", is_flag=True, help="Every event that waits, and every dead letter.")
-@click.option("--dead", is_flag=True, help="Every dead letter.")
+@click.option("--all", "everything", is_flag=True, help="All dead letters and all waiting events.")
+@click.option("--dead", is_flag=True, help="All dead letters.")
 @click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 @json_option
 def drop(directory: Path, numbers: Sequence[int], everything: bool, dead: bool, yes: bool, as_json: bool) -> None:
-    """Remove events for good: they will never be sent. One that is being sent at this moment may still arrive.
+    """Remove events for good: they will never be sent. One that is being sent now may still arrive.
 
     Exit status: 0; 1 if one is no longer there, or the answer was no; 2 if the spool cannot be used.
     """
@@ -230,7 +230,7 @@ def verify(directory: Path, as_json: bool) -> None:
 
 @contextlib.contextmanager
 def _opened(directory: Path, broken: int = 2, *, write: bool = False) -> Iterator[SpoolFile]:
-    """Open the spool, and turn what is wrong with it into words and an exit status: `broken` where it is damaged."""
+    """Open the spool; on errors print a message and exit, with status `broken` if it is damaged."""
     from sidecar.spool.directory import FILE
     from sidecar.spool.schema import SQLITE_ERRORS, Unusable, in_words, is_trouble
 
@@ -260,7 +260,7 @@ def _writable(path: Path, stack: contextlib.ExitStack) -> SpoolFile:
 
 
 def _readable(path: Path, stack: contextlib.ExitStack) -> SpoolFile:
-    """Open the file to look into it, or a copy: SQLite's log takes a directory that can be written."""
+    """Open the file for reading, or else a copy, since SQLite's log needs a writable directory."""
     import shutil
     import sqlite3
     import tempfile
@@ -282,7 +282,7 @@ def _readable(path: Path, stack: contextlib.ExitStack) -> SpoolFile:
 
 
 def _now(file: SpoolFile) -> float:
-    """Return the time by which events age, as a sidecar that started now would know it: the wall clock may be wrong."""
+    """Return the time by which events age, as in a sidecar that starts now (`SpoolClock`)."""
     from sidecar.spool.policy import SpoolClock
 
     clock = SpoolClock(time.time, time.monotonic)
@@ -308,14 +308,14 @@ def _find(file: SpoolFile, number: int) -> Entry | None:
 
 
 def _chosen(file: SpoolFile, numbers: Sequence[int], *, everything: bool, tables: Sequence[Table]) -> list[int]:
-    """Return the events that a command is about."""
+    """Return the numbers of the events to change."""
     if bool(numbers) == everything:
         fail("name the events by their numbers, or all of them; ls shows what there is")
     return list(numbers or (number for table in tables for number in file.arrivals(table)))
 
 
 def _each(file: SpoolFile, numbers: list[int], change: Callable[[SpoolFile, int], bool], words: str) -> list[int]:
-    """Change events, a few in a transaction; return those that were there."""
+    """Change events, in transactions of `CHUNK`; return the numbers of those that were there."""
     done = []
     chunks = [numbers[start : start + CHUNK] for start in range(0, len(numbers), CHUNK)]
     for chunk in watched(chunks, len(chunks), words):
@@ -324,7 +324,7 @@ def _each(file: SpoolFile, numbers: list[int], change: Callable[[SpoolFile, int]
     return done
 
 
-# --- what is printed ---
+# --- output ---
 
 
 def _known(event: Spooled, letter: DeadLetter | None, sound: bool) -> dict[str, Any]:
@@ -372,7 +372,7 @@ def _report(chosen: list[int], done: list[int], words: str, *, as_json: bool) ->
     else:
         print(f"{counted(len(done), 'event')} {words}")
         if missing:
-            print(f"not there any more: {', '.join(map(str, missing))}", file=sys.stderr)
+            print(f"no longer there: {', '.join(map(str, missing))}", file=sys.stderr)
     if missing:
         sys.exit(1)
 

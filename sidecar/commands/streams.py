@@ -1,6 +1,6 @@
-"""`eventgate-sidecar streams`: the streams, upstreams and topics as a table, for who writes and reads them.
+"""`eventgate-sidecar streams`: prints a table of streams, upstreams and topics.
 
-It is for the page Machine_Learning/LiftWing/Streams. Which model server writes a stream is known from the label
+It is for the page Machine_Learning/LiftWing/Streams. The model server that writes a stream is taken from the label
 `isvc` of the tests in the file.
 """
 
@@ -26,13 +26,13 @@ ISVC = "isvc"
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """A stream under the name that model servers give it."""
+    """A stream, by the name that model servers use."""
 
     name: str
     schemas: tuple[str, ...]
     model_servers: tuple[str, ...]
     ways: tuple[tuple[Labels, Way], ...]
-    """From each kind of pod that may send anything at all; several where the event decides."""
+    """For each kind of pod that may send events; several if the event decides."""
 
 
 @click.command()
@@ -57,7 +57,7 @@ def streams(file: Path, form: str, as_json: bool) -> None:
 
 
 def streams_of(config: Config) -> list[Stream]:
-    """Return every stream that `config` knows by name."""
+    """Return all streams named in `config`."""
     from sidecar.routes.ways import matrix
 
     rows = matrix(config)
@@ -83,14 +83,14 @@ def _stream_in(event: dict[str, Any]) -> object:
 
 
 def in_markdown(streams: Sequence[Stream]) -> str:
-    """Return the table as Markdown."""
+    """Format the table as Markdown."""
     headings, rows = _cells(streams)
     code = [[", ".join(f"`{word}`" if coded else word for word, coded in cell) for cell in row] for row in rows]
     return "\n".join(markdown_table(headings, code)) + "\n"
 
 
 def in_wikitext(streams: Sequence[Stream]) -> str:
-    """Return the table as MediaWiki has it."""
+    """Format the table as wikitext."""
     headings, rows = _cells(streams)
     lines = ['{| class="wikitable sortable"', f"! {' !! '.join(headings)}"]
     for row in rows:
@@ -100,7 +100,7 @@ def in_wikitext(streams: Sequence[Stream]) -> str:
 
 
 def as_data(streams: Sequence[Stream]) -> list[dict[str, Any]]:
-    """Return the same for a program."""
+    """Return the table for JSON."""
     from sidecar.routes.ways import way_as_data
 
     return [
@@ -119,7 +119,7 @@ def _wiki_code(word: str) -> str:
 
 
 _Cell = list[tuple[str, bool]]
-"""Words, each with whether it is code."""
+"""Words, and whether each is code."""
 
 
 def _cells(streams: Sequence[Stream]) -> tuple[list[str], list[list[_Cell]]]:
@@ -146,7 +146,7 @@ def _code(words: Sequence[str]) -> _Cell:
 
 
 def _words(way: Way) -> Iterator[tuple[str, bool]]:
-    """Yield the EventGate that a stream's events go to and their topics in Kafka, or why they go nowhere."""
+    """Yield the EventGate and the Kafka topics of a stream, or why it has none."""
     if way.depends_on is not None:
         yield f"depends on its {way.depends_on}", False
     elif way.upstream is None:

@@ -1,4 +1,4 @@
-"""`eventgate-sidecar tap`: events as they pass through the sidecar that runs here."""
+"""`eventgate-sidecar tap`: shows events as they pass through the sidecar that runs here."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def _show(listen: str, stream: str | None, outcomes: Sequence[str], as_json: boo
 
 
 def _lines(passed: dict[str, Any]) -> Iterator[Text]:
-    """Yield the lines about an event, or about events that were missed."""
+    """Yield the lines for an event, or for missed events."""
     from rich.text import Text
 
     if "event" not in passed:
@@ -95,7 +95,7 @@ def _names(passed: dict[str, Any]) -> str:
 
 
 def _way(passed: dict[str, Any]) -> str:
-    """Write where it went, by which route, and the id to find it again by."""
+    """Describe where an event went, its route and its id."""
     words = [f"to {passed['upstream']}" if passed["upstream"] else "to no upstream"]
     if passed["endpoint"]:
         words.append(f"endpoint {passed['endpoint']}")
@@ -112,6 +112,6 @@ def _clock(at: float) -> str:
 
 
 def _printable(text: str) -> str:
-    """Return the text in one line, and without what a terminal would obey: who wrote the event is not known here."""
+    """Put text on one line and escape control characters, since events are untrusted."""
     line = re.sub(r"[ \t\r\n]+", " ", text)
     return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in line)

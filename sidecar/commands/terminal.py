@@ -1,4 +1,4 @@
-"""What commands share: options, how they print, and how they complain."""
+"""Code shared by commands: options, output and error messages."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from sidecar.errors import ConfigError, RequestError, SettingError
 T = TypeVar("T")
 
 MANY = 500
-"""From so many items on a progress bar is shown."""
+"""Number of items from which a progress bar is shown."""
 FILE = click.Path(path_type=Path)
 argument = functools.partial(click.argument, type=FILE)
 setting = functools.partial(click.option, show_envvar=True)
-"""An option that is also a variable."""
+"""An option that can also be set by a variable."""
 
 listen_option = functools.partial(
     setting, "--listen", envvar="SIDECAR_LISTEN", default="127.0.0.1:8888", metavar="HOST:PORT"
@@ -44,7 +44,7 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON i
 
 
 def labels_of(flags: Sequence[str], variable: str) -> Mapping[str, str]:
-    """Return what the pod is, from `--label` flags and the value of SIDECAR_LABELS; a flag wins.
+    """Return the pod's labels from `--label` flags and the value of SIDECAR_LABELS; flags take precedence.
 
     Raises:
         SettingError: one is not KEY=VALUE, or the variable gives a key two values.
@@ -66,7 +66,7 @@ def _label(word: str) -> tuple[str, str]:
 
 
 class Complaints:
-    """Turns what a user can fix into words on standard error and exit status 2."""
+    """Prints errors that a user can fix on standard error, and exits with status 2."""
 
     def __enter__(self) -> None:
         return None
@@ -80,13 +80,13 @@ class Complaints:
 
 
 def fail(words: str, status: int = 2) -> NoReturn:
-    """Say on standard error what is wrong, and exit."""
+    """Print an error on standard error, and exit."""
     print(f"eventgate-sidecar: {words}", file=sys.stderr)
     sys.exit(status)
 
 
 def print_json(value: object) -> None:
-    """Print JSON that a person can read, too."""
+    """Print indented JSON."""
     print(json.dumps(value, indent=2, ensure_ascii=False))
 
 
@@ -96,7 +96,7 @@ def counted(number: int, noun: str) -> str:
 
 
 def aligned(table: Iterable[Sequence[str]]) -> list[str]:
-    """Return the rows of a table with its columns below each other."""
+    """Format the rows of a table with aligned columns."""
     rows = [tuple(row) for row in table]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
@@ -113,7 +113,7 @@ def markdown_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> It
 
 
 def watched(items: Iterable[T], total: int, words: str) -> Iterator[T]:
-    """Yield the items, and show on a terminal how far it is."""
+    """Yield the items, with a progress bar on a terminal."""
     from rich.console import Console
     from rich.progress import track
 

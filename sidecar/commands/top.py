@@ -1,4 +1,4 @@
-"""`eventgate-sidecar top`: the status page in a terminal, for who has no browser at hand."""
+"""`eventgate-sidecar top`: the status page in a terminal."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 INTERVAL_SECONDS = 2.0
 FAILURES = 5
-"""How many of the last failures fit under the rest."""
+"""Number of last failures shown."""
 STYLES = {"well": "green", "warning": "yellow", "bad": "red"}
 STYLES |= {"healthy": "green", "suspected": "yellow", "probation": "yellow", "unknown": "dim"}
 
@@ -74,10 +74,10 @@ def _live(console: Console, listen: str) -> None:
 
 
 def _known(listen: str) -> tuple[dict[str, Any], Status]:
-    """Return what the sidecar says, as it says it and as `status` knows it.
+    """Return the sidecar's status, as JSON and as a `Status`.
 
     Raises:
-        SettingError: nobody answers there, or somebody else.
+        SettingError: no sidecar of this version answers there.
 
     """
     import msgspec
@@ -93,7 +93,7 @@ def _known(listen: str) -> tuple[dict[str, Any], Status]:
 
 
 def _screen(status: Status) -> RenderableType:
-    """Return what is shown: the sentence and what to do, the other problems, endpoints, streams, the last failures."""
+    """Return the screen: sentence, next step, other problems, endpoints, streams, last failures."""
     from rich.console import Group
     from rich.padding import Padding
     from rich.text import Text

@@ -1,20 +1,20 @@
-"""`eventgate-sidecar demo`: everything on one machine, and a proof of where each event went.
+"""`eventgate-sidecar demo`: everything on one machine, and a check of where each event went.
 
-What runs (`stage`)
-    Three emulated EventGates and the sidecar, each a process on a loopback address, under the shipped routes. One
+Processes (`stage`)
+    Three emulated EventGates and the sidecar, each a process on a loopback address, with the shipped routes. One
     EventGate hangs for a while.
 
-Who posts, and what became of it (`modelserver`, `proof`)
-    `modelserver` makes scores and posts them as Lift Wing's model servers do. `proof` compares what was posted with the
-    files in which the EventGates keep what they accepted; the sidecar's own account plays no part.
+Events (`modelserver`, `proof`)
+    `modelserver` creates scores and posts them as Lift Wing's model servers do. `proof` compares the posted events with
+    the files of accepted events that the EventGates write, independently of the sidecar.
 
-What is shown (`screen`)
+Output (`screen`)
     The summary, in 80 columns or as JSON.
 
-The other end (`emulator`)
-    An EventGate of its own, for the demo, the tests and the benchmarks.
+EventGate (`emulator`)
+    An emulated EventGate for the demo, the tests and the benchmarks.
 
-What must not come here: anything that a sidecar in production needs. Only `commands` imports this package.
+What does not belong here: anything that a sidecar in production needs. Only `commands` imports this package.
 
 Doors: stage.
 Pure: none.

@@ -1,7 +1,7 @@
-"""An emulated model server: scores as Lift Wing's model servers make them, sent as they send them.
+"""An emulated model server, which creates and posts scores as Lift Wing's model servers do.
 
-The events are those of python/events.py in Lift Wing's inference-services, and so is the way of sending: one
-event per POST, awaited inside the inference, 5 s at most, and any answer of 400 or more is an error.
+Events and posting follow python/events.py in Lift Wing's inference-services: one event per POST, awaited inside the
+inference for at most 5 s, and any answer of 400 or more is an error.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Event = dict[str, Any]
 
 @dataclass(frozen=True)
 class Kind:
-    """Events that are alike; `wrong` says what is wrong with those that EventGate refuses, with `status`."""
+    """A kind of events; if EventGate refuses them, `wrong` says why, and `status` is its answer."""
 
     stream: str
     make: Callable[[str, int], Event]
@@ -31,7 +31,7 @@ class Kind:
 
 @dataclass(frozen=True)
 class Posted:
-    """An event as it was sent, and what the model server was told."""
+    """An event as sent, and the answer."""
 
     kind: Kind
     id: str
@@ -126,7 +126,7 @@ def _dt(number: int) -> str:
 
 
 def _share(number: int) -> float:
-    """Return a probability; multiples of the golden ratio look random enough, and are the same each time."""
+    """Return a probability: multiples of the golden ratio look random, but are reproducible."""
     return round(number * 0.6180339887498949 % 1, 4)
 
 
@@ -143,14 +143,14 @@ KINDS = (DRAFTTOPIC, DAMAGING, GOODFAITH, OUTLINK, COUNTRY, TAGS, TESTING, INVAL
 
 _USUAL = ((DRAFTTOPIC,), (DAMAGING,), (OUTLINK,), (GOODFAITH,), (COUNTRY, TAGS), (DAMAGING,), (DRAFTTOPIC,))
 _ROUND = (*_USUAL, (TESTING,), *_USUAL, (INVALID,), *_USUAL, (UNKNOWN,))
-"""Inferences, each with the events it sends, over and over; article-country sends two."""
+"""Inferences, each with the events it sends, to be repeated; article-country sends two."""
 
 
 async def stream(url: str, posts: list[Posted], progress: Callable[[], None], *, events: int, seconds: float) -> None:
-    """Send `events` events (one more, maybe) to `url` in about `seconds`; each ends up in `posts`.
+    """Send `events` events (maybe one more) to `url` in about `seconds`; each is added to `posts`.
 
-    Inferences begin at an even pace, and each sends its events one after the other. `progress` is called
-    whenever a post is answered.
+    Inferences start at an even pace, and each sends its events one after the other. `progress` is called after each
+    answer.
     """
 
     async def infer(kinds: Sequence[Kind], number: int) -> None:
@@ -176,8 +176,8 @@ async def stream(url: str, posts: list[Posted], progress: Callable[[], None], *,
 async def _send(session: aiohttp.ClientSession, url: str, kind: Kind, number: int) -> Posted:
     """Send one event as Lift Wing does.
 
-    A new SSL context for each, though nothing is encrypted: because of it aiohttp opens a connection for
-    every event. Theirs also reads the CA bundle each time, for about 20 ms, which is left out here.
+    Each has a new SSL context, although nothing is encrypted, which makes aiohttp open a connection for every event.
+    Lift Wing's also reads the CA bundle each time, for about 20 ms, which is left out here.
     """
     event = kind.make(kind.stream, number)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)

@@ -1,7 +1,7 @@
-"""What became of each event, read from the files in which the emulated EventGates keep what they accepted.
+"""Checks each event in the files of accepted events that the emulated EventGates write.
 
-The sidecar's own account plays no part here: an event arrived if a file has it, once, where routes.yaml says,
-and byte for byte.
+It does not rely on what the sidecar says: an event arrived if it is in a file once, where routes.yaml says, byte for
+byte.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ STREAMS = TEST_STREAMS | {
     "mediawiki.page_revert_risk_wikidata_prediction_change.v1": PREDICTIONS,
     "mediawiki.cirrussearch.page_weighted_tags_change.v1": "mediawiki/cirrussearch/page_weighted_tags_change",
 }
-"""The EventGates' stream configuration: Lift Wing's streams, each with the title of the schema it takes."""
+"""The EventGates' stream configuration: Lift Wing's streams and their schema titles."""
 
 PROBLEMS = ("lost", "doubled", "misplaced", "changed", "in_production_streams", "wrongly_answered")
-"""What can be wrong with an event: it is nowhere; in one EventGate twice, or there though refused; in another
-place; not the bytes that were sent; in a stream of production's; answered otherwise than it deserves."""
+"""What can be wrong with an event: it is missing; twice in one EventGate, or there although refused; in the wrong
+place; changed; in a production stream; answered wrongly."""
 
 Json = dict[str, Any]
 
@@ -52,12 +52,12 @@ class Gate:
     upstream: str
     host: str
     prefix: str
-    """Comes before the stream's name in every Kafka topic."""
+    """Prefix of the stream's name in Kafka topics."""
 
 
 @dataclass(frozen=True)
 class Record:
-    """An event as an EventGate kept it."""
+    """An event as an EventGate stored it."""
 
     gate: Gate
     stream: str
@@ -67,7 +67,7 @@ class Record:
 
 
 def lines_of(path: Path) -> list[Json]:
-    """Return the JSON objects in a file of lines, without any other line and one that is not complete."""
+    """Return the JSON objects in a file of lines, without other and incomplete lines."""
     text = path.read_text() if path.exists() else ""
     return [json.loads(line) for line in text.split("\n")[:-1] if line.startswith("{")]
 
@@ -81,7 +81,7 @@ def records_in(gate: Gate, path: Path) -> list[Record]:
 
 
 def ways(posts: Sequence[Posted], records: Sequence[Record]) -> list[Json]:
-    """Return for each kind of event how many were sent, what was answered, and where they arrived."""
+    """Return for each kind of event how many were sent, the answers, and where they arrived."""
     by_id = _by_id(records)
     return [_way(kind, [post for post in posts if post.kind is kind], by_id) for kind in KINDS]
 
@@ -103,16 +103,16 @@ def _way(kind: Kind, posts: Sequence[Posted], by_id: dict[str, list[Record]]) ->
 
 
 def repeated(records: Sequence[Record]) -> int:
-    """Return how many records repeat an event that another has.
+    """Return the number of duplicate records.
 
-    In another datacenter that is no fault: when an answer is late the sidecar tries the next, with the same
-    `meta.id`.
+    A duplicate in another datacenter is not an error: if an answer is late the sidecar tries the next one, with the
+    same `meta.id`.
     """
     return len(records) - len({record.id for record in records})
 
 
 def problems(posts: Iterable[Posted], records: Sequence[Record], router: Router) -> Iterator[tuple[str, str]]:
-    """Yield everything that is not as it should be: which of `PROBLEMS`, and in words."""
+    """Yield everything that is wrong: one of `PROBLEMS`, and a message."""
     by_id = _by_id(records)
     for post in posts:
         yield from _problems_of(post, by_id.pop(post.id, []), router)
@@ -128,7 +128,7 @@ def _problems_of(post: Posted, records: list[Record], router: Router) -> Iterato
     decision = router.decide(event)
     name, told = post.kind.stream, f"{post.status} {post.reason}"
     deserved = post.kind.status if decision.upstream else 400
-    # One datacenter has an error with the event, and the other hangs and may have taken it: nobody knows.
+    # One datacenter reports an error for the event; the other hangs and may have taken it.
     unknown = (deserved, post.status) == (500, 503)
     if post.status != deserved and not unknown:
         yield "wrongly_answered", f"an event of {name} was answered {told}, not {deserved}: {decision}"

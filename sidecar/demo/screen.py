@@ -1,4 +1,4 @@
-"""What the demo shows, in 80 columns; in colour and with a live table only on a terminal."""
+"""The demo's output, in 80 columns; with colours and a live table only on a terminal."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rich.text import Text
 from sidecar.demo.proof import Json
 
 Show = Callable[[Callable[[], Sequence[Json]]], None]
-"""Takes a way to get the ways, since not every answer is worth looking."""
+"""Called after each answer with a function that returns the rows, since not every answer is shown."""
 ANSWERS = {"201": "accepted", "400": "invalid", "500": "error", "503": "not delivered", "0": "(no answer)"}
 
 
@@ -28,14 +28,14 @@ def show_json(summary: Json) -> None:
 
 
 def show_complaint(words: str) -> None:
-    """Say on standard error what went wrong."""
+    """Print an error on standard error."""
     Console(highlight=False, markup=False, emoji=False, soft_wrap=True, stderr=True).print(words)
 
 
 def show_services(services: dict[str, Json], seconds: float) -> None:
-    """Say what was started."""
+    """Show what was started."""
     console = _console()
-    console.print("Started, each as a process of its own: three EventGates and the sidecar", style="bold")
+    console.print("Started, each as a separate process: three EventGates and the sidecar", style="bold")
     for name, service in services.items():
         if "upstream" in service:
             more = f"upstream {service['upstream']}, topics {service['topics']}"
@@ -46,13 +46,13 @@ def show_services(services: dict[str, Json], seconds: float) -> None:
 
 
 def show_hang(name: str, seconds: float) -> None:
-    """Say that a datacenter hangs from now on."""
-    _console().print(f"Now {name} hangs for {seconds:g} s: it takes connections, and never answers.\n", style="yellow")
+    """Announce that a datacenter hangs."""
+    _console().print(f"Now {name} hangs for {seconds:g} s: it accepts connections but never answers.\n", style="yellow")
 
 
 @contextmanager
 def progress(*, quiet: bool) -> Iterator[Show]:
-    """Show a table that grows, on a terminal; elsewhere, and where `quiet`, nothing."""
+    """Show a growing table on a terminal; nothing elsewhere, or if `quiet`."""
     console = _console()
     if quiet or not console.is_terminal:
         yield lambda _: None
@@ -70,7 +70,7 @@ def progress(*, quiet: bool) -> Iterator[Show]:
 
 
 def show_summary(summary: Json) -> None:
-    """Show what went where, what was answered, how fast, and the verdict in words."""
+    """Show where events went, the answers, the latency, and the verdict."""
     console, latency = _console(), summary["latency_ms"]
     console.print(_table(summary["ways"]))
     arrived = [f"{gate} {count}" for gate, count in summary["arrived"].items()]
@@ -107,7 +107,7 @@ def _verdict(summary: Json) -> str:
 
 
 def show_commands(commands: Sequence[tuple[str, str]]) -> None:
-    """Say what to try while everything keeps running."""
+    """Show commands to try while everything keeps running."""
     console = _console()
     console.print("\nEverything keeps running; Ctrl-C ends it. Try:", style="bold")
     for words, command in commands:

@@ -1,7 +1,7 @@
 """Starts the parts of the demo as processes on loopback, lets the model server post, and stops everything.
 
-`{datacenter}` in a url becomes part of a host name, and no host name leads on every machine to a loopback
-address of our choice. So here a datacenter goes by its address: 127.0.0.2 is eqiad, 127.0.0.3 is codfw.
+`{datacenter}` in a url becomes part of a host name, but no host name resolves to a chosen loopback address on every
+machine. So datacenters are named by their addresses: 127.0.0.2 is eqiad, 127.0.0.3 is codfw.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ EVENTS = 250
 SECONDS = 5.0
 """How long the model server takes to post them."""
 HANG_AT, HANG_SECONDS = 1.5, 2.0
-"""When the preferred staging datacenter stops, and for how long: it takes connections and never answers."""
+"""When and how long the preferred staging datacenter hangs: it accepts connections but never answers."""
 START_SECONDS = 15.0
 STOP_SECONDS = 3.0
 LABELS = {"env": "staging", "isvc": "demo"}
@@ -54,13 +54,13 @@ GATES = (
 
 
 class DemoError(Exception):
-    """The demo, or a part of it, cannot be started."""
+    """The demo cannot be started."""
 
 
 def run(*, keep: bool, as_json: bool) -> int:
-    """Run the demo; return 0 where every event went where routes.yaml says, 1 where not, 130 after Ctrl-C.
+    """Run the demo; return 0 if every event went where routes.yaml says, else 1, or 130 after Ctrl-C.
 
-    `keep` leaves everything running after the summary, until Ctrl-C; `as_json` prints it as JSON alone.
+    `keep` leaves everything running after the summary, until Ctrl-C; `as_json` prints only JSON.
     """
     try:
         with tempfile.TemporaryDirectory(prefix="eventgate-sidecar-demo-") as folder:
@@ -73,7 +73,7 @@ def run(*, keep: bool, as_json: bool) -> int:
 
 
 class _Demo:
-    """One run; its files are in one folder."""
+    """One run, with its files in one folder."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -82,7 +82,7 @@ class _Demo:
         self._processes: dict[str, Process] = {}
         self._services: dict[str, Json] = {}
         self._hung = (0.0, 0.0)
-        """From when to when the preferred datacenter hung."""
+        """Start and end of the hang."""
 
     async def run(self, *, keep: bool, as_json: bool) -> int:
         loop, this, told = asyncio.get_running_loop(), asyncio.current_task(), asyncio.Event()
@@ -105,7 +105,7 @@ class _Demo:
         return 0 if summary["ok"] else 1
 
     async def _act(self, begun: float, *, quiet: bool) -> Json:
-        """Let the model server post, and return the summary; shown all the while, unless `quiet`."""
+        """Let the model server post, and return the summary; show progress unless `quiet`."""
         if not quiet:
             screen.show_services(self._services, SECONDS)
         with screen.progress(quiet=quiet) as show:
@@ -124,7 +124,7 @@ class _Demo:
         return summary
 
     async def _let_hang(self, name: str, *, quiet: bool) -> None:
-        """Stop an EventGate for a while, as a machine hangs: connections are taken, answers never come."""
+        """Make an EventGate hang for a while, by SIGSTOP."""
         clock = asyncio.get_running_loop().time
         await asyncio.sleep(HANG_AT)
         begun = clock()
@@ -176,13 +176,13 @@ class _Demo:
                 stdout=log,
                 stderr=log,
                 env=environment,
-                start_new_session=True,  # Ctrl-C is for us, who then stop them
+                start_new_session=True,  # Ctrl-C must only reach this process, which then stops the others
             )
         finally:
             os.close(log)
 
     async def _heard(self, name: str, key: str) -> Json:
-        """Wait until a process writes a JSON line with `key` in it, and return that line."""
+        """Wait until a process writes a JSON line with `key`, and return that line."""
         with suppress(TimeoutError):
             async with asyncio.timeout(START_SECONDS):
                 while self._processes[name].returncode is None:
@@ -194,7 +194,7 @@ class _Demo:
         raise DemoError(f"{name} did not start: {self._log(name).read_text()}")
 
     async def _stop(self) -> None:
-        """Stop every process, the sidecar first; those that take too long are killed."""
+        """Stop all processes, the sidecar first; kill those that take too long."""
         for process in reversed(self._processes.values()):
             with suppress(ProcessLookupError):
                 process.terminate()
@@ -243,7 +243,7 @@ class _Demo:
         }
 
     def _hang(self, records: list[Record]) -> Json:
-        """Say what the model server felt of the hang."""
+        """Summarise the effect of the hang on the model server."""
         begun, ended = self._hung
         meanwhile = [post for post in self._posts if begun - post.seconds <= post.begun < ended]
         felt = [post.seconds for post in meanwhile if post.status < 300]
@@ -256,7 +256,7 @@ class _Demo:
         }
 
     def _commands(self) -> list[tuple[str, str]]:
-        """Write an event to a file and return what to try with it: what it does, and the command."""
+        """Write an event to a file, and return commands to try, each with a description."""
         event = self._folder / "event.json"
         event.write_text(json.dumps(modelserver.OUTLINK.make(modelserver.OUTLINK.stream, 42)))
         url, eqiad = self._services["sidecar"]["url"], self._services["eqiad"]["control"]
@@ -265,14 +265,14 @@ class _Demo:
         return [
             ("post an event", f"curl -i -H 'content-type: application/json' -d @{event} {url}/v1/events"),
             ("see it arrive", f"tail -n 1 {self._output(GATES[0])}"),
-            ("ask why there", why),
-            ("see all of it at one look", f"{sidecar} top --listen {url.removeprefix('http://')}"),
+            ("see why it went there", why),
+            ("see the whole state", f"{sidecar} top --listen {url.removeprefix('http://')}"),
             ("watch events pass; then post again", f"{sidecar} tap --listen {url.removeprefix('http://')}"),
-            ("and in a browser", f"{url}/_sidecar/status"),
+            ("see the state in a browser", f"{url}/_sidecar/status"),
             ("which datacenter answers?", f"{sidecar} probe --routes {self._routes}"),
-            ("let eqiad hang; then post again, and codfw has it", _fault(eqiad, "freeze")),
+            ("let eqiad hang; then post again: codfw gets the event", _fault(eqiad, "freeze")),
             ("let eqiad answer again", _fault(eqiad, "none")),
-            ("what was counted", f"curl -s {self._services['sidecar']['admin']}/metrics"),
+            ("see the metrics", f"curl -s {self._services['sidecar']['admin']}/metrics"),
         ]
 
 
@@ -294,7 +294,7 @@ def _free_port(*hosts: str) -> int:
 
 
 def _routes(ports: dict[str, int]) -> str:
-    """Return the shipped routes.yaml, but that its upstreams lead to the emulated EventGates."""
+    """Return the shipped routes.yaml with its upstreams replaced by the emulated EventGates."""
     here = Path(__file__).parent
     places = (here / "routes.yaml", here.parent.parent / "routes.yaml")  # in a wheel, in a checkout
     shipped = [path for path in places if path.is_file()]

@@ -1,8 +1,7 @@
-"""One configuration, and everything that it takes to deliver events under it: swapped as a whole.
+"""One configuration and all parts that depend on it, replaced as a whole at a reload.
 
-A request is routed, coalesced and delivered by the parts of one generation, from its first event to its last, and
-one that is under way when the next comes into force ends under its own. Where an upstream stays what it was, the
-next generation goes on with its pool: the connections, and what is known of the health of each address.
+All events of a request are routed, coalesced and delivered by one generation, even if the next takes over meanwhile. An
+upstream that did not change keeps its pool: the connections, and the health of each address.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
     from sidecar.spool.lifecycle import Spooling
 
 SPARE_SECONDS = 1.0
-"""How much longer than its deadline a request may take to end, on a busy machine."""
+"""How much longer than its deadline a request may take on a busy machine."""
 
 
 class Generation:
@@ -47,9 +46,9 @@ class Generation:
         tap: Tap | None = None,
         observer: Observer | None = None,
     ) -> None:
-        """Contact nothing yet; `before` is what is in force now.
+        """Build all parts, without connecting; `before` is the generation in force.
 
-        `spooling`, `tap` and `observer`, which makes traces, outlive every generation.
+        `spooling`, `tap` and `observer` (for traces) are shared by all generations.
 
         Raises:
             SettingError: a file that the configuration names cannot be read, or it needs a spool and there is none.
@@ -80,7 +79,7 @@ class Generation:
 
     @property
     def longest(self) -> float:
-        """Seconds that a request under it may take."""
+        """Maximum seconds that a request may take."""
         times = ((each.timeouts.deadline, each.coalesce.linger) for each in self.config.upstreams.values())
         return max(deadline + linger for deadline, linger in times) + SPARE_SECONDS
 
@@ -90,12 +89,12 @@ class Generation:
         return [pool for pool in self.pools.values() if pool not in used]
 
     def use_spool(self) -> None:
-        """Let what is in the spool, if there is one, be sent again by this generation."""
+        """Replay the spool, if there is one, through this generation."""
         if self._spooling is not None and self._keeping is not None:
             self._spooling.follow(self.pools, self._keeping, self._coalescer.pressing, self.router)
 
     def start(self, tasks: asyncio.TaskGroup) -> None:
-        """Deliver in `tasks` from now on."""
+        """Run connection attempts in `tasks`."""
         self._sender.start(tasks)
 
     def end_copies(self) -> None:
@@ -105,7 +104,7 @@ class Generation:
 
 
 def _unchanged(pools: Mapping[str, Pool], upstreams: Mapping[str, Upstream]) -> dict[str, Pool]:
-    """Return the pools of upstreams in which nothing changed that a pool depends on."""
+    """Return the pools whose upstream did not change in anything that a pool uses."""
     return {
         name: pool
         for name, pool in pools.items()
@@ -114,7 +113,7 @@ def _unchanged(pools: Mapping[str, Pool], upstreams: Mapping[str, Upstream]) -> 
 
 
 def _of_pool(upstream: Upstream) -> Upstream:
-    """Leave out what `routing`, `coalescer` and those who read tables look at, and no pool does."""
+    """Remove the settings that only `routing`, `coalescer` or tables use."""
     rest = Upstream(url=upstream.url)
     return msgspec.structs.replace(
         upstream, accepts=rest.accepts, topic_prefixes=rest.topic_prefixes, coalesce=rest.coalesce
@@ -122,7 +121,7 @@ def _of_pool(upstream: Upstream) -> Upstream:
 
 
 def _need_no_spool(config: Config) -> None:
-    """Raise SettingError where the configuration asks for what only a spool can do."""
+    """Raise SettingError if the configuration needs a spool."""
     wants = [f"route {each.name} has acknowledge: spooled" for each in config.routes if each.acknowledge == "spooled"]
     wants += [f"route {each.name} has order_by" for each in config.routes if each.order_by]
     wants += [

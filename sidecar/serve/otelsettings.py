@@ -1,6 +1,6 @@
-"""Reads what OpenTelemetry's own environment variables say about traces; there is no other setting for them.
+"""Reads OpenTelemetry's environment variables, the only settings for traces.
 
-It imports nothing of OpenTelemetry, so that a sidecar without traces never loads it.
+It does not import OpenTelemetry, so that a sidecar without traces never loads it.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from sidecar.errors import SettingError
 
 ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
-"""The one only for traces comes first, and takes precedence."""
+"""The variable for traces only comes first, and takes precedence."""
 
 
 def traces_asked_by(variables: Mapping[str, str]) -> str:
-    """Return the variable that asks for traces, as `NAME=value`; empty if none does.
+    """Return the variable that turns traces on, as `NAME=value`; empty if none does.
 
-    By the specification an empty variable counts as unset.
+    An empty variable counts as unset, as specified by OpenTelemetry.
 
     Raises:
         SettingError: a variable asks for something that is not supported.
@@ -28,14 +28,14 @@ def traces_asked_by(variables: Mapping[str, str]) -> str:
     if exporter == "none" or _word(variables, "OTEL_SDK_DISABLED") == "true":
         return ""
     if exporter not in ("", "otlp"):
-        raise SettingError(f"OTEL_TRACES_EXPORTER is {exporter!r}; traces are exported by otlp, or none are made")
+        raise SettingError(f"OTEL_TRACES_EXPORTER is {exporter!r}; use otlp, or none to turn traces off")
     endpoint = next((name for name in ENDPOINTS if variables.get(name)), "")
     if not (exporter or endpoint):
         return ""
     for name in PROTOCOLS:
         protocol = _word(variables, name)
         if protocol not in ("", "http/protobuf"):
-            raise SettingError(f"{name} is {protocol!r}; traces are exported by http/protobuf, to port 4318 as a rule")
+            raise SettingError(f"{name} is {protocol!r}; only http/protobuf is supported, usually on port 4318")
         if protocol:
             break
     if endpoint:
@@ -54,4 +54,4 @@ def _need_url(name: str, text: str) -> None:
     except ValueError:
         usable = False
     if not usable:
-        raise SettingError(f"{name} is {text!r}, and no URL; write it as http://collector:4318")
+        raise SettingError(f"{name} is {text!r}, which is not a URL; write it as http://collector:4318")

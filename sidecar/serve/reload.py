@@ -1,10 +1,9 @@
 """Applies an edited `routes.yaml` while events flow, or keeps the one in force.
 
-The file is read every few seconds and compared by its digest: a ConfigMap changes by a symbolic link that moves, which
-causes no notification for the file. Once it has stopped changing it is parsed, checked and its tests are run, all in a
-thread, so that no event waits. Only then is it applied. If anything is wrong with it, the configuration in force stays,
-and log, metric and status say why. The last good text is kept on disk: a sidecar that restarts while the file is broken
-starts with that.
+The file is read every few seconds and compared by its digest, since a ConfigMap changes by a moved symbolic link, which
+does not notify watchers of the file. Once it has stopped changing it is parsed and checked, and its tests are run, in a
+thread, so that no event waits. Then it is applied. If anything is wrong with it, the configuration in force stays, and
+log, metric and status say why. The last good file is kept on disk, for a restart while the current one is broken.
 """
 
 from __future__ import annotations
@@ -28,14 +27,14 @@ from sidecar.telemetry.happenings import ConfigNotKept, ConfigRefused, Unexpecte
 from sidecar.telemetry.telemetry import Telemetry
 
 MAX_LOOKS = 10
-"""How often a file that keeps changing is looked at before it is loaded as it is."""
+"""How often a file that keeps changing is read before it is loaded anyway."""
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A configuration that passed every check, and where it is from."""
+    """A configuration that passed all checks, and its source."""
 
     config: Config
     text: str
@@ -43,7 +42,7 @@ class Loaded:
 
     @property
     def digest(self) -> str:
-        """The first digits of the SHA-256 of its text."""
+        """The first digits of its SHA-256."""
         return _digest(self.text)
 
 
@@ -53,12 +52,12 @@ class Refusal:
 
     file: str
     text: str
-    """As `check` shows it."""
+    """As shown by `check`."""
     problems: tuple[Problem, ...]
 
     @classmethod
     def of(cls, file: Path, error: Exception) -> Refusal:
-        """Return the refusal of a file."""
+        """Convert an error to a refusal of `file`."""
         if isinstance(error, SettingError | ConfigError):
             return cls(str(file), str(error), error.problems if isinstance(error, ConfigError) else ())
         return cls(str(file), f"cannot be put in force: {type(error).__name__}: {error}", ())
@@ -70,38 +69,38 @@ class Refusal:
 
 @dataclass(frozen=True)
 class Polling:
-    """How often the file is read."""
+    """How often to read the file."""
 
     interval: float = 2.0
     """Seconds between two reads."""
     settle: float = 0.5
-    """Seconds for which a changed file must stay the same before it is loaded."""
+    """Seconds that a changed file must stay the same before it is loaded."""
 
 
 @dataclass(frozen=True, slots=True)
 class Beginning:
-    """What a sidecar starts with."""
+    """The configuration that a sidecar starts with."""
 
     loaded: Loaded
     refusal: Refusal | None
     """What is wrong with the file, if `loaded` is the last good one."""
     seen: str
-    """The digest of the file when it was read."""
+    """The file's digest when it was read."""
 
 
 def begin(
     path: Path, last_good: Path | None, labels: Mapping[str, str], build: Callable[[Config], T]
 ) -> tuple[Beginning, T]:
-    """Return what to start with, and what `build` made of it: the file, or the last good one where that fails.
+    """Load the file, or the last good one if that fails; return it and what `build` made of it.
 
-    `build` refuses what a reload would refuse, such as a file of certificates that is not there.
+    `build` refuses what a reload would refuse, such as a missing CA file.
 
     Raises:
-        SettingError: the file cannot be read or used, and there is no other.
-        ConfigError: it is wrong, and there is no other.
+        SettingError: the file cannot be read or used, and there is no last good one.
+        ConfigError: it is wrong, and there is no last good one.
 
     """
-    seen = _seen(path)  # first: a change that comes between shows at the next look
+    seen = _seen(path)  # first, so that a change in between is noticed at the next read
     try:
         loaded = _load(path, labels)
         return Beginning(loaded, None, seen), build(loaded.config)
@@ -114,7 +113,7 @@ def begin(
 
 
 def keep(text: str, last_good: Path) -> None:
-    """Write the text atomically: the file has either all of it or its old content.
+    """Replace the file atomically: it has either the whole text or its old content.
 
     Raises:
         OSError: it cannot be written.
@@ -134,7 +133,7 @@ def keep(text: str, last_good: Path) -> None:
 
 
 class Reloader:
-    """Watches one file."""
+    """Watches a file, and applies its changes."""
 
     def __init__(
         self,
@@ -146,7 +145,7 @@ class Reloader:
         telemetry: Telemetry,
         polling: Polling | None = None,
     ) -> None:
-        """`apply` puts a configuration in force, or raises SettingError; `last_good` is where the last one is kept."""
+        """`apply` puts a configuration in force, or raises SettingError; `last_good` is where the last one is saved."""
         self._path = path
         self._last_good = last_good
         self._labels = labels
@@ -155,19 +154,19 @@ class Reloader:
         self._polling = polling or Polling()
         self._now = asyncio.Event()
         self._seen = beginning.seen
-        """The digest of what was read last, good or bad."""
+        """The digest of the file last read, good or bad."""
         self.in_force = beginning.loaded
         self.since = time.time()
-        """When that came into force, in Unix time."""
+        """When it came into force, in Unix time."""
         self.refusal = beginning.refusal
         """What is wrong with the file on disk, if anything is."""
 
     def now(self) -> None:
-        """Load the file now, even if it has not changed: SIGHUP."""
+        """Load the file now, even if it has not changed (SIGHUP)."""
         self._now.set()
 
     async def run(self) -> None:
-        """Watch until cancelled; begin it once the configuration is in force, since it is kept as the last good one."""
+        """Watch until cancelled; start it once the configuration is in force, since it saves the last good one."""
         if self.refusal is None:
             await self._keep()
         else:
@@ -177,7 +176,7 @@ class Reloader:
             if asked or await asyncio.to_thread(_seen, self._path) != self._seen:
                 try:
                     await self._reload(settled=asked)
-                except Exception as error:  # noqa: BLE001  a bug of ours must not end what is in force
+                except Exception as error:  # noqa: BLE001  a bug must not end the configuration in force
                     self._telemetry.emit(Unexpected("reload", f"{type(error).__name__}: {error}"))
 
     async def _asked_within(self, seconds: float) -> bool:
@@ -222,7 +221,7 @@ class Reloader:
                 self._telemetry.emit(ConfigNotKept(str(self._last_good), error.strerror or str(error)))
 
     def as_data(self) -> dict[str, Any]:
-        """Return what is in force, and what is wrong with the file."""
+        """Return the configuration in force, and what is wrong with the file."""
         return {
             "file": str(self._path),
             "in_force": self.in_force.file,
@@ -239,7 +238,7 @@ def _load(path: Path, labels: Mapping[str, str]) -> Loaded:
 
 
 def _seen(path: Path) -> str:
-    """Return what tells one content of the file from another; of one that cannot be read, why."""
+    """Return the digest of the file, or why it cannot be read."""
     try:
         return hashlib.sha256(read_bytes(path)).hexdigest()
     except SettingError as error:

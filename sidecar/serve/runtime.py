@@ -60,8 +60,8 @@ if TYPE_CHECKING:
     from sidecar.spool.lifecycle import Spooling
 
 M_MMAP_THRESHOLD = -3
-"""The name in mallopt(3): larger blocks go back to the system when they are freed. By default glibc starts to keep
-them once it has seen a body of some MB, and fragments them."""
+"""See mallopt(3): freed blocks above the threshold are returned to the system. By default glibc raises the threshold
+after a body of some MB, keeps such blocks and fragments them."""
 
 
 @dataclass(frozen=True)
@@ -73,30 +73,30 @@ class Settings:
     admin: str = "0.0.0.0:9102"
     labels: Mapping[str, str] = field(default_factory=dict)
     drain: float = 25.0
-    """Seconds for which requests are still taken after SIGTERM, at most."""
+    """Maximum seconds for which requests are still taken after SIGTERM."""
     quiet: float = 10.0
-    """After SIGTERM it ends once no request has come for so many seconds: a draining model server still posts."""
+    """After SIGTERM it ends once no request has come for this many seconds: a draining model server still posts."""
     spool: Path | None = None
     """Directory of the spool; None: no spool."""
     prints_what_is_left: bool = False
-    """Whether what is left in the spool is written to standard output at the end."""
+    """Whether events left in the spool are printed at the end."""
     last_good: Path | None = None
-    """Where the last good configuration is kept."""
+    """Where the last good configuration is saved."""
     traces: str = ""
-    """The variable that asks for traces; empty: none are made."""
+    """The variable that turns traces on; empty: no traces."""
     tap: bool = False
-    """Whether `tap` may show events as they pass."""
+    """Whether `tap` may show passing events."""
 
 
 def _spooling(directory: Path, telemetry: Telemetry) -> Spooling:
-    from sidecar.spool.lifecycle import Spooling  # noqa: PLC0415  SQLite is loaded only where there is a spool
+    from sidecar.spool.lifecycle import Spooling  # noqa: PLC0415  SQLite is only loaded if there is a spool
 
     return Spooling(directory, telemetry)
 
 
 @dataclass(frozen=True, slots=True)
 class Outside:
-    """Where a sidecar meets the rest of the world; a simulated one has its own."""
+    """The interfaces of a sidecar to its environment, replaced in the simulation."""
 
     bind: Callable[[str], socket.socket] = bind
     resolver: Callable[[], Resolver] = Resolver
@@ -108,10 +108,10 @@ class Runtime:
     """A running sidecar."""
 
     def __init__(self, settings: Settings, outside: Outside | None = None) -> None:
-        """Read the configuration and listen; nothing is answered yet.
+        """Read the configuration and bind the sockets, without answering yet.
 
         Raises:
-            SettingError: a flag, an address or a file of them cannot be used.
+            SettingError: a flag, an address or a file cannot be used.
             ConfigError: `routes.yaml` is wrong.
 
         """
@@ -172,11 +172,11 @@ class Runtime:
     async def run(self) -> None:
         """Serve until SIGTERM or SIGINT.
 
-        SIGTERM: requests are still taken until there was none for `quiet` seconds, at most for the drain
-        time. SIGINT, or a second signal: those under way are finished, and that is all.
+        After SIGTERM requests are taken until there was none for `quiet` seconds, at most for the drain time. After
+        SIGINT or a second signal only requests in flight are finished.
         """
         loop = asyncio.get_running_loop()
-        told: asyncio.Queue[signal.Signals] = asyncio.Queue(2)  # the first one and one more are all that matters
+        told: asyncio.Queue[signal.Signals] = asyncio.Queue(2)  # more than two signals make no difference
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, functools.partial(_tell, told, number))
         loop.add_signal_handler(signal.SIGHUP, self._reloader.now)
@@ -212,14 +212,14 @@ class Runtime:
         return self._tasks.create_task(keep_running(what, run, self.telemetry.emit))
 
     async def _follow_file(self) -> None:
-        await self._monitor.ready()  # by then the configuration is in force, and worth keeping
+        await self._monitor.ready()  # only then is the configuration saved as the last good one
         await self._reloader.run()
 
     async def _apply(self, loaded: Loaded) -> None:
-        """Put a configuration in force, from one request to the next; the one before ends in its own time.
+        """Put a configuration in force for new requests; requests in flight end under the previous one.
 
         Raises:
-            SettingError: a file that it names cannot be read; nothing has changed.
+            SettingError: a file that it names cannot be read; nothing was changed.
 
         """
         if self._tasks is None:
@@ -284,7 +284,7 @@ class Runtime:
                 each.cancel()
 
     async def _quiet_or(self, told: asyncio.Queue[signal.Signals]) -> bool:
-        """Return True once nothing came for `quiet` seconds, False once a second signal did."""
+        """Return True when no request has come for `quiet` seconds, False on a second signal."""
         clock = time.monotonic
         begun, quiet = clock(), self._settings.quiet
         while (left := max(begun, self._events.last_active) + quiet - clock()) > 0 or self._events.in_flight:
@@ -298,7 +298,7 @@ class Runtime:
 
 
 def _start_export(settings: Settings) -> SpanExport:
-    """Return where spans go; what that takes is imported here, and nowhere where none are asked for."""
+    """Create the span export; OpenTelemetry is only imported here."""
     try:
         from sidecar.serve.spanexport import SpanExport  # noqa: PLC0415
     except ModuleNotFoundError as error:
@@ -324,7 +324,7 @@ def _tell(told: asyncio.Queue[signal.Signals], number: signal.Signals) -> None:
 
 
 def _tap() -> Tap:
-    from sidecar.intake.tap import Tap  # noqa: PLC0415  loaded only where there is one
+    from sidecar.intake.tap import Tap  # noqa: PLC0415  only loaded if it is enabled
 
     return Tap(time.time)
 
@@ -334,7 +334,7 @@ def _bind_all(bind: Callable[[str], socket.socket], *addresses: str) -> list[soc
     listening: list[socket.socket] = []
     try:
         for address in addresses:
-            listening.append(bind(address))  # noqa: PERF401  what was had is given back if the next cannot be
+            listening.append(bind(address))  # noqa: PERF401  the sockets so far are closed if the next one fails
     except SettingError:
         for each in listening:
             each.close()
@@ -343,16 +343,16 @@ def _bind_all(bind: Callable[[str], socket.socket], *addresses: str) -> list[soc
 
 
 def prepare_process() -> None:
-    """Set up what belongs to the process and not to one `Runtime`: its log, its memory, and how many files it may open.
+    """Set up the process: libraries' log lines, garbage collection, malloc, and the limit of open files.
 
     Every request in flight needs a file or two; the usual soft limit of 1,024 is for programs that use select().
     """
     let_libraries_log()
-    # What is there now stays for good, and what a request makes is freed without the collector's help.
+    # What exists now stays for good, and a request's objects are freed without the collector.
     gc.freeze()
     gc.set_threshold(50_000, 20, 20)
     gc.enable()
-    with contextlib.suppress(AttributeError):  # glibc alone has it
+    with contextlib.suppress(AttributeError):  # only glibc has it
         ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, 256 * 1024)
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with contextlib.suppress(OSError, ValueError):

@@ -1,8 +1,8 @@
-"""Sends spans to a collector by OpenTelemetry's SDK, in a thread of its own and from a bounded queue.
+"""Sends spans to a collector with OpenTelemetry's SDK, in a separate thread and from a bounded queue.
 
-A collector that is slow or down costs only spans: what does not fit into the queue is dropped and counted, and the end
-of the process waits for it no longer than `FLUSH_SECONDS`. The SDK reads everything that OpenTelemetry has a variable
-for: the sampler, the queue, the exporter's timeout, headers and certificates.
+A slow or missing collector only costs spans: those that do not fit into the queue are dropped and counted, and the
+process waits at exit for at most `FLUSH_SECONDS`. The SDK reads its other variables itself: sampler, queue, and the
+exporter's timeout, headers and certificates.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ from sidecar import __version__
 from sidecar.errors import SettingError
 
 FLUSH_SECONDS = 2.0
-"""How long the end of the process waits for a collector."""
+"""How long the process waits for the collector at exit."""
 QUEUE = 2048
-"""Spans that may wait, unless OTEL_BSP_MAX_QUEUE_SIZE says otherwise: a few MB."""
+"""Length of the queue, unless OTEL_BSP_MAX_QUEUE_SIZE is set: a few MB."""
 
 
 class SpanExport:
-    """Where ended spans go."""
+    """Exports ended spans."""
 
     def __init__(self, labels: Mapping[str, str], exporter: SpanExporter | None = None) -> None:
-        """`labels` become attributes of the resource of all spans; the default `exporter` is OTLP over HTTP.
+        """`labels` become resource attributes of all spans; the default `exporter` is OTLP over HTTP.
 
         Raises:
             SettingError: a variable of OpenTelemetry's cannot be used.
@@ -54,20 +54,20 @@ class SpanExport:
 
     @property
     def tracer(self) -> Tracer:
-        """The tracer whose spans are sent."""
+        """The tracer whose spans are exported."""
         return self._provider.get_tracer("eventgate-sidecar", __version__)
 
     def count_in(self, registry: CollectorRegistry) -> None:
-        """Register the counts of spans there."""
+        """Register the span counts."""
         registry.register(self.counts)
 
     async def end(self) -> None:
-        """Send the spans that wait, for `FLUSH_SECONDS` at most; spans that end later are dropped."""
+        """Send the queued spans, for at most `FLUSH_SECONDS`; spans that end later are dropped."""
         loop, ended = asyncio.get_running_loop(), asyncio.Event()
 
         def flush() -> None:
             self._provider.shutdown()
-            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            with contextlib.suppress(RuntimeError):  # the loop is closed
                 loop.call_soon_threadsafe(ended.set)
 
         threading.Thread(target=flush, name="spans", daemon=True).start()
@@ -77,20 +77,20 @@ class SpanExport:
 
 
 class SpanCounts(Collector):
-    """How many spans went where; each number is changed by one thread only."""
+    """Counts spans by result; each number is changed by one thread only."""
 
     def __init__(self) -> None:
-        """No span has ended yet."""
+        """Start at zero."""
         self.queued = 0
         self.dropped = 0
-        """By the thread that ends spans, as `queued`."""
+        """Changed by the thread that ends spans, like `queued`."""
         self.exported = 0
         self.failed = 0
-        """By the thread that exports, as `exported`."""
+        """Changed by the exporting thread, like `exported`."""
 
     @property
     def waiting(self) -> int:
-        """Spans in the queue, or on the way to the collector."""
+        """Spans queued or being sent."""
         return self.queued - self.exported - self.failed
 
     def collect(self) -> Iterable[Metric]:
@@ -107,7 +107,7 @@ class SpanCounts(Collector):
 
 
 class _Bounded(SpanProcessor):
-    """Queues spans while there is room; the SDK would drop the oldest without counting them."""
+    """Queues spans while there is room; the SDK would drop the oldest uncounted."""
 
     def __init__(self, queue: SpanProcessor, counts: SpanCounts, room: int) -> None:
         self._queue = queue
@@ -152,7 +152,7 @@ class _Counted(SpanExporter):
 
 
 def _resource(labels: Mapping[str, str]) -> Resource:
-    """Return the resource of all spans; OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES take precedence over ours."""
+    """Return the resource of all spans; OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES take precedence."""
     ours = {"service.name": "eventgate-sidecar", "service.version": __version__}
     ours |= {f"eventgate_sidecar.label.{name}": value for name, value in labels.items()}
     theirs = OTELResourceDetector().detect().attributes

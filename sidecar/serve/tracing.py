@@ -1,16 +1,15 @@
-"""The spans of a request, of the array that its events travel in, and of each attempt to deliver that.
+"""Creates the spans of requests, arrays and attempts.
 
-    POST /v1/events            one for each request; goes on with its `traceparent`
-      └─ deliver production    one for each array; links the requests whose events are in it
-           ├─ POST             one for each attempt
+    POST /v1/events            one per request; continues its `traceparent`
+      └─ deliver production    one per array; links the requests with events in it
+           ├─ POST             one per attempt
            └─ POST
 
-A span's context travels as the header `traceparent`, where the producer's own would: in place of that from the
-request to the array, and from the attempt to EventGate. So nothing in between knows about spans, nor the spool. The
-array is a child of the first of its requests that is sampled, and linked with every other that is, both ways.
+A span's context is passed on in the header `traceparent`, in place of the producer's: from the request to the array,
+and from the attempt to EventGate. So neither the parts in between nor the spool know about spans. The array is a child
+of its first sampled request, and linked with the other sampled ones, both ways.
 
-Spans say how a request travels, and never what is in an event. What happens meanwhile (`telemetry.happenings`) becomes
-an event of the span that it concerns.
+Spans never have event content. Happenings (`telemetry.happenings`) become events of the spans that they concern.
 """
 
 from __future__ import annotations
@@ -37,28 +36,28 @@ from sidecar.upstreams.endpoints import Address
 
 TRACE_HEADERS = ("traceparent", "tracestate")
 MAX_LINKS = 64
-"""Requests that the span of an array is linked with; an array has as many events, where nothing else is said."""
+"""Requests that an array's span is linked with; the default maximum of events in an array."""
 
 _propagator = TraceContextTextMapPropagator()
 _OURS = "eventgate_sidecar"
 
 
 class Tracing:
-    """Makes spans of requests, loads and attempts; each is told what happens to what it is of."""
+    """Creates the spans of requests, loads and attempts; implements `delivery.tries.Observer`."""
 
     def __init__(self, tracer: Tracer, emit: Callable[[Happening], None]) -> None:
-        """`tracer` makes them, samples them and knows where they go; `emit` takes what happens, as without traces."""
+        """`tracer` creates, samples and exports spans; `emit` takes all happenings, as without traces."""
         self.tracer = tracer
         self.emit = emit
         self.requests: dict[int, Span] = {}
-        """The requests that are not answered, by the id of their span."""
+        """Unanswered requests, by the id of their span."""
 
     def request(self, request: EventsRequest) -> _TracedRequest | None:
-        """Make a span of a request, from its headers to its answer; what is passed on of it goes on with that span."""
+        """Start the span of a request, and put its context into the headers that are passed on."""
         span = self.tracer.start_span(
             "POST /v1/events", _context_in(request.headers), SpanKind.SERVER, _of_request(request)
         )
-        if not span.is_recording():  # the producer's headers are passed on as they are
+        if not span.is_recording():  # pass on the producer's headers unchanged
             return None
         own = {name.encode(): value.encode("latin-1") for name, value in _headers_of(span)}
         others = {name: value for name, value in request.headers.items() if name.decode("latin-1") not in TRACE_HEADERS}
@@ -66,7 +65,7 @@ class Tracing:
         return _TracedRequest(self, span)
 
     def joined(self, headers: Sequence[Headers]) -> Headers:
-        """Keep the context of each request that is sampled; `begun` links them."""
+        """Merge headers, and keep the context of each sampled request for `begun`."""
         sampled = [context for each in headers for context in _contexts_in(each)]
         common = common_headers(headers)
         if not sampled:
@@ -74,7 +73,7 @@ class Tracing:
         return (*_untraced(common), *(each for context in sampled for each in _headers_in(context)))
 
     def begun(self, load: Load) -> tuple[Load, _TracedLoad | None]:
-        """Make a span of a load, from its departure to the verdict, where a request of its events is sampled."""
+        """Start the span of a load, if one of its requests is sampled."""
         contexts = _contexts_in(load.headers)
         if not contexts:
             return load, None
@@ -101,14 +100,14 @@ class Tracing:
 
 
 class _Traced:
-    """What has a span."""
+    """Base of everything with a span."""
 
     def __init__(self, tracing: Tracing, span: Span) -> None:
         self._tracing = tracing
         self._span = span
 
     def emit(self, happening: Happening) -> None:
-        """Make an event of the span of what happens, unless the span says as much by itself."""
+        """Pass on a happening, and add it to the span, unless the span has that information anyway."""
         self._tracing.emit(happening)
         if not isinstance(happening, PostAnswered):
             fields = msgspec.structs.asdict(happening)
@@ -130,7 +129,7 @@ class _TracedRequest(_Traced):
             self._events += happening.count
 
     def answered(self, answer: Answer) -> None:
-        """Say how it was answered; what became of its events is told next, before the loop turns."""
+        """Record the answer; the outcomes of the events follow before the loop turns."""
         _say_answer(self._span, answer)
         self._forget()
         asyncio.get_running_loop().call_soon(self._end, time.time_ns())
@@ -140,7 +139,7 @@ class _TracedRequest(_Traced):
         self._span.end(at)
 
     def gone(self) -> None:
-        """Say that its client went away."""
+        """Record that the client disconnected."""
         self._span.set_attribute("error.type", "client_gone")
         self._forget()
         self._span.end()
@@ -157,7 +156,7 @@ class _TracedLoad(_Traced):
         self._load = load
 
     def posted(self, load: Load, address: Address, before: int) -> _TracedTry:
-        """Make a span of an attempt."""
+        """Start the span of an attempt."""
         attributes = _of_attempt(load.upstream, address)
         if before:
             attributes["http.request.resend_count"] = before
@@ -166,7 +165,7 @@ class _TracedLoad(_Traced):
         return _TracedTry(self._tracing, span, msgspec.structs.replace(load, headers=headers))
 
     def ended(self, result: list[EventStatus] | Undelivered) -> None:
-        """Say how it ended."""
+        """Record the result, and end the span."""
         _say_result(self._span, result)
         self._span.end()
 
@@ -179,7 +178,7 @@ class _TracedTry(_Traced):
         self.load = load
 
     def ended(self, outcome: list[EventStatus] | Failed, status: int | None) -> None:
-        """Say what it brought."""
+        """Record the outcome, and end the span."""
         if status is not None:
             _say_status(self._span, status, error_from=400)
         if isinstance(outcome, Failed):
@@ -191,7 +190,7 @@ class _TracedTry(_Traced):
 
 
 def _context_in(headers: Mapping[bytes, bytes]) -> Context:
-    """Return the context that a request came with."""
+    """Return the trace context of a request."""
     named = {name.decode("latin-1"): value.decode("latin-1") for name, value in headers.items()}
     return _propagator.extract({name: named[name] for name in TRACE_HEADERS if name in named}, Context())
 
@@ -222,7 +221,7 @@ def _untraced(headers: Sequence[tuple[str, str]]) -> Headers:
     return tuple(each for each in headers if each[0] not in TRACE_HEADERS)
 
 
-# --- what spans say: OpenTelemetry's semantic conventions for HTTP, and our own words ---
+# --- attributes: OpenTelemetry's semantic conventions for HTTP, and the sidecar's own ---
 
 
 def _of_request(request: EventsRequest) -> dict[str, str | int]:
@@ -249,7 +248,7 @@ def _of_attempt(upstream: str, address: Address) -> dict[str, str | int]:
 
 
 def _say_answer(span: Span, answer: Answer) -> None:
-    """Say how a request was answered: in the words of the header `x-eventgate-sidecar`."""
+    """Record how a request was answered, from the header `x-eventgate-sidecar`."""
     outcome, *places = answer.outcome.split("; ")
     span.set_attribute(f"{_OURS}.outcome", outcome)
     for place in places:

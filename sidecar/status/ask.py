@@ -1,4 +1,4 @@
-"""Ask the sidecar that runs on this machine (see `http`). Every wait has an end, and so has what is read."""
+"""The client of the sidecar on this machine (see `http`), with limits on time and size."""
 
 from __future__ import annotations
 
@@ -17,41 +17,41 @@ from sidecar.errors import SettingError
 from sidecar.events.event import Event
 
 SECONDS = 5.0
-"""For each step of a question, and for the answer as a whole."""
+"""Timeout of each step of a request, and of the answer as a whole."""
 SILENT_SECONDS = 15.0
-"""A tap is never silent for so long: where nothing passes a comment comes."""
+"""Timeout of a tap, which sends comments while no events pass."""
 MAX_ANSWER_BYTES = 16 * 1024 * 1024
 MAX_MESSAGE_BYTES = 1024 * 1024
-"""Of a tap: an event is shown up to 8 KiB."""
+"""Of a tap, which shows up to 8 KiB of an event."""
 
 
 def explained_by(address: str, event: Event, clock: Callable[[], float] = time.monotonic) -> Any:
-    """Return what the sidecar that listens on `address` would do with `event`; nothing is sent on.
+    """Return what the sidecar on `address` would do with `event`, which is not sent on.
 
     Raises:
-        SettingError: nobody answers there, or somebody else.
+        SettingError: no sidecar answers there.
 
     """
     return _asked(address, clock, "POST", "/_sidecar/explain", content=event.raw)
 
 
 def status_of(address: str, clock: Callable[[], float] = time.monotonic) -> Any:
-    """Return what is true now of the sidecar that listens on `address`.
+    """Return the status of the sidecar on `address`.
 
     Raises:
-        SettingError: nobody answers there, or somebody else.
+        SettingError: no sidecar answers there.
 
     """
     return _asked(address, clock, "GET", "/_sidecar/status.json")
 
 
 def tapped(address: str, stream: str | None, outcomes: Sequence[str]) -> Iterator[Any]:
-    """Listen to the sidecar on `address`; return what passes, which ends when the sidecar stops.
+    """Open the tap of the sidecar on `address`; return its messages, until the sidecar stops.
 
-    `stream` and `outcomes` say what is wanted (see `http`).
+    `stream` and `outcomes` filter the events (see `http`).
 
     Raises:
-        SettingError: nobody answers there, or somebody else, or it refuses; or, later, it went away.
+        SettingError: no sidecar answers there, or it refuses; or, later, the connection is lost.
 
     """
     wanted = {"stream": [stream] if stream is not None else [], "outcome": list(outcomes)}
@@ -81,7 +81,7 @@ def _messages(address: str, answer: httpx.Response, opened: contextlib.ExitStack
 
 
 class _BoundedMessages(httpx.SyncByteStream):
-    """The bytes of server-sent events, none of which is too large."""
+    """Limits the size of each server-sent event."""
 
     def __init__(self, stream: httpx.SyncByteStream) -> None:
         self._stream = stream
@@ -115,17 +115,17 @@ def _client(address: str, silent: float) -> httpx.Client:
         base_url=httpx.URL(scheme="http", host=host, port=int(port)),
         headers={"content-type": "application/json", "accept-encoding": "identity"},
         timeout=httpx.Timeout(SECONDS, read=silent),
-        trust_env=False,  # no proxy stands between us and this machine
+        trust_env=False,  # no proxy to this machine
         verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),  # unused; the usual one reads files first
     )
 
 
 def _read(answer: httpx.Response, clock: Callable[[], float]) -> Any:
-    """Return the JSON of an answer.
+    """Read and decode an answer.
 
     Raises:
         TimeoutError: it was not complete in time.
-        ValueError: it is too large, or no JSON.
+        ValueError: it is too large, or not JSON.
 
     """
     body, deadline = b"", clock() + SECONDS
@@ -152,7 +152,7 @@ def _complaints(address: str) -> Iterator[None]:
 
 
 def _of_system(error: Exception) -> BaseException:
-    """Return what the system said, which httpcore wraps and httpx wraps again, or the error itself."""
+    """Return the system's error that httpcore and httpx wrap, or the error itself."""
     cause: BaseException | None = error
     for _ in range(2):
         cause = cause and (cause.__cause__ or cause.__context__)

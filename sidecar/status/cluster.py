@@ -1,8 +1,8 @@
-"""The cluster's listener: metrics and probes, and no more of HTTP than they take.
+"""The cluster's listener: a minimal HTTP server for metrics and probes.
 
-Every pod of the cluster reaches it, so a request is worth little here. Of each connection no more is kept than the head
-of one request, which is short, and a few bytes of the next. All who ask for metrics in one turn of the event loop get
-the same ones. A body is skipped; what is not HTTP is refused as by the producers' listener.
+Every pod of the cluster can reach it, so it keeps little: for each connection the short head of one request and a few
+bytes of the next. Requests for metrics in one turn of the event loop share one answer. Bodies are skipped; malformed
+HTTP is refused as by the producers' listener.
 """
 
 from __future__ import annotations
@@ -26,31 +26,31 @@ from sidecar.timers import Deadline
 PATHS = ("/metrics", "/livez", "/readyz")
 TEXT = "text/plain; charset=utf-8"
 LIMITS = Limits(header_bytes=8 * 1024, connections=256)
-"""Prometheus' requests have 300 bytes, and few beside it and the kubelet ask."""
+"""Prometheus' requests have 300 bytes, and it has few other clients than Prometheus and the kubelet."""
 MAX_SKIPPED_BYTES = 64 * 1024
-"""Of a body."""
+"""Maximum length of a body."""
 
 
 class _Head:
-    """The head of a request, as far as it matters here."""
+    """The head of a request, reduced to what is needed here."""
 
     def __init__(self, data: bytes) -> None:
         """Parse it.
 
         Raises:
-            MalformedRequest: it is not HTTP/1.1, or has not one host.
+            MalformedRequest: it is not HTTP/1.1, or does not have one Host header.
 
         """
         self._url = b""
         self._hosts = 0
         self.length = 0
-        """Bytes of the body that follows; -1 where its end is not known."""
+        """Length of the body; -1 if unknown."""
         self.keep_alive = False
         self._parser = parser = httptools.HttpRequestParser(self)
         try:
             parser.feed_data(data)
             path = (httptools.parse_url(self._url).path or b"").decode("latin-1")
-        except httptools.HttpParserUpgrade:  # an offer of another protocol, or CONNECT: both are declined
+        except httptools.HttpParserUpgrade:  # Upgrade or CONNECT, both declined
             path = self._url.partition(b"?")[0].decode("latin-1")
         except (httptools.HttpParserError, ValueError):
             raise MalformedRequest("Invalid HTTP request received.") from None
@@ -62,11 +62,11 @@ class _Head:
         self.keep_alive = self.keep_alive and version == "1.1" and self.method != b"CONNECT"
 
     def on_url(self, url: bytes) -> None:
-        """Take a part of the target."""
+        """Append to the target."""
         self._url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Take what says where the request ends."""
+        """Record Host and the headers that give the length of the body."""
         name = name.lower()
         self._hosts += name == b"host"
         if name == b"content-length" and self.length >= 0:
@@ -75,7 +75,7 @@ class _Head:
             self.length = -1
 
     def on_headers_complete(self) -> None:
-        """Take what the parser knows at this moment only."""
+        """Record whether to keep the connection, which the parser only knows now."""
         self.keep_alive = self._parser.should_keep_alive()
 
 
@@ -93,26 +93,26 @@ STARTING = _Answer(HTTPStatus.SERVICE_UNAVAILABLE, b"starting\n")
 
 
 class Cluster:
-    """What is answered, and who asks."""
+    """The connections of the listener, and their answers."""
 
     def __init__(
         self, telemetry: Telemetry, ready: Callable[[], bool], budget: ByteBudget, limits: Limits = LIMITS
     ) -> None:
-        """`ready` says whether events can be taken; what is held for clients is taken from `budget`."""
+        """`ready` tells whether events can be taken; `budget` limits the bytes held for clients."""
         self.limits = limits
         self._telemetry = telemetry
         self._ready = ready
         self.budget = budget
         self.connections: dict[ClusterConnection, None] = {}
-        """The one that has asked nothing longest first; an ordered set."""
+        """An ordered set, the connection idle longest first."""
         self._scraping: list[ClusterConnection] = []
 
     def connection(self, *, server_state: ServerState, **_: Any) -> ClusterConnection:
-        """Return a new connection, as uvicorn asks for it."""
+        """Create a connection, called by uvicorn."""
         return ClusterConnection(self, server_state)
 
     def answer(self, head: _Head) -> _Answer | None:
-        """Return what is answered at once; None: the metrics are asked for."""
+        """Return the answer; None for metrics."""
         if head.path not in PATHS:
             return NOT_FOUND
         if head.method not in (b"GET", b"HEAD"):
@@ -134,7 +134,7 @@ class Cluster:
             each.answer(answer)
 
     def make_room(self) -> None:
-        """Close the connection that has asked nothing longest, where there are too many."""
+        """Close the connection idle longest if there are too many."""
         if len(self.connections) > self.limits.connections:
             longest = next(iter(self.connections))
             del self.connections[longest]
@@ -145,26 +145,26 @@ class ClusterConnection(asyncio.Protocol):
     """One connection of a client in the cluster."""
 
     def __init__(self, cluster: Cluster, server_state: ServerState) -> None:
-        """Nothing has come yet."""
+        """Start without data."""
         self._deadline = Deadline(asyncio.get_running_loop(), self._time_is_up)
         self._cluster = cluster
         self._limits = cluster.limits
         self._all: set[Any] = server_state.connections
         self._transport: asyncio.Transport
         self._text = b""
-        """What came of a request that is not complete, or not read because the one before is not answered."""
+        """Received bytes of an incomplete request, or of one that waits for the previous answer."""
         self._asked: _Head | None = None
-        """It waits for its answer."""
+        """The request that waits for its answer."""
         self._paused = False
         """Whether the client does not read its answer."""
         self._skip = 0
-        """Bytes of a body that are still to come."""
+        """Remaining bytes of a body."""
         self._held = 0
         self._in_head = False
         self._ends = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Wait for its first request."""
+        """Start the deadline for the first request."""
         self._transport = transport
         self._transport.set_write_buffer_limits(high=0)
         self._all.add(self)
@@ -173,7 +173,7 @@ class ClusterConnection(asyncio.Protocol):
         self._look_ahead()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Hold nothing for it any more."""
+        """Release everything held for it."""
         del exc
         self._all.discard(self)
         self._cluster.connections.pop(self, None)
@@ -182,7 +182,7 @@ class ClusterConnection(asyncio.Protocol):
         self._held = 0
 
     def data_received(self, data: bytes) -> None:
-        """Answer what is complete."""
+        """Answer complete requests."""
         if self._ends:
             return
         skipped = min(self._skip, len(data))
@@ -190,30 +190,30 @@ class ClusterConnection(asyncio.Protocol):
         self._read(self._text + data[skipped:])
 
     def pause_writing(self) -> None:
-        """Read nothing more from a client that does not read its answer."""
+        """Stop reading from a client that does not read its answer."""
         self._paused = True
         self._transport.pause_reading()
         self._hold(self._text)
         self._deadline.set(self._limits.unread_seconds)
 
     def resume_writing(self) -> None:
-        """Go on."""
+        """Start reading again."""
         self._paused = False
         self._go_on()
 
     def shutdown(self) -> None:
-        """End the connection, as uvicorn asks when it stops, once it is answered."""
+        """End the connection when it is answered; called by uvicorn at the stop."""
         self._ends = True
         if self._asked is None:
             self._transport.close()
 
     def close(self) -> None:
-        """End the connection without a word."""
+        """Close the connection."""
         self._ends = True
         self._transport.close()
 
     def answer(self, answer: _Answer) -> None:
-        """Write the answer that is awaited."""
+        """Write the pending answer."""
         head, self._asked = self._asked, None
         if head is None or self._transport.is_closing():
             return
@@ -221,7 +221,7 @@ class ClusterConnection(asyncio.Protocol):
         self._go_on()
 
     def _time_is_up(self) -> None:
-        """Do what is to be done when nothing more came, or when the client did not read."""
+        """Refuse, or close, a connection whose deadline has passed."""
         if self._paused:
             self._transport.abort()
         elif self._in_head:
@@ -235,7 +235,7 @@ class ClusterConnection(asyncio.Protocol):
             self._read(self._text)
 
     def _read(self, text: bytes) -> None:
-        """Answer the requests in `text`, one after the other, and keep what is not complete."""
+        """Answer the requests in `text`, one after the other, and keep the incomplete rest."""
         asked = 0
         while not self._waits:
             data, end, rest = text.lstrip(b"\r\n").partition(b"\r\n\r\n")
@@ -259,11 +259,11 @@ class ClusterConnection(asyncio.Protocol):
 
     @property
     def _waits(self) -> bool:
-        """Whether nothing is read before something was answered or written."""
+        """Whether reading is suspended."""
         return self._asked is not None or self._paused or self._ends
 
     def _ask(self, data: bytes, rest: bytes) -> bytes:
-        """Answer one request, or wait for its answer; return what follows it of `rest`."""
+        """Answer one request, or queue it; return `rest` without its body."""
         try:
             head = _Head(data)
         except RequestError as error:
@@ -307,7 +307,7 @@ class ClusterConnection(asyncio.Protocol):
             self._transport.close()
 
     def _hold(self, text: bytes) -> None:
-        """Keep `text`, and whatever is not read of an answer, if there is room for both."""
+        """Account for `text` and the unread answer; refuse the request if there is no room."""
         size = len(text) + (self._transport.get_write_buffer_size() if self._paused else 0)
         if size > self._held and not self._cluster.budget.take(size - self._held, small=False):
             if self._paused:
@@ -320,7 +320,7 @@ class ClusterConnection(asyncio.Protocol):
         self._text = text
 
     def _look_ahead(self) -> None:
-        """Set the deadline for what comes next."""
+        """Set the deadline for the current state."""
         in_head, self._in_head = self._in_head, bool(self._text) and not self._asked
         if self._paused:
             return

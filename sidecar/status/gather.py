@@ -1,4 +1,4 @@
-"""What is true now, put together from the parts that know; `value` says what it means, `page` how it looks."""
+"""Collects the state of all parts into a `Status`; `value` defines it, `page` shows it."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class InForce:
-    """The configuration that is in force, and what was built from it."""
+    """The configuration in force, and what was built from it."""
 
     config: Config
     router: Router
@@ -48,11 +48,11 @@ class InForce:
 
 @dataclass(frozen=True)
 class Sources:
-    """Who knows what is true now; `clock` is the one that health and history go by, `wall` that of people."""
+    """Access to the state of other parts; `clock` is the one of health and history, `wall` the wall clock."""
 
     in_force: Callable[[], InForce]
     configuration: Callable[[], dict[str, Any]]
-    """What is known of its file."""
+    """The state of its file."""
     spool: Callable[[], SpoolState | None]
     events: Mapping[tuple[str, str], int]
     """Since the start, by stream and outcome."""
@@ -68,7 +68,7 @@ class Sources:
 
 
 def status_now(sources: Sources) -> Status:
-    """Return what is true now."""
+    """Return the current state."""
     now, history = sources.in_force(), sources.history
     present = _Present(sources)
     router, spool = now.router, sources.spool()
@@ -91,7 +91,7 @@ def status_now(sources: Sources) -> Status:
 
 
 def tried_now(pool: Pool, now: float) -> list[Tried]:
-    """Return the addresses of an upstream: those that would be tried in their order, then the others."""
+    """Return the addresses of an upstream: first those that would be tried, in order, then the others."""
     choices = order(pool.addresses, pool.config.failback, 0, now)
     places = {each.address: place for place, each in enumerate(choices, 1)}
     addresses = [
@@ -107,7 +107,7 @@ def tried_now(pool: Pool, now: float) -> list[Tried]:
 
 
 class _Present:
-    """One moment, by both clocks."""
+    """One moment on both clocks."""
 
     def __init__(self, sources: Sources) -> None:
         self._history = sources.history
@@ -116,11 +116,11 @@ class _Present:
         self.minutes = [each for each in sources.history.minutes if each.begin > self._now - HOUR]
 
     def at(self, time_of_clock: float) -> float:
-        """Return a time of the clock as one of the wall."""
+        """Convert a monotonic time to Unix time."""
         return round(self.wall - self._now + time_of_clock, 3)
 
     def upstream(self, pool: Pool, router: Router) -> UpstreamNow:
-        """Return an upstream as it is now."""
+        """Return the state of an upstream."""
         choices = order(pool.addresses, pool.config.failback, 0, self._now)
         failovers = [each for each in self._history.failovers if each.upstream == pool.name]
         return UpstreamNow(
@@ -173,7 +173,7 @@ class _Present:
         )
 
     def _spans(self, address: Address) -> tuple[Span, ...]:
-        """Return the last hour of an address, without the time in which it was not known."""
+        """Return the health of an address over the last hour, as far as it is known."""
         begin = self._now - HOUR
         place = (address.endpoint.upstream, address.endpoint.name, address.ip)
         changes = self._history.health.get(place, ())
@@ -213,7 +213,7 @@ def _streams(events: Mapping[tuple[str, str], int], taken: Mapping[str, list[str
 
 
 def _by_outcome(counts: Mapping[tuple[str, str], int]) -> dict[str, dict[str, int]]:
-    """Return the counts of each name, without what has not happened."""
+    """Return the counts of each name, without zeros."""
     found: dict[str, dict[str, int]] = {}
     for (name, outcome), count in counts.items():
         if count:
@@ -222,7 +222,7 @@ def _by_outcome(counts: Mapping[tuple[str, str], int]) -> dict[str, dict[str, in
 
 
 def _spool(state: SpoolState, last_minute: int) -> SpoolNow:
-    """Return the spool; `last_minute` is how many events went into it then."""
+    """Return the state of the spool; `last_minute` is how many events were stored in it in the last minute."""
     totals = state.totals
     lasts = None
     if last_minute and totals.events and not state.full:

@@ -1,17 +1,17 @@
-"""What the producers' listener answers besides events: under `/_sidecar/`, what the sidecar knows.
+"""The paths of the producers' listener under `/_sidecar/`.
 
-    GET  /_sidecar/status         what is true now, for people; / and /_sidecar lead there
+    GET  /_sidecar/status         the status page; / and /_sidecar redirect to it
     GET  /_sidecar/status/live    the same page every two seconds, as server-sent events, for the page itself
-    GET  /_sidecar/status.json    the same for programs
-    GET  /_sidecar/runbook        what to do about each problem that the page shows
-    GET  /_sidecar/config         which configuration is in force, and what is wrong with the file on disk
-    POST /_sidecar/explain        the way of the event in the body, and the addresses that would be tried now
-    GET  /_sidecar/tap            events as they pass, as server-sent events; refused unless the tap is enabled
-                                  ?stream=GLOB and ?outcome=WORD, which may be repeated, say which
-    GET  /_sidecar/openapi.json   all answers of both listeners, described for programs
+    GET  /_sidecar/status.json    the same as JSON
+    GET  /_sidecar/runbook        what to do about each problem on the page
+    GET  /_sidecar/config         the configuration in force, and what is wrong with the file on disk
+    POST /_sidecar/explain        the route of the event in the body, and the addresses that would be tried now
+    GET  /_sidecar/tap            passing events, as server-sent events; refused unless the tap is enabled
+                                  filtered by ?stream=GLOB and ?outcome=WORD, which may be repeated
+    GET  /_sidecar/openapi.json   the OpenAPI description of both listeners
 
-Nothing here sends an event or changes anything. Who asks must sit on the loopback interface and call it by a
-loopback name: a page in somebody's browser, whose host name was made to point here, does not.
+Nothing here sends an event or changes anything. Clients must connect over loopback and use a loopback host name, which
+excludes web pages whose host name was made to resolve to it (DNS rebinding).
 """
 
 from __future__ import annotations
@@ -53,32 +53,32 @@ if TYPE_CHECKING:
     from sidecar.intake.tap import Tap, Wanted
 
 NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
-"""What the host may be called; its port does not matter."""
+"""Allowed host names, with any port."""
 MAX_EXPLAINED_BYTES = 1024 * 1024
 BODY_SECONDS = 5.0
 MAX_TAPS = 4
-"""Who listens at once."""
+"""Taps open at once."""
 TAP_SECONDS = 0.2
 """How late an event may be shown."""
 MAX_PAGES = 8
-"""Pages that are live at once; what is over that loads itself anew."""
+"""Live pages open at once; further ones reload."""
 LIVE_SECONDS = 2.0
 PAGE = "page.html.j2"
 FOLDER = Path(__file__).parent
-"""Where the description and the page's template, style and script are."""
+"""Has the description and the page's template, style and script."""
 
 _Endpoint = Callable[[Request], Awaitable[Response]]
 
 
 def make_intake_app(routes: Sequence[Route] = ()) -> Starlette:
-    """Return what the producers' listener answers beside events: `routes`, and that there is nothing else."""
+    """Return the ASGI application for `routes`; other paths get a 404."""
     return Starlette(routes=routes, exception_handlers={404: _not_found, 405: _not_found})
 
 
 def status_routes(sources: Sources, feeds: Feeds) -> list[Route]:
-    """Return the routes; pages that are live are among `feeds`."""
+    """Return the routes of the status page; `feeds` are for live pages."""
 
-    # The template is loaded in a thread, at the first view: it takes its time, and events do not wait for it.
+    # The template is loaded at the first view, in a thread, so that events do not wait.
     async def html(_: Request) -> Response:
         await asyncio.to_thread(_template, PAGE)
         return HTMLResponse(html_of(status_now(sources)), headers=_headers())
@@ -117,7 +117,7 @@ def _runbook() -> str:
 
 @functools.cache
 def _template(name: str) -> Template:
-    from jinja2 import Environment, FunctionLoader, StrictUndefined  # noqa: PLC0415  nothing else takes it
+    from jinja2 import Environment, FunctionLoader, StrictUndefined  # noqa: PLC0415  only needed here
 
     environment = Environment(
         loader=FunctionLoader(_text), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
@@ -142,7 +142,7 @@ def _text(name: str) -> str:
 
 
 def inquiry_routes(sources: Sources) -> list[Route]:
-    """Return the routes to the configuration and to what would become of an event."""
+    """Return the routes of `config` and `explain`."""
 
     async def config(_: Request) -> Response:
         return JSONResponse(sources.configuration())
@@ -153,7 +153,7 @@ def inquiry_routes(sources: Sources) -> list[Route]:
             if others:
                 return _refusal(400, "explain takes one event, not several")
             now = sources.in_force()
-            found = explanation(now.router, event)  # looks deeper into it than `parse`, and may meet its end there
+            found = explanation(now.router, event)  # reads deeper into the event than `parse`, and may refuse it
         except RequestError as error:
             return _refusal(400, error.detail)
         tried = tried_now(now.pools[found["upstream"]], sources.clock()) if found["upstream"] else []
@@ -166,7 +166,7 @@ def inquiry_routes(sources: Sources) -> list[Route]:
 
 
 def tap_route(tap: Tap | None, feeds: Feeds) -> Route:
-    """Return the route of the tap; None: it is not enabled."""
+    """Return the route of the tap; without `tap` it answers 403."""
 
     async def tapped(request: Request) -> Response:
         if tap is None:
@@ -184,17 +184,17 @@ def tap_route(tap: Tap | None, feeds: Feeds) -> Route:
 
 
 def openapi_route() -> Route:
-    """Return the route of the description."""
+    """Return the route of the OpenAPI description."""
 
     async def described(_: Request) -> Response:
-        # In a thread: YAML takes its time, and events do not wait for it.
+        # In a thread, since parsing YAML is slow.
         return Response(await asyncio.to_thread(_description_as_json), media_type="application/json")
 
     return Route("/_sidecar/openapi.json", local_alone(described), methods=["GET"])
 
 
 def description() -> dict[str, Any]:
-    """Return the OpenAPI description of both listeners, as of this version."""
+    """Return the OpenAPI description of both listeners."""
     read: dict[str, Any] = yaml.safe_load(_text("openapi.yaml"))
     read["info"]["version"] = __version__
     return read
@@ -212,13 +212,13 @@ def _messages(tap: Tap, wanted: Wanted) -> Iterator[Callable[[], bytes]]:
 
 
 def _wanted(request: Request) -> Wanted:
-    """Return which events are asked for.
+    """Return the filter in the request.
 
     Raises:
-        ValueError: no event can be meant by that.
+        ValueError: it is invalid.
 
     """
-    from sidecar.intake.tap import Wanted  # noqa: PLC0415  loaded only where there is a tap
+    from sidecar.intake.tap import Wanted  # noqa: PLC0415  only loaded if there is a tap
 
     outcomes = request.query_params.getlist("outcome")
     for each in outcomes:
@@ -233,7 +233,7 @@ def _wanted(request: Request) -> Wanted:
 
 
 def local_alone(endpoint: _Endpoint) -> _Endpoint:
-    """Let only those ask who sit on this machine and call it by a loopback name."""
+    """Refuse requests from other machines, or with another host name than a loopback one."""
 
     async def guarded(request: Request) -> Response:
         if not _is_loopback(request.client.host if request.client else ""):
@@ -249,7 +249,7 @@ def local_alone(endpoint: _Endpoint) -> _Endpoint:
 
 
 async def _turn(request: Request) -> None:
-    """Wait until the event loop has turned since the last answer: however many ask at once, others are served."""
+    """Wait for a turn of the event loop between two answers, so that many requests at once do not block events."""
     state = request.app.state
     if not hasattr(state, "turn"):
         state.turn = asyncio.Lock()
@@ -267,10 +267,10 @@ def _is_loopback(host: str) -> bool:
 
 
 async def _body(request: Request) -> bytes:
-    """Read the body, within its bounds.
+    """Read the body, within its limits.
 
     Raises:
-        RequestError: it is too large, or not complete in time.
+        RequestError: it is too large, or incomplete.
 
     """
     body = b""

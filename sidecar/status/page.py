@@ -1,6 +1,6 @@
-"""What the status page shows: in which order, in which words, and what is drawn; `page.html.j2` is how it looks.
+"""The contents of the status page: order, text and shapes; `page.html.j2` has the markup.
 
-Nothing here is markup. The template gets values and functions, and escapes whatever it writes.
+The template gets values and functions, and escapes everything.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from sidecar.status.value import AddressNow, EndpointNow, Level, Minute, MirrorN
 
 HOUR = 3600.0
 LEAST = 120.0
-"""Seconds that a picture shows at least."""
+"""Minimum seconds shown in a picture."""
 _MARKS = {Level.WELL: "✓", Level.WARNING: "▲", Level.BAD: "✕"}
 _SYMBOLS = {"healthy": "●", "suspected": "◐", "probation": "◐", "unknown": "○"}
 
 
 class Box(NamedTuple):
-    """A rectangle of a picture in which a second is a unit wide; `words` tell what it stands for."""
+    """A rectangle in a picture, where a unit is a second; `words` is its tooltip."""
 
     kind: str
     x: float
@@ -36,7 +36,7 @@ class Box(NamedTuple):
 
 
 def values_of(status: Status) -> dict[str, Any]:
-    """Return what the template writes."""
+    """Return the template's values."""
     problems = problems_of(status)
     level = level_of(problems)
     highest = max((sum(each.outcomes.values()) for each in status.minutes), default=0) or 1
@@ -60,7 +60,7 @@ def values_of(status: Status) -> dict[str, Any]:
 
 
 def policy(style: str, script: str) -> str:
-    """Return the page's Content-Security-Policy: its own style and script, and nothing else."""
+    """Return the page's Content-Security-Policy, which allows only its own style and script."""
     return (
         f"default-src 'none'; style-src {_digest(style)}; script-src {_digest(script)}; connect-src 'self'; "
         "img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -72,24 +72,24 @@ def _digest(text: str) -> str:
 
 
 def _concern(upstream: UpstreamNow) -> tuple[bool, bool]:
-    """Sort what needs a look first, and last what this pod does not need."""
+    """Sort upstreams with problems first, and those this pod does not use last."""
     return not upstream.used, all(each.usable for each in upstream.endpoints)
 
 
 def beginning(status: Status) -> float:
-    """Return where the pictures begin: an hour ago, or where the process started, but some minutes at least."""
+    """Return when the pictures begin: an hour ago or at the start of the process, but at least some minutes ago."""
     return min(max(status.now - HOUR, status.started), status.now - LEAST)
 
 
 def _axis(width: float) -> tuple[str, str]:
-    """Return what is written below a picture, at its beginning and its middle."""
+    """Return the axis labels at the beginning and the middle of a picture."""
     return ("an hour ago", "30 min") if width == HOUR else (f"{age(width)} ago", age(width / 2))
 
 
 def time_line(address: AddressNow, endpoint: EndpointNow, upstream: UpstreamNow, begin: float, now: float) -> list[Box]:
     """Draw the time since `begin`: health above, one tick per minute of checks below, failovers across.
 
-    What is not healthy is taller, and a minute with a failed check too, for who does not tell red from green.
+    Anything unhealthy is also taller, for readers who cannot distinguish red and green.
     """
     ends = [*(each.begin for each in address.spans), now][1:]
     thin = (now - begin) / HOUR
@@ -109,13 +109,13 @@ def time_line(address: AddressNow, endpoint: EndpointNow, upstream: UpstreamNow,
 
 
 def changes(address: AddressNow, endpoint: EndpointNow) -> str:
-    """Return the time line in words."""
+    """Describe the time line in words."""
     words = "; ".join(f"{clock(each.begin)} {each.health}" for each in address.spans[-6:]) or "nothing known"
     return f"{endpoint.name} {address.ip}, the last hour (UTC): {words}"
 
 
 def _bars(minute: Minute, begin: float, highest: int) -> list[Box]:
-    """Draw the events of one minute, the delivered at the bottom."""
+    """Draw the events of one minute, delivered ones at the bottom."""
     delivered, spooled = minute.outcomes.get(Outcome.DELIVERED, 0), minute.outcomes.get(Outcome.SPOOLED, 0)
     failed = sum(minute.outcomes.values()) - delivered - spooled
     words = f"{clock(minute.begin)} {counts(minute.outcomes) or 'no events'}"
@@ -132,19 +132,19 @@ def _box(x: float, y: float, width: float, height: float, kind: str, words: str)
 
 
 def parts(text: str) -> list[str]:
-    """Split it where a name is best broken: before its parts."""
+    """Split a name where a line break is best: before its parts."""
     return re.split(r"(?<=\w)(?=[./_][a-z]|:\d)", text)
 
 
 def waiting(spool: SpoolNow) -> str:
-    """Write what waits in the spool, and for whom."""
+    """Describe the waiting events of the spool, by upstream."""
     oldest = f", the oldest for {age(spool.oldest_seconds)}" if spool.events else ""
     by_upstream = ", ".join(f"{name}: {count}" for name, count in spool.upstreams.items())
     return f"{spool.events} events{oldest}{by_upstream and f' ({by_upstream})'}"
 
 
 def counts(outcomes: Mapping[str, int]) -> str:
-    """Write how many events ended how."""
+    """Format the number of events by outcome."""
     return ", ".join(f"{count} {outcome}" for outcome, count in outcomes.items() if count)
 
 
@@ -160,22 +160,22 @@ def slug(heading: str) -> str:
 
 
 def symbol(health: str) -> str:
-    """Return a mark for those who do not see colours."""
+    """Return a symbol for readers who do not see colours."""
     return _SYMBOLS.get(health, "✕")
 
 
 def clock(time: float) -> str:
-    """Write the time of day of a Unix time, in UTC."""
+    """Format the time of day of a Unix time, in UTC."""
     return f"{datetime.fromtimestamp(time, UTC):%H:%M:%S}"
 
 
 def day(time: float) -> str:
-    """Write the date of a Unix time, in UTC."""
+    """Format the date of a Unix time, in UTC."""
     return f"{datetime.fromtimestamp(time, UTC):%Y-%m-%d}"
 
 
 def milliseconds(seconds: float | None) -> str:
-    """Write a short time."""
+    """Format a short duration."""
     ms = (seconds or 0.0) * 1000
     return f"{ms:.0f} ms" if ms >= 10 else f"{ms:.1f} ms"
 
@@ -187,4 +187,4 @@ FILTERS: dict[str, Callable[..., object]] = {
         waiting,
     )
 }
-"""What the template calls, by name."""
+"""The template's filters, by name."""

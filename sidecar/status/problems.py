@@ -1,6 +1,6 @@
-"""What is wrong now, the worst first, and the one sentence that says it.
+"""Finds what is wrong now, the worst first, and writes the sentence at the top of the page.
 
-The sentence is for an operator on call: what is wrong, in plain words, and what happens to events meanwhile.
+The sentence is for an operator on call: what is wrong, and what happens to events meanwhile.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ def problems_of(status: Status) -> list[ProblemNow]:
 
 
 def level_of(problems: Sequence[ProblemNow]) -> Level:
-    """Return how bad it is; `problems` has the worst first."""
+    """Return the severity; `problems` has the worst first."""
     return problems[0].level if problems else Level.WELL
 
 
 def sentence(status: Status, problems: Sequence[ProblemNow]) -> str:
-    """Return what is happening now, in one sentence."""
+    """Describe the state in one sentence."""
     if problems:
         more = f" (and {_count(len(problems) - 1, 'more problem')})" if len(problems) > 1 else ""
         return f"{problems[0].words}{more}"
@@ -51,7 +51,7 @@ def sentence(status: Status, problems: Sequence[ProblemNow]) -> str:
 
 
 def as_data(status: Status) -> dict[str, Any]:
-    """Return what a program reads."""
+    """Return the status for JSON."""
     problems = problems_of(status)
     return {
         "sentence": sentence(status, problems),
@@ -62,12 +62,12 @@ def as_data(status: Status) -> dict[str, Any]:
 
 
 def rate(per_second: float) -> str:
-    """Write a number of events per second."""
+    """Format a number of events per second."""
     return f"{per_second:.0f} events/s" if per_second >= 10 or not per_second else f"{per_second:.1f} events/s"
 
 
 def age(seconds: float) -> str:
-    """Write how long something lasts, in its largest unit."""
+    """Format a duration in its largest unit."""
     for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
         if seconds >= 2 * size:
             return f"{seconds // size:.0f} {unit}"
@@ -75,7 +75,7 @@ def age(seconds: float) -> str:
 
 
 def _of_upstreams(used: Sequence[UpstreamNow], status: Status) -> Iterator[ProblemNow]:
-    """Yield what is wrong with upstreams, or with the resolver where none of their names can be looked up."""
+    """Yield the problems of upstreams, or of the resolver if none of their names can be looked up."""
     ends = [end for each in used for end in each.endpoints if end.looked_up]
     names = list(dict.fromkeys(end.host for end in ends))
     dead = len(names) > 1 and all(end.problem.startswith(SILENT_DNS) for end in ends)
@@ -96,7 +96,7 @@ def _of_upstreams(used: Sequence[UpstreamNow], status: Status) -> Iterator[Probl
 
 
 def _of_upstream(upstream: UpstreamNow, status: Status, *, told: bool) -> Iterator[ProblemNow]:
-    """Yield what is wrong with an upstream; `told`: what becomes of events is said already, of another one."""
+    """Yield the problems of an upstream; `told`: what happens to events was already said for another one."""
     out = [each for each in upstream.looked_at if not each.usable]
     if upstream.out:
         lasts = age(status.now - max(each.since for each in out)) if all(each.since for each in out) else ""

@@ -1,7 +1,7 @@
-"""Feeds: answers of server-sent events that go on until their reader leaves or the sidecar stops.
+"""Streams of server-sent events, which end when their reader leaves or the sidecar stops.
 
-What there is to tell is asked for at intervals, and not kept for a reader who is slow: he is asked about again once
-he has read. So nothing grows here, and nobody waits for a reader; at the stop least of all.
+The source is polled at intervals, and only after the reader has taken the last message. So nothing grows here, and
+nothing waits for a slow reader, in particular not the stop.
 """
 
 from __future__ import annotations
@@ -16,40 +16,40 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
 KEEP_ALIVE_SECONDS = 5.0
-"""After so long without anything to tell a comment is sent, by which each side learns that the other is there."""
+"""After this time without a message a comment is sent, to detect lost connections."""
 STUCK_SECONDS = 30.0
-"""A reader who takes nothing for so long is let go."""
+"""A reader that takes nothing for this long is disconnected."""
 END_SECONDS = 0.5
-"""How long, at the stop, a reader has to take the end."""
+"""How long a reader has to take the last event at the stop."""
 END = b"event: end\ndata:\n\n"
-"""The last event, by which the stop is told from a connection that was lost."""
+"""The last event, which distinguishes a stop from a lost connection."""
 RETRY = b"retry: 2000\n\n"
-"""How many milliseconds a browser waits before it comes back."""
+"""Milliseconds before a browser reconnects."""
 HEADERS = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
 
 _LINE_END = re.compile(r"\r\n|\r|\n")
 
 FeedSource = AbstractContextManager[Callable[[], bytes]]
-"""Entered for one reader; what it gives returns what there is to tell him now, which may be nothing."""
+"""Entered for each reader; yields a function that returns new messages, maybe none."""
 
 
 def message(data: str) -> bytes:
-    """Return `data` as one server-sent event."""
+    """Format `data` as one server-sent event."""
     return "".join([*(f"data: {line}\n" for line in _LINE_END.split(data)), "\n"]).encode()
 
 
 class Feeds:
-    """The feeds of one kind: a few at once, and none once the sidecar stops."""
+    """The open feeds of one kind, limited in number."""
 
     def __init__(self, most: int, apart: float) -> None:
-        """`most` at once; each source is asked every `apart` seconds."""
+        """At most `most` at once; each source is polled every `apart` seconds."""
         self._most = most
         self.apart = apart
         self.open = 0
         self.ended = asyncio.Event()
 
     def answer(self, request: Request, source: FeedSource) -> Response:
-        """Return the answer that tells what `source` has to tell, or why there is none."""
+        """Return a feed of `source`, or a refusal."""
         if self.ended.is_set():
             return JSONResponse({"detail": "the sidecar stops"}, 503)
         if self.open >= self._most:
@@ -59,17 +59,17 @@ class Feeds:
         return Feed(self, source)
 
     def end(self) -> None:
-        """End those that are open, and begin no more."""
+        """End all feeds, and refuse new ones."""
         self.ended.set()
 
 
 class Feed(Response):
-    """One answer that goes on; `Feeds` makes it."""
+    """One feed, created by `Feeds`."""
 
     media_type = "text/event-stream"
 
     def __init__(self, feeds: Feeds, source: FeedSource) -> None:
-        """Nothing is asked yet."""
+        """Prepare the headers."""
         self.status_code = 200
         self.background = None
         self._feeds = feeds
@@ -77,7 +77,7 @@ class Feed(Response):
         self.init_headers(HEADERS)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Write until the reader leaves or the stop."""
+        """Write until the reader leaves or the sidecar stops."""
         abort = scope.get("extensions", {}).get("eventgate_sidecar", {}).get("abort", _nothing)
         self._feeds.open += 1
         try:
@@ -90,11 +90,11 @@ class Feed(Response):
             self._feeds.open -= 1
         stops = self._feeds.ended.is_set()
         if stops:
-            asyncio.get_running_loop().call_later(END_SECONDS, abort)  # whoever reads has it by then
+            asyncio.get_running_loop().call_later(END_SECONDS, abort)  # a reader that reads has it by then
         await send({"type": "http.response.body", "body": END if stops else b"", "more_body": False})
 
     async def _until_the_end(self, take: Callable[[], bytes], receive: Receive, send: Send) -> None:
-        """Write in a task of its own: a write may be waiting for the reader when the end comes.
+        """Write in a separate task, since a write may be waiting for the reader at the stop.
 
         Raises:
             TimeoutError: the reader is stuck.
@@ -109,7 +109,7 @@ class Feed(Response):
                 for each in (writing, *ends):
                     each.cancel()
         except* TimeoutError:
-            stuck = True  # raised here, it would itself be in a group: in Python 3.11.2, which Debian has, it is
+            stuck = True  # raised here it would be wrapped in a group, as in Debian's Python 3.11.2
         if stuck:
             raise TimeoutError
 
@@ -128,10 +128,10 @@ class Feed(Response):
 
 
 async def _gone(receive: Receive) -> None:
-    """Return when the reader has gone."""
+    """Wait until the reader has left."""
     while (await receive())["type"] != "http.disconnect":
         pass
 
 
 def _nothing() -> None:
-    """Abort nothing, where the server gives no means."""
+    """Do nothing if the server has no way to abort."""

@@ -14,22 +14,22 @@ from sidecar.upstreams.addresses import Known
 from sidecar.upstreams.health import OUT
 
 NOT_YET = Known("").problem
-"""What is said of a name before its first look-up."""
+"""The problem of a name before its first look-up."""
 MAX_REASON = 160
 
 
 class Level(enum.StrEnum):
-    """How bad it is."""
+    """The severity of the state."""
 
     WELL = "well"
     WARNING = "warning"
-    """Something is wrong, and events still arrive."""
+    """Something is wrong, but events still arrive."""
     BAD = "bad"
     """Events do not arrive, or may get lost."""
 
 
 class Span(msgspec.Struct, frozen=True):
-    """A time in which an address had one health; it ends where the next begins."""
+    """A time in which an address had one health; it ends when the next begins."""
 
     begin: float
     health: str
@@ -43,12 +43,12 @@ class AddressNow(msgspec.Struct, frozen=True, kw_only=True):
     health: str
     reason: str
     since: float | None
-    """When it got this health; None: it was never asked."""
+    """When it got this health; None: it was never checked."""
     ejected_until: float | None
     checked: float | None
     """When its last health check ended."""
     check: str
-    """What that found."""
+    """Its result."""
     check_seconds: float | None
     answered: float | None
     """When it last answered a POST; while it does, no health check is needed."""
@@ -59,11 +59,11 @@ class AddressNow(msgspec.Struct, frozen=True, kw_only=True):
     spans: tuple[Span, ...]
     """Of the last hour."""
     awaits_trial: bool
-    """Whether its checks pass, and only an event can bring it back."""
+    """Whether its checks pass and only an event can bring it back."""
 
     @property
     def why(self) -> str:
-        """What is wrong with it now; `reason` is what was when it got its health, maybe hours ago."""
+        """What is wrong with it now; `reason` is from the last change of its health, maybe hours ago."""
         failed = self.health == "unhealthy" and self.checked is not None and self.check_seconds is None
         return self.check if failed else self.reason
 
@@ -82,25 +82,25 @@ class EndpointNow(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     url: str
     way: str
-    """From the name over its CNAMEs to its addresses."""
+    """Its name, CNAMEs and addresses."""
     problem: str
-    """Why the last look-up brought nothing."""
+    """Why the last look-up failed."""
     addresses: tuple[AddressNow, ...]
     checks: tuple[ChecksOfMinute, ...]
 
     @property
     def host(self) -> str:
-        """The name that is looked up, or an address."""
+        """The host name, or an address."""
         return urlsplit(self.url).hostname or self.name
 
     @property
     def dns(self) -> str:
-        """What DNS says of its name."""
+        """The DNS answer for its name."""
         return self.way.removeprefix(self.host).removeprefix(" → ")
 
     @property
     def looked_up(self) -> bool:
-        """Whether DNS is asked for its name, which it is not for an address, localhost and names of the hosts file."""
+        """Whether its name is looked up in DNS, unlike an address, localhost or a name in the hosts file."""
         known = self.host in (self.dns, "localhost") or self.dns.startswith("the hosts file → ")
         return bool(self.problem) or not known
 
@@ -111,12 +111,12 @@ class EndpointNow(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def awaits_trial(self) -> bool:
-        """Whether the next event is a trial there, should no other endpoint be usable."""
+        """Whether it gets the next event as a trial if no endpoint is usable."""
         return any(each.awaits_trial for each in self.addresses)
 
     @property
     def since(self) -> float:
-        """When the last of its addresses got its health; 0: it has none."""
+        """When the health of its addresses last changed; 0: it has none."""
         return max((each.since or 0.0 for each in self.addresses), default=0.0)
 
     @property
@@ -147,27 +147,27 @@ class UpstreamNow(msgspec.Struct, frozen=True, kw_only=True):
     endpoints: tuple[EndpointNow, ...]
     failovers: tuple[FailoverNow, ...]
     ca_problem: str
-    """Why its CA file is not used as it is on disk now; empty where it is."""
+    """Why the current CA file is not used; empty if it is."""
 
     @property
     def looked_at(self) -> list[EndpointNow]:
-        """The endpoints that were looked up once at least."""
+        """The endpoints that were looked up at least once."""
         return [each for each in self.endpoints if each.addresses or each.problem != NOT_YET]
 
     @property
     def out(self) -> bool:
-        """Whether events can be sent to none of its endpoints, not even as a trial."""
+        """Whether no endpoint can get events, not even as a trial."""
         may_get_events = any(each.usable or each.awaits_trial for each in self.endpoints)
         return len(self.looked_at) == len(self.endpoints) and not may_get_events
 
     @property
     def goes_to(self) -> str | None:
-        """Where its events go: nowhere while it is out, whichever endpoint gets the next trial."""
+        """The endpoint that gets its events; None while it is out."""
         return None if self.out else self.first
 
     @property
     def title(self) -> str:
-        """Its name, and which of its endpoints gets its events; of a single one that goes without saying."""
+        """Its name and, if it has several endpoints, the one that gets its events."""
         if self.out:
             return f"{self.name} → nowhere"
         return self.name if len(self.endpoints) == 1 else f"{self.name} → {self.first}"
@@ -190,7 +190,7 @@ class RouteNow(msgspec.Struct, frozen=True):
     name: str
     to: str | None
     stream: str | None
-    """The new name of its streams, as `routes.yaml` writes it."""
+    """The new stream name, as in `routes.yaml`."""
     reject: str | None
     outcomes: Mapping[str, int]
     """Events that it took since the start."""
@@ -219,18 +219,18 @@ class SpoolNow(msgspec.Struct, frozen=True, kw_only=True):
     trouble: str
     events: int
     bytes: int
-    """Of all events, dead letters too."""
+    """Of all events, including dead letters."""
     max_bytes: int
     percent: int
-    """How much of it no event can get; 100 while it is full."""
+    """How much is in use, without dead letters that would be dropped first; 100 while it is full."""
     full: bool
-    """Whether events that need it are refused for want of room."""
+    """Whether events that need it are refused because there is no room."""
     dead_letters: int
     oldest_seconds: float
     in_flight: int
     upstreams: Mapping[str, int]
     lasts_seconds: float | None
-    """Until it is full at the rate of the last minute; None while nothing goes into it."""
+    """Time until it is full at the rate of the last minute; None if nothing went into it."""
 
 
 class Minute(msgspec.Struct, frozen=True):
@@ -241,7 +241,7 @@ class Minute(msgspec.Struct, frozen=True):
 
 
 class Failure(msgspec.Struct, frozen=True):
-    """Something that went wrong, without any event's content."""
+    """A failure, without event content."""
 
     at: float
     words: str
@@ -249,7 +249,7 @@ class Failure(msgspec.Struct, frozen=True):
 
 
 class ProblemNow(msgspec.Struct, frozen=True):
-    """Something that is wrong now."""
+    """A current problem."""
 
     level: Level
     words: str
@@ -260,7 +260,7 @@ class ProblemNow(msgspec.Struct, frozen=True):
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything."""
+    """The whole state."""
 
     version: str
     pod: str
@@ -281,10 +281,10 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def happened(self) -> list[Outcome]:
-        """The outcomes that any event had since the start."""
+        """The outcomes that occurred since the start."""
         return [outcome for outcome in Outcome if any(each.outcomes.get(outcome) for each in self.streams)]
 
 
 def short(text: str) -> str:
-    """Return the text as a sentence has room for it."""
+    """Shorten a text for use in a sentence."""
     return text if len(text) <= MAX_REASON else text[: MAX_REASON - 1] + "…"

@@ -221,7 +221,7 @@ def test_a_wall_clock_that_is_a_day_off_ages_no_event(tmp_path: Path, off: float
 def test_what_is_gone_is_told(folder: Path, command: str) -> None:
     """The others are changed all the same; the status is 1."""
     result = run(command, 5, 99, *(["--yes"] if command == "drop" else []), folder=folder)
-    assert (result.exit_code, result.stderr) == (1, "not there any more: 99\n")
+    assert (result.exit_code, result.stderr) == (1, "no longer there: 99\n")
     assert dead(folder) == [4]
 
 

@@ -44,12 +44,15 @@ def test_traces_are_made_where_a_variable_asks_for_them(variables: dict[str, str
 @pytest.mark.parametrize(
     ("variables", "words"),
     [
-        ({"OTEL_TRACES_EXPORTER": "zipkin"}, "OTEL_TRACES_EXPORTER is 'zipkin'; traces are exported by otlp"),
+        ({"OTEL_TRACES_EXPORTER": "zipkin"}, "OTEL_TRACES_EXPORTER is 'zipkin'; use otlp"),
         (
             {"OTEL_TRACES_EXPORTER": "otlp", "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"},
-            "OTEL_EXPORTER_OTLP_PROTOCOL is 'grpc'; traces are exported by http/protobuf",
+            "OTEL_EXPORTER_OTLP_PROTOCOL is 'grpc'; only http/protobuf is supported",
         ),
-        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "collector:4318"}, "OTEL_EXPORTER_OTLP_ENDPOINT is 'collector:4318', and no"),
+        (
+            {"OTEL_EXPORTER_OTLP_ENDPOINT": "collector:4318"},
+            "OTEL_EXPORTER_OTLP_ENDPOINT is 'collector:4318', which is not a URL",
+        ),
         ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:many"}, "write it as http://collector:4318"),
         ({"OTEL_EXPORTER_OTLP_ENDPOINT": "https:///v1/traces"}, "write it as http://collector:4318"),
     ],

@@ -33,7 +33,7 @@ HEARING_SECONDS = 0.05
 MAX_WAITING_BYTES = 32 * 1024 * 1024
 """Bytes of events that may wait for the disk in memory."""
 LAZY_EVENTS = 8
-"""Of so many events an fsync is not waited for when they were delivered one after the other."""
+"""That so few were delivered is not fsynced at once: a slow stream of events would take two fsyncs for each."""
 
 T = TypeVar("T")
 Cause = Literal["invalid", "errors", "age", "damaged", "refused"]
@@ -284,8 +284,8 @@ class Spool:
             self._in_flight.difference_update(arrivals)
             self._left(gone)
 
-        # After a loss of power they may be there again; only keyed events, one or a few, are worth that (`replay`).
-        lazy = len(arrivals) <= LAZY_EVENTS and all(each.order_key is not None for each in events)
+        # After a loss of power they may be there again; until the next fsync, which comes within a second.
+        lazy = len(arrivals) <= LAZY_EVENTS
         await self._in_the_end(lambda file: file.delivered(arrivals), forgotten, *events, lazy=lazy)
 
     async def failed(self, event: Spooled, reason: str, due: float = 0.0, *, error: bool = False) -> None:

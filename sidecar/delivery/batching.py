@@ -60,7 +60,8 @@ def must_share(headers: Headers, events: Sequence[Outgoing]) -> Headers:
 def common_headers(headers: Sequence[Headers]) -> Headers:
     """Return the headers that all these loads have; a lone load keeps all of its own."""
     first, *others = headers
-    return tuple(each for each in first if all(each in other for other in others))
+    common = set(first).intersection(*others)
+    return tuple([each for each in first if each in common])
 
 
 class Rider(msgspec.Struct, eq=False):
@@ -133,6 +134,10 @@ class Room:
 
         A load with an id that the batch already has does not fit.
         """
+        if self._events <= self._limits.max_events and self._bytes <= self._limits.max_bytes:
+            all_ids = {event.id for rider in self._riders for event in rider.load.events}
+            if len(all_ids) == self._events:  # nearly always: all fit, and no id is there twice
+                return self._riders, []
         batch: list[Rider] = []
         left: list[Rider] = []
         ids: set[str | None] = set()
@@ -140,9 +145,9 @@ class Room:
         for rider in self._riders:
             events_then, size_then = events + len(rider.load.events), size + rider.size
             fits = events_then <= self._limits.max_events and size_then <= self._limits.max_bytes
-            if not batch or (fits and ids.isdisjoint(event.id for event in rider.load.events)):
+            if not batch or (fits and ids.isdisjoint([event.id for event in rider.load.events])):
                 batch.append(rider)
-                ids.update(event.id for event in rider.load.events)
+                ids.update([event.id for event in rider.load.events])
                 events, size = events_then, size_then
             else:
                 left.append(rider)

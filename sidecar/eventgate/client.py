@@ -233,7 +233,7 @@ def array(events: Sequence[Outgoing]) -> bytes:
     """
     if len(events) == 1 and events[0].id is not None:
         return events[0].body
-    return b"[" + b",".join(event.body for event in events) + b"]"
+    return b"[" + b",".join([event.body for event in events]) + b"]"
 
 
 def _lines(headers: Headers) -> bytes:

@@ -42,9 +42,14 @@ SHOWN = 100
 GUESSES = 3
 """How many places are tried before an event is searched key by key."""
 
+NEAR_BYTES = 4096
+"""How far from its beginning an event is searched for its stream by a regular expression."""
+
 _T = TypeVar("_T")
 _SPACE = b" \t\r\n"
 _META_MEMBER = re.compile(rb'"meta"[ \t\r\n]*:[ \t\r\n]*\{([ \t\r\n]*\})?')
+_INTO_META = re.compile(rb'\{[^\\{}\[\]]*"meta"[ \t\r\n]*:[ \t\r\n]*\{[^\\{}\[\]]*')
+"""From the start of an event into its `meta`, past strings and numbers without an escape."""
 _STREAM_MEMBER = re.compile(rb'"stream"[ \t\r\n]*:[ \t\r\n]*"([^"\\]*)"')
 
 
@@ -162,8 +167,8 @@ class Event(msgspec.Struct, frozen=True):
             if found is None or found[1].decode("utf-8", errors="replace") != self.stream:
                 continue
             renamed = b"%b%b%b" % (raw[: found.start(1)], stream.encode(), raw[found.end(1) :])
-            # `meta` may have another key of that name, or write it with escapes.
-            sure = b"\\" not in raw and raw.find(b'"stream"') == place and raw.find(b'"stream"', place + 1) < 0
+            # Elsewhere the key that is meant may be another of that name, or be written with escapes.
+            sure = place < NEAR_BYTES and not self.unclear and _INTO_META.fullmatch(raw, 0, place)
             if sure or _meta_of(renamed).stream == stream:
                 return renamed
         return None

@@ -38,7 +38,7 @@ StatusWord = Literal["success", "invalid", "error"]
 Kind = TypeVar("Kind")
 
 
-class EventStatus(msgspec.Struct, frozen=True):
+class EventStatus(msgspec.Struct, frozen=True, cache_hash=True):
     """EventGate's EventStatus of one event, and where it was sent.
 
     Lists of statuses are in the order of their events; equal ones may share an object.

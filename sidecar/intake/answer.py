@@ -19,7 +19,7 @@ MIXED = "mixed"
 """Outcome in the answer's header if the events of a request had different ones."""
 
 
-class Answer(msgspec.Struct, frozen=True):
+class Answer(msgspec.Struct, frozen=True, cache_hash=True):
     """An HTTP answer to the producer; one without a body has no content type, as in EventGate."""
 
     status: int

@@ -66,6 +66,9 @@ class Intake:
 
         """
         events = parse(post.body)
+        if len(events) == 1 and not (self._tap is not None and self._tap.listening):
+            self._take_lone(events[0], post, on_answer, emit)
+            return None
         request = _Request(events, post.hasty, on_answer, emit, [None] * len(events))
         leaving: dict[str, list[Outgoing]] = {}
         if len(events) > EVENTS_AT_ONCE:
@@ -73,6 +76,19 @@ class Intake:
         self._route(events, request, leaving)
         self._leave(post, request, leaving)
         return None
+
+    def _take_lone(self, event: Event, post: Post, on_answer: OnAnswer, emit: Callable[[Happening], None]) -> None:
+        """Do the same for the one event of nearly every request: there is nothing to split, and nothing to gather."""
+        decision = self._router.decide(event)
+
+        def done(statuses: Sequence[EventStatus]) -> None:
+            on_answer(merge(statuses, (decision.route,), post.hasty))
+            _tell(emit, event, statuses[0], 1, decision.route)
+
+        if decision.upstream is None:
+            done([refused(event.raw, decision.refusal or "", decision.route)])
+        else:
+            self._deliver(Load(decision.upstream, [self._outgoing(event, decision)], post.headers, post.hasty), done)
 
     def _in_parts(self, post: Post, request: _Request, leaving: dict[str, list[Outgoing]]) -> Iterator[None]:
         for first in range(0, len(request.events), EVENTS_AT_ONCE):
@@ -167,18 +183,17 @@ class _Request(msgspec.Struct, eq=False):
 
     def _count(self, statuses: Sequence[EventStatus]) -> None:
         """Count events under the stream they came with, which is the one their producer knows."""
-        if len(statuses) == 1:
-            self._emit(self.events[0].stream or "", statuses[0], 1, self.routes[0])
-            return
-        ended: dict[tuple[str, str, Outcome], list[EventStatus]] = {}
+        ended: dict[tuple[str, str, Outcome], list[tuple[Event, EventStatus]]] = {}
         for event, route, status in zip(self.events, self.routes, statuses, strict=True):
-            ended.setdefault((event.stream or "", route, status.outcome), []).append(status)
-        for (stream, route, _), alike in ended.items():
-            self._emit(stream, alike[0], len(alike), route)
+            ended.setdefault((event.stream or "", route, status.outcome), []).append((event, status))
+        for (_, route, _), alike in ended.items():
+            _tell(self.emit, *alike[0], len(alike), route)
 
-    def _emit(self, stream: str, status: EventStatus, count: int, route: str) -> None:
-        reason = "" if status.status == "success" else _reason(status)
-        self.emit(EventsEnded(stream, status.outcome, count, reason, route))
+
+def _tell(emit: Callable[[Happening], None], event: Event, status: EventStatus, count: int, route: str) -> None:
+    """Tell how so many events ended, of which this is the first."""
+    reason = "" if status.status == "success" else _reason(status)
+    emit(EventsEnded(event.stream or "", status.outcome, count, reason, route))
 
 
 class _Violation(msgspec.Struct):

@@ -1,9 +1,9 @@
 """The producers' HTTP: from the bytes of a POST to its one answer.
 
 How bytes become a request (`server`, `protocol`, `bounds`, `request`)
-    `server` listens. `protocol` is one connection: its requests, and the order of their answers. `bounds` is the part
-    of it that knows what it may hold, and how long it may take. `request` is a POST of events while it is on a
-    connection.
+    `server` listens. `protocol` is one connection: its requests, and the order of their answers. `plain` reads the
+    usual request without a parser. `bounds` is the part of the connection that knows what it may hold, and how long it
+    may take. `request` is a POST of events while it is on a connection.
 
 What is held, and refused (`budget`, `endpoint`, `body`)
     `budget` counts the bytes that are held for clients of both listeners. `endpoint` takes bodies from it and answers
@@ -21,5 +21,5 @@ Who looks on (`tap`)
 What must not come here: what begins with /_sidecar/ (`status`).
 
 Doors: answer, budget, endpoint, intake, request, server, tap.
-Pure: answer, body, budget, request, tap.
+Pure: answer, body, budget, plain, request, tap.
 """

@@ -24,7 +24,7 @@ ASKED_BYTES = 16 * 1024
 """What a request that is not of events takes beside its own bytes: its task, and what Starlette makes of it."""
 
 
-class _Phase(enum.IntEnum):
+class Awaited(enum.IntEnum):
     """What a connection waits for; all but the last has a deadline, in this order in `Bounded._patience`."""
 
     REQUEST = 0
@@ -53,7 +53,7 @@ class Bounded(HttpToolsProtocol):
     """Why nothing more is read; earlier requests are still answered."""
     _messages = 0
     """Number of requests begun."""
-    _awaited = _Phase.ANSWER
+    _awaited = Awaited.ANSWER
     _awaited_of = 0  # the message
 
     def __init__(
@@ -106,7 +106,7 @@ class Bounded(HttpToolsProtocol):
     @property
     def asks_nothing(self) -> bool:
         """Whether it has no unanswered request with complete headers."""
-        return self._phase() in (_Phase.REQUEST, _Phase.HEADERS)
+        return self._phase() in (Awaited.REQUEST, Awaited.HEADERS)
 
     def _make_room(self) -> None:
         """Close the connection that has been idle longest; if there is none, refuse this one."""
@@ -166,36 +166,36 @@ class Bounded(HttpToolsProtocol):
         if phase is self._awaited and self._messages == self._awaited_of:
             return
         self._awaited, self._awaited_of = phase, self._messages
-        if phase is _Phase.ANSWER:
+        if phase is Awaited.ANSWER:
             return
         self._idle.pop(self, None)
-        if phase in (_Phase.REQUEST, _Phase.HEADERS):
+        if phase in (Awaited.REQUEST, Awaited.HEADERS):
             self._idle[self] = None
         self._deadline.set(self._patience[phase])
 
-    def _phase(self) -> _Phase:
+    def _phase(self) -> Awaited:
         if self.flow.write_paused:
-            return _Phase.UNREAD
+            return Awaited.UNREAD
         if self._in_headers:
-            return _Phase.HEADERS
+            return Awaited.HEADERS
         request: RequestResponseCycle | EventsRequest | None = self.cycle  # None before the first
         if request is None or request.response_complete:
-            return _Phase.REQUEST
+            return Awaited.REQUEST
         events = isinstance(request, EventsRequest) and request.more_body and not request.waits_for_turn
-        return _Phase.BODY if events else _Phase.ANSWER
+        return Awaited.BODY if events else Awaited.ANSWER
 
     def _time_is_up(self) -> None:
         """Refuse, or close, a connection whose deadline has passed."""
         if self.transport.is_closing() and not self.flow.write_paused:
             return
         match self._awaited:
-            case _Phase.HEADERS:
+            case Awaited.HEADERS:
                 self._refuse(MalformedRequest(f"No complete request within {self._limits.header_seconds:g} s."))
-            case _Phase.BODY if isinstance(self.cycle, EventsRequest):
+            case Awaited.BODY if isinstance(self.cycle, EventsRequest):
                 self._taker.too_slow(self.cycle, self._limits.body_seconds)
-            case _Phase.REQUEST:
+            case Awaited.REQUEST:
                 self.timeout_keep_alive_handler()
-            case _Phase.UNREAD:
+            case Awaited.UNREAD:
                 self.transport.abort()
 
     # --- refusals ---

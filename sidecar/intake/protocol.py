@@ -15,7 +15,8 @@ import httptools
 
 from sidecar.errors import MalformedRequest, RequestError
 from sidecar.intake.answer import Answer, wire, wire_without_body
-from sidecar.intake.bounds import ASKED_BYTES, Bounded
+from sidecar.intake.bounds import ASKED_BYTES, Awaited, Bounded
+from sidecar.intake.plain import TARGET, UNCOUNTED_BYTES, plain_post
 from sidecar.intake.request import EventsRequest, query_of_events
 
 SLICE_BYTES = 4 * 1024
@@ -33,6 +34,9 @@ class Protocol(Bounded):
 
     def data_received(self, data: bytes) -> None:
         """Parse; afterwards the connection always has a deadline or a request in progress."""
+        if self._awaited is Awaited.REQUEST and (plain := plain_post(data)) is not None:  # nearly always
+            self._take_plain(len(data) - UNCOUNTED_BYTES, *plain)
+            return
         if len(data) <= SLICE_BYTES:  # nearly always
             self._feed(data)
         else:
@@ -57,6 +61,20 @@ class Protocol(Bounded):
             return False
         self.cycle.keep_alive = False
         return True
+
+    def _take_plain(self, size: int, headers: dict[bytes, bytes], body: bytes) -> None:
+        """Take a request that is all there: the parser, which is between two requests, need not see it."""
+        self._messages += 1
+        self._overhead = 0
+        request = EventsRequest(self.write, TARGET, b"", headers, size - len(body), True, False)
+        self.cycle = request  # type: ignore[assignment]
+        self._taker.begins(request)
+        if body:
+            self._taker.part(request, body)
+        request.more_body = False
+        self._take(request)
+        if not request.response_complete:
+            self._look_ahead()
 
     # --- called by the parser ---
 

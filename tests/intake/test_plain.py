@@ -1,0 +1,126 @@
+"""Promises of `plain`: what it takes llhttp takes as well, and reads alike; what llhttp must see it leaves alone."""
+
+from __future__ import annotations
+
+import httptools
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sidecar.intake.plain import PLAIN_LINE_BYTES, TARGET, plain_post
+from tests.fakes import post
+
+LINES = (
+    b"Host: x",
+    b"host: y:1",
+    b"Content-Length: 2",
+    b"content-length: 0002",
+    b"Content-Length: +2",
+    b"Content-Length: 2, 2",
+    b"Connection: Keep-Alive",
+    b"connection: close",
+    b"Connection: keep-alive, upgrade",
+    b"Proxy-Connection: close",
+    b"Transfer-Encoding: chunked",
+    b"Upgrade: h2c",
+    b"Expect: 100-continue",
+    b"x-request-id: a b\tc",
+    b"X-Request-Id: 1",
+    b"User-Agent:x",
+    b"user-agent:  two spaces",
+    b"user-agent: at the end ",
+    b" folded: x",
+    b"na me: x",
+    b"name : x",
+    b"name: \xe9",
+    b"name: a\nb: c",
+    b"name: a\rb",
+    b"name: \0",
+    b"name:",
+    b"",
+    b": x",
+)
+REQUEST_LINES = (
+    b"POST /v1/events HTTP/1.1",
+    b"POST /v1/events HTTP/1.0",
+    b"POST  /v1/events HTTP/1.1",
+    b"GET /v1/events HTTP/1.1",
+    b"POST /v1/events?hasty=true HTTP/1.1",
+)
+
+
+class Read:
+    """What llhttp reads."""
+
+    def __init__(self, data: bytes) -> None:
+        """Read all of it."""
+        self.target, self.body, self.complete = b"", b"", 0
+        self.headers: list[tuple[bytes, bytes]] = []
+        self.keeps_alive = False
+        self._parser = httptools.HttpRequestParser(self)
+        self._parser.feed_data(data)
+        self.method, self.version = self._parser.get_method(), self._parser.get_http_version()
+
+    def on_url(self, url: bytes) -> None:
+        """Keep it."""
+        self.target += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Keep it."""
+        self.headers.append((name.lower(), value))
+
+    def on_body(self, body: bytes) -> None:
+        """Keep it."""
+        self.body += body
+
+    def on_message_complete(self) -> None:
+        """Count it."""
+        self.complete += 1
+        self.keeps_alive = self._parser.should_keep_alive()
+
+
+@given(
+    st.sampled_from(REQUEST_LINES),
+    st.lists(st.one_of(st.sampled_from(LINES), st.binary(max_size=12)), max_size=5),
+    st.sampled_from([b"{}", b"", b"{}\r\n", b"\r\n\r\n"]),
+    st.sampled_from([b"\r\n", b"\n"]),
+)
+def test_whatever_is_plain_llhttp_reads_alike(first: bytes, lines: list[bytes], body: bytes, end: bytes) -> None:
+    """Headers, body, the end of the request and of the connection: nothing can be hidden from one of the two."""
+    data = end.join([first, b"host: z", *lines, b"", body])
+    plain = plain_post(data)
+    if plain is not None:
+        read = Read(data)
+        assert (read.method, read.target, read.version) == (b"POST", TARGET, "1.1")
+        assert plain == (dict(read.headers), read.body)
+        assert len(read.headers) == len(plain[0])
+        assert (read.complete, read.keeps_alive) == (1, True)
+
+
+def test_the_usual_post_is_plain() -> None:
+    """As aiohttp, requests and the bench write it; else all of this would be for nothing."""
+    headers, body = plain_post(post(b"{}", connection="Keep-Alive", x_request_id="1")) or ({}, b"")
+    assert (headers[b"content-length"], body) == (b"2", b"{}")
+
+
+@pytest.mark.parametrize("line", [each for each in LINES if each[:5] not in (b"Host:", b"X-Req", b"Conte", b"conte")])
+def test_what_says_how_to_read_on_is_left_to_llhttp(line: bytes) -> None:
+    """So is what parsers read in several ways; of what frames a request only a length and `keep-alive` are taken."""
+    plain = plain_post(b"\r\n".join([REQUEST_LINES[0], b"a: b", b"Content-Length: 2", line, b"Host: x", b"", b"{}"]))
+    assert (plain is not None) == (line == b"Connection: Keep-Alive")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        post(b"{}") + b"x",
+        post(b"{}")[:-1],
+        post(b"{}").replace(b"content-length", b"content-lengthy"),
+        post(b"{}", a="x" * PLAIN_LINE_BYTES),
+        post(b"{}", "/v1/events/"),
+    ],
+    ids=["more follows", "not complete", "without a length", "a long line", "another target"],
+)
+def test_what_is_not_one_whole_post_is_left_to_llhttp(data: bytes) -> None:
+    """Only a request that is all there, and nothing else with it, can do without a parser."""
+    assert plain_post(data) is None

@@ -88,7 +88,7 @@ eventgate_sidecar.isvcs names {{ . | quote }}, which this release does not have;
 {{- define "eventgate-sidecar.validate._image" -}}
 {{- with .Values.eventgate_sidecar }}
 {{- if not .image }}
-eventgate_sidecar.image is empty; give the image's name without a tag, such as docker-registry.discovery.wmnet/wikimedia/eventgate-sidecar
+eventgate_sidecar.image is empty; give the image's name without a tag, such as docker-registry.discovery.wmnet/repos/machine-learning/eventgate-sidecar
 {{- else if regexMatch "@|:[^/]*$" .image }}
 eventgate_sidecar.image is {{ .image | quote }}; remove the tag and set it as version
 {{- end }}

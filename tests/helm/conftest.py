@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 INSTALLED = all(importlib.util.find_spec(name) for name in ("helm_python", "kubernetes_validate"))
-NEEDS_NO_ENGINE = {"test_rules.py"}
+NEEDS_NO_ENGINE = {"test_edits.py", "test_rules.py"}
 
 
 def pytest_ignore_collect(collection_path: Path) -> bool | None:

@@ -28,7 +28,6 @@ HERE = VALUES[0].parent.parent
 WRONG: list[dict[str, Any]] = yaml.safe_load((HERE / "data" / "wrong_values.yaml").read_text())
 LIBRARY = CHARTS / "eventgate-sidecar"
 SHIPPED = (CHARTS.parent / "routes.yaml").read_text()
-LIFTWING = (CHARTS.parent / "docs" / "liftwing.md").read_text()
 OPTIONAL = {"global", "chartName"}
 """Known to Helm and to Wikimedia's charts; no value of ours."""
 
@@ -137,13 +136,6 @@ def test_every_value_has_its_description(chart: str) -> None:
         line for above, line in zip(["", *lines], lines, strict=False) if re.match(r"\w", line) and above[:1] != "#"
     ]
     assert bare == []
-
-
-@pytest.mark.parametrize("block", re.findall(r"(?ms)^```yaml\n(eventgate_sidecar:.*?)^```", LIFTWING))
-def test_values_that_are_shown_are_accepted(block: str) -> None:
-    """Every step of docs/liftwing.md can be taken as it is written."""
-    values = overlaid(outlink(), {"eventgate_sidecar": {"enabled": False}})
-    assert rendered_text(overlaid(values, yaml.safe_load(block)))
 
 
 def test_every_value_is_used() -> None:

@@ -20,6 +20,7 @@ from grafana_foundation_sdk.models.dashboard import Dashboard
 ROOT = Path(__file__).parent.parent.parent
 MONITORING = ROOT / "docs" / "monitoring"
 RUNBOOK = (ROOT / "docs" / "runbook.md").read_text(encoding="utf-8")
+LIFTWING_ALERTS = runpy.run_path(str(ROOT / "scripts" / "liftwing_alerts.py"))
 METRICS_PAGE = runpy.run_path(str(ROOT / "scripts" / "metrics_page.py"))
 METRICS = list(METRICS_PAGE["full_registry"]().collect())
 LABELS = {
@@ -124,6 +125,18 @@ def test_an_alert_says_what_it_means_and_what_to_do(rule: dict[str, Any]) -> Non
     assert rule["annotations"]["runbook"] == f"docs/runbook.md#{rule['alert'].lower()}"
     section = RUNBOOK.partition(f"\n## {rule['alert']}\n")[2].partition("\n## ")[0]
     assert re.findall(r"^\*\*(.*?):\*\*", section, re.MULTILINE) == ["Means", "Look first", "Do"]
+
+
+@each_rule
+def test_an_alert_for_lift_wing_has_what_wikimedia_asks_for(rule: dict[str, Any]) -> None:
+    """The CI of operations/alerts wants a team and four annotations, two of them addresses."""
+    rules = LIFTWING_ALERTS["rules"]()["groups"][0]["rules"]
+    (alert,) = (each for each in rules if each["alert"] == rule["alert"])
+    assert alert["labels"] == {**rule["labels"], "team": "ml"}
+    assert len(alert["annotations"]["description"]) > len("Means:")
+    assert alert["annotations"]["summary"] == rule["annotations"]["summary"]
+    assert alert["annotations"]["runbook"].startswith("https://")
+    assert alert["annotations"]["dashboard"].endswith(DASHBOARD["uid"])
 
 
 def test_the_runbook_has_no_alert_that_is_gone() -> None:

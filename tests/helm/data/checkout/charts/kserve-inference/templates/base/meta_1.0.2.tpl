@@ -1,0 +1,1 @@
+{{/* Outside of vendor/, where sextant does not remove it. */}}

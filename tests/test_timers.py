@@ -1,4 +1,4 @@
-"""Promises of `timers`: it rings for each in its time, once, and for nobody who was taken back."""
+"""Promises of `timers`: each key times out once, when its time is up, unless it was cleared."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ pytestmark = pytest.mark.looptime
 
 
 class Bell:
-    """Notes who is rung for, and when."""
+    """Records which keys time out, and when."""
 
     def __init__(self) -> None:
         """Nobody was."""
@@ -33,8 +33,8 @@ class Bell:
         self.still.append((who, round(seconds, 3)))
 
 
-async def test_each_is_rung_for_in_its_time() -> None:
-    """Whatever the order in which their times were set."""
+async def test_each_key_times_out_at_its_time() -> None:
+    """The order in which timeouts are set does not matter."""
     bell = Bell()
     for who, seconds in (("b", 0.2), ("a", 0.1), ("c", 0.3)):
         bell.timers.set(who, seconds)
@@ -42,8 +42,8 @@ async def test_each_is_rung_for_in_its_time() -> None:
     assert bell.rings == [("a", 0.1), ("b", 0.2), ("c", 0.3)]
 
 
-async def test_who_is_taken_back_is_not_rung_for() -> None:
-    """The others are, in their time; to take back somebody unknown, or twice, is no mistake."""
+async def test_a_cleared_key_does_not_time_out() -> None:
+    """The others do; clearing an unknown key, or one twice, is allowed."""
     bell = Bell()
     bell.timers.set("a", 0.1)
     bell.timers.set("b", 0.2)
@@ -54,8 +54,8 @@ async def test_who_is_taken_back_is_not_rung_for() -> None:
 
 
 @pytest.mark.parametrize(("seconds", "rings"), [(0.3, 0.35), (0.02, 0.07)], ids=["later", "earlier"])
-async def test_who_is_set_anew_is_rung_for_once(seconds: float, rings: float) -> None:
-    """At the new time, and not at the old one."""
+async def test_a_key_set_again_times_out_once(seconds: float, rings: float) -> None:
+    """At the new time, not at the old one."""
     bell = Bell()
     bell.timers.set("a", 0.1)
     await asyncio.sleep(0.05)
@@ -64,8 +64,8 @@ async def test_who_is_set_anew_is_rung_for_once(seconds: float, rings: float) ->
     assert bell.rings == [("a", rings)]
 
 
-async def test_a_ring_may_change_the_others() -> None:
-    """Who is taken back, or set, while another is rung for, is treated so at once."""
+async def test_a_timeout_may_change_others() -> None:
+    """A key cleared or set by another's callback is treated so at once."""
     rings: list[str] = []
 
     def ring(who: str) -> None:
@@ -85,8 +85,8 @@ async def test_a_ring_may_change_the_others() -> None:
 
 
 @pytest.mark.looptime(False)
-async def test_time_in_which_nothing_ran_is_put_off() -> None:
-    """A process that was stopped for a second rings as much later, and tells how long that was."""
+async def test_a_stall_postpones_timeouts() -> None:
+    """A process that was stopped for a second times out a second later, and reports the stall."""
     bell = Bell()
     bell.timers.set("a", 0.3)
     loop = asyncio.get_running_loop()
@@ -102,14 +102,14 @@ async def test_time_in_which_nothing_ran_is_put_off() -> None:
 
 
 def busy_until(moment: float) -> None:
-    """Hold the loop up."""
+    """Block the loop."""
     loop = asyncio.get_running_loop()
     while loop.time() < moment:
         pass
 
 
-async def test_thousands_that_are_taken_back_cost_one_timer() -> None:
-    """The loop is asked for one timer, whatever comes and goes before it rings."""
+async def test_thousands_of_cleared_timeouts_cost_one_loop_timer() -> None:
+    """The loop has one timer, whatever is set and cleared before it fires."""
     asked = 0
     loop = asyncio.get_running_loop()
     call_at = loop.call_at
@@ -131,7 +131,7 @@ async def test_thousands_that_are_taken_back_cost_one_timer() -> None:
 
 
 async def test_a_deadline_passes_once() -> None:
-    """Where it was moved to, be that later or earlier than before."""
+    """At the time it was moved to, whether later or earlier."""
     loop, rings = asyncio.get_running_loop(), list[float]()
     deadline = Deadline(loop, lambda: rings.append(loop.time()))
     for seconds in (2.0, 5.0):
@@ -144,8 +144,8 @@ async def test_a_deadline_passes_once() -> None:
     assert rings == [5.0, 12.0]
 
 
-async def test_a_deadline_that_is_cleared_does_not_pass() -> None:
-    """One that is set again does, and one that is cancelled never again."""
+async def test_a_cleared_deadline_does_not_pass() -> None:
+    """One that is set again does; one that is cancelled never does."""
     loop, rings = asyncio.get_running_loop(), list[float]()
     deadline = Deadline(loop, lambda: rings.append(loop.time()))
     deadline.set(2.0)
@@ -168,13 +168,13 @@ async def test_a_deadline_that_is_cleared_does_not_pass() -> None:
     [(7.0, 8.0), (7.001, 8.0), (7.4, 8.0), (7.9, 8.0), (7.9995, 9.0)],
     ids=["in time", "a little late", "late", "very late", "a little early"],
 )
-def test_it_is_due_at_the_same_moments(now: float, due: float) -> None:
-    """However late it was, and not twice where the event loop woke a little early."""
+def test_ticks_are_at_multiples_of_the_period(now: float, due: float) -> None:
+    """However late the last one was, and not twice if the event loop woke a little early."""
     assert now + until_tick(now, 1.0) == pytest.approx(due)
 
 
-def test_what_is_done_more_often_is_due_together_with_the_rest() -> None:
-    """Every other half second is a second."""
+def test_ticks_of_different_periods_coincide() -> None:
+    """Every other half second is a full second."""
     moments = [7.25 + until_tick(7.25, 0.5)]
     moments.append(moments[-1] + until_tick(moments[-1], 0.5))
     assert 7.25 + until_tick(7.25, 1.0) in moments

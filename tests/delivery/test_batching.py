@@ -1,4 +1,4 @@
-"""Promises of `batching`: no event travels with one it could be mistaken for, and none waits for nothing."""
+"""Promises of `batching`: events of an array can be told apart, and none waits without need."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.jsontext import unhurried
 
 
 def outgoing(*ids: str | None) -> list[Outgoing]:
-    """Events of these ids, in this order."""
+    """Return events with these ids, in this order."""
     return [Outgoing(index, b'{"n":%d}' % index, each, "a") for index, each in enumerate(ids)]
 
 
@@ -32,16 +32,14 @@ def outgoing(*ids: str | None) -> list[Outgoing]:
         ),
     ],
 )
-def test_every_event_of_an_array_is_told_apart(
-    ids: list[str | None], together: list[list[tuple[int, str | None]]]
-) -> None:
-    """Each has an id of its own there, or the array to itself; the order of the request stays."""
+def test_ids_are_unique_in_an_array(ids: list[str | None], together: list[list[tuple[int, str | None]]]) -> None:
+    """An event without an id is alone; request order is kept."""
     found = groups(outgoing(*ids))
     assert [[(event.index, event.id) for event in group] for group in found] == together
 
 
-def test_ids_that_come_again_and_again_make_no_flood_of_arrays() -> None:
-    """Of 10,000 events with one id the first few go alone, and the rest together, without ids."""
+def test_duplicate_ids_do_not_make_too_many_arrays() -> None:
+    """Of 10,000 events with one id the first few are sent alone, the rest together, without ids."""
     found = groups(outgoing(*["a"] * 10_000))
     assert [len(group) for group in found] == [1] * MAX_GROUPS + [10_000 - MAX_GROUPS]
     assert {event.id for event in found[-1]} == {None}
@@ -49,8 +47,8 @@ def test_ids_that_come_again_and_again_make_no_flood_of_arrays() -> None:
 
 @unhurried
 @given(st.lists(st.sampled_from(["a", "b", "c", "d", None]), min_size=1, max_size=8))
-def test_every_event_travels_once(ids: list[str | None]) -> None:
-    """Grouping loses no event, doubles none, keeps the order and changes no bytes."""
+def test_grouping_keeps_all_events(ids: list[str | None]) -> None:
+    """It loses and duplicates none, and keeps order and bytes."""
     events = outgoing(*ids)
     found = groups(events)
     assert all(found)
@@ -81,10 +79,8 @@ STATE = ("tracestate", "a=1")
         pytest.param((), [True], (), id="none at all"),
     ],
 )
-def test_only_headers_that_reach_the_event_keep_posts_apart(
-    headers: Headers, lacks: list[bool], shared: Headers
-) -> None:
-    """The user agent always counts, `x-request-id` only where EventGate would fill it in, tracing never."""
+def test_only_headers_that_affect_events_separate_posts(headers: Headers, lacks: list[bool], shared: Headers) -> None:
+    """The user agent, and `x-request-id` if EventGate would copy it, but not tracing."""
     events = [Outgoing(index, b"{}", str(index), "s", each) for index, each in enumerate(lacks)]
     assert must_share(headers, events) == shared
 
@@ -100,8 +96,8 @@ def test_only_headers_that_reach_the_event_keep_posts_apart(
         pytest.param([(TRACE,), (STATE,)], (), id="nothing in common"),
     ],
 )
-def test_an_array_carries_the_headers_that_all_have(loads: list[Headers], common: Headers) -> None:
-    """Nobody's header is said of an event that came without it."""
+def test_an_array_has_the_common_headers(loads: list[Headers], common: Headers) -> None:
+    """No header is applied to an event that came without it."""
     assert common_headers(loads) == common
 
 
@@ -114,13 +110,13 @@ def room(**limits: object) -> Room:
 
 
 def rider(*ids: str, since: float = 0.0, size: int = 1) -> Rider:
-    """Events of these ids, each of so many bytes."""
+    """Return events with these ids, each of this size."""
     events = [Outgoing(index, b"1" * size, each, "s") for index, each in enumerate(ids)]
     return Rider(Load("main", events), lambda _: None, since)
 
 
 def busy_room() -> Room:
-    """A room out of which many events have left, and not come back."""
+    """A room with many events in flight."""
     busy = room()
     let_in(busy, rider(*map(str, range(100, 200))))
     assert len(busy.board(0.0)) == 1
@@ -128,19 +124,19 @@ def busy_room() -> Room:
 
 
 def let_in(waiting: Room, *riders: Rider) -> None:
-    """Let them wait, one after the other."""
+    """Queue them, one after the other."""
     for each in riders:
         waiting.enter(each)
 
 
-def test_an_empty_room_stays_empty() -> None:
-    """Where nobody waits nobody leaves, and there is no departure to wait for."""
+def test_an_empty_room_has_no_departure() -> None:
+    """Nothing leaves, and no timer is needed."""
     empty = room()
     assert (empty.board(99.0), empty.next_departure, empty.empty) == ([], None, True)
 
 
-def test_one_leaves_at_once_when_nothing_is_under_way() -> None:
-    """A lone POST never waits for company; from then on its room is in use until it comes back."""
+def test_a_post_leaves_at_once_if_nothing_is_in_flight() -> None:
+    """It never waits for others; the room is busy until it is answered."""
     waiting, first = room(), rider("a")
     waiting.enter(first)
     assert waiting.board(0.0) == [first]
@@ -149,8 +145,8 @@ def test_one_leaves_at_once_when_nothing_is_under_way() -> None:
     assert waiting.empty
 
 
-def test_all_that_wait_leave_when_those_under_way_return() -> None:
-    """They leave together, in the order in which they came."""
+def test_waiting_posts_leave_when_those_in_flight_are_answered() -> None:
+    """Together, in order of arrival."""
     waiting, first, *riders = room(), rider("a", "b", "c"), *(rider(each) for each in "de")
     let_in(waiting, first)
     assert waiting.board(0.0) == [first]
@@ -165,8 +161,8 @@ def test_all_that_wait_leave_when_those_under_way_return() -> None:
     [(9, 8, 0), (9, 9, 9), (9, 10, 10), (1, 7, 0), (1, 8, 8)],
     ids=["one too few", "as many", "more", "a few", "enough"],
 )
-def test_as_many_as_are_under_way_leave_too(under_way: int, waiting_events: int, leave: int) -> None:
-    """While nine events are under way nine more leave together, so that EventGate is never short of work."""
+def test_as_many_posts_as_are_in_flight_leave_together(under_way: int, waiting_events: int, leave: int) -> None:
+    """While nine events are in flight, nine more leave, which keeps EventGate busy."""
     waiting = room(max_events=20)
     let_in(waiting, rider(*(f"first {number}" for number in range(under_way))))
     assert len(waiting.board(0.0)) == 1
@@ -183,8 +179,8 @@ def test_as_many_as_are_under_way_leave_too(under_way: int, waiting_events: int,
         pytest.param(0.006, 2, id="after 6 ms"),
     ],
 )
-def test_nobody_waits_longer_than_linger(now: float, leave: int) -> None:
-    """Once the oldest has waited for `linger` it leaves, and takes along even those who have just come."""
+def test_no_post_waits_longer_than_linger(now: float, leave: int) -> None:
+    """When the oldest has waited for `linger`, all waiting posts leave."""
     waiting = busy_room()
     let_in(waiting, rider("a"), rider("b", since=now))
     assert waiting.next_departure == 0.005
@@ -203,14 +199,14 @@ def test_nobody_waits_longer_than_linger(now: float, leave: int) -> None:
     ],
 )
 def test_an_array_leaves_when_it_is_full(sizes: list[int], leave: int) -> None:
-    """By events or by bytes, whatever is under way; what does not fit in any more stays."""
+    """By events or by bytes, whatever is in flight; the rest stays."""
     waiting = busy_room()
     let_in(waiting, *(rider(str(number), size=size) for number, size in enumerate(sizes)))
     assert len(waiting.board(0.0)) == leave
 
 
-def test_a_request_is_never_torn_apart() -> None:
-    """A request that is over the limits by itself travels alone and whole; one that does not fit in goes next."""
+def test_a_request_is_never_split() -> None:
+    """One over the limits is sent alone; one that does not fit is in the next array."""
     waiting = room()
     large, small, fits_not, last = rider(*"abcd"), rider("e"), rider("f", "g", "h"), rider("i")
     let_in(waiting, large, small, fits_not, last)
@@ -219,8 +215,8 @@ def test_a_request_is_never_torn_apart() -> None:
     assert waiting.board(9.0) == []
 
 
-def test_what_has_left_counts_no_more() -> None:
-    """Who stays behind waits for its own `linger`, and the room is as full as those are many."""
+def test_events_that_left_no_longer_count() -> None:
+    """Later posts wait for their own `linger`, and only they fill the room."""
     waiting = busy_room()
     let_in(waiting, rider("a", "b", size=30), rider("c", "d", since=0.002, size=20))
     assert len(waiting.board(0.002)) == 1
@@ -228,8 +224,8 @@ def test_what_has_left_counts_no_more() -> None:
     assert len(waiting.board(0.007)) == 1
 
 
-def test_two_of_one_id_never_travel_together() -> None:
-    """The second goes with the next array, and those behind it are not held up."""
+def test_two_events_with_one_id_are_never_in_one_array() -> None:
+    """The second is in the next array, and delays no others."""
     waiting, first, again, other = busy_room(), rider("a", "b"), rider("b"), rider("c")
     let_in(waiting, first, again, other)
     assert waiting.board(0.005) == [first, other]
@@ -241,8 +237,8 @@ def test_two_of_one_id_never_travel_together() -> None:
     st.lists(st.tuples(st.lists(st.sampled_from("abcdef"), min_size=1, max_size=5, unique=True), st.integers(1, 60))),
     st.integers(1, 4),
 )
-def test_everyone_leaves_once_within_the_limits(entering: list[tuple[list[str], int]], max_events: int) -> None:
-    """Whoever comes: the oldest is in the next array, none is over the limits but a lone one, no id is in one twice."""
+def test_every_post_leaves_once_within_the_limits(entering: list[tuple[list[str], int]], max_events: int) -> None:
+    """The oldest is in the next array, only a lone post may exceed the limits, and ids are unique."""
     waiting = room(max_events=max_events)
     riders = [rider(*ids, size=size) for ids, size in entering]
     let_in(waiting, *riders)

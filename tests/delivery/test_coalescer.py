@@ -1,4 +1,4 @@
-"""Promises of `coalescer`: who travels together, for how long anyone waits, and that each gets its own answer."""
+"""Promises of `coalescer`: which posts are sent together, how long they wait, and that each gets its own answer."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ LONGEST = 0.035
 
 
 async def test_a_lone_post_leaves_at_once() -> None:
-    """One after the other, nobody waits, and each keeps all its headers."""
+    """Sequential posts do not wait, and keep all their headers."""
     async with coalescing() as (coalescer, delivery, _):
         callers = await call_at(coalescer, 0.0, 0.03, 0.1)
     assert [each.waited for each in callers] == [0.03] * 3
@@ -48,7 +48,7 @@ async def test_a_lone_post_leaves_at_once() -> None:
 
 
 class Watched(ScriptedSender):
-    """Counts what it is asked, when it is."""
+    """Counts calls of the clock."""
 
     asked = 0
 
@@ -58,8 +58,8 @@ class Watched(ScriptedSender):
         super().send(*arguments)
 
 
-async def test_who_posts_one_at_a_time_is_not_kept_for_a_turn_of_the_loop() -> None:
-    """Where the last left alone, so does the next, at once; the first of all may yet get company."""
+async def test_sequential_posts_do_not_wait_for_a_turn_of_the_loop() -> None:
+    """After a batch of one the next post leaves at once; the very first may still get company."""
     async with asyncio.TaskGroup() as tasks:
         delivery = Watched(tasks)
         coalescer = Coalescer(delivery, {"main": Coalesce()}, Recorder(), now)
@@ -71,15 +71,15 @@ async def test_who_posts_one_at_a_time_is_not_kept_for_a_turn_of_the_loop() -> N
             assert [each.status for each in statuses] == ["success"]
 
 
-async def test_company_is_waited_for_again_once_there_was_some() -> None:
-    """Of three that come together after a lone one the first leaves alone; of the next three none does."""
+async def test_concurrent_posts_are_batched_again() -> None:
+    """Of three posts after a lone one the first leaves alone; of the next three none does."""
     async with coalescing(linger="1s") as (coalescer, delivery, _):
         await call_at(coalescer, 0.0, 0.1, 0.1, 0.1, 0.3, 0.3, 0.3)
     assert delivery.sizes == [1, 1, 2, 3]
 
 
-async def test_those_that_come_meanwhile_leave_when_it_returns() -> None:
-    """Where the way is shorter than `linger`, the next array leaves as the first comes back."""
+async def test_posts_leave_when_the_previous_array_is_answered() -> None:
+    """If that takes less than `linger`."""
     callers = [Caller() for _ in range(3)]
     async with coalescing(otherwise=0.003) as (coalescer, delivery, tasks):
         for caller, kinds, at in zip(callers, (["good"] * 3, ["good"], ["good"]), (0.0, 0.001, 0.002), strict=True):
@@ -88,8 +88,8 @@ async def test_those_that_come_meanwhile_leave_when_it_returns() -> None:
     assert [each.waited for each in callers] == [0.003, 0.005, 0.004]
 
 
-async def test_as_many_as_are_under_way_do_not_wait_for_it() -> None:
-    """Over a way of 30 ms each array is as large as all those under way: EventGate is never short of work."""
+async def test_as_many_posts_as_are_in_flight_do_not_wait() -> None:
+    """With a latency of 30 ms each array is as large as all those in flight, which keeps EventGate busy."""
     async with coalescing(linger="1s") as (coalescer, delivery, _):
         callers = await call_at(coalescer, *(number / 10_000 for number in range(36)))
     assert delivery.sizes == [1, 8, 9, 18]
@@ -97,7 +97,7 @@ async def test_as_many_as_are_under_way_do_not_wait_for_it() -> None:
 
 
 async def test_linger_is_the_longest_wait() -> None:
-    """Where the way is longer, who comes meanwhile leaves after `linger`, with those that came up to then."""
+    """With a longer latency, posts leave after `linger`, with all that arrived by then."""
     async with coalescing() as (coalescer, delivery, _):
         callers = await call_at(coalescer, 0.0, 0.001, 0.003, 0.0055, 0.0061)
     assert [round(array.begun, 6) for array in delivery.arrays] == [0.0, 0.006, 0.0111]
@@ -106,7 +106,7 @@ async def test_linger_is_the_longest_wait() -> None:
 
 
 async def test_many_at_once_are_not_serialised() -> None:
-    """Over a way of 30 ms, 640 at once take one way, not one way for each array."""
+    """With a latency of 30 ms, 640 posts at once take 30 ms, not 30 ms per array."""
     async with coalescing() as (coalescer, delivery, _):
         callers = await call_at(coalescer, *[0.0] * 640)
     assert {each.waited for each in callers} == {0.03}
@@ -115,7 +115,7 @@ async def test_many_at_once_are_not_serialised() -> None:
 
 
 async def test_a_steady_stream_is_not_serialised() -> None:
-    """With one each millisecond over a way of 30 ms, arrays travel side by side, and nobody waits beyond `linger`."""
+    """With a post each millisecond and a latency of 30 ms, arrays overlap, and no post waits longer than `linger`."""
     async with coalescing() as (coalescer, delivery, _):
         callers = await call_at(coalescer, *(number / 1000 for number in range(300)))
     assert max(each.waited for each in callers) <= LONGEST
@@ -123,16 +123,16 @@ async def test_a_steady_stream_is_not_serialised() -> None:
     assert len(delivery.arrays) <= 61
 
 
-async def test_a_hung_array_holds_only_what_was_in_it() -> None:
-    """While one array hangs for 4 s, those that come later leave after `linger` and are answered as ever."""
+async def test_a_hung_array_does_not_delay_others() -> None:
+    """While one array hangs for 4 s, later posts leave after `linger` and are answered as usual."""
     async with coalescing(4.0) as (coalescer, _, _):
         hung, *others = await call_at(coalescer, 0.0, *(number / 100 for number in range(1, 100)))
     assert hung.waited == 4.0
     assert max(each.waited for each in others) == LONGEST
 
 
-async def test_a_room_that_was_left_keeps_nobody_waiting() -> None:
-    """Who comes after a quiet moment is woken in time, although an earlier one was to be woken then."""
+async def test_a_timer_of_an_earlier_room_does_not_delay_posts() -> None:
+    """A post after a pause leaves in time, although an earlier timer is still set."""
     last = Caller()
     async with coalescing(0.001, 0.001, 4.0) as (coalescer, delivery, tasks):
         for count, at in ((2, 0.0), (1, 0.0005), (2, 0.0025)):
@@ -143,7 +143,7 @@ async def test_a_room_that_was_left_keeps_nobody_waiting() -> None:
 
 
 async def test_each_post_costs_the_same() -> None:
-    """However many came before: the clock is read a few times for each, so no wake-up calls pile up."""
+    """The clock is read a few times for each, so no timers pile up."""
     looks = itertools.count()
 
     def clock() -> float:
@@ -157,7 +157,7 @@ async def test_each_post_costs_the_same() -> None:
 
 
 async def test_a_room_is_forgotten_when_it_is_empty() -> None:
-    """Whatever user agents and request ids come, nothing is kept of them once they are answered."""
+    """Nothing is kept of user agents and request ids after their posts are answered."""
     async with coalescing() as (coalescer, delivery, tasks):
         for number in range(100):
             headers = (("x-request-id", str(number)), ("user-agent", str(number)))
@@ -173,7 +173,7 @@ async def test_a_room_is_forgotten_when_it_is_empty() -> None:
 
 
 async def together(*posts: tuple[Sequence[Outgoing], Headers, bool]) -> list[Array]:
-    """Let these come while another is under way; return the arrays they make."""
+    """Send these while another is in flight; return the arrays they form."""
     async with coalescing() as (coalescer, delivery, tasks):
         for shared, hasty in {(must_share(headers, events), hasty) for events, headers, hasty in posts}:
             first = [event("ahead", needs_request_id=True)]
@@ -183,22 +183,22 @@ async def together(*posts: tuple[Sequence[Outgoing], Headers, bool]) -> list[Arr
     return [array for array in delivery.arrays if array.events[0].stream != "ahead"]
 
 
-async def test_other_user_agents_travel_apart() -> None:
-    """EventGate logs the user agent, so that of one never stands for another's events."""
+async def test_different_user_agents_are_not_batched() -> None:
+    """EventGate logs the user agent."""
     other: Headers = (("user-agent", "model/2"),)
     arrays = await together((request(), AGENT, False), (request(), other, False), (request(), AGENT, False))
     assert sorted((len(array.events), array.headers) for array in arrays) == [(1, other), (2, AGENT)]
 
 
-async def test_hasty_ones_travel_apart() -> None:
-    """Who asked EventGate not to wait does not answer for those who did not."""
+async def test_hasty_posts_are_batched_separately() -> None:
+    """Only their producers asked EventGate not to wait."""
     arrays = await together((request(), AGENT, False), (request(), AGENT, True), (request(), AGENT, True))
     assert sorted((len(array.events), array.hasty) for array in arrays) == [(1, False), (2, True)]
 
 
 @pytest.mark.parametrize(("needs", "sizes"), [(False, [2]), (True, [1, 1])], ids=["own request_id", "none"])
-async def test_a_request_id_keeps_apart_only_who_needs_it(needs: bool, sizes: list[int]) -> None:
-    """EventGate fills in `meta.request_id` from the header: never from another POST's."""
+async def test_request_ids_separate_only_events_that_need_them(needs: bool, sizes: list[int]) -> None:
+    """EventGate fills in `meta.request_id` from the header, which must be the event's own."""
     headers: list[Headers] = [(("x-request-id", each), *AGENT) for each in "12"]
     arrays = await together(*(([event(needs_request_id=needs)], each, False) for each in headers))
     assert [len(array.events) for array in arrays] == sizes
@@ -209,7 +209,7 @@ async def test_a_request_id_keeps_apart_only_who_needs_it(needs: bool, sizes: li
 
 
 async def test_waiting_is_part_of_the_deadline() -> None:
-    """Who waited for company is given up as soon as who did not: the deadline begins when it came."""
+    """The deadline starts when a post arrives."""
     given_up: list[float] = []
 
     class Asked(ScriptedSender):
@@ -226,15 +226,15 @@ async def test_waiting_is_part_of_the_deadline() -> None:
     assert given_up == pytest.approx([begun, begun + 0.1], abs=0.01)
 
 
-async def test_traces_keep_nobody_apart() -> None:
-    """Tracing headers say nothing about an event; those that differ are left out."""
+async def test_tracing_headers_do_not_separate_posts() -> None:
+    """Those that differ are dropped."""
     traces: list[Headers] = [(("traceparent", each), *AGENT) for each in "12"]
     (array,) = await together(*((request(), each, False) for each in traces))
     assert (len(array.events), array.headers) == (2, AGENT)
 
 
-async def test_events_without_an_id_never_travel_with_others() -> None:
-    """What can only be told apart by its place has an array of its own, at once, and is not halved."""
+async def test_events_without_an_id_are_sent_alone() -> None:
+    """At once, and their array is not halved."""
     named = request("good", "invalid")
     nameless = [event("good", None), event("poison", None, 1)]
     arrays = await together((named, AGENT, False), (nameless, AGENT, False), (nameless[:1], AGENT, False))
@@ -249,8 +249,8 @@ async def test_events_without_an_id_never_travel_with_others() -> None:
 # --- each its own answer, whatever happens ---
 
 
-async def test_an_array_is_halved_until_the_one_at_fault_stands_alone() -> None:
-    """One poisonous event among 128 costs the 127 POSTs it travels with no more than time."""
+async def test_an_array_is_halved_until_the_bad_event_is_alone() -> None:
+    """One poisonous event among 128 only delays the other 127 posts."""
     async with coalescing() as (coalescer, delivery, tasks):
         callers = [Caller() for _ in range(129)]
         for number, caller in enumerate(callers):
@@ -260,8 +260,8 @@ async def test_an_array_is_halved_until_the_one_at_fault_stands_alone() -> None:
     assert delivery.sizes == [128, 1, 64, 64, 32, 32, 16, 16, 8, 8, 4, 4, 2, 2, 1, 1]
 
 
-async def test_halving_ends_with_the_time_of_the_whole() -> None:
-    """Halves have the deadline of the array they come from, so nobody waits longer than a lone one would."""
+async def test_halves_share_the_deadline_of_their_array() -> None:
+    """No post waits longer than a lone one would."""
     async with coalescing(otherwise=1.0) as (coalescer, delivery, tasks):
         delivery.deadline = 2.5
         callers = [Caller() for _ in range(9)]
@@ -271,8 +271,8 @@ async def test_halving_ends_with_the_time_of_the_whole() -> None:
     assert [each.words for each in callers] == [["error"]] * 9
 
 
-async def test_what_may_have_been_taken_is_not_sent_in_halves() -> None:
-    """Halving is for what was surely not taken; else each is told what happened to its array."""
+async def test_an_array_that_may_have_been_taken_is_not_halved() -> None:
+    """Each event gets the result of the array."""
     async with coalescing() as (coalescer, delivery, tasks):
         callers = [Caller() for _ in range(3)]
         for caller, kind in zip(callers, ("good", "lost", "good"), strict=True):
@@ -281,8 +281,8 @@ async def test_what_may_have_been_taken_is_not_sent_in_halves() -> None:
     assert delivery.sizes == [3]
 
 
-async def test_a_bug_in_taking_an_answer_costs_the_neighbours_nothing() -> None:
-    """Who fails on its answer fails alone: those who travelled with it have theirs, and the log has the bug."""
+async def test_a_callback_that_raises_does_not_affect_others() -> None:
+    """They have their answers, and the bug is logged."""
 
     def fails(_: Sequence[EventStatus]) -> None:
         raise KeyError("a bug")
@@ -297,8 +297,8 @@ async def test_a_bug_in_taking_an_answer_costs_the_neighbours_nothing() -> None:
     assert coalescer._telemetry.all_of(Unexpected) == [Unexpected("coalescer", "KeyError: 'a bug'")]  # type: ignore[attr-defined]
 
 
-async def test_who_goes_away_takes_nothing_along() -> None:
-    """A caller that gives up, waiting or under way, costs its neighbours nothing, and its events are delivered."""
+async def test_a_caller_that_leaves_does_not_affect_others() -> None:
+    """Waiting or in flight; its events are delivered."""
     async with coalescing() as (coalescer, delivery, tasks):
         stays = [Caller(), Caller()]
         going = [tasks.create_task(call(Caller(), coalescer, request(), at)) for at in (0.0, 0.001, 0.002)]
@@ -312,7 +312,7 @@ async def test_who_goes_away_takes_nothing_along() -> None:
 
 
 async def test_an_array_refused_at_its_deadline_is_not_halved() -> None:
-    """Halves that could not be answered in time are not sent: each event has the answer of the whole array."""
+    """The halves could not be answered in time: each event gets the answer of the array."""
     events = request("poison", "good")
     async with coalescing() as (coalescer, delivery, _):
         delivery.deadline = delivery.otherwise + MIN_ATTEMPT_SECONDS / 2
@@ -320,8 +320,8 @@ async def test_an_array_refused_at_its_deadline_is_not_halved() -> None:
     assert ([each.status for each in statuses], delivery.sizes) == (["error", "error"], [2])
 
 
-async def test_it_says_whether_somebody_waits() -> None:
-    """Replay lets live events go first: those to its own upstream that wait for an array to come back."""
+async def test_pressing_tells_whether_posts_wait() -> None:
+    """Replay lets live events of the same upstream go first."""
     async with coalescing(linger="1s") as (coalescer, _, tasks):
         asked = []
         for at in (0.0, 0.01):

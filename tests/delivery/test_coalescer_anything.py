@@ -1,4 +1,4 @@
-"""Promises of `coalescer` that hold for any events, grouped in any way into POSTs that come at any time."""
+"""Promises of `coalescer` for any events, in any posts, at any time."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MOMENT = 0.0001
 
 @dataclass(frozen=True)
 class Posted:
-    """One POST: when it comes, who sends it, and its events."""
+    """One POST: when it comes, its headers and its events."""
 
     at: float
     agent: str
@@ -33,7 +33,7 @@ class Posted:
 
 @dataclass(frozen=True)
 class Case:
-    """What comes, what it meets, and the limits it is held to."""
+    """The posts, the latencies and the limits."""
 
     posts: Sequence[Posted]
     takes: Sequence[float]
@@ -44,7 +44,7 @@ class Case:
 
 @st.composite
 def posts(draw: st.DrawFn) -> Posted:
-    """Draw a POST whose ids are its own, but maybe another's too."""
+    """Draw a POST with unique ids, which other posts may share."""
     ids = draw(st.lists(st.sampled_from("abcdefgh"), min_size=1, max_size=6, unique=True))
     events = [event(draw(KINDS), each, index) for index, each in enumerate(ids)]
     return Posted(draw(st.sampled_from([0, 0, 1, 2, 4, 7, 20])) / 1000, draw(st.sampled_from("112")), events)
@@ -61,7 +61,7 @@ cases = st.builds(
 
 
 async def play(case: Case) -> tuple[list[Caller], list[Array]]:
-    """Let them all come; return what each was told, and the arrays that were sent for them."""
+    """Send all posts; return their statuses, and the arrays sent."""
     callers = [Caller() for _ in case.posts]
     async with coalescing(
         *case.takes, max_events=case.max_events, max_bytes=f"{case.max_bytes}B", linger=f"{case.linger_ms}ms"
@@ -72,15 +72,15 @@ async def play(case: Case) -> tuple[list[Caller], list[Array]]:
 
 
 async def one_by_one(events: Sequence[Outgoing]) -> list[EventStatus]:
-    """Return what is said of each event where it is sent alone."""
+    """Return the status of each event when sent alone."""
     async with coalescing() as (alone, _, _):
         return [status for each in events for status in await statuses_from(alone, [each])]
 
 
 @thoroughly
 @given(cases)
-def test_nobody_feels_the_others(case: Case) -> None:
-    """Each POST gets the statuses it would have had alone, in its order, and leaves within `linger`."""
+def test_posts_do_not_affect_each_other(case: Case) -> None:
+    """Each gets the statuses it would get alone, in order, and leaves within `linger`."""
     with asyncio.Runner(loop_factory=looptime.new_event_loop) as runner:
         callers, arrays = runner.run(play(case))
         expected = [runner.run(one_by_one(post.events)) for post in case.posts]
@@ -92,8 +92,8 @@ def test_nobody_feels_the_others(case: Case) -> None:
 
 @thoroughly
 @given(cases)
-def test_every_array_is_one_that_eventgate_can_take(case: Case) -> None:
-    """No id is in it twice, nobody is in it with another's user agent, and only a lone POST is over the limits."""
+def test_every_array_keeps_the_rules(case: Case) -> None:
+    """Ids are unique, user agents are not mixed, and only a lone POST exceeds the limits."""
     with asyncio.Runner(loop_factory=looptime.new_event_loop) as runner:
         _, arrays = runner.run(play(case))
     sender = {each.body: number for number, post in enumerate(case.posts) for each in post.events}

@@ -1,4 +1,4 @@
-"""Concurrent POSTs through a whole sidecar, on real sockets: few requests reach EventGate, each gets its own answer."""
+"""Concurrent POSTs through a whole sidecar, on real sockets: few requests to EventGate, an answer for each."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ POSTS = 50
 
 
 def body_of(number: int) -> bytes:
-    """Return what one caller sends: every fifth an invalid event, every seventh three events, one of them invalid."""
+    """Return what a caller sends: every fifth an invalid event, every seventh three events, one of them invalid."""
     kind = "invalid" if number % 5 == 0 else "good"
     event = '{"meta":{"stream":"s","id":"%s"}, "kind":"%s", "score":1.0}'
     if number % 7:
@@ -25,7 +25,7 @@ def body_of(number: int) -> bytes:
 
 
 async def judge(request: Received, line: Line) -> None:
-    """Answer as EventGate does: 413 for an array with poison in it, else by the kind of each event."""
+    """Answer like EventGate: 413 for an array with poison in it, else by the kind of each event."""
     if any(event["kind"] == "poison" for event in request.events):
         await answer(413, "Payload Too Large", "too large")(request, line)
         return
@@ -42,8 +42,8 @@ async def judge(request: Received, line: Line) -> None:
         await failures(207, invalid=invalid, error=[])(request, line)
 
 
-async def test_concurrent_posts_travel_together_and_are_answered_apart(tmp_path: Path) -> None:
-    """Of 50 at once, few requests are made; each answer is byte for byte the one that its sender gets alone."""
+async def test_concurrent_posts_share_arrays_and_get_their_own_answers(tmp_path: Path) -> None:
+    """50 posts take few requests; each answer is byte for byte the one to a lone post."""
     held = asyncio.Event()
     bodies = [body_of(number) for number in range(POSTS)]
     async with FakeEventGate(otherwise=after(held, judge)) as eventgate:
@@ -67,8 +67,8 @@ async def test_concurrent_posts_travel_together_and_are_answered_apart(tmp_path:
     assert sorted(ids) == sorted(event["meta"]["id"] for event in events)
 
 
-async def test_one_that_is_refused_takes_nobody_along(tmp_path: Path) -> None:
-    """An event for whose sake EventGate refuses every array it is in costs those beside it nothing."""
+async def test_a_refused_event_does_not_affect_others(tmp_path: Path) -> None:
+    """Even if EventGate refuses every array with it."""
     held = asyncio.Event()
     bodies = [body_of(number).replace(b"invalid", b"good") for number in range(20)]
     bodies[13] = b'{"meta":{"stream":"s","id":"13"},"kind":"poison"}'
@@ -85,8 +85,8 @@ async def test_one_that_is_refused_takes_nobody_along(tmp_path: Path) -> None:
     assert statuses == [201] * 14 + [500] + [201] * 6
 
 
-async def test_a_hung_array_holds_nobody_else(tmp_path: Path) -> None:
-    """While one array hangs, those that come after `linger` are sent and answered."""
+async def test_a_hung_array_does_not_delay_later_posts(tmp_path: Path) -> None:
+    """They are sent after `linger`, and answered."""
     never = asyncio.Event()
     async with FakeEventGate(after(never, judge), otherwise=judge) as eventgate:
         config = to_one(eventgate.address, timeouts={"attempt": "3s"}, on_ambiguous="fail")

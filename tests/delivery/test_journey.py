@@ -1,7 +1,4 @@
-"""Promises of `journey` in time: what the end, or the lateness, of the first attempt leads to.
-
-On a loop whose clock is exact; `test_sender.py` does the same on real sockets.
-"""
+"""Promises of `journey`: what follows when the first attempt ends, or is late."""
 
 from __future__ import annotations
 
@@ -58,7 +55,7 @@ THROTTLED, REFUSED = FailureClass.THROTTLED, FailureClass.REFUSED
 
 
 async def test_a_verdict_is_the_answer() -> None:
-    """An answer in time is handed on, and the second endpoint sees nothing."""
+    """The second endpoint sees nothing."""
     pool, eqiad, codfw = two(Act(takes=0.09))
     async with delivering(pool) as (delivery, recorder):
         assert await deliver(delivery) == Seen(0.09, "success", "eqiad")
@@ -77,8 +74,8 @@ async def test_a_verdict_is_the_answer() -> None:
         pytest.param(HANG, 0.1, True, id="late"),
     ],
 )
-async def test_what_fails_goes_to_the_other_endpoint(eqiad: Act, answered_at: float, *, resent: bool) -> None:
-    """The same bytes go to codfw at once; counted as resent exactly where eqiad may have taken them."""
+async def test_failed_events_go_to_the_other_endpoint(eqiad: Act, answered_at: float, *, resent: bool) -> None:
+    """The same bytes go to codfw at once; counted as resent only if eqiad may have taken them."""
     pool, first, second = two(eqiad)
     async with delivering(pool) as (delivery, recorder):
         assert await deliver(delivery) == Seen(answered_at, "success", "codfw")
@@ -88,8 +85,8 @@ async def test_what_fails_goes_to_the_other_endpoint(eqiad: Act, answered_at: fl
 
 
 @pytest.mark.parametrize("eqiad", [refuses(), fails(INFRASTRUCTURE), fails(AMBIGUOUS)], ids=["sent not", "502", "cut"])
-async def test_a_fault_casts_doubt_and_asks_for_a_check(eqiad: Act) -> None:
-    """One failed POST makes its address suspected, to be checked at once; the next event goes elsewhere first."""
+async def test_a_failed_post_makes_its_address_suspected(eqiad: Act) -> None:
+    """It is checked at once; the next event goes elsewhere first."""
     pool, first, _ = two(eqiad)
     async with delivering(pool) as (delivery, recorder):
         await deliver(delivery)
@@ -101,7 +98,7 @@ async def test_a_fault_casts_doubt_and_asks_for_a_check(eqiad: Act) -> None:
 
 
 async def test_two_addresses_of_an_endpoint_take_turns() -> None:
-    """Each gets every other event, and that is no failover."""
+    """Each gets every other event, which is not a failover."""
     pool = make_pool({"eqiad": ["10.1.0.1", "10.1.0.2"], "codfw": ["10.2.0.1"]})
     fakes = [script(address) for address in pool.addresses]
     async with delivering(pool) as (delivery, recorder):
@@ -111,7 +108,7 @@ async def test_two_addresses_of_an_endpoint_take_turns() -> None:
 
 
 async def test_a_refusal_is_final() -> None:
-    """What no endpoint would take is not tried again, and says nothing against the endpoint."""
+    """It is not retried, and does not count against the endpoint."""
     pool, _, codfw = two(fails(REFUSED, 0.01))
     async with delivering(pool) as (delivery, recorder):
         assert await deliver(delivery) == Seen(0.01, "error", "eqiad", unreachable=False)
@@ -119,8 +116,8 @@ async def test_a_refusal_is_final() -> None:
     assert recorder.all_of(PostFailed) == [PostFailed("main", "eqiad", "refused", "it fails", 0.01)]
 
 
-async def test_what_was_never_sent_is_free() -> None:
-    """Addresses that refuse are passed one by one, whatever their number."""
+async def test_attempts_that_send_nothing_are_unlimited() -> None:
+    """Addresses that refuse connections are skipped, whatever their number."""
     pool = make_pool({"eqiad": ["10.1.0.1", "10.1.0.2", "10.1.0.3"], "codfw": ["10.2.0.1", "10.2.0.2"]})
     fakes = [script(address, otherwise=refuses()) for address in pool.addresses]
     good = script(pool.addresses[-1])
@@ -131,7 +128,7 @@ async def test_what_was_never_sent_is_free() -> None:
 
 
 async def test_when_all_refuse_the_answer_says_so() -> None:
-    """Each address is asked once, and the event's error names the last failure and that another time may help."""
+    """Each address is tried once; the error has the last failure, and trying later may help."""
     pool, eqiad, codfw = two(refuses(), refuses())
     async with delivering(pool) as (delivery, _):
         status = await status_from(delivery)
@@ -140,16 +137,16 @@ async def test_when_all_refuse_the_answer_says_so() -> None:
     assert b'"not accepted by main: codfw: cannot connect: Connection refused"' in status.described
 
 
-async def test_one_endpoint_alone_is_tried_twice() -> None:
-    """A single address gets the event once more after a failure, and not a third time."""
+async def test_a_single_endpoint_is_tried_twice() -> None:
+    """And not a third time."""
     pool, fake = one(fails(INFRASTRUCTURE, 0.01))
     async with delivering(pool) as (delivery, _):
         assert await deliver(delivery) == Seen(0.02, "error", "eqiad:80", unreachable=True)
     assert fake.begun == [0.0, 0.01]
 
 
-async def test_an_address_that_is_out_by_now_is_not_tried_again_in_place_of_another() -> None:
-    """The failure that ejects eqiad, with codfw out already, leads to a trial at codfw and not to eqiad again."""
+async def test_an_address_that_was_just_ejected_is_not_tried_again() -> None:
+    """With codfw out as well, the event goes to codfw as a trial, and not to eqiad again."""
     pool, eqiad, codfw = two(refuses())
     out(pool, Health.UNHEALTHY, CODFW)
     at(pool, EQIAD).standing.posts_failed_in_a_row = 2
@@ -159,8 +156,8 @@ async def test_an_address_that_is_out_by_now_is_not_tried_again_in_place_of_anot
     assert all_healths(pool) == {EQIAD: Health.EJECTED, CODFW: Health.HEALTHY}
 
 
-async def test_a_bug_of_ours_costs_one_attempt() -> None:
-    """An exception nobody expected is told, counts as ambiguous, and the events go to the other endpoint."""
+async def test_a_bug_fails_one_attempt() -> None:
+    """An unexpected exception is reported, counts as ambiguous, and the events go to the other endpoint."""
     pool, _, _ = two(Act(end=KeyError("oops")))
     async with delivering(pool) as (delivery, recorder):
         assert await deliver(delivery) == Seen(0.0, "success", "codfw")
@@ -169,15 +166,15 @@ async def test_a_bug_of_ours_costs_one_attempt() -> None:
 
 
 class Mistaken(Judge):
-    """Meets an error of ours with every attempt that has begun."""
+    """Raises once an attempt has started."""
 
     def suspect_after(self, *_: object, **__: object) -> NoReturn:
-        """Make a mistake."""
+        """Raise."""
         raise KeyError("oops")
 
 
-async def test_a_bug_of_ours_between_attempts_costs_one_delivery() -> None:
-    """The producer is told that it was us, and that its event may have been taken; the next one is delivered."""
+async def test_a_bug_between_attempts_fails_one_delivery() -> None:
+    """The producer is told of an internal error, and that the event may have been taken; the next is delivered."""
     pool, _, _ = two(Act())
     judge, pool.judge = pool.judge, Mistaken(pool.config.health_check, pool.config.outlier)
     async with delivering(pool) as (delivery, recorder):
@@ -193,8 +190,8 @@ async def test_a_bug_of_ours_between_attempts_costs_one_delivery() -> None:
 # --- lateness ---
 
 
-async def test_the_late_attempt_is_still_counted() -> None:
-    """The other endpoint answers first; eqiad's answer, when it comes, clears the doubt and is counted as any other."""
+async def test_a_late_answer_is_still_counted() -> None:
+    """The other endpoint answers first; eqiad's answer ends the doubt and is counted as usual."""
     pool, _, _ = two(Act(takes=0.3), Act(takes=0.05))
     async with delivering(pool) as (delivery, recorder):
         assert await deliver(delivery) == Seen(0.15, "success", "codfw")
@@ -209,8 +206,8 @@ async def test_the_late_attempt_is_still_counted() -> None:
     assert recorder.all_of(Resent) == [Resent("main", "eqiad", 1)]
 
 
-async def test_a_late_attempt_ends_when_its_time_is_up() -> None:
-    """Though the other endpoint's answer ended the journey long before; what it did is counted, and the doubt stays."""
+async def test_a_late_attempt_times_out() -> None:
+    """Even if the other endpoint answered long before; it is counted, and the doubt stays."""
     pool, eqiad, _ = two(HANG, Act(takes=0.05))
     async with delivering(pool) as (delivery, recorder):
         assert await deliver(delivery) == Seen(0.15, "success", "codfw")
@@ -222,8 +219,8 @@ async def test_a_late_attempt_ends_when_its_time_is_up() -> None:
     assert len(eqiad.posts) == 1
 
 
-async def test_an_attempt_that_waits_for_a_connection_ends_when_its_time_is_up() -> None:
-    """All connections to an address may be in use for long: EventGate saw nothing, so it is tried again in time."""
+async def test_an_attempt_that_waits_for_a_connection_times_out() -> None:
+    """If all connections to an address are in use; EventGate saw nothing, so the event is tried elsewhere in time."""
     pool, fake = one(NO_CONNECTION, timeouts={"connect": "200ms", "attempt": "300ms", "deadline": "1s"})
     fake._limits = Timeouts(connect=9.0, attempt=9.0, deadline=9.0)
     async with delivering(pool) as (delivery, _):
@@ -233,7 +230,7 @@ async def test_an_attempt_that_waits_for_a_connection_ends_when_its_time_is_up()
 
 
 async def test_the_first_answer_wins() -> None:
-    """A late first attempt that answers before the second is the answer; the second runs on and is counted."""
+    """If the late first attempt answers before the second; the second continues and is counted."""
     pool, _, codfw = two(Act(takes=0.12), Act(takes=0.5))
     async with delivering(pool) as (delivery, recorder):
         assert await deliver(delivery) == Seen(0.12, "success", "eqiad")
@@ -242,15 +239,15 @@ async def test_the_first_answer_wins() -> None:
 
 
 async def test_an_attempt_not_yet_sent_is_given_up_when_another_answers() -> None:
-    """The answer comes while the second attempt still connects: it is never sent, and nothing is doubled."""
+    """The second attempt is still connecting: it is not sent, and nothing is duplicated."""
     pool, _, codfw = two(Act(takes=0.12), Act(connects=0.05))
     async with delivering(pool) as (delivery, recorder):
         assert await deliver(delivery) == Seen(0.12, "success", "eqiad")
     assert (len(codfw.posts), codfw.sent, recorder.all_of(Resent)) == (1, [], [])
 
 
-async def test_a_second_attempt_that_was_never_sent_doubles_nothing() -> None:
-    """With eqiad late and codfw refusing: eqiad's answer is awaited, and nothing counts as resent."""
+async def test_a_second_attempt_that_was_never_sent_is_no_duplicate() -> None:
+    """With eqiad late and codfw refusing, eqiad's answer is awaited, and nothing counts as resent."""
     pool, _, codfw = two(Act(takes=0.4), refuses())
     async with delivering(pool) as (delivery, recorder):
         assert await deliver(delivery) == Seen(0.4, "success", "eqiad")
@@ -266,16 +263,16 @@ async def test_a_second_attempt_that_was_never_sent_doubles_nothing() -> None:
         pytest.param(fails(INFRASTRUCTURE, 0.2), Seen(0.2, "success", "codfw"), id="502, not taken"),
     ],
 )
-async def test_on_ambiguous_fail_never_doubles(eqiad: Act, expected: Seen) -> None:
-    """With `on_ambiguous: fail` events that eqiad may have taken go nowhere else."""
+async def test_on_ambiguous_fail_never_duplicates(eqiad: Act, expected: Seen) -> None:
+    """Events that eqiad may have taken are not sent elsewhere."""
     pool, _, codfw = two(eqiad, on_ambiguous="fail")
     async with delivering(pool) as (delivery, recorder):
         assert await deliver(delivery) == expected
     assert (len(codfw.sent), recorder.all_of(Resent)) == (int(expected.endpoint == "codfw"), [])
 
 
-async def test_what_may_have_been_taken_is_said() -> None:
-    """An event that went out twice without an answer says that it may have been taken nevertheless."""
+async def test_the_answer_says_that_events_may_have_been_taken() -> None:
+    """For an event that was sent twice without an answer."""
     pool, _, _ = two(fails(AMBIGUOUS), refuses())
     async with delivering(pool) as (delivery, _):
         status = await status_from(delivery)
@@ -286,10 +283,10 @@ async def test_what_may_have_been_taken_is_said() -> None:
 
 
 class BySocket(ScriptedEventGate):
-    """Accepts what is posted once somebody says so by a socket."""
+    """Answers when data arrives on a socket."""
 
     def post(self, load: Load, tasks: asyncio.TaskGroup, on_result: OnResult) -> Attempt:
-        """Send, and listen."""
+        """Post, and listen on the socket."""
         del tasks
         attempt = Attempt(load, on_result)
         attempt.sent_at = now()
@@ -298,7 +295,7 @@ class BySocket(ScriptedEventGate):
 
 
 def when_told(then: Callable[[], object]) -> Callable[[], None]:
-    """Return what has the loop call `then`, once: as it does for what a socket receives."""
+    """Call `then` once from the loop, as for data from a socket."""
     loop, (ours, theirs) = asyncio.get_running_loop(), socket.socketpair()
 
     def read() -> None:
@@ -315,8 +312,8 @@ def when_told(then: Callable[[], object]) -> Callable[[], None]:
 
 
 @pytest.mark.looptime(enabled=False)
-def test_a_loop_that_stood_still_does_not_make_an_endpoint_slow() -> None:
-    """An answer that came while nobody could look at it is in time: no doubt, no second attempt."""
+def test_a_stalled_loop_does_not_make_an_endpoint_slow() -> None:
+    """An answer that arrived during a stall is in time: no doubt, no second attempt."""
     pool = make_pool({"eqiad": [EQIAD], "codfw": [CODFW]})
     at(pool, EQIAD).eventgate = eqiad = BySocket(EQIAD, pool.config.timeouts, (), Act())
 
@@ -342,24 +339,24 @@ def test_a_loop_that_stood_still_does_not_make_an_endpoint_slow() -> None:
 CANNOT = Act(says="error")
 
 
-async def test_what_one_endpoint_cannot_produce_the_other_gets() -> None:
-    """Its producer never knows."""
+async def test_events_that_one_endpoint_cannot_produce_go_to_the_other() -> None:
+    """The producer does not notice."""
     pool, eqiad, codfw = two(CANNOT, Act())
     async with delivering(pool) as (delivery, _):
         assert await deliver(delivery) == Seen(0.0, "success", "codfw")
     assert (len(eqiad.posts), len(codfw.posts)) == (1, 1)
 
 
-async def test_what_no_endpoint_can_produce_may_be_sent_later() -> None:
-    """While both have errors with all they get, no event is to blame."""
+async def test_events_that_no_endpoint_can_produce_may_be_sent_later() -> None:
+    """While both return errors for all events, no event is to blame."""
     pool, _, _ = two(CANNOT, CANNOT)
     async with delivering(pool) as (delivery, _):
         status = await status_from(delivery)
     assert (status.status, status.unreachable, status.may_be_sent_again) == ("error", False, True)
 
 
-async def test_an_event_that_errs_where_others_pass_is_at_fault() -> None:
-    """It is not sent later, and its endpoints are as well as before."""
+async def test_an_event_with_errors_is_to_blame_if_others_pass() -> None:
+    """It is not sent later, and does not affect the health of its endpoints."""
     pool, _, _ = two(CANNOT, CANNOT)
     async with delivering(pool) as (delivery, _):
         for address in pool.addresses:
@@ -369,15 +366,15 @@ async def test_an_event_that_errs_where_others_pass_is_at_fault() -> None:
     assert {address.standing.health for address in pool.addresses} == {Health.HEALTHY}
 
 
-async def test_a_late_attempt_that_may_be_accepted_is_waited_for() -> None:
-    """The second endpoint has an error with the event; the first took it, as it says within the deadline."""
+async def test_a_late_attempt_is_awaited_after_an_error_elsewhere() -> None:
+    """It accepted the event, and says so within the deadline."""
     pool, _, _ = two(Act(takes=0.4), CANNOT)
     async with delivering(pool) as (delivery, _):
         assert await deliver(delivery) == Seen(0.4, "success", "eqiad")
 
 
-async def test_a_late_attempt_that_never_answers_leaves_doubt() -> None:
-    """None is known to be accepted, and one may have been: never "none was accepted"."""
+async def test_a_late_attempt_that_never_answers_is_ambiguous() -> None:
+    """The event may have been accepted, so the answer is never "none was accepted"."""
     pool, _, _ = two(HANG, CANNOT)
     async with delivering(pool) as (delivery, _):
         status = await status_from(delivery)

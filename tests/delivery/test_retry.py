@@ -1,4 +1,4 @@
-"""Promises of `retry`: whether EventGate may have taken the events decides what may be done with them."""
+"""Promises of `retry`: whether events may be sent again."""
 
 from __future__ import annotations
 
@@ -34,19 +34,19 @@ NEVER_SENT, REFUSED, THROTTLED, INFRASTRUCTURE, AMBIGUOUS = FailureClass
         (AMBIGUOUS, 2, "resend", False),
     ],
 )
-def test_events_are_sent_again_only_where_that_is_right(
+def test_which_failures_may_be_retried(
     failure: FailureClass,
     attempts_sent: int,
     on_ambiguous: Literal["resend", "fail"],
     again: bool,
 ) -> None:
-    """What was never sent is free, what was refused stays refused, and all else goes out twice at most."""
+    """Always if nothing was sent, never after a refusal, else once."""
     assert may_try_again(Failed(failure, "a reason"), attempts_sent, on_ambiguous) is again
 
 
 @pytest.mark.parametrize("failure", FailureClass)
 def test_no_failure_allows_a_third_attempt_that_reaches_an_endpoint(failure: FailureClass) -> None:
-    """Events that reached an endpoint as often as allowed do not go out again, unless the last never left."""
+    """Unless the last one sent nothing."""
     sent_again = may_try_again(Failed(failure, "a reason"), MAX_ATTEMPTS, "resend")
     assert sent_again is (failure is FailureClass.NEVER_SENT)
 
@@ -56,10 +56,8 @@ def test_no_failure_allows_a_third_attempt_that_reaches_an_endpoint(failure: Fai
     [(FailureClass.NEVER_SENT, True), (FailureClass.AMBIGUOUS, True), (FailureClass.REFUSED, False)],
 )
 @pytest.mark.parametrize("again", [True, False])
-def test_an_event_that_was_not_delivered_is_described_as_an_error(
-    failure: FailureClass, *, unreachable: bool, again: bool
-) -> None:
-    """With its bytes, the reason and the place; to try again later may help unless the events were refused."""
+def test_an_undelivered_event_has_an_error_status(failure: FailureClass, *, unreachable: bool, again: bool) -> None:
+    """With its bytes, the reason and the place; trying later may help unless it was refused."""
     status = Undelivered("main", "eqiad", failure, "gone", 5.0, again).status_of(Outgoing(0, b'{"n":1.0}', "a", "s"))
     assert status.described == b'{"status":"error","event":{"n":1.0},"context":{"message":"gone"}}'
     assert status == EventStatus("error", Outcome.FAILED, status.described, unreachable, again, "main", "eqiad")

@@ -1,4 +1,4 @@
-"""Getting events accepted by an upstream of two endpoints, on real sockets: where, how often, until when."""
+"""Delivery to an upstream with two endpoints, on real sockets."""
 
 from __future__ import annotations
 
@@ -33,17 +33,17 @@ UNREACHABLE = "1 out of 1 events had failures and were not accepted. (0 invalid 
 
 
 def now() -> float:
-    """Return the time by the loop's clock."""
+    """Return the loop's time."""
     return asyncio.get_running_loop().time()
 
 
 def by(endpoint: str) -> str:
-    """Return the header of an answer to an event that `endpoint` took."""
+    """Return the header of an answer if `endpoint` took the event."""
     return f"delivered; upstream=main; endpoint={endpoint}; route=all"
 
 
 async def test_the_preferred_endpoint_gets_everything(tmp_path: Path) -> None:
-    """As long as the first endpoint answers, the second sees no event."""
+    """While it answers, the second sees no event."""
     async with FakeEventGate() as first, FakeEventGate(beside=first.address) as second:
         async with sidecar(to_one(first.address, second.address), tmp_path) as running:
             headers = [(await running.post(EVENT)).headers["x-eventgate-sidecar"] for _ in range(5)]
@@ -72,8 +72,8 @@ async def test_the_preferred_endpoint_gets_everything(tmp_path: Path) -> None:
         pytest.param(drip(b"HTTP/1.1 201 Created\r\n" * 99), "ambiguous", id="a slow answer"),
     ],
 )
-async def test_what_fails_at_one_endpoint_goes_to_the_next(tmp_path: Path, reply: Reply, failure: str) -> None:
-    """The producer sees a 201, and the second endpoint the same bytes with the same `meta.id`."""
+async def test_events_that_fail_at_one_endpoint_go_to_the_next(tmp_path: Path, reply: Reply, failure: str) -> None:
+    """The producer gets a 201, and the second endpoint the same bytes with the same `meta.id`."""
     async with FakeEventGate(otherwise=reply) as first, FakeEventGate(beside=first.address) as second:
         config = to_one(
             first.address, second.address, timeouts={"connect": "100ms", "attempt": "300ms", "deadline": "1s"}
@@ -90,8 +90,8 @@ async def test_what_fails_at_one_endpoint_goes_to_the_next(tmp_path: Path, reply
         assert len(tried.events[0]["meta"]["id"]) == 36
 
 
-async def test_a_refused_connection_costs_nothing(tmp_path: Path) -> None:
-    """Where nobody listens the next endpoint takes over, and the producer feels nothing."""
+async def test_a_refused_connection_causes_no_error(tmp_path: Path) -> None:
+    """The next endpoint takes over."""
     with refusing() as nobody:
         async with FakeEventGate(beside=nobody) as second:
             async with sidecar(to_one(nobody, second.address), tmp_path) as running:
@@ -99,8 +99,8 @@ async def test_a_refused_connection_costs_nothing(tmp_path: Path) -> None:
             assert headers == [by("2")] * 5
 
 
-async def test_a_hung_datacenter_costs_nothing(tmp_path: Path) -> None:
-    """Where connecting takes forever the next endpoint takes over within the deadline, every time."""
+async def test_a_hung_datacenter_causes_no_error(tmp_path: Path) -> None:
+    """If connecting hangs, the next endpoint takes over within the deadline, every time."""
     with hanging() as nobody:
         async with FakeEventGate(beside=nobody) as second:
             config = to_one(nobody, second.address, health_check={"timeout": "100ms"}, timeouts={"connect": "100ms"})
@@ -116,16 +116,16 @@ async def test_a_hung_datacenter_costs_nothing(tmp_path: Path) -> None:
         pytest.param(answer(413, "Too Large"), 500, id="413"),
     ],
 )
-async def test_a_verdict_or_a_refusal_is_not_asked_for_twice(tmp_path: Path, reply: Reply, status: int) -> None:
-    """What EventGate said, it would say again: the second endpoint is not asked."""
+async def test_a_verdict_or_a_refusal_is_final(tmp_path: Path, reply: Reply, status: int) -> None:
+    """The second endpoint is not tried."""
     async with FakeEventGate(otherwise=reply) as first, FakeEventGate(beside=first.address) as second:
         async with sidecar(to_one(first.address, second.address), tmp_path) as running:
             assert (await running.post(EVENT)).status == status
         assert (len(first.requests), len(second.requests)) == (1, 0)
 
 
-async def test_what_eventgate_cannot_produce_goes_to_the_next(tmp_path: Path) -> None:
-    """Where Kafka is down behind one EventGate the other takes every event, and soon gets them first."""
+async def test_events_that_eventgate_cannot_produce_go_to_the_next(tmp_path: Path) -> None:
+    """With Kafka down behind one EventGate the other takes all events, and soon gets them first."""
     broken = failures(500, invalid=[], error=[{**INVALID, "status": "error"}])
     async with FakeEventGate(otherwise=broken) as first, FakeEventGate(beside=first.address) as second:
         async with sidecar(to_one(first.address, second.address), tmp_path) as running:
@@ -135,8 +135,8 @@ async def test_what_eventgate_cannot_produce_goes_to_the_next(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("reply", [close, reset], ids=["closed", "reset"])
-async def test_what_may_have_been_taken_is_sent_once_where_asked(tmp_path: Path, reply: Reply) -> None:
-    """With `on_ambiguous: fail` an event is never doubled: the producer is told, and decides."""
+async def test_on_ambiguous_fail_sends_events_once(tmp_path: Path, reply: Reply) -> None:
+    """The producer is told, and decides."""
     async with FakeEventGate(otherwise=reply) as first, FakeEventGate(beside=first.address) as second:
         async with sidecar(to_one(first.address, second.address, on_ambiguous="fail"), tmp_path) as running:
             seen = await running.post(EVENT)
@@ -145,8 +145,8 @@ async def test_what_may_have_been_taken_is_sent_once_where_asked(tmp_path: Path,
         assert (len(first.requests), len(second.requests)) == (1, 0)
 
 
-async def test_an_event_is_sent_twice_at_most(tmp_path: Path) -> None:
-    """When both endpoints fail the producer hears of it; nothing goes round in circles."""
+async def test_an_event_is_sent_at_most_twice(tmp_path: Path) -> None:
+    """If both endpoints fail the producer is told."""
     async with (
         FakeEventGate(otherwise=close) as first,
         FakeEventGate(otherwise=close, beside=first.address) as second,
@@ -157,7 +157,7 @@ async def test_an_event_is_sent_twice_at_most(tmp_path: Path) -> None:
 
 
 async def test_a_lone_endpoint_is_tried_twice(tmp_path: Path) -> None:
-    """A name with many servers behind it may well answer the second time."""
+    """Its name may have many servers behind it."""
     async with (
         FakeEventGate(answer(503, "Sorry")) as gate,
         sidecar(to_one(gate.address), tmp_path) as running,
@@ -166,8 +166,8 @@ async def test_a_lone_endpoint_is_tried_twice(tmp_path: Path) -> None:
         assert len(gate.requests) == 2
 
 
-async def test_a_moment_asked_for_is_waited_for(tmp_path: Path) -> None:
-    """A lone endpoint that asks for a second is given it, where the deadline allows that."""
+async def test_retry_after_is_respected(tmp_path: Path) -> None:
+    """A single endpoint that asks for a second gets it, if the deadline allows."""
     wait = answer(503, "Wait", headers={"retry-after": "1"})
     async with FakeEventGate(wait) as gate, sidecar(to_one(gate.address), tmp_path) as running:
         begun = now()
@@ -176,8 +176,8 @@ async def test_a_moment_asked_for_is_waited_for(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("reply", [stall, drip(b"HTTP/1.1 201 Created\r\n" * 99)], ids=["no answer", "a slow answer"])
-async def test_the_deadline_stands_above_everything(tmp_path: Path, reply: Reply) -> None:
-    """With every endpoint stalling, the producer has its answer when the deadline says."""
+async def test_the_deadline_is_kept(tmp_path: Path, reply: Reply) -> None:
+    """If every endpoint hangs, the producer gets its answer at the deadline."""
     async with (
         FakeEventGate(otherwise=reply) as first,
         FakeEventGate(otherwise=reply, beside=first.address) as second,
@@ -197,8 +197,8 @@ async def test_the_deadline_stands_above_everything(tmp_path: Path, reply: Reply
     assert took < 0.4 + 0.5  # the deadline, and what a busy machine adds
 
 
-async def test_with_every_endpoint_dead_the_producer_is_told_in_eventgates_words(tmp_path: Path) -> None:
-    """503 with Retry-After, the event echoed as an error, and words that say what was tried."""
+async def test_with_every_endpoint_dead_the_answer_is_eventgates_503(tmp_path: Path) -> None:
+    """With Retry-After, the event echoed as an error, and what was tried."""
     with refusing() as nobody:
         neighbour = nobody.replace("127.0.0.1", "127.0.0.2")
         async with sidecar(to_one(nobody, neighbour), tmp_path) as running:
@@ -211,8 +211,8 @@ async def test_with_every_endpoint_dead_the_producer_is_told_in_eventgates_words
     assert error["context"]["message"].startswith("not accepted by main: ")
 
 
-async def test_two_upstreams_are_served_side_by_side(tmp_path: Path) -> None:
-    """Neither upstream answers before both have been asked: one after the other would never end."""
+async def test_two_upstreams_are_served_in_parallel(tmp_path: Path) -> None:
+    """Neither answers before both have been sent their events."""
     both = asyncio.Barrier(2)
     async with FakeEventGate(after(both)) as one, FakeEventGate(after(both)) as other:
         config = {
@@ -230,7 +230,7 @@ async def test_two_upstreams_are_served_side_by_side(tmp_path: Path) -> None:
 
 
 async def test_a_producer_that_leaves_does_not_cancel_its_delivery(tmp_path: Path) -> None:
-    """An event on its way arrives, although the one who sent it did not wait."""
+    """An event in flight arrives, although its producer did not wait."""
     release = asyncio.Event()
     async with FakeEventGate(after(release)) as gate, sidecar(to_one(gate.address), tmp_path) as running:
         async with connected(running.address) as client:
@@ -248,7 +248,7 @@ async def test_a_producer_that_leaves_does_not_cancel_its_delivery(tmp_path: Pat
 
 
 async def test_many_at_once_are_all_delivered_once(tmp_path: Path) -> None:
-    """Two hundred producers at the same time: each has its answer, each event arrives, none twice."""
+    """Two hundred producers at once: each gets its answer, each event arrives once."""
     async with FakeEventGate() as gate, sidecar(to_one(gate.address), tmp_path) as running:
 
         async def one(number: int) -> int:
@@ -262,7 +262,7 @@ async def test_many_at_once_are_all_delivered_once(tmp_path: Path) -> None:
 
 
 async def test_an_endpoint_that_comes_back_is_used_again(tmp_path: Path) -> None:
-    """A lone endpoint that failed is not given up: the next event after its recovery is delivered."""
+    """A single endpoint that failed gets the next event after its recovery."""
     async with FakeEventGate(*[close] * 4) as gate, sidecar(to_one(gate.address), tmp_path) as running:
         statuses: list[int] = []
         async with asyncio.timeout(PATIENCE):

@@ -1,4 +1,4 @@
-"""Promises of `sender` that hold whatever the endpoints do, for scripts nobody thought of."""
+"""Promises of `sender` for any behaviour of endpoints."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SCRIPTS = st.lists(ACTS, min_size=1, max_size=3)
 
 @dataclass(frozen=True)
 class Case:
-    """A pool, by what its addresses are and do, and the settings of its upstream."""
+    """The addresses of a pool with their behaviour, and the settings of the upstream."""
 
     places: dict[str, list[str]]
     scripts: list[tuple[Health, list[Act]]]
@@ -54,7 +54,7 @@ def cases(draw: st.DrawFn) -> Case:
 
 
 async def play(case: Case) -> tuple[EventStatus, float, list[Posted], int]:
-    """Deliver one event; return its status, when it was there, all POSTs in order, and how many were called resent."""
+    """Deliver one event; return its status, when it came, all POSTs in order, and how many counted as resent."""
     timeouts = {"connect": "200ms", "attempt": f"{min(case.attempt, case.deadline)}s", "deadline": f"{case.deadline}s"}
     pool = make_pool(case.places, timeouts=timeouts, on_ambiguous=case.on_ambiguous)
     fakes = []
@@ -70,7 +70,7 @@ async def play(case: Case) -> tuple[EventStatus, float, list[Posted], int]:
 
 
 def doubled(posts: list[Posted]) -> int:
-    """Count the POSTs that were sent although an earlier one may have been taken, as far as was known then."""
+    """Count the POSTs sent although an earlier one may have been taken, as far as was known then."""
     count = 0
     for number, post in enumerate(posts):
         before = posts[:number]
@@ -81,7 +81,7 @@ def doubled(posts: list[Posted]) -> int:
 
 
 def unclear(post: Posted) -> bool:
-    """Whether nobody can say if EventGate took it: what went wrong was ambiguous, or unexpected."""
+    """Whether EventGate may have taken it: the failure was ambiguous, or unexpected."""
     return isinstance(post.end, Exception) or (
         isinstance(post.end, Failed) and post.end.failure is FailureClass.AMBIGUOUS
     )
@@ -90,7 +90,7 @@ def unclear(post: Posted) -> bool:
 @thoroughly
 @given(cases())
 def test_whatever_happens_the_limits_are_kept(case: Case) -> None:
-    """An answer by the deadline, that of the first attempt with a verdict; two sent at most, doubles counted."""
+    """An answer by the deadline, from the first attempt with a verdict; at most two sent, duplicates counted."""
     with asyncio.Runner(loop_factory=looptime.new_event_loop) as runner:
         status, answered_at, posts, resent = runner.run(play(case))
     sent = [each for each in posts if each.sent < NEVER]

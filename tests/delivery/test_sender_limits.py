@@ -1,4 +1,4 @@
-"""Promises of `sender` in number: attempts, second attempts, trials, and the time for all of them."""
+"""Limits of `sender`: attempts, second attempts, trials and time."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ THREE = {"eqiad": [EQIAD], "codfw": [CODFW], "esams": [ESAMS]}
     ],
 )
 async def test_no_third_attempt_reaches_an_endpoint(acts: list[Act], expected: Seen, sent: list[int]) -> None:
-    """However many addresses there are, events are sent twice at most."""
+    """Whatever the number of addresses."""
     pool = make_pool(THREE)
     fakes = [script(address, otherwise=act) for address, act in zip(pool.addresses, acts, strict=True)]
     async with delivering(pool) as (delivery, _):
@@ -94,7 +94,7 @@ async def test_no_third_attempt_reaches_an_endpoint(acts: list[Act], expected: S
     ],
 )
 async def test_second_attempts_at_a_slow_endpoint_have_a_budget(events: int, at_once: int) -> None:
-    """A fifth of what is under way may be out twice at a time, ten in any case; the others wait, and none is lost."""
+    """20 % of events in flight may be sent twice, and always ten; the others wait, and none is lost."""
     pool, _, codfw = two(HANG, Act(takes=0.3))
     at(pool, CODFW).standing.health = Health.SUSPECTED
     async with delivering(pool) as (delivery, recorder):
@@ -103,16 +103,16 @@ async def test_second_attempts_at_a_slow_endpoint_have_a_budget(events: int, at_
     assert (codfw.begun.count(0.1), len(recorder.all_of(Resent))) == (at_once, events)
 
 
-async def test_second_attempts_at_an_endpoint_that_is_well_need_no_budget() -> None:
-    """What is stuck at a hanging endpoint has its answer from the other as soon as it is late, whatever its number."""
+async def test_second_attempts_at_a_healthy_endpoint_need_no_budget() -> None:
+    """All events stuck at a hanging endpoint go to the other one as soon as they are late."""
     pool, _, codfw = two(HANG, Act(takes=0.05))
     async with delivering(pool) as (delivery, _):
         assert await deliver_many(delivery, 200) == [Seen(0.15, "success", "codfw")] * 200
     assert codfw.begun == [0.1] * 200
 
 
-async def test_what_waits_for_the_budget_still_takes_the_first_answer() -> None:
-    """Of twenty late events ten go to codfw too, which is slow; all have eqiad's answer when it comes."""
+async def test_an_event_that_waits_for_the_budget_takes_the_first_answer() -> None:
+    """Of twenty late events ten also go to codfw, which is slow; all take eqiad's answer."""
     pool, _, codfw = two(Act(takes=0.2), HANG)
     at(pool, CODFW).standing.health = Health.SUSPECTED
     async with delivering(pool) as (delivery, _):
@@ -121,7 +121,7 @@ async def test_what_waits_for_the_budget_still_takes_the_first_answer() -> None:
 
 
 async def test_waiting_for_the_budget_ends_with_the_deadline() -> None:
-    """Where both hang, events for which there is no room have their answer by the deadline, as all others."""
+    """If both endpoints hang, waiting events are answered at the deadline like the others."""
     pool, _, _ = two(HANG, HANG, timeouts={"attempt": "3s"})
     async with delivering(pool) as (delivery, _):
         answers = await deliver_many(delivery, 30)
@@ -149,18 +149,18 @@ async def test_waiting_for_the_budget_ends_with_the_deadline() -> None:
         ),
     ],
 )
-async def test_a_throttling_endpoint_alone_is_left_its_time(
+async def test_a_single_throttling_endpoint_gets_its_retry_after(
     acts: list[Act], expected: Seen, begun: list[float]
 ) -> None:
-    """It is asked again when it said, or not at all where that leaves no time for an attempt."""
+    """It is not tried again if that leaves no time for an attempt."""
     pool, fake = one(*acts)
     async with delivering(pool) as (delivery, _):
         assert await deliver(delivery) == expected
     assert fake.begun == begun
 
 
-async def test_a_throttling_endpoint_is_left_its_time_where_the_other_is_out() -> None:
-    """With codfw unhealthy there is nowhere else to go, so eqiad is asked again when it said."""
+async def test_a_throttling_endpoint_gets_its_retry_after_if_the_other_is_out() -> None:
+    """With codfw unhealthy there is no other endpoint."""
     pool, eqiad, _ = two(Act())
     eqiad = script(at(pool, EQIAD), fails(THROTTLED, 0.0, 1.0))
     out(pool, Health.UNHEALTHY, CODFW)
@@ -173,8 +173,8 @@ async def test_a_throttling_endpoint_is_left_its_time_where_the_other_is_out() -
 
 
 @pytest.mark.parametrize("health", [Health.UNHEALTHY, Health.EJECTED, Health.PROBATION], ids=str)
-async def test_with_nothing_healthy_one_trial_goes_and_the_others_are_answered_at_once(health: Health) -> None:
-    """Of five events at the same moment one is the trial; four learn at once that no endpoint is there."""
+async def test_with_nothing_healthy_one_event_is_a_trial(health: Health) -> None:
+    """Of five events at once four are answered at once that no endpoint is available."""
     pool, fake = one(Act(takes=0.05))
     out(pool, health, EQIAD)
     at(pool, EQIAD).standing.ejected_until = 60.0
@@ -189,7 +189,7 @@ async def test_with_nothing_healthy_one_trial_goes_and_the_others_are_answered_a
 
 
 async def test_one_event_at_a_time_tries_an_address_on_probation() -> None:
-    """Of three events at the same moment one is the trial, and the others go where it is safe."""
+    """Of three events at once one is the trial, the others go to a healthy endpoint."""
     pool, eqiad, codfw = two(Act(takes=0.01))
     out(pool, Health.PROBATION, EQIAD)
     async with delivering(pool) as (delivery, _):
@@ -207,7 +207,7 @@ async def test_one_event_at_a_time_tries_an_address_on_probation() -> None:
     ],
 )
 async def test_a_trial_decides(eqiad: Act, answered_at: float, after: str, reason: str) -> None:
-    """One trial ends the probation either way, and its event is answered by codfw."""
+    """It ends the probation either way, and after a failure codfw answers its event."""
     pool, _, _ = two(eqiad)
     out(pool, Health.PROBATION, EQIAD)
     async with delivering(pool) as (delivery, recorder):
@@ -215,8 +215,8 @@ async def test_a_trial_decides(eqiad: Act, answered_at: float, after: str, reaso
     assert recorder.all_of(HealthChanged) == [HealthChanged("main", "eqiad", EQIAD, "probation", after, reason)]
 
 
-async def test_an_address_that_refuses_its_trial_is_asked_once_per_event() -> None:
-    """With a single address out, an event tries it twice at most, and no other event meanwhile."""
+async def test_a_failed_trial_is_repeated_once_per_event() -> None:
+    """With a single address out, an event tries it at most twice, and no other event meanwhile."""
     pool, fake = one(fails(INFRASTRUCTURE, 0.01))
     out(pool, Health.UNHEALTHY, EQIAD)
     async with delivering(pool) as (delivery, _):
@@ -228,8 +228,8 @@ async def test_an_address_that_refuses_its_trial_is_asked_once_per_event() -> No
 # --- the beginning, and the end ---
 
 
-async def test_with_no_address_the_answer_is_there_at_once() -> None:
-    """Where DNS has led nowhere yet, the error says so, and nothing is waited for."""
+async def test_without_any_address_the_answer_is_immediate() -> None:
+    """If DNS has returned nothing yet, the error says so."""
     pool = bare_pool("eqiad", "codfw")
     pool.looked_at.set()
     async with delivering(pool) as (delivery, _):
@@ -247,7 +247,7 @@ async def test_with_no_address_the_answer_is_there_at_once() -> None:
     ],
 )
 async def test_the_first_events_wait_for_the_first_round(found_at: float, deadline: str, expected: Seen) -> None:
-    """An event that comes before the first look-up and checks are done waits for them, 1 s at most."""
+    """For the first look-ups and checks, at most 1 s."""
     pool = bare_pool("eqiad", timeouts={"deadline": deadline, "attempt": "500ms"})
 
     async def first_round() -> None:
@@ -261,8 +261,8 @@ async def test_the_first_events_wait_for_the_first_round(found_at: float, deadli
         assert await deliver(delivery) == expected
 
 
-async def test_the_deadline_is_kept_by_whatever_is_under_way() -> None:
-    """The answer is there at the deadline, and says that the events may have been taken nevertheless."""
+async def test_the_deadline_is_kept_with_attempts_in_flight() -> None:
+    """The answer says that the events may have been taken nevertheless."""
     pool, _ = one(HANG, timeouts={"attempt": "4s"})
     async with delivering(pool) as (delivery, _):
         status = await status_from(delivery)

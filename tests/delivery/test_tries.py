@@ -1,4 +1,4 @@
-"""Promises of `tries`: what the end of an attempt says of its address, and who is told."""
+"""Promises of `tries`: what an attempt's result says about its address."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ERROR = EventStatus("error", Outcome.FAILED)
 
 
 def begun(happenings: list[Happening], *, trial: bool = False, first: str | None = None, doubted: bool = False) -> Try:
-    """Return an attempt that was sent at 10.5 s, half a second after it began."""
+    """Return an attempt sent at 10.5 s, half a second after it started."""
     pool = make_pool({"eqiad": [EQIAD], "codfw": ["10.2.0.1"]})
     each = Try(
         pool,
@@ -35,13 +35,13 @@ def begun(happenings: list[Happening], *, trial: bool = False, first: str | None
 
 
 def judged(each: Try, result: Result) -> list[EventStatus] | Failed:
-    """Return what an attempt brought that ended at 11 s."""
+    """Return the outcome of an attempt that ended at 11 s."""
     return each.judge(result, 1, 11.0, lambda: 0.5)
 
 
 @pytest.mark.parametrize("trial", [False, True])
 def test_events_that_failed_before_say_nothing_against_an_address(*, trial: bool) -> None:
-    """They may be at fault themselves: a health check is asked, unless the address is on trial anyway."""
+    """They may be to blame: a health check is requested, unless the address is on trial anyway."""
     each = begun([], trial=trial, doubted=True)
     judged(each, Failed(FailureClass.AMBIGUOUS, "cut"))
     assert each.address.check_now.is_set()
@@ -49,8 +49,8 @@ def test_events_that_failed_before_say_nothing_against_an_address(*, trial: bool
 
 
 @pytest.mark.parametrize("failure", FailureClass)
-def test_a_failure_is_told_and_asks_for_a_check_only_where_it_speaks_against_the_address(failure: FailureClass) -> None:
-    """Who refuses or throttles is there."""
+def test_only_failures_against_the_address_request_a_check(failure: FailureClass) -> None:
+    """An address that refuses or throttles is alive."""
     happenings: list[Happening] = []
     each = begun(happenings)
     failed = Failed(failure, "it fails")
@@ -61,15 +61,15 @@ def test_a_failure_is_told_and_asks_for_a_check_only_where_it_speaks_against_the
     assert each.address.standing.health is (Health.SUSPECTED if fault else Health.HEALTHY)
 
 
-def test_a_bug_is_told_and_leaves_doubt() -> None:
+def test_a_bug_is_reported_and_ambiguous() -> None:
     """The events may have been taken."""
     happenings: list[Happening] = []
     assert judged(begun(happenings), KeyError("oops")) == Failed(FailureClass.AMBIGUOUS, BUG)
     assert happenings[0] == Unexpected("delivery", "KeyError: 'oops'")
 
 
-def test_an_answer_is_noted_by_how_long_the_server_took() -> None:
-    """The producer waited for the connection too; the address is judged from the moment it had the events."""
+def test_an_answer_is_timed_from_when_it_was_sent() -> None:
+    """Waiting for a connection does not count against the address."""
     happenings: list[Happening] = []
     each = begun(happenings)
     assert judged(each, [SUCCESS]) == placed([SUCCESS], "main", "eqiad")
@@ -79,8 +79,8 @@ def test_an_answer_is_noted_by_how_long_the_server_took() -> None:
     assert list(each.address.standing.seconds) == [0.5]
 
 
-def test_an_error_says_nothing_against_an_endpoint_until_another_takes_the_event() -> None:
-    """The event may be at fault, however many err: one bad producer must not cost the others their endpoint."""
+def test_an_error_counts_against_an_endpoint_only_if_another_takes_the_event() -> None:
+    """The event may be to blame: one bad producer must not cost the others their endpoint."""
     each = begun([])
     judged(each, [SUCCESS])
     seen = []
@@ -95,8 +95,8 @@ def test_an_error_says_nothing_against_an_endpoint_until_another_takes_the_event
     assert each.address.standing.health is Health.EJECTED
 
 
-def test_a_mistake_of_ours_while_an_outcome_is_noted_changes_nothing() -> None:
-    """It is told, and the producers get what EventGate said."""
+def test_a_bug_in_recording_an_outcome_does_not_change_it() -> None:
+    """It is reported, and the producers get EventGate's statuses."""
     happenings: list[Happening] = []
 
     def broken() -> float:
@@ -110,8 +110,8 @@ def test_a_mistake_of_ours_while_an_outcome_is_noted_changes_nothing() -> None:
     assert [each.where for each in told] == ["health", "health"]
 
 
-def test_time_in_which_nothing_ran_does_not_count() -> None:
-    """Neither against its own limits nor for how long the server took."""
+def test_a_stall_does_not_count() -> None:
+    """Neither towards timeouts nor towards the answer time."""
     each = begun([])
     each.late_at = 10.6
     each.put_off(3.0)
@@ -120,14 +120,14 @@ def test_time_in_which_nothing_ran_does_not_count() -> None:
     assert each.attempt.sent_at == 13.5
 
 
-def test_what_may_be_doubled_is_told() -> None:
-    """By the endpoint that may have taken it already."""
+def test_possible_duplicates_are_reported() -> None:
+    """With the endpoint that may have taken the events already."""
     happenings: list[Happening] = []
     judged(begun(happenings, first="codfw"), [SUCCESS])
     assert happenings == [Resent("main", "codfw", 1)]
 
 
-def test_a_trial_that_is_refused_proves_that_the_address_is_there() -> None:
+def test_a_refused_trial_proves_that_the_address_answers() -> None:
     """It decides for the address."""
     happenings: list[Happening] = []
     each = begun(happenings, trial=True)
@@ -137,7 +137,7 @@ def test_a_trial_that_is_refused_proves_that_the_address_is_there() -> None:
 
 
 class Trace:
-    """Keeps what it is told."""
+    """Records its calls."""
 
     def __init__(self) -> None:
         """Nothing is told yet."""
@@ -145,16 +145,16 @@ class Trace:
         self.told: list[object] = []
 
     def emit(self, happening: Happening) -> None:
-        """Keep it."""
+        """Record it."""
         self.told.append(happening)
 
     def ended(self, outcome: list[EventStatus] | Failed, status: int | None) -> None:
-        """Keep it."""
+        """Record it."""
         self.told.append((outcome, status))
 
 
-def test_who_follows_it_learns_how_it_ended() -> None:
-    """With the status of the answer, where there was one."""
+def test_a_trace_gets_the_outcome() -> None:
+    """With the status of the answer, if there was one."""
     each = begun([])
     each.end_trace([SUCCESS])
     each.trace = trace = Trace()

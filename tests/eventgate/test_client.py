@@ -1,4 +1,4 @@
-"""What the end of a POST to an endpoint means, on real sockets: a whole sidecar before one that misbehaves."""
+"""How a POST can end, on real sockets: a whole sidecar with an endpoint that misbehaves."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ OWN_ERROR = {
 
 @dataclass(frozen=True)
 class Outcome:
-    """How one event ended that one endpoint was sent."""
+    """How one event sent to one endpoint ended."""
 
     answer: Answer
     ends: dict[str, float]
@@ -51,14 +51,14 @@ class Outcome:
 
     @property
     def said(self) -> str:
-        """The message about the event, up to what it says of the endpoint's name."""
+        """Return the message for the event, up to the endpoint's name."""
         (error,) = self.answer.json["error"]
         message: str = error["context"]["message"]
         return message.partition(": ")[2].partition(": ")[2]
 
 
 async def outcome(folder: Path, *replies: Reply, **settings: Any) -> Outcome:
-    """Send one event to an endpoint that replies so, and never resend what may have been taken."""
+    """Send one event to an endpoint with these replies, with `on_ambiguous: fail`."""
     async with FakeEventGate(*replies, otherwise=replies[-1]) as gate:
         config = to_one(gate.address, **{"on_ambiguous": "fail", **SHORT, **settings})
         async with sidecar(config, folder) as running:
@@ -67,13 +67,13 @@ async def outcome(folder: Path, *replies: Reply, **settings: Any) -> Outcome:
 
 
 async def ends(running: Running) -> dict[str, float]:
-    """Return how the attempts so far ended, and how many so."""
+    """Return the results of the attempts so far, with their counts."""
     counted = await running.metrics("eventgate_sidecar_posts_total")
     return {labels.partition('result="')[2].partition('"')[0]: count for labels, count in counted.items()}
 
 
-async def test_a_lone_event_is_sent_as_it_is_with_what_eventgate_needs(tmp_path: Path) -> None:
-    """The body, its type, where it goes, and the producer's headers: nothing else is said to EventGate."""
+async def test_a_request_has_the_headers_that_eventgate_needs(tmp_path: Path) -> None:
+    """The body, its type, the host and the producer's headers, and nothing else."""
     async with FakeEventGate() as gate, sidecar(to_one(gate.address), tmp_path) as running:
         await running.post(
             EVENT, "/v1/events?hasty=true", x_request_id="r", traceparent="t", user_agent="u", cookie="c"
@@ -97,13 +97,13 @@ async def test_a_lone_event_is_sent_as_it_is_with_what_eventgate_needs(tmp_path:
 
 
 def gate_host(host: str) -> str:
-    """Return `host` where it is the fake's."""
+    """Return `host` if it is the fake's."""
     assert host.startswith("127.0.0.1:")
     return host
 
 
-async def test_a_connection_is_used_again(tmp_path: Path) -> None:
-    """One connection carries POST after POST; the health check has its own."""
+async def test_a_connection_is_reused(tmp_path: Path) -> None:
+    """One connection carries POST after POST; health checks have their own."""
     async with FakeEventGate() as gate, sidecar(to_one(gate.address), tmp_path) as running:
         for _ in range(10):
             assert (await running.post(EVENT)).status == 201
@@ -121,18 +121,18 @@ async def test_a_connection_is_used_again(tmp_path: Path) -> None:
         pytest.param([b"{}", b"1", b'"\xff"'], b'[{},1,"\xff"]', id="bytes as they are"),
     ],
 )
-def test_a_post_is_an_array_of_the_bytes_as_they_are(bodies: list[bytes], body: bytes) -> None:
-    """Each event in an array keeps its bytes."""
+def test_a_post_is_an_array_of_unchanged_events(bodies: list[bytes], body: bytes) -> None:
+    """Each event keeps its bytes."""
     assert array([Outgoing(index, each, None, "") for index, each in enumerate(bodies)]) == body
 
 
-def test_a_lone_event_goes_as_it_is() -> None:
-    """A lone event is no larger on its way out than it came, so the largest that was taken is also sent."""
+def test_a_lone_event_is_sent_without_an_array() -> None:
+    """It is no larger than received, so the largest event accepted can also be sent."""
     assert array([Outgoing(0, b'{"meta": {"id": "a"}}', "a", "")]) == b'{"meta": {"id": "a"}}'
 
 
-def test_an_array_of_many_is_json() -> None:
-    """As many events as there are come out again, in their order."""
+def test_an_array_of_many_events_is_json() -> None:
+    """In their order."""
     assert json.loads(array([Outgoing(n, b'{"n":%d}' % n, str(n), "s") for n in range(3)])) == [
         {"n": 0},
         {"n": 1},
@@ -156,7 +156,7 @@ BROKEN = {"status": "error", "event": json.loads(EVENT), "context": {"message": 
     ids=["accepted", "invalid", "error"],
 )
 async def test_a_verdict_is_the_answer(tmp_path: Path, reply: Reply, status: int, body: object) -> None:
-    """What EventGate says of an event is passed on as it is, and not asked for again."""
+    """EventGate's statuses are passed on unchanged, and the events are not sent again."""
     seen = await outcome(tmp_path, reply)
     assert (seen.answer.status, seen.answer.json if seen.answer.body else None) == (status, body)
     assert (seen.ends, seen.posts) == ({"answered": 1.0}, 1)
@@ -188,7 +188,7 @@ TWICE = {"infrastructure"}
     ],
 )
 async def test_without_a_verdict_the_status_decides(tmp_path: Path, reply: Reply, ended: str, said: str) -> None:
-    """A refusal is not repeated; what something said that is no EventGate, or cannot be true, is."""
+    """A refusal is not retried; an answer that is not EventGate's, or impossible, is."""
     seen = await outcome(tmp_path, reply)
     posts = 2 if ended in TWICE else 1
     assert (seen.ends, seen.posts) == ({ended: float(posts)}, posts)
@@ -199,8 +199,8 @@ async def test_without_a_verdict_the_status_decides(tmp_path: Path, reply: Reply
 
 
 @pytest.mark.parametrize("title", ["PayloadTooLargeError", "SyntaxError"])
-async def test_what_eventgate_cannot_read_is_not_sent_again(tmp_path: Path, title: str) -> None:
-    """EventGate's own 500 for a body that it cannot read is a refusal in its words."""
+async def test_a_body_that_eventgate_cannot_read_is_not_sent_again(tmp_path: Path, title: str) -> None:
+    """EventGate's own 500 for it is a refusal, passed on with its message."""
     body = json.dumps({**OWN_ERROR, "title": title})
     seen = await outcome(tmp_path, answer(500, "Internal Server Error", body, JSON_TYPE))
     assert (seen.ends, seen.posts, seen.answer.status) == ({"refused": 1.0}, 1, 500)
@@ -208,7 +208,7 @@ async def test_what_eventgate_cannot_read_is_not_sent_again(tmp_path: Path, titl
 
 
 async def test_a_redirect_is_not_followed(tmp_path: Path) -> None:
-    """An event goes where routes.yaml says and nowhere else."""
+    """Events only go where routes.yaml says."""
     async with FakeEventGate() as elsewhere:
         location = {"location": f"http://{elsewhere.address}/v1/events"}
         seen = await outcome(tmp_path, answer(302, "Found", headers=location))
@@ -217,8 +217,8 @@ async def test_a_redirect_is_not_followed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("reply", [stall, drip(b"HTTP/1.1 201 Created\r\n" * 20)], ids=["nothing", "drips"])
-async def test_an_answer_that_does_not_come_in_time_leaves_doubt(tmp_path: Path, reply: Reply) -> None:
-    """What was sent and not answered may have been taken; the producer is told how long was waited."""
+async def test_a_timeout_is_ambiguous(tmp_path: Path, reply: Reply) -> None:
+    """The event may have been taken; the producer is told how long the sidecar waited."""
     seen = await outcome(tmp_path, reply)
     assert (seen.ends, seen.posts, seen.answer.status) == ({"ambiguous": 1.0}, 1, 503)
     assert seen.said == "no answer within 0.15 s; it may have been taken nevertheless"
@@ -235,15 +235,15 @@ async def test_an_answer_that_does_not_come_in_time_leaves_doubt(tmp_path: Path,
         pytest.param(answer(400, "Bad", b"x" * (MAX_REPLY_BYTES + 1)), id="an endless answer"),
     ],
 )
-async def test_an_answer_that_breaks_off_leaves_doubt(tmp_path: Path, reply: Reply) -> None:
-    """After the event was written, whatever is no whole answer is ambiguous; the producer is told as much."""
+async def test_an_incomplete_answer_is_ambiguous(tmp_path: Path, reply: Reply) -> None:
+    """After the event was written; the producer is told so."""
     seen = await outcome(tmp_path, reply, timeouts={"attempt": "1s", "deadline": "2s"})
     assert (seen.ends, seen.posts, seen.answer.status) == ({"ambiguous": 1.0}, 1, 503)
     assert seen.said.endswith("; it may have been taken nevertheless")
 
 
-async def test_half_an_answer_leaves_doubt(tmp_path: Path) -> None:
-    """A status alone is no verdict where the body that belongs to it did not come."""
+async def test_a_status_without_its_body_is_ambiguous(tmp_path: Path) -> None:
+    """A status alone is not a verdict."""
 
     async def half(request: object, line: object) -> None:
         await raw(b"HTTP/1.1 207 Some\r\ncontent-length: 100\r\n\r\n{")(request, line)  # type: ignore[arg-type]
@@ -254,7 +254,7 @@ async def test_half_an_answer_leaves_doubt(tmp_path: Path) -> None:
 
 
 async def test_a_refused_connection_is_never_sent(tmp_path: Path) -> None:
-    """Where nobody listens nothing was sent, and the producer is told so within the deadline."""
+    """Nothing was sent, and the producer is told so within the deadline."""
     with refusing() as address:
         async with sidecar(to_one(address, on_ambiguous="fail", **SHORT), tmp_path) as running:
             seen = Outcome(await running.post(EVENT), await ends(running), 0)
@@ -263,8 +263,8 @@ async def test_a_refused_connection_is_never_sent(tmp_path: Path) -> None:
     assert "refused" in seen.said.lower()
 
 
-async def test_no_proxy_of_the_environment_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A pod's HTTP_PROXY is for the internet; EventGate is not there."""
+async def test_http_proxy_is_ignored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pod's HTTP_PROXY is for the internet, and not for EventGate."""
     with refusing() as nobody:
         for name in ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"):
             monkeypatch.setenv(name, f"http://{nobody}")
@@ -276,6 +276,6 @@ async def test_no_proxy_of_the_environment_is_used(tmp_path: Path, monkeypatch: 
     ("value", "seconds"),
     [("0", 0.0), ("60", 60.0), ("9" * 400, 300.0), ("²", None), ("٣", None), ("-1", None), ("1.5", None), ("", None)],
 )
-def test_retry_after_is_a_whole_number_or_nothing(value: str, seconds: float | None) -> None:
-    """Digits of other scripts are none, and no wait is endless."""
+def test_retry_after_is_a_number_or_ignored(value: str, seconds: float | None) -> None:
+    """ASCII digits only, and with a maximum."""
     assert _seconds(value) == seconds

@@ -1,4 +1,4 @@
-"""The connections of one `EventGate`: how many there are, who waits for one, and which are used again."""
+"""The connection pool of `EventGate`: its size, its queue, and reuse."""
 
 from __future__ import annotations
 
@@ -26,25 +26,25 @@ ACCEPTED = ["success"]
 
 @dataclass
 class Posts:
-    """POSTs through one client, and how those that have ended did."""
+    """POSTs through one client, and their results."""
 
     client: EventGate
     tasks: asyncio.TaskGroup
     results: list[Result] = field(default_factory=list)
 
     def post(self, count: int = 1, *headers: tuple[str, str]) -> list[Attempt]:
-        """Begin so many."""
+        """Start `count` POSTs."""
         load = Load("main", [EVENT], headers)
         return [self.client.post(load, self.tasks, self.results.append) for _ in range(count)]
 
     async def ended(self, count: int) -> list[object]:
-        """Wait until so many have ended; return how: the words of their statuses, or the failure."""
+        """Wait until `count` POSTs have ended; return their statuses or failures."""
         await eventually(lambda: len(self.results) >= count)
         return [words(each) for each in self.results]
 
 
 def words(result: Result) -> object:
-    """Return a result as tests compare it."""
+    """Return a result in a form that tests compare."""
     return [each.status for each in result] if isinstance(result, list) else result
 
 
@@ -61,21 +61,21 @@ async def posting(address: str, timeouts: Timeouts = PATIENT, url: str = "") -> 
 
 @dataclass
 class Clock:
-    """The monotonic clock, which can be put forward; the event loop reads the same."""
+    """The monotonic clock, which can be advanced; the event loop uses it too."""
 
     ahead: float = 0.0
 
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """A clock to put forward."""
+    """A clock that can be advanced."""
     real, moved = time.monotonic, Clock()  # noqa: TID251 - this is the clock
     monkeypatch.setattr(time, "monotonic", lambda: real() + moved.ahead)
     return moved
 
 
 async def still(gate: FakeEventGate, count: int) -> None:
-    """Hold that no more than so many requests come, once everything else has had its turn."""
+    """Assert that no more than `count` requests come, after everything else has run."""
     async with posting(gate.address) as other:
         before = len(gate.requests)
         assert before == count
@@ -88,8 +88,8 @@ async def still(gate: FakeEventGate, count: int) -> None:
 # --- as many as there may be ---
 
 
-async def test_a_post_beyond_the_last_connection_waits_for_one() -> None:
-    """The 257th is sent as soon as one of the others has its answer, over its connection."""
+async def test_a_post_waits_for_a_free_connection() -> None:
+    """The 257th is sent as soon as another has its answer, over the same connection."""
     free = asyncio.Event()
     async with FakeEventGate(after(free), otherwise=stall) as gate, posting(gate.address) as posts:
         attempts = posts.post(MAX_CONNECTIONS)
@@ -104,16 +104,16 @@ async def test_a_post_beyond_the_last_connection_waits_for_one() -> None:
     assert len(posts.results) == 1
 
 
-async def test_everyone_who_waits_is_sent_in_turn() -> None:
-    """Twice as many as there are connections are all answered, over those connections."""
+async def test_waiting_posts_are_sent_in_turn() -> None:
+    """Twice as many POSTs as connections are all answered, over those connections."""
     async with FakeEventGate() as gate, posting(gate.address) as posts:
         posts.post(2 * MAX_CONNECTIONS)
         assert await posts.ended(2 * MAX_CONNECTIONS) == [ACCEPTED] * 2 * MAX_CONNECTIONS
     assert gate.connections == MAX_CONNECTIONS
 
 
-async def test_a_connection_given_up_is_free_again() -> None:
-    """Hundreds of hanging POSTs that are given up leave room for as many new ones, and not for one more."""
+async def test_giving_up_an_attempt_frees_its_connection() -> None:
+    """Hundreds of abandoned POSTs leave room for as many new ones, and not for one more."""
     async with FakeEventGate(otherwise=stall) as gate, posting(gate.address) as posts:
         attempts = posts.post(MAX_CONNECTIONS)
         await gate.received(MAX_CONNECTIONS)
@@ -127,8 +127,8 @@ async def test_a_connection_given_up_is_free_again() -> None:
     assert posts.results == []
 
 
-async def test_who_gives_up_waiting_gives_nothing_back() -> None:
-    """Someone who held no connection leaves none: the next one waits like the last."""
+async def test_giving_up_a_waiting_attempt_frees_no_connection() -> None:
+    """It held none, so the next one waits as before."""
     free = asyncio.Event()
     async with FakeEventGate(after(free), otherwise=stall) as gate, posting(gate.address) as posts:
         attempts = posts.post(MAX_CONNECTIONS)
@@ -143,8 +143,8 @@ async def test_who_gives_up_waiting_gives_nothing_back() -> None:
             posts.client.give_up(each)
 
 
-async def test_a_refused_connection_is_free_again() -> None:
-    """Hundreds that cannot connect hold nobody up."""
+async def test_a_refused_connection_frees_its_place() -> None:
+    """Hundreds that cannot connect delay no others."""
     with refusing() as address:
         async with posting(address) as posts:
             posts.post(2 * MAX_CONNECTIONS + 1)
@@ -152,8 +152,8 @@ async def test_a_refused_connection_is_free_again() -> None:
     assert set(ends) == {Failed(FailureClass.NEVER_SENT, "cannot connect: Connection refused")}
 
 
-async def test_who_gives_up_connecting_sends_nothing() -> None:
-    """A connection that is there too late carries no event."""
+async def test_an_attempt_given_up_while_connecting_sends_nothing() -> None:
+    """A connection that is established too late carries no event."""
     async with FakeEventGate() as gate, posting(gate.address) as posts:
         (attempt,) = posts.post()
         posts.client.give_up(attempt)
@@ -164,8 +164,8 @@ async def test_who_gives_up_connecting_sends_nothing() -> None:
 # --- used again ---
 
 
-async def test_a_connection_that_idled_too_long_is_not_used(clock: Clock) -> None:
-    """EventGate's proxy may be closing it just now, though we have not heard of it yet: the next POST has its own."""
+async def test_a_stale_connection_is_not_reused(clock: Clock) -> None:
+    """EventGate's proxy may be closing it right now, so the next POST opens a new one."""
     async with FakeEventGate() as gate, posting(gate.address) as posts:
         posts.post()
         await posts.ended(1)
@@ -179,8 +179,8 @@ async def test_a_connection_that_idled_too_long_is_not_used(clock: Clock) -> Non
         assert gate.connections == 2
 
 
-async def test_idle_connections_are_closed_one_after_the_other(clock: Clock) -> None:
-    """Each once it has idled too long, though nothing is posted any more."""
+async def test_idle_connections_are_closed(clock: Clock) -> None:
+    """Each after its time, even if nothing is posted."""
     held = asyncio.Event()
     async with FakeEventGate(after(held)) as gate, posting(gate.address) as posts:
         posts.post(2)
@@ -195,8 +195,8 @@ async def test_idle_connections_are_closed_one_after_the_other(clock: Clock) -> 
         await eventually(lambda: not gate._lines)
 
 
-async def test_a_connection_is_closed_after_its_exchange_once_the_client_is() -> None:
-    """Closing waits for no answer, and keeps no connection for later."""
+async def test_closing_the_client_closes_connections_after_their_exchange() -> None:
+    """Idle ones at once."""
     held = asyncio.Event()
     async with FakeEventGate(after(held)) as gate, posting(gate.address) as posts:
         posts.post()
@@ -214,8 +214,8 @@ async def test_a_connection_is_closed_after_its_exchange_once_the_client_is() ->
 @pytest.mark.parametrize(
     ("url", "port"), [("http://a/v1/events", 80), ("https://a/v1/events", 443), ("http://a:81/v1/events", 81)]
 )
-async def test_the_port_is_the_urls(monkeypatch: pytest.MonkeyPatch, url: str, port: int) -> None:
-    """A URL without a port means the scheme's."""
+async def test_the_default_port_is_the_schemes(monkeypatch: pytest.MonkeyPatch, url: str, port: int) -> None:
+    """For a URL without a port."""
     dialled = []
 
     async def connect(_: object, host: str, port: int, **__: object) -> None:
@@ -239,7 +239,7 @@ async def test_the_port_is_the_urls(monkeypatch: pytest.MonkeyPatch, url: str, p
     ids=["no headers", "others", "theirs"],
 )
 async def test_there_is_always_one_user_agent(headers: tuple[tuple[str, str], ...], agents: list[str]) -> None:
-    """The producer's, or ours where it names none."""
+    """The producer's, or else the sidecar's."""
     async with FakeEventGate() as gate, posting(gate.address) as posts:
         posts.post(1, *headers)
         (request,) = await gate.received(1)
@@ -253,8 +253,8 @@ async def test_there_is_always_one_user_agent(headers: tuple[tuple[str, str], ..
 @pytest.mark.parametrize(
     ("sent", "limit"), [(0, 262_144), (1_000, 266_144), (1_000_000, 4_262_144), (100_000_000, MAX_REPLY_BYTES)]
 )
-def test_an_answer_may_be_some_times_as_long_as_what_was_sent(sent: int, limit: int) -> None:
-    """Failed events are echoed with their defaults and errors; many answers are read at once."""
+def test_an_answer_may_be_a_few_times_as_long_as_the_post(sent: int, limit: int) -> None:
+    """Failed events are echoed with defaults and errors; many answers are read at once."""
     assert reply_limit(sent) == limit
 
 
@@ -269,7 +269,7 @@ def test_an_answer_may_be_some_times_as_long_as_what_was_sent(sent: int, limit: 
     ],
 )
 async def test_a_503_with_retry_after_throttles(retry_after: str, failure: FailureClass, seconds: float) -> None:
-    """Seconds or a date, whose second is not waited for; what is neither says nothing."""
+    """With seconds or a date; anything else is ignored."""
     reply: Reply = answer(503, "Later", headers={"retry-after": retry_after})
     async with FakeEventGate(reply) as gate, posting(gate.address) as posts:
         (attempt,) = posts.post()
@@ -278,8 +278,8 @@ async def test_a_503_with_retry_after_throttles(retry_after: str, failure: Failu
     assert (end.failure, end.retry_after, attempt.status) == (failure, seconds, 503)
 
 
-async def test_a_connection_that_is_lost_ends_its_attempt_at_once() -> None:
-    """It is not waited for until the attempt's time is up; the event may have been taken."""
+async def test_a_lost_connection_ends_its_attempt_at_once() -> None:
+    """Not only at the timeout; the event may have been taken."""
     async with FakeEventGate(close) as gate, posting(gate.address) as posts:
         (attempt,) = posts.post()
         (end,) = await posts.ended(1)
@@ -288,8 +288,8 @@ async def test_a_connection_that_is_lost_ends_its_attempt_at_once() -> None:
     assert end.reason.startswith("connection lost before the answer was complete: ")
 
 
-async def test_an_answer_that_is_compressed_says_so() -> None:
-    """Whoever reads the log knows why a 201 was no verdict."""
+async def test_a_compressed_answer_is_explained() -> None:
+    """The log says why a 201 was not a verdict."""
     reply = answer(200, "OK", b"\x1f\x8b", headers={"content-encoding": "gzip"})
     async with FakeEventGate(reply) as gate, posting(gate.address) as posts:
         posts.post()
@@ -303,8 +303,8 @@ async def test_an_answer_that_is_compressed_says_so() -> None:
 
 @pytest.mark.parametrize("name", [".discovery.wmnet", "a" * 70 + ".wmnet"])
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # asyncio leaves its socket open then
-async def test_a_name_that_tls_cannot_take_fails_the_attempt_alone(name: str) -> None:
-    """Whatever connecting raises, nothing was sent, and the next endpoint is tried; no task is ended by it."""
+async def test_an_invalid_server_name_fails_only_the_attempt(name: str) -> None:
+    """Nothing was sent, the next endpoint is tried, and no task ends."""
     async with FakeEventGate() as gate, asyncio.TaskGroup() as tasks:
         url = f"https://{gate.address}/v1/events"
         client = EventGate(url, "127.0.0.1", Trust(None), name, PATIENT)

@@ -1,4 +1,4 @@
-"""One connection: what a peer may send back, on real sockets, byte by byte where that matters."""
+"""One connection with a misbehaving peer, on real sockets, byte by byte where that matters."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FAST = 0.0001
 
 @contextlib.asynccontextmanager
 async def connection(*acts: Act) -> AsyncIterator[Connection]:
-    """Connect to a peer that does these things, one for each request."""
+    """Connect to a peer with these replies, one for each request."""
     async with FakeEventGate(*acts) as gate:
         host, _, port = gate.address.partition(":")
         made = await open_connection(host, int(port), None, "")
@@ -28,7 +28,7 @@ async def connection(*acts: Act) -> AsyncIterator[Connection]:
 
 
 async def exchange(made: Connection) -> Reply:
-    """Send a request; return the answer, or raise why there is none."""
+    """Send a request; return the answer, or raise the error."""
     ended: asyncio.Future[Reply | Exception] = asyncio.get_running_loop().create_future()
     made.exchange(REQUEST, ended.set_result)
     async with asyncio.timeout(5):
@@ -55,17 +55,17 @@ async def exchange(made: Connection) -> Reply:
     ids=["plain", "capitals", "chunks and trailers", "100 before it", "103 before it", "199 before it", "204"],
 )
 @pytest.mark.parametrize("slow", [False, True], ids=["at once", "byte by byte"])
-async def test_an_answer_is_read_whole(
+async def test_an_answer_is_read_completely(
     *, data: bytes, status: int, reason: str, headers: dict[str, str], body: bytes, slow: bool
 ) -> None:
-    """Status, reason, headers and body, however the bytes are cut; answers of 1xx are passed over."""
+    """Status, reason, headers and body, however the bytes are split; 1xx answers are skipped."""
     async with connection(drip(data, FAST) if slow else raw(data)) as made:
         reply = await exchange(made)
     assert (reply.status, reply.reason, reply.headers, reply.body) == (status, reason, headers, body)
 
 
 async def test_an_answer_may_end_with_its_connection() -> None:
-    """Without a length the end of the connection is the end of the answer (RFC 9112, 6.3)."""
+    """Without a length (RFC 9112, 6.3)."""
 
     async def until_the_end(request: object, line: asyncio.StreamWriter) -> None:
         del request
@@ -88,8 +88,8 @@ async def test_an_answer_may_end_with_its_connection() -> None:
     ],
     ids=["keep-alive", "close", "HTTP/1.0", "an answer nobody asked for", "rubbish behind it"],
 )
-async def test_a_connection_is_reused_only_where_that_is_safe(data: bytes, reused: bool) -> None:
-    """Whatever follows an answer must never pass for the answer to the next request."""
+async def test_a_connection_is_reused_only_if_that_is_safe(data: bytes, reused: bool) -> None:
+    """Data after an answer must never be taken for the answer to the next request."""
     async with connection(raw(data)) as made:
         assert (await exchange(made)).body == b"ok"
         assert made.may_be_reused is reused
@@ -136,16 +136,16 @@ async def test_one_exchange_follows_another() -> None:
         "body",
     ],
 )
-async def test_what_is_no_answer_is_told_in_words(act: Act, error: type[Exception], words: str) -> None:
-    """Whatever a peer does there is a reason, and the connection carries nothing more."""
+async def test_a_bad_answer_is_explained(act: Act, error: type[Exception], words: str) -> None:
+    """Whatever the peer does, there is a reason, and the connection is not reused."""
     async with connection(act) as made:
         with pytest.raises(error, match=words):
             await exchange(made)
         assert (made.is_open, made.may_be_reused) == (False, False)
 
 
-async def test_after_closing_nobody_is_told_anything() -> None:
-    """Who gives up on an exchange hears no more of it."""
+async def test_closing_cancels_the_callback() -> None:
+    """An abandoned exchange reports nothing."""
     async with connection(close) as made:
         told: list[object] = []
         made.exchange(REQUEST, told.append)

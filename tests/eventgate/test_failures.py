@@ -1,4 +1,4 @@
-"""Promises of `failures`: each has its class and its words; with real TLS servers see hostile/test_tls.py."""
+"""Promises of `failures`: classes and messages; for real TLS servers see hostile/test_tls.py."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ NEVER_SENT, REFUSED, THROTTLED, INFRASTRUCTURE, AMBIGUOUS = FailureClass
 
 
 def ssl_error(reason: str) -> ssl.SSLError:
-    """Return what OpenSSL's reason comes as."""
+    """Return the error for one of OpenSSL's reasons."""
     error = ssl.SSLError(1, f"[SSL: {reason}]")
     error.reason = reason
     return error
@@ -34,8 +34,8 @@ def ssl_error(reason: str) -> ssl.SSLError:
     ],
     ids=["no TLS", "old", "unknown reason", "closed", "network", "nothing"],
 )
-def test_what_failed_is_said_with_its_likely_cause(error: OSError, expected: str) -> None:
-    """An operator reads what to fix; OpenSSL's word stays beside it."""
+def test_tls_errors_name_the_likely_cause(error: OSError, expected: str) -> None:
+    """OpenSSL's name for it follows in brackets."""
     assert tls_words(error) == expected
 
 
@@ -64,7 +64,7 @@ def test_what_failed_is_said_with_its_likely_cause(error: OSError, expected: str
 def test_a_status_without_a_verdict_has_its_class(
     status: int, retry_after: float | None, failure: FailureClass
 ) -> None:
-    """Each status that says nothing about the events belongs to one class of failure."""
+    """Each belongs to one class of failure."""
     assert failure_of_status(status, retry_after) is failure
 
 
@@ -76,6 +76,6 @@ def test_a_status_without_a_verdict_has_its_class(
         (ConnectionResetError(), "ConnectionResetError"),
     ],
 )
-def test_an_error_is_said_as_the_system_says_it(error: Exception, words: str) -> None:
-    """By its number where it has one, else in its own words, else by what it is."""
+def test_errors_use_the_systems_message(error: Exception, words: str) -> None:
+    """By number if there is one, else the error's own text or its type."""
     assert system_words(error) == words

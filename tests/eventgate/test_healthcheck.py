@@ -1,4 +1,4 @@
-"""Promises of `healthcheck`: what it says of every way in which an address answers or does not, on real sockets."""
+"""Promises of `healthcheck`: its result for every kind of endpoint, on real sockets."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ DAY = 86400.0
 
 
 def target(authority: str, tls: ssl.SSLContext | None = None, path: str = "/_info", name: str = "eqiad.test") -> Target:
-    """Return what is checked at `host:port`."""
+    """Return the target `host:port`."""
     address, _, port = authority.rpartition(":")
     return Target(address, int(port), f"{name}:4492", path, name, tls)
 
 
 async def flood_of_headers(_: Received, line: Line) -> None:
-    """Write headers for as long as anyone takes them."""
+    """Write headers endlessly."""
     line.write(b"HTTP/1.1 200 OK\r\n")
     while True:
         line.write(b"x-more: and more\r\n" * 100)
@@ -50,14 +50,14 @@ async def flood_of_headers(_: Received, line: Line) -> None:
 
 
 async def flood_of_1xx(_: Received, line: Line) -> None:
-    """Write interim answers for as long as anyone takes them."""
+    """Write interim answers endlessly."""
     while True:
         line.write(b"HTTP/1.1 103 Hints\r\nlink: </x>\r\n\r\n" * 100)
         await line.drain()
 
 
 async def flood_of_body(_: Received, line: Line) -> None:
-    """Write a body for as long as anyone takes it."""
+    """Write a body endlessly."""
     line.write(b"HTTP/1.1 200 OK\r\ncontent-length: 99999999999\r\n\r\n")
     while True:
         line.write(b"x" * 65536)
@@ -75,7 +75,7 @@ def cut(data: bytes) -> Reply:
 
 
 def hearing(heard: list[Received]) -> Reply:
-    """Answer 200, and keep what was asked."""
+    """Answer 200, and record the request."""
 
     async def reply(request: Received, line: Line) -> None:
         heard.append(request)
@@ -86,7 +86,7 @@ def hearing(heard: list[Received]) -> Reply:
 
 @contextlib.asynccontextmanager
 async def greeting(words: bytes) -> AsyncIterator[str]:
-    """Serve something else than HTTP, which says `words` to whoever connects and then nothing; yield its address."""
+    """Serve another protocol, which sends `words` to each client and then nothing; yield its address."""
     done = asyncio.Event()
 
     async def greet(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -157,8 +157,8 @@ async def greeting(words: bytes) -> AsyncIterator[str]:
         ),
     ],
 )
-async def test_what_an_address_answers(reply: Reply, *, passed: bool, words: str) -> None:
-    """Only a 200 passes; what else came is said in words, and both phases that were reached are timed."""
+async def test_only_a_200_passes(reply: Reply, *, passed: bool, words: str) -> None:
+    """Any other answer is described; both phases are timed."""
     async with FakeEventGate(health=reply) as gate:
         result = await check(target(gate.address), SECONDS)
     assert (result.passed, result.words[: len(words)]) == (passed, words)
@@ -167,8 +167,8 @@ async def test_what_an_address_answers(reply: Reply, *, passed: bool, words: str
     assert (result.server, result.mesh, result.expires) == ("", False, None)
 
 
-async def test_what_is_asked() -> None:
-    """One GET of the path, under the endpoint's name, on a connection of its own."""
+async def test_the_request_is_one_get() -> None:
+    """Of the path, with the endpoint's name, on a new connection."""
     heard: list[Received] = []
     async with FakeEventGate(health=hearing(heard)) as gate:
         await check(target(gate.address, path="/healthz?deep=1"), SECONDS)
@@ -195,7 +195,7 @@ async def test_what_is_asked() -> None:
 async def test_a_service_mesh_is_recognised(
     headers: dict[str, str], status: int, expected: tuple[bool, str, str, bool]
 ) -> None:
-    """Who answered is told, and that a mesh's refusal is not EventGate's."""
+    """The result says so, and that the mesh's refusal is not EventGate's."""
     async with FakeEventGate(health=answer(status, headers=headers)) as gate:
         result = await check(target(gate.address), SECONDS)
     assert (result.passed, result.words, result.server, result.mesh) == expected
@@ -205,20 +205,20 @@ async def test_a_service_mesh_is_recognised(
 
 
 async def test_a_refused_connection() -> None:
-    """Nobody listens there: said at once, with no phase completed."""
+    """It is reported at once, with no phase completed."""
     with refusing() as authority:
         assert await check(target(authority), SECONDS) == CheckResult(words="refuses the connection")
 
 
 async def test_connecting_that_hangs() -> None:
-    """Nothing answers to the first packet: said when the time is over."""
+    """It is reported at the timeout."""
     with hanging() as authority:
         result = await check(target(authority), SOON)
     assert result == CheckResult(words="no connection within 0.1 s: hangs")
 
 
 async def test_a_server_that_hangs() -> None:
-    """It accepts the connection and then says nothing, as a stopped process does."""
+    """It accepts the connection and sends nothing, like a stopped process."""
     async with FakeEventGate(health=stall) as gate:
         result = await check(target(gate.address), SOON)
     assert (result.passed, result.words, set(result.seconds)) == (
@@ -236,7 +236,7 @@ async def test_a_server_that_hangs() -> None:
     ],
 )
 async def test_an_answer_that_does_not_end(reply: Reply) -> None:
-    """The time is for the whole check, however steadily a byte comes now and then."""
+    """The timeout is for the whole check, even if bytes keep coming."""
     async with FakeEventGate(health=reply) as gate:
         start = asyncio.get_running_loop().time()
         result = await check(target(gate.address), SOON)
@@ -247,16 +247,16 @@ async def test_an_answer_that_does_not_end(reply: Reply) -> None:
 @pytest.mark.parametrize(
     ("path", "name"), [("/with space", "eqiad.test"), ("/\N{SNOWMAN}", "eqiad.test"), ("/", "a\r\nb")], ids=ascii
 )
-async def test_what_no_request_can_carry(path: str, name: str) -> None:
-    """A path or a name that is no HTTP fails the check, and ends nothing else."""
+async def test_an_invalid_path_or_name_fails_the_check(path: str, name: str) -> None:
+    """It ends nothing else."""
     heard: list[Received] = []
     async with FakeEventGate(health=hearing(heard)) as gate:
         result = await check(target(gate.address, path=path, name=name), SECONDS)
     assert (result.passed, result.words[:11], heard) == (False, "HTTP fails:", [])
 
 
-async def test_a_network_that_is_not_there() -> None:
-    """What the system says of a destination is passed on, without repeating the address."""
+async def test_an_unreachable_network() -> None:
+    """The system's message is passed on, without the address."""
     result = await check(target("255.255.255.255:80"), SECONDS)
     assert (result.passed, result.words) == (False, "TCP fails: Network is unreachable")
 
@@ -266,18 +266,18 @@ async def test_a_network_that_is_not_there() -> None:
 
 @pytest.fixture(scope="module")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    """An authority that the checks trust."""
+    """A CA that the checks trust."""
     return Authority(tmp_path_factory.mktemp("authority"))
 
 
 @pytest.fixture
 def trusting(authority: Authority) -> ssl.SSLContext:
-    """What verifies against that authority."""
+    """A context that verifies against that CA."""
     return make_ssl_context(str(authority.ca_file))
 
 
-async def test_a_certificate_in_order(authority: Authority, trusting: ssl.SSLContext) -> None:
-    """The handshake is a phase of its own, and the day on which the certificate ends is told."""
+async def test_a_valid_certificate(authority: Authority, trusting: ssl.SSLContext) -> None:
+    """The handshake is timed, and the expiry is reported."""
     async with FakeEventGate(health=answer(200), tls=authority.server("eqiad.test", days=40)) as gate:
         result = await check(target(gate.address, trusting), SECONDS)
     made = (authority.ca_file.parent / "server.pem").stat().st_mtime
@@ -298,7 +298,7 @@ async def test_a_certificate_in_order(authority: Authority, trusting: ssl.SSLCon
 async def test_a_certificate_that_is_not_accepted(
     authority: Authority, trusting: ssl.SSLContext, name: str, days: int, *, signed: bool, words: str
 ) -> None:
-    """Why it is not accepted is said as OpenSSL says it."""
+    """The reason is OpenSSL's."""
     heard: list[Received] = []
     async with FakeEventGate(health=hearing(heard), tls=authority.server(name, days=days, signed=signed)) as gate:
         result = await check(target(gate.address, trusting), SECONDS)
@@ -307,7 +307,7 @@ async def test_a_certificate_that_is_not_accepted(
 
 
 async def test_a_handshake_that_hangs(trusting: ssl.SSLContext) -> None:
-    """It connects and never says a word of TLS."""
+    """The server accepts the connection but does not start TLS."""
     async with greeting(b"") as silent:
         result = await check(target(silent, trusting), SOON)
     assert (result.passed, result.words, set(result.seconds)) == (
@@ -317,22 +317,22 @@ async def test_a_handshake_that_hangs(trusting: ssl.SSLContext) -> None:
     )
 
 
-async def test_a_server_that_hangs_behind_its_handshake(authority: Authority, trusting: ssl.SSLContext) -> None:
-    """TLS is done and the request sent, and nothing comes back."""
+async def test_a_server_that_hangs_after_the_handshake(authority: Authority, trusting: ssl.SSLContext) -> None:
+    """The request is sent, and no answer comes."""
     async with FakeEventGate(health=stall, tls=authority.server("eqiad.test")) as gate:
         result = await check(target(gate.address, trusting), 2 * SOON)
     assert (result.words, set(result.seconds)) == ("connects, then silent for 0.2 s: hangs", {Phase.TCP, Phase.TLS})
 
 
 async def test_a_server_without_tls(trusting: ssl.SSLContext) -> None:
-    """Something else than TLS in answer to the handshake is named."""
+    """Another protocol in answer to the handshake is named."""
     async with greeting(b"HTTP/1.1 400 Bad Request\r\n\r\n") as plain:
         result = await check(target(plain, trusting), SECONDS)
     assert (result.passed, result.words) == (False, "TLS fails: it does not speak TLS (WRONG_VERSION_NUMBER)")
 
 
-async def test_checks_leave_nothing_open(authority: Authority, trusting: ssl.SSLContext) -> None:
-    """After a check has ended, however it did, its connection is closed."""
+async def test_checks_close_their_connections(authority: Authority, trusting: ssl.SSLContext) -> None:
+    """However a check ends."""
     async with FakeEventGate(health=stall, tls=authority.server("eqiad.test")) as gate:
         await check(target(gate.address, trusting), SOON)
         async with asyncio.timeout(SECONDS):

@@ -1,4 +1,4 @@
-"""Promises of `trust`: which authorities are in force while their file changes."""
+"""Promises of `trust`: the CAs in use while their file changes."""
 
 from __future__ import annotations
 
@@ -15,33 +15,33 @@ from tests.fakes import Authority
 
 @pytest.fixture(scope="module")
 def old(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    """Return the authority that is in force at first."""
+    """Return the CA in use at first."""
     return Authority(tmp_path_factory.mktemp("old"))
 
 
 @pytest.fixture(scope="module")
 def new(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    """Return the one that follows it."""
+    """Return its successor."""
     return Authority(tmp_path_factory.mktemp("new"))
 
 
 def trusted(trust: Trust) -> set[bytes]:
-    """Return the certificates in force."""
+    """Return the certificates in use."""
     return set(trust.context.get_ca_certs(binary_form=True))
 
 
 def certificate(authority: Authority) -> bytes:
-    """Return its certificate as `trusted` has it."""
+    """Return its certificate in the form of `trusted`."""
     return ssl.PEM_cert_to_DER_cert(authority.ca_file.read_text())
 
 
 def test_tls_is_version_1_2_at_least() -> None:
-    """Whoever built Python: Debian's takes what /etc/ssl/openssl.cnf allows."""
+    """With any Python: Debian's takes what /etc/ssl/openssl.cnf allows."""
     assert make_ssl_context(None).minimum_version is ssl.TLSVersion.TLSv1_2
 
 
-async def test_a_file_that_is_replaced_is_read_again(tmp_path: Path, old: Authority, new: Authority) -> None:
-    """The next connection trusts whom the new file names, and no one else; once read, it is not read again."""
+async def test_a_replaced_file_is_read_again(tmp_path: Path, old: Authority, new: Authority) -> None:
+    """The next connection trusts only the new CAs; an unchanged file is not read again."""
     file = tmp_path / "ca.pem"
     file.write_bytes(old.ca_file.read_bytes())
     trust = Trust(str(file))
@@ -54,7 +54,7 @@ async def test_a_file_that_is_replaced_is_read_again(tmp_path: Path, old: Author
 
 
 async def test_a_swapped_link_is_a_new_file(tmp_path: Path, old: Authority, new: Authority) -> None:
-    """Kubernetes replaces a folder behind the file's name; the name itself stays the same link."""
+    """Kubernetes swaps the folder behind the file's name, which stays the same link."""
     for name, authority in (("..1", old), ("..2", new)):
         (tmp_path / name).mkdir()
         (tmp_path / name / "ca.crt").write_bytes(authority.ca_file.read_bytes())
@@ -70,7 +70,7 @@ async def test_a_swapped_link_is_a_new_file(tmp_path: Path, old: Authority, new:
 async def test_a_broken_file_changes_nothing(
     tmp_path: Path, old: Authority, new: Authority, broken: bytes | None
 ) -> None:
-    """Whom the last good file named is trusted on; the reason is there until a file can be used."""
+    """The previous CAs stay in use; the reason stays until a file can be used."""
     file = tmp_path / "ca.pem"
     file.write_bytes(old.ca_file.read_bytes())
     trust = Trust(str(file))
@@ -82,8 +82,8 @@ async def test_a_broken_file_changes_nothing(
     assert (await trust.renew(), trust.problem, trusted(trust)) == (True, "", {certificate(new)})
 
 
-async def test_a_pipe_in_the_file_s_place_is_not_waited_for(tmp_path: Path, old: Authority) -> None:
-    """Only a regular file is read: OpenSSL would open the pipe, and wait for who writes it."""
+async def test_a_pipe_in_place_of_the_file_does_not_block(tmp_path: Path, old: Authority) -> None:
+    """Only a regular file is read: OpenSSL would open the pipe and block."""
     file = tmp_path / "ca.pem"
     file.write_bytes(old.ca_file.read_bytes())
     trust = Trust(str(file))
@@ -93,13 +93,13 @@ async def test_a_pipe_in_the_file_s_place_is_not_waited_for(tmp_path: Path, old:
     assert trust.problem.endswith(": it is a pipe, and must be a regular file")
 
 
-def test_without_a_good_file_there_is_no_beginning(tmp_path: Path) -> None:
-    """A file that cannot be used is the operator's to fix before anything is sent."""
+def test_an_unusable_file_is_an_error_at_the_start(tmp_path: Path) -> None:
+    """Before anything is sent."""
     with pytest.raises(SettingError, match=r"^tls\.ca_file .* cannot be read"):
         Trust(str(tmp_path / "none.pem"))
 
 
-async def test_the_systems_authorities_are_read_once() -> None:
+async def test_the_systems_cas_are_read_once() -> None:
     """They come with the image."""
     trust = Trust(None)
     assert (await trust.renew(), trust.problem) == (False, "")

@@ -1,8 +1,4 @@
-"""Promises of `verdict`: nothing is called accepted that EventGate did not surely accept.
-
-The answers are made as the real one makes them: failures only, grouped by kind, each event echoed with its
-defaults filled in and written as Node's JSON.stringify writes.
-"""
+"""Promises of `verdict`: no event is called accepted unless EventGate surely accepted it."""
 
 from __future__ import annotations
 
@@ -28,13 +24,13 @@ OUTCOMES: dict[StatusWord, Outcome] = {
 
 
 def stringified(value: Json) -> str:
-    """JSON as Node writes it: no spaces, no escapes beyond ASCII but for lone surrogates."""
+    """Return JSON as Node writes it: no spaces, no escapes except for lone surrogates."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
     return re.sub("[\ud800-\udfff]", lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def outgoing(*ids: str | None, title: str = "") -> list[Outgoing]:
-    """Events of these ids; their places in the request have gaps, as where others went elsewhere."""
+    """Return events with these ids; their indexes have gaps, as if others went elsewhere."""
     return [
         Outgoing(2 * place, stringified({"meta": {"id": each, "stream": "a"}, "title": title}).encode(), each, "a")
         for place, each in enumerate(ids)
@@ -42,7 +38,7 @@ def outgoing(*ids: str | None, title: str = "") -> list[Outgoing]:
 
 
 def echo(kind: StatusWord, event: Outgoing) -> Json:
-    """What EventGate says of an event that failed."""
+    """Return EventGate's echo of a failed event."""
     value = json.loads(event.body)
     value["meta"] = {"dt": "2026-11-22T00:00:00.000Z", "request_id": "r", **value["meta"]}
     value["added_by_default"] = {"id": "not this one", "meta": {"id": "nor this"}}
@@ -50,7 +46,7 @@ def echo(kind: StatusWord, event: Outgoing) -> Json:
 
 
 def answer(kinds: list[StatusWord], events: list[Outgoing]) -> tuple[int, str, bytes]:
-    """Status, reason and body that EventGate's routes/events.js makes of this."""
+    """Return status, reason and body as in EventGate's routes/events.js."""
     pairs = list(zip(kinds, events, strict=True))
     invalid = [echo(kind, event) for kind, event in pairs if kind == "invalid"]
     error = [echo(kind, event) for kind, event in pairs if kind == "error"]
@@ -63,7 +59,7 @@ def answer(kinds: list[StatusWord], events: list[Outgoing]) -> tuple[int, str, b
 
 
 def seen(kinds: list[StatusWord], events: list[Outgoing]) -> list[EventStatus]:
-    """The statuses of these events, each failure in the bytes in which EventGate described it."""
+    """Return the statuses of these events, each failure with EventGate's bytes."""
     return [
         EventStatus(kind, OUTCOMES[kind], b"" if kind == "success" else stringified(echo(kind, event)).encode())
         for kind, event in zip(kinds, events, strict=True)
@@ -71,7 +67,7 @@ def seen(kinds: list[StatusWord], events: list[Outgoing]) -> list[EventStatus]:
 
 
 def read(status: int, reason: str, body: bytes, events: list[Outgoing]) -> list[EventStatus] | None:
-    """Read the answer to a POST that was hasty where the answer says so."""
+    """Read the answer to a POST, a hasty one if the answer is."""
     return verdict.read(status, reason, body, events, hasty=status == 202)
 
 
@@ -81,8 +77,8 @@ names = st.text(min_size=1, max_size=5)
 
 @unhurried
 @given(st.lists(st.tuples(names, statuses), min_size=1, max_size=8, unique_by=lambda pair: pair[0]), names)
-def test_every_mix_is_read_back(pairs: list[tuple[str, StatusWord]], title: str) -> None:
-    """Whatever became of each event, its own status is found, in the order of the events."""
+def test_every_event_gets_its_own_status(pairs: list[tuple[str, StatusWord]], title: str) -> None:
+    """In the order of the events."""
     events = outgoing(*(name for name, _ in pairs), title=title)
     kinds = [kind for _, kind in pairs]
     assert read(*answer(kinds, events), events) == seen(kinds, events)
@@ -90,8 +86,8 @@ def test_every_mix_is_read_back(pairs: list[tuple[str, StatusWord]], title: str)
 
 @unhurried
 @given(st.lists(st.tuples(st.none(), statuses), min_size=1, max_size=8), st.booleans())
-def test_without_ids_only_what_is_said_of_all_counts(pairs: list[tuple[None, StatusWord]], hasty: bool) -> None:
-    """Where some events failed, or not all in the same way, nobody knows which one EventGate means."""
+def test_without_ids_only_equal_statuses_count(pairs: list[tuple[None, StatusWord]], hasty: bool) -> None:
+    """If some events failed, or in different ways, they cannot be matched."""
     events = outgoing(*(name for name, _ in pairs))
     kinds = [kind for _, kind in pairs]
     found = read(*((202, f"{len(events)} events hastily received.", b"") if hasty else answer(kinds, events)), events)
@@ -113,8 +109,8 @@ def test_without_ids_only_what_is_said_of_all_counts(pairs: list[tuple[None, Sta
         max_size=5,
     ),
 )
-def test_nothing_is_accepted_that_may_not_have_been(status: int, named: list[tuple[str | None, StatusWord]]) -> None:
-    """An event is accepted only by a 207 that names others, each once, and no stranger; what else says so is untrue."""
+def test_a_207_accepts_only_unlisted_events(status: int, named: list[tuple[str | None, StatusWord]]) -> None:
+    """It must list other events, each once, and none that is unknown."""
     events = outgoing("a", "b", "c")
     by_kind = {
         kind: [echo(kind, outgoing(name)[0]) for name, each in named if each == kind] for kind in ("invalid", "error")
@@ -133,16 +129,16 @@ def test_nothing_is_accepted_that_may_not_have_been(status: int, named: list[tup
 @pytest.mark.parametrize("status", [207, 400, 500])
 @pytest.mark.parametrize("names", [("a", "b"), (None, None)], ids=["with ids", "without ids"])
 @pytest.mark.parametrize("body", ['{"invalid":[],"error":[]}', '{"invalid":[]}', '{"error":[]}'])
-def test_an_answer_that_names_nobody_accepts_nobody(status: int, names: tuple[str | None, ...], body: str) -> None:
-    """EventGate never answers so; whatever did, it did not say that an event was accepted."""
+def test_an_empty_207_is_not_a_verdict(status: int, names: tuple[str | None, ...], body: str) -> None:
+    """EventGate never answers so."""
     events = outgoing(*names)
     assert read(status, "", body.encode(), events) is None
 
 
 @pytest.mark.parametrize("status", [400, 500])
 @pytest.mark.parametrize("names", [("a", "b", "c"), (None, None, None)], ids=["with ids", "without ids"])
-def test_too_few_failures_accept_nobody(status: int, names: tuple[str | None, ...]) -> None:
-    """400 and 500 say that no event was accepted, so an answer that does not name all of them cannot be true."""
+def test_a_400_or_500_must_list_all_events(status: int, names: tuple[str | None, ...]) -> None:
+    """Otherwise it is impossible, since none was accepted."""
     events = outgoing(*names)
     body = stringified({"invalid": [echo("invalid", events[0])]}).encode()
     assert read(status, "", body, events) is None
@@ -164,8 +160,8 @@ def test_too_few_failures_accept_nobody(status: int, names: tuple[str | None, ..
         '{"event":{"meta":{"ID":"a"}}}',
     ],
 )
-def test_a_failure_that_names_no_event_accepts_nobody(described: str) -> None:
-    """A failure whose event cannot be found may be anyone's, so nothing in the answer counts."""
+def test_a_failure_without_a_known_event_is_not_a_verdict(described: str) -> None:
+    """It may be any event's, so nothing in the answer counts."""
     events = outgoing("a", "b")
     body = f'{{"invalid":[{stringified(echo("invalid", events[0]))},{described}],"error":[]}}'.encode()
     assert read(207, "", body, events) is None
@@ -179,8 +175,8 @@ def test_a_failure_that_names_no_event_accepts_nobody(described: str) -> None:
     "reason", ["", "Created", "All 3 out of 3 events were accepted.", "3 events hastily received."]
 )
 @pytest.mark.parametrize("body", [b"", b"<html>", b'{"invalid":[],"error":[]}'], ids=["empty", "text", "no failures"])
-def test_all_accepted_is_in_the_status(status: int, reason: str, body: bytes) -> None:
-    """201 and 202 accept every event, with an id or without, whatever a proxy made of the reason."""
+def test_a_201_or_202_accepts_all_events(status: int, reason: str, body: bytes) -> None:
+    """With an id or without, whatever a proxy made of the reason."""
     events = outgoing("a", None, "b")
     assert read(status, reason, body, events) == seen(["success"] * 3, events)
 
@@ -195,30 +191,30 @@ def test_all_accepted_is_in_the_status(status: int, reason: str, body: bytes) ->
         (202, f"{'3' * 5000} events hastily received."),
     ],
 )
-def test_a_wrong_count_accepts_nobody(status: int, reason: str) -> None:
-    """EventGate says how many it took: were it another number, it would be the answer to another request."""
+def test_a_wrong_count_is_not_a_verdict(status: int, reason: str) -> None:
+    """It would be the answer to another request."""
     events = outgoing("a", None, "b")
     assert read(status, reason, b"", events) is None
 
 
 @pytest.mark.parametrize("status", [201, 202])
-def test_failures_under_a_status_of_success_accept_nobody(status: int) -> None:
-    """The body contradicts the status, so neither counts."""
+def test_failures_in_a_201_are_not_a_verdict(status: int) -> None:
+    """Body and status contradict each other."""
     events = outgoing("a", "b")
     body = stringified({"invalid": [echo("invalid", events[0])]}).encode()
     assert read(status, "Created", body, events) is None
 
 
-def test_a_202_that_nobody_asked_for_is_no_verdict() -> None:
-    """EventGate answers 202 where the POST was hasty; anything else that does so may have kept nothing."""
+def test_an_unexpected_202_is_not_a_verdict() -> None:
+    """EventGate answers 202 to hasty POSTs only."""
     events = outgoing("a")
     assert verdict.read(202, "Accepted", b"", events, hasty=False) is None
     assert verdict.read(202, "1 events hastily received.", b"", events, hasty=False) is None
 
 
 @pytest.mark.parametrize("element", [b"1", b"{}", b'{"status":"invalid","event":{}}'], ids=["1", "{}", "echo"])
-def test_a_long_answer_is_counted_before_anything_is_made_of_it(element: bytes) -> None:
-    """More failures than events, in megabytes, are no verdict, and cost no more memory than the answer itself."""
+def test_failures_in_a_long_answer_are_counted_first(element: bytes) -> None:
+    """Megabytes with more failures than events take no more memory than the answer."""
     body = b'{"invalid":[%b]}' % b",".join([element] * (8_000_000 // len(element)))
     tracemalloc.start()
     found = read(207, "", body, outgoing("a", "b"))
@@ -227,8 +223,8 @@ def test_a_long_answer_is_counted_before_anything_is_made_of_it(element: bytes) 
     assert (found, most < len(body)) == (None, True)
 
 
-def test_a_long_answer_that_is_true_is_read() -> None:
-    """Whatever its length, lone surrogates in it too, up to 1 MiB."""
+def test_a_long_answer_is_read() -> None:
+    """Up to 1 MiB even with lone surrogates."""
     events = outgoing("a", "b", title="x" * 100_000 + "\ud800")
     kinds: list[StatusWord] = ["invalid", "success"]
     found = read(*answer(kinds, events), events)
@@ -260,37 +256,37 @@ def test_a_long_answer_that_is_true_is_read() -> None:
         ),
     ],
 )
-def test_what_says_nothing_of_the_events_is_no_verdict(status: int, body: bytes) -> None:
-    """An answer without EventGate's lists says nothing of any event."""
+def test_an_answer_without_eventgates_lists_is_not_a_verdict(status: int, body: bytes) -> None:
+    """It says nothing about the events."""
     assert read(status, "", body, outgoing("a", "b")) is None
 
 
 @pytest.mark.parametrize("status", [200, 204, 301, 401, 404, 413, 429, 501, 502, 503, 504])
 def test_no_other_status_is_a_verdict(status: int) -> None:
-    """Only EventGate's own statuses carry a verdict, whatever the body looks like."""
+    """Whatever the body looks like."""
     events = outgoing("a")
     assert read(status, "", answer(["invalid"], events)[2], events) is None
 
 
 @unhurried
 @given(st.sampled_from([207, 400, 500]), st.binary(max_size=40), st.booleans())
-def test_no_body_makes_it_fall_over(status: int, noise: bytes, inside: bool) -> None:
-    """Whatever bytes come back, they are a verdict for every event or none, and never accept by chance."""
+def test_any_body_is_a_verdict_or_none(status: int, noise: bytes, inside: bool) -> None:
+    """Arbitrary bytes never raise, and never accept an event by chance."""
     events = outgoing("a", "b")
     found = read(status, "", b'{"invalid":[%b],"error":[]}' % noise if inside else noise, events)
     assert found is None or {each.status for each in found} <= {"invalid", "error", *["success"][: status == 207]}
 
 
 def test_a_failure_keeps_eventgates_bytes() -> None:
-    """Numbers, spaces and order in EventGate's description reach the producer as they were written."""
+    """Numbers, spaces and order reach the producer unchanged."""
     described = b'{ "context":{},"event":{"x":1e21, "meta":{"id":"a"},"x":null} }'
     assert read(400, "", b'{"invalid":[ %b ]}' % described, outgoing("a")) == [
         EventStatus("invalid", Outcome.INVALID, described)
     ]
 
 
-def test_a_lone_surrogate_in_one_event_costs_no_other_its_verdict() -> None:
-    r"""EventGate takes `"\ud800"` and echoes it; it is still known which event failed, and which did not."""
+def test_a_lone_surrogate_does_not_hide_the_verdict() -> None:
+    r"""EventGate takes `"\ud800"` and echoes it; the failed event is still recognised."""
     texts = [rb"\ud800", rb"\ud83d\ude00\udc00", rb"\\ud800"]
     events = [
         Outgoing(each.index, each.raw, each.id, "a")

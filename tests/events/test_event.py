@@ -1,4 +1,4 @@
-"""Promises of `event`: what leaves is, byte for byte, what came."""
+"""Promises of `event`: events keep their bytes."""
 
 from __future__ import annotations
 
@@ -33,25 +33,25 @@ DATA = Path(__file__).parent.parent / "data"
 
 @unhurried
 @given(st.lists(st.tuples(space, st.one_of(events, values), space), min_size=1, max_size=5), space, space)
-def test_an_array_is_split_into_the_bytes_it_was_made_of(
+def test_an_array_is_split_into_the_bytes_of_its_events(
     elements: list[tuple[bytes, bytes, bytes]], before: bytes, behind: bytes
 ) -> None:
-    """Each event of an array is the slice of the body between its commas, without space around it."""
+    """Each event of an array is the slice of the body between its commas, without white space around it."""
     found = parse(before + array(elements) + behind)
     assert [(event.index, event.raw) for event in found] == list(enumerate(raw for _, raw, _ in elements))
 
 
 @unhurried
 @given(events.filter(lambda raw: raw.strip(b"{} \t\r\n") != b""), space, space)
-def test_a_lone_object_is_its_own_bytes(raw: bytes, before: bytes, behind: bytes) -> None:
-    """A body that is one object is one event, without the space around it."""
+def test_a_lone_object_keeps_its_bytes(raw: bytes, before: bytes, behind: bytes) -> None:
+    """A body that is one object is one event, without the white space around it."""
     assert [(event.index, event.raw) for event in parse(before + raw + behind)] == [(0, raw)]
 
 
 @unhurried
 @given(st.one_of(events, values))
 def test_an_event_is_read_as_eventgate_reads_it(raw: bytes) -> None:
-    """Stream, schema and id are those that JSON.parse finds: the last of equal keys counts, however spelt."""
+    """Stream, schema and id are those that JSON.parse finds: the last of equal keys counts, however written."""
     value = as_read(raw)
     meta = meta_of(value)
     (found,) = parse(b"[" + raw + b"]")
@@ -70,8 +70,8 @@ def test_an_event_is_read_as_eventgate_reads_it(raw: bytes) -> None:
 
 @unhurried
 @given(st.one_of(events, values))
-def test_both_readers_read_the_same(raw: bytes) -> None:
-    """Whatever msgspec takes, the slow reader takes too, and finds the same in it."""
+def test_both_readers_agree(raw: bytes) -> None:
+    """The slow reader finds the same in every event that msgspec reads."""
     quickly = module._event_quickly(3, raw)
     assert quickly is None or quickly == module._event_slowly(3, raw)
 
@@ -80,8 +80,8 @@ ODD = [json.loads(line) for line in (DATA / "odd_streams.jsonl").read_text(encod
 """Bodies with the name that EventGate 1.8.4 made a topic of; None where it found no stream."""
 
 
-def test_no_event_goes_to_a_stream_that_was_not_looked_at() -> None:
-    """For every odd event recorded, the stream read here is EventGate's, or the event is unclear."""
+def test_no_event_goes_to_a_stream_that_was_not_checked() -> None:
+    """For every recorded odd event, the stream found is EventGate's, or the event is unclear."""
     wrong = []
     for body, stream in ODD:
         with contextlib.suppress(RequestError):
@@ -115,8 +115,8 @@ GOOD = '"$schema":"/s","meta":{"stream":"s","id":"1"}'
         pytest.param('{"meta":{"stream":null}}', "meta.stream is not a string", id="null as stream"),
     ],
 )
-def test_what_can_be_read_in_two_ways_is_unclear(body: str, words: str) -> None:
-    """Whatever gives an event two streams or two schemas is named, alone and in an array."""
+def test_an_ambiguous_stream_or_schema_is_unclear(body: str, words: str) -> None:
+    """The reason names the key, for a lone event and in an array."""
     (alone,) = parse(body.encode())
     _, among_others = parse(f"[{{{GOOD}}},{body}]".encode())
     assert words in alone.unclear
@@ -135,16 +135,16 @@ def test_what_can_be_read_in_two_ways_is_unclear(body: str, words: str) -> None:
         pytest.param('{"meta":"s","x":1}', id="meta is a string"),
     ],
 )
-def test_what_can_be_read_in_one_way_is_clear(body: str) -> None:
-    """The same words elsewhere in an event mean nothing."""
+def test_the_same_keys_elsewhere_are_not_ambiguous(body: str) -> None:
+    """The same words elsewhere in an event have no effect."""
     (event,) = parse(body.encode())
     assert event.unclear == ""
 
 
 @unhurried
 @given(events)
-def test_a_value_is_found_where_its_path_leads(raw: bytes) -> None:
-    """`value_at` gives a string's text and any other scalar as it is written."""
+def test_value_at_finds_scalars(raw: bytes) -> None:
+    """`value_at` returns a string's text, and any other scalar as it is written."""
     (event,) = parse(b"[" + raw + b"]")
     for path in ("meta.stream", "meta.id", "meta", "page", "meta.dt.x"):
         value: Json = as_read(raw)
@@ -174,8 +174,8 @@ def test_a_value_is_found_where_its_path_leads(raw: bytes) -> None:
         pytest.param("wiki", None, id="not there"),
     ],
 )
-def test_a_path_leads_to_a_scalar(path: str, found: str | None) -> None:
-    """A dotted path leads through objects to a scalar, or to nothing."""
+def test_a_path_leads_to_a_scalar_or_to_nothing(path: str, found: str | None) -> None:
+    """A dotted path leads through objects only."""
     raw = rb'{"page": {"page_id":42.0 ,"is_redirect":false,"revision":null,"title":"Zo\u00eb"}, "tags": ["x"]}'
     assert parse(raw)[0].value_at(path) == found
 
@@ -186,7 +186,7 @@ def test_a_path_leads_to_a_scalar(path: str, found: str | None) -> None:
 @unhurried
 @given(events)
 def test_an_event_with_nothing_to_change_keeps_its_bytes(raw: bytes) -> None:
-    """Without a new stream and a new id, and where neither has a place, no byte changes."""
+    """Without a new stream or id, or without a place for them, no byte changes."""
     (event,) = parse(b"[" + raw + b"]")
     assert event.with_stream_and_id(None, None) == raw
     if not event.lacks_id:
@@ -199,7 +199,7 @@ def test_an_event_with_nothing_to_change_keeps_its_bytes(raw: bytes) -> None:
 @example(rb'{"meta":{"id":"a"},"\u006deta" : {"stre\u0061m":"\ud800", "stream" :"b"} ,"x":1e400}', {"stream", "id"})
 @given(events, st.sets(st.sampled_from(["stream", "id"])))
 def test_only_the_stream_and_a_missing_id_change(raw: bytes, change: set[str]) -> None:
-    """Taking out what was put in gives the event back byte for byte, and nothing else changes its meaning."""
+    """Undoing the edits restores the event byte for byte, and nothing else changes its meaning."""
     (event,) = parse(b"[" + raw + b"]")
     found = event.with_stream_and_id(NEW_STREAM if "stream" in change else None, NEW_ID if "id" in change else None)
     wanted = as_read(raw)
@@ -235,8 +235,8 @@ def test_only_the_stream_and_a_missing_id_change(raw: bytes, change: set[str]) -
         pytest.param('["stream"]', '["stream"]', id="a meta that is no object"),
     ],
 )
-def test_the_cuts_are_where_they_belong(meta: str, changed: str) -> None:
-    """The id becomes the first key of `meta`, the stream takes the place of the old one, and only there."""
+def test_edits_are_made_in_meta_only(meta: str, changed: str) -> None:
+    """The id becomes the first key of `meta`, and the stream replaces the old one, only there."""
     raw = '{"x": {"meta":{"stream":"a"}}, "stream":"a", "meta" : META }'
     (event,) = parse(raw.replace("META", meta).encode())
     assert event.with_stream_and_id("NEW", "ID").decode() == raw.replace("META", changed)
@@ -246,8 +246,8 @@ def test_the_cuts_are_where_they_belong(meta: str, changed: str) -> None:
 
 
 @pytest.mark.parametrize("body", [b"", b"{}", b" { \n} ", b"[]", b"[ ]"], ids=lambda body: repr(body.decode()))
-def test_an_empty_body_is_told_apart(body: bytes) -> None:
-    """No bytes, an empty object and an empty array are what EventGate calls an empty body."""
+def test_an_empty_body_has_its_own_error(body: bytes) -> None:
+    """No bytes, an empty object and an empty array are empty bodies, as in EventGate."""
     with pytest.raises(EmptyBody, match=r"^Request body was empty\. Must provide JSON encoded events\.$"):
         parse(body)
 
@@ -274,15 +274,15 @@ DOUBLE_QUOTES = "Expecting property name enclosed in double quotes at byte 1 is 
         pytest.param(b'["\n"]', "Invalid control character at byte 2 is not valid JSON", id="a line break"),
     ],
 )
-def test_malformed_json_is_refused_in_words(body: bytes, detail: str) -> None:
-    """What is no JSON is refused as EventGate refuses it, saying where it stops being JSON."""
+def test_malformed_json_is_refused_with_its_place(body: bytes, detail: str) -> None:
+    """The error is like EventGate's, and says where the body stops being JSON."""
     with pytest.raises(MalformedBody) as refusal:
         parse(body)
     assert refusal.value.detail == detail
 
 
 def assert_read_as_by_eventgate(body: bytes) -> None:
-    """Fail unless `body` is taken where it is JSON with something in it, and else refused."""
+    """Fail unless `body` is accepted if it is non-empty JSON, and refused otherwise."""
     try:
         value = as_read(body)
     except ValueError:
@@ -300,8 +300,8 @@ def assert_read_as_by_eventgate(body: bytes) -> None:
 
 @unhurried
 @given(st.binary(max_size=40))
-def test_arbitrary_bytes_are_taken_or_refused(body: bytes) -> None:
-    """No bytes make the reader raise anything but a refusal."""
+def test_arbitrary_bytes_are_accepted_or_refused(body: bytes) -> None:
+    """No bytes make the reader raise any other exception."""
     assert_read_as_by_eventgate(body)
     assert_read_as_by_eventgate(b"[" + body + b"]")
     assert_read_as_by_eventgate(b'{"meta":' + body + b"}")
@@ -309,8 +309,8 @@ def test_arbitrary_bytes_are_taken_or_refused(body: bytes) -> None:
 
 @unhurried
 @given(events, st.integers(0), st.integers(0, 255))
-def test_json_with_one_byte_changed_is_taken_or_refused(raw: bytes, place: int, byte: int) -> None:
-    """Whatever one wrong byte makes of an event, it is taken where it is still JSON and refused where not."""
+def test_json_with_one_changed_byte_is_accepted_or_refused(raw: bytes, place: int, byte: int) -> None:
+    """It is accepted if it is still JSON, and refused otherwise."""
     place %= len(raw)
     broken = raw[:place] + bytes([byte]) + raw[place + 1 :]
     assert_read_as_by_eventgate(broken)
@@ -326,8 +326,8 @@ def test_json_with_one_byte_changed_is_taken_or_refused(raw: bytes, place: int, 
         pytest.param(b"[", b"", id="never closed"),
     ],
 )
-def test_nesting_without_end_is_refused(opening: bytes, closing: bytes) -> None:
-    """A body of a million levels is refused, and harms nothing; five thousand are read or refused."""
+def test_very_deep_nesting_is_refused(opening: bytes, closing: bytes) -> None:
+    """A million levels are refused without harm; five thousand are accepted or refused."""
     with contextlib.suppress(MalformedBody):  # where Python stops depends on its version
         parse(opening * 5_000 + b"1" + closing * 5_000)[0].with_stream_and_id(NEW_STREAM, NEW_ID)
     with pytest.raises(MalformedBody, match=r"^nested too deeply: an event may have a few hundred levels$"):
@@ -336,8 +336,8 @@ def test_nesting_without_end_is_refused(opening: bytes, closing: bytes) -> None:
         parse(opening * 1_000_000 + b"1" + closing * 1_000_000)
 
 
-def test_an_array_has_so_many_events_and_no_more() -> None:
-    """One more than is read at once is refused in words, by the quick way and by the slow one."""
+def test_an_array_has_a_maximum_of_events() -> None:
+    """One event over the limit is refused, by the quick reader and by the slow one."""
     for member in (b"{}", b'"\\ud800"'):
         body = b",".join([member] * MAX_EVENTS)
         assert len(parse(b"[%b]" % body)) == MAX_EVENTS
@@ -345,8 +345,8 @@ def test_an_array_has_so_many_events_and_no_more() -> None:
             parse(b"[%b,%b]" % (body, member))
 
 
-def test_a_body_has_so_many_values_and_no_more() -> None:
-    """An event as wide as is read can be changed; a wider one is refused before anything is made of it."""
+def test_a_body_has_a_maximum_of_values() -> None:
+    """An event at the limit can be edited; a wider one is refused before memory is taken for it."""
     wide = b'{"meta":{"stream":"a"},%b}' % b",".join(b'"%d":1' % number for number in range(MAX_VALUES - 3))
     (event,) = parse(wide)
     assert event.with_stream_and_id("b", "c").startswith(b'{"meta":{"id":"c","stream":"b"},')
@@ -360,8 +360,8 @@ def test_a_body_has_so_many_values_and_no_more() -> None:
         tracemalloc.stop()
 
 
-def test_nesting_is_taken_whole_or_refused() -> None:
-    """However deep it is nested, an event is refused or can be changed; a few hundred levels are taken."""
+def test_a_nested_event_can_be_edited_or_is_refused() -> None:
+    """A few hundred levels are accepted."""
     taken = []
     for levels in range(100, 1200, 10):
         deep = b"[" * levels + b"]" * levels
@@ -375,7 +375,7 @@ def test_nesting_is_taken_whole_or_refused() -> None:
 
 
 def test_an_order_key_is_the_stream_and_the_values() -> None:
-    """Events with the same key keep their order; what is missing, or no scalar, is null."""
+    """Missing values and values that are not scalars are null."""
     (event,) = parse(b'{"meta":{"stream":"s"},"wiki_id":"de\\u0077iki","page":{"page_id":7,"tags":[]}}')
     paths = ["wiki_id", "page.page_id", "page.tags", "nothing"]
     assert event.order_key("t", paths) == '["t","dewiki","7",null,null]'
@@ -386,8 +386,8 @@ def test_an_order_key_is_the_stream_and_the_values() -> None:
 
 @pytest.mark.parametrize("name", ["x" * (MAX_NAME + 1), "\U0001f600" * (MAX_NAME + 1)])
 @pytest.mark.parametrize(("key", "where"), [("stream", "meta.stream"), ("$schema", "$schema")])
-def test_a_long_name_is_cut_and_goes_nowhere(name: str, key: str, where: str) -> None:
-    """No route is asked about it, and no copy of it is made."""
+def test_a_long_name_is_cut_and_not_routed(name: str, key: str, where: str) -> None:
+    """It is neither compared nor copied."""
     value = {"$schema": "/a", "meta": {"stream": "s"}}
     (value if key == "$schema" else value["meta"])[key] = name  # type: ignore[index]
     (event,) = parse(json.dumps(value).encode())
@@ -395,8 +395,8 @@ def test_a_long_name_is_cut_and_goes_nowhere(name: str, key: str, where: str) ->
     assert (event.stream if key == "stream" else event.schema) == name[:SHOWN] + "…"
 
 
-def test_a_long_id_is_none() -> None:
-    """It is there, so none is given; but the event is not known by it."""
+def test_a_long_id_is_ignored() -> None:
+    """It is there, so none is added; but it does not identify the event."""
     (event,) = parse(json.dumps({"meta": {"stream": "s", "id": "x" * (MAX_NAME + 1)}}).encode())
     assert (event.id, event.lacks_id, event.unclear) == (None, False, "")
 
@@ -410,22 +410,22 @@ def test_a_long_id_is_none() -> None:
     ],
     ids=["many", "wide", "no JSON"],
 )
-def test_what_is_searched_key_by_key_is_bounded(body: bytes) -> None:
+def test_searches_key_by_key_are_bounded(body: bytes) -> None:
     """Such events are rare, and others wait meanwhile."""
     with pytest.raises(BodyTooLarge, match="values in events that are hard to read"):
         parse(body)
 
 
 @pytest.mark.parametrize("decoys", [0, GUESSES - 1, GUESSES])
-def test_the_places_are_found_among_others_that_look_alike(decoys: int) -> None:
-    """Whether they are guessed or searched for, `meta` and `stream` of the event itself are changed."""
+def test_edits_find_their_place_among_similar_ones(decoys: int) -> None:
+    """`meta` and `stream` of the event itself are changed, whether guessed or searched for."""
     decoy = b"".join(b'"d%d":{"meta":{"stream":"s"}},' % number for number in range(decoys))
     (event,) = parse(b'{%b"meta" : {"stream":"s"}}' % decoy)
     assert event.with_stream_and_id("new", "1") == b'{%b"meta" : {"id":"1","stream":"new"}}' % decoy
 
 
 def test_an_event_too_wide_to_search_is_refused() -> None:
-    """Where the place of `meta` is not found by looking, and a search would take its time."""
+    """If guessing does not find `meta`, a search would take too long."""
     decoys = b"".join(b'"d%d":{"meta":{"stream":"s"}},' % number for number in range(GUESSES))
     raw = b'{%b"x":[%b1],"meta":{"stream":"s"}}' % (decoys, b"1," * MAX_SEARCHED_VALUES)
     with pytest.raises(BodyTooLarge):

@@ -1,4 +1,4 @@
-"""Promises of `outgoing`: what is handed over stays what it is."""
+"""Promises of `outgoing`: loads are immutable."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import pytest
 from sidecar.events.outgoing import Load, Outgoing
 
 
-def test_a_load_is_passed_on_as_it_is() -> None:
-    """Who sends a part of it, or under other headers, makes a load of its own."""
+def test_a_load_is_immutable() -> None:
+    """To send a part of it, or other headers, a new load is made."""
     load = Load("main", [Outgoing(0, b"{}", None, "s")])
     with pytest.raises(AttributeError):
         load.headers = (("user-agent", "model/1"),)  # type: ignore[misc]

@@ -1,4 +1,4 @@
-"""Promises of `paths`: what rules compare of an event is found in one reading, as a search finds it."""
+"""Promises of `paths`: one pass finds the same values as a search."""
 
 from __future__ import annotations
 
@@ -24,26 +24,26 @@ PATHS = ("a", "a.b", "a.b.c", "x.y", "x.z", "é")
         (b'"a"', {}),
     ],
 )
-def test_every_path_is_found_at_once(raw: bytes, found: dict[str, str]) -> None:
-    """Whatever else is there, and by a search where msgspec does not read it; the last of a name counts."""
+def test_all_paths_are_found_in_one_pass(raw: bytes, found: dict[str, str]) -> None:
+    """A search finds them if msgspec does not read the event; the last of duplicate keys counts."""
     assert scalars_at(raw, PATHS) == found
 
 
 @pytest.mark.parametrize("odd", [b"", b'"\\ud800":0,'], ids=["quickly", "by a search"])
 @pytest.mark.parametrize(("more", "found"), [(0, True), (1, False)])
-def test_a_long_scalar_counts_as_none(odd: bytes, more: int, *, found: bool) -> None:
-    """Nothing is compared with megabytes."""
+def test_a_long_scalar_counts_as_missing(odd: bytes, more: int, *, found: bool) -> None:
+    """Patterns are not compared with megabytes."""
     text = b"v" * (MAX_VALUE_BYTES - 2 + more)
     assert ("a" in scalars_at(b'{%b"a":"%b"}' % (odd, text), PATHS)) is found
 
 
 def test_a_long_event_is_not_searched() -> None:
-    """Where msgspec does not read it, each path would take a search of its own."""
+    """If msgspec does not read it, each path would take a search of its own."""
     assert scalars_at(b'{"\\ud800":0,"a":1,"long":"%b"}' % (b"x" * MAX_LOOKED_AT_BYTES), PATHS) == {}
 
 
-def test_a_wide_event_is_looked_at_once_for_all_paths() -> None:
-    """Many paths in an event of 490,000 members cost one reading; where they are too many it is not looked at."""
+def test_a_wide_event_is_read_once_for_all_paths() -> None:
+    """Many paths in an event of 490,000 members cost one pass; too many paths are not looked up."""
     raw = b"{" + b",".join(b'"k%06d":%d' % (number, number) for number in range(490_000)) + b"}"
     paths = tuple(f"k{number:06}" for number in range(0, 490_000, 20_000))
     scalars_at(b"{}", paths)

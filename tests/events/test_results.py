@@ -1,4 +1,4 @@
-"""Promises of `results`: what is said of an event that was not accepted, in EventGate's shape."""
+"""Promises of `results`: statuses of failed events have EventGate's shape."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sidecar.events.results import EventStatus, Outcome, context_of, failed, ref
 
 @pytest.mark.parametrize("event", [b'{"a": 1.0}', b"{}", b"7", b'"\xff"', b'{"a":1e400,"a":"\\ud800"}'], ids=str)
 def test_a_refused_event_is_described_as_an_invalid_one(event: bytes) -> None:
-    """What the sidecar refuses looks like a validation error of EventGate's, with the event as it came."""
+    """What the sidecar refuses looks like EventGate's validation error, with the event as received."""
     status = refused(event, 'use "b"', "never")
     echoed = event.decode(errors="replace")
     assert status.described.decode() == (
@@ -23,7 +23,7 @@ def test_a_refused_event_is_described_as_an_invalid_one(event: bytes) -> None:
 
 @pytest.mark.parametrize("unreachable", [True, False], ids=["not reached", "reached"])
 def test_an_undelivered_event_is_described_as_an_error(unreachable: bool) -> None:
-    """What could not be delivered looks like an error of EventGate's, with the reason as its message."""
+    """What could not be delivered looks like EventGate's error, with the reason as its message."""
     assert failed(b'{"a": 1.0}', "no answer", unreachable) == EventStatus(
         "error",
         Outcome.FAILED,
@@ -33,13 +33,13 @@ def test_an_undelivered_event_is_described_as_an_error(unreachable: bool) -> Non
 
 
 class Said(msgspec.Struct):
-    """What a test reads of what was said."""
+    """A part of a context."""
 
     message: str
 
 
-def test_what_was_said_of_an_event_is_read_as_far_as_it_is_asked_for() -> None:
-    """Whatever else stands there; where it is not there, or is no such thing, nothing was said."""
+def test_a_context_is_decoded_as_far_as_asked_for() -> None:
+    """Other keys are ignored; None if it is missing or of another shape."""
     assert context_of(failed(b"{}", "no room", unreachable=False), Said) == Said("no room")
     for described in (b"", b"{}", b'{"context":{}}', b'{"context":{"message":1}}', b'{"context":' + b"[" * 100_000):
         assert context_of(EventStatus("error", Outcome.FAILED, described), Said) is None

@@ -1,4 +1,4 @@
-"""Promises of `scan`: what it finds is, byte for byte, where it is."""
+"""Promises of `scan`: exact offsets."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from tests.jsontext import array, as_read, events, space, text_of, unhurried, va
 
 @unhurried
 @given(events)
-def test_each_key_has_the_value_that_is_read_there(raw: bytes) -> None:
-    """The last of equal keys counts, however it is spelt."""
+def test_each_key_has_its_value(raw: bytes) -> None:
+    """The last of equal keys counts, however written."""
     text, value = raw.decode("latin-1"), as_read(raw)
     found = scan.places(text, 0, [text_of(key) or "" for key in value])
     assert {key: as_read(text[start:end].encode("latin-1")) for key, (start, end) in found.items()} == {
@@ -27,7 +27,7 @@ def test_each_key_has_the_value_that_is_read_there(raw: bytes) -> None:
 @unhurried
 @given(st.lists(st.tuples(space, st.one_of(events, values), space), max_size=5))
 def test_each_member_of_an_array_is_found(elements: list[tuple[bytes, bytes, bytes]]) -> None:
-    """From its first byte to its last, without the space around it."""
+    """From its first byte to its last, without white space around it."""
     text = array(elements).decode("latin-1")
     assert [text[start:end].encode("latin-1") for start, end in scan.items(text)] == [raw for _, raw, _ in elements]
 
@@ -43,7 +43,7 @@ def test_each_member_of_an_array_is_found(elements: list[tuple[bytes, bytes, byt
     ],
 )
 def test_the_last_member_of_a_name_is_found(text: str, span: tuple[int, int] | None) -> None:
-    """Its value's first place, and the place behind it."""
+    """With start and end of its value."""
     assert scan.last_member(text, 0, "a") == span
 
 
@@ -58,19 +58,19 @@ def test_the_last_member_of_a_name_is_found(text: str, span: tuple[int, int] | N
     ],
     ids=["cut off", "no JSON", "more behind it", "deep", "a colon is missing"],
 )
-def test_what_is_no_json_is_refused_with_its_place(text: str, words: str) -> None:
-    """In words that its producer can use."""
+def test_malformed_json_is_refused_with_its_offset(text: str, words: str) -> None:
+    """The message helps the producer."""
     with pytest.raises(MalformedBody) as refused:
         scan.end_of_value(text, 0, whole=True)
     assert refused.value.detail == words
 
 
 @pytest.mark.parametrize("raw", [rb'"Zo\u00eb"', '"Zoë"'.encode()], ids=["escaped", "UTF-8"])
-def test_a_string_is_read_from_its_bytes(raw: bytes) -> None:
-    """Whichever way it is written."""
+def test_a_string_is_decoded_from_its_bytes(raw: bytes) -> None:
+    """With escapes and with UTF-8."""
     assert scan.string_at(raw.decode("latin-1"), 0) == json.loads(raw)
 
 
 def test_a_number_may_have_thousands_of_digits() -> None:
-    """Nobody computes with it: it is passed over, though Python would not read it."""
+    """It is skipped, although Python would not convert it."""
     assert scan.end_of_value("9" * 5000, 0, whole=True) == 5000

@@ -1,4 +1,4 @@
-"""Promises of `addresses`: what stays known of a name while DNS fails, and which of its addresses are used."""
+"""Promises of `addresses`: what stays known while DNS fails, and which addresses are used."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def learnt(*answers: DnsAnswer, start: Known = GOOD) -> Known:
 
 
 def test_a_good_answer_replaces_everything() -> None:
-    """Addresses come in a fixed order, and what failed before is forgotten."""
+    """Addresses are sorted, and earlier failures are forgotten."""
     before = Known(NAME, ("10.9.9.9",), (), 1.0, 2.0, "NXDOMAIN", failing_since=2.0)
     assert learn(before, FOUND, 100.0) == Known(
         NAME, GOOD.addresses, GOOD.chain, 100.0, 130.0, "", previous=("10.9.9.9",)
@@ -42,8 +42,8 @@ def test_a_good_answer_replaces_everything() -> None:
         pytest.param(3600.0, 160.0, id="above the most"),
     ],
 )
-def test_the_time_to_live_is_kept_within_reason(ttl: float, ask_again: float) -> None:
-    """A name is asked for again after its TTL, but not before 5 s and not after 60 s."""
+def test_the_ttl_has_limits(ttl: float, ask_again: float) -> None:
+    """A name is looked up again after its TTL, but not before 5 s and not after 60 s."""
     assert learn(Known(NAME), Found(("10.0.0.1",), (), ttl), 100.0).ask_again == ask_again
 
 
@@ -57,22 +57,22 @@ def test_the_time_to_live_is_kept_within_reason(ttl: float, ask_again: float) ->
         pytest.param(86_400.0, 5.0, id="a day"),
     ],
 )
-def test_good_addresses_outlive_dns(failing_for: float, wait: float) -> None:
-    """DNS that says nothing takes no address away, and is asked less and less often, but every 5 s at least."""
+def test_addresses_outlive_a_dns_failure(failing_for: float, wait: float) -> None:
+    """Failed look-ups remove no address, and are repeated less and less often, but at least every 5 s."""
     known = learn(learn(GOOD, SILENT, 100.0), SILENT, 100.0 + failing_for)
     assert (known.addresses, known.stale, known.problem) == (GOOD.addresses, True, SILENT.reason)
     assert known.ask_again == pytest.approx(100.0 + failing_for + wait)
 
 
 @pytest.mark.parametrize(("failing_for", "wait"), [(0.0, 0.2), (4.0, 0.2), (20.0, 1.0), (100.0, 5.0), (86_400.0, 5.0)])
-def test_a_name_never_found_is_asked_for_without_delay_at_first(failing_for: float, wait: float) -> None:
-    """An outage at the start is over within a twentieth of its time; a name that is wrong costs a query in 5 s."""
+def test_a_new_name_is_retried_quickly_at_first(failing_for: float, wait: float) -> None:
+    """An outage at the start is noticed as over within 5 % of its time; a wrong name costs a query every 5 s."""
     known = learn(learn(Known(NAME), SILENT, 100.0), SILENT, 100.0 + failing_for)
     assert (known.addresses, known.stale, known.ask_again) == ((), False, 100.0 + failing_for + wait)
 
 
-def test_once_dns_answers_its_failures_are_forgotten() -> None:
-    """The next failure counts from its own beginning."""
+def test_an_answer_resets_the_retry_interval() -> None:
+    """The next failures count from their own start."""
     assert learnt(SILENT, FOUND, SILENT).failing_since == 103.0
 
 
@@ -89,13 +89,13 @@ def test_once_dns_answers_its_failures_are_forgotten() -> None:
         pytest.param(learn(Known(NAME), Found(("::1",)), 0.0), f"{NAME} → ::1", id="no chain"),
     ],
 )
-def test_what_is_known_in_one_line(known: Known, shown: str) -> None:
-    """The way from the name to its addresses, and what is wrong with it."""
+def test_it_is_shown_in_one_line(known: Known, shown: str) -> None:
+    """The chain from the name to its addresses, and what is wrong with it."""
     assert str(known) == shown
 
 
-def test_of_very_many_addresses_always_the_same_are_known() -> None:
-    """However they are ordered, 256 are taken, the first 16 are shown, and how many were left out is told."""
+def test_of_too_many_addresses_the_same_are_kept() -> None:
+    """Whatever their order, 256 are kept, the first 16 are shown, and the number left out is shown."""
     many = tuple(f"10.0.{number}.1" for number in range(100, 360))
     known = learn(Known(NAME), Found(many), 0.0)
     assert known == learn(Known(NAME), Found(tuple(reversed(many))), 0.0)
@@ -112,18 +112,18 @@ def test_of_very_many_addresses_always_the_same_are_known() -> None:
         (257, "and 240 more (left out: 1 of 257)"),
     ],
 )
-def test_how_many_there_are_is_told(count: int, end: str) -> None:
-    """Sixteen are shown."""
+def test_the_number_of_addresses_is_shown(count: int, end: str) -> None:
+    """Sixteen are listed."""
     many = tuple(f"10.0.{number}.1" for number in range(100, 100 + count))
     assert str(learn(Known(NAME), Found(many), 0.0)).endswith(f", {end}")
 
 
 def test_only_an_older_answer_is_stale() -> None:
-    """One that is in force is not, nor is none at all."""
+    """A current answer is not, nor is none at all."""
     assert [each.stale for each in (GOOD, learnt(SILENT), learn(Known(NAME), SILENT, 0.0))] == [False, True, False]
 
 
-def test_what_was_left_out_is_told() -> None:
+def test_unused_addresses_are_shown() -> None:
     """Log and `probe` show which addresses of an answer are not used."""
     known = learn(Known(NAME), Found(("10.0.0.1",), left_out=("127.0.0.1",)), 0.0)
     assert str(known) == f"{NAME} → 10.0.0.1 (left out: 127.0.0.1)"
@@ -159,10 +159,10 @@ def knows(*addresses: str, previous: tuple[str, ...] = ()) -> Known:
         pytest.param(knows(), {A: WELL}, (A,), id="nothing is known"),
     ],
 )
-def test_an_address_stays_until_another_has_taken_its_place(
+def test_an_address_stays_until_another_replaces_it(
     known: Known, in_use: dict[str, Standing], expected: tuple[str, ...]
 ) -> None:
-    """DNS that names another one takes nothing away before that one is healthy."""
+    """A new address in DNS removes nothing before it is healthy."""
     assert choose(known, in_use, {}, 1.0, spare=True) == expected
 
 
@@ -177,10 +177,10 @@ def test_an_address_stays_until_another_has_taken_its_place(
         pytest.param(DEAD, 100 * HOUR, False, True, id="dead, and no other endpoint answers"),
     ],
 )
-def test_without_dns_only_a_dead_address_is_given_up(
+def test_without_dns_only_a_dead_address_is_dropped(
     standing: Standing, silent_for: float, *, spare: bool, stays: bool
 ) -> None:
-    """After an hour, and only while another endpoint answers: an upstream never loses all it has by DNS."""
+    """After an hour, and only while another endpoint answers: DNS never takes the last address."""
     now = 100.0 + silent_for
     known = learn(knows(A), SILENT, now)
     assert choose(known, {A: standing}, {}, now, spare=spare) == ((A,) if stays else ())
@@ -190,7 +190,7 @@ FORTY = tuple(f"10.0.0.{number}" for number in range(100, 140))
 
 
 def test_of_many_addresses_those_that_answer_stay() -> None:
-    """Sixteen are used; while they answer, no other takes their place."""
+    """Sixteen are used; while they answer, no other replaces them."""
     first = choose(knows(*FORTY), {}, {}, 0.0, spare=False)
     later = FORTY[20:36]
     assert first == FORTY[:16]
@@ -198,7 +198,7 @@ def test_of_many_addresses_those_that_answer_stay() -> None:
 
 
 def test_sixteen_addresses_can_be_replaced_by_sixteen_others() -> None:
-    """The old ones answer until the new ones were checked, and take no room from them."""
+    """The old ones stay until the new ones are checked, and do not count."""
     known = knows(*FORTY[16:32])
     assert choose(known, dict.fromkeys(FORTY[:16], WELL), {}, 1.0, spare=True) == FORTY[:32]
     checked = dict.fromkeys(FORTY[:32], WELL)
@@ -206,8 +206,8 @@ def test_sixteen_addresses_can_be_replaced_by_sixteen_others() -> None:
 
 
 @pytest.mark.parametrize("standing", [DEAD, EJECTED], ids=["unhealthy", "ejected"])
-def test_of_many_addresses_the_dead_give_way(standing: Standing) -> None:
-    """Those that were not tried come first, then those that were tried longest ago, but not before 10 s."""
+def test_of_many_addresses_the_dead_are_replaced(standing: Standing) -> None:
+    """First by those not tried yet, then by those tried longest ago, but not before 10 s."""
     known = knows(*FORTY)
     first = dict.fromkeys(FORTY[:15], standing) | {FORTY[15]: WELL}
     second = choose(known, first, {}, 1.0, spare=False)
@@ -231,10 +231,10 @@ IPS = st.sampled_from(FORTY)
     now=st.floats(0.0, 9999.0),
     spare=st.booleans(),
 )
-def test_whatever_dns_says_what_answers_is_not_given_up_for_nothing(
+def test_an_address_that_answers_is_only_replaced_by_another_that_does(
     named: frozenset[str], previous: frozenset[str], in_use: dict[str, Standing], now: float, *, spare: bool
 ) -> None:
-    """One that answers gives way only to one that DNS names and that answers too; never none, nor too many."""
+    """The new one must be in DNS; there is always one, and never too many."""
     known = knows(*sorted(named), previous=tuple(sorted(previous)))
     chosen = choose(known, in_use, {}, now, spare=spare)
     well = {ip for ip, standing in in_use.items() if standing.health is Health.HEALTHY}

@@ -1,4 +1,4 @@
-"""Promises of `endpoints`: what an upstream's endpoints are, and which addresses are behind them now."""
+"""Promises of `endpoints`: the endpoints of an upstream, and the addresses behind them."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def pool_of(url: str, **settings: object) -> Pool:
 def test_an_address_is_checked_under_its_endpoints_name(
     url: str, settings: dict[str, object], expected: Target
 ) -> None:
-    """The address is dialled; Host, SNI and path are the endpoint's."""
+    """The connection goes to the address; Host, SNI and path are the endpoint's."""
     pool = pool_of(url, **settings)
     (address,) = pool.endpoints[0].set_addresses(("10.0.0.1",))
     assert (address.target.tls is not None) is url.startswith("https")
@@ -64,7 +64,7 @@ def test_an_address_is_checked_under_its_endpoints_name(
 
 
 def test_each_datacenter_is_an_endpoint() -> None:
-    """Endpoints come in order of preference, each with its datacenter's name, URL and host name."""
+    """In order of preference, each with the datacenter's name, URL and host name."""
     pool = pool_of("http://staging.svc.{datacenter}.wmnet/v1/events", datacenters=["eqiad", "codfw"])
     assert [(each.name, each.url, each.known.name) for each in pool.endpoints] == [
         ("eqiad", "http://staging.svc.eqiad.wmnet/v1/events", "staging.svc.eqiad.wmnet"),
@@ -73,20 +73,20 @@ def test_each_datacenter_is_an_endpoint() -> None:
 
 
 def test_without_datacenters_host_and_port_are_the_name() -> None:
-    """An upstream with one URL has one endpoint, called by what is dialled."""
+    """An upstream with one URL has one endpoint."""
     (endpoint,) = pool_of("http://events.example:8192/v1/events").endpoints
     assert endpoint.name == "events.example:8192"
 
 
-def test_an_unreadable_ca_file_is_the_operators_affair() -> None:
-    """A CA file that is not there is named when the pools are made."""
+def test_an_unreadable_ca_file_is_an_error() -> None:
+    """It is named when the pools are made."""
     upstream = Upstream.read({"url": "https://a/v1/events", "tls": {"ca_file": "/nowhere/ca.pem"}})
     with pytest.raises(SettingError, match=r"^tls\.ca_file /nowhere/ca\.pem cannot be read as PEM certificates: "):
         make_pools({"main": upstream})
 
 
-def test_a_ca_file_without_certificates_is_the_operators_affair(tmp_path: Path) -> None:
-    """A CA file in which there is no certificate is named too."""
+def test_a_ca_file_without_certificates_is_an_error(tmp_path: Path) -> None:
+    """It is named as well."""
     (tmp_path / "ca.pem").write_text("no certificate")
     upstream = Upstream.read({"url": "https://a/v1/events", "tls": {"ca_file": str(tmp_path / "ca.pem")}})
     with pytest.raises(SettingError, match="cannot be read as PEM certificates"):
@@ -94,7 +94,7 @@ def test_a_ca_file_without_certificates_is_the_operators_affair(tmp_path: Path) 
 
 
 def test_a_ca_file_is_read_once() -> None:
-    """Upstreams that trust the same authorities share them; one that speaks plain HTTP trusts nobody."""
+    """Upstreams with the same CA file share it; one with plain HTTP has none."""
     urls = {"one": "https://a/v1/events", "two": "https://b/v1/events", "plain": "http://c/v1/events"}
     pools = make_pools({name: Upstream(url=url) for name, url in urls.items()})
     one, two, plain = (pool.endpoints[0].trust for pool in pools.values())
@@ -125,7 +125,7 @@ def test_an_endpoint_is_down_when_all_its_addresses_are(healths: list[Health], i
 
 
 def test_an_address_that_stays_keeps_its_standing() -> None:
-    """What is known of an address survives a change of its neighbours; those gone are retired and told so."""
+    """Its health survives a change of other addresses; removed ones are retired and notified."""
     endpoint = make_pool({"eqiad": ["10.0.0.1", "10.0.0.2"]}).endpoints[0]
     first, second = endpoint.addresses.values()
     new = endpoint.set_addresses(("10.0.0.2", "10.0.0.3"))
@@ -136,8 +136,8 @@ def test_an_address_that_stays_keeps_its_standing() -> None:
 
 
 @pytest.mark.parametrize("health", [Health.EJECTED, Health.UNHEALTHY, Health.PROBATION])
-def test_an_address_that_was_out_comes_back_as_it_went(health: Health) -> None:
-    """DNS that leaves it out for a moment is no way back for one that fails."""
+def test_an_address_that_was_out_is_still_out_when_it_returns(health: Health) -> None:
+    """An address that DNS omits for a moment is not considered recovered."""
     endpoint = make_pool({"eqiad": ["10.0.0.1"]}).endpoints[0]
     (before,) = endpoint.addresses.values()
     before.standing.health = health
@@ -146,8 +146,8 @@ def test_an_address_that_was_out_comes_back_as_it_went(health: Health) -> None:
     assert (before.retired, after.retired, after.standing) == (True, False, before.standing)
 
 
-def test_an_address_that_was_well_comes_back_unproven() -> None:
-    """It is checked before events prefer it; how fast its answers were is remembered."""
+def test_an_address_that_was_healthy_is_unknown_when_it_returns() -> None:
+    """It is checked before events prefer it; its answer times are remembered."""
     pool = make_pool({"eqiad": ["10.0.0.1"]})
     (endpoint,), (before,) = pool.endpoints, pool.addresses
     pool.judge.answered(before.standing, 0.25, 90.0)
@@ -157,8 +157,8 @@ def test_an_address_that_was_well_comes_back_unproven() -> None:
     assert (list(after.standing.seconds), after.standing.last_answer) == ([0.25], 90.0)
 
 
-def test_what_was_long_ago_is_forgotten() -> None:
-    """After ten minutes nothing is known of an address, nor of more than 256."""
+def test_removed_addresses_are_forgotten() -> None:
+    """After ten minutes, or when there are more than 256."""
     endpoint = make_pool({"eqiad": ["10.0.0.1"]}).endpoints[0]
     endpoint.addresses["10.0.0.1"].standing.health = Health.EJECTED
     endpoint.set_addresses((), 100.0)
@@ -172,8 +172,8 @@ def test_what_was_long_ago_is_forgotten() -> None:
 
 
 @pytest.mark.parametrize(("other", "kept"), [(Health.HEALTHY, False), (Health.UNHEALTHY, True)])
-def test_dns_never_takes_the_last_endpoint(other: Health, *, kept: bool) -> None:
-    """A dead address that DNS has not named for hours is given up only while another endpoint answers."""
+def test_dns_never_removes_the_last_endpoint(other: Health, *, kept: bool) -> None:
+    """A dead address missing from DNS for hours is dropped only while another endpoint answers."""
     pool = make_pool({"eqiad": ["10.0.0.1"], "codfw": ["10.0.0.2"]})
     for address, health in zip(pool.addresses, (Health.UNHEALTHY, other), strict=True):
         address.standing.health = health
@@ -181,16 +181,16 @@ def test_dns_never_takes_the_last_endpoint(other: Health, *, kept: bool) -> None
     assert ("10.0.0.1" in pool.endpoints[0].addresses) is kept
 
 
-def test_the_pool_knows_its_addresses_in_order() -> None:
-    """Addresses come endpoint by endpoint, as they are preferred."""
+def test_addresses_are_in_order_of_preference() -> None:
+    """Endpoint by endpoint."""
     pool = make_pool({"eqiad": ["10.0.0.1", "10.0.0.2"], "codfw": ["10.0.0.1"]})
     assert [(each.endpoint.name, each.ip) for each in pool.addresses] == [
         *(("eqiad", "10.0.0.1"), ("eqiad", "10.0.0.2"), ("codfw", "10.0.0.1")),
     ]
 
 
-def test_a_pool_is_looked_at_when_every_endpoint_was() -> None:
-    """The first round of a pool is over with its last endpoint, and stays over."""
+def test_the_first_round_ends_with_the_last_endpoint() -> None:
+    """It stays over."""
     pool = pool_of("http://{datacenter}/v1/events", datacenters=["eqiad", "codfw"])
     eqiad, codfw = pool.endpoints
     seen = []
@@ -200,14 +200,14 @@ def test_a_pool_is_looked_at_when_every_endpoint_was() -> None:
     assert seen == [False, False, True, True]
 
 
-def test_an_address_shows_what_is_known_of_it() -> None:
-    """Upstream, endpoint, address, health and its reason, in one line."""
+def test_an_address_has_a_readable_repr() -> None:
+    """Upstream, endpoint, address, health and reason, in one line."""
     (address,) = make_pool({"eqiad": ["10.0.0.1"]}).addresses
     assert repr(address) == "<main eqiad:80 10.0.0.1: healthy (its health check passed)>"
 
 
-def test_every_change_of_health_is_told() -> None:
-    """Each change is reported with where it is and why."""
+def test_every_change_of_health_is_reported() -> None:
+    """With its place and its reason."""
     recorder = Recorder()
     (address,) = make_pool({"eqiad": ["10.0.0.1"]}).addresses
     tell(recorder.emit, address, [Transition(Health.HEALTHY, Health.SUSPECTED, Signal.DOUBT, "no answer after 100 ms")])
@@ -218,7 +218,7 @@ def test_every_change_of_health_is_told() -> None:
 
 @pytest.mark.parametrize("after", list(Health))
 def test_replay_is_woken_when_an_address_may_take_events_again(after: Health) -> None:
-    """By the change to healthy or to probation, and by no other: what has just failed must not be tried at once."""
+    """By a change to healthy or to probation, and by no other: what has just failed must not be tried at once."""
     (address,) = make_pool({"eqiad": ["10.0.0.1"]}).addresses
     woken: list[None] = []
     address.endpoint.healed = lambda: woken.append(None)
@@ -226,14 +226,14 @@ def test_replay_is_woken_when_an_address_may_take_events_again(after: Health) ->
     assert bool(woken) is (after in {Health.HEALTHY, Health.PROBATION})
 
 
-def test_a_pool_says_how_each_of_its_endpoints_stands() -> None:
-    """Each address of an endpoint; of one without addresses, what is wrong with its name."""
+def test_a_pool_describes_the_state_of_its_endpoints() -> None:
+    """Each address, or what is wrong with the name if there is none."""
     pool = make_pool({"eqiad": ["10.0.0.1"], "codfw": []})
     assert pool.state == "eqiad: healthy (its health check passed); codfw: not looked up yet"
 
 
 async def test_an_address_is_posted_to_under_its_endpoints_name() -> None:
-    """The address is dialled; Host and path are those of the URL."""
+    """The connection goes to the address; Host and path are those of the URL."""
     ended: list[object] = []
     async with FakeEventGate() as gate, asyncio.TaskGroup() as tasks:
         port = gate.address.rpartition(":")[2]
@@ -246,8 +246,8 @@ async def test_an_address_is_posted_to_under_its_endpoints_name() -> None:
 
 
 @pytest.mark.looptime
-async def test_the_first_round_is_waited_for_but_not_for_long() -> None:
-    """Until every endpoint was looked at, or a second has gone by."""
+async def test_events_wait_for_the_first_round_for_a_second() -> None:
+    """Or until every endpoint has been checked."""
     pool = pool_of("http://a/v1/events")
     await pool.first_round()
     assert now() == FIRST_ROUND_SECONDS == 1.0
@@ -256,16 +256,16 @@ async def test_the_first_round_is_waited_for_but_not_for_long() -> None:
     assert now() == 1.5
 
 
-def test_a_pool_that_is_kept_is_the_same() -> None:
-    """What is known of its addresses survives a new configuration; an upstream that is new has a pool of its own."""
+def test_an_unchanged_upstream_keeps_its_pool() -> None:
+    """Health survives a new configuration; a new upstream has a new pool."""
     kept = make_pools({"a": Upstream(url="http://a/v1/events")})
     pools = make_pools({name: Upstream(url=f"http://{name}/v1/events") for name in "ab"}, kept)
     assert pools["a"] is kept["a"]
     assert [pools["b"].name, pools["b"].config.url] == ["b", "http://b/v1/events"]
 
 
-def test_a_new_pool_knows_the_names_of_those_before() -> None:
-    """Its addresses are those in use, unproven: DNS may not answer while the configuration changes."""
+def test_a_new_pool_starts_with_known_addresses() -> None:
+    """They are unproven: DNS may not answer while the configuration changes."""
     before = make_pool({"eqiad": ["10.0.0.1"], "codfw": []})
     config = Upstream(url="http://{datacenter}/v1/events", datacenters=["eqiad", "codfw", "esams"])
     (pool,) = make_pools({"other": config}, {}, [before]).values()
@@ -276,13 +276,13 @@ def test_a_new_pool_knows_the_names_of_those_before() -> None:
 
 
 def test_a_new_pool_has_nothing_in_flight() -> None:
-    """All of its budget is there."""
+    """Its whole budget is available."""
     budget = pool_of("http://a/v1/events").budget
     assert (budget.in_flight, budget.second_attempts, budget.allows) == (0, 0, True)
 
 
-def test_an_endpoint_contacts_nothing_by_itself() -> None:
-    """A new endpoint knows no address, and says that its name was not looked up."""
+def test_a_new_endpoint_does_not_connect() -> None:
+    """It has no address, and says that its name was not looked up."""
     endpoint = Endpoint("main", "eqiad", "http://eqiad/v1/events", Upstream(url="http://eqiad/v1/events"), None)
     assert (endpoint.addresses, str(endpoint.known)) == ({}, "eqiad → no address (not looked up yet)")
 
@@ -300,7 +300,7 @@ def test_an_endpoint_contacts_nothing_by_itself() -> None:
     ],
 )
 def test_second_attempts_have_a_budget(in_flight: int, second_attempts: int, allows: bool) -> None:
-    """At most a fifth of what is in flight is under way twice, and ten always may be."""
+    """At most 20 % of what is in flight may be sent twice, and always ten."""
     budget = Budget()
     budget.in_flight, budget.second_attempts = in_flight, second_attempts
     assert budget.allows is allows

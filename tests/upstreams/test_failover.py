@@ -1,4 +1,4 @@
-"""Promises of `failover`: which address comes first, which next, and which not at all."""
+"""Promises of `failover`: the order in which addresses are tried."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LONG_AGO = float("-inf")
 
 @dataclass(frozen=True)
 class Candidate:
-    """An address; a number tells those of an endpoint apart."""
+    """An address; the number distinguishes those of an endpoint."""
 
     endpoint: str
     number: str
@@ -34,7 +34,7 @@ def at(
 
 
 def shown(choices: list[Choice[Candidate]]) -> list[str]:
-    """Return the choices as they are written in the tables below."""
+    """Format the choices as in the tables below."""
     return [
         each.address.endpoint
         + ("" if each.address.number == "1" else f" {each.address.number}")
@@ -58,7 +58,7 @@ def shown(choices: list[Choice[Candidate]]) -> list[str]:
     ],
 )
 def test_the_healthy_come_first_in_order_of_preference(candidates: list[Candidate], expected: list[str]) -> None:
-    """Healthy ones first, then those of which nothing bad is proven, and none that is out."""
+    """Then unproven ones, and none that is out."""
     assert shown(order(candidates, FAILBACK, 0, NOW)) == expected
 
 
@@ -75,7 +75,7 @@ def test_the_healthy_come_first_in_order_of_preference(candidates: list[Candidat
 def test_failback_waits_until_the_preferred_is_stable(
     eqiad_back: float, codfw_back: float, expected: list[str]
 ) -> None:
-    """A preferred endpoint that was out gets its place back once it was healthy for the failback time."""
+    """A preferred endpoint that was out gets its place back after it has been healthy for the failback time."""
     candidates = [at("eqiad", "healthy", back=eqiad_back), at("codfw", "healthy", back=codfw_back)]
     assert shown(order(candidates, FAILBACK, 0, NOW)) == expected
 
@@ -91,14 +91,14 @@ def test_failback_waits_until_the_preferred_is_stable(
     ids=lambda value: f"turn {value}" if isinstance(value, int) else "",
 )
 def test_the_addresses_of_an_endpoint_take_turns(turn: int, expected: list[str]) -> None:
-    """Each is first in its turn, and no endpoint overtakes a preferred one."""
+    """Each is first in turn, and no endpoint overtakes a preferred one."""
     places = ("eqiad", "eqiad 2", "eqiad 3", "codfw", "codfw 2")
     candidates = [at(place, "healthy") for place in places]
     assert shown(order(candidates, FAILBACK, turn, NOW)) == expected
 
 
 def test_two_addresses_take_turns() -> None:
-    """The usual number: each is first every other time."""
+    """The usual case: each is first every other time."""
     candidates = [at("eqiad", "healthy"), at("eqiad 2", "healthy")]
     firsts = [shown(order(candidates, FAILBACK, turn, NOW))[0] for turn in range(4)]
     assert firsts == ["eqiad", "eqiad 2", "eqiad", "eqiad 2"]
@@ -118,7 +118,7 @@ def test_two_addresses_take_turns() -> None:
     ],
 )
 def test_an_address_on_probation_gets_the_next_event(candidates: list[Candidate], expected: list[str]) -> None:
-    """A trial comes before everything else, one at a time for each address."""
+    """A trial comes first, one at a time for each address."""
     assert shown(order(candidates, FAILBACK, 0, NOW)) == expected
 
 
@@ -147,8 +147,8 @@ def test_an_address_on_probation_gets_the_next_event(candidates: list[Candidate]
         ),
     ],
 )
-def test_with_nothing_left_each_bears_one_trial(candidates: list[Candidate], expected: list[str]) -> None:
-    """The last resort is one trial at a time for each address, the best known first."""
+def test_with_nothing_left_each_address_gets_one_trial(candidates: list[Candidate], expected: list[str]) -> None:
+    """The address that answered last comes first."""
     assert shown(order(candidates, FAILBACK, 0, NOW)) == expected
 
 
@@ -168,12 +168,12 @@ EQIAD, EQIAD_2, CODFW = (Choice(at(place, "healthy")) for place in ("eqiad", "eq
         pytest.param([Choice(EQIAD.address, trial=True)], [EQIAD], False, None, id="tried, now out"),
     ],
 )
-def test_the_next_is_one_that_was_not_tried(
+def test_the_next_address_was_not_tried_yet(
     choices: list[Choice[Candidate]],
     tried: list[Choice[Candidate]],
     *,
     other_endpoint: bool,
     expected: Choice[Candidate] | None,
 ) -> None:
-    """No address is tried twice; events that may be at work go to another endpoint where there is one."""
+    """Events that may be in process go to another endpoint if there is one."""
     assert next_elsewhere(choices, [each.address for each in tried], other_endpoint=other_endpoint) == expected

@@ -1,4 +1,4 @@
-"""Promises of `health`: what leads from one state to the other, and after how many, how often, how long."""
+"""Promises of `health`: its transitions and thresholds."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ EXPECTED: dict[Signal, tuple[Health | None, ...]] = {
 
 
 def judge(**outlier: object) -> Judge:
-    """Return a judge with the defaults, but for these settings of `outlier`."""
+    """Return a judge with the defaults, except for these settings of `outlier`."""
     return Judge(HealthCheck(), Outlier.read(outlier))
 
 
 def healths(changes: list[Transition]) -> list[Health]:
-    """Return the states that were gone through."""
+    """Return the states passed through."""
     return [change.after for change in changes]
 
 
@@ -53,8 +53,8 @@ def test_every_signal_in_every_state(before: Health, signal: Signal) -> None:
     assert TRANSITIONS[before].get(signal) == EXPECTED[signal][list(Health).index(before)]
 
 
-def test_nothing_bad_is_known_where_events_go() -> None:
-    """Only unhealthy, ejected and probation are out; an address on probation is not down."""
+def test_the_sets_of_states_that_are_out_and_down() -> None:
+    """Only unhealthy, ejected and probation are out; probation is not down."""
     assert {UNHEALTHY, EJECTED, PROBATION} == OUT
     assert {UNHEALTHY, EJECTED} == DOWN
 
@@ -71,14 +71,14 @@ def test_nothing_bad_is_known_where_events_go() -> None:
     ],
 )
 def test_checks_failing_in_a_row_make_it_unhealthy(failures: int, after: Health) -> None:
-    """A healthy address is unhealthy from the third check that fails in a row."""
+    """From the third failed check in a row."""
     standing = Standing(HEALTHY)
     for second in range(failures):
         judge().check_failed(standing, "answers 503", float(second))
     assert standing.health is after
 
 
-def test_one_pass_between_failures_starts_the_count_anew() -> None:
+def test_a_passed_check_resets_the_streak() -> None:
     """Two failures, a pass and two failures leave a healthy address healthy."""
     standing = Standing(HEALTHY)
     for passed in (False, False, True, False, False):
@@ -98,7 +98,7 @@ def test_one_pass_between_failures_starts_the_count_anew() -> None:
     ],
 )
 def test_checks_passing_in_a_row_bring_it_back_on_probation(passes: int, after: Health) -> None:
-    """An unhealthy address is on probation from the second check that passes in a row."""
+    """From the second passed check in a row."""
     standing = Standing(UNHEALTHY)
     for second in range(passes):
         judge().check_passed(standing, float(second))
@@ -106,8 +106,8 @@ def test_checks_passing_in_a_row_bring_it_back_on_probation(passes: int, after: 
 
 
 @pytest.mark.parametrize("before", [UNKNOWN, SUSPECTED], ids=str)
-def test_where_nothing_is_proven_one_check_decides(before: Health) -> None:
-    """The first check of an unknown or suspected address says whether it is healthy or unhealthy."""
+def test_one_check_decides_about_an_unknown_or_suspected_address(before: Health) -> None:
+    """It becomes healthy or unhealthy."""
     passed, failed = Standing(before), Standing(before)
     judge().check_passed(passed, 7.0)
     judge().check_failed(failed, "refuses the connection", 7.0)
@@ -116,16 +116,16 @@ def test_where_nothing_is_proven_one_check_decides(before: Health) -> None:
 
 
 @pytest.mark.parametrize("passes", [1, 2, 3, 100])
-def test_no_green_check_brings_an_ejected_address_back(passes: int) -> None:
-    """However often its checks pass, an ejected address stays ejected."""
+def test_passing_checks_do_not_end_an_ejection(passes: int) -> None:
+    """However many pass."""
     standing = Standing(EJECTED, ejected_until=60.0)
     changes = [change for second in range(passes) for change in judge().check_passed(standing, float(second))]
     assert (standing.health, changes) == (EJECTED, [])
 
 
 @pytest.mark.parametrize("passes", [1, 2, 100])
-def test_no_green_check_ends_a_probation(passes: int) -> None:
-    """Probation ends by a POST, or by checks that fail, and not by checks that pass."""
+def test_passing_checks_do_not_end_a_probation(passes: int) -> None:
+    """It ends by a POST, or by failed checks."""
     standing = Standing(PROBATION)
     for second in range(passes):
         judge().check_passed(standing, float(second))
@@ -149,10 +149,8 @@ def test_no_green_check_ends_a_probation(passes: int) -> None:
         pytest.param(Standing(PROBATION, passed_in_a_row=1), 0.5, 5.0, id="probation, one pass"),
     ],
 )
-def test_the_next_check_comes_sooner_while_a_streak_is_deciding(
-    standing: Standing, jitter: float, seconds: float
-) -> None:
-    """Checks are 5 s apart, and 1 s where one more may change the state; jitter moves either by 20 %."""
+def test_checks_are_more_frequent_during_a_streak(standing: Standing, jitter: float, seconds: float) -> None:
+    """5 s apart, and 1 s if one more may change the state; jittered by 20 %."""
     assert judge().interval(standing, jitter) == pytest.approx(seconds)
 
 
@@ -165,8 +163,8 @@ def test_the_next_check_comes_sooner_while_a_streak_is_deciding(
         *(pytest.param(Standing(each, last_answer=100.0), True, id=each) for each in Health if each != HEALTHY),
     ],
 )
-def test_a_check_is_skipped_only_where_posts_tell_more(standing: Standing, *, wanted: bool) -> None:
-    """A healthy address that answered a POST within the last interval needs no check; every other does."""
+def test_a_check_is_skipped_after_an_answered_post(standing: Standing, *, wanted: bool) -> None:
+    """Only if the address is healthy and answered within the last interval."""
     assert judge().wants_check(standing, 100.0) is wanted
 
 
@@ -182,13 +180,13 @@ def test_a_check_is_skipped_only_where_posts_tell_more(standing: Standing, *, wa
         pytest.param(Standing(UNKNOWN), False, id="unknown"),
     ],
 )
-def test_what_waits_for_an_event(standing: Standing, *, awaits: bool) -> None:
-    """An address whose checks pass and that only a POST can bring back."""
+def test_an_address_that_awaits_a_trial(standing: Standing, *, awaits: bool) -> None:
+    """Its checks pass, and only a POST can bring it back."""
     assert judge().awaits_trial(standing) is awaits
 
 
 def test_a_failed_post_outweighs_the_checks_before_it() -> None:
-    """An EventGate whose checks pass while it takes no event is not said to be back."""
+    """An EventGate whose checks pass while it takes no events is not considered recovered."""
     standing = Standing(EJECTED, passed_in_a_row=9)
     judge().failed(standing, "no answer", 1.0, 0.5, trial=True)
     assert judge().awaits_trial(standing) is False
@@ -210,15 +208,15 @@ def test_a_failed_post_outweighs_the_checks_before_it() -> None:
     ],
 )
 def test_posts_failing_in_a_row_eject(failures: int, after: Health) -> None:
-    """One failure is a doubt, the third in a row ejects."""
+    """One failure raises doubt, the third in a row ejects."""
     standing = Standing(HEALTHY)
     for second in range(failures):
         judge().failed(standing, "connection lost", float(second), 0.5)
     assert standing.health is after
 
 
-def test_an_answer_between_failures_starts_the_count_anew() -> None:
-    """Two failures, an answer, two failures: a doubt each time, and no ejection."""
+def test_an_answer_resets_the_streak_of_failed_posts() -> None:
+    """Two failures, an answer, two failures: doubt each time, but no ejection."""
     standing = Standing(HEALTHY)
     for second in range(3):
         judge().failed(standing, "connection lost", float(second), 0.5)
@@ -239,8 +237,8 @@ def test_an_answer_between_failures_starts_the_count_anew() -> None:
         pytest.param(51, 51, EJECTED, id="half of many"),
     ],
 )
-def test_a_share_of_failures_ejects(failures: int, answers: int, after: Health) -> None:
-    """Half of the POSTs failing ejects, once there were ten of them."""
+def test_a_failure_rate_ejects(failures: int, answers: int, after: Health) -> None:
+    """If half of at least ten POSTs fail."""
     standing = Standing(HEALTHY)
     for _ in range(answers):
         judge(consecutive=1000).answered(standing, 0.01, 1.0)
@@ -257,7 +255,7 @@ def test_a_share_of_failures_ejects(failures: int, answers: int, after: Health) 
     ],
 )
 def test_only_posts_within_the_window_count(now: float, after: Health) -> None:
-    """A failure of 30 s ago counts towards the share, an older one does not."""
+    """A failure of 30 s ago counts towards the rate, an older one does not."""
     standing = Standing(HEALTHY)
     judge(consecutive=1000).failed(standing, "connection lost", 0.0, 0.5)
     for answered_at in range(5):
@@ -268,7 +266,7 @@ def test_only_posts_within_the_window_count(now: float, after: Health) -> None:
 
 
 def test_only_the_last_posts_count() -> None:
-    """Of a busy address the last thousand: what failed before them is forgotten with them."""
+    """For a busy address the last thousand; earlier failures are forgotten."""
     standing = Standing(HEALTHY)
     for number, failed in enumerate([False] * 500 + [True] * 400 + [False] * 700 + [True]):
         if failed:
@@ -287,7 +285,7 @@ def test_only_the_last_posts_count() -> None:
     ],
 )
 def test_each_ejection_in_a_row_is_twice_as_long(jitter: float, seconds: list[float]) -> None:
-    """5 s, 10 s, 20 s and so on up to 60 s, each moved by at most 25 %; exactly then probation begins."""
+    """5 s, 10 s, 20 s and so on up to 60 s, each jittered by 25 %; then probation begins."""
     standing, now, lasted = Standing(PROBATION), 100.0, []
     for _ in seconds:
         judge().failed(standing, "no answer", now, jitter, trial=True)
@@ -311,7 +309,7 @@ def test_each_ejection_in_a_row_is_twice_as_long(jitter: float, seconds: list[fl
 def test_ejections_are_forgotten_after_lasting_health(
     healthy_for: float, next_ejection: float, *, doubted: bool
 ) -> None:
-    """An address that answers for 60 s is as good as new, whatever doubt there was meanwhile."""
+    """After 60 s of health the next ejection is short again, whatever doubt there was."""
     standing = Standing(PROBATION, ejections=3)
     judge().answered(standing, 0.01, 100.0, trial=True)
     if doubted:
@@ -323,16 +321,16 @@ def test_ejections_are_forgotten_after_lasting_health(
     assert standing.ejected_until == 200.0 + next_ejection
 
 
-def test_a_trial_that_is_answered_ends_a_probation() -> None:
-    """One answered trial makes it healthy, and its return begins to count."""
+def test_an_answered_trial_ends_a_probation() -> None:
+    """The address is healthy, and its failback time starts."""
     standing = Standing(PROBATION, ejections=2)
     changes = judge().answered(standing, 0.01, 50.0, trial=True)
     assert changes == [Transition(PROBATION, HEALTHY, Signal.TRIAL_ANSWERED, "it answered a POST")]
     assert (standing.since, standing.back_since, standing.ejections) == (50.0, 50.0, 2)
 
 
-def test_a_trial_that_fails_ends_a_probation() -> None:
-    """One failed trial ejects, without waiting for a streak."""
+def test_a_failed_trial_ends_a_probation() -> None:
+    """It ejects at once, without a streak."""
     standing = Standing(PROBATION)
     changes = judge().failed(standing, "no answer", 50.0, 0.5, trial=True)
     assert changes == [Transition(PROBATION, EJECTED, Signal.TRIAL_FAILED, "no answer")]
@@ -340,14 +338,14 @@ def test_a_trial_that_fails_ends_a_probation() -> None:
 
 
 @pytest.mark.parametrize("before", [UNHEALTHY, EJECTED, PROBATION], ids=str)
-def test_only_a_trial_brings_back_what_is_out(before: Health) -> None:
-    """A POST from before, answered late, proves nothing of an address that is out by now."""
+def test_only_a_trial_brings_back_an_address_that_is_out(before: Health) -> None:
+    """A late answer to an earlier POST proves nothing."""
     standing = Standing(before)
     assert (judge().answered(standing, 1.4, 1.0), standing.health) == ([], before)
 
 
-def test_doubt_that_is_cleared_is_no_return() -> None:
-    """An address that was only doubted keeps its place: it does not have to wait for the failback time."""
+def test_cleared_doubt_does_not_start_the_failback_time() -> None:
+    """An address that was only suspected keeps its place."""
     standing = Standing(HEALTHY)
     judge().late(standing, 0.123, 10.0)
     assert (str(standing), standing.since) == ("suspected (no answer after 123 ms)", 10.0)
@@ -370,7 +368,7 @@ def test_doubt_that_is_cleared_is_no_return() -> None:
     ],
 )
 def test_when_an_answer_is_late(seconds: list[float], attempt: float, late_after: float) -> None:
-    """Late is three times the p95 of the last answers, at least 100 ms, at most an attempt."""
+    """After three times the p95 of the last answers, at least 100 ms, at most an attempt."""
     standing = Standing(HEALTHY)
     for each in seconds:
         judge().answered(standing, each, now=1.0)
@@ -392,7 +390,7 @@ OBSERVATIONS = (
 
 
 def observe(standing: Standing, what: str, now: float, jitter: float) -> list[Transition]:
-    """Let one thing happen."""
+    """Apply one observation."""
     match what:
         case "passed":
             return judge().check_passed(standing, now)
@@ -409,8 +407,8 @@ def observe(standing: Standing, what: str, now: float, jitter: float) -> list[Tr
 
 
 @given(st.lists(st.tuples(st.sampled_from(OBSERVATIONS), st.floats(0, 20), st.floats(0, 1)), max_size=60))
-def test_whatever_comes_the_table_is_kept(walk: list[tuple[str, float, float]]) -> None:
-    """Every change is in the table and follows the one before; time never runs backwards."""
+def test_all_changes_follow_the_table(walk: list[tuple[str, float, float]]) -> None:
+    """Each change follows from the previous state, and time never runs backwards."""
     standing, now = Standing(), 0.0
     for what, seconds, jitter in walk:
         now += seconds
@@ -424,8 +422,8 @@ def test_whatever_comes_the_table_is_kept(walk: list[tuple[str, float, float]]) 
         assert (standing.health, standing.since, standing.back_since <= now) == (health, since, True)
 
 
-def test_the_page_in_the_docs_is_what_the_table_says() -> None:
-    """`docs/health.md` was written anew after the last change of the table (`make docs`)."""
+def test_the_documentation_has_the_current_table() -> None:
+    """`make docs` was run after the last change of the table."""
     renewed = runpy.run_path(str(ROOT / "scripts" / "health_diagram.py"))["renewed"]
     page = (ROOT / "docs" / "health.md").read_text(encoding="utf-8")
     assert page == renewed(page)

@@ -1,4 +1,4 @@
-"""Promises of `monitor`: when names are looked up and addresses checked, and what becomes of what they say."""
+"""Promises of `monitor`: when names are looked up and addresses checked, and what follows."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ DENIED = NoAnswer("NXDOMAIN")
 
 
 class Names:
-    """A resolver that says what a test lets it say."""
+    """A resolver with scripted answers."""
 
     def __init__(self, seconds: float = 0.0, **answers: DnsAnswer) -> None:
         self.answers = answers
@@ -38,7 +38,7 @@ class Names:
         """Names that nobody can ask for."""
 
     async def look_up(self, name: str) -> DnsAnswer:
-        """Answer, or be silent about names that were never given."""
+        """Answer; block for names without an answer."""
         self.asked.append((now(), name))
         if name in self.broken:
             raise KeyError(name)
@@ -47,7 +47,7 @@ class Names:
 
 
 class Checks:
-    """A health check that finds what a test lets it find."""
+    """A health check with scripted results."""
 
     def __init__(self, seconds: float = 0.0) -> None:
         self.failing: set[str] = set()
@@ -58,7 +58,7 @@ class Checks:
         self.broken: set[str] = set()
 
     async def check(self, target: Target, limit: float) -> CheckResult:
-        """Find out, within `limit` seconds."""
+        """Return the result within `limit` seconds."""
         self.made.append((now(), target.address))
         if target.address in self.broken:
             raise KeyError(target.address)
@@ -73,7 +73,7 @@ class Checks:
 
 @contextlib.asynccontextmanager
 async def watching(pools: Sequence[Pool], names: Names, checks: Checks, jitter: float = 0.5) -> AsyncIterator[Recorder]:
-    """Run a monitor until the block is left; yield what it tells."""
+    """Run a monitor until the block is left; yield its happenings."""
     recorder = Recorder()
     monitor = Monitor(pools, names.look_up, checks.check, recorder, lambda: jitter, now)
     async with asyncio.TaskGroup() as tasks:
@@ -83,7 +83,7 @@ async def watching(pools: Sequence[Pool], names: Names, checks: Checks, jitter: 
 
 
 def authority_in(folder: Path) -> bytes:
-    """Make an authority; return its certificate."""
+    """Create a CA; return its certificate."""
     folder.mkdir()
     return Authority(folder).ca_file.read_bytes()
 
@@ -109,7 +109,7 @@ def found(*addresses: str, chain: Sequence[str] = (), ttl: float = 60.0) -> Foun
 async def test_ready_after_the_first_round_or_a_second(
     look_up: float, check: float, hanging: set[str], ready_after: float
 ) -> None:
-    """Everything is looked up and checked side by side, and nothing holds `ready` up for longer than 1 s."""
+    """Look-ups and checks run in parallel, and delay `ready` by at most 1 s."""
     pools = [bare_pool("eqiad", "codfw"), bare_pool("esams", "drmrs")]
     names = Names(look_up, eqiad=found("10.1.0.1", "10.1.0.2"), codfw=found("10.2.0.1"), esams=found("10.3.0.1"))
     names.answers["drmrs"] = found("10.4.0.1")
@@ -143,8 +143,8 @@ async def test_the_first_check_decides() -> None:
 
 @pytest.mark.parametrize("dead", [SILENT, DENIED], ids=["silent", "NXDOMAIN"])
 @pytest.mark.parametrize("healed_at", [0.05, 10.0, 10.11], ids=lambda at: f"healed at {at:g}")
-async def test_dns_dead_at_the_start_is_left_behind_within_a_second(dead: DnsAnswer, healed_at: float) -> None:
-    """Once DNS heals, the address it leads to is known, checked and healthy within 1 s."""
+async def test_a_sidecar_recovers_from_dead_dns_within_a_second(dead: DnsAnswer, healed_at: float) -> None:
+    """Once DNS works, its address is known, checked and healthy within 1 s."""
     pool, names, checks = bare_pool("eqiad"), Names(eqiad=dead), Checks()
     async with watching([pool], names, checks):
         await asyncio.sleep(healed_at)
@@ -167,15 +167,15 @@ async def test_dns_dead_at_the_start_is_left_behind_within_a_second(dead: DnsAns
     ],
 )
 async def test_checks_come_at_intervals(jitter: float, times: list[float]) -> None:
-    """A healthy address is checked every 5 s, moved by at most 20 %."""
+    """A healthy address is checked every 5 s, jittered by 20 %."""
     pool, checks = bare_pool("eqiad"), Checks()
     async with watching([pool], Names(eqiad=found("10.1.0.1")), checks, jitter):
         await asyncio.sleep(15.5)
     assert [at for at, _ in checks.made] == pytest.approx(times)
 
 
-async def test_a_failing_address_is_checked_faster_until_it_is_decided() -> None:
-    """Second and third failure come 1 s apart; then it is unhealthy, and every 5 s is enough."""
+async def test_a_failing_address_is_checked_faster_until_unhealthy() -> None:
+    """Second and third failure are 1 s apart; after that every 5 s."""
     pool, checks = bare_pool("eqiad"), Checks()
     async with watching([pool], Names(eqiad=found("10.1.0.1")), checks) as recorder:
         await asyncio.sleep(1.0)
@@ -186,7 +186,7 @@ async def test_a_failing_address_is_checked_faster_until_it_is_decided() -> None
 
 
 async def test_checks_are_skipped_while_posts_are_answered() -> None:
-    """An answer within the last interval takes a check's place."""
+    """An answer within the last interval replaces a check."""
     pool, checks = bare_pool("eqiad"), Checks()
     async with watching([pool], Names(eqiad=found("10.1.0.1")), checks):
         await asyncio.sleep(4.9)
@@ -198,8 +198,8 @@ async def test_checks_are_skipped_while_posts_are_answered() -> None:
     assert [at for at, _ in checks.made] == pytest.approx([0, 20])
 
 
-async def test_a_check_asked_for_is_made_at_once() -> None:
-    """`check_now` does not wait for the interval, nor is it skipped; the interval begins anew."""
+async def test_a_requested_check_is_made_at_once() -> None:
+    """`check_now` neither waits for the interval nor is skipped; the interval starts again."""
     pool, checks = bare_pool("eqiad"), Checks()
     async with watching([pool], Names(eqiad=found("10.1.0.1")), checks):
         await asyncio.sleep(2.0)
@@ -210,8 +210,8 @@ async def test_a_check_asked_for_is_made_at_once() -> None:
     assert [at for at, _ in checks.made] == pytest.approx([0, 2, 7])
 
 
-async def test_checks_asked_for_again_and_again_come_once_a_second() -> None:
-    """While every POST fails, each asks for a check: the first is made at once, the others do not add up to a storm."""
+async def test_requested_checks_are_limited_to_one_a_second() -> None:
+    """Each failed POST requests a check; the first is made at once."""
     pool, checks = bare_pool("eqiad"), Checks()
     async with watching([pool], Names(eqiad=found("10.1.0.1")), checks):
         await asyncio.sleep(2.0)
@@ -223,8 +223,8 @@ async def test_checks_asked_for_again_and_again_come_once_a_second() -> None:
     assert [at for at, _ in checks.made] == pytest.approx([0, 2, 3, 4], abs=0.02)
 
 
-async def test_an_outage_that_is_over_does_not_last_on_the_page() -> None:
-    """Without events both datacenters stay ejected for up to 75 s; after two checks they are said to wait for one."""
+async def test_the_page_shows_the_end_of_an_outage_without_events() -> None:
+    """Both datacenters stay ejected for up to 75 s, but after two checks they are shown as waiting for an event."""
     pool, checks = bare_pool("eqiad", "codfw"), Checks()
     async with watching([pool], Names(eqiad=found("10.1.0.1"), codfw=found("10.2.0.1")), checks):
         await asyncio.sleep(0.5)
@@ -240,8 +240,8 @@ async def test_an_outage_that_is_over_does_not_last_on_the_page() -> None:
         assert [pool.may_get_events(each) for each in pool.endpoints] == [False, True]
 
 
-async def test_the_end_of_an_ejection_is_told() -> None:
-    """An address that gets no event leaves its ejection with its next check, and that is reported."""
+async def test_the_end_of_an_ejection_is_reported() -> None:
+    """Without events, an address leaves its ejection with its next check."""
     pool, checks = bare_pool("eqiad"), Checks()
     async with watching([pool], Names(eqiad=found("10.1.0.1")), checks) as recorder:
         await asyncio.sleep(0.5)
@@ -266,8 +266,8 @@ async def test_the_end_of_an_ejection_is_told() -> None:
         pytest.param(1.0, [0, 11, 22], id="latest"),
     ],
 )
-async def test_names_are_asked_for_when_their_time_to_live_is_over(jitter: float, times: list[float]) -> None:
-    """A name is looked up again after its TTL, moved by at most 10 %; nothing new means nothing is told."""
+async def test_names_are_looked_up_again_after_their_ttl(jitter: float, times: list[float]) -> None:
+    """Jittered by 10 %; the same answer is not reported."""
     pool, names = bare_pool("eqiad"), Names(eqiad=found("10.1.0.1", ttl=10.0))
     async with watching([pool], names, Checks(), jitter) as recorder:
         await asyncio.sleep(29.0)
@@ -278,7 +278,7 @@ async def test_names_are_asked_for_when_their_time_to_live_is_over(jitter: float
 
 
 async def test_a_moved_name_is_followed() -> None:
-    """The failing check of the old address has the name looked up; the new one is checked at once, the old drained."""
+    """A failed check of the old address triggers a look-up; the new address is checked at once, the old one drained."""
     pool, checks = bare_pool("eqiad"), Checks()
     names = Names(eqiad=found("10.1.0.1", chain=["worker1"]))
     async with watching([pool], names, checks) as recorder:
@@ -297,7 +297,7 @@ async def test_a_moved_name_is_followed() -> None:
 
 
 async def test_an_old_address_stays_until_the_new_one_is_checked() -> None:
-    """While DNS leads from one that answers to one that does not, events have where to go."""
+    """If the new address does not answer, events still have somewhere to go."""
     pool, checks, names = bare_pool("eqiad"), Checks(), Names(eqiad=found("10.1.0.1", ttl=5.0))
     checks.failing = {"10.1.0.2"}
     async with watching([pool], names, checks):
@@ -312,8 +312,8 @@ async def test_an_old_address_stays_until_the_new_one_is_checked() -> None:
 
 
 @pytest.mark.parametrize("said", [SILENT, DENIED], ids=["silent", "NXDOMAIN"])
-async def test_a_name_that_says_nothing_takes_nothing_away(said: NoAnswer) -> None:
-    """What is there stays in use and is checked as ever, for hours; it is told once, and the addresses as stale."""
+async def test_addresses_stay_while_dns_fails(said: NoAnswer) -> None:
+    """They are used and checked for hours; it is reported once, and they are shown as stale."""
     pool, names, checks = bare_pool("eqiad"), Names(eqiad=found("10.1.0.1", ttl=10.0)), Checks()
     async with watching([pool], names, checks) as recorder:
         await asyncio.sleep(1.0)
@@ -331,7 +331,7 @@ async def test_a_name_that_says_nothing_takes_nothing_away(said: NoAnswer) -> No
 
 
 async def test_an_answer_that_changes_each_time_is_no_failover() -> None:
-    """DNS that names one of two good addresses at a time moves no event to another datacenter: both stay in use."""
+    """If DNS returns one of two good addresses at a time, both stay in use."""
     pool, checks = bare_pool("eqiad", "codfw"), Checks()
     names = Names(eqiad=found("10.1.0.1", ttl=5.0), codfw=found("10.2.0.1", ttl=5.0))
     seen: set[str] = set()
@@ -349,7 +349,7 @@ async def test_an_answer_that_changes_each_time_is_no_failover() -> None:
 
 
 async def test_of_forty_addresses_the_ones_that_answer_are_found() -> None:
-    """The sixteen lowest hang: within 1.1 s sixteen others are healthy; those that fail later give way as well."""
+    """The sixteen lowest hang: within 1.1 s sixteen others are healthy; those that fail later are replaced as well."""
     forty = [f"10.1.0.{number}" for number in range(100, 140)]
     pool, checks = bare_pool("eqiad"), Checks()
     checks.hanging = set(forty[:16])
@@ -377,8 +377,8 @@ async def test_forty_dead_addresses_cost_few_checks_and_the_first_to_recover_is_
             await asyncio.sleep(20.0)
 
 
-async def test_look_ups_that_failing_checks_ask_for_come_once_a_second() -> None:
-    """Of sixteen dead addresses each asks, and DNS is not asked as often."""
+async def test_requested_look_ups_are_limited_to_one_a_second() -> None:
+    """Each of sixteen dead addresses requests one."""
     pool, names, checks = bare_pool("eqiad"), Names(eqiad=found(*(f"10.1.0.{n}" for n in range(16)))), Checks()
     checks.failing = {f"10.1.0.{n}" for n in range(16)}
     async with watching([pool], names, checks):
@@ -389,8 +389,8 @@ async def test_look_ups_that_failing_checks_ask_for_come_once_a_second() -> None
     assert [at for at, _ in names.asked] == pytest.approx([0, 0, 1, 2], abs=0.05)
 
 
-async def test_a_mistake_with_one_endpoint_ends_no_other() -> None:
-    """Whatever looking up or checking raises is reported; the other endpoint is watched, and this one again."""
+async def test_a_bug_with_one_endpoint_does_not_affect_the_others() -> None:
+    """Any exception is reported; the other endpoint is still watched, and this one again."""
     pool, names, checks = bare_pool("eqiad", "codfw"), Names(eqiad=found("10.1.0.1"), codfw=found("10.2.0.1")), Checks()
     names.broken.add("eqiad")
     checks.broken.add("10.2.0.1")
@@ -406,8 +406,8 @@ async def test_a_mistake_with_one_endpoint_ends_no_other() -> None:
 # --- trust ---
 
 
-async def test_a_ca_file_that_changes_is_in_force_within_seconds(tmp_path: Path) -> None:
-    """Also while answered POSTs take the checks' place; it is told, and so is one that cannot be used."""
+async def test_a_changed_ca_file_is_in_force_within_seconds(tmp_path: Path) -> None:
+    """Even while POSTs replace checks; it is reported, and so is one that cannot be used."""
     old, new = (authority_in(tmp_path / name) for name in ("old", "new"))
     file = tmp_path / "ca.pem"
     file.write_bytes(old)
@@ -429,7 +429,7 @@ async def test_a_ca_file_that_changes_is_in_force_within_seconds(tmp_path: Path)
 # --- pools come and go ---
 
 
-async def test_a_pool_that_comes_later_is_watched_like_the_others() -> None:
+async def test_a_pool_added_later_is_watched() -> None:
     """It is looked up and checked at once."""
     names, checks = Names(eqiad=found("10.1.0.1"), esams=found("10.3.0.1")), Checks()
     first, later = bare_pool("eqiad", "codfw"), bare_pool("esams", "drmrs")
@@ -444,8 +444,8 @@ async def test_a_pool_that_comes_later_is_watched_like_the_others() -> None:
 
 
 @pytest.mark.parametrize("said", [SILENT, DENIED], ids=["silent", "NXDOMAIN"])
-async def test_a_pool_that_comes_while_dns_says_nothing_begins_with_what_is_known(said: NoAnswer) -> None:
-    """An edit of an upstream while its name is gone costs no event: the addresses in use are checked and go on."""
+async def test_a_pool_added_during_a_dns_failure_starts_with_known_addresses(said: NoAnswer) -> None:
+    """An edit of an upstream while DNS fails costs no event."""
     before, later = bare_pool("eqiad"), bare_pool("eqiad", "codfw")
     names = Names(eqiad=found("10.1.0.1"))
     monitor = Monitor([before], names.look_up, Checks().check, Recorder(), lambda: 0.5, now)
@@ -462,8 +462,8 @@ async def test_a_pool_that_comes_while_dns_says_nothing_begins_with_what_is_know
         task.cancel()
 
 
-async def test_a_pool_that_goes_is_watched_until_nothing_needs_it() -> None:
-    """Then its connections end, and nothing more is asked about it; the others stay."""
+async def test_a_removed_pool_is_watched_for_its_last_requests() -> None:
+    """Then its connections end, and it is no longer checked; the others stay."""
     names, checks = Names(eqiad=found("10.1.0.1", ttl=1.0), esams=found("10.3.0.1", ttl=1.0)), Checks()
     stays, goes = bare_pool("eqiad", "codfw"), bare_pool("esams", "drmrs")
     monitor = Monitor([stays, goes], names.look_up, checks.check, Recorder(), lambda: 0.5, now)
@@ -484,7 +484,7 @@ async def test_a_pool_that_goes_is_watched_until_nothing_needs_it() -> None:
 
 
 async def test_at_the_end_every_connection_is_closed() -> None:
-    """Of the pools that are watched, and of those that are on their way out."""
+    """Those of watched pools, and of pools being removed."""
     names = Names(eqiad=found("10.1.0.1"), esams=found("10.3.0.1"))
     stays, goes = bare_pool("eqiad", "codfw"), bare_pool("esams", "drmrs")
     monitor = Monitor([stays, goes], names.look_up, Checks().check, Recorder(), lambda: 0.5, now)
@@ -499,7 +499,7 @@ async def test_at_the_end_every_connection_is_closed() -> None:
 
 
 async def test_pools_are_watched_only_while_it_runs() -> None:
-    """Who asks for more before the start made a mistake, and is told so."""
+    """Adding one before the start is an error."""
     monitor = Monitor([], Names().look_up, Checks().check, Recorder(), lambda: 0.5, now)
     with pytest.raises(RuntimeError, match="while the monitor runs"):
         monitor.watch(bare_pool("eqiad"))

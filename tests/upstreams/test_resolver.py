@@ -1,4 +1,4 @@
-"""Promises of `resolver`: what is asked of whom, and what is made of the answer, with real datagrams."""
+"""Promises of `resolver`: queries and the handling of answers, with real datagrams."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ Zone = Mapping[str, Entry | Sequence[Entry]]
 
 
 class NameServer(asyncio.DatagramProtocol):
-    """Knows one zone, and remembers what it was asked."""
+    """Serves one zone, and records its queries."""
 
     def __init__(self, zone: Zone) -> None:
         self.zone: dict[str, list[Entry]] = {
@@ -44,11 +44,11 @@ class NameServer(asyncio.DatagramProtocol):
         self.asked: list[str] = []
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keep what answers are sent by."""
+        """Keep the transport."""
         self._transport = cast("asyncio.DatagramTransport", transport)
 
     def datagram_received(self, data: bytes, addr: tuple[str | object, int]) -> None:
-        """Answer, or do what else the zone says."""
+        """Answer as the zone says."""
         query = dns.message.from_wire(data)
         (question,) = query.question
         self.asked.append(f"{question.name} {dns.rdatatype.to_text(question.rdtype)}")
@@ -86,7 +86,7 @@ class NameServer(asyncio.DatagramProtocol):
 
 @contextlib.asynccontextmanager
 async def serving(*zones: Zone) -> AsyncIterator[tuple[int, list[NameServer]]]:
-    """Serve each zone, at 127.0.0.1, 127.0.0.2 and so on, all at one port; yield that port, and who serves."""
+    """Serve each zone at 127.0.0.1, 127.0.0.2 and so on, all on one port; yield the port and the servers."""
     loop = asyncio.get_running_loop()
     servers: list[NameServer] = []
     port = 0
@@ -103,7 +103,7 @@ async def serving(*zones: Zone) -> AsyncIterator[tuple[int, list[NameServer]]]:
 
 
 def resolver(folder: Path, port: int, servers: int = 1, hosts: str = "") -> Resolver:
-    """Return a resolver that knows so many name servers, and this hosts file."""
+    """Return a resolver with this number of name servers and this hosts file."""
     lines = [f"nameserver 127.0.0.{number}" for number in range(1, servers + 1)]
     (folder / "resolv.conf").write_text("\n".join([*lines, "search svc.cluster.local wmnet", "options ndots:5", ""]))
     (folder / "hosts").write_text(hosts)
@@ -140,8 +140,8 @@ def resolver(folder: Path, port: int, servers: int = 1, hosts: str = "") -> Reso
         pytest.param({NAME: [(), ("AAAA 60 2620:0:861::1",)]}, NoAnswer(ONLY_IPV6), id="IPv6 only"),
     ],
 )
-async def test_what_dns_says(tmp_path: Path, zone: Zone, expected: DnsAnswer) -> None:
-    """Addresses come with the chain of names that led to them and its smallest TTL; without any, words say why."""
+async def test_an_answer_has_addresses_chain_and_ttl(tmp_path: Path, zone: Zone, expected: DnsAnswer) -> None:
+    """The TTL is the smallest of the chain; without an address there is a reason."""
     async with serving(zone) as (port, (server,)):
         answer = await resolver(tmp_path, port).look_up(NAME)
     if isinstance(answer, Found):  # in any order
@@ -149,8 +149,8 @@ async def test_what_dns_says(tmp_path: Path, zone: Zone, expected: DnsAnswer) ->
     assert (answer, server.asked[0]) == (expected, f"{NAME}. A")
 
 
-async def test_ipv6_is_only_asked_for_where_there_is_no_ipv4(tmp_path: Path) -> None:
-    """One query is enough where it brings an address or where there is no such name."""
+async def test_ipv6_is_only_looked_up_without_ipv4(tmp_path: Path) -> None:
+    """One query is enough if it returns an address or the name does not exist."""
     async with serving({NAME: ("A 60 10.0.0.1",), "other.wmnet": ()}) as (port, (server,)):
         asking = resolver(tmp_path, port)
         for name in (NAME, "none.wmnet", "other.wmnet"):
@@ -160,14 +160,14 @@ async def test_ipv6_is_only_asked_for_where_there_is_no_ipv4(tmp_path: Path) -> 
 
 @pytest.mark.parametrize("name", ["eventgate", "eventgate.", NAME, f"{NAME}."])
 async def test_names_are_absolute(tmp_path: Path, name: str) -> None:
-    """The search list of a pod is never used, however few dots a name has."""
+    """The search list is never used, however few dots a name has."""
     async with serving({}) as (port, (server,)):
         assert await resolver(tmp_path, port).look_up(name) == NXDOMAIN
     assert server.asked == [f"{name.rstrip('.')}. A"]
 
 
-async def test_a_failing_server_is_no_answer_and_is_asked_again(tmp_path: Path) -> None:
-    """SERVFAIL says nothing of the name, and nothing for the next time."""
+async def test_servfail_is_no_answer(tmp_path: Path) -> None:
+    """It says nothing about the name, and is not remembered."""
     async with serving({NAME: [dns.rcode.SERVFAIL, ("A 60 10.0.0.1",)]}) as (port, (server,)):
         asking = resolver(tmp_path, port)
         failed = await asking.look_up(NAME)
@@ -178,36 +178,36 @@ async def test_a_failing_server_is_no_answer_and_is_asked_again(tmp_path: Path) 
     assert (now(), len(server.asked)) == (0.0, 2)
 
 
-async def test_behind_a_failing_server_the_next_is_asked_at_once(tmp_path: Path) -> None:
-    """SERVFAIL of the first name server costs no time where there is a second."""
+async def test_after_servfail_the_next_server_is_asked_at_once(tmp_path: Path) -> None:
+    """It costs no time."""
     async with serving({NAME: dns.rcode.SERVFAIL}, {NAME: ("A 60 10.0.0.1",)}) as (port, _):
         assert await resolver(tmp_path, port, 2).look_up(NAME) == Found(("10.0.0.1",), (), 60.0)
     assert now() == 0.0
 
 
-async def test_silence_ends_within_the_lifetime(tmp_path: Path) -> None:
-    """A name server that says nothing is asked several times, for 1.5 s in all."""
+async def test_a_silent_server_is_given_up_within_the_lifetime(tmp_path: Path) -> None:
+    """It is asked several times, for 1.5 s in all."""
     async with serving({NAME: None}) as (port, (server,)):
         assert await resolver(tmp_path, port).look_up(NAME) == SILENCE
     assert (now() <= 1.5, len(server.asked)) == (True, 3)
 
 
-async def test_two_silent_servers_end_within_the_lifetime_too(tmp_path: Path) -> None:
-    """However many are dead, 1.5 s is all it takes to know nothing."""
+async def test_two_silent_servers_are_given_up_within_the_lifetime(tmp_path: Path) -> None:
+    """1.5 s in all, however many are dead."""
     async with serving({NAME: None}, {NAME: None}, {NAME: None}) as (port, servers):
         assert await resolver(tmp_path, port, 3).look_up(NAME) == SILENCE
     assert (now() <= 1.5, [len(server.asked) for server in servers]) == (True, [2, 1, 1])
 
 
-async def test_a_lost_answer_is_asked_for_again(tmp_path: Path) -> None:
-    """One look-up survives two lost datagrams, so a healing DNS is heard within a second."""
+async def test_a_lost_answer_is_requested_again(tmp_path: Path) -> None:
+    """One look-up survives two lost datagrams, so recovering DNS is noticed within a second."""
     async with serving({NAME: [None, None, ("A 60 10.0.0.1",)]}) as (port, _):
         assert await resolver(tmp_path, port).look_up(NAME) == Found(("10.0.0.1",), (), 60.0)
     assert now() <= 1.2
 
 
 async def test_a_dead_name_server_costs_its_time_once(tmp_path: Path) -> None:
-    """The second look-up, and all after it, begin with the server that answered the first."""
+    """Later look-ups start with the server that answered."""
     async with serving({NAME: None}, {NAME: ("A 60 10.0.0.1",)}) as (port, (dead, good)):
         asking = resolver(tmp_path, port, 2)
         took = []
@@ -218,8 +218,8 @@ async def test_a_dead_name_server_costs_its_time_once(tmp_path: Path) -> None:
     assert (took, len(dead.asked), len(good.asked)) == ([0.4, 0.0, 0.0], 1, 3)
 
 
-async def test_a_server_that_dies_later_is_left_in_its_turn(tmp_path: Path) -> None:
-    """When the preferred name server falls silent, the other one is found and preferred again."""
+async def test_a_server_that_dies_later_is_replaced(tmp_path: Path) -> None:
+    """When the preferred name server fails, the other one is found and preferred again."""
     answer = ("A 60 10.0.0.1",)
     async with serving({NAME: [None, answer]}, {NAME: [answer, None]}) as (port, (first, second)):
         asking = resolver(tmp_path, port, 2)
@@ -229,7 +229,7 @@ async def test_a_server_that_dies_later_is_left_in_its_turn(tmp_path: Path) -> N
 
 
 async def test_resolv_conf_is_read_again_when_it_changes(tmp_path: Path) -> None:
-    """Name servers that are put in later are asked from then on."""
+    """New name servers are used from then on."""
     async with serving({NAME: ("A 60 10.0.0.1",)}, {NAME: ("A 60 10.0.0.2",)}) as (port, _):
         asking = resolver(tmp_path, port)
         assert await asking.look_up(NAME) == Found(("10.0.0.1",), (), 60.0)
@@ -242,7 +242,7 @@ async def test_resolv_conf_is_read_again_when_it_changes(tmp_path: Path) -> None
     [pytest.param(None, id="no file"), pytest.param("", id="empty"), pytest.param("search wmnet\n", id="no server")],
 )
 async def test_without_name_servers_there_is_no_answer(tmp_path: Path, written: str | None) -> None:
-    """A missing or empty resolv.conf is no reason to end, and one that appears is used."""
+    """A missing or empty resolv.conf is not fatal, and one that appears is used."""
     async with serving({NAME: ("A 60 10.0.0.1",)}) as (port, _):
         if written is not None:
             (tmp_path / "resolv.conf").write_text(written)
@@ -267,22 +267,22 @@ async def test_without_name_servers_there_is_no_answer(tmp_path: Path, written: 
     ],
 )
 async def test_garbage_is_no_answer(tmp_path: Path, sent: bytes) -> None:
-    """Whatever a name server sends, the look-up ends in time, and says that there was no answer."""
+    """Whatever a name server sends, the look-up ends in time without an answer."""
     async with serving({NAME: sent}) as (port, _):
         assert isinstance(await resolver(tmp_path, port).look_up(NAME), NoAnswer)
     assert now() <= 1.5
 
 
-async def test_names_that_lead_in_circles_are_no_answer(tmp_path: Path) -> None:
-    """A chain of aliases without end is given up."""
+async def test_a_loop_of_aliases_is_no_answer(tmp_path: Path) -> None:
+    """An endless chain of aliases is given up."""
     chain = {f"n{number}.wmnet": (f"CNAME 60 n{number + 1}.wmnet.",) for number in range(40)}
     async with serving({NAME: ("CNAME 60 n0.wmnet.",), **chain, "n40.wmnet": ("A 60 10.0.0.1",)}) as (port, _):
         assert isinstance(await resolver(tmp_path, port).look_up(NAME), NoAnswer)
 
 
 @pytest.mark.parametrize("name", ["a..b", "x" * 64 + ".wmnet", "x." * 127 + "wmnet", "\udc80"], ids=ascii)
-async def test_what_is_no_name_is_no_answer(tmp_path: Path, name: str) -> None:
-    """A name that cannot be asked for is said to be one, and nothing is sent."""
+async def test_an_invalid_name_is_no_answer(tmp_path: Path, name: str) -> None:
+    """It is reported as such, and nothing is sent."""
     async with serving({}) as (port, (server,)):
         assert isinstance(await resolver(tmp_path, port).look_up(name), NoAnswer)
     assert server.asked == []
@@ -299,8 +299,8 @@ async def test_what_is_no_name_is_no_answer(tmp_path: Path, name: str) -> None:
         ("eqiad.localhost", "127.0.0.1"),
     ],
 )
-async def test_what_needs_no_asking_is_not_asked(tmp_path: Path, name: str, expected: str) -> None:
-    """Literal addresses and localhost are what they are, whatever DNS and the hosts file would say."""
+async def test_addresses_and_localhost_are_not_looked_up(tmp_path: Path, name: str, expected: str) -> None:
+    """Whatever DNS and the hosts file say."""
     async with serving({}) as (port, (server,)):
         asking = resolver(tmp_path, port, hosts="10.9.9.9 localhost eqiad.localhost\n")
         assert await asking.look_up(name) == Found((expected,), (), 60.0)
@@ -323,7 +323,7 @@ async def test_what_needs_no_asking_is_not_asked(tmp_path: Path, name: str, expe
 async def test_the_hosts_file_comes_first(
     tmp_path: Path, hosts: str, expected: tuple[str, ...] | None, name: str
 ) -> None:
-    """What the hosts file names is not asked of DNS, and is read again soon."""
+    """Its names are not looked up in DNS, and it is read again soon."""
     async with serving({NAME: ("A 60 10.0.0.1",)}) as (port, (server,)):
         answer = await resolver(tmp_path, port, hosts=hosts).look_up(name)
     if expected is None:
@@ -332,6 +332,6 @@ async def test_the_hosts_file_comes_first(
         assert (answer, server.asked) == (Found(expected, ("the hosts file",), 5.0), [])
 
 
-async def test_name_servers_are_asked_where_they_listen() -> None:
-    """On port 53, unless a test says otherwise."""
+async def test_name_servers_are_asked_on_port_53() -> None:
+    """Unless a test says otherwise."""
     assert inspect.signature(Resolver).parameters["port"].default == 53

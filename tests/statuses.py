@@ -10,6 +10,7 @@ from sidecar.status.value import (
     AddressNow,
     ChecksOfMinute,
     EndpointNow,
+    FlowNow,
     RouteNow,
     Span,
     SpoolNow,
@@ -57,6 +58,7 @@ def endpoint(name: str, *addresses: AddressNow, problem: str = "") -> EndpointNo
         url=f"https://{host}:4492/v1/events",
         way=way,
         problem=problem,
+        last_minute=3140 if addresses else 0,
         addresses=addresses,
         checks=checks,
     )
@@ -102,6 +104,7 @@ def status(**more: Any) -> Status:
         upstreams=(upstream(),),
         routes=(RouteNow("all", "staging", None, None, {"delivered": 3140, "invalid": 4}),),
         streams=(StreamNow("mediawiki.a", ("all",), {"delivered": 3144}),),
+        flows=(FlowNow("mediawiki.a", "all", {"delivered": 3144}),),
         configuration=CONFIGURATION,
         spool=spool(),
         minutes=(),

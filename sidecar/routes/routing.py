@@ -204,16 +204,6 @@ class Router:
         return [each for each in self.config.routes if not _first_label_mismatch(each.match, self.labels)]
 
     @property
-    def taken(self) -> dict[str, list[str]]:
-        """By stream, the routes that took events of it, as far as that is remembered."""
-        found: dict[str, list[str]] = {}
-        for (stream, _), decision in self._remembered.items():
-            routes = found.setdefault(stream or "", [])
-            if decision.route and decision.route not in routes:
-                routes.append(decision.route)
-        return found
-
-    @property
     def _pod(self) -> str:
         return ", ".join(f"{name}={value}" for name, value in self.labels.items()) or "a pod without labels"
 

@@ -156,9 +156,7 @@ class Runtime:
             in_force=self._now_in_force,
             configuration=self._reloader.as_data,
             spool=lambda: self._spooling.state if self._spooling else None,
-            events=self.telemetry.counts.events,
-            routed=self.telemetry.counts.routed,
-            mirrored=self.telemetry.counts.mirrored,
+            counts=self.telemetry.counts,
             history=self._history,
             pod=socket.gethostname(),
         )
@@ -189,7 +187,7 @@ class Runtime:
                     self._generation.use_spool()
                     await self._spooling.start(tasks)
                 watching.append(self._keep_running("reload", self._follow_file))
-                remember = functools.partial(self._history.run, self.telemetry.counts.events)
+                remember = functools.partial(self._history.run, self.telemetry.counts)
                 watching.append(self._keep_running("history", remember))
                 serving = [tasks.create_task(server.serve(sockets=[listening])) for server, listening in self._servers]
                 self.telemetry.emit(Listening(*(_address(listening) for _, listening in self._servers)))
@@ -241,7 +239,8 @@ class Runtime:
 
     def _in_force(self, loaded: Loaded) -> None:
         config, labels = loaded.config, self._settings.labels
-        self.telemetry.know(streams_named_by(config), (route.name for route in config.routes))
+        endpoints = [(pool.name, end.name) for pool in self._generation.pools.values() for end in pool.endpoints]
+        self.telemetry.know(streams_named_by(config), (route.name for route in config.routes), endpoints)
         for server, _ in self._servers:
             server.config.timeout_graceful_shutdown = math.ceil(self._generation.longest)
         words = ",".join(f"{name}={value}" for name, value in labels.items())

@@ -4,9 +4,10 @@ What is true now (`gather`, `value`, `problems`)
     `gather` reads what other parts know, as it is at one moment, and makes one `Status` of it. `value` says what a
     `Status` is made of; `problems` what is wrong, the worst first, and the one sentence on top of the page.
 
-How it looks (`page`, page.html.j2, page.css, page.js; `runbook`, runbook.html.j2)
+How it looks (`page`, `flow`, page.html.j2, page.css, page.js; `runbook`, runbook.html.j2)
     `page` decides order, words and shapes; the template writes them and escapes whatever it writes. Nothing of it is
-    loaded before the first view. `runbook` makes docs/runbook.md a page, for whoever has no other way to it.
+    loaded before the first view. `flow` lays out the picture of the last minute. `runbook` makes docs/runbook.md a
+    page, for whoever has no other way to it.
 
 How it is answered (`http`, `sse`, `cluster`, openapi.yaml)
     `http` has what begins with /_sidecar/, for the sidecar's own machine. `sse` is for answers that go on: the live
@@ -20,5 +21,5 @@ What must not come here: anything that changes something. Whoever asks learns wh
 afterwards.
 
 Doors: http, cluster, gather, sse, value, problems, ask.
-Pure: value, problems, page.
+Pure: value, problems, flow, page.
 """

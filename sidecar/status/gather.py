@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ from sidecar.status.value import (
     EndpointNow,
     FailoverNow,
     Failure,
+    FlowNow,
     Minute,
     MirrorNow,
     RouteNow,
@@ -28,6 +30,7 @@ from sidecar.status.value import (
     StreamNow,
     UpstreamNow,
 )
+from sidecar.telemetry.counts import NO_ROUTE, Counts
 from sidecar.telemetry.history import HOUR, MINUTE, History
 from sidecar.upstreams.endpoints import Address, Endpoint, Pool
 from sidecar.upstreams.failover import order
@@ -54,12 +57,7 @@ class Sources:
     configuration: Callable[[], dict[str, Any]]
     """The state of its file."""
     spool: Callable[[], SpoolState | None]
-    events: Mapping[tuple[str, str], int]
-    """Since the start, by stream and outcome."""
-    routed: Mapping[tuple[str, str], int]
-    """The same events, by route and outcome."""
-    mirrored: Mapping[tuple[str, str, str], int]
-    """Copies, by route, upstream and result."""
+    counts: Counts
     history: History
     pod: str = ""
     clock: Callable[[], float] = time.monotonic
@@ -81,8 +79,9 @@ def status_now(sources: Sources) -> Status:
         events_per_second=round(history.events_per_second, 2),
         last_minute=dict(history.last_minute),
         upstreams=tuple(present.upstream(pool, router) for pool in now.pools.values()),
-        routes=_routes(now.config, sources),
-        streams=_streams(sources.events, router.taken),
+        routes=_routes(now.config, sources.counts),
+        streams=_streams(sources.counts.flows),
+        flows=_flows(present.recent.flows),
         configuration=sources.configuration(),
         spool=_spool(spool, history.last_minute[Outcome.SPOOLED]) if spool else None,
         minutes=tuple(Minute(present.at(each.begin), dict(each.events)) for each in present.minutes),
@@ -113,6 +112,7 @@ class _Present:
         self._history = sources.history
         self._now = sources.clock()
         self.wall = sources.wall()
+        self.recent = sources.history.flows_of_last_minute(sources.counts)
         self.minutes = [each for each in sources.history.minutes if each.begin > self._now - HOUR]
 
     def at(self, time_of_clock: float) -> float:
@@ -144,6 +144,7 @@ class _Present:
             url=endpoint.url,
             way=str(endpoint.known),
             problem=endpoint.known.problem,
+            last_minute=max(self.recent.arrived.get(key, 0), 0),
             addresses=tuple(self._address(judge, each) for each in endpoint.addresses.values()),
             checks=tuple(
                 ChecksOfMinute(self.at(each.begin), each.checks[*key, True], each.checks[*key, False])
@@ -183,9 +184,9 @@ class _Present:
         return tuple(spans)
 
 
-def _routes(config: Config, sources: Sources) -> tuple[RouteNow, ...]:
-    counts = _by_outcome(sources.routed)
-    copies = _by_outcome({(route, result): count for (route, _, result), count in sources.mirrored.items()})
+def _routes(config: Config, known: Counts) -> tuple[RouteNow, ...]:
+    counts = _by_outcome(known.routed)
+    copies = _by_outcome({(route, result): count for (route, _, result), count in known.mirrored.items()})
     return tuple(
         RouteNow(
             each.name,
@@ -206,10 +207,23 @@ def _routes(config: Config, sources: Sources) -> tuple[RouteNow, ...]:
     )
 
 
-def _streams(events: Mapping[tuple[str, str], int], taken: Mapping[str, list[str]]) -> tuple[StreamNow, ...]:
-    counts = _by_outcome(events)
-    busiest = sorted(counts, key=lambda stream: -sum(counts[stream].values()))
-    return tuple(StreamNow(stream, tuple(taken.get(stream, ())), counts[stream]) for stream in busiest)
+def _streams(flows: Mapping[tuple[str, str, str], int]) -> tuple[StreamNow, ...]:
+    routes: dict[str, dict[str, None]] = {}
+    counts: dict[str, Counter[str]] = {}
+    for (stream, route, outcome), count in flows.items():
+        if count:
+            counts.setdefault(stream, Counter())[str(outcome)] += count
+            routes.setdefault(stream, {}).update({route: None} if route != NO_ROUTE else {})
+    busiest = sorted(counts, key=lambda stream: -counts[stream].total())
+    return tuple(StreamNow(stream, tuple(routes[stream]), counts[stream]) for stream in busiest)
+
+
+def _flows(flows: Mapping[tuple[str, str, str], int]) -> tuple[FlowNow, ...]:
+    found: dict[tuple[str, str | None], dict[str, int]] = {}
+    for (stream, route, outcome), count in flows.items():
+        if count > 0:
+            found.setdefault((stream, None if route == NO_ROUTE else route), {})[str(outcome)] = count
+    return tuple(FlowNow(*ends, outcomes) for ends, outcomes in found.items())
 
 
 def _by_outcome(counts: Mapping[tuple[str, str], int]) -> dict[str, dict[str, int]]:

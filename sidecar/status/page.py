@@ -14,14 +14,16 @@ from typing import Any, NamedTuple
 
 from sidecar.events.results import Outcome
 from sidecar.routes.scalars import in_size_words
+from sidecar.status.flow import NARROW, SYMBOLS, flow_of
 from sidecar.status.problems import age, level_of, problems_of, rate, sentence
 from sidecar.status.value import AddressNow, EndpointNow, Level, Minute, MirrorNow, SpoolNow, Status, UpstreamNow
 
 HOUR = 3600.0
+MAX_STREAMS = 50
+"""Rows of the table of streams; the busiest come first."""
 LEAST = 120.0
 """Minimum seconds shown in a picture."""
 _MARKS = {Level.WELL: "✓", Level.WARNING: "▲", Level.BAD: "✕"}
-_SYMBOLS = {"healthy": "●", "suspected": "◐", "probation": "◐", "unknown": "○"}
 
 
 class Box(NamedTuple):
@@ -51,6 +53,8 @@ def values_of(status: Status) -> dict[str, Any]:
         "problems": problems,
         "upstreams": sorted(status.upstreams, key=_concern),
         "broken_file_first": bool(status.configuration["refused"]) and level is not Level.BAD,
+        "flows": [("on-wide", flow_of(status)), ("on-narrow", flow_of(status, NARROW))],
+        "streams": status.streams[:MAX_STREAMS],
         "begin": begin,
         "width": width,
         "axis": _axis(width),
@@ -161,7 +165,7 @@ def slug(heading: str) -> str:
 
 def symbol(health: str) -> str:
     """Return a symbol for readers who do not see colours."""
-    return _SYMBOLS.get(health, "✕")
+    return SYMBOLS.get(health, "✕")
 
 
 def clock(time: float) -> str:

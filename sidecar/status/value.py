@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from sidecar.events.results import Outcome
+from sidecar.telemetry.counts import OTHER_STREAM
 from sidecar.upstreams.addresses import Known
 from sidecar.upstreams.health import OUT
 
@@ -85,6 +86,8 @@ class EndpointNow(msgspec.Struct, frozen=True, kw_only=True):
     """Its name, CNAMEs and addresses."""
     problem: str
     """Why the last look-up failed."""
+    last_minute: int
+    """Events of POSTs that it answered in the last minute."""
     addresses: tuple[AddressNow, ...]
     checks: tuple[ChecksOfMinute, ...]
 
@@ -203,13 +206,22 @@ class StreamNow(msgspec.Struct, frozen=True):
 
     stream: str
     routes: tuple[str, ...]
-    """Which took them, as far as that is remembered."""
+    """Which took them."""
     outcomes: Mapping[str, int]
 
     @property
     def title(self) -> str:
         """What people call it."""
-        return "other streams" if self.stream == "_other" else self.stream
+        return title_of(self.stream)
+
+
+class FlowNow(msgspec.Struct, frozen=True):
+    """The events of the last minute that came under one stream and were taken by one route."""
+
+    stream: str
+    route: str | None
+    """None: no route took them."""
+    outcomes: Mapping[str, int]
 
 
 class SpoolNow(msgspec.Struct, frozen=True, kw_only=True):
@@ -274,6 +286,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     upstreams: tuple[UpstreamNow, ...]
     routes: tuple[RouteNow, ...]
     streams: tuple[StreamNow, ...]
+    flows: tuple[FlowNow, ...]
     configuration: Mapping[str, Any]
     spool: SpoolNow | None
     minutes: tuple[Minute, ...]
@@ -283,6 +296,11 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     def happened(self) -> list[Outcome]:
         """The outcomes that occurred since the start."""
         return [outcome for outcome in Outcome if any(each.outcomes.get(outcome) for each in self.streams)]
+
+
+def title_of(stream: str) -> str:
+    """Return what people call a stream."""
+    return "other streams" if stream == OTHER_STREAM else stream
 
 
 def short(text: str) -> str:

@@ -24,6 +24,6 @@ Supervision (`contained`)
 What does not belong here: reading the state of other parts, which emit happenings or pass values. This package
 imports only `timers`. Event content is never logged: only streams, names and reasons.
 
-Doors: contained, happenings, telemetry, history, log, vitals.
+Doors: contained, counts, happenings, telemetry, history, log, vitals.
 Pure: none.
 """

@@ -9,14 +9,22 @@ from __future__ import annotations
 import bisect
 import itertools
 import math
-from collections import defaultdict
-from collections.abc import Iterable
+from collections import Counter, defaultdict
+from collections.abc import Container, Iterable
 
 from prometheus_client import Metric
 from prometheus_client.metrics_core import CounterMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
+OTHER_STREAM = "_other"
+"""Label for streams that `routes.yaml` does not name, so that a producer cannot grow the metrics."""
+NO_ROUTE = "_none"
+"""Label for events that no route took."""
+MAX_FLOWS = 2000
+"""Pairs of stream and route, with an outcome each, that are told apart: a producer can make up any number."""
+MAX_FLOW_NAME = 128
+"""Characters of a stream that is told apart, but those that `routes.yaml` names."""
 LATENCY_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 5.0)
 
 
@@ -47,10 +55,15 @@ class Counts(Collector):
         """Start with all counters empty."""
         self.events: defaultdict[tuple[str, str], int] = defaultdict(int)
         """By stream and outcome."""
-        self.routed: defaultdict[tuple[str, str], int] = defaultdict(int)
-        """The same events by route and outcome, including those of streams without a label of their own."""
+        self.flows: defaultdict[tuple[str, str, str], int] = defaultdict(int)
+        """The same events by stream, route and outcome, for the status page. It also has streams without a label of
+        their own, up to a bound; routes are exact."""
         self.mirrored: defaultdict[tuple[str, str, str], int] = defaultdict(int)
         """Copies, by route, upstream and result."""
+        self.arrived: defaultdict[tuple[str, str], int] = defaultdict(int)
+        """By upstream and endpoint: events of POSTs that were answered."""
+        self._forgotten: Counter[str] = Counter()
+        """By outcome: events of streams that left the metrics."""
         self.answers: defaultdict[int, int] = defaultdict(int)
         """By HTTP status."""
         self.seconds = Seconds()
@@ -59,6 +72,43 @@ class Counts(Collector):
         """By upstream, endpoint and result."""
         self.post_seconds: defaultdict[tuple[str, str], Seconds] = defaultdict(Seconds)
         """By upstream and endpoint."""
+
+    @property
+    def routed(self) -> dict[tuple[str, str], int]:
+        """Events by route and outcome."""
+        found: defaultdict[tuple[str, str], int] = defaultdict(int)
+        for (_, route, outcome), count in self.flows.items():
+            found[route, outcome] += count
+        return found
+
+    @property
+    def ended(self) -> Counter[str]:
+        """All events since the start, by outcome."""
+        found = Counter(self._forgotten)
+        for (_, outcome), count in self.events.items():
+            found[outcome] += count
+        return found
+
+    def flow(self, stream: str, route: str, outcome: str, count: int) -> None:
+        """Count events by their stream and the route that took them."""
+        flow = (stream, route, outcome)
+        if flow not in self.flows and len(self.flows) >= MAX_FLOWS:
+            flow = (OTHER_STREAM, route, outcome)
+        self.flows[flow] += count
+
+    def keep(self, streams: Container[str], routes: Container[str], endpoints: Container[tuple[str, str]]) -> None:
+        """Forget what is counted of any other stream, route and endpoint."""
+        for stream, outcome in [each for each in self.events if each[0] not in streams]:
+            self._forgotten[outcome] += self.events.pop((stream, outcome))
+        for flow in [each for each in self.flows if each[1] not in routes]:
+            del self.flows[flow]
+        for copies in [each for each in self.mirrored if each[0] not in routes]:
+            del self.mirrored[copies]
+        for end in [each for each in self.post_seconds if each not in endpoints]:
+            del self.post_seconds[end]
+            self.arrived.pop(end, None)
+        for post in [each for each in self.posts if each[:2] not in endpoints]:
+            del self.posts[post]
 
     def post(self, upstream: str, endpoint: str, result: str, seconds: float) -> None:
         """Count a POST to an endpoint."""

@@ -13,6 +13,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from sidecar.telemetry.counts import Counts
 from sidecar.telemetry.happenings import (
     Checked,
     ConfigRefused,
@@ -32,6 +33,8 @@ from sidecar.timers import until_tick
 HOUR = 3600.0
 MINUTE = 60.0
 RATE_SECONDS = 10
+FLOW_SECONDS = 10.0
+"""How often it is noted which way events go."""
 MAX_PLACES = 64
 """Addresses whose changes are kept."""
 MAX_CHANGES = 120
@@ -73,6 +76,15 @@ class FailoverPast:
     after: str
 
 
+@dataclass(frozen=True, slots=True)
+class FlowsPast:
+    """Events by stream, route and outcome, and by the endpoint where they arrived."""
+
+    at: float
+    flows: Mapping[tuple[str, str, str], int] = field(default_factory=dict)
+    arrived: Mapping[tuple[str, str], int] = field(default_factory=dict)
+
+
 @dataclass(slots=True)
 class FailurePast:
     """A failure and how often it happened; `at` is the last time."""
@@ -92,6 +104,7 @@ class History:
         self.health: dict[Place, deque[HealthPast]] = {}
         self.failovers: deque[FailoverPast] = deque(maxlen=100)
         self.failures: deque[FailurePast] = deque(maxlen=30)
+        self._flows: deque[FlowsPast] = deque(maxlen=int(MINUTE / FLOW_SECONDS))
         self._samples: deque[tuple[float, Counter[str]]] = deque(maxlen=int(MINUTE) + 1)
         """Totals of events by outcome, one sample a second."""
 
@@ -108,20 +121,31 @@ class History:
         if level >= logging.WARNING:
             self._remember_failure(now, _words(happening, text), times)
 
-    def measure(self, events: Mapping[tuple[str, str], int]) -> None:
-        """Sample the event counters, by stream and outcome."""
-        now, total = self._clock(), Counter[str]()
-        for (_, outcome), count in events.items():
-            total[outcome] += count
+    def measure(self, counts: Counts) -> None:
+        """Sample the event counters."""
+        now, total = self._clock(), counts.ended
+        if not self._flows or now - self._flows[-1].at >= FLOW_SECONDS:
+            self._flows.append(FlowsPast(now, dict(counts.flows), dict(counts.arrived)))
         before = self._samples[-1][1] if self._samples else Counter[str]()
         self._samples.append((now, total))
         self._minute(now).events += total - before
 
-    async def run(self, events: Mapping[tuple[str, str], int]) -> None:
+    def flows_of_last_minute(self, counts: Counts) -> FlowsPast:
+        """Return what came to `counts` in the last minute, scaled to a minute where it is a little more or less."""
+        now = self._clock()
+        past = self._flows[0] if self._flows else FlowsPast(now)
+        scale = MINUTE / max(now - past.at, 1.0)
+        return FlowsPast(
+            now,
+            {key: round((count - past.flows.get(key, 0)) * scale) for key, count in counts.flows.items()},
+            {key: round((count - past.arrived.get(key, 0)) * scale) for key, count in counts.arrived.items()},
+        )
+
+    async def run(self, counts: Counts) -> None:
         """Measure once a second until cancelled."""
         clock = asyncio.get_running_loop().time
         while True:
-            self.measure(events)
+            self.measure(counts)
             await asyncio.sleep(until_tick(clock(), 1.0))
 
     @property

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 
 from sidecar import __version__
-from sidecar.telemetry.counts import Counts
+from sidecar.telemetry.counts import MAX_FLOW_NAME, NO_ROUTE, OTHER_STREAM, Counts
 from sidecar.telemetry.happenings import (
     AddressesChanged,
     CaFileChanged,
@@ -43,10 +43,6 @@ from sidecar.telemetry.happenings import (
 disable_created_metrics()  # type: ignore[no-untyped-call]  # an unused extra series for every counter
 
 PREFIX = "eventgate_sidecar_"
-OTHER_STREAM = "_other"
-"""Label for streams that `routes.yaml` does not name, so that a producer cannot create series."""
-NO_ROUTE = "_none"
-"""Label for events that no route took."""
 ENDPOINT = ("upstream", "endpoint")
 COMMIT_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 
@@ -60,6 +56,8 @@ class Metrics:
         """`streams` get labels of their own."""
         self._registry = registry
         self._streams = set(streams)
+        self._of_configuration: list[tuple[Counter, tuple[str, ...]]] = []
+        """Those with labels that a configuration names, and their labels."""
         self.counts = Counts()
         self.counting: dict[type[Happening], Callable[[Any], object]]
         self.counting = dict.fromkeys(Happening.__subclasses__(), lambda _: None)
@@ -72,15 +70,28 @@ class Metrics:
         self._measure_spool()
         self._count_events_of_spool()
 
-    def know(self, streams: Iterable[str], routes: Iterable[str]) -> None:
-        """Give these streams, and no others, labels of their own; `routes` are those in force."""
+    def know(self, streams: Iterable[str], routes: Iterable[str], endpoints: Iterable[tuple[str, str]]) -> None:
+        """Give these streams, and no others, labels of their own; `routes` and `endpoints` are those in force.
+
+        Series of others leave the metrics.
+        """
         self._streams.clear()
         self._streams.update(streams)
+        named, taking, reached = {*self._streams, OTHER_STREAM}, {*routes, NO_ROUTE}, set(endpoints)
+        self.counts.keep(named, taking, reached)
         trouble = ("refused", "failed")  # start at 0, so that an alert sees the first one
-        for label in itertools.product((*self._streams, OTHER_STREAM), trouble):
-            self.counts.events[label] += 0
-        for label in itertools.product((*routes, NO_ROUTE), trouble):
-            self.counts.routed[label] += 0
+        for stream, outcome in itertools.product(named, trouble):
+            self.counts.events[stream, outcome] += 0
+        for route, outcome in itertools.product(taking, trouble):
+            self.counts.flows[OTHER_STREAM, route, outcome] += 0
+        upstreams = {upstream for upstream, _ in reached}
+        for metric, labels in self._of_configuration:
+            for sample in next(iter(metric.collect())).samples:
+                values = sample.labels
+                end = (values.get("upstream"), values.get("endpoint"))
+                gone = end not in reached if end[1] else end[0] not in {*upstreams, None}
+                if gone or values.get("stream", OTHER_STREAM) not in named:
+                    metric.remove(*(values[label] for label in labels))
 
     def label(self, stream: str) -> str:
         """Return the label of a stream."""
@@ -90,7 +101,10 @@ class Metrics:
         self.counting[kind] = count
 
     def _counter(self, name: str, documentation: str, labels: tuple[str, ...] = ()) -> Counter:
-        return Counter(PREFIX + name, documentation, labels, registry=self._registry)
+        made = Counter(PREFIX + name, documentation, labels, registry=self._registry)
+        if {"upstream", "stream"} & set(labels):
+            self._of_configuration.append((made, labels))
+        return made
 
     def _gauge(self, name: str, documentation: str, labels: tuple[str, ...] = ()) -> Gauge:
         return Gauge(PREFIX + name, documentation, labels, registry=self._registry)
@@ -99,12 +113,18 @@ class Metrics:
         counts, label = self.counts, self.label
 
         def ended(it: EventsEnded) -> None:
-            counts.events[label(it.stream), it.outcome] += it.count
-            counts.routed[it.route or NO_ROUTE, it.outcome] += it.count
+            stream = label(it.stream)
+            counts.events[stream, it.outcome] += it.count
+            shown = it.stream if it.route and 0 < len(it.stream) <= MAX_FLOW_NAME else stream
+            counts.flow(shown, it.route or NO_ROUTE, it.outcome, it.count)
 
         def answered(it: RequestAnswered) -> None:
             counts.answers[it.status] += 1
             counts.seconds.observe(it.seconds)
+
+        def post_answered(it: PostAnswered) -> None:
+            counts.post(it.upstream, it.endpoint, "answered", it.seconds)
+            counts.arrived[it.upstream, it.endpoint] += it.events
 
         self._on(EventsEnded, ended)
 
@@ -113,7 +133,7 @@ class Metrics:
 
         self._on(RequestAnswered, answered)
         self._on(Mirrored, mirrored)
-        self._on(PostAnswered, lambda it: counts.post(it.upstream, it.endpoint, "answered", it.seconds))
+        self._on(PostAnswered, post_answered)
         self._on(PostFailed, lambda it: counts.post(it.upstream, it.endpoint, it.failure, it.seconds))
 
     def _count_of_endpoints(self) -> None:

@@ -54,9 +54,9 @@ class Telemetry:
         if level:
             self._tell(level, happening)
 
-    def know(self, streams: Iterable[str], routes: Iterable[str]) -> None:
-        """Give these streams, and no others, labels of their own; `routes` are those in force."""
-        self._metrics.know(streams, routes)
+    def know(self, streams: Iterable[str], routes: Iterable[str], endpoints: Iterable[tuple[str, str]]) -> None:
+        """Give these streams, and no others, labels of their own; `routes` and `endpoints` are those in force."""
+        self._metrics.know(streams, routes, endpoints)
 
     def exposition(self) -> bytes:
         """Return the metrics in Prometheus' text format."""

@@ -99,6 +99,7 @@ class Scene:
 HANGS = r"connects, then silent for 0\.5 s: hangs"
 NO_DNS = r"The DNS resolver is down: none of 3 names can be looked up \(no name server answered within 1\.5 s\)"
 SPOOL = ("--spool", "{folder}/spool")
+FLOW = "Flow of the last minute"
 HEALTHY, UNHEALTHY = "● healthy", "✕ unhealthy"
 SCENES = (
     Scene(
@@ -114,7 +115,12 @@ SCENES = (
         "one datacenter hangs",
         "warning",
         rf"▲ staging: eqiad has been down for \d+ s \({HANGS}\); events go to codfw",
-        {"staging → codfw": "eqiad", "eqiad": f"{UNHEALTHY}.*{HANGS}", "codfw": HEALTHY},
+        {
+            "staging → codfw": "eqiad",
+            FLOW: "staging → eqiad: 0/min.*eqiad: ✕ hangs",
+            "eqiad": f"{UNHEALTHY}.*{HANGS}",
+            "codfw": HEALTHY,
+        },
         lambda stage: stage.fault("freeze", "eqiad"),
         SPOOL,
     ),
@@ -131,7 +137,11 @@ SCENES = (
         "bad",
         r"✕ staging: no datacenter has answered for \d+ s \(eqiad and codfw: refuses the connection\)\. "
         r"Events are kept in the spool: \d+ events wait, the oldest for \d+ s; at this rate it is full in \d+ \w+",
-        {"staging → nowhere": "eqiad", "Spool": r"Waiting\s*[1-9]\d* events, the oldest for \d+ s \(staging: \d+\)"},
+        {
+            "staging → nowhere": "eqiad",
+            FLOW: r"staging → spool: [1-9]\d*/min",
+            "Spool": r"Waiting\s*[1-9]\d* events, the oldest for \d+ s \(staging: \d+\)",
+        },
         lambda stage: stage.fault("refuse", "eqiad", "codfw"),
         SPOOL,
     ),

@@ -115,6 +115,14 @@ def test_nothing_is_cut_off(seen: Opened) -> None:
     assert wide == 0
 
 
+def test_one_picture_of_the_flow_is_seen(seen: Opened) -> None:
+    """The wide one or the narrow one, not wider than the page."""
+    (picture,) = (each for each in seen.page.locator("svg.flow").all() if each.is_visible())
+    box = picture.bounding_box()
+    assert box is not None
+    assert 0 <= box["x"] < box["x"] + box["width"] <= (seen.page.viewport_size or {"width": 0})["width"]
+
+
 def test_it_asks_the_sidecar_alone(stage: Stage, seen: Opened) -> None:
     """Everything that the page asks for, it asks this sidecar for; and the browser has nothing to complain of."""
     asked = {url for url in seen.asked if not url.startswith("data:")}

@@ -479,14 +479,6 @@ def test_it_knows_where_its_pod_can_reach() -> None:
     assert router(routes, {"env": "production"}).reachable == set()
 
 
-def test_it_remembers_which_routes_took_a_stream() -> None:
-    """By the name that the stream came with; what no route took has none."""
-    known = router("name: a, to: other, match: {stream: x}")
-    for stream in ("x", "x", "y"):
-        known.decide(stream_event(stream))
-    assert known.taken == {"x": ["a"], "y": []}
-
-
 @pytest.mark.parametrize("order", [("dewiki", "enwiki"), ("enwiki", "dewiki")], ids="then".join)
 @pytest.mark.parametrize("rules", ["a route", "accepts"])
 def test_a_decision_is_not_remembered_where_an_events_contents_decide(order: tuple[str, str], rules: str) -> None:

@@ -138,7 +138,7 @@ class Sidecar:
 
     def counted(self) -> int:
         """Return how many events its metrics say have ended."""
-        return 0 if self.runtime is None else sum(self.runtime.telemetry.counts.events.values())
+        return 0 if self.runtime is None else self.runtime.telemetry.counts.ended.total()
 
     def explained(self, stream: str) -> tuple[str, str] | None:
         """Return where its `explain` says that an event of a stream goes, and under which name; None: nowhere."""

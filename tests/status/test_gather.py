@@ -13,6 +13,7 @@ from sidecar.spool.record import Quota, Totals
 from sidecar.spool.store import SpoolState
 from sidecar.status.gather import InForce, Sources, status_now, tried_now
 from sidecar.status.value import MirrorNow
+from sidecar.telemetry.counts import Counts
 from sidecar.telemetry.happenings import HealthChanged
 from sidecar.telemetry.history import History
 from sidecar.upstreams.health import Health
@@ -34,13 +35,20 @@ def sources(spool: SpoolState | None = None, config: dict[str, Any] = FILE, **pl
     now = InForce(
         parsed, Router(parsed, {"env": "staging"}), {"main": make_pool({name: [ip] for name, ip in places.items()})}
     )
+    counts = Counts()
+    for stream, route, outcome, count in (
+        ("s", "all", "delivered", 5),
+        ("s", "all", "failed", 0),
+        ("_other", "all", "refused", 3),
+        ("_other", "_none", "refused", 4),
+    ):
+        counts.flow(stream, route, outcome, count)
+    counts.mirrored |= {("all", "copies", "sent"): 3, ("all", "copies", "full"): 1}
     return Sources(
         in_force=lambda: now,
         configuration=lambda: CONFIGURATION,
         spool=lambda: spool,
-        events={("s", "delivered"): 5, ("s", "failed"): 0, ("_other", "refused"): 7, ("idle", "failed"): 0},
-        routed={("all", "delivered"): 5, ("all", "refused"): 3, ("all", "failed"): 0, ("_none", "refused"): 4},
-        mirrored={("all", "copies", "sent"): 3, ("all", "copies", "full"): 1},
+        counts=counts,
         history=History(lambda: CLOCK),
         clock=lambda: CLOCK,
         wall=lambda: WALL,
@@ -77,9 +85,9 @@ def test_streams_and_the_spool_are_shown() -> None:
     """The busiest first, and none without events; of the spool how full it is, dead letters too."""
     totals = Totals(events=3, size=100, dead=1, dead_size=11, upstreams={"main": 3})
     now = status_now(sources(SpoolState("/d", "", totals, Quota(), 4.0, 2), main=EQIAD))
-    assert [(each.stream, dict(each.outcomes)) for each in now.streams] == [
-        ("_other", {"refused": 7}),
-        ("s", {"delivered": 5}),
+    assert [(each.title, each.routes, dict(each.outcomes)) for each in now.streams] == [
+        ("other streams", ("all",), {"refused": 7}),
+        ("s", ("all",), {"delivered": 5}),
     ]
     assert now.spool is not None
     assert (now.spool.events, now.spool.bytes, now.spool.dead_letters, now.spool.in_flight) == (3, 111, 1, 2)
@@ -99,8 +107,9 @@ def test_a_spool_that_refuses_events_is_shown_as_full(*, full: bool, percent: in
 def test_how_long_the_spool_lasts_goes_by_the_last_minute(oldest: float, lasts: float) -> None:
     """By what its events take on disk, which is more than their bytes."""
     known = sources(SpoolState("/d", "", Totals(events=600, size=1, taken=0.5), Quota(), oldest, 0), main=EQIAD)
-    known.history.measure({})
-    known.history.measure({("s", "spooled"): 10})
+    known.history.measure(known.counts)
+    known.counts.events["s", "spooled"] += 10
+    known.history.measure(known.counts)
     now = status_now(known)
     assert now.spool is not None
     assert now.spool.lasts_seconds == pytest.approx(lasts)

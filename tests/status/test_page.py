@@ -14,8 +14,8 @@ import pytest
 
 from sidecar.status.http import _headers
 from sidecar.status.http import html_of as page
-from sidecar.status.page import counts, milliseconds, parts, symbol, waiting
-from sidecar.status.value import FailoverNow, Failure, Minute, MirrorNow, RouteNow, Span, Status, StreamNow
+from sidecar.status.page import MAX_STREAMS, counts, milliseconds, parts, symbol, waiting
+from sidecar.status.value import FailoverNow, Failure, FlowNow, Minute, MirrorNow, RouteNow, Span, Status, StreamNow
 from tests.statuses import CONFIGURATION, HANGS, NOW, address, endpoint, spool, status, upstream
 
 EVIL = "<script>alert(1)</script>\"'&"
@@ -132,20 +132,20 @@ def test_the_last_hour_is_drawn_and_told() -> None:
     with_failover = msgspec.structs.replace(HUNG, failovers=(FailoverNow(NOW - 720, "eqiad", "codfw"),))
     text = page(status(upstreams=(with_failover,), minutes=(Minute(NOW - 60, {"delivered": 90, "failed": 10}),)))
     read = Reader(text)
-    boxes = [(each["class"], each["x"], each["width"]) for each in read.all_of("rect")]
+    boxes = [(each.get("class"), each["x"], each["width"]) for each in read.all_of("rect")]
     assert ("healthy", "600.0", "2280.0") in boxes
     assert ("unhealthy", "2880.0", "720.0") in boxes
     assert ("mark", "2876.0", "8.0") in boxes
     assert ("failed", "3545.0", "50.0") in boxes
     assert "eqiad → codfw" in text
     assert all(each["role"] == "img" and each["aria-label"] for each in read.all_of("svg"))
-    assert len(read.all_of("rect")) == text.count("<title>") - 1
+    assert len(read.all_of("rect")) + len(read.all_of("path")) == text.count("<title>") - 1
 
 
 def test_trouble_is_seen_without_colours() -> None:
     """On the time line it is taller than what is well, and so is a minute with a failed check."""
     boxes = Reader(page(status(upstreams=(HUNG,)))).all_of("rect")
-    heights = {each["class"]: float(each["height"] or 0) for each in boxes}
+    heights = {each.get("class"): float(each["height"] or 0) for each in boxes}
     assert heights["unhealthy"] > heights["healthy"]
     assert heights["failed"] > 3
 
@@ -185,26 +185,27 @@ def test_an_outage_comes_before_a_refused_file() -> None:
     """The outage costs events, and the edit does not."""
     out = upstream(HUNG.endpoints[0], endpoint("codfw", problem="no such name"))
     text = page(status(upstreams=(out,), configuration={**CONFIGURATION, "refused": "x"}))
-    assert re.findall(r"<h2>(\w+)", text)[0] == "staging"
+    assert re.findall(r"<h2>(\w+)", text)[:2] == ["Flow", "staging"]
 
 
 def test_what_is_known_of_one_endpoint_is_said_once() -> None:
     """Its host is in its address, and nowhere else."""
     alone = upstream(endpoint("staging.svc.eqiad.wmnet:4492", address()))
-    assert Reader(page(status(upstreams=(alone,)))).words.count("staging.svc.eqiad.wmnet") == 1
+    text = re.sub(r"<svg.*?</svg>", "", page(status(upstreams=(alone,))), flags=re.DOTALL)
+    assert Reader(text).words.count("staging.svc.eqiad.wmnet") == 1
 
 
 def test_pictures_begin_where_the_process_did() -> None:
     """An hour ago at the earliest; what was before is not known."""
     for started, width, words in ((NOW - 7200, "3600.0", "an hour ago"), (NOW - 600, "600.0", "10 min ago")):
         read = Reader(page(status(started=started)))
-        assert {(each["viewbox"] or "").split()[2] for each in read.all_of("svg")} == {width}
+        assert {(each["viewbox"] or "").split()[2] for each in read.all_of("svg")[2:]} == {width}
         assert words in read.words
 
 
 def test_a_refused_file_comes_before_all_that_is_well() -> None:
     """Whoever just edited it does not look for it at the end."""
-    for refused, first in ((None, "staging"), ("line 7: no", "Configuration")):
+    for refused, first in ((None, "Flow"), ("line 7: no", "Configuration")):
         text = page(status(configuration={**CONFIGURATION, "refused": refused}))
         assert re.findall(r"<h2>(\w+)", text)[0] == first
         assert text.count("<h2>Configuration") == 1
@@ -214,6 +215,26 @@ def test_only_outcomes_that_happened_have_a_column() -> None:
     """On a phone there is no room for noughts."""
     heads = re.findall(r'<th scope="col"[^>]*>(\w+)', page(status()))
     assert heads[heads.index("Stream") :] == ["Stream", "Route", "Delivered"]
+
+
+def test_many_streams_are_cut_off() -> None:
+    """A producer may have made them up; the busiest are there, and how many are not."""
+    many = tuple(StreamNow(f"many{number}", ("all",), {"delivered": 1}) for number in range(MAX_STREAMS + 7))
+    read = Reader(page(status(streams=many, flows=())))
+    assert len(re.findall(r"many\d+", read.words)) == MAX_STREAMS
+    assert "7 more are in status.json." in read.words
+
+
+def test_the_flow_is_there_for_every_screen() -> None:
+    """Wide with the streams, narrow without; each link and each box says in words what it is."""
+    text = page(status(upstreams=(HUNG,), flows=(FlowNow("s<b>", "all", {"delivered": 60, "refused": 3}),)))
+    wide, narrow = re.findall(r'<svg class="flow on-\w+".*?</svg>', text, re.DOTALL)
+    for each in (wide, narrow):
+        assert "<title>staging → eqiad: 0/min</title>" in each
+        assert '<path class="down idle"' in each
+        assert f"<title>eqiad: ✕ {HANGS.rpartition(': ')[2]}</title>" in each
+        assert "<title>all → refused: 3/min</title>" in each
+    assert ("<title>s&lt;b&gt; → all: 63/min</title>" in wide, "s&lt;b&gt;" in narrow) == (True, False)
 
 
 def test_long_names_are_broken_before_their_parts() -> None:

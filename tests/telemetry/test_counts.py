@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, generate_latest
 
-from sidecar.telemetry.counts import Counts
+from sidecar.telemetry.counts import MAX_FLOWS, OTHER_STREAM, Counts
 
 
 def exposed(counts: Counts) -> list[str]:
@@ -18,7 +18,7 @@ def test_what_was_counted_is_shown() -> None:
     """Every number stands under its labels, whatever was counted since the last scrape."""
     counts = Counts()
     counts.events["s", "delivered"] += 2
-    counts.routed["scores", "delivered"] += 2
+    counts.flow("s", "scores", "delivered", 2)
     counts.answers[201] += 1
     counts.post("main", "eqiad", "answered", 0.002)
     counts.post("main", "eqiad", "ambiguous", 9.0)
@@ -28,6 +28,16 @@ def test_what_was_counted_is_shown() -> None:
     assert 'eventgate_sidecar_requests_total{status="201"} 1.0' in shown
     assert 'eventgate_sidecar_posts_total{endpoint="eqiad",result="ambiguous",upstream="main"} 1.0' in shown
     assert 'eventgate_sidecar_post_seconds_count{endpoint="eqiad",upstream="main"} 2.0' in shown
+
+
+def test_a_producer_cannot_grow_the_flows() -> None:
+    """What is over the bound counts as other streams, and of each route everything is counted."""
+    counts = Counts()
+    for number in range(2 * MAX_FLOWS):
+        counts.flow(str(number), "all", "delivered", 1)
+    assert len(counts.flows) == MAX_FLOWS + 1
+    assert counts.flows[OTHER_STREAM, "all", "delivered"] == MAX_FLOWS
+    assert counts.routed == {("all", "delivered"): 2 * MAX_FLOWS}
 
 
 def test_each_bucket_holds_those_before_it() -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from sidecar.telemetry.counts import Counts
 from sidecar.telemetry.happenings import (
     Checked,
     ConfigNotKept,
@@ -142,7 +143,7 @@ def test_everything_is_bounded() -> None:
     for number in range(3 * MAX_PLACES):
         history.observe(logging.WARNING, change("unhealthy", str(number)), "", 1)
         clock.time += 60.0
-        history.measure({})
+        history.measure(Counts())
     for _ in range(3 * MAX_CHANGES):
         history.observe(logging.WARNING, change("unhealthy", "last"), "", 1)
         history.observe(logging.WARNING, FailedOver("u", "a", "b"), "", 1)
@@ -156,10 +157,11 @@ def test_everything_is_bounded() -> None:
 def test_rates_come_from_the_counters() -> None:
     """Per second over ten seconds, per minute over one, whatever the stream."""
     clock = Clock()
-    history, events = History(clock), Counter[tuple[str, str]]()
+    history, counts = History(clock), Counts()
+    events = counts.events
     assert (history.events_per_second, history.last_minute) == (0.0, Counter())
     for second in range(90):
-        history.measure(events)
+        history.measure(counts)
         events["s", "delivered"] += 50 if second < 70 else 20
         events["_other", "failed"] += 1 if second == 70 else 0
         clock.time += 1.0
@@ -171,12 +173,27 @@ def test_rates_come_from_the_counters() -> None:
     ]
 
 
+def test_flows_are_those_of_the_last_minute() -> None:
+    """Which route took which stream, and where it arrived, scaled to a minute."""
+    clock = Clock()
+    history, counts = History(clock), Counts()
+    for second in range(125):
+        history.measure(counts)
+        counts.flow("s", "early" if second < 60 else "late", "delivered", 2)
+        counts.arrived["main", "eqiad"] += 2
+        clock.time += 1.0
+    recent = history.flows_of_last_minute(counts)
+    assert recent.flows == {("s", "early", "delivered"): 0, ("s", "late", "delivered"): 120}
+    assert recent.arrived == {("main", "eqiad"): 120}
+
+
 @pytest.mark.looptime
 async def test_it_measures_once_a_second() -> None:
     """However many events there are."""
-    history, events = History(now), Counter({("s", "delivered"): 1_000_000})
+    history, counts = History(now), Counts()
+    counts.events["s", "delivered"] += 1_000_000
     async with asyncio.TaskGroup() as tasks:
-        task = tasks.create_task(history.run(events))
+        task = tasks.create_task(history.run(counts))
         await asyncio.sleep(10.5)
         task.cancel()
     assert sum(each.events.total() for each in history.minutes) == 1_000_000

@@ -1,0 +1,102 @@
+"""Promises of `flow`: one look shows which way events go, how many, and where they do not get on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from sidecar.status.flow import ALL_WIDE, MAX_NODES, NARROW, WIDE, Link, Picture, flow_of, lines_of
+from sidecar.status.value import FlowNow, RouteNow
+from tests.statuses import HANGS, address, endpoint, spool, status, upstream
+
+ROUTES = (RouteNow("scores", "staging", "test", None, {}), RouteNow("never", None, None, "no", {}))
+HUNG = endpoint("eqiad", address("unhealthy", HANGS))
+
+
+def drawn(*flows: FlowNow, **more: Any) -> Picture:
+    """Return the picture of these flows."""
+    return flow_of(status(**({"routes": ROUTES, "flows": flows} | more)))
+
+
+def between(picture: Picture, words: str) -> Link:
+    """Return the link whose words begin so."""
+    (found,) = (each for each in picture.links if each.words.startswith(f"{words}: "))
+    return found
+
+
+def test_links_are_as_wide_as_their_events_are_many() -> None:
+    """From the stream over its route and upstream to the datacenter."""
+    picture = drawn(FlowNow("a", "scores", {"delivered": 3000}), FlowNow("b", "scores", {"delivered": 140}))
+    assert between(picture, "scores → staging").width == ALL_WIDE
+    assert between(picture, "a → scores").width == pytest.approx(ALL_WIDE * 3000 / 3140, abs=0.1)
+    assert between(picture, "b → scores").words == "b → scores: 140/min"
+    assert [each.lines[0] for each in picture.nodes if not each.kind] == ["a", "b", "scores", "staging"]
+
+
+def test_what_does_not_arrive_branches_off() -> None:
+    """Refused before an upstream, spooled and failed behind it; each with its number and its kind."""
+    picture = drawn(
+        FlowNow("a", "scores", {"spooled": 60, "failed": 7, "refused": 2}),
+        FlowNow("_other", None, {"refused": 5}),
+        FlowNow("c", "never", {"refused": 1}),
+        spool=spool(events=90),
+    )
+    ends = {each.words.partition(": ")[0]: (each.kind, each.words.rpartition(" ")[2]) for each in picture.links}
+    assert ends["staging → spool"] == ("spooled", "60/min")
+    assert ends["staging → failed"] == ("down", "7/min")
+    assert ends["no route → refused"] == ("spooled", "5/min")
+    assert ends["never → refused"][1] == "1/min"
+    assert ends["scores → staging"] == ("flow", "67/min")
+    assert {each.words for each in picture.nodes if each.kind == "warning"} == {
+        "no route: 5/min", "refused: 8/min", "spool: 60/min · 90 wait",
+    }  # fmt: skip
+    assert "refused 8/min" in picture.words
+
+
+def test_a_datacenter_that_hangs_is_red_and_says_why() -> None:
+    """With a link on which nothing comes through, though it answered a minute ago."""
+    picture = drawn(upstreams=(upstream(HUNG, endpoint("codfw", address()), first="codfw"),))
+    assert (between(picture, "staging → eqiad").kind, between(picture, "staging → eqiad").width) == ("down", 0)
+    kinds = {each.lines[0]: (each.kind, each.note) for each in picture.nodes}
+    assert kinds["eqiad"] == ("bad", "✕ hangs")
+    assert kinds["codfw"] == ("well", "● healthy · 3140/min")
+    assert kinds["staging"][0] == ""
+    assert {each.lines[0]: each.kind for each in drawn(upstreams=(upstream(HUNG),)).nodes}["staging"] == "bad"
+
+
+def test_what_a_producer_makes_up_is_bounded() -> None:
+    """The busiest have a node of their own, and the rest share one, at the bottom."""
+    flows = [FlowNow(f"s{number}", f"r{number}", {"delivered": 100 - number}) for number in range(3 * MAX_NODES)]
+    picture = drawn(*flows)
+    for word, more in (("s", "streams"), ("r", "routes")):
+        names = [each.lines[0] for each in picture.nodes if each.lines[0][0] == word and each.lines[0][1:].isdigit()]
+        assert names == [f"{word}{number}" for number in range(MAX_NODES - 1)]
+        assert f"{2 * MAX_NODES + 1} more {more}" in [each.lines[0] for each in picture.nodes]
+
+
+@pytest.mark.parametrize("columns", [WIDE, NARROW], ids=["wide", "narrow"])
+def test_nothing_overlaps_and_all_is_inside(columns: Any) -> None:
+    """Boxes of a column stand below each other, and links end in their boxes."""
+    flows = [FlowNow(f"stream.{number}" * 8, "scores", {"delivered": 9, "spooled": number}) for number in range(9)]
+    picture = flow_of(status(routes=ROUTES, flows=tuple(flows)), columns)
+    for one in picture.nodes:
+        assert 0 <= one.y < one.y + one.height <= picture.height + 0.2
+        assert one.x + one.width <= picture.width
+        below = (each for each in picture.nodes if each.x == one.x and each.y > one.y)
+        assert all(each.y >= one.y + one.height for each in below)
+    assert all(0 <= end <= picture.height for each in picture.links for end in (each.y1, each.y2))
+    assert any(each.lines[0].startswith("stream") for each in picture.nodes) == bool(columns[0].width)
+
+
+def test_a_pod_without_events_shows_where_they_would_go() -> None:
+    """Upstreams that a route leads to, with their datacenters; and nothing at all is a picture, too."""
+    assert [each.lines[0] for each in drawn().nodes] == ["staging", "eqiad", "codfw"]
+    assert drawn(upstreams=(upstream(used=False),)).nodes == []
+
+
+def test_a_long_name_has_two_lines() -> None:
+    """Broken before a part of it; what is still too long is cut off."""
+    assert lines_of("short", 9) == ("short",)
+    assert lines_of("mediawiki.revision_score", 12) == ("mediawiki", ".revision_s…")
+    assert lines_of("x" * 30, 12) == ("x" * 12, "x" * 11 + "…")

@@ -112,6 +112,11 @@ class Overloaded(RequestError):
     title = "ServiceUnavailable"
 
 
+LONGEST_LINE = 200
+LONGEST_MESSAGE = 2000
+"""Characters of a problem that are shown."""
+
+
 @dataclass(frozen=True, slots=True)
 class Problem:
     """One mistake in a file, its place, and the fix; line and column start at 1."""
@@ -122,9 +127,19 @@ class Problem:
     path: str
     message: str
     text: str
-    """The text of that line."""
+    """The text of that line; of a long one what is around the column."""
     warning: bool = False
     """Whether the file is accepted all the same."""
+
+    def __post_init__(self) -> None:
+        """Shorten what is long: a line of a file may have 500 kB."""
+        object.__setattr__(self, "path", _start_of(self.path, LONGEST_LINE))
+        object.__setattr__(self, "message", _start_of(self.message, LONGEST_MESSAGE))
+        if self.column > LONGEST_LINE + 1:
+            start = self.column - 1 - LONGEST_LINE // 2
+            object.__setattr__(self, "text", f"…{_start_of(self.text[start:], LONGEST_LINE)}")
+        else:
+            object.__setattr__(self, "text", _start_of(self.text, LONGEST_LINE))
 
     def place(self) -> tuple[int, int]:
         """Return line and column, to sort problems."""
@@ -135,7 +150,12 @@ class Problem:
         subject = f"{self.path} " if self.path else ""
         place = f"{self.file}:{self.line}:{self.column}"
         kind = "warning: " if self.warning else ""
-        return f"{place}: {kind}{subject}{self.message}\n    {self.text}\n    {' ' * (self.column - 1)}^"
+        before = self.column - 1 if self.column <= LONGEST_LINE + 1 else LONGEST_LINE // 2 + 1
+        return f"{place}: {kind}{subject}{self.message}\n    {self.text}\n    {' ' * before}^"
+
+
+def _start_of(text: str, length: int) -> str:
+    return text if len(text) <= length else f"{text[:length]}…"
 
 
 class ConfigError(SidecarError):

@@ -50,6 +50,7 @@ def in_text(found: Inspection, file: str) -> str:
     lines += [""] if problems else []
     if found.config is not None and not found.problems:
         lines += [*_table(matrix(found.config)), ""]
+        lines += [f"note: serve needs --spool DIR, since {each}" for each in found.config.needs_spool]
     return "\n".join([*lines, f"{file}: {_summary(found)}"]) + "\n"
 
 
@@ -61,6 +62,7 @@ def as_data(found: Inspection) -> dict[str, Any]:
         "ok": not found.problems,
         "problems": [asdict(each) for each in found.problems],
         "warnings": [asdict(each) for each in found.warnings],
+        "needs_spool": found.config.needs_spool if found.config else [],
         "tests": len(found.config.tests) if found.config else 0,
         "matrix": [row_as_data(row) for row in matrix(found.config)] if found.config and not found.problems else [],
     }

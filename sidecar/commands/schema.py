@@ -108,7 +108,7 @@ def _of(hint: Any) -> Schema:
         return COMPOSED[origin](*arguments)
     if isinstance(hint, type) and issubclass(hint, Section):
         return {"$ref": f"#/definitions/{hint.__name__}"}
-    return {bool: {"type": "boolean"}, types.NoneType: {"type": "null"}, Any: {}}[hint]
+    return {bool: {"type": "boolean"}, Any: {}}[hint]
 
 
 def _annotated(hint: Any, says: Form | NotEmpty) -> Schema:
@@ -122,8 +122,8 @@ def _mapping(keys: Any, values: Any) -> Schema:
     return {"type": "object", "propertyNames": {"pattern": _of(keys)["pattern"]}, "additionalProperties": _of(values)}
 
 
-def _either(*hints: Any) -> Schema:
-    return {"anyOf": [_of(each) for each in hints]}
+def _optional(hint: Any, _nothing: Any) -> Schema:
+    return _of(hint)  # left out, not null
 
 
 COMPOSED: Mapping[Any, Callable[..., Schema]] = {
@@ -131,8 +131,8 @@ COMPOSED: Mapping[Any, Callable[..., Schema]] = {
     list: lambda items: {"type": "array", "items": _of(items)},
     dict: _mapping,
     Literal: lambda *values: {"enum": list(values)},
-    types.UnionType: _either,
-    typing.Union: _either,
+    types.UnionType: _optional,
+    typing.Union: _optional,
 }
 """Builds the schema of a composed type."""
 

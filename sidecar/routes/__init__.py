@@ -7,9 +7,10 @@ Which keys there are (`config`, `section`, `pattern`, `scalars`)
     collects everything that is wrong. A new key of `match` also needs a line in `config.Match.patterns`, in
     `routing._first_mismatch` and in `explain._values`.
 
-How a text becomes a configuration (`loader`, `yamlmarks`, `file`)
-    `file` reads the bytes, `yamlmarks` the YAML with the line of each part, and `loader` the sections. `loader` also
-    checks what keys must not say together, such as a route to an upstream that does not exist.
+How a text becomes a configuration (`loader`, `yamlmarks`, `yamlwords`, `file`)
+    `file` reads the bytes, `yamlmarks` the YAML with the line of each part, and `loader` the sections. `loader`
+    also checks what keys must not say together, such as a route to an upstream that does not exist. `yamlwords` says
+    what is wrong with a text that is not YAML.
 
 What it decides (`index`, `routing`, `explain`)
     `routing.Router.decide` says which upstream an event goes to and under which stream, or why it is refused. `index`
@@ -27,5 +28,6 @@ What must not come here: watching the file and swapping it (`serve`), printing (
 upstream is tried (`upstreams`).
 
 Doors: config, section, scalars, pattern, file, index, routing, explain, samples, ways, inspection.
-Pure: audit, config, explain, index, inspection, loader, pattern, routing, samples, scalars, section, ways, yamlmarks.
+Pure: audit, config, explain, index, inspection, loader, pattern, routing, samples, scalars, section, ways, yamlmarks,
+    yamlwords.
 """

@@ -12,16 +12,23 @@ apart is not said.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+import re
+import string
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 
 from sidecar.routes.config import Config, Match, Route
 from sidecar.routes.index import Index, numbers
 from sidecar.routes.pattern import Glob, Literal, Matcher, Pattern, Regex, Template
-from sidecar.routes.section import Complaint
+from sidecar.routes.section import Complaint, Path
 
+MAX_SPELT = 1000
+"""Values of a label, and characters of one, that are looked at for slips."""
 MAX_BOXES = 512
 """Combinations of alternatives of one `match` that are checked one by one; with more, it is checked as a whole."""
+
+_LIKE_A_REGEX = re.compile(r"^\^|\$$|\\[.dsw]|\.\+|(?<![A-Za-z0-9])\.\*|\([^)]*\)|\w\|\w")
 
 Box = Mapping[str, Pattern]
 """The keys of a `match`, each with its pattern: an event fits where all do."""
@@ -93,6 +100,89 @@ def warnings(config: Config) -> Iterator[Complaint]:
                 ("upstreams", name, "accepts", index),
                 f"is redundant: accepts[{other}] already accepts everything that it does; remove one of them",
             )
+    for path, match in _matches(config):
+        for key, pattern in match.patterns.items():
+            if any(map(_is_like_a_regex, pattern.matchers)):
+                words = "looks like a regular expression without slashes; write /…/ if it is one"
+                yield (*path, *key.split(".", 1)), words
+    yield from _misspelt(config)
+
+
+def _matches(config: Config) -> Iterator[tuple[Path, Match]]:
+    for name, upstream in config.upstreams.items():
+        for index, entry in enumerate(upstream.accepts or ()):
+            yield ("upstreams", name, "accepts", index), entry
+    for index, route in enumerate(config.routes):
+        yield ("routes", index, "match"), route.match
+
+
+def _is_like_a_regex(matcher: Matcher) -> bool:
+    source = matcher.text if isinstance(matcher, Literal) else matcher.source if isinstance(matcher, Glob) else ""
+    return _LIKE_A_REGEX.search(source) is not None
+
+
+def _misspelt(config: Config) -> Iterator[Complaint]:
+    """Yield each label, and each value of one, that is a slip away from one in a test or in more rules."""
+    used = [(path, name, pattern) for path, match in _matches(config) for name, pattern in match.labels.items()]
+    values: dict[str, list[str]] = {}
+    for _, name, pattern in used:
+        values.setdefault(name, []).extend(pattern.literals)
+    tested: dict[str, list[str]] = {}
+    for name, value in (pair for test in config.tests for pair in test.labels.items()):
+        tested.setdefault(name, []).append(value)
+    places = [place for upstream in config.upstreams.values() for place in upstream.datacenters]
+    names = _Words((name for _, name, _ in used), tested.keys() & values.keys())
+    words = {name: _Words(found, [*tested.get(name, ()), *config.upstreams, *places]) for name, found in values.items()}
+    for path, name, pattern in used:
+        near = names.meant_by(name) or names.abbreviation(name)
+        if near:
+            yield (*path, "labels", name), f"may be misspelt; elsewhere the label is {near}"
+        for value in pattern.literals:
+            near = words[name].meant_by(value)
+            if near:
+                yield (*path, "labels", name), f"has {value}, which may be misspelt; elsewhere it is {near}"
+    of_rules = _Words((), values)
+    for index, test in enumerate(config.tests):
+        for name in test.labels.keys() - values.keys():
+            near = of_rules.meant_by(name) or of_rules.abbreviation(name)
+            if near:
+                yield ("tests", index, "labels", name), f"may be misspelt; the rules have {near}"
+
+
+class _Words:
+    """Labels, or values of one: how often each is used, and which are certainly meant as they are."""
+
+    def __init__(self, used: Iterable[str], sure: Iterable[str]) -> None:
+        self._times = Counter(used)
+        self._sure = dict.fromkeys(sure)
+        self._known = {word.lower(): word for word in (*self._times, *self._sure)}
+
+    def meant_by(self, word: str) -> str | None:
+        """Return a better known word with two letters the other way round, one more or fewer, or in another case."""
+        if word in self._sure or not 3 <= len(word) <= MAX_SPELT or len(self._times) > MAX_SPELT:
+            return None
+        near = (self._known.get(each, word) for each in _slips(word.lower()))
+        return next((each for each in near if each != word and self._is_better_known(each, word)), None)
+
+    def _is_better_known(self, one: str, other: str) -> bool:
+        return one in self._sure or self._times[one] > self._times[other]
+
+    def abbreviation(self, word: str) -> str | None:
+        """Return a sure word that is short for this one, or the other way round."""
+        pairs = (sorted((word, each), key=len) for each in ([] if word in self._sure else self._sure))
+        near = (pair for pair in pairs if len(pair[0]) >= 3 and pair[1].isalpha() and pair[1].startswith(pair[0]))
+        return next((each for pair in near for each in pair if each != word), None)
+
+
+def _slips(word: str) -> Iterator[str]:
+    """Yield what a slip of the hand makes of `word`; its first letter is right."""
+    yield word
+    for at in range(1, len(word)):
+        start, rest = word[:at], word[at:]
+        yield start[:-1] + rest[0] + start[-1] + rest[1:]
+        if rest[0].isalpha() and rest[1:]:
+            yield start + rest[1:]
+        yield from (start + letter + rest for letter in string.ascii_lowercase)
 
 
 def _superfluous(entries: _Boxes) -> Iterator[tuple[int, int]]:
@@ -204,7 +294,8 @@ def _piece_covers(wide: str, narrow: str) -> bool:
         return False
     if wide in ("?", narrow):
         return True
-    return _is_set(wide) and len(narrow) == 1 and narrow != "?" and _single(wide).groups_in(narrow) is not None
+    members = _members(narrow)
+    return _is_set(wide) and members is not None and all(_single(wide).groups_in(each) is not None for each in members)
 
 
 def _meet(one: Sequence[str], other: Sequence[str]) -> bool:
@@ -236,8 +327,17 @@ def _steps(one: Sequence[str], i: int, other: Sequence[str], j: int) -> list[tup
 
 
 def _may_be_equal(a: str, b: str) -> bool:
-    if "?" in (a, b) or a == b or (_is_set(a) and _is_set(b)):
+    members, other = (_members(a), b) if _members(a) is not None else (_members(b), a)
+    if "?" in (a, b) or a == b or members is None:
         return True
-    if _is_set(a):
-        return _single(a).groups_in(b) is not None
-    return _is_set(b) and _single(b).groups_in(a) is not None
+    return any(_single(other).groups_in(each) is not None for each in members)
+
+
+@lru_cache(maxsize=256)
+def _members(piece: str) -> Sequence[str] | None:
+    """Return the characters that a piece of a glob stands for; None where they are too many to tell."""
+    if not _is_set(piece):
+        return None if piece in "?*" else [piece]
+    if piece.startswith("[!") or not piece.isascii():
+        return None
+    return [each for each in map(chr, range(128)) if _single(piece).groups_in(each) is not None]

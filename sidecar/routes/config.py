@@ -15,7 +15,7 @@ import msgspec
 
 from sidecar.routes.pattern import STREAM_NAME, Pattern, Template
 from sidecar.routes.scalars import DURATION, LABEL, SIZE, duration, host_in, size_in_bytes, text_in, url_in
-from sidecar.routes.section import Form, NotEmpty, Section, shown
+from sidecar.routes.section import Form, NotEmpty, Section, shown, string_in
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _TOPIC_PREFIX = re.compile(r"[A-Za-z0-9._-]{1,40}")
@@ -28,12 +28,13 @@ def _count(value: object) -> int:
 
 
 def _name(value: object) -> str:
-    if not isinstance(value, str) or not NAME.fullmatch(value):
+    text = string_in(value)
+    if not NAME.fullmatch(text):
         raise ValueError(
-            f"is {shown(value)}; a name has up to 63 letters, digits, dots, dashes and underscores, "
-            "and starts with a letter or digit (quote it if it is a number)"
+            f"is {shown(text)}; a name has up to 63 letters, digits, dots, dashes and underscores, "
+            "and starts with a letter or digit"
         )
-    return value
+    return text
 
 
 def _version(value: object) -> int:
@@ -307,3 +308,14 @@ class Config(Section, frozen=True, kw_only=True):
     """Tried from the top; the first whose `match` fits takes the event."""
     tests: list[Test] = []
     """Examples that must stay true; `check` runs them."""
+
+    @property
+    def needs_spool(self) -> list[str]:
+        """What only works where `serve` has a spool."""
+        needs = [f"route {each.name} has acknowledge: spooled" for each in self.routes if each.acknowledge == "spooled"]
+        needs += [f"route {each.name} has order_by" for each in self.routes if each.order_by]
+        return needs + [
+            f"upstream {name} has on_ambiguous: spool"
+            for name, each in self.upstreams.items()
+            if each.on_ambiguous == "spool"
+        ]

@@ -59,9 +59,11 @@ def read_text(path: Path) -> str:
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
+        before = data[: error.start]
+        line, column = before.count(b"\n") + 1, len(before[before.rfind(b"\n") + 1 :].decode()) + 1
+        byte = f"0x{data[error.start]:02x}"
         raise SettingError(
-            f"cannot read {path}: it is not UTF-8 (byte 0x{data[error.start]:02x} in line {line})"
+            f"cannot read {path}:{line}:{column}: the byte {byte} is not UTF-8; save the file as UTF-8"
         ) from None
 
 

@@ -23,6 +23,9 @@ _NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9._*?\[\]!-]")
 """What neither a stream's name nor a glob for one has."""
 
 
+NOWHERE = "has neither to nor reject"
+
+
 class Source:
     """The text of a file, and the place of each part in it."""
 
@@ -71,7 +74,10 @@ def _build(marked: Marked) -> tuple[Config | None, list[Complaint]]:
     try:
         config = Config.read(marked.data)
     except Refused as refusal:
-        return None, [*refusal.complaints, *_contradictions(_Parts.of_broken(marked.data))]
+        strange = {path[:-1] for path, words in refusal.complaints if words.startswith("is an unknown key")}
+        found = _contradictions(_Parts.of_broken(marked.data))
+        # An unknown key of a route is what should have been `to`.
+        return None, [*refusal.complaints, *(each for each in found if not (each[0] in strange and NOWHERE in each[1]))]
     return config, list(_contradictions(_Parts(dict(config.upstreams), list(config.routes), list(config.tests))))
 
 
@@ -194,8 +200,10 @@ def _endpoint_contradictions(path: Path, upstream: Upstream) -> Iterator[Complai
 
 
 def _route_contradictions(path: Path, route: Route, upstreams: list[str]) -> Iterator[Complaint]:
-    if (route.to is None) == (route.reject is None):
-        yield path, "must have either to or reject, and not both"
+    if route.to is None and route.reject is None:
+        yield path, f"{NOWHERE}; add to with an upstream{_among(upstreams)}, or reject with a reason"
+    if route.to is not None and route.reject is not None:
+        yield (*path, "reject"), "is given beside to; keep one of them"
     yield from _to_contradictions((*path, "to"), route.to, upstreams)
     if route.reject is not None:
         for key in ("stream", "mirror", "order_by"):
@@ -246,6 +254,10 @@ def _test_contradictions(path: Path, test: Test, upstreams: list[str], routes: l
         yield (*path, "expect", "route"), f"is {expect.route!r}, which is not a route{nearest(expect.route, routes)}"
     if expect.stream is not None and not STREAM_NAME.fullmatch(expect.stream):
         yield (*path, "expect", "stream"), f"is {expect.stream!r}, which is not a valid stream name"
+
+
+def _among(upstreams: list[str]) -> str:
+    return f" ({_all(upstreams)})" if upstreams else ""
 
 
 def _all(names: list[str]) -> str:

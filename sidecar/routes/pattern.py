@@ -25,6 +25,8 @@ from typing import Protocol
 
 import re2
 
+from sidecar.routes.section import string_in
+
 GLOB_CHARACTERS = frozenset("*?[")
 STREAM_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 """What a stream may be called: Kafka allows 249 of these characters in a topic, and a topic prefix comes on top."""
@@ -203,18 +205,19 @@ class Template:
             ValueError: not a string, a brace that is not closed, or characters that no stream name has.
 
         """
-        if not isinstance(value, str) or not value:
-            raise ValueError(
-                "is not a stream name; write a string such as mediawiki.revision-score-test or {stream}.test"
-            )
-        fixed = _PLACEHOLDER.sub("x", value)
+        text = string_in(value)
+        if not text:
+            raise ValueError("is an empty string; write a name such as mediawiki.revision-score-test or {stream}.test")
+        if "${" in text:
+            raise ValueError("has a placeholder with a $; write {stream}, without it")
+        fixed = _PLACEHOLDER.sub("x", text)
         if "{" in fixed or "}" in fixed:
             raise ValueError("has an unmatched brace; write a placeholder as {stream}")
         if not STREAM_NAME.fullmatch(fixed):
             raise ValueError(
                 "does not give a valid stream name; letters, digits, dots, dashes and underscores are allowed"
             )
-        return cls(value, frozenset(_PLACEHOLDER.findall(value)))
+        return cls(text, frozenset(_PLACEHOLDER.findall(text)))
 
     @property
     def labels(self) -> frozenset[str]:
@@ -239,17 +242,10 @@ class Template:
 
 
 def _text(value: object) -> str:
-    if isinstance(value, bool):
-        raise ValueError(
-            f"is {str(value).lower()}: YAML reads bare yes, no, on, off, true, false as a boolean; put it in quotes"
-        )
-    if isinstance(value, (int, float)):
-        raise ValueError(f"is the number {value}; put it in quotes to match it as text")
-    if not isinstance(value, str):
-        raise ValueError("is not a pattern; a pattern is a string, a glob, a /regular expression/, or a list of these")
-    if not value:
+    text = string_in(value)
+    if not text:
         raise ValueError("is an empty string, which matches no value")
-    return value
+    return text
 
 
 def _matcher(text: str) -> Matcher:

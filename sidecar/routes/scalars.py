@@ -9,12 +9,13 @@ import ipaddress
 import re
 from urllib.parse import urlsplit
 
-from sidecar.routes.section import shown
+from sidecar.routes.section import shown, string_in
 
 DURATION = re.compile(r"([0-9]{1,6}(?:\.[0-9]{1,6})?)(ms|s|m|h)")
 SIZE = re.compile(r"([0-9]{1,9})(B|KiB|MiB)")
 LABEL = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
 LARGEST = 10 * 1024 * 1024
+_VARIABLE = re.compile(r"\$\{?\w+\}?|\{(?!datacenter\})[^{}]*\}")
 _BYTES = {"B": 1, "KiB": 1024, "MiB": 1024 * 1024}
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
@@ -73,14 +74,18 @@ def in_size_words(size: int) -> str:
 
 def text_in(value: object) -> str:
     """Read any text that says something."""
-    if not isinstance(value, str) or not value.strip():
-        raise ValueError(f"is {shown(value)}; write a string (quote it if it is a number or yes, no, on, off)")
-    return value
+    text = string_in(value)
+    if not text.strip():
+        raise ValueError("is an empty string; write a value, or remove the key")
+    return text
 
 
 def url_in(value: object) -> str:
     """Read a URL; its scheme becomes lower case, `{datacenter}` stays."""
     text = text_in(value)
+    strange = _VARIABLE.search(text)
+    if strange is not None:
+        raise ValueError(f"has {strange[0]}; the only placeholder is {{datacenter}}, for each of datacenters")
     filled = text.replace("{datacenter}", "datacenter")
     _need_ascii(filled)
     try:

@@ -14,6 +14,7 @@ reading is done here, with messages of our own.
 
 from __future__ import annotations
 
+import datetime as dt
 import difflib
 import functools
 import types
@@ -83,14 +84,42 @@ def keys_of(section: type[Section]) -> list[str]:
 def shown(value: object) -> str:
     """Return a YAML value the way a message quotes it: short, and in YAML's words."""
     shown = {True: "true", False: "false", None: "empty"}.get(value) if isinstance(value, bool | None) else None
-    text = shown or repr(value)
+    return shortened(shown or repr(value))
+
+
+def shortened(text: str) -> str:
+    """Return a text, or the beginning of a long one."""
     return text if len(text) <= 60 else text[:57] + "..."
+
+
+def string_in(value: object) -> str:
+    """Read a string.
+
+    Raises:
+        ValueError: it is something else, with how it becomes a string.
+
+    """
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        words = f"is {shown(value)}: YAML reads bare yes, no, on, off, true, false as a boolean; put it in quotes"
+    elif value is None:
+        words = "is empty; write a value, in quotes if it begins with #, or remove the key"
+    elif isinstance(value, dict):
+        words = "is a mapping, which is what { opens in YAML; write a string, in quotes if it has braces"
+    elif isinstance(value, list):
+        words = f"is {shown(value)}; write one string"
+    else:
+        kind = "number" if isinstance(value, int | float) else "date" if isinstance(value, dt.date) else "value"
+        words = f"is the {kind} {shortened(str(value))}; put it in quotes"
+    raise ValueError(words)
 
 
 def nearest(found: str, allowed: Iterable[str]) -> str:
     """Return a question whether a similar key was meant, or an empty string if none is similar."""
-    near = difflib.get_close_matches(found, list(allowed), n=1, cutoff=0.6)
-    return f" (did you mean {near[0]!r}?)" if near else ""
+    words = {word.lower(): word for word in allowed}
+    near = difflib.get_close_matches(found.lower(), list(words), n=1, cutoff=0.6)
+    return f" (did you mean {words[near[0]]!r}?)" if near else ""
 
 
 class _Reading:
@@ -118,16 +147,20 @@ class _Reading:
 
     def _annotated(self, value: object, path: Path, kind: Any, says: Form | NotEmpty) -> Any:
         if isinstance(says, NotEmpty):
-            if value in ([], {}):
+            read = self.of(kind, value, path)
+            if value in ([], {}) and value == read:
                 self.complaints.append((path, "is empty; it needs at least one entry"))
-            return self.of(kind, value, path)
+            return read
         try:
             return says.read(value)
         except ValueError as error:
             self.complaints.append((path, str(error)))
 
     def _optional(self, value: object, path: Path, kind: Any, _nothing: Any) -> Any:
-        return None if value is None else self.of(kind, value, path)
+        if value is None:
+            self.complaints.append((path, "is empty; write a value, in quotes if it begins with #, or remove the key"))
+            return None
+        return self.of(kind, value, path)
 
     def _list(self, value: object, path: Path, items: Any) -> Any:
         if not isinstance(value, list):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 import yaml
 
-from sidecar.routes.section import Path
+from sidecar.routes import yamlwords
+from sidecar.routes.section import Path, shortened
 
 MAX_BYTES = 1024 * 1024
 MAX_LEVELS = 50
@@ -18,7 +20,9 @@ MAX_NODES = 20_000
 ALIAS = "\0alias"
 """The tag of a node that stands for an alias, at the alias's own place; an anchored value is not there twice. No file
 can hold this tag."""
-IS_ALIAS = "is an alias (*name); write the value out"
+IS_ALIAS = "is an alias (*name); write the value out, or put it in quotes if it is a pattern"
+_ODD_NUMBER = re.compile(r"[-+]?0[0-9_xb].*|.*[_:].*", re.DOTALL)
+"""A number that YAML 1.1 reads in base 8, 16, 2 or 60, or with underscores."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,23 +100,26 @@ def read(text: str) -> Marked:
             _walk(node, (), marked, loader)
         if node is not None and not marked.complaints:
             marked.data = loader.construct_document(node)
+    except _TooMuch as error:
+        marked.complaints.append((_mark_of(error.problem_mark or loader.get_mark()), (), str(error.problem)))
     except yaml.MarkedYAMLError as error:
-        at = error.problem_mark or error.context_mark
-        mark = Mark(at.line + 1, at.column + 1) if at else Mark(1, 1)
-        context = f"{error.context}, " if error.context else ""
-        what = "" if isinstance(error, _TooMuch) else f"is not YAML: {context}"
-        marked.complaints.append((mark, (), f"{what}{error.problem}"))
+        (line, column), words = yamlwords.explain(text, error)
+        marked.complaints.append((Mark(line + 1, column + 1), (), words))
     except (ValueError, OverflowError):  # what PyYAML's scanner raises; only these two are numbers to it
         at = loader.get_mark()
         words = "is not YAML: an escaped character or a YAML version is out of range"
-        marked.complaints.append((Mark(at.line + 1, at.column + 1), (), words))
+        marked.complaints.append((_mark_of(at), (), words))
     finally:
         loader.dispose()
     return marked
 
 
 def _mark(node: yaml.Node) -> Mark:
-    return Mark(node.start_mark.line + 1, node.start_mark.column + 1)
+    return _mark_of(node.start_mark)
+
+
+def _mark_of(mark: yaml.Mark) -> Mark:
+    return Mark(mark.line + 1, mark.column + 1)
 
 
 def _walk(node: yaml.Node, path: Path, marked: Marked, loader: yaml.SafeLoader) -> None:
@@ -134,12 +141,17 @@ def _try_scalar(node: yaml.Node, path: Path, marked: Marked, loader: yaml.SafeLo
         value = loader.construct_object(node)
         if isinstance(value, int):
             str(value)  # Python writes no number of over 4,300 digits
+        if isinstance(value, int | float) and not isinstance(value, bool) and _ODD_NUMBER.fullmatch(node.value):
+            message = (
+                f"is {shortened(node.value)}, which YAML reads as {value}; write a plain number, or put text in quotes"
+            )
+            marked.complaints.append((_mark(node), path, message))
     except yaml.YAMLError:
         raise
     except (ValueError, OverflowError, LookupError, AttributeError):  # what PyYAML's constructors of scalars raise
         kind = node.tag.rpartition(":")[2]
-        found = node.value if len(node.value) <= 60 else f"{node.value[:57]}..."
-        message = f"is {found}, which YAML reads as a value of type {kind}, but it is not valid; put it in quotes"
+        reads = f"which YAML reads as a value of type {kind}, but it is not valid"
+        message = f"is {shortened(node.value)}, {reads}; put it in quotes"
         marked.complaints.append((_mark(node), path, message))
 
 
@@ -147,6 +159,9 @@ def _walk_mapping(node: yaml.MappingNode, path: Path, marked: Marked, loader: ya
     for key, value in node.value:
         if key.tag == ALIAS:
             marked.complaints.append((_mark(key), path, f"has a key that {IS_ALIAS}"))
+            continue
+        if key.tag == "tag:yaml.org,2002:merge":
+            marked.complaints.append((_mark(key), (), yamlwords.MERGES))
             continue
         if not isinstance(key, yaml.ScalarNode) or key.tag != "tag:yaml.org,2002:str":
             found = key.value if isinstance(key, yaml.ScalarNode) else "a list or a mapping"

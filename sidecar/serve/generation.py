@@ -122,12 +122,5 @@ def _of_pool(upstream: Upstream) -> Upstream:
 
 def _need_no_spool(config: Config) -> None:
     """Raise SettingError if the configuration needs a spool."""
-    wants = [f"route {each.name} has acknowledge: spooled" for each in config.routes if each.acknowledge == "spooled"]
-    wants += [f"route {each.name} has order_by" for each in config.routes if each.order_by]
-    wants += [
-        f"upstream {name} has on_ambiguous: spool"
-        for name, each in config.upstreams.items()
-        if each.on_ambiguous == "spool"
-    ]
-    for want in wants:
+    for want in config.needs_spool:
         raise SettingError(f"{want}, and there is no spool; give it a directory with --spool DIR")

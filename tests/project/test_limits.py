@@ -16,6 +16,7 @@ PACKAGE = ROOT / "sidecar"
 NOT_OF_WHAT_COMES_FROM_OUTSIDE = {
     "demo.emulator.gate.MAX_BODY_BYTES",
     "routes.audit.MAX_BOXES",
+    "routes.audit.MAX_SPELT",
     "routes.samples.MAX_PODS",
     "serve.reload.MAX_LOOKS",
     "status.value.MAX_REASON",

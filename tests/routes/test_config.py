@@ -59,8 +59,7 @@ def test_only_what_must_be_said_must_be_said() -> None:
         {
             "url": URL,
             "datacenters": [],
-            "accepts": None,
-            "tls": {"ca_file": None, "server_name": None},
+            "tls": {},
             "timeouts": {"connect": "500ms", "attempt": "1.5s", "deadline": "4s"},
             "on_ambiguous": "resend",
             "health_check": {"path": "/_info", "interval": "5s", "timeout": "1s", "fall": 3, "rise": 2},

@@ -22,10 +22,11 @@ def test_a_configuration_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 def test_a_configuration_that_is_no_text_is_named(tmp_path: Path) -> None:
     """A file in another encoding is refused in words."""
-    (tmp_path / "routes.yaml").write_bytes(b"\xff\xfe")
+    (tmp_path / "routes.yaml").write_bytes("a\né:".encode() + b"\xff\xfe")
     with pytest.raises(SettingError) as raised:
         read_config(tmp_path / "routes.yaml")
-    assert str(raised.value) == f"cannot read {tmp_path}/routes.yaml: it is not UTF-8 (byte 0xff in line 1)"
+    place = f"{tmp_path}/routes.yaml:2:3"
+    assert str(raised.value) == f"cannot read {place}: the byte 0xff is not UTF-8; save the file as UTF-8"
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from sidecar.errors import ConfigError
+from sidecar.routes.config import Route
 from sidecar.routes.inspection import inspect
+from sidecar.routes.section import keys_of
 
 DATA = Path(__file__).parent.parent / "data"
 BAD = sorted((DATA / "bad_routes").glob("*.yaml"))
@@ -51,6 +53,100 @@ def test_what_does_no_harm_is_a_warning(path: Path) -> None:
     found = inspect(path.read_text(encoding="utf-8"))
     assert "".join(f"{each}\n" for each in found.warnings) == path.with_suffix(".txt").read_text(encoding="utf-8")
     assert (found.problems, found.approved) == ((), found.config)
+
+
+BOOLEAN = "is false: YAML reads bare yes, no, on, off, true, false as a boolean; put it in quotes"
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "words"),
+    [
+        (
+            "{stream: never}, reject: not today",
+            "{stream: never}",
+            "8:5: routes[2] has neither to nor reject; "
+            "add to with an upstream (production, staging), or reject with a reason",
+        ),
+        (
+            "to: staging}",
+            "To: staging}",
+            "9:40: routes[3].To is an unknown key MEANT; allowed here: KEYS",
+        ),
+        ("to: staging}", "to: staging, reject: x}", "9:53: routes[3].reject is given beside to; keep one of them"),
+        (
+            "reject: not today",
+            "reject: #9",
+            "8:43: routes[2].reject is empty; write a value, in quotes if it begins with #, or remove the key",
+        ),
+        ("//staging.", "//${HOST}.", "4:13: upstreams.staging.url has ${HOST}; ONLY"),
+        ("//staging.", "//{dc}.", "4:13: upstreams.staging.url has {dc}; ONLY"),
+        ("name: rest", "name: no", f"9:6: routes[3].name {BOOLEAN}"),
+        (
+            '"{stream}.{labels.isvc}"',
+            "{stream}",
+            "7:65: routes[1].stream is a mapping, which is what { opens in YAML; "
+            "write a string, in quotes if it has braces",
+        ),
+        ('"score_*"', '"^score_.*"', "6:52: routes[0].match.stream has '^', which no stream name contains; SLASHES"),
+        ('"score_*"', "null", "6:52: routes[0].match.stream is empty; EMPTY"),
+        ("accepts: [{labels: {env: staging}}]", "accepts: {}", "4:52: upstreams.staging.accepts is {}; LIST"),
+    ],
+)
+def test_a_usual_mistake_is_one_problem(right: str, wrong: str, words: str) -> None:
+    """Whoever is new to the file reads its place, cause and fix, and nothing else."""
+    short = {
+        "MEANT": "(did you mean 'to'?)",
+        "KEYS": ", ".join(keys_of(Route)),
+        "ONLY": "the only placeholder is {datacenter}, for each of datacenters",
+        "SLASHES": "write a regular expression as /…/",
+        "EMPTY": "write a value, in quotes if it begins with #, or remove the key",
+        "LIST": "it must be a list (each entry after a dash, or in brackets)",
+    }
+    for word, long in short.items():
+        words = words.replace(word, long)
+    text = ROUTES.removesuffix("tests:\n").replace(right, wrong.replace("#9", "#9\n    "), 1)
+    assert [str(each).split("\n")[0] for each in inspect(text).problems] == [f"routes.yaml:{words}"]
+
+
+@pytest.mark.parametrize(
+    ("labels", "words"),
+    [
+        ("enviroment: staging", "enviroment may be misspelt; elsewhere the label is env"),
+        ("evn: staging", "evn may be misspelt; elsewhere the label is env"),
+        ("env: stagign", "env has stagign, which may be misspelt; elsewhere it is staging"),
+        ("env: prodution", "env has prodution, which may be misspelt; elsewhere it is production"),
+        ("env: Staging", "env has Staging, which may be misspelt; elsewhere it is staging"),
+        ("isvc: enwiki-damging", "isvc has enwiki-damging, which may be misspelt; elsewhere it is enwiki-damaging"),
+        ("env: ^staging$", "env looks like a regular expression without slashes; write /…/ if it is one"),
+        ("env: dev", ""),
+        ("isvc: ruwiki-damaging", ""),
+    ],
+)
+def test_what_is_close_to_a_known_label_or_value_is_a_warning(labels: str, words: str) -> None:
+    """A word of the tests or of more rules is taken to be right; one wiki's name is not taken for another's."""
+    text = ROUTES.replace('labels: {env: staging}, stream: "score_*"', f'labels: {{{labels}}}, stream: "score_*"')
+    isvc = "labels: {env: staging, isvc: enwiki-damaging}, event: {meta: {stream: b}}, expect: {upstream: staging}"
+    found = inspect(f"{text}  - {{name: a test, {isvc}}}\n").warnings
+    assert [f"{each.path} {each.message}" for each in found] == ([f"routes[0].match.labels.{words}"] if words else [])
+
+
+def test_a_label_of_a_test_that_no_rule_has_is_a_warning() -> None:
+    """It is the test then that is misspelt."""
+    test = "labels: {evn: x}, event: {meta: {stream: never}}, expect: {refused: true}"
+    found = inspect(f"{ROUTES}  - {{name: a test, {test}}}\n")
+    assert [(each.path, each.message) for each in found.warnings] == [
+        ("tests[0].labels.evn", "may be misspelt; the rules have env")
+    ]
+
+
+def test_a_long_line_is_cut() -> None:
+    """A problem in a line of 500 kB is shown with what is around it, and the caret below it."""
+    long = "x" * 250_000
+    found = inspect(f"version: 1\nupstreams: {{a: {{url: {long}, b: {long}}}}}\nroutes: []\n").problems
+    assert max(map(len, map(str, found))) < 3000
+    (strange,) = [str(each).split("\n") for each in found if "unknown key" in each.message]
+    assert strange[0].startswith("routes.yaml:2:250024: upstreams.a.b is an unknown key")
+    assert strange[1][len(strange[2]) - 1] == "b"
 
 
 def test_mistakes_tests_and_warnings_come_together() -> None:

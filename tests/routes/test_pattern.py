@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import fnmatch
 
 import pytest
@@ -59,23 +60,21 @@ def test_a_pattern_matches(pattern: object, text: str, groups: dict[str, str] | 
             "is an empty list, which matches nothing; remove the key to match everything",
             id="empty list",
         ),
-        pytest.param(5, "is the number 5; put it in quotes to match it as text", id="number"),
-        pytest.param(["a", 1.5], "is the number 1.5; put it in quotes to match it as text", id="number in a list"),
+        pytest.param(5, "is the number 5; put it in quotes", id="number"),
+        pytest.param(["a", 1.5], "is the number 1.5; put it in quotes", id="number in a list"),
         pytest.param(
             True,
             "is true: YAML reads bare yes, no, on, off, true, false as a boolean; put it in quotes",
             id="truth value",
         ),
+        pytest.param(None, "is empty; write a value, in quotes if it begins with #, or remove the key", id="nothing"),
+        pytest.param([["a"]], "is ['a']; write one string", id="list in a list"),
         pytest.param(
-            None,
-            "is not a pattern; a pattern is a string, a glob, a /regular expression/, or a list of these",
-            id="nothing",
+            {"a": "b"},
+            "is a mapping, which is what { opens in YAML; write a string, in quotes if it has braces",
+            id="braces without quotes",
         ),
-        pytest.param(
-            [["a"]],
-            "is not a pattern; a pattern is a string, a glob, a /regular expression/, or a list of these",
-            id="list in a list",
-        ),
+        pytest.param(dt.date(2026, 1, 2), "is the date 2026-01-02; put it in quotes", id="date"),
         pytest.param(
             "/a(?=b)/", "is not a regular expression that RE2 accepts: invalid perl operator: (?=", id="look-ahead"
         ),
@@ -174,7 +173,6 @@ def test_a_template_says_what_it_needs(template: str, labels: set[str], groups: 
     assert (set(found.labels), set(found.groups)) == (labels, groups)
 
 
-NOT_A_TEXT = "is not a stream name; write a string such as mediawiki.revision-score-test or {stream}.test"
 NO_PARTNER = "has an unmatched brace; write a placeholder as {stream}"
 NO_NAME = "does not give a valid stream name; letters, digits, dots, dashes and underscores are allowed"
 
@@ -182,8 +180,13 @@ NO_NAME = "does not give a valid stream name; letters, digits, dots, dashes and 
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        pytest.param(5, NOT_A_TEXT, id="a number"),
-        pytest.param("", NOT_A_TEXT, id="nothing"),
+        pytest.param(5, "is the number 5; put it in quotes", id="a number"),
+        pytest.param(
+            "",
+            "is an empty string; write a name such as mediawiki.revision-score-test or {stream}.test",
+            id="nothing",
+        ),
+        pytest.param("${stream}.x", "has a placeholder with a $; write {stream}, without it", id="as in a shell"),
         pytest.param("{stream", NO_PARTNER, id="not closed"),
         pytest.param("stream}", NO_PARTNER, id="not opened"),
         pytest.param("{{stream}}", NO_PARTNER, id="doubled"),

@@ -60,7 +60,7 @@ def test_data_becomes_a_section() -> None:
     assert Tree.read(data) == Tree(
         leaf=Leaf(number=0, word="two"), maybe=8, flag=True, numbers=[2, 4], leaves=leaves, anything=[{}]
     )
-    assert Tree.read({"leaves": ENOUGH, "maybe": None}) == Tree(leaves=leaves)
+    assert Tree.read({"leaves": ENOUGH}) == Tree(leaves=leaves)
 
 
 def test_everything_that_is_wrong_is_said_at_once() -> None:
@@ -92,6 +92,12 @@ def test_everything_that_is_wrong_is_said_at_once() -> None:
         pytest.param(None, ((), "is empty; it must be a mapping (key: value)"), id="nothing is no section"),
         pytest.param({}, (("leaves",), "is missing; it is required"), id="missing"),
         pytest.param({"leaves": {}}, (("leaves",), "is empty; it needs at least one entry"), id="empty"),
+        pytest.param(
+            {"leaves": ENOUGH, "maybe": None},
+            (("maybe",), "is empty; write a value, in quotes if it begins with #, or remove the key"),
+            id="a key without a value",
+        ),
+        pytest.param({"leaves": []}, (("leaves",), "is []; it must be a mapping (key: value)"), id="empty and wrong"),
         pytest.param(
             {"leaves": None}, (("leaves",), "is empty; it must be a mapping (key: value)"), id="nothing is no mapping"
         ),

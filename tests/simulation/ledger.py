@@ -109,6 +109,8 @@ class Ledger:
     requests: list[Request] = field(default_factory=list)
     arrivals: list[Arrival] = field(default_factory=list)
     exchanges: list[Exchange] = field(default_factory=list)
+    beyond: dict[str, tuple[float, float, float]] = field(default_factory=dict)
+    """What was held beyond its bound: when first, how much, and the bound."""
     story: list[tuple[float, str, str]] = field(default_factory=list)
     """When, who, what."""
     disturbed: list[tuple[float, float, str, str]] = field(default_factory=list)

@@ -12,7 +12,7 @@ import contextvars
 import heapq
 import itertools
 import random
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -20,6 +20,8 @@ from tests.simulation.clocks import CLOCKS
 
 PROCESS: contextvars.ContextVar[Process | None] = contextvars.ContextVar("process", default=None)
 """Whose code runs; None is the world itself."""
+
+LOOK_SECONDS = 0.2
 
 
 class Stuck(Exception):
@@ -40,6 +42,8 @@ class Process:
         """All it ever made: one that is dropped would run its `finally`, and the dead do nothing."""
         self.kept: list[Handle] = []
         """What is due and waits for processor time."""
+        self.work: Counter[int] = Counter()
+        """How many callbacks it ran in each second."""
         self.context = contextvars.copy_context()
         self.context.run(PROCESS.set, self)
 
@@ -102,8 +106,9 @@ class SimLoop(asyncio.BaseEventLoop):
         self._heap: list[tuple[float, float, int, Handle]] = []
         self._numbers = itertools.count(1)
         self._chance = random.Random(f"{seed}/order")
-        self.steps = 0
-        """Callbacks that ran."""
+        self.look: Callable[[], object] = lambda: None
+        """Called between callbacks, every `LOOK_SECONDS` or where time makes a longer leap; changes nothing."""
+        self._next_look = 0.0
         self.errors: list[tuple[Process | None, dict[str, Any]]] = []
         """What nobody caught."""
         self.set_task_factory(_make_task)  # type: ignore[arg-type]
@@ -193,7 +198,8 @@ class SimLoop(asyncio.BaseEventLoop):
         if process is not None and process.still:
             process.kept.append(handle)
             return
-        self.steps += 1
+        if process is not None:
+            process.work[int(CLOCKS.now)] += 1
         handle._run()
 
     def _advance(self) -> None:
@@ -205,6 +211,9 @@ class SimLoop(asyncio.BaseEventLoop):
         CLOCKS.now = max(CLOCKS.now, self._heap[0][0] - CLOCKS.monotonic() + CLOCKS.now)
         while self._heap and self._heap[0][0] <= self.time():
             self._line.append(heapq.heappop(self._heap)[3])
+        if CLOCKS.now >= self._next_look:
+            self._next_look = CLOCKS.now + LOOK_SECONDS
+            self.look()
 
     def freeze(self, process: Process) -> None:
         """Give a process no processor time."""

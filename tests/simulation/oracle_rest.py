@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from tests.simulation import rules
 from tests.simulation.ledger import Event, Exchange, Request
 from tests.simulation.oracle import Broken, in_spool, invariant, said
+from tests.simulation.plan import REST
+from tests.simulation.sidecar import changed_by, passes_check
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -201,15 +205,30 @@ def each_request_has_one_answer(world: World) -> Iterator[Broken]:
 
 
 @invariant
-def the_spool_stays_within_its_bound(world: World) -> Iterator[Broken]:
-    """The spool's file with its journal stays within its limit."""
-    quota = world.plan.setup.get("quota")
-    folder = world.folder.spool(len(world.lives))
-    if quota and folder.exists():
-        size = sum((folder / name).stat().st_size for name in ("spool.db", "spool.db-wal") if (folder / name).exists())
-        if size > quota + 300_000:
-            text = f"{size} bytes on disk, where {quota} are allowed"
-            yield Broken("the_spool_stays_within_its_bound", text, world.plan.heal)
+def nothing_is_held_beyond_its_bound(world: World) -> Iterator[Broken]:
+    """What is held, and the spool's files, stay within docs/limits.md at all times and are never less than nothing."""
+    for what, (at, amount, bound) in world.ledger.beyond.items():
+        yield Broken("nothing_is_held_beyond_its_bound", f"{what} are {amount:g}, where {bound:g} are allowed", at)
+
+
+@invariant
+def the_loop_is_not_busy_with_itself(world: World) -> Iterator[Broken]:
+    """Callbacks in a second are bounded by what is posted and sent in it; at rest there are few."""
+    did: Counter[int] = Counter()
+    for request in world.ledger.requests:
+        did[int(request.began)] += len(request.events)
+    for exchange in world.ledger.exchanges:
+        did[int(exchange.at)] += len(exchange.events)
+    for each in world.lives:
+        for second, callbacks in each.process.work.items():
+            if callbacks > 1500 + 60 * (did[second - 1] + did[second]):
+                text = f"{callbacks} callbacks in a second in which {did[second]} events were posted or sent"
+                yield Broken("the_loop_is_not_busy_with_itself", text, float(second))
+    last = range(int(world.plan.heal + REST) - 41, int(world.plan.heal + REST) - 1)
+    callbacks, addresses = sum(world.sidecar.process.work[each] for each in last), len(world.network.machines)
+    if callbacks > len(last) * (40 + 12 * addresses) + 60 * sum(did[each] for each in last):
+        text = f"{callbacks} callbacks in the last {len(last)} s, at rest"
+        yield Broken("the_loop_is_not_busy_with_itself", text, float(last[0]))
 
 
 @invariant
@@ -234,6 +253,27 @@ def explain_says_what_happens(world: World) -> Iterator[Broken]:
         if said_of != expected:
             text = f"explain says of {stream}: {said_of}; by routes.yaml it is {expected}"
             yield Broken("explain_says_what_happens", text, world.plan.heal)
+
+
+@invariant
+def check_and_diff_say_what_happens(world: World) -> Iterator[Broken]:
+    """`check` refuses what a running sidecar cannot take, and `diff` names the streams that an edit sends elsewhere."""
+    streams = {each.stream for each in world.ledger.events.values()}
+    good = [(config, text) for config, text in world.texts if config is not None]
+    for config, text in world.texts:
+        if passes_check(text) is not (config is not None):
+            yield Broken("check_and_diff_say_what_happens", f"check is wrong about {text}", world.plan.heal)
+    for (before, old), (after, new) in itertools.pairwise(good):
+        expected = {each for each in streams if rules.decide(before, each) != rules.decide(after, each)}
+        moved = {each for each in streams if _url(before, each) != _url(after, each)}
+        if (told := changed_by(old, new, streams)) != expected | moved:
+            text = f"diff says that {sorted(told)} change, and it is {sorted(expected | moved)}"
+            yield Broken("check_and_diff_say_what_happens", text, world.plan.heal)
+
+
+def _url(config: rules.Config, stream: str) -> str | None:
+    way = rules.decide(config, stream)
+    return config["upstreams"][way[0]]["url"] if way else None
 
 
 def _all_good(world: World, request: Request) -> bool:

@@ -19,6 +19,8 @@ STREAMS = ("scores.v1", "scores.v2", "weighted.tags.v1", "testing.rc0")
 HABITS: tuple[Act, ...] = ({"leaves": 0.01}, {"close": True}, {"pause_at": 0.5, "pause": 0.3}, {"new": True})
 """What a producer may do beside posting."""
 NEED_SPOOL = {"kill", "disk", "damage", "overlap", "unlinked", "tightened", "full"}
+WEIGHTS = {"gates": 6, "doors": 2, "names": 2, "edits": 2}
+"""How much more often than others these are chosen: there are more ways of each."""
 NEED_TIME = {"tightened", "ejections", "authority"}
 REST = 150.0
 """Seconds after all is well again, at the end of which the sidecar is at rest."""
@@ -58,7 +60,9 @@ class Maker:
         """Return the plan; `kinds` are the troubles that it has, chosen by chance where there are none given."""
         chance = self.random
         setup = self._setup()
-        chosen = kinds or tuple(chance.sample(sorted(self.troubles), chance.choice([1, 1, 2, 2, 3, 4])))
+        all_kinds = sorted(self.troubles)
+        counts = [WEIGHTS.get(each, 1) for each in all_kinds]
+        chosen = kinds or tuple(set(chance.sample(all_kinds, chance.choice([1, 2, 2, 2, 3, 4]), counts=counts)))
         if "ejections" in chosen and not kinds and chance.random() < 0.7:  # it takes many POSTs, and so much time
             chosen = ("gates",)
         if NEED_SPOOL & set(chosen):

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import shutil
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sidecar.commands.diff import compare
 from sidecar.errors import ConfigError, SettingError
-from sidecar.events.event import parse
+from sidecar.eventgate.client import MAX_CONNECTIONS
+from sidecar.intake.budget import ByteBudget
+from sidecar.intake.endpoint import MAX_REQUESTS
 from sidecar.routes.explain import explanation
+from sidecar.routes.inspection import inspect
+from sidecar.routes.samples import event_of
 from sidecar.serve.runtime import Outside, Runtime, Settings
 from sidecar.spool.lifecycle import Spooling
+from sidecar.spool.policy import MAX_BATCHES, MAX_EVENTS, MAX_POSTS
 from sidecar.spool.record import Quota
+from sidecar.spool.store import MAX_WAITING_BYTES
+from sidecar.upstreams.addresses import MAX_ADDRESSES
 from sidecar.upstreams.resolver import Resolver
 from tests.simulation.disk import Disk, SimHand
 from tests.simulation.loop import Process, SimLoop
@@ -27,6 +34,8 @@ if TYPE_CHECKING:
     from sidecar.telemetry.telemetry import Telemetry
 
 MAX_TASKS = 120
+LABELS = {"env": "staging"}
+SCHEMA = "/sim/event/1.0.0"
 LISTEN: Place = ("127.0.0.1", 8888)
 Tell = Callable[[str, str], None]
 """Takes who says something, and what."""
@@ -74,7 +83,7 @@ class Sidecar:
             routes=folder.routes,
             listen="127.0.0.1:8888",
             admin="0.0.0.0:9102",
-            labels={"env": "staging"},
+            labels=LABELS,
             drain=8.0,
             quiet=2.0,
             spool=folder.spool(self.life) if setup["spool"] else None,
@@ -136,6 +145,28 @@ class Sidecar:
                 held[f"waiting POSTs of {where}"] = len(address.eventgate._waiting)
         return held
 
+    def amounts(self) -> dict[str, tuple[float, float]]:
+        """Return what it holds, each amount with its bound (docs/limits.md)."""
+        if self.runtime is None or not self.process.alive:
+            return {}
+        events, pools = self.runtime._events, self.runtime._generation.pools
+        found: dict[str, tuple[float, float]] = {
+            "requests in flight": (events.in_flight, MAX_REQUESTS),
+            "bytes in flight": (events.bytes_in_flight, ByteBudget().size),
+        }
+        for name, pool in pools.items():
+            found[f"second attempts of {name}"] = (pool.budget.second_attempts, MAX_REQUESTS)
+            found[f"deliveries of {name}"] = (pool.budget.in_flight, MAX_REQUESTS + MAX_POSTS + 2 * MAX_BATCHES)
+            found[f"addresses of {name}"] = (len(pool.addresses), 2 * MAX_ADDRESSES * len(pool.endpoints))
+            for each in pool.addresses:
+                connections = f"connections of {name}/{each.endpoint.name} {each.ip}"
+                found[connections] = (each.eventgate._in_use, MAX_CONNECTIONS)
+        if self.runtime._spooling is not None:
+            spool = self.runtime._spooling._spool
+            found["bytes that wait for the disk"] = (spool._commits.waiting_size, MAX_WAITING_BYTES)
+            found["events handed out"] = (len(spool._in_flight), 2 * len(pools) * MAX_BATCHES * MAX_EVENTS)
+        return found
+
     def counted(self) -> int:
         """Return how many events its metrics say have ended."""
         return 0 if self.runtime is None else self.runtime.telemetry.counts.ended.total()
@@ -144,8 +175,7 @@ class Sidecar:
         """Return where its `explain` says that an event of a stream goes, and under which name; None: nowhere."""
         if self.runtime is None:
             return None
-        (event,) = parse(json.dumps({"$schema": "/sim/event/1.0.0", "meta": {"stream": stream}}).encode())
-        found = explanation(self.runtime._generation.router, event)
+        found = explanation(self.runtime._generation.router, event_of(stream, SCHEMA))
         return (found["upstream"], found["sent_as"]) if found["upstream"] and found["sent_as"] else None
 
     # --- its end ---
@@ -212,6 +242,18 @@ class Sidecar:
             if left > 0:
                 self._hand_over()
             self._be_dead()
+
+
+def passes_check(text: str) -> bool:
+    """Whether `check` has nothing against a routes.yaml."""
+    return not inspect(text, "routes.yaml", LABELS).problems
+
+
+def changed_by(old: str, new: str, streams: Iterable[str]) -> set[str]:
+    """Return which of these streams go elsewhere by a new routes.yaml, as `diff` says."""
+    before, after = (inspect(text, "routes.yaml", LABELS).approved for text in (old, new))
+    found = compare(before, after, [event_of(stream, SCHEMA) for stream in streams])
+    return {change.event.stream or "" for change in found.changes} & set(streams)
 
 
 class _Handler(logging.Handler):

@@ -15,14 +15,14 @@ def _gates(maker: Maker, setup: dict[str, Any]) -> None:
     chance = maker.random
     names = [f"main/{name}" for name in setup["centres"]["main"]]
     for begin, end in maker.spans():
-        bad = names if chance.random() < 0.25 else [chance.choice(names)]
-        mode = chance.choice(MODES)(chance)
+        bad = names if chance.random() < 0.4 else [chance.choice(names)]
+        mode, alike = chance.choice(MODES)(chance), chance.random() < 0.6
         if mode["mode"] == "hang" and chance.random() < 0.5:  # many events are about to be sent there
             event = {"stream": "scores.v1", "kind": "good"}
             for _ in range(100):
                 maker.act(round(begin + 0.01, 3), "post", events=[event], array=False, request_id=True)
         for name in bad:
-            maker.act(begin, "gate", gate=name, mode=mode)
+            maker.act(begin, "gate", gate=name, mode=mode if alike else chance.choice(MODES)(chance))
             maker.act(end, "gate", gate=name, mode={"mode": "well"})
 
 

@@ -29,6 +29,10 @@ from tests.simulation.strangers import Stranger
 
 AUTHORITIES = Path(__file__).parent / "authorities"
 SPOOL_BYTES = 8 * 1024 * 1024
+MEMORY = Path("/dev/shm")
+"""A disk whose fsync takes no time: what a loss of power leaves is tried elsewhere (`power`)."""
+LARGEST_TRANSACTION = 300_000
+"""Bytes: the log of a spool as small as here has no room for it within the spool's bound, that of a real one has."""
 
 
 class World:
@@ -52,6 +56,8 @@ class World:
         self.config = rules.first(plan.setup)
         self.configs: list[tuple[float, rules.Config]] = []
         """Which good configuration was in the file from when on."""
+        self.texts: list[tuple[rules.Config | None, str]] = []
+        """All that was ever in the file, and what it means."""
         self.strangers: list[Stranger] = []
         self.excused: set[int] = set()
         """Events whose loss is nobody's promise: on a damaged page, or in a file that was removed."""
@@ -65,6 +71,7 @@ class World:
 
     def run(self) -> None:
         """Let everything happen, to the end."""
+        self.loop.look = self._look
         for act in self.plan.acts:
             self.loop.happens(float(act["at"]), None, self._do, act)
         self.loop.happens(self.plan.heal, None, self._heal)
@@ -75,6 +82,17 @@ class World:
     def tell(self, who: str, what: str) -> None:
         """Add to the story."""
         self.ledger.tell(CLOCKS.now, who, what)
+
+    def _look(self) -> None:
+        """Take note of what is held beyond its bound."""
+        amounts = self.sidecar.amounts() if self.lives else {}
+        if amounts:
+            file = self.folder.spool(len(self.lives)) / "spool.db"
+            size = sum(each.stat().st_size for each in (file, file.with_name("spool.db-wal")) if each.exists())
+            amounts["bytes of the spool's files"] = (size, self.disk.size + LARGEST_TRANSACTION)
+        for what, (amount, bound) in amounts.items():
+            if not 0 <= amount <= bound:
+                self.ledger.beyond.setdefault(what, (CLOCKS.now, amount, bound))
 
     # --- what stands there ---
 
@@ -125,7 +143,8 @@ class World:
         return self.names.records[rules.host(upstream, centre)]
 
     def _write_routes(self, config: rules.Config | None, *, good: bool = True) -> None:
-        self.folder.routes.write_text(rules.as_yaml(config, str(self.folder.ca_file)))
+        self.texts.append((config, rules.as_yaml(config, str(self.folder.ca_file))))
+        self.folder.routes.write_text(self.texts[-1][1])
         if config is not None and good:
             self.configs.append((CLOCKS.now, config))
 
@@ -354,7 +373,7 @@ def _pem(name: str) -> bytes:
 
 def simulate(plan: Plan, judge: Callable[[World], Any]) -> Any:
     """Let a plan happen, and return what `judge` says of the world at its end."""
-    path = Path(tempfile.mkdtemp(prefix="simulation-"))
+    path = Path(tempfile.mkdtemp(prefix="simulation-", dir=MEMORY if MEMORY.is_dir() else None))
     gc.collect()
     gc.disable()  # what the collector finds, and when, would be chance of another kind
     world = World(plan, path)

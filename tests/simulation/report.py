@@ -60,9 +60,14 @@ def _recorded_table(recorded: Sequence[Recorded]) -> list[str]:
 
 def write(figures: Figures, promise: Callable[[str], str], recorded: Sequence[Recorded]) -> None:
     """Put the figures into the page."""
-    before, _, rest = PAGE.read_text().partition(BEGIN)
-    _, _, after = rest.partition(END)
-    PAGE.write_text(f"{before}{BEGIN}\n\n{figures.in_words(promise, recorded)}\n\n{END}{after}")
+    replace_part(BEGIN, END, figures.in_words(promise, recorded))
+
+
+def replace_part(begin: str, end: str, text: str) -> None:
+    """Put a text between two marks of the page."""
+    before, _, rest = PAGE.read_text().partition(begin)
+    _, _, after = rest.partition(end)
+    PAGE.write_text(f"{before}{begin}\n\n{text}\n\n{end}{after}")
 
 
 def broken_by(found: Mapping[str, Sequence[int]]) -> str:

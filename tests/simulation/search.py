@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import math
 import sys
@@ -59,12 +60,14 @@ def main() -> int:
     arguments.add_argument("--trouble", action="append", default=[], choices=sorted(TROUBLES), help="only these kinds")
     arguments.add_argument("--whole", action="store_true", help="tell the whole story")
     arguments.add_argument("--report", action="store_true", help="write the figures into docs/simulation.md")
+    arguments.add_argument("--first", action="store_true", help="end with the first seed that breaks a promise")
     arguments.add_argument("--digests", action="store_true", help="print the digest of each seed")
     arguments.add_argument("--recorded", metavar="NAME", help="show a recorded plan; all: say of each whether it fails")
     arguments.add_argument("--promise", metavar="NAME", help="look for this one only")
     arguments.add_argument("--shrink", type=int, metavar="TRIES", default=0, help="make a failing plan smaller")
     arguments.add_argument("--record", nargs=2, metavar=("NAME", "FAULT"), help="keep the failing plan as data")
     given = arguments.parse_args()
+    gc.freeze()  # what is imported is no garbage
     troubles = tuple(given.trouble)
     if given.recorded == "all":
         return _try_recorded()
@@ -124,6 +127,8 @@ def _search(seeds: Iterable[int], seconds: float, given: argparse.Namespace) -> 
         elif ended.broken:
             each = ended.broken[0]
             print(f"{seed:>6} {each.promise}: {each.what}  [{', '.join(ended.plan.setup['troubles'])}]", flush=True)
+            if given.first:
+                break
     took = real_seconds() - begun
     print(f"{figures.seeds} seeds, {figures.simulated / 3600:.1f} simulated hours in {took:.0f} s", file=sys.stderr)
     print(broken_by(figures.found), end="", file=sys.stderr)

@@ -11,6 +11,7 @@ from functools import cache
 import pytest
 
 from tests.simulation.plan import Plan
+from tests.simulation.recall import ROOT, Fault, all_faults
 from tests.simulation.recorded import Recorded, all_recorded
 from tests.simulation.shrink import shrink
 from tests.simulation.troubles import TROUBLES, plan_of
@@ -66,6 +67,13 @@ def test_each_kind_of_trouble_is_planned(trouble: str) -> None:
     plan = plan_of(11, (trouble,))
     assert plan.setup["troubles"] == [trouble]
     assert plan == plan_of(11, (trouble,))
+
+
+@pytest.mark.parametrize("fault", all_faults(), ids=lambda each: each.name)
+def test_each_fault_can_be_put_back(fault: Fault) -> None:
+    """What `recall` puts back is in the code once, and Python when it is back; trying it is left to the night."""
+    for change in fault.changes:
+        compile(change.undone(ROOT), change.file, "exec")
 
 
 def test_a_failing_plan_becomes_smaller() -> None:

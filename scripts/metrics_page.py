@@ -57,6 +57,7 @@ LABELS = {
     "eventgate_sidecar_ca_file_loads_total result": in_code(["applied", "refused"]),
     "eventgate_sidecar_config_loads_total result": in_code(["applied", "refused"]),
     "eventgate_sidecar_spans_total result": in_code(["exported", "failed", "dropped"]),
+    "eventgate_sidecar_spool_handed_over_events_total result": in_code(["taken", "refused", "doubtful"]),
     "eventgate_sidecar_spool_replayed_events_total result": in_code(fate.value for fate in Fate),
 }
 """What a label can be; one whose values depend on the metric has the metric before it."""

@@ -9,6 +9,7 @@
     │   ├── CorruptBody       500  not compressed as its header says
     │   ├── MalformedRequest  400  not HTTP, or incomplete
     │   ├── SlowBody          408  the body did not arrive in time
+    │   ├── Forbidden         403  a hand-over from a network that no setting names
     │   ├── NotFound          404  no such path, or not with this method
     │   └── Overloaded        503  too much in flight: try again in a second
     ├── ConfigError           routes.yaml is wrong: the operator must fix it
@@ -94,6 +95,14 @@ class SlowBody(RequestError):
     status = 408
     kind = "timeout"
     title = "RequestTimeout"
+
+
+class Forbidden(RequestError):
+    """Who asks may not."""
+
+    status = 403
+    kind = "forbidden"
+    title = "Forbidden"
 
 
 class NotFound(RequestError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -19,6 +20,9 @@ from sidecar.commands.terminal import (
     setting,
 )
 from sidecar.errors import SettingError
+
+if TYPE_CHECKING:
+    from sidecar.serve.runtime import Settings
 
 
 @click.command()
@@ -51,6 +55,24 @@ from sidecar.errors import SettingError
     help="What to do with events left in the spool: print also writes them to standard output.",
 )
 @setting(
+    "--hand-over",
+    envvar="SIDECAR_HAND_OVER",
+    help="At the end, and when it is nearly full in an outage, send what the spool holds to the gateway at this URL.",
+    metavar="URL",
+)
+@setting(
+    "--gateway",
+    envvar="SIDECAR_GATEWAY",
+    is_flag=True,
+    help="Serve other pods: --listen may be open to them, each address has its limits, and spools are taken over.",
+)
+@setting(
+    "--hand-over-from",
+    envvar="SIDECAR_HAND_OVER_FROM",
+    help="Networks whose sidecars may hand over to this gateway; their labels are believed.",
+    metavar="CIDR,CIDR",
+)
+@setting(
     "--last-good",
     envvar="SIDECAR_LAST_GOOD",
     type=FILE,
@@ -69,6 +91,9 @@ def serve(
     drain: str,
     spool: Path | None,
     on_exit: str,
+    hand_over: str | None,
+    gateway: bool,
+    hand_over_from: str | None,
     last_good: Path | None,
     tapped: bool,
 ) -> None:
@@ -97,10 +122,30 @@ def serve(
             last_good=last_good,
             traces=traces_asked_by(os.environ),
             tap=tapped,
+            hand_over=_url(hand_over) if hand_over else "",
+            gateway=gateway,
+            hand_over_from=hand_over_from or "",
         )
+        _check(settings)
         prepare_process()
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(Runtime(settings).run())
+
+
+def _check(settings: Settings) -> None:
+    """Raise SettingError where settings do not go together."""
+    from sidecar.intake.origins import is_loopback
+
+    if not settings.gateway and not is_loopback(settings.listen):
+        raise SettingError(
+            f"--listen {settings.listen} is open to other machines, and a sidecar serves its own pod alone; listen on "
+            "127.0.0.1, or serve others on purpose with --gateway"
+        )
+    for needs, flag in ((settings.gateway, "--gateway"), (bool(settings.hand_over), "--hand-over")):
+        if needs and settings.spool is None:
+            raise SettingError(f"{flag} takes a spool, and there is none; give it a directory with --spool DIR")
+    if settings.hand_over_from and not settings.gateway:
+        raise SettingError("--hand-over-from says whose spools a gateway takes, and this is none; add --gateway")
 
 
 def _seconds(text: str) -> float:
@@ -112,3 +157,12 @@ def _seconds(text: str) -> float:
         return duration(text, most="1h")
     except ValueError as error:
         raise SettingError(f"--drain {error}") from None
+
+
+def _url(text: str) -> str:
+    from sidecar.routes.scalars import url_in
+
+    try:
+        return url_in(text)
+    except ValueError as error:
+        raise SettingError(f"--hand-over {error}") from None

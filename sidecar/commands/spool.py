@@ -350,18 +350,16 @@ def _table(entries: Sequence[Entry], now: float) -> RichTable:
     table = RichTable(box=None, pad_edge=False, header_style="bold")
     for title in ("id", "age", "tries"):
         table.add_column(title, justify="right", no_wrap=True)
-    for title in ("upstream", "stream", "why"):
+    handed_over = any(event.origin_words for event, _, _ in entries)
+    for title in (*["origin"][:handed_over], "upstream", "stream", "why"):
         table.add_column(title, overflow="fold")
     for event, letter, sound in entries:
         why = letter.reason if letter else event.last_error
         words = why if sound else f"damaged; {why}"
-        table.add_row(
-            *(str(event.arrival), _age(now - event.first_seen), str(event.attempts)),
-            *(
-                Text(each)
-                for each in (event.upstream, event.stream, words if len(words) <= 200 else words[:197] + "...")
-            ),
-        )
+        words = words if len(words) <= 200 else words[:197] + "..."
+        place = (*[event.origin_words][:handed_over], event.upstream, event.stream, words)
+        times = (str(event.arrival), _age(now - event.first_seen), str(event.attempts))
+        table.add_row(*times, *map(Text, place))
     return table
 
 

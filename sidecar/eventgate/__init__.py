@@ -14,11 +14,14 @@ Failure (`failures`)
 Trust (`trust`)
     The certificates of `tls.ca_file`, read again when the file changes.
 
+Hand-over (`gateway`)
+    A POST of spooled events that only a gateway takes, and the one answer that confirms it.
+
 Health check (`healthcheck`)
     TCP connect, TLS handshake, GET, each timed.
 
 What does not belong here: which address to use, and whether to try again (`upstreams`, `delivery`).
 
-Doors: client, failures, healthcheck, trust.
+Doors: client, failures, gateway, healthcheck, trust.
 Pure: failures, verdict.
 """

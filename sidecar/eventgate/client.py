@@ -265,7 +265,7 @@ def _no_verdict(reply: Reply) -> Failed:
     own = _own_error(reply.body)
     if own is not None and own.title in UNREADABLE:
         return Failed(FailureClass.REFUSED, f"EventGate answered {reply.status} {own.title}: {own.detail}")
-    reason = f"it answered {reply.status} {_phrase(reply)}, which says nothing about the events"
+    reason = f"it answered {reply.status} {phrase(reply)}, which says nothing about the events"
     if 300 <= reply.status < 400:
         reason = f"it answered {reply.status} with a redirect; redirects are not followed, so its url is wrong"
     encoding = reply.headers.get("content-encoding", "identity")
@@ -274,7 +274,7 @@ def _no_verdict(reply: Reply) -> Failed:
     return Failed(failure_of_status(reply.status, retry_after), reason, retry_after or 0.0)
 
 
-def _phrase(reply: Reply) -> str:
+def phrase(reply: Reply) -> str:
     """Return the reason phrase, or the standard one if it is empty."""
     if reply.reason or reply.status not in set(HTTPStatus):
         return reply.reason or "without a reason"

@@ -10,6 +10,10 @@ from sidecar.events.results import EventStatus
 
 Headers = tuple[tuple[str, str], ...]
 """A producer's headers that are passed on to EventGate; names in lower case."""
+HAND_OVER = "application/vnd.eventgate-sidecar.spool"
+"""The content type of a hand-over, of events from a spool to a gateway; EventGate takes it for an empty body."""
+LABELS = "x-eventgate-sidecar-labels"
+"""The header that says, as a query, the labels of the pod whose spool it was."""
 
 
 class Copy(msgspec.Struct, frozen=True):

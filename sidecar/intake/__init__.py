@@ -9,6 +9,9 @@ What is held, and refused (`budget`, `endpoint`, `body`)
     `budget` counts the bytes that are held for clients of both listeners. `endpoint` takes bodies from it and answers
     every request once. `body` undoes compression and charset.
 
+Whose word is believed (`origins`)
+    A gateway takes the spools of networks that a setting names, and believes the labels that come with them.
+
 What happens to its events (`intake`)
     Each is routed, given an id where it lacks one, and delivered; the last status makes the answer.
 
@@ -20,6 +23,6 @@ Who looks on (`tap`)
 
 What must not come here: what begins with /_sidecar/ (`status`).
 
-Doors: answer, budget, endpoint, intake, request, server, tap.
-Pure: answer, body, budget, plain, request, tap.
+Doors: answer, budget, endpoint, intake, origins, request, server, tap.
+Pure: answer, body, budget, origins, plain, request, tap.
 """

@@ -68,6 +68,11 @@ def _lone_success(status: EventStatus, route: str, hasty: bool) -> Answer:
     return _success(1, _header([status], [route]), hasty or status.outcome is Outcome.SPOOLED)
 
 
+def of_hand_over(events: int) -> Answer:
+    """Make the answer to a hand-over of so many events, all of which are durable."""
+    return Answer(202, f"{events} events hastily received.", f"{Outcome.SPOOLED}; events={events}")
+
+
 def _success(total: int, outcome: str, received: bool) -> Answer:
     """Return the answer if nothing failed; `received`: some events are not accepted yet."""
     if received:
@@ -106,7 +111,13 @@ def of_error(error: RequestError, method: str, uri: str) -> Answer:
         "method": method,
         "uri": uri if len(uri) <= MAX_URI else uri[:MAX_URI] + "…",
     }
-    reason = {400: "Bad Request", 404: "Not Found", 408: "Request Timeout", 503: "Service Unavailable"}
+    reason = {
+        400: "Bad Request",
+        403: "Forbidden",
+        404: "Not Found",
+        408: "Request Timeout",
+        503: "Service Unavailable",
+    }
     return Answer(
         error.status,
         reason.get(error.status, "Internal Server Error"),

@@ -55,6 +55,7 @@ class Bounded(HttpToolsProtocol):
     """Number of requests begun."""
     _awaited = Awaited.ANSWER
     _awaited_of = 0  # the message
+    _client = ""
 
     def __init__(
         self,
@@ -84,7 +85,13 @@ class Bounded(HttpToolsProtocol):
         """Start the deadline for the first request, the same as for an idle connection."""
         super().connection_made(transport)
         transport.set_write_buffer_limits(high=0)  # an answer is written at once, before its events are counted
-        if len(self.connections) > self._limits.connections:
+        self._client = self.client[0] if self.client else ""
+        self._budget = self._budget.of(self._client)
+        self._budget.connections += 1
+        if self._budget.connections > self._budget.most_connections:
+            words = f"{self._budget.most_connections} connections of {self._client} are in use"
+            self._refuse(Overloaded(f"{words}; try again in a second"))
+        elif len(self.connections) > self._limits.connections:
             self._make_room()
         self._look_ahead()
 
@@ -92,6 +99,7 @@ class Bounded(HttpToolsProtocol):
         """Give back the bytes held, and report the requests that will never be complete."""
         self._idle.pop(self, None)
         self._deadline.cancel()
+        self._budget.connections -= 1
         self._budget.give(self._head_held + self._asked + self._unread)
         self._head_held = self._asked = self._unread = 0
         for request in (self.cycle, *(cycle for cycle, _ in self.pipeline)):

@@ -13,12 +13,14 @@ from collections.abc import Callable, Iterator
 from typing import Protocol as Interface
 from urllib.parse import parse_qs
 
-from sidecar.errors import BodyTooLarge, MalformedBody, Overloaded, RequestError, SlowBody
+from sidecar.errors import BodyTooLarge, Forbidden, MalformedBody, Overloaded, RequestError, SlowBody
+from sidecar.events.outgoing import HAND_OVER, LABELS
 from sidecar.events.results import BUG
-from sidecar.intake.answer import Answer, of_error
+from sidecar.intake.answer import Answer, of_error, of_hand_over
 from sidecar.intake.body import MAX_BODY_BYTES, decoded
 from sidecar.intake.budget import SMALL_BYTES, SMALL_HEAD_BYTES, ByteBudget
 from sidecar.intake.intake import Intake, Post
+from sidecar.intake.origins import Origins
 from sidecar.intake.request import EventsRequest
 from sidecar.telemetry.happenings import Happening, RequestAnswered, RequestRefused, Unexpected
 from sidecar.telemetry.telemetry import Telemetry
@@ -29,6 +31,18 @@ MAX_REQUESTS = 1024
 """Requests that are answered at once."""
 PASSED_ON = tuple((name.encode(), name) for name in ("x-request-id", "traceparent", "tracestate", "user-agent"))
 """Headers of the producer that EventGate sees: it fills `meta.request_id` from the first."""
+
+
+HANDED_OVER = HAND_OVER.encode()
+MAX_SAID_BYTES = 64 * 1024
+"""What is said of an event that is handed over, beside its bytes."""
+
+
+class SpoolTaker(Interface):
+    """Takes hand-overs: `spool.handover.TakeOver`."""
+
+    def take(self, body: bytes, labels: str, done: Callable[[int, str], None]) -> Iterator[None]:
+        """Store one, a part each time that it is asked; `done` is told how many events are durable, or why none is."""
 
 
 class RequestTrace(Interface):
@@ -54,8 +68,12 @@ class EventsEndpoint:
         budget: ByteBudget,
         follow: Callable[[EventsRequest], RequestTrace | None] | None = None,
         max_requests: int = MAX_REQUESTS,
+        taking: tuple[Origins, SpoolTaker] | None = None,
     ) -> None:
-        """`intake` takes what is read here; `follow` returns who follows a request, and may change its headers."""
+        """`intake` takes what is read here; `follow` returns who follows a request, and may change its headers.
+
+        `taking`: who may hand over a spool, and who takes it; None: this is no gateway.
+        """
         self.intake = intake
         self._budget = budget
         self._max_requests = max_requests
@@ -64,6 +82,7 @@ class EventsEndpoint:
         """Monotonic time at which the last request ended; `runtime` waits for quiet when it stops."""
         self._telemetry = telemetry
         self._follow = follow
+        self._taking = taking
         self._large: deque[EventsRequest] = deque()
         """Complete large requests, taken one at a time; at most as many as requests in flight."""
         self._parts: Iterator[None] | None = None
@@ -81,35 +100,35 @@ class EventsEndpoint:
             request.refusal = Overloaded(
                 f"{self._max_requests} requests are being answered already; try again in a second"
             )
-        elif self._budget.take(request.head_bytes, small=request.head_bytes <= SMALL_HEAD_BYTES):
+        elif request.budget.take(request.head_bytes, small=request.head_bytes <= SMALL_HEAD_BYTES):
             request.held = request.head_bytes
             length = request.headers.get(b"content-length", b"")
-            if len(length) > 4 and max(SMALL_BYTES, self._budget.room) < _announced(length) <= MAX_BODY_BYTES:
-                self._drop(request, Overloaded(self._budget.full))  # a small one is there as soon as this is known
+            if len(length) > 4 and max(SMALL_BYTES, request.budget.room) < _announced(length) <= MAX_BODY_BYTES:
+                self._drop(request, Overloaded(request.budget.full))  # a small one is there as soon as this is known
         else:
-            self._drop(request, Overloaded(self._budget.full))
+            self._drop(request, Overloaded(request.budget.full))
 
     def part(self, request: EventsRequest, chunk: bytes) -> None:
         """Keep a part of the body, within the limits."""
         size = len(chunk)
         received = request.received + size
         request.received = received
-        if size == received <= SMALL_BYTES and request.refusal is None and self._budget.take(size, small=True):
+        if size == received <= SMALL_BYTES and request.refusal is None and request.budget.take(size, small=True):
             request.collected = chunk  # usually the whole body
             request.held += size
         elif received > MAX_DRAINED_BYTES:
             self._refuse(request, request.refusal or BodyTooLarge("request entity too large"))
         elif request.refusal is not None:
             return
-        elif received > MAX_BODY_BYTES:
+        elif received > MAX_BODY_BYTES + (MAX_SAID_BYTES if self._is_handed_over(request) else 0):
             self._drop(request, BodyTooLarge("request entity too large"))
-        elif self._budget.take(size, small=received <= SMALL_BYTES):
+        elif request.budget.take(size, small=received <= SMALL_BYTES):
             if isinstance(request.collected, bytes):
                 request.collected = bytearray(request.collected)
             request.collected += chunk
             request.held += size
         else:
-            self._drop(request, Overloaded(self._budget.full))
+            self._drop(request, Overloaded(request.budget.full))
 
     def complete(self, request: EventsRequest) -> None:
         """Take the request, a large one in its turn; whatever happens, it is answered."""
@@ -137,14 +156,41 @@ class EventsEndpoint:
         if self._large:
             asyncio.get_running_loop().call_soon(self._take_large)
 
+    def _is_handed_over(self, request: EventsRequest) -> bool:
+        return self._taking is not None and request.headers.get(b"content-type") == HANDED_OVER
+
     def _take(self, request: EventsRequest) -> Iterator[None] | None:
         try:
+            if self._is_handed_over(request):
+                return self._take_over(request)
             return self.intake.take(self._post(request), functools.partial(self._answer, request), self._emit(request))
         except RequestError as error:
             self._refuse(request, error)
         except Exception as error:  # noqa: BLE001  the producer must get an answer in spite of a bug
             self._answer_bug(request, error)
         return None
+
+    def _take_over(self, request: EventsRequest) -> Iterator[None]:
+        """Take a hand-over.
+
+        Raises:
+            Forbidden: its labels are not believed.
+
+        """
+        assert self._taking is not None  # noqa: S101
+        origins, taking = self._taking
+        if not origins.believes(request.client):
+            raise Forbidden(
+                f"{request.client} may not hand over: it is in no network of --hand-over-from, so its labels are not "
+                "believed"
+            )
+        labels = request.headers.get(LABELS.encode(), b"").decode("latin-1")
+        body, request.collected = bytes(request.collected), b""
+
+        def done(events: int, why_not: str) -> None:
+            self._answer(request, of_hand_over(events) if events else of_error(Overloaded(why_not), "POST", ""))
+
+        return taking.take(body, labels, done)
 
     def _go_on(self, request: EventsRequest, parts: Iterator[None]) -> bool:
         """Run one part; return whether there are more."""
@@ -189,7 +235,7 @@ class EventsEndpoint:
     def _forget(self, request: EventsRequest) -> None:
         request.collected = b""
         if request.held:
-            self._budget.give(request.held)
+            request.budget.give(request.held)
             request.held = 0
 
     def _post(self, request: EventsRequest) -> Post:
@@ -211,15 +257,15 @@ class EventsEndpoint:
         except BodyTooLarge:
             if limit == MAX_BODY_BYTES:
                 raise
-            raise Overloaded(self._budget.full) from None
+            raise Overloaded(request.budget.full) from None
         if len(body) != request.received:  # there is room for it, see `_may_become`
-            self._budget.held += len(body) - request.received
+            request.budget.give(request.received - len(body))
             request.held += len(body) - request.received
         return Post(body, bool(request.query) and _is_hasty(request.query), passed_on)
 
     def _may_become(self, request: EventsRequest) -> int:
         """Return the maximum size of the decompressed body."""
-        return min(MAX_BODY_BYTES, request.received + max(self._budget.room, 0))
+        return min(MAX_BODY_BYTES, request.received + max(request.budget.room, 0))
 
     def _refuse(self, request: EventsRequest, error: RequestError) -> None:
         answer = _of_error(error, request)

@@ -66,7 +66,9 @@ class Protocol(Bounded):
         """Take a request that is all there: the parser, which is between two requests, need not see it."""
         self._messages += 1
         self._overhead = 0
-        request = EventsRequest(self.write, TARGET, b"", headers, size - len(body), True, False)
+        request = EventsRequest(
+            self.write, TARGET, b"", headers, size - len(body), True, False, self._budget, self._client
+        )
         self.cycle = request  # type: ignore[assignment]
         self._taker.begins(request)
         if body:
@@ -245,7 +247,16 @@ class Protocol(Bounded):
             # An HTTP/1.0 client may ask for it, but would expect a header in the answer.
             keep_alive = self.parser.get_http_version() != "1.0"
         request = EventsRequest(
-            self.write, self.url, query, headers, self._header_bytes, keep_alive, self.expect_100_continue, waits
+            self.write,
+            self.url,
+            query,
+            headers,
+            self._header_bytes,
+            keep_alive,
+            self.expect_100_continue,
+            self._budget,
+            self._client,
+            waits,
         )
         self.cycle = request  # type: ignore[assignment]
         self._taker.begins(request)

@@ -14,6 +14,7 @@ import msgspec
 
 from sidecar.errors import RequestError
 from sidecar.intake.answer import Answer
+from sidecar.intake.budget import ByteBudget
 
 EVENTS_PATH = re.compile(r"/v1/events/?", re.IGNORECASE)
 """The path for events, in any case, as in Express."""
@@ -97,6 +98,10 @@ class EventsRequest(msgspec.Struct, eq=False):
     """Of its request line and headers."""
     keep_alive: bool
     waits_for_100_continue: bool
+    budget: ByteBudget
+    """Of its client: what is held for it is taken from here."""
+    client: str = ""
+    """Its address."""
     waits_for_turn: bool = False
     """An earlier request of the connection is not answered."""
     more_body: bool = True

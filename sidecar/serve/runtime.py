@@ -22,9 +22,11 @@ from typing import TYPE_CHECKING
 from starlette.routing import Route
 
 from sidecar.errors import SettingError
+from sidecar.eventgate.gateway import Gateway
 from sidecar.eventgate.healthcheck import check
-from sidecar.intake.budget import ByteBudget
+from sidecar.intake.budget import ByteBudget, GatewayBudget
 from sidecar.intake.endpoint import EventsEndpoint
+from sidecar.intake.origins import Origins
 from sidecar.intake.server import bind, make_server, serve_by
 from sidecar.routes.config import Config
 from sidecar.routes.samples import streams_named_by
@@ -50,6 +52,7 @@ from sidecar.telemetry.history import History
 from sidecar.telemetry.log import let_libraries_log, make_log
 from sidecar.telemetry.telemetry import Telemetry
 from sidecar.telemetry.vitals import Vitals
+from sidecar.upstreams.addresses import DnsAnswer, Found
 from sidecar.upstreams.monitor import Monitor
 from sidecar.upstreams.resolver import Resolver
 
@@ -86,6 +89,12 @@ class Settings:
     """The variable that turns traces on; empty: no traces."""
     tap: bool = False
     """Whether `tap` may show passing events."""
+    hand_over: str = ""
+    """URL of the gateway that gets what waits in the spool at the end; empty: there is none."""
+    gateway: bool = False
+    """Whether it serves other pods."""
+    hand_over_from: str = ""
+    """Networks from which a gateway takes spools, and believes the labels that come with them."""
 
 
 def _spooling(directory: Path, telemetry: Telemetry) -> Spooling:
@@ -116,6 +125,7 @@ class Runtime:
 
         """
         self._settings = settings
+        origins = Origins(settings.hand_over_from)
         outside = outside or Outside()
         self._export = _start_export(settings) if settings.traces else None
         self.telemetry = Telemetry((), outside.log())
@@ -132,8 +142,12 @@ class Runtime:
             settings.routes, settings.last_good, settings.labels, beginning, self._apply, self.telemetry
         )
         follow = self._tracing.request if self._tracing else None
-        budget = ByteBudget()
-        self._events = EventsEndpoint(self._generation.intake, self.telemetry, budget, follow)
+        budget = GatewayBudget() if settings.gateway else ByteBudget()
+        taking = (origins, self._spooling.taking) if settings.gateway and self._spooling else None
+        self._events = EventsEndpoint(self._generation.intake, self.telemetry, budget, follow, taking=taking)
+        if settings.hand_over and self._spooling:
+            look_up = functools.partial(_addresses, outside.resolver().look_up)
+            self._spooling.hand_over_to(Gateway(settings.hand_over, settings.labels), look_up)
         self._vitals = Vitals(self.telemetry.registry, self._endpoints, self._events)
         self._ready = False
         self._pages, self._taps = Feeds(MAX_PAGES, LIVE_SECONDS), Feeds(MAX_TAPS, TAP_SECONDS)
@@ -192,11 +206,11 @@ class Runtime:
                 serving = [tasks.create_task(server.serve(sockets=[listening])) for server, listening in self._servers]
                 self.telemetry.emit(Listening(*(_address(listening) for _, listening in self._servers)))
                 tasks.create_task(self._become_ready())
-                await self._stop_when(told)
+                until = await self._stop_when(told)
                 await asyncio.wait(serving)
                 self._generation.end_copies()
                 if self._spooling:
-                    await self._spooling.end(prints=self._settings.prints_what_is_left)
+                    await self._spooling.end(prints=self._settings.prints_what_is_left, until=until)
                 for each in watching:
                     each.cancel()
         finally:
@@ -258,29 +272,40 @@ class Runtime:
         await self._monitor.ready()
         self._ready = True
 
-    async def _stop_when(self, told: asyncio.Queue[signal.Signals]) -> None:
+    async def _stop_when(self, told: asyncio.Queue[signal.Signals]) -> float:
+        """Return until when, by the loop's clock, something may still be sent."""
         number = await told.get()
         drain = self._settings.drain if number == signal.SIGTERM else 0.0
+        until = asyncio.get_running_loop().time() + drain
         self.telemetry.emit(Stopping(number.name, drain))
         if drain:
+            spared = 0.0
+            if self._spooling:
+                self._spooling.leave()
+                spared = min(self._spooling.end_seconds, drain / 2)
             try:
-                async with asyncio.timeout(drain):
-                    if await self._quiet_or(told) and self._spooling:
-                        await self._empty_or(told, self._spooling)
+                async with asyncio.timeout(drain - spared):
+                    hurried = not await self._quiet_or(told)
+                    if self._spooling and not hurried:
+                        hurried = not await self._empty_or(told, self._spooling)
+                    until = 0.0 if hurried else until
             except TimeoutError:
                 pass
         for feeds in (self._pages, self._taps):
             feeds.end()
         for server, _ in self._servers:
             server.stop()
+        return until
 
-    async def _empty_or(self, told: asyncio.Queue[signal.Signals], spooling: Spooling) -> None:
-        """Wait until the spool is empty, or a second signal came."""
+    async def _empty_or(self, told: asyncio.Queue[signal.Signals], spooling: Spooling) -> bool:
+        """Return True once the spool is empty, False once a second signal came."""
         async with asyncio.TaskGroup() as tasks:
             waiting = [tasks.create_task(spooling.empty()), tasks.create_task(told.get())]
             await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            empty = waiting[0].done()
             for each in waiting:
                 each.cancel()
+        return empty
 
     async def _quiet_or(self, told: asyncio.Queue[signal.Signals]) -> bool:
         """Return True when no request has come for `quiet` seconds, False on a second signal."""
@@ -294,6 +319,11 @@ class Runtime:
             except TimeoutError:
                 continue
         return True
+
+
+async def _addresses(look_up: Callable[[str], Awaitable[DnsAnswer]], host: str) -> tuple[str, ...] | str:
+    found = await look_up(host)
+    return found.addresses if isinstance(found, Found) else found.reason
 
 
 def _start_export(settings: Settings) -> SpanExport:

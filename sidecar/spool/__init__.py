@@ -42,8 +42,12 @@ What damage does (`damage`, `directory`)
     A full, read-only or hanging disk changes no file: the
     spool refuses events until the disk works again, and looks once a second. The sidecar starts and serves either way.
 
+How events change hands (`handover`)
+    A pod's disk may go with the pod. What still waits at the end, or when the spool is nearly full in an outage, is
+    sent to a gateway, and forgotten here once the gateway has it on its own disk.
+
 How it starts and ends (`lifecycle`)
-    It is opened first and closed last. At the end it logs what is left for each stream.
+    It is opened first and closed last. At the end it hands over what waits, and logs what is left for each stream.
 
 Nothing here speaks HTTP or decides where an event goes: events leave through the coalescer they would have taken live.
 

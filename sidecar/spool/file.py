@@ -30,9 +30,10 @@ from sidecar.spool.record import (
 from sidecar.spool.schema import (
     BURY,
     COLUMNS,
+    FAILED,
     GROW,
+    HEADS,
     PAGE,
-    PAGE_BYTES,
     PUT,
     VERSION,
     Unusable,
@@ -182,8 +183,8 @@ class SpoolFile:
         """Return the current counts."""
         most = max(1, self._most_pages())
         free = self._free_pages() + max(0, self._tally.dead_size - self._dead_share) // PAGE
-        (oldest,) = self._connection.execute("SELECT min(first_seen) FROM waiting").fetchone()
-        return self._tally.totals(oldest, 1 - min(max(free, 0), most) / most)
+        oldest = self._connection.execute("SELECT min(first_seen) FROM waiting").fetchone()
+        return self._tally.totals(oldest[0], 1 - min(max(free, 0), most) / most)
 
     def keys(self) -> set[Key]:
         """Return the keys of waiting events."""
@@ -216,19 +217,20 @@ class SpoolFile:
     def restore(self, event: Spooled, size: int) -> None:
         """Store an event of this size without checking for room; IntegrityError if its number is taken."""
         key = event.order_key
-        head = key is None or not self._first_two(key)
+        head = key is None or not self.first_two(key)
         self._connection.execute(PUT, (*row_of(event, size), head))
         self._tally.waiting(event.upstream, event.stream, 1, size)
         if key is not None and not head:
             self._put_in_front(key)
 
-    def _first_two(self, key: Key) -> list[tuple[int, int]]:
-        statement = "SELECT arrival, head FROM waiting WHERE order_key = ? ORDER BY ahead DESC, arrival LIMIT 2"
-        return self._connection.execute(statement, (key,)).fetchall()
+    def first_two(self, key: Key) -> list[tuple[int, int]]:
+        """Return the number of the first event of a key and of the one after it, each with whether it is the head."""
+        first = "SELECT arrival, head FROM waiting WHERE order_key = ? ORDER BY ahead DESC, arrival LIMIT 2"
+        return self._connection.execute(first, (key,)).fetchall()
 
     def _put_in_front(self, key: Key) -> None:
         """Mark the first event of a key, and no other, as its head."""
-        for place, (arrival, head) in enumerate(self._first_two(key)):
+        for place, (arrival, head) in enumerate(self.first_two(key)):
             if head != (place == 0):
                 self._connection.execute("UPDATE waiting SET head = ? WHERE arrival = ?", (place == 0, arrival))
 
@@ -269,15 +271,15 @@ class SpoolFile:
         in_flight: Collection[int] = (),
         held_back: Collection[Key] = (),
         untried_first: bool = False,
+        keyed: bool = True,
     ) -> Batch:
         """Return the first events for `upstream` that may be sent now, `events` and `size` bytes of them at most.
 
-        Never two of a key. `in_flight` are under way already, and so are the first events of the keys `held_back`.
-        `untried_first`: none that was set back, if there are others. A damaged event becomes a dead letter instead.
+        Never two of a key, and none with one where not `keyed`. `in_flight` and the first of the keys `held_back` are
+        under way. `untried_first`: none that was set back, if there are others. A damaged one becomes a dead letter.
         """
         chosen, tried = list[int](), list[tuple[float, int]]()
-        heads = "SELECT arrival, order_key, due, size FROM waiting WHERE head AND upstream = ? ORDER BY arrival"
-        for arrival, key, due, its_size in self._connection.execute(heads, (upstream,)):
+        for arrival, key, due, its_size in self._connection.execute(HEADS, (upstream, keyed)):
             # An event due later than the maximum delay was written with a wrong clock.
             if arrival in in_flight or key in held_back or now < due <= now + MAX_SET_BACK_SECONDS:
                 continue
@@ -290,12 +292,12 @@ class SpoolFile:
             size -= its_size
             if len(chosen) == events:
                 break
-        found, damaged = [], []
+        batch = Batch([], [])
         for arrival in chosen or [arrival for _, arrival in sorted(tried)[:1]]:
             for event, sound in self.waiting(arrival, arrival):
-                found += [event] if sound else []
-                damaged += [] if sound else self.bury(arrival, DAMAGED_EVENT, b"", now)
-        return Batch(found, damaged)
+                batch.events.extend([event] if sound else [])
+                batch.damaged.extend([] if sound else self.bury(arrival, DAMAGED_EVENT, b"", now))
+        return batch
 
     def delivered(self, arrivals: Iterable[int]) -> list[Gone]:
         """Delete events; return those that were still there."""
@@ -303,7 +305,7 @@ class SpoolFile:
         for arrival in arrivals:
             for upstream, stream, key, head, size in self._connection.execute(statement, (arrival,)).fetchall():
                 self._tally.waiting(upstream, stream, -1, -size)
-                freed = key is not None and not self._first_two(key)
+                freed = key is not None and not self.first_two(key)
                 if key is not None and head and not freed:
                     self._put_in_front(key)
                 gone.append(Gone(arrival, stream, key if freed else None))
@@ -311,10 +313,8 @@ class SpoolFile:
 
     def failed(self, arrival: int, reason: str, now: float, due: float = 0.0, *, error: bool = False) -> None:
         """Note that an attempt failed; `error`: it was this event's fault."""
-        change = "attempts = attempts + 1, errors = errors + ?, last_attempt = ?, last_error = ?, due = ?"
         room = self._free_pages() + self._spare_pages // 2  # the rest is for what else has to be changed
-        values = (error, now, reason[:1000] if room > 0 else "", due, arrival)
-        self._connection.execute(f"UPDATE waiting SET {change} WHERE arrival = ?", values)  # noqa: S608  ours
+        self._connection.execute(FAILED, (error, now, reason[:1000] if room > 0 else "", due, arrival))
 
     def hurry_all(self, upstream: str) -> None:
         """Make failed events due at once, unless the failure was their own fault."""
@@ -339,7 +339,7 @@ class SpoolFile:
         return gone
 
     def too_old(
-        self, before: float, in_flight: Collection[int], events: int = 500, size: int = PAGE_BYTES
+        self, before: float, in_flight: Collection[int], events: int = 500, size: int = 1024 * 1024
     ) -> list[int]:
         """Return the oldest events first seen before a time, at most `events` and `size` bytes."""
         chosen: list[int] = []
@@ -378,9 +378,9 @@ class SpoolFile:
 
     def restore_letter(self, letter: DeadLetter) -> None:
         """Add a dead letter of another file."""
-        row = row_of(letter.event, letter.event.size)
-        self._connection.execute(BURY, (*row, letter.reason, letter.verdict, letter.died))
-        self._tally.dead(1, letter.event.size)
+        size = letter.event.size
+        self._connection.execute(BURY, (*row_of(letter.event, size), letter.reason, letter.verdict, letter.died))
+        self._tally.dead(1, size)
 
     # --- reading ---
 

@@ -7,23 +7,31 @@ import contextlib
 import functools
 import random
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 
 from sidecar.delivery.coalescer import Coalescer
+from sidecar.eventgate.gateway import Gateway
 from sidecar.routes.routing import Router
+from sidecar.spool.directory import Trouble
+from sidecar.spool.file import SpoolFile
 from sidecar.spool.groupcommit import Hand
+from sidecar.spool.handover import HandOver, LookUp, TakeOver
 from sidecar.spool.keeping import Keeping
-from sidecar.spool.policy import reroute
-from sidecar.spool.record import Quota
+from sidecar.spool.policy import Routers, reroute
+from sidecar.spool.record import Quota, Spooled, line_of
 from sidecar.spool.replay import Passage, Replay
+from sidecar.spool.schema import PAGE_BYTES, PAGE_ROWS
 from sidecar.spool.store import PUT_SECONDS, Spool, SpoolState
+from sidecar.telemetry.contained import keep_running
 from sidecar.telemetry.happenings import SpoolLeft, SpoolNotPrinted, SpoolRerouted
 from sidecar.telemetry.telemetry import Telemetry
 from sidecar.upstreams.endpoints import Pool
 
 OPEN_SECONDS = 2.0
 """How long a start waits for the disk; after that events are taken without a spool until it is there."""
+HAND_OVER_SECONDS = 10.0
+"""How much of `--drain` is for handing over, at most half of it."""
 END_SECONDS = 5.0
 """How long an end waits for the disk, and for what is being sent again."""
 EMPTY_SECONDS = 0.1
@@ -44,8 +52,21 @@ class Spooling:
         self._telemetry = telemetry
         self._spool = Spool(directory, quota or Quota(), telemetry, hand=hand)
         self._replay = Replay(self._spool, telemetry, random.random, self._spool.now)
+        self.taking = TakeOver(self._spool, telemetry)
+        """Takes what sidecars hand over, where this is a gateway."""
+        self._handing: HandOver | None = None
+        self._leaving = False
         self._tasks: list[asyncio.Task[None]] = []
-        """Of the spool and of its replay, once they run."""
+        """Of the spool, of its replay, and of what is handed over early, once they run."""
+
+    def hand_over_to(self, gateway: Gateway, look_up: LookUp) -> None:
+        """Hand over to this gateway what would be lost, once it runs."""
+        self._handing = HandOver(self._spool, gateway, look_up, self._telemetry, random.random)
+
+    @property
+    def end_seconds(self) -> float:
+        """How much of the time for the end is for what is still to be done when nothing is taken any more."""
+        return HAND_OVER_SECONDS if self._handing else 0.0
 
     def keeping(self, pools: Mapping[str, Pool], coalescer: Coalescer) -> Keeping:
         """Return the stage between an `intake` and this coalescer."""
@@ -61,7 +82,12 @@ class Spooling:
         for name, pool in pools.items():
             for endpoint in pool.endpoints:
                 endpoint.healed = functools.partial(self._replay.healed, name)
-        self._replay.follow(Passage(pools, keeping.send, pressing, functools.partial(reroute, router=router)))
+        routers = self.taking.routers = Routers(router)
+
+        def route(event: Spooled) -> Spooled | str:
+            return reroute(event, routers.of(event))
+
+        self._replay.follow(Passage(pools, keeping.send, pressing, route))
 
     @property
     def state(self) -> SpoolState:
@@ -71,21 +97,43 @@ class Spooling:
     async def start(self, tasks: asyncio.TaskGroup) -> None:
         """Open the spool and start replay; returns when the order of its events is known."""
         self._tasks = [tasks.create_task(self._spool.run()), tasks.create_task(self._replay.run())]
+        if self._handing:
+            early = functools.partial(self._handing.early, self._replay.failing, lambda: self._leaving)
+            self._tasks.append(tasks.create_task(keep_running("hand-over", early, self._telemetry.emit)))
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(OPEN_SECONDS):
                 await self._spool.opened()
 
+    def leave(self) -> None:
+        """Take no hand-over any more, and hand over what no endpoint takes: the end is near."""
+        self._leaving = self.taking.stopping = True
+
     async def empty(self) -> None:
-        """Return when nothing waits any more, or the disk does not say."""
-        while self.state.totals.events and not self.state.trouble:  # noqa: ASYNC110  it changes by the disk's hand
+        """Return when nothing waits any more that an endpoint or a gateway takes now, or the disk does not say."""
+        while self._waits() and not self.state.trouble:  # noqa: ASYNC110  it changes by the disk's hand
             await asyncio.sleep(EMPTY_SECONDS)
 
-    async def end(self, *, prints: bool) -> None:
-        """Send nothing more, say what is left of each stream, and close the file; `prints`: write it out, too."""
-        running, replaying = self._tasks
+    def _waits(self) -> bool:
+        waiting = self.state.totals.upstreams.keys()
+        return bool(waiting if self._handing is None else waiting - self._replay.failing)
+
+    async def end(self, *, prints: bool, until: float) -> None:
+        """Send nothing more, hand over what waits, say what is left of each stream, and close the file.
+
+        `prints`: write out what is left, too. `until` is the time of the loop until which events are handed over.
+        """
+        running, *others = self._tasks
         self._replay.stop()
-        await asyncio.wait([replaying], timeout=END_SECONDS)
-        replaying.cancel()
+        if self._handing:
+            self._handing.stop()
+        await asyncio.wait(others, timeout=END_SECONDS)
+        for each in others:
+            each.cancel()
+        if self._handing:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout_at(until):
+                    await self._handing.rest()
+            self._handing.close()
         totals = self.state.totals
         for stream, count in totals.streams.items():
             self._telemetry.emit(SpoolLeft(stream, count))
@@ -112,8 +160,39 @@ class Spooling:
         ends = clock() + END_SECONDS
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(2 * END_SECONDS):  # standard output may not be read
-                async for count in self._spool.written(sys.stdout.buffer.write):
+                async for count in written(self._spool, sys.stdout.buffer.write):
                     printed = count
                     if clock() > ends:
                         break
         return printed
+
+
+async def written(spool: Spool, write: Callable[[bytes], object]) -> AsyncIterator[int]:
+    """Write all events that wait as lines of JSON, in the thread of the disk; yield how many were written so far.
+
+    Stops where the disk is in trouble.
+    """
+    first = count = 0
+    while True:
+        try:
+            events, last = await spool.read(_write_from(first, write))
+        except Trouble:
+            return
+        if not events:
+            return
+        first, count = last + 1, count + events
+        yield count
+
+
+def _write_from(first: int, write: Callable[[bytes], object]) -> Callable[[SpoolFile], tuple[int, int]]:
+    def page(file: SpoolFile) -> tuple[int, int]:
+        """Write a few events; return how many, and the number of the last."""
+        count = size = last = 0
+        for event, _ in file.waiting(first):
+            write(line_of(event))
+            count, size, last = count + 1, size + event.size, event.arrival
+            if size >= PAGE_BYTES or count == PAGE_ROWS:
+                break
+        return count, last
+
+    return page

@@ -38,6 +38,8 @@ MAX_ERRORS = 20
 """So many failures of one event, while others are taken, make it a dead letter: after half an hour or so."""
 MAX_AWAY_SECONDS = 3600.0
 """Of the time between two processes so much counts for the age of events, at most."""
+MAX_ORIGINS = 256
+"""Sets of labels whose routes are remembered."""
 MAX_VERDICT_BYTES = 4096
 """Of what EventGate said of a dead letter."""
 
@@ -146,6 +148,27 @@ def verdict(status: EventStatus) -> bytes:
     if len(context) > MAX_VERDICT_BYTES:
         context = msgspec.json.encode(context[:MAX_VERDICT_BYTES].decode(errors="replace") + "…")
     return b'{"status":"%b","context":%b}' % (status.status.encode(), context)
+
+
+class Routers:
+    """The routes of one configuration, for this pod and for those whose spools were handed over."""
+
+    def __init__(self, own: Router) -> None:
+        """`own` is for what came from producers."""
+        self._own = own
+        self._others: dict[tuple[tuple[str, str], ...], Router] = {}
+
+    def of(self, event: Spooled) -> Router:
+        """Return the routes with the labels of the pod that an event came to."""
+        labels = event.origin
+        if labels is None:
+            return self._own
+        key = tuple(labels.items())
+        if key not in self._others:
+            if len(self._others) == MAX_ORIGINS:
+                self._others.clear()
+            self._others[key] = Router(self._own.config, labels)
+        return self._others[key]
 
 
 def reroute(event: Spooled, router: Router) -> Spooled | str:

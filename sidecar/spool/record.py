@@ -6,10 +6,11 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
+from urllib.parse import parse_qsl
 
 import msgspec
 
-from sidecar.events.outgoing import Headers, Load, Outgoing
+from sidecar.events.outgoing import LABELS, Headers, Load, Outgoing
 
 
 class Spooled(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,7 +31,7 @@ class Spooled(msgspec.Struct, frozen=True, kw_only=True):
     """Whether EventGate takes `meta.request_id` from the header."""
     hasty: bool = False
     headers: Headers = ()
-    """Passed on to EventGate."""
+    """Passed on to EventGate, except `LABELS`, which an event has that was handed over."""
     order_key: int | None = None
     """Events with the same key (`ordering.key_of`) are sent one after the other, by number."""
     ahead: bool = False
@@ -67,6 +68,17 @@ class Spooled(msgspec.Struct, frozen=True, kw_only=True):
         return Outgoing(index, self.body, self.id, self.stream, self.lacks_request_id)
 
     @property
+    def origin(self) -> dict[str, str] | None:
+        """The labels of the pod that handed it over; None where it came from its producer."""
+        said = next((value for name, value in self.headers if name == LABELS), None)
+        return None if said is None else dict(parse_qsl(said))
+
+    @property
+    def origin_words(self) -> str:
+        """These labels as a person writes them; empty where there are none."""
+        return ",".join(f"{name}={value}" for name, value in (self.origin or {}).items())
+
+    @property
     def size(self) -> int:
         """Its approximate size in the file, in bytes."""
         headers = sum([len(name) + len(value) + 6 for name, value in self.headers])
@@ -84,6 +96,7 @@ def as_json(event: Spooled) -> dict[str, Any]:
     known = msgspec.to_builtins(event)
     del known["body"]
     known["headers"] = [list(pair) for pair in event.headers]
+    known |= {"origin": event.origin_words} if event.origin_words else {}
     return dict(known)
 
 

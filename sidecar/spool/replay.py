@@ -74,6 +74,8 @@ class Replay:
         self._jitter = jitter
         self._now = now
         self._healed: dict[str, asyncio.Event] = {}
+        self.failing: set[str] = set()
+        """The upstreams that took nothing when events were last sent to them."""
         self._stopping = asyncio.Event()
         self._room = asyncio.Semaphore(MAX_POSTS)
 
@@ -133,6 +135,7 @@ class Replay:
             ended = await asyncio.gather(*(self._send_batch(upstream, batch) for batch in _batches(held, window)))
             worked, failures = any(each.worked for each in ended), window.failures
             window = window.after_success() if worked else window.after_failure()
+            (self.failing.discard if worked else self.failing.add)(upstream)
             pause = backoff(window.failures, self._jitter()) if window.failures else 0.0
             notes = [note for each in ended for note in self._notes(upstream, each, pause)]
             if worked and failures:

@@ -33,6 +33,15 @@ COLUMNS = (
 """The columns of an event, in both tables."""
 _MARKS = ", ".join("?" * (COLUMNS.count(",") + 1))
 PUT = f"INSERT INTO waiting ({COLUMNS}, head) VALUES ({_MARKS}, ?)"  # noqa: S608  ours
+FAILED = (
+    "UPDATE waiting SET attempts = attempts + 1, errors = errors + ?, last_attempt = ?, last_error = ?, due = ? "
+    "WHERE arrival = ?"
+)
+HEADS = (
+    "SELECT arrival, order_key, due, size FROM waiting WHERE head AND upstream = ? AND (? OR order_key IS NULL) "
+    "ORDER BY arrival"
+)
+"""The events that may be sent to an upstream; the second value: those with an order key, too."""
 BURY = f"INSERT INTO dead ({COLUMNS}, reason, verdict, died) VALUES ({_MARKS}, ?, ?, ?)"  # noqa: S608  ours
 GROW = "UPDATE dead SET size = size + length(verdict) + length(CAST(reason AS BLOB)) WHERE arrival = ? RETURNING size"
 

@@ -11,7 +11,7 @@ import contextlib
 import enum
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -21,8 +21,7 @@ from sidecar.spool.file import SpoolFile
 from sidecar.spool.groupcommit import STOPPING, GroupCommit, Hand, News, Writer
 from sidecar.spool.ordering import Key, Ordering
 from sidecar.spool.policy import SpoolClock
-from sidecar.spool.record import Batch, Gone, Quota, Spooled, Totals, line_of
-from sidecar.spool.schema import PAGE_BYTES, PAGE_ROWS
+from sidecar.spool.record import Batch, Gone, Quota, Spooled, Totals
 from sidecar.telemetry.happenings import DeadLettered, DeadLettersDropped, EventsSpooled, SpoolRefused
 from sidecar.telemetry.telemetry import Telemetry
 
@@ -36,6 +35,8 @@ LAZY_EVENTS = 8
 """That so few were delivered is not fsynced at once: a slow stream of events would take two fsyncs for each."""
 
 T = TypeVar("T")
+Choose = Callable[[SpoolFile, frozenset[int], frozenset[Key]], Batch]
+"""Finds events in the file that may be sent, beside those in flight and those of keys that are held back."""
 Cause = Literal["invalid", "errors", "age", "damaged", "refused"]
 """Why an event became a dead letter."""
 
@@ -248,30 +249,32 @@ class Spool:
         None of them, and no other of its key, is handed out again before `delivered`, `failed`, `dead` or `release` is
         called for it. There are none while the spool cannot be used.
         """
+        now = self.now()
+        return await self.choose(
+            lambda file, in_flight, held_back: file.hand_out(
+                upstream,
+                now,
+                events=events,
+                size=size,
+                in_flight=in_flight,
+                held_back=held_back,
+                untried_first=untried_first,
+            )
+        )
+
+    async def choose(self, choose: Choose) -> list[Spooled]:
+        """Hand out what `choose` finds in the file, as `hand_out` does."""
         async with self._handing_out:
             if self._commits.trouble:
                 return []
-            now, in_flight, held_back = self.now(), frozenset(self._in_flight), self.order.held_back()
+            in_flight, held_back = frozenset(self._in_flight), self.order.held_back()
 
             def handed_out(batch: Batch) -> None:
                 self._in_flight.update(each.arrival for each in batch.events)
                 self._gone_for("damaged")(batch.damaged)
 
-            operation = self._commits.add(
-                lambda file: file.hand_out(
-                    upstream,
-                    now,
-                    events=events,
-                    size=size,
-                    in_flight=in_flight,
-                    held_back=held_back,
-                    untried_first=untried_first,
-                ),
-                handed_out,
-                lazy=True,
-            )
             try:
-                batch: Batch = await operation.done
+                batch = await self.read(lambda file: choose(file, in_flight, held_back), handed_out)
             except Trouble:
                 return []
             return batch.events
@@ -359,38 +362,15 @@ class Spool:
             if each.freed is not None:
                 self.order.freed(each.freed)
 
-    # --- what is left at the end ---
+    async def read(self, work: Callable[[SpoolFile], T], after: Callable[[T], None] = lambda _: None) -> T:
+        """Return what `work` finds in the file.
 
-    async def written(self, write: Callable[[bytes], object]) -> AsyncIterator[int]:
-        """Write all events that wait as lines of JSON, in the thread of the disk; yield how many were written so far.
+        Raises:
+            Trouble: the disk is in trouble.
 
-        Stops where the disk is in trouble.
         """
-        first = count = 0
-        while True:
-            operation = self._commits.add(_write_from(first, write), lazy=True)
-            try:
-                events, last = await operation.done
-            except Trouble:
-                return
-            if not events:
-                return
-            first, count = last + 1, count + events
-            yield count
-
-
-def _write_from(first: int, write: Callable[[bytes], object]) -> Callable[[SpoolFile], tuple[int, int]]:
-    def page(file: SpoolFile) -> tuple[int, int]:
-        """Write a few events; return how many, and the number of the last."""
-        count = size = last = 0
-        for event, _ in file.waiting(first):
-            write(line_of(event))
-            count, size, last = count + 1, size + event.size, event.arrival
-            if size >= PAGE_BYTES or count == PAGE_ROWS:
-                break
-        return count, last
-
-    return page
+        found: T = await self._commits.add(work, after, lazy=True).done
+        return found
 
 
 def _bury_old(file: SpoolFile, before: float, in_flight: frozenset[int], now: float) -> list[Gone]:

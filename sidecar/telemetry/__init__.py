@@ -1,6 +1,6 @@
 """Log and metrics: everything that happens is a typed value, which is counted, logged, or both.
 
-Happenings (`happenings`)
+Happenings (`happenings`, `handovers`)
     Every kind of happening, with its fields, log level and sampling. To log something new, add a class there.
 
 Metrics (`metrics`, `counts`)
@@ -24,6 +24,6 @@ Supervision (`contained`)
 What does not belong here: reading the state of other parts, which emit happenings or pass values. This package
 imports only `timers`. Event content is never logged: only streams, names and reasons.
 
-Doors: contained, counts, happenings, telemetry, history, log, vitals.
+Doors: contained, counts, handovers, happenings, telemetry, history, log, vitals.
 Pure: none.
 """

@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disa
 
 from sidecar import __version__
 from sidecar.telemetry.counts import MAX_FLOW_NAME, NO_ROUTE, OTHER_STREAM, Counts
+from sidecar.telemetry.handovers import HandedOver, TakenOver
 from sidecar.telemetry.happenings import (
     AddressesChanged,
     CaFileChanged,
@@ -225,6 +226,17 @@ class Metrics:
         documentation = "Events that became dead letters, by cause: invalid, errors, age, damaged or refused."
         buried = self._counter("spool_buried_events", documentation, ("stream", "cause"))
         self._on(DeadLettered, lambda it: buried.labels(self.label(it.stream), it.cause).inc(it.count))
+
+        documentation = (
+            "Events handed over to the gateway, by result: taken, refused or doubtful (maybe in both places)."
+        )
+        handed = self._counter("spool_handed_over_events", documentation, ("result",))
+        for result in ("taken", "refused", "doubtful"):
+            handed.labels(result)
+        self._on(HandedOver, lambda it: handed.labels(it.result).inc(it.events))
+
+        taken = self._counter("spool_taken_over_events", "Events that sidecars handed over to this gateway.")
+        self._on(TakenOver, lambda it: taken.inc(it.events))
 
         dropped = self._counter("spool_dropped_dead_letters", "Dead letters deleted to make room for events.")
         self._on(DeadLettersDropped, lambda it: dropped.inc(it.count))

@@ -14,6 +14,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from sidecar.commands.cli import app
+from sidecar.events.outgoing import LABELS
 from sidecar.spool.directory import FILE
 from sidecar.spool.ordering import key_of
 from tests.spool.spools import NOON, fill, needs_root, small_disk, spool_file, spooled, waiting
@@ -114,6 +115,15 @@ def test_ls_lists_what_waits(folder: Path) -> None:
     assert [line.split()[0] for line in lines[1:4]] == ["1", "2", "3"]
     assert lines[1].split()[2:] == ["1", "main", "score", "nothing", "answers"]
     assert lines[4:] == ["3 events waiting (1 KiB), 2 dead letters"]
+
+
+def test_ls_and_show_name_the_origin_of_what_was_handed_over(tmp_path: Path) -> None:
+    """At a gateway an operator sees whose events wait."""
+    fill(tmp_path, spooled(1, headers=((LABELS, "env=staging&isvc=enwiki"),)), spooled(2))
+    lines = run("ls", folder=tmp_path).stdout.splitlines()
+    assert lines[0].split() == ["id", "age", "tries", "origin", "upstream", "stream", "why"]
+    assert lines[1].split()[3:] == ["env=staging,isvc=enwiki", "main", "score"]
+    assert "origin:           env=staging,isvc=enwiki" in run("show", "1", folder=tmp_path).stdout
 
 
 def test_ls_can_be_narrowed(folder: Path) -> None:

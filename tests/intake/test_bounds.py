@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from sidecar.intake.bounds import ASKED_BYTES
-from sidecar.intake.budget import ByteBudget
+from sidecar.intake.budget import ByteBudget, GatewayBudget
 from sidecar.intake.request import Limits
 from tests.fakes import Client, connected, eventually, post
 from tests.intake.test_protocol import HELD, LAST, TARGETS, Echo, refusal
@@ -197,3 +197,20 @@ async def test_an_answer_without_room_is_cut_off() -> None:
         client.writer.write(post(bytes(9_000_000)))
         await eventually(lambda: echo.finished == 1)
         assert echo.budget.held == 0
+
+
+async def test_an_address_has_no_more_connections_than_its_share() -> None:
+    """One client of a gateway cannot take the connections of all others; it is told, and may come back later."""
+    echo = Echo()
+    budget = GatewayBudget(connections=1)
+    async with serving(echo, None, echo, budget) as address:
+        async with connected(address) as client:
+            await client.send(b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n")
+            assert (await client.answer()).status == 201
+            async with connected(address) as one_too_many:
+                refused = await one_too_many.answer()
+        async with connected(address) as client:
+            await client.send(b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n")
+            assert (await client.answer()).status == 201
+    assert refused.status == 503
+    assert "1 connections of 127.0.0.1 are in use" in refused.body.decode()

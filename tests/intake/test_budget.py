@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sidecar.intake.budget import ByteBudget
+from sidecar.intake.budget import ByteBudget, GatewayBudget
 
 
 @pytest.mark.parametrize(("small", "most"), [(False, 7), (True, 10)])
@@ -26,3 +26,25 @@ def test_where_all_is_held_there_is_no_room() -> None:
     budget.take(9, small=True)
     assert budget.room == -2
     assert budget.full == "all of the 10 bytes for requests in flight are in use; try again in a second"
+
+
+def test_no_client_of_a_gateway_takes_what_is_for_all() -> None:
+    """Each address has a share of the bytes, all together have the whole, and what is given back is there again."""
+    whole = GatewayBudget(100, share=40)
+    one, other, third = (whole.of(f"10.0.0.{each}") for each in (1, 2, 3))
+    assert whole.of("10.0.0.1") is one
+    assert (one.take(31, small=False), one.take(30, small=False), one.take(10, small=True)) == (False, True, True)
+    assert not one.take(1, small=True)
+    assert other.take(40, small=True)
+    assert (third.room, third.take(21, small=True), third.held) == (-5, False, 0)
+    one.give(40)
+    assert (one.held, whole.held) == (0, 40)
+
+
+def test_a_share_is_forgotten_with_its_last_connection() -> None:
+    """A cluster has many addresses, which come and go."""
+    whole = GatewayBudget()
+    share = whole.of("10.0.0.1")
+    assert len(whole._shares) == 1
+    del share
+    assert len(whole._shares) == 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sidecar.intake.answer import Answer
+from sidecar.intake.budget import ByteBudget
 from sidecar.intake.request import EventsRequest, query_of_events
 
 FINE = Answer(201, "All 1 out of 1 events were accepted.", "delivered")
@@ -18,6 +19,7 @@ def test_a_request_is_answered_once() -> None:
         *(b"/v1/events", b"", {b"host": b"x"}, 99),
         keep_alive=True,
         waits_for_100_continue=False,
+        budget=ByteBudget(),
     )
     request.answer(FINE)
     request.answer(FINE, close=True)

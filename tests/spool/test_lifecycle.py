@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 
 from sidecar.errors import SettingError
+from sidecar.spool.lifecycle import written
+from sidecar.spool.record import line_of
 from tests.fakes import FakeEventGate, eventually, refusing
 from tests.running import Running, sidecar, to_one
-from tests.spool.spools import waiting
+from tests.spool.spools import AtOnce, open_spool, spooled, waiting
 
 EVENT = b'{"meta":{"stream":"s","id":"%d"},"page":{"id":7}}'
 QUICK: dict[str, Any] = {
@@ -82,3 +84,16 @@ async def test_what_needs_a_spool_is_refused_without_one(
         async with sidecar(routes, tmp_path):
             pass
     assert str(refusal.value) == f"{words}, and there is no spool; give it a directory with --spool DIR"
+
+
+async def test_what_is_left_can_be_written_out_at_the_end(tmp_path: Path) -> None:
+    """In order, under way or not, a few at once, and nothing where the disk is in trouble."""
+    events = [spooled(number) for number in range(1, 451)]
+    async with open_spool(tmp_path / "spool", hand=AtOnce()) as opened:
+        await opened.put(events)
+        await opened.spool.hand_out("main", 5, 10**6)
+        lines: list[bytes] = []
+        assert [count async for count in written(opened.spool, lines.append)] == [200, 400, 450]
+        assert lines == [line_of(event) for event in events]
+        (tmp_path / "spool" / "spool.db").unlink()
+        assert [count async for count in written(opened.spool, print)] == []

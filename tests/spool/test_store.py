@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 import uvloop
 
+from sidecar.spool.directory import Trouble
 from sidecar.spool.groupcommit import LOOK_SECONDS, Writer
 from sidecar.spool.ordering import key_of
-from sidecar.spool.record import Quota, Spooled, Totals, line_of
+from sidecar.spool.record import Quota, Spooled, Totals
 from sidecar.spool.store import PUT_SECONDS, Kept, PutResult, SpoolState
 from tests.spool.spools import NOON, AtOnce, arrivals, open_spool, spool_file, spooled, waiting
 
@@ -408,19 +409,6 @@ async def test_the_state_says_how_it_is(tmp_path: Path) -> None:
         assert opened.spool.state == SpoolState(str(tmp_path), "", totals, limits, 60.0, 1)
 
 
-async def test_what_is_left_can_be_written_out_at_the_end(tmp_path: Path) -> None:
-    """In order, under way or not, a few at once, and nothing where the disk is in trouble."""
-    events = [spooled(number) for number in range(1, 451)]
-    async with open_spool(tmp_path / "spool", hand=AtOnce()) as opened:
-        await opened.put(events)
-        await opened.spool.hand_out("main", 5, 10**6)
-        lines: list[bytes] = []
-        assert [count async for count in opened.spool.written(lines.append)] == [200, 400, 450]
-        assert lines == [line_of(event) for event in events]
-        (tmp_path / "spool" / "spool.db").unlink()
-        assert [count async for count in opened.spool.written(print)] == []
-
-
 async def test_nobody_waits_for_a_spool_that_ended(tmp_path: Path) -> None:
     """Whoever still has an event under way goes on; the next start sends it once more."""
     event: Spooled
@@ -434,7 +422,8 @@ async def test_nobody_waits_for_a_spool_that_ended(tmp_path: Path) -> None:
                 await opened.spool.delivered([event])
                 await opened.spool.failed(event, "no answer")
         assert await opened.spool.hand_out("main", *ALL) == []
-        assert [count async for count in opened.spool.written(print)] == []
+        with pytest.raises(Trouble):
+            await opened.spool.read(lambda _: None)
     assert waiting(tmp_path) == [1]
 
 

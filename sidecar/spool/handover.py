@@ -1,0 +1,311 @@
+"""Events change hands: from the spool of a pod that ends, or is nearly full, to that of a gateway.
+
+What travels is what the spool knows of each event: its bytes, the stream it came with, the upstream, the headers, and
+what was tried. Times travel as ages, since two clocks differ. An event is a line of JSON with the length of what
+follows, its bytes as they are: an event that JSON readers differ about arrives as it was.
+
+The gateway believes the labels that come with a hand-over, or with an event that was handed over before. With them it
+routes each event as it came; the rest is what any spool does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import re
+from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
+
+import msgspec
+
+from sidecar.errors import BodyTooLarge, MalformedBody, RequestError
+from sidecar.eventgate.gateway import Ended, Gateway
+from sidecar.events.event import parse
+from sidecar.events.outgoing import LABELS, Headers
+from sidecar.spool.file import DAMAGED_EVENT, SpoolFile
+from sidecar.spool.ordering import Key
+from sidecar.spool.policy import Routers, backoff, reroute
+from sidecar.spool.record import Batch, Gone, Spooled
+from sidecar.spool.store import PutResult, Spool
+from sidecar.telemetry.handovers import HandedOver, TakenOver
+from sidecar.telemetry.telemetry import Telemetry
+
+EVENTS, BYTES = 500, 1024 * 1024
+"""In one hand-over; one event alone may be larger."""
+MAX_EVENTS = 2 * EVENTS
+"""In one hand-over that is taken."""
+EVENTS_AT_ONCE = 100
+"""Read of a hand-over before others get their turn."""
+MAX_FAILURES = 2
+"""Of those in a row that make the pause longer: there is little time at the end."""
+NEARLY_FULL = 0.8
+"""The share of the spool's room from which events are handed over while nothing takes them."""
+LOOK_SECONDS = 1.0
+PASSED_ON = frozenset({"x-request-id", "traceparent", "tracestate", "user-agent", LABELS})
+"""Headers of an event that are believed; they are written into requests."""
+HEADER_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
+
+LookUp = Callable[[str], Awaitable[Sequence[str] | str]]
+"""Returns the addresses of a host, or why there are none."""
+
+
+class _Handed(msgspec.Struct):
+    """What is said of an event."""
+
+    bytes: int
+    upstream: str
+    age: float
+    came_as: str | None = None
+    hasty: bool = False
+    headers: Headers = ()
+    attempts: int = 0
+    errors: int = 0
+    since_attempt: float | None = None
+    last_error: str = ""
+
+
+_decode = msgspec.json.Decoder(_Handed).decode
+
+
+def packed(events: Sequence[Spooled], now: float) -> bytes:
+    """Return events as they are handed over at a time of the spool's clock."""
+    parts = []
+    for each in events:
+        since = None if each.last_attempt is None else now - each.last_attempt
+        known = _Handed(
+            len(each.body),
+            each.upstream,
+            now - each.first_seen,
+            each.came_as,
+            each.hasty,
+            each.headers,
+            each.attempts,
+            each.errors,
+            since,
+            each.last_error,
+        )
+        parts += [msgspec.json.encode(known), b"\n", each.body]
+    return b"".join(parts)
+
+
+def unpacked(body: bytes, labels: str, now: float) -> Iterator[Spooled]:
+    """Yield the events of a hand-over; `labels` are those of the pod it comes from, unless an event has its own.
+
+    Raises:
+        MalformedBody: it is none.
+
+    """
+    at = 0
+    while at < len(body):
+        end = body.find(b"\n", at)
+        try:
+            its = _decode(body[at:end])
+        except (ValueError, RecursionError) as error:
+            raise MalformedBody(f"it is no hand-over: {error}") from None
+        at = end + 1 + its.bytes
+        if end < 0 or its.bytes < 2 or at > len(body):
+            raise MalformedBody("the hand-over ends within an event")
+        yield _spooled(its, body[end + 1 : at], labels, now)
+
+
+def _spooled(its: _Handed, body: bytes, labels: str, now: float) -> Spooled:
+    try:
+        (event,) = parse(body)
+    except (RequestError, ValueError):  # as in `policy.reroute`, which says so
+        stream, id_, lacks = "", None, True
+    else:
+        stream, id_, lacks = event.stream or "", event.id, event.lacks_request_id
+    headers = [each for each in its.headers if each[0] in PASSED_ON and HEADER_VALUE.fullmatch(each[1])]
+    if not any(name == LABELS for name, _ in headers):
+        headers.append((LABELS, labels))
+    return Spooled(
+        upstream=its.upstream,
+        stream=stream,
+        came_as=its.came_as,
+        body=body,
+        id=id_,
+        lacks_request_id=lacks,
+        hasty=its.hasty,
+        headers=tuple(headers),
+        first_seen=now - max(its.age, 0.0),
+        attempts=its.attempts,
+        errors=its.errors,
+        last_attempt=None if its.since_attempt is None else now - max(its.since_attempt, 0.0),
+        last_error=its.last_error[:1000],
+    )
+
+
+class TakeOver:
+    """Takes what sidecars hand over, into the spool of a gateway."""
+
+    def __init__(self, spool: Spool, telemetry: Telemetry) -> None:
+        """Nothing is taken before `routers` is set."""
+        self.routers: Routers | None = None
+        """Of the configuration in force."""
+        self.stopping = False
+        self._spool = spool
+        self._telemetry = telemetry
+
+    def take(self, body: bytes, labels: str, done: Callable[[int, str], None]) -> Iterator[None]:
+        """Store a hand-over, a part each time that it is asked, all of it or nothing.
+
+        `done` is told how many events are durable, or why none is.
+
+        Raises:
+            RequestError: it is none, or too large.
+
+        """
+        found: list[Spooled] = []
+        for each in unpacked(body, labels, self._spool.now()):
+            found.append(self._routed(each))
+            if len(found) > MAX_EVENTS:
+                raise BodyTooLarge(f"a hand-over has at most {MAX_EVENTS} events")
+            if len(found) % EVENTS_AT_ONCE == 0:
+                yield
+        if not found:
+            raise MalformedBody("the hand-over has no events")
+        if self.stopping or self.routers is None:
+            done(0, "the gateway is stopping" if self.stopping else "the gateway is starting")
+            return
+
+        def stored(result: PutResult) -> None:
+            done(0 if result.reason else len(found), result.reason)
+            if not result.reason:
+                self._telemetry.emit(TakenOver(labels, len(found)))
+
+        self._spool.store(found, stored)
+
+    def _routed(self, event: Spooled) -> Spooled:
+        """Return an event with its key here; one that has no way is told so, and buried, by `replay`."""
+        if self.routers is None:
+            return event
+        routed = reroute(event, self.routers.of(event))
+        return event if isinstance(routed, str) else routed
+
+
+class HandOver:
+    """Hands over what waits in a spool."""
+
+    def __init__(
+        self, spool: Spool, gateway: Gateway, look_up: LookUp, telemetry: Telemetry, jitter: Callable[[], float]
+    ) -> None:
+        """Nothing is asked yet."""
+        self._spool = spool
+        self._gateway = gateway
+        self._look_up = look_up
+        self._telemetry = telemetry
+        self._jitter = jitter
+        self._addresses: Sequence[str] = ()
+        self._no_address = ""
+        self._failures = 0
+        self._stopping = asyncio.Event()
+
+    async def early(self, failing: Collection[str], hurry: Callable[[], bool]) -> None:
+        """Until `stop`, hand over where no endpoint takes events and the spool is nearly full, or `hurry` says so.
+
+        `failing` are the upstreams that take nothing now. Events with an order key stay: a newer one would overtake
+        them by the shorter way.
+        """
+        await self._resolve()  # before DNS may be gone, too
+        while not self._stopping.is_set():
+            handed = 0
+            if hurry() or self._spool.state.totals.taken >= NEARLY_FULL:
+                for upstream in sorted(failing):
+                    handed += await self._hand_over(functools.partial(_loose, upstream))
+            if not handed or self._failures:
+                await self._pause(max(LOOK_SECONDS, self._backoff) if not handed else self._backoff)
+
+    def stop(self) -> None:
+        """Hand over nothing more early."""
+        self._stopping.set()
+
+    async def rest(self) -> None:
+        """Hand over all that waits, the oldest first and each key in its order; to be cancelled when time is up."""
+        while await self._hand_over(functools.partial(_oldest, self._spool.now())):
+            if self._failures:
+                await asyncio.sleep(self._backoff)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._gateway.close()
+
+    @property
+    def _backoff(self) -> float:
+        return backoff(min(self._failures, MAX_FAILURES), self._jitter()) if self._failures else 0.0
+
+    async def _pause(self, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._stopping.wait()
+
+    async def _hand_over(self, choose: Callable[[SpoolFile, frozenset[int], frozenset[Key]], Batch]) -> int:
+        """Hand over what is chosen; return how many events that were, taken or not."""
+        events = await self._spool.choose(choose)
+        if not events:
+            return 0
+        try:
+            ended = await self._post(events)
+            if not ended.reason:
+                await self._spool.delivered(events)
+        except BaseException:  # its time is up; whatever was written is in doubt
+            self._note(events, Ended("the time for it is up", doubtful=True))
+            raise
+        self._note(events, ended)
+        return len(events)
+
+    def _note(self, events: Sequence[Spooled], ended: Ended) -> None:
+        result = "doubtful" if ended.doubtful else "refused" if ended.reason else "taken"
+        self._failures = self._failures + 1 if ended.reason else 0
+        self._telemetry.emit(HandedOver(result, len(events), ended.reason))
+        if ended.reason:
+            self._spool.release(events)
+
+    async def _post(self, events: Sequence[Spooled]) -> Ended:
+        await self._resolve()
+        if not self._addresses:
+            return Ended(self._no_address)
+        ip = self._addresses[self._failures % len(self._addresses)]
+        return await self._gateway.post(ip, packed(events, self._spool.now()), len(events))
+
+    async def _resolve(self) -> None:
+        """Look the gateway up; what was known stays where DNS has no answer."""
+        if self._failures or not self._addresses:
+            found = await self._look_up(self._gateway.host)
+            if isinstance(found, str):
+                self._no_address = found
+            else:
+                self._addresses = found
+
+
+def _loose(upstream: str, file: SpoolFile, in_flight: frozenset[int], held_back: frozenset[Key]) -> Batch:
+    """Return the oldest events for an upstream that have no order key, whenever they are due."""
+    return file.hand_out(
+        upstream, float("inf"), events=EVENTS, size=BYTES, in_flight=in_flight, held_back=held_back, keyed=False
+    )
+
+
+def _oldest(now: float, file: SpoolFile, in_flight: frozenset[int], _: frozenset[Key]) -> Batch:
+    """Return the oldest events that wait, each key in its order, and none of a key of which one is under way."""
+    chosen: dict[int, Spooled] = {}
+    damaged: list[Gone] = []
+    barred: set[Key | None] = set()
+    size = 0
+    for event, sound in file.waiting():
+        key, wanted = event.order_key, [(event, sound)]
+        if event.arrival in chosen:
+            continue
+        if key is not None:
+            ((first, _head), *_others) = file.first_two(key)
+            if first != event.arrival and first not in chosen:
+                wanted = [*file.waiting(first, first), *wanted]
+        for each, its in wanted:
+            if each.arrival in in_flight or key in barred:
+                barred |= {key} - {None}
+            elif not its:
+                damaged += file.bury(each.arrival, DAMAGED_EVENT, b"", now)
+            else:
+                chosen[each.arrival] = each
+                size += each.size
+        if len(chosen) >= EVENTS or size >= BYTES:
+            break
+    return Batch(list(chosen.values()), damaged)

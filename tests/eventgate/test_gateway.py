@@ -1,0 +1,57 @@
+"""What the end of a hand-over means, on real sockets: only one answer says that the gateway has the events."""
+
+from __future__ import annotations
+
+import pytest
+
+from sidecar.eventgate.gateway import Ended, Gateway
+from tests.fakes import FakeEventGate, Reply, answer, close, refusing
+
+TAKEN = answer(202, headers={"x-eventgate-sidecar": "spooled; events=2"})
+
+
+@pytest.mark.parametrize(
+    ("reply", "ended"),
+    [
+        (TAKEN, Ended()),
+        (
+            answer(202, headers={"x-eventgate-sidecar": "spooled; events=1"}),
+            Ended("it answered 202 Accepted", doubtful=True),
+        ),
+        (answer(202), Ended("it answered 202 Accepted, and is no gateway", doubtful=True)),
+        (answer(201), Ended("it answered 201 Created, and is no gateway", doubtful=True)),
+        (answer(400), Ended("it answered 400 Bad Request, and is no gateway")),
+        (answer(502), Ended("it answered 502 Bad Gateway, and is no gateway", doubtful=True)),
+        (
+            answer(503, body='{"detail": "the spool is full"}', headers={"x-eventgate-sidecar": "refused"}),
+            Ended("it answered 503 Service Unavailable: the spool is full"),
+        ),
+        (close, Ended("no answer: closed by the other side", doubtful=True)),
+    ],
+)
+async def test_only_a_gateway_that_has_all_of_them_ends_well(reply: Reply, ended: Ended) -> None:
+    """Whatever else is answered the events stay; where they may be there as well, that is said."""
+    async with FakeEventGate(reply) as there:
+        gateway = Gateway(f"http://{there.address}/v1/events", {"env": "staging", "isvc": "a b&c"})
+        assert await gateway.post("127.0.0.1", b"body", 2) == ended
+        gateway.close()
+        (request,) = there.requests
+    assert request.body == b"body"
+    assert request.headers["x-eventgate-sidecar-labels"] == "env=staging&isvc=a+b%26c"
+    assert request.headers["content-type"] == "application/vnd.eventgate-sidecar.spool"
+
+
+async def test_the_connection_is_kept() -> None:
+    """A hand-over is many POSTs one after the other."""
+    async with FakeEventGate(otherwise=TAKEN) as there:
+        gateway = Gateway(f"http://{there.address}/v1/events", {})
+        assert [await gateway.post("127.0.0.1", b"body", 2) for _ in range(3)] == [Ended()] * 3
+        assert there.connections == 1
+        gateway.close()
+
+
+async def test_where_nobody_listens_nothing_is_in_doubt() -> None:
+    """No byte of it was sent."""
+    with refusing() as address:
+        ended = await Gateway(f"http://{address}/v1/events", {}).post("127.0.0.1", b"body", 2)
+    assert ended == Ended("cannot connect to 127.0.0.1: Connection refused")

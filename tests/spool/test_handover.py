@@ -1,0 +1,241 @@
+"""Promises of `handover`: what waits goes to the gateway in order, and is forgotten when the gateway has it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+import yaml
+
+from sidecar.errors import BodyTooLarge, MalformedBody
+from sidecar.eventgate.gateway import Ended, Gateway
+from sidecar.events.outgoing import LABELS
+from sidecar.routes.routing import Router
+from sidecar.spool.handover import EVENTS, MAX_EVENTS, HandOver, TakeOver, packed, unpacked
+from sidecar.spool.policy import Routers
+from sidecar.spool.record import Quota, Spooled
+from tests.anyroutes import config_of
+from tests.spool.spools import NOON, AtOnce, Opened, open_spool, spooled
+
+pytestmark = pytest.mark.looptime
+
+ROUTES = """
+version: 1
+upstreams: {main: {url: "http://eventgate:8192/v1/events"}}
+routes:
+- {name: staging, match: {labels: {env: staging}, stream: score}, to: main, stream: score-test}
+- {name: production, match: {labels: {env: production}}, to: main, order_by: [page]}
+"""
+
+
+TAKEN = Ended()
+
+
+class FakeGateway(Gateway):
+    """Takes everything, or says what it is told to; keeps the events that it got."""
+
+    def __init__(self, *ends: Ended, forever: Ended = TAKEN) -> None:
+        """Its first answer is the first of `ends`, and `forever` those behind them."""
+        super().__init__("http://gateway:8888/v1/events", {"env": "staging"})
+        self.posts: list[list[int]] = []
+        self._ends, self._forever = list(ends), forever
+        self.hangs = False
+
+    async def post(self, ip: str, body: bytes, events: int) -> Ended:
+        """Take note of it."""
+        got = [int(each.id or 0) for each in unpacked(body, "", NOON)]
+        assert (ip, events) == ("10.0.0.9", len(got))
+        self.posts.append(got)
+        if self.hangs:
+            await asyncio.sleep(1000)
+        return self._ends.pop(0) if self._ends else self._forever
+
+
+async def found(host: str) -> Sequence[str] | str:
+    """Look the gateway up."""
+    assert host == "gateway"
+    return ("10.0.0.9",)
+
+
+def handing(opened: Opened, gateway: Gateway) -> HandOver:
+    """Return what hands over the events of a spool."""
+    return HandOver(opened.spool, gateway, found, opened.telemetry, lambda: 1.0)
+
+
+# --- on the way ---
+
+
+@pytest.mark.parametrize("body", [b'{"meta":{"stream":"s","id":"1"},\n"x":"\\ud800"}', b"[1]", b'{"a":1,"a":2}'])
+def test_an_event_arrives_as_it_was(body: bytes) -> None:
+    """Its bytes, and all that was known of it; times by the gateway's clock, which is another."""
+    sent = spooled(
+        7,
+        body=body,
+        came_as="old",
+        headers=(("x-request-id", "r"),),
+        hasty=True,
+        attempts=3,
+        errors=2,
+        last_attempt=NOON + 5,
+        last_error="no answer",
+    )
+    (got,) = unpacked(packed([sent], NOON + 10), "env=staging", NOON + 1000)
+    assert (got.body, got.came_as, got.hasty, got.attempts, got.errors) == (body, "old", True, 3, 2)
+    assert (got.first_seen, got.last_attempt, got.last_error) == (NOON + 990, NOON + 995, "no answer")
+    assert got.headers == (("x-request-id", "r"), (LABELS, "env=staging"))
+    assert got.origin == {"env": "staging"}
+
+
+def test_labels_of_an_earlier_hop_stay_and_no_header_is_made_up() -> None:
+    """An event is routed as what it came to, however many gateways it passed; nothing is slipped into requests."""
+    headers = ((LABELS, "env=far"), ("cookie", "x"), ("user-agent", "a\r\nevil: 1"))
+    (got,) = unpacked(packed([spooled(1, headers=headers)], NOON), "env=near", NOON)
+    assert (got.headers, got.origin) == (((LABELS, "env=far"),), {"env": "far"})
+
+
+@pytest.mark.parametrize("body", [b"{}", b"{}\n{}", b'{"bytes":9,"upstream":"u","age":1}\n{}', b"[" * 9999 + b"\n"])
+def test_what_is_no_hand_over_is_refused(body: bytes) -> None:
+    """All of it, whatever it is."""
+    with pytest.raises(MalformedBody):
+        list(unpacked(body, "", NOON))
+
+
+# --- out of the spool ---
+
+
+async def test_all_that_waits_is_handed_over_the_oldest_first(tmp_path: Path) -> None:
+    """In arrays, each key in its order: what was tried live goes before what waited behind it."""
+    events = [spooled(number) for number in range(1, EVENTS + 2)]
+    keyed = [spooled(900, "k"), spooled(901), spooled(902, "k", ahead=True)]
+    gateway = FakeGateway()
+    async with open_spool(tmp_path, hand=AtOnce()) as opened:
+        await opened.put([*events, *keyed])
+        await handing(opened, gateway).rest()
+        assert opened.spool.state.totals.events == 0
+        assert opened.counted("handed_over_events_total")['result="taken"'] == EVENTS + 4
+    assert gateway.posts == [list(range(1, EVENTS + 1)), [EVENTS + 1, 902, 900, 901]]
+
+
+async def test_what_the_gateway_does_not_take_stays(tmp_path: Path) -> None:
+    """It is tried again until time is up; where the gateway may have it all the same, that is counted."""
+    gateway = FakeGateway(Ended("full"), Ended("cut", doubtful=True), forever=Ended("gone"))
+    async with open_spool(tmp_path, hand=AtOnce()) as opened:
+        await opened.put([spooled(1), spooled(2)])
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(20):
+                await handing(opened, gateway).rest()
+        assert opened.spool.state.totals.events == 2
+        assert opened.counted("handed_over_events_total")['result="doubtful"'] == 2
+    assert 5 < len(gateway.posts) < 20
+
+
+async def test_when_time_is_up_what_is_under_way_is_in_doubt(tmp_path: Path) -> None:
+    """Nobody knows whether the gateway has it: it stays here, and is counted as in both places."""
+    gateway = FakeGateway()
+    gateway.hangs = True
+    async with open_spool(tmp_path, hand=AtOnce()) as opened:
+        await opened.put([spooled(1)])
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(2):
+                await handing(opened, gateway).rest()
+        assert opened.log("HandedOver") == [{"result": "doubtful", "events": 1, "reason": "the time for it is up"}]
+        assert (opened.spool.state.totals.events, opened.spool.state.in_flight) == (1, 0)
+
+
+async def test_where_nothing_is_known_of_the_gateway_all_stays(tmp_path: Path) -> None:
+    """As without one."""
+
+    async def nowhere(_: str) -> Sequence[str] | str:
+        return "DNS says there is no such name (NXDOMAIN)"
+
+    async with open_spool(tmp_path, hand=AtOnce()) as opened:
+        await opened.put([spooled(1)])
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(2):
+                await HandOver(opened.spool, FakeGateway(), nowhere, opened.telemetry, lambda: 1.0).rest()
+        assert opened.log("HandedOver")[0]["reason"] == "DNS says there is no such name (NXDOMAIN)"
+        assert opened.spool.state.totals.events == 1
+
+
+@pytest.mark.parametrize(("large", "hurry", "handed"), [(1, True, [[1, 3]]), (11, False, [[1, 3]]), (1, False, [])])
+async def test_a_spool_that_is_nearly_full_hands_over_early(
+    tmp_path: Path, large: int, *, hurry: bool, handed: list[list[int]]
+) -> None:
+    """Or one whose pod ends: what no endpoint takes now, and nothing that a newer event must not overtake."""
+    gateway = FakeGateway()
+    async with open_spool(tmp_path, Quota(1_000_000), hand=AtOnce()) as opened:
+        await opened.put([spooled(1), spooled(2, "key"), spooled(3)])
+        for number in range(large):
+            result = await opened.put([spooled(10 + number, upstream="well", body=b" " * 60_000)])
+            assert result.kept == "stored"
+        out = handing(opened, gateway)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(out.early({"main"}, lambda: hurry))
+            await asyncio.sleep(3)
+            out.stop()
+    assert gateway.posts == handed
+
+
+# --- into that of a gateway ---
+
+
+def taking(opened: Opened) -> TakeOver:
+    """Return what takes hand-overs, under `ROUTES` and as a pod in production."""
+    made = TakeOver(opened.spool, opened.telemetry)
+    made.routers = Routers(Router(config_of(yaml.safe_load(ROUTES)), {"env": "production"}))
+    return made
+
+
+async def take(made: TakeOver, events: Sequence[Spooled], labels: str) -> tuple[int, str]:
+    """Hand over events; return what is answered."""
+    told: asyncio.Future[tuple[int, str]] = asyncio.get_running_loop().create_future()
+    for _ in made.take(packed(events, NOON), labels, lambda count, why: told.set_result((count, why))):
+        pass
+    return await told
+
+
+async def test_what_is_taken_is_durable_and_under_the_rules_of_its_origin(tmp_path: Path) -> None:
+    """It is renamed once, from the stream it came with; what has no way is kept for `replay` to bury, with a reason."""
+    renamed = b'{"meta":{"stream":"score-test","id":"2"}}'
+    events = [spooled(1, came_as="score"), spooled(2, came_as="score", body=renamed), spooled(3, came_as="x")]
+    async with open_spool(tmp_path, hand=AtOnce()) as opened:
+        made = taking(opened)
+        assert await take(made, events, "env=staging") == (3, "")
+        assert await take(made, [spooled(4, came_as="score")], "env=production") == (1, "")
+        kept = await opened.spool.read(lambda file: [event for event, _ in file.waiting()])
+        labels = [each["labels"] for each in opened.log("TakenOver")]
+        assert labels == ["env=staging", "env=production"]
+    assert [(each.stream, each.order_key is not None) for each in kept] == [
+        ("score-test", False),
+        ("score-test", False),
+        ("score", False),
+        ("score", True),
+    ]
+
+
+async def test_a_gateway_that_stops_takes_no_spool(tmp_path: Path) -> None:
+    """Two that end at the same time would hand the events back and forth."""
+    async with open_spool(tmp_path, hand=AtOnce()) as opened:
+        made = taking(opened)
+        made.stopping = True
+        assert await take(made, [spooled(1)], "env=staging") == (0, "the gateway is stopping")
+        assert opened.spool.state.totals.events == 0
+
+
+async def test_a_gateway_without_room_says_so(tmp_path: Path) -> None:
+    """All of a hand-over is taken or nothing, and the sidecar keeps what was not."""
+    async with open_spool(tmp_path, Quota(200_000), hand=AtOnce()) as opened:
+        count, why = await take(taking(opened), [spooled(n, body=b" " * 9000) for n in range(99)], "env=staging")
+        assert (count, "the spool is full" in why, opened.spool.state.totals.events) == (0, True, 0)
+
+
+async def test_too_much_at_once_is_refused(tmp_path: Path) -> None:
+    """Reading it would hold up others."""
+    async with open_spool(tmp_path, hand=AtOnce()) as opened:
+        with pytest.raises(BodyTooLarge):
+            await take(taking(opened), [spooled(1)] * (MAX_EVENTS + 1), "env=staging")
+        with pytest.raises(MalformedBody):
+            await take(taking(opened), [], "env=staging")

@@ -1,0 +1,22 @@
+"""A hand-over is told at both ends: what the gateway took is news, what it did not is a warning."""
+
+from __future__ import annotations
+
+from logging import INFO, WARNING
+
+import pytest
+
+from sidecar.telemetry.handovers import HandedOver, TakenOver
+
+
+@pytest.mark.parametrize(
+    ("result", "reason", "level"), [("taken", "", INFO), ("refused", "full", WARNING), ("doubtful", "cut", WARNING)]
+)
+def test_what_was_not_taken_is_a_warning(result: str, reason: str, level: int) -> None:
+    """The events are still here, or may be in both places."""
+    assert HandedOver(result, 3, reason).level == level
+
+
+def test_the_gateway_names_the_origin() -> None:
+    """Its log says whose events they are."""
+    assert TakenOver("env=staging&isvc=enwiki", 7).words == "labels=env=staging&isvc=enwiki events=7"

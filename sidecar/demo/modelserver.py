@@ -17,6 +17,7 @@ from typing import Any
 import aiohttp
 
 Event = dict[str, Any]
+OUTCOME = "x-eventgate-sidecar"
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,8 @@ class Posted:
     """How long the answer took."""
     begun: float = 0.0
     """Loop time at which it was sent."""
+    outcome: str = ""
+    """What the sidecar says became of it; empty if there was no answer, or no sidecar."""
 
 
 def _revision_score(stream: str, number: int) -> Event:
@@ -173,6 +176,12 @@ async def stream(url: str, posts: list[Posted], progress: Callable[[], None], *,
             await asyncio.sleep(begun + sent * seconds / events - clock())
 
 
+async def one_of_each(url: str) -> list[Posted]:
+    """Send one event of each kind that EventGate takes."""
+    async with aiohttp.ClientSession(raise_for_status=True) as session:
+        return [await _send(session, url, kind, number) for number, kind in enumerate(KINDS) if not kind.wrong]
+
+
 async def _send(session: aiohttp.ClientSession, url: str, kind: Kind, number: int) -> Posted:
     """Send one event as Lift Wing does.
 
@@ -187,9 +196,10 @@ async def _send(session: aiohttp.ClientSession, url: str, kind: Kind, number: in
     try:
         async with session.post(url, ssl=context, json=event, headers=headers) as response:
             await response.text()
-            status, reason = response.status, response.reason or ""
+            status, reason, told = response.status, response.reason or "", response.headers.get(OUTCOME, "")
     except aiohttp.ClientResponseError as error:
-        status, reason = error.status, error.message
+        status, reason, told = error.status, error.message, error.headers.get(OUTCOME, "") if error.headers else ""
     except (aiohttp.ClientError, TimeoutError) as error:
-        status, reason = 0, f"no answer: {type(error).__name__}: {error}"
-    return Posted(kind, event["meta"]["id"], json.dumps(event).encode(), status, reason, clock() - begun, begun)
+        status, reason, told = 0, f"no answer: {type(error).__name__}: {error}", ""
+    sent, seconds, outcome = json.dumps(event).encode(), clock() - begun, told.partition(";")[0]
+    return Posted(kind, event["meta"]["id"], sent, status, reason, seconds, begun, outcome)

@@ -98,6 +98,7 @@ def _way(kind: Kind, posts: Sequence[Posted], by_id: dict[str, list[Record]]) ->
         "wrong": kind.wrong,
         "sent": len(posts),
         "answers": dict(Counter(f"{post.status} {post.reason}" for post in posts)),
+        "outcomes": dict(Counter(post.outcome for post in posts)),
         "arrived": [{**dict(zip(keys, place, strict=True)), "events": n} for place, n in places.items()],
     }
 

@@ -15,7 +15,7 @@ from sidecar.demo.proof import Json
 
 Show = Callable[[Callable[[], Sequence[Json]]], None]
 """Called after each answer with a function that returns the rows, since not every answer is shown."""
-ANSWERS = {"201": "accepted", "400": "invalid", "500": "error", "503": "not delivered", "0": "(no answer)"}
+ANSWERS = {"201": "accepted", "400": "invalid", "500": "failed", "503": "failed", "0": "(no answer)"}
 
 
 def _console() -> Console:
@@ -93,13 +93,13 @@ def show_summary(summary: Json) -> None:
 
 def _verdict(summary: Json) -> str:
     events = summary["events"]
-    first = f"{events['sent']} events sent, {events['accepted']} accepted, {events['refused']} refused."
+    outcomes = ", ".join(f"{events[outcome]} {outcome}" for outcome in ("delivered", "invalid", "failed"))
+    first = f"{events['sent']} events sent: {outcomes}."
     if not summary["ok"]:
         return f"{first} {len(summary['problems'])} problems."
     words = (
-        f"{first} Every accepted event arrived where\n"
-        "routes.yaml says, its bytes unchanged but for meta.stream. "
-        f"{events['lost']} lost;\nnothing was written to a production stream."
+        f"{first}\nEvery delivered event arrived where routes.yaml says, its bytes unchanged but\n"
+        f"for meta.stream. {events['lost']} lost; nothing was written to a production stream."
     )
     if events["repeated"]:
         words += f"\n{events['repeated']} went to a second endpoint too, the first being late: at least once."
@@ -135,5 +135,5 @@ def _places(way: Json) -> Iterator[Text]:
         renamed = "bold" if stream != way["stream"] else ""
         yield Text.assemble((f"→ {upstream:<11}", "green"), (topic.removesuffix(stream), "dim"), (stream, renamed))
     if way["sent"] and not way["arrived"]:
-        for answer in way["answers"]:
-            yield Text(f"→ refused    {answer.partition('. ')[0].rstrip('.')}", "yellow")
+        for outcome, answer in zip(way["outcomes"], way["answers"], strict=False):
+            yield Text(f"→ {outcome:<11}{answer.partition('. ')[0].rstrip('.')}", "yellow")

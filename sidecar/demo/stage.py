@@ -94,6 +94,8 @@ class _Demo:
             begun = loop.time()
             await self._start()
             summary = await self._act(begun, quiet=as_json)
+            if keep:
+                await self._start_again()
             if as_json:
                 screen.show_json(summary)
             if keep:
@@ -156,8 +158,11 @@ class _Demo:
                 "topics": f"{gate.prefix}*",
                 "control": f"{said['control']}/_emulator/fault",
             }
+        await self._start_sidecar("127.0.0.1:0", "127.0.0.1:0")
+
+    async def _start_sidecar(self, listen: str, admin: str) -> None:
         labels = [word for name, value in LABELS.items() for word in ("--label", f"{name}={value}")]
-        where = ("--routes", str(self._routes), "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0")
+        where = ("--routes", str(self._routes), "--listen", listen, "--admin", admin)
         await self._launch("sidecar", "sidecar", "serve", *where, *labels, "--drain", "0s", "--tap")
         said = await self._heard("sidecar", "intake")
         self._services["sidecar"] = {
@@ -165,6 +170,15 @@ class _Demo:
             "admin": f"http://{said['admin']}",
             "labels": LABELS,
         }
+
+    async def _start_again(self) -> None:
+        """Start a new sidecar in place of the one whose events were to fail: its status page begins with all well."""
+        services, process = self._services["sidecar"], self._processes["sidecar"]
+        process.terminate()
+        await process.wait()
+        self._log("sidecar").unlink()
+        await self._start_sidecar(*(services[name].removeprefix("http://") for name in ("url", "admin")))
+        await modelserver.one_of_each(f"{services['url']}/v1/events")
 
     async def _launch(self, name: str, *arguments: str) -> None:
         environment = {key: value for key, value in os.environ.items() if not key.startswith("SIDECAR_")}
@@ -219,14 +233,13 @@ class _Demo:
     def _summary(self, seconds: float) -> Json:
         posts, records = self._posts, self._records()
         found = list(problems(posts, records, Router(read_config(self._routes), LABELS)))
-        accepted = sum(200 <= post.status < 300 for post in posts)
+        outcomes = Counter(post.outcome for post in posts)
         cuts = statistics.quantiles([1000 * post.seconds for post in posts], n=100, method="inclusive")
         return {
             "ok": not found,
             "events": {
                 "sent": len(posts),
-                "accepted": accepted,
-                "refused": len(posts) - accepted,
+                **{outcome: outcomes[outcome] for outcome in ("delivered", "invalid", "failed")},
                 "arrived": len({record.id for record in records}),
                 "repeated": repeated(records),
                 **{kind: sum(problem == kind for problem, _ in found) for kind in PROBLEMS},

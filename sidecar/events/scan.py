@@ -46,8 +46,7 @@ def end_of_value(text: str, start: int, *, whole: bool = False) -> int:
     except json.JSONDecodeError as error:
         if error.pos >= len(text):
             raise MalformedBody("Unexpected end of JSON input") from None
-        words = error.msg.removesuffix(" at")
-        raise MalformedBody(f"{words} at byte {error.pos} is not valid JSON") from None
+        raise MalformedBody(f"{error.msg.removesuffix(' at')} at byte {error.pos} of the JSON") from None
     except RecursionError:
         raise MalformedBody(TOO_DEEP) from None
     except ValueError as error:

@@ -77,7 +77,7 @@ async def test_every_event_arrives_where_routes_yaml_says(tmp_path: Path) -> Non
 
     events = summary["events"]
     assert events["sent"] >= 200
-    assert events["arrived"] == events["accepted"] == events["sent"] - events["refused"]
+    assert events["arrived"] == events["delivered"] == events["sent"] - events["invalid"] - events["failed"]
     assert [events[kind] for kind in ("lost", "doubled", "misplaced", "changed")] == [0, 0, 0, 0]
     assert events["in_production_streams"] == 0
 
@@ -102,6 +102,7 @@ async def test_every_event_arrives_where_routes_yaml_says(tmp_path: Path) -> Non
     invalid = way_of(summary, "mediawiki.revision_score_damaging", "its prediction is no list")
     assert invalid["arrived"] == []
     assert {answer[:3] for answer in invalid["answers"]} == {"400"}
+    assert (set(invalid["outcomes"]), events["invalid"], events["failed"] > 0) == ({"invalid"}, invalid["sent"], True)
 
     hang = summary["hang"]
     assert hang["datacenter"] == "eqiad"
@@ -113,14 +114,19 @@ async def test_every_event_arrives_where_routes_yaml_says(tmp_path: Path) -> Non
 
 
 async def test_with_keep_it_stays_until_it_is_told_to_end(tmp_path: Path) -> None:
-    """`--keep` tells in plain 80 columns what went where, then takes events until Ctrl-C, and exits 0."""
+    """`--keep` tells in plain 80 columns what went where, then takes events until Ctrl-C, and exits 0.
+
+    By then a new sidecar runs: whoever looks at its page sees one that is well.
+    """
     async with demo(tmp_path, "--keep") as process:
         shown = await lines_until(process, "Everything keeps running")
         (url,) = re.findall(r"^  sidecar +(http:\S+)", "\n".join(shown), re.MULTILINE)
         async with httpx.AsyncClient() as client:
+            page = await client.get(f"{url}/_sidecar/status")
             answer = await client.post(f"{url}/v1/events", json={"meta": {"stream": "s"}})
         process.send_signal(signal.SIGINT)
         commands, _ = await process.communicate()
+    assert "✓ All well" in page.text
     assert answer.headers["x-eventgate-sidecar"].startswith("failed; upstream=staging")
     assert [line for line in shown if len(line) > 80 or "\x1b" in line] == []
     assert any("0 lost" in line for line in shown)

@@ -11,12 +11,13 @@ from sidecar.demo import screen
 
 SUMMARY: dict[str, Any] = {
     "ok": True,
-    "events": {"sent": 2, "accepted": 1, "refused": 1, "lost": 0, "repeated": 0},
+    "events": {"sent": 2, "delivered": 1, "invalid": 1, "failed": 0, "lost": 0, "repeated": 0},
     "ways": [
         {
             "stream": "mediawiki.revision_score_damaging",
             "wrong": "",
             "sent": 1,
+            "outcomes": {"delivered": 1},
             "answers": {"201 All 1 out of 1 events were accepted.": 1},
             "arrived": [{"upstream": "production", "stream": "test", "topic": "eqiad.test", "events": 1}],
         },
@@ -24,6 +25,7 @@ SUMMARY: dict[str, Any] = {
             "stream": "mediawiki.revision_score_damaging",
             "wrong": "its prediction is no list",
             "sent": 1,
+            "outcomes": {"invalid": 1},
             "answers": {"400 1 out of 1 events were invalid and not accepted.": 1},
             "arrived": [],
         },
@@ -38,16 +40,16 @@ SUMMARY: dict[str, Any] = {
 
 
 def test_a_way_is_shown_with_its_topic(capsys: pytest.CaptureFixture[str]) -> None:
-    """Under each stream stands where its events arrived, or how they were refused."""
+    """Under each stream stands where its events arrived, or what became of them."""
     screen.show_summary(SUMMARY)
     shown = [line.strip() for line in capsys.readouterr().out.splitlines()]
     assert shown[2:6] == [
         "1 mediawiki.revision_score_damaging",
         "→ production eqiad.test",
         "1 mediawiki.revision_score_damaging (its prediction is no list)",
-        "→ refused    400 1 out of 1 events were invalid and not accepted",
+        "→ invalid    400 1 out of 1 events were invalid and not accepted",
     ]
-    assert "nothing was written to a production stream." in shown
+    assert "for meta.stream. 0 lost; nothing was written to a production stream." in shown
 
 
 def test_the_hang_is_put_in_words(capsys: pytest.CaptureFixture[str]) -> None:
@@ -64,7 +66,7 @@ def test_problems_are_named(capsys: pytest.CaptureFixture[str]) -> None:
     screen.show_summary({**SUMMARY, "ok": False, "problems": ["an event of s is nowhere"]})
     shown = capsys.readouterr().out
     assert "! an event of s is nowhere" in shown
-    assert "2 events sent, 1 accepted, 1 refused. 1 problems." in shown
+    assert "2 events sent: 1 delivered, 1 invalid, 0 failed. 1 problems." in shown
     assert "nothing was written" not in shown
 
 

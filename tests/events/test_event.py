@@ -252,7 +252,7 @@ def test_an_empty_body_has_its_own_error(body: bytes) -> None:
         parse(body)
 
 
-DOUBLE_QUOTES = "Expecting property name enclosed in double quotes at byte 1 is not valid JSON"
+DOUBLE_QUOTES = "Expecting property name enclosed in double quotes at byte 1 of the JSON"
 
 
 @pytest.mark.parametrize(
@@ -270,8 +270,8 @@ DOUBLE_QUOTES = "Expecting property name enclosed in double quotes at byte 1 is 
         pytest.param(b'{"a":NaN}', "NaN is not valid JSON", id="NaN"),
         pytest.param(b"[1,-Infinity]", "-Infinity is not valid JSON", id="infinity"),
         pytest.param(b"{1:2}", DOUBLE_QUOTES, id="a key that is no string"),
-        pytest.param(b'{"a":01}', "Expecting ',' delimiter at byte 6 is not valid JSON", id="a leading zero"),
-        pytest.param(b'["\n"]', "Invalid control character at byte 2 is not valid JSON", id="a line break"),
+        pytest.param(b'{"a":01}', "Expecting ',' delimiter at byte 6 of the JSON", id="a leading zero"),
+        pytest.param(b'["\n"]', "Invalid control character at byte 2 of the JSON", id="a line break"),
     ],
 )
 def test_malformed_json_is_refused_with_its_place(body: bytes, detail: str) -> None:

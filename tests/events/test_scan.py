@@ -54,7 +54,7 @@ def test_the_last_member_of_a_name_is_found(text: str, span: tuple[int, int] | N
         ('{"a":NaN}', "NaN is not valid JSON"),
         ("{} x", "Unexpected non-whitespace character after JSON at byte 2"),
         ("[" * 100_000, "nested too deeply: an event may have a few hundred levels"),
-        ('{"a" 1}', "Expecting ':' delimiter at byte 5 is not valid JSON"),
+        ('{"a" 1}', "Expecting ':' delimiter at byte 5 of the JSON"),
     ],
     ids=["cut off", "no JSON", "more behind it", "deep", "a colon is missing"],
 )

@@ -45,7 +45,7 @@ def shown(*passed: dict[str, Any], flags: tuple[str, ...] = ()) -> Result:
         return tap(*flags)
 
 
-def test_an_event_is_shown_with_its_way() -> None:
+def test_an_event_is_shown_with_its_route() -> None:
     """Its outcome, both names, where it went and why, and all that is in it; the end is told, and is no failure."""
     result = shown(PASSED)
     assert result.exit_code == 0
@@ -57,7 +57,7 @@ def test_an_event_is_shown_with_its_way() -> None:
     assert result.stderr.endswith(" stopped\n")
 
 
-def test_what_eventgate_said_is_shown() -> None:
+def test_eventgates_message_is_shown() -> None:
     """Between the way and the event; what was not sent went to nobody."""
     nowhere = {"sent_as": "", "upstream": "", "endpoint": "", "route": "", "id": None, "stream": ""}
     result = shown(PASSED | nowhere | {"outcome": "refused", "said": "no route takes it"})

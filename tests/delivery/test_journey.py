@@ -1,4 +1,7 @@
-"""Promises of `journey`: what follows when the first attempt ends, or is late."""
+"""Promises of `journey`: what follows when the first attempt ends, or is late.
+
+On a loop with an exact clock; `test_sender.py` does the same on real sockets.
+"""
 
 from __future__ import annotations
 

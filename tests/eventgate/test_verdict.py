@@ -1,4 +1,8 @@
-"""Promises of `verdict`: no event is called accepted unless EventGate surely accepted it."""
+"""Promises of `verdict`: no event is called accepted unless EventGate surely accepted it.
+
+The answers are made as EventGate makes them: failures only, grouped by kind, each event echoed with its defaults, as
+Node's JSON.stringify writes it.
+"""
 
 from __future__ import annotations
 

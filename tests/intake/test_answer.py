@@ -1,4 +1,4 @@
-"""Promises of `answer`: one answer for all events of a request, in the words of EventGate's routes/events.js."""
+"""Promises of `answer`: one answer for all events of a request, as in EventGate's routes/events.js."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ KINDS: dict[str, StatusWord] = {"s": "success", "i": "invalid", "e": "error"}
 
 
 def statuses(kinds: str) -> list[EventStatus]:
-    """One status for each letter: s(uccess), i(nvalid), e(rror); each failure described by its place."""
+    """One status for each letter: s(uccess), i(nvalid), e(rror); each failure described by its index."""
     return [
         EventStatus(KINDS[kind], OUTCOMES[KINDS[kind]], b"" if kind == "s" else b'{"n":%d}' % index, upstream="u")
         for index, kind in enumerate(kinds)
@@ -113,7 +113,7 @@ def statuses(kinds: str) -> list[EventStatus]:
     ],
 )
 def test_the_answer_is_eventgates(kinds: str, answer: Answer) -> None:
-    """Status, reason phrase and body are those EventGate gives to the same mix, failures grouped by kind."""
+    """Status, reason phrase and body are EventGate's for the same mix, with failures grouped by kind."""
     assert merge(statuses(kinds), [""] * len(kinds), hasty=False) == answer
 
 
@@ -141,7 +141,7 @@ def test_a_hasty_answer_is_202(kinds: str, status: int, reason: str) -> None:
 
 
 def expected(kinds: Sequence[str]) -> tuple[int, Json]:
-    """Status and body of EventGate's routes/events.js for such a mix, said once more as it is said there."""
+    """Status and body in EventGate's routes/events.js for such a mix, implemented independently."""
     invalid = [{"n": index} for index, kind in enumerate(kinds) if kind == "i"]
     error = [{"n": index} for index, kind in enumerate(kinds) if kind == "e"]
     if not invalid and not error:
@@ -154,7 +154,7 @@ def expected(kinds: Sequence[str]) -> tuple[int, Json]:
 @unhurried
 @given(st.lists(st.sampled_from("sie"), min_size=1, max_size=9))
 def test_every_mix_has_its_answer_in_the_order_of_the_request(kinds: list[str]) -> None:
-    """Whatever the mix, status and body are EventGate's, each kind in the order of the request."""
+    """Status and body are EventGate's, each kind in request order."""
     answer = merge(statuses("".join(kinds)), [""] * len(kinds), hasty=False)
     assert (answer.status, json.loads(answer.body) if answer.body else None) == expected(kinds)
     assert answer.retry_after is None
@@ -171,8 +171,8 @@ def test_every_mix_has_its_answer_in_the_order_of_the_request(kinds: list[str]) 
         pytest.param("e", 500, None, id="reached"),
     ],
 )
-def test_what_could_not_be_reached_is_503(kinds: str, status: int, retry_after: int | None) -> None:
-    """Where nothing was accepted and an endpoint could not be reached, trying again later may help: 503."""
+def test_an_unreachable_endpoint_is_503(kinds: str, status: int, retry_after: int | None) -> None:
+    """If nothing was accepted: trying again later may help."""
     mixed = [
         msgspec.structs.replace(each, unreachable=kind == "u")
         for kind, each in zip(kinds, statuses(kinds.replace("u", "e")), strict=True)
@@ -219,7 +219,7 @@ DELIVERED = EventStatus("success", Outcome.DELIVERED, upstream="production", end
     ],
 )
 def test_the_header_says_what_went_where(each: list[EventStatus], routes: list[str], header: str) -> None:
-    """The outcome first, or `mixed`; then upstreams, endpoints and routes, each named once and in order."""
+    """The outcome first, or `mixed`; then upstreams, endpoints and routes, each once and sorted."""
     assert merge(each, routes, hasty=False).outcome == header
 
 
@@ -237,7 +237,7 @@ def test_the_header_says_what_went_where(each: list[EventStatus], routes: list[s
 def test_a_refused_request_is_answered_in_eventgates_shape(
     error: errors.RequestError, reason: str, retry_after: int | None
 ) -> None:
-    """A request that cannot be taken is answered as EventGate's own error handler answers."""
+    """As EventGate's error handler answers."""
     answer = of_error(error, "POST", "/v1/events?a")
     assert msgspec.structs.replace(answer, body=b"") == Answer(error.status, reason, "refused", b"", retry_after)
     assert json.loads(answer.body) == {
@@ -250,15 +250,15 @@ def test_a_refused_request_is_answered_in_eventgates_shape(
     }
 
 
-def test_an_empty_body_is_answered_without_one() -> None:
-    """EventGate says in the reason phrase alone that the body was empty."""
+def test_an_empty_body_is_answered_without_a_body() -> None:
+    """EventGate reports it in the reason phrase only."""
     assert of_error(errors.EmptyBody(), "POST", "/v1/events") == Answer(
         400, "Request body was empty. Must provide JSON encoded events.", "refused"
     )
 
 
-def test_headers_say_how_the_request_ended() -> None:
-    """Every answer names its outcome; only one with a body has a type, only one to repeat has a time."""
+def test_answers_have_the_right_headers() -> None:
+    """The outcome always, a content type with a body, and Retry-After if the request may be repeated."""
     assert headers_of(Answer(201, "fine", "delivered; upstream=staging")) == [
         (b"x-eventgate-sidecar", b"delivered; upstream=staging"),
         (b"content-length", b"0"),
@@ -271,8 +271,8 @@ def test_headers_say_how_the_request_ended() -> None:
     ]
 
 
-def test_an_answer_is_one_piece_of_http() -> None:
-    """Status line with EventGate's words, headers, an empty line, the body; and the end where there is one."""
+def test_an_answer_is_serialised_as_http() -> None:
+    """Status line, headers, an empty line, the body; and `connection: close` if asked for."""
     assert wire(Answer(400, "bad", "invalid", b"{}"), close=True) == (
         b"HTTP/1.1 400 bad\r\nx-eventgate-sidecar: invalid\r\ncontent-length: 2\r\n"
         b"content-type: application/json; charset=utf-8\r\nconnection: close\r\n\r\n{}"

@@ -1,4 +1,4 @@
-"""Promises of `body`: what EventGate unwraps is unwrapped, and never more than the limit."""
+"""Promises of `body`: bodies are decoded as by EventGate, within the limit."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ ZOE = '{"title":"Zoë"}'
         ),
     ],
 )
-def test_a_body_is_unwrapped(body: bytes, content_type: str, content_encoding: str) -> None:
-    """Whatever EventGate's body parser reads becomes the same UTF-8 bytes."""
+def test_a_body_is_decoded(body: bytes, content_type: str, content_encoding: str) -> None:
+    """Everything that EventGate's body parser reads becomes the same UTF-8 bytes."""
     assert decoded(body, content_type, content_encoding, LIMIT) == ZOE.encode()
 
 
 def test_bytes_that_are_not_utf8_are_left_alone() -> None:
-    """A body in UTF-8 is not looked into: what is wrong in it reaches EventGate as it came."""
+    """A body in UTF-8 is not checked: invalid bytes reach EventGate unchanged."""
     assert decoded(b'{"a":"\xff\xfe"}', "application/json", "", LIMIT) == b'{"a":"\xff\xfe"}'
 
 
@@ -74,10 +74,10 @@ HALF_OF_GZIP = CorruptBody("unexpected end of file")
         pytest.param(gzip.compress(b"x" * (LIMIT + 1)), "text/plain", "gzip", TOO_LARGE, id="too large inside"),
     ],
 )
-def test_a_body_that_cannot_be_unwrapped_is_refused(
+def test_a_body_that_cannot_be_decoded_is_refused(
     body: bytes, content_type: str, content_encoding: str, refusal: RequestError
 ) -> None:
-    """What EventGate's body parser does not read is refused, and the reason said."""
+    """With the reason, if EventGate's body parser does not read it either."""
     with pytest.raises(type(refusal)) as found:
         decoded(body, content_type, content_encoding, LIMIT)
     assert found.value.detail == refusal.detail
@@ -85,14 +85,14 @@ def test_a_body_that_cannot_be_unwrapped_is_refused(
 
 @pytest.mark.parametrize("encoding", ["", "gzip", "deflate"])
 def test_a_body_may_be_as_large_as_the_limit(encoding: str) -> None:
-    """The limit itself is still taken, compressed or not."""
+    """The limit itself is accepted, compressed or not."""
     plain = b"x" * LIMIT
     body = {"": plain, "gzip": gzip.compress(plain), "deflate": zlib.compress(plain)}[encoding]
     assert decoded(body, "text/plain", encoding, LIMIT) == plain
 
 
 def test_a_bomb_is_not_inflated() -> None:
-    """A small body that would inflate to much more than the limit costs no more memory than the limit."""
+    """A small body that would inflate beyond the limit takes no more memory than the limit."""
     bomb = gzip.compress(bytes(50 * 1024 * 1024), compresslevel=1)
     tracemalloc.start()
     try:
@@ -109,14 +109,14 @@ def test_a_bomb_is_not_inflated() -> None:
     st.sampled_from(["utf-8", "utf-16", "utf-16le", "utf-32", "utf-32be"]),
     st.sampled_from(["", "gzip", "deflate"]),
 )
-def test_whatever_the_headers_say_a_body_is_unwrapped_or_refused(body: bytes, charset: str, encoding: str) -> None:
-    """No bytes and no headers raise anything but a refusal, and what comes out is bounded."""
+def test_any_body_is_decoded_or_refused(body: bytes, charset: str, encoding: str) -> None:
+    """No bytes and no headers raise anything else, and the output is bounded."""
     with contextlib.suppress(CorruptBody, BodyTooLarge):
         assert len(decoded(body, f"application/json; charset={charset}", encoding, 60)) <= 3 * 60
 
 
 def test_all_members_of_a_gzip_file_are_read() -> None:
-    """Two gzip files one after the other are one body, as zlib in Node has it, and the limit counts both."""
+    """Concatenated gzip files are one body, as in Node's zlib, and the limit is for all."""
     plain = b'{"a":' + 200 * b" " + b"1}"
     body = gzip.compress(plain[:100]) + gzip.compress(plain[100:])
     assert decoded(body, "application/json", "gzip", len(plain)) == plain
@@ -124,16 +124,16 @@ def test_all_members_of_a_gzip_file_are_read() -> None:
         decoded(body, "application/json", "gzip", len(plain) - 1)
 
 
-def test_a_gzip_body_has_so_many_members_and_no_more() -> None:
-    """Half a million empty members are no way to keep a CPU busy."""
+def test_a_gzip_body_has_a_maximum_of_members() -> None:
+    """Half a million empty members must not keep a CPU busy."""
     empty = gzip.compress(b"")
     assert decoded(empty * MAX_MEMBERS, "application/json", "gzip", LIMIT) == b""
     with pytest.raises(CorruptBody, match=r"^more than 100 gzip members; compress the body as one$"):
         decoded(empty * 500_000, "application/json", "gzip", len(empty) * 500_000)
 
 
-def test_padding_behind_gzip_is_not_read() -> None:
-    """Zeros behind the last member are padding, as Node has it; anything else is no gzip."""
+def test_padding_after_gzip_is_ignored() -> None:
+    """Zeros after the last member, as in Node; anything else is an error."""
     body = gzip.compress(b"[1]")
     assert decoded(body + bytes(9), "application/json", "gzip", LIMIT) == b"[1]"
     with pytest.raises(CorruptBody, match=r"^incorrect header check$"):
@@ -141,13 +141,13 @@ def test_padding_behind_gzip_is_not_read() -> None:
 
 
 @pytest.mark.parametrize("encoding", ["br", "gzip, gzip", "x-gzip", "zstd"])
-def test_what_eventgate_does_not_inflate_is_refused(encoding: str) -> None:
-    """body-parser 1.19 knows gzip and deflate, one at a time; br came with its version 2."""
+def test_unsupported_encodings_are_refused(encoding: str) -> None:
+    """body-parser 1.19 supports gzip and deflate, one at a time; br came with version 2."""
     with pytest.raises(UnsupportedBody, match=f'^unsupported content encoding "{encoding}"$'):
         decoded(b"{}", "application/json", encoding, LIMIT)
 
 
 def test_a_body_of_a_type_that_eventgate_does_not_read_is_empty() -> None:
-    """A form is to EventGate as good as nothing."""
+    """Such as a form."""
     with pytest.raises(EmptyBody):
         decoded(b"{}", "text/html", "", LIMIT)

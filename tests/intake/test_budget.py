@@ -1,4 +1,4 @@
-"""Promises of `budget`: never more is held than there is room for."""
+"""Promises of `budget`: no more is held than allowed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from sidecar.intake.budget import ByteBudget, GatewayBudget
 
 @pytest.mark.parametrize(("small", "most"), [(False, 7), (True, 10)])
 def test_bytes_are_taken_up_to_the_last(*, small: bool, most: int) -> None:
-    """As many as there are, without those that are kept free for small requests; what is given back is free again."""
+    """All but the reserve for small requests; bytes given back are free again."""
     budget = ByteBudget(10, kept_free=3)
     assert not budget.take(most + 1, small=small)
     assert budget.take(most, small=small)
@@ -19,8 +19,8 @@ def test_bytes_are_taken_up_to_the_last(*, small: bool, most: int) -> None:
     assert budget.take(1, small=small)
 
 
-def test_where_all_is_held_there_is_no_room() -> None:
-    """Small requests may take what large ones may not, and then there is less than none for these."""
+def test_small_requests_may_use_the_reserve() -> None:
+    """Then `room` is negative for others."""
     budget = ByteBudget(10, kept_free=3)
     assert budget.room == 7
     budget.take(9, small=True)

@@ -1,4 +1,4 @@
-"""Promises of `endpoint`: what is taken, what is refused and how, and that nothing is left behind."""
+"""Promises of `endpoint`: which requests are taken, which are refused and how, and that nothing is left behind."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ HEAD = 79
 
 
 class FakeIntake(Intake):
-    """Notes what it is given; answers 201 at once, or where it `holds` when released, or raises `error`."""
+    """Records its posts; answers 201 at once, when released if it `holds`, or raises `error`."""
 
     def __init__(self) -> None:
         """It needs none of what the real one stands on."""
@@ -63,7 +63,7 @@ class FakeIntake(Intake):
 
 @dataclass
 class Face:
-    """The producers' face on a socket, and what lies behind it."""
+    """The producers' listener on a socket, and the parts behind it."""
 
     intake: FakeIntake
     events: EventsEndpoint
@@ -80,7 +80,7 @@ class Face:
 async def face(
     budget: ByteBudget | None = None, limits: Limits | None = None, max_requests: int = MAX_REQUESTS
 ) -> AsyncIterator[Face]:
-    """Serve the producers' face; afterwards nothing is in flight any more."""
+    """Serve the producers' listener; afterwards nothing is in flight."""
     log = io.StringIO()
     intake, telemetry = FakeIntake(), Telemetry([], make_log(log))
     budget = budget or ByteBudget()
@@ -93,7 +93,7 @@ async def face(
 
 @contextlib.asynccontextmanager
 async def talking(limits: Limits | None = None) -> AsyncIterator[tuple[Client, Face]]:
-    """One connection to the producers' face."""
+    """One connection to the producers' listener."""
     async with face(limits=limits) as shown, connected(shown.address) as client:
         yield client, shown
 
@@ -110,8 +110,8 @@ def chunked(*chunks: bytes) -> bytes:
     return b"".join([head, b"transfer-encoding: chunked\r\n\r\n", *parts])
 
 
-async def test_a_post_reaches_the_intake_whole() -> None:
-    """The body, its type and encoding, and the headers that EventGate needs are handed on; no others are."""
+async def test_a_post_reaches_the_intake_complete() -> None:
+    """The body, its type and encoding, and only the headers that EventGate needs."""
     async with talking() as (client, shown):
         await client.post(
             gzip.compress(b'{"a": 1}'),
@@ -132,8 +132,8 @@ async def test_a_post_reaches_the_intake_whole() -> None:
         assert shown.intake.taken == [Post(b'{"a": 1}', hasty=False, headers=passed_on)]
 
 
-async def test_of_a_repeated_header_the_first_counts() -> None:
-    """Node, and so EventGate, takes the first of two content types; a second one changes nothing here either."""
+async def test_the_first_of_duplicate_headers_counts() -> None:
+    """As in Node, for example for two content types."""
     async with talking() as (client, shown):
         await client.send(post(b"{}").replace(b"\r\n\r\n", b"\r\ncontent-type: text/html\r\n\r\n"))
         await client.answer()
@@ -151,23 +151,23 @@ async def test_of_a_repeated_header_the_first_counts() -> None:
         ("?x=1", False),
     ],
 )
-async def test_hasty_is_any_word(*, query: str, hasty: bool) -> None:
-    """EventGate asks whether `hasty` is a word at all, not what it says."""
+async def test_hasty_may_have_any_value(*, query: str, hasty: bool) -> None:
+    """EventGate only checks that it is not empty."""
     async with talking() as (client, shown):
         await client.post(b"{}", f"/v1/events{query}")
         assert [each.hasty for each in shown.intake.taken] == [hasty]
 
 
 @pytest.mark.parametrize("path", ["/v1/events", "/v1/events/", "/V1/Events", "/v1/events?x=%00"])
-async def test_the_intake_is_found_as_express_finds_it(path: str) -> None:
-    """Capitals and a slash at the end lead to the same place."""
+async def test_the_path_is_matched_as_by_express(path: str) -> None:
+    """In any case, with or without a trailing slash."""
     async with talking() as (client, _):
         assert (await client.post(b"{}", path)).status == 201
 
 
 @pytest.mark.parametrize("path", ["/", "/nope?x=1", "/v1/events//", "/v1/events/x", "/v1/events%0A", "//v1/events"])
 async def test_an_unknown_path_is_refused_in_eventgates_shape(path: str) -> None:
-    """A POST anywhere else is a 404 in JSON that says where events go, and the connection goes on."""
+    """A POST to it is a 404 in JSON that says where to post events, and the connection stays open."""
     async with talking() as (client, _):
         answer = await client.post(b"{}", path)
         words = f"Cannot POST {path}; events are POSTed to /v1/events"
@@ -179,7 +179,7 @@ async def test_an_unknown_path_is_refused_in_eventgates_shape(path: str) -> None
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"])
 async def test_an_unknown_method_is_refused_in_eventgates_shape(method: str) -> None:
-    """Only POST takes events; anything else is a 404 in JSON, as from EventGate's router."""
+    """Other methods than POST are a 404 in JSON, as from EventGate's router."""
     async with talking() as (client, _):
         await client.send(f"{method} /v1/events?x=1 HTTP/1.1\r\nhost: x\r\n\r\n".encode())
         answer = await client.answer(method)
@@ -190,8 +190,8 @@ async def test_an_unknown_method_is_refused_in_eventgates_shape(method: str) -> 
             assert answer.json == error(404, "not_found", "NotFound", words, uri="/v1/events?x=1", method=method)
 
 
-async def test_a_body_nobody_can_read_is_refused_with_its_reason() -> None:
-    """What the intake raises becomes EventGate's 500 `internal_error`, with the words of the reason."""
+async def test_an_unreadable_body_is_refused_with_the_reason() -> None:
+    """The intake's error becomes EventGate's 500 `internal_error`."""
     async with talking() as (client, shown):
         shown.intake.error = MalformedBody("Unexpected end of JSON input")
         answer = await client.post(b"{")
@@ -201,7 +201,7 @@ async def test_a_body_nobody_can_read_is_refused_with_its_reason() -> None:
 
 
 async def test_an_empty_body_is_refused_without_a_body() -> None:
-    """EventGate says in the reason phrase alone that there was nothing to read."""
+    """EventGate reports it in the reason phrase only."""
     async with talking() as (client, shown):
         shown.intake.error = EmptyBody()
         answer = await client.post(b"")
@@ -212,7 +212,7 @@ async def test_an_empty_body_is_refused_without_a_body() -> None:
 
 @pytest.mark.parametrize("size", [MAX_BODY_BYTES + 1, MAX_BODY_BYTES + 3_000_000])
 async def test_a_body_over_10_mb_is_refused(size: int) -> None:
-    """It is read to its end, so that its sender gets to read why, and the connection goes on."""
+    """It is read to its end, so that its sender can read the refusal, and the connection stays open."""
     async with talking() as (client, shown):
         answer = await client.post(bytes(size))
         assert answer.json == error(500, "internal_error", "PayloadTooLargeError", "request entity too large")
@@ -221,7 +221,7 @@ async def test_a_body_over_10_mb_is_refused(size: int) -> None:
 
 
 async def test_a_chunked_body_over_10_mb_is_refused() -> None:
-    """A body that does not say how long it is gets no further."""
+    """Although its length is not announced."""
     async with talking() as (client, shown):
         await client.send(chunked(*[bytes(1_000_000)] * 11) + LAST)
         assert (await client.answer()).json == error(
@@ -231,14 +231,14 @@ async def test_a_chunked_body_over_10_mb_is_refused() -> None:
 
 
 async def test_a_body_of_exactly_10_mb_is_taken() -> None:
-    """The limit is the first size that passes, not the first that fails."""
+    """The limit is inclusive."""
     async with talking() as (client, shown):
         assert (await client.post(bytes(MAX_BODY_BYTES))).status == 201
         assert [len(each.body) for each in shown.intake.taken] == [MAX_BODY_BYTES]
 
 
-async def test_a_body_without_end_is_hung_up_on() -> None:
-    """Someone who never stops sending is not listened to for ever, nor kept in memory."""
+async def test_an_endless_body_is_cut_off() -> None:
+    """It is neither read for ever nor kept in memory."""
     async with talking() as (client, shown):
         await client.send(chunked())
         million = b"%x\r\n%b\r\n" % (1_000_000, bytes(1_000_000))
@@ -251,7 +251,7 @@ async def test_a_body_without_end_is_hung_up_on() -> None:
 
 @pytest.mark.parametrize("start", [post(b"half a body")[:-3], chunked(b"half")], ids=["announced", "chunked"])
 async def test_a_slow_body_is_refused(start: bytes) -> None:
-    """A body that does not come to an end in its time is told so, and the connection ends."""
+    """After its time, and the connection ends."""
     async with talking(Limits(body_seconds=0.05)) as (client, shown):
         await client.send(start)
         answer = await client.answer()
@@ -265,8 +265,8 @@ async def test_a_slow_body_is_refused(start: bytes) -> None:
         assert shown.intake.taken == []
 
 
-async def test_too_many_requests_are_asked_to_come_back() -> None:
-    """One more than is held at once gets 503 and `Retry-After: 1`; the others are answered, and then so is it."""
+async def test_too_many_requests_get_a_503() -> None:
+    """With `Retry-After: 1`; the others are answered, and then the next one too."""
     async with face(max_requests=2) as shown, contextlib.AsyncExitStack() as stack:
         shown.intake.holds = True
         held = [await stack.enter_async_context(connected(shown.address)) for _ in range(2)]
@@ -284,8 +284,8 @@ async def test_too_many_requests_are_asked_to_come_back() -> None:
 
 
 @pytest.mark.parametrize("data", [post(b"x" * 60), chunked(b"x" * 60) + LAST], ids=["announced", "chunked"])
-async def test_too_many_bytes_are_asked_to_come_back(data: bytes) -> None:
-    """What would be more than is held at once gets 503, whether or not it said how long it is."""
+async def test_too_many_bytes_get_a_503(data: bytes) -> None:
+    """Whether or not the length was announced."""
     async with face(ByteBudget(2 * HEAD + 119, 0)) as shown, connected(shown.address) as first:
         shown.intake.holds = True
         await first.send(post(b"x" * 60))
@@ -300,8 +300,8 @@ async def test_too_many_bytes_are_asked_to_come_back(data: bytes) -> None:
         assert (await first.answer()).status == 201
 
 
-async def test_a_compressed_body_counts_by_what_it_becomes() -> None:
-    """A body of a few bytes that becomes a thousand is held as a thousand, and refused where there is no room."""
+async def test_a_compressed_body_counts_with_its_decompressed_size() -> None:
+    """And is refused if there is no room for that."""
     body = gzip.compress(bytes(1000))
     async with face(ByteBudget(1500, 0)) as shown, connected(shown.address) as first:
         shown.intake.holds = True
@@ -316,7 +316,7 @@ async def test_a_compressed_body_counts_by_what_it_becomes() -> None:
 
 
 async def test_large_bodies_leave_room_for_small_ones() -> None:
-    """Where large bodies get 503 a small one is still taken."""
+    """When large bodies get 503 a small one is still accepted."""
     async with face(ByteBudget(3 * SMALL_BYTES, kept_free=SMALL_BYTES)) as shown, contextlib.AsyncExitStack() as stack:
         shown.intake.holds = True
         first, second, third = [await stack.enter_async_context(connected(shown.address)) for _ in range(3)]
@@ -330,7 +330,7 @@ async def test_large_bodies_leave_room_for_small_ones() -> None:
 
 
 async def test_large_bodies_are_taken_one_at_a_time() -> None:
-    """Between two of them the loop turns, so that those who post little get their turn; all are answered."""
+    """The loop turns between two of them, so that others are served; all are answered."""
     async with face() as shown, contextlib.AsyncExitStack() as stack:
         clients = [await stack.enter_async_context(connected(shown.address)) for _ in range(3)]
         for client in clients:
@@ -343,8 +343,8 @@ async def test_large_bodies_are_taken_one_at_a_time() -> None:
     [post(b"whole body")[:-5], chunked(b"half"), post(bytes(5_000_000))[:-5]],
     ids=["a bit", "chunked", "big"],
 )
-async def test_a_client_that_leaves_in_its_body_leaves_nothing(data: bytes) -> None:
-    """What was read of a request that never became complete is forgotten."""
+async def test_a_client_that_leaves_during_its_body_leaves_nothing(data: bytes) -> None:
+    """The incomplete request is dropped."""
     async with face() as shown:
         async with connected(shown.address) as client:
             await client.send(data)
@@ -354,7 +354,7 @@ async def test_a_client_that_leaves_in_its_body_leaves_nothing(data: bytes) -> N
 
 
 async def test_a_client_that_leaves_does_not_cancel_its_delivery() -> None:
-    """Once a request is complete its events are delivered, whether or not anybody awaits the answer."""
+    """A complete request's events are delivered, even if its client is gone."""
     async with face() as shown:
         shown.intake.holds = True
         async with connected(shown.address) as client:
@@ -365,7 +365,7 @@ async def test_a_client_that_leaves_does_not_cancel_its_delivery() -> None:
 
 
 async def test_a_bug_is_answered_and_logged() -> None:
-    """An error of our own is a 500 in EventGate's shape and a line in the log; the next request is served."""
+    """With a 500 in EventGate's shape and a log line; the next request is served."""
     async with talking() as (client, shown):
         shown.intake.error = ZeroDivisionError("a bug")
         words = "the sidecar had an internal error; its log has more"
@@ -378,7 +378,7 @@ async def test_a_bug_is_answered_and_logged() -> None:
 
 
 async def test_every_answer_is_counted_by_its_status() -> None:
-    """The metric of answers holds what was taken and what was refused."""
+    """The metric includes accepted and refused requests."""
     async with talking() as (client, shown):
         await client.post(b"{}")
         await client.post(b"{}")
@@ -393,7 +393,7 @@ async def test_every_answer_is_counted_by_its_status() -> None:
 
 
 class InParts(FakeIntake):
-    """Does its work in three parts, of which the last answers, or raises `error`."""
+    """Works in three parts, of which the last one answers, or raises `error`."""
 
     def take(self, post: Post, on_answer: OnAnswer, emit: object) -> Iterator[None]:  # type: ignore[override]
         """Take a POST."""
@@ -409,7 +409,7 @@ class InParts(FakeIntake):
 @pytest.mark.parametrize("size", [2, SMALL_BYTES + 1], ids=["small", "large"])
 @pytest.mark.parametrize(("wrong", "status"), [(None, 201), (BodyTooLarge("too wide"), 500), (KeyError("a bug"), 500)])
 async def test_events_may_be_taken_in_parts(size: int, wrong: Exception | None, status: int) -> None:
-    """Each request has its answer, in turn, whatever goes wrong in a part of it."""
+    """Each request gets its answer, in turn, even if a part fails."""
     async with face() as shown, contextlib.AsyncExitStack() as stack:
         shown.events.intake = intake = InParts()
         intake.error = wrong

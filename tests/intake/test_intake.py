@@ -1,4 +1,4 @@
-"""One request's way: its events are routed, delivered, and answered for in EventGate's words."""
+"""Promises of `intake`: events are routed, delivered and answered."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ Json = Any
 
 
 class FakeCoalescer(Coalescer):
-    """Delivers to nobody: notes what it is given, and says of each event what `says` tells."""
+    """Records its loads, and returns the status that `says` gives for each event."""
 
     def __init__(self) -> None:
         """It needs none of what the real one stands on."""
@@ -103,7 +103,7 @@ class FakeCoalescer(Coalescer):
 
 
 class Desk:
-    """An intake, with a fake delivery behind it."""
+    """An intake with a fake delivery."""
 
     def __init__(self) -> None:
         """Ids are counted, from id-1 on."""
@@ -143,7 +143,7 @@ def event(stream: str, id: str = "a", **more: object) -> dict[str, object]:  # n
 
 
 def refusal(event: object, message: str, route: str) -> dict[str, object]:
-    """Return how the sidecar describes an event that it does not let through."""
+    """Return the sidecar's description of a refused event."""
     errors = [
         {
             "keyword": "route",
@@ -158,7 +158,7 @@ def refusal(event: object, message: str, route: str) -> dict[str, object]:
 
 
 async def test_a_lone_event_is_delivered_and_answered_201() -> None:
-    """The everyday case: one event, its upstream, EventGate's words."""
+    """The usual case: one event, its upstream, EventGate's reason phrase."""
     desk = Desk()
     assert await desk.take(event("live"), headers=(("x-request-id", "r"),)) == (
         201,
@@ -171,8 +171,8 @@ async def test_a_lone_event_is_delivered_and_answered_201() -> None:
     ]
 
 
-async def test_a_stream_is_renamed_and_a_missing_id_is_given() -> None:
-    """Of the bytes of an event only `meta.stream` and a missing `meta.id` change."""
+async def test_a_stream_is_renamed_and_a_missing_id_is_added() -> None:
+    """No other bytes change."""
     desk = Desk()
     await desk.take_bytes(b'{ "n": 1.0e400,"meta" : {"stream":"score"} , "n" : 10000000000000000000000 }')
     sent = b'[{ "n": 1.0e400,"meta" : {"id":"id-1","stream":"renamed"} , "n" : 10000000000000000000000 }]'
@@ -180,8 +180,8 @@ async def test_a_stream_is_renamed_and_a_missing_id_is_given() -> None:
 
 
 @given(st.recursive(st.none() | st.booleans() | st.text() | st.integers() | st.floats(), st.lists, max_leaves=5))
-async def test_what_surrounds_the_stream_is_never_touched(value: object) -> None:
-    """Whatever an event holds beside its stream arrives as it was written."""
+async def test_everything_but_the_stream_stays_unchanged(value: object) -> None:
+    """Whatever else an event has."""
     desk = Desk()
     text = json.dumps(value).encode().replace(b"NaN", b"null").replace(b"Infinity", b"1e400")
     await desk.take_bytes(b'{"before": %b, "meta": {"id": "x", "stream": "score"}, "after":%b}' % (text, text))
@@ -213,7 +213,7 @@ async def test_what_surrounds_the_stream_is_never_touched(value: object) -> None
     ids=["no route", "a route that rejects", "not accepted"],
 )
 async def test_a_refused_event_says_which_route_and_what_to_do(stream: str, route: str, message: str) -> None:
-    """An event that is not let through is `invalid`, in EventGate's shape, and goes nowhere."""
+    """It is `invalid`, in EventGate's shape, and is not sent."""
     desk = Desk()
     status, reason, outcome, body = await desk.take(event(stream))
     assert (status, reason) == (400, "1 out of 1 events were invalid and not accepted.")
@@ -223,7 +223,7 @@ async def test_a_refused_event_says_which_route_and_what_to_do(stream: str, rout
 
 
 async def test_an_array_is_split_and_merged_in_its_order() -> None:
-    """Two upstreams, some refused, some failing: one answer, each kind in the order of the request."""
+    """Two upstreams, refusals and failures: one answer, each kind in request order."""
     desk = Desk()
     desk.delivery.says = {"both": "invalid", "live": "error"}
     array = [
@@ -249,7 +249,7 @@ async def test_an_array_is_split_and_merged_in_its_order() -> None:
 
 @pytest.mark.parametrize(("count", "parts"), [(EVENTS_AT_ONCE, 0), (2 * EVENTS_AT_ONCE + 1, 4)])
 async def test_many_events_are_taken_in_parts(count: int, parts: int) -> None:
-    """Others are served between them; the events leave together, and there is one answer."""
+    """Other requests are served in between; the events leave together, and there is one answer."""
     desk = Desk()
     status, reason, *_ = await desk.take(*(event("score", f"{number}") for number in range(count)))
     assert (status, reason) == (201, f"All {count} out of {count} events were accepted.")
@@ -257,8 +257,8 @@ async def test_many_events_are_taken_in_parts(count: int, parts: int) -> None:
     assert [len(json.loads(sent)) for _, sent, _, _ in desk.delivery.sent] == [count]
 
 
-async def test_upstreams_are_served_side_by_side() -> None:
-    """Neither upstream's events wait for the other's: both deliveries are under way before either ends."""
+async def test_upstreams_are_served_in_parallel() -> None:
+    """Both deliveries start before either ends."""
     desk = Desk()
     desk.delivery.meet = 2
     status, *_ = await desk.take(event("live", "1"), event("score", "2"))
@@ -266,7 +266,7 @@ async def test_upstreams_are_served_side_by_side() -> None:
 
 
 async def test_events_of_one_id_never_share_an_array() -> None:
-    """An id that comes again begins the next array, so that each failure finds its event."""
+    """A duplicate id starts the next array, so that each failure can be matched."""
     desk = Desk()
     await desk.take(event("live", "same"), event("live", "other"), event("live", "same", n=2))
     sent = [[each["meta"]["id"] for each in json.loads(body)] for _, body, _, _ in desk.delivery.sent]
@@ -274,15 +274,15 @@ async def test_events_of_one_id_never_share_an_array() -> None:
 
 
 async def test_hasty_is_passed_on_and_answered_202() -> None:
-    """A producer that does not want to wait is answered as EventGate does it."""
+    """As EventGate answers a producer that does not want to wait."""
     desk = Desk()
     status, reason, *_ = await desk.take(event("live"), hasty=True)
     assert (status, reason) == (202, "1 events hastily received.")
     assert [hasty for *_, hasty in desk.delivery.sent] == [True]
 
 
-async def test_nothing_accepted_and_nobody_reached_is_503() -> None:
-    """Where trying again later may help, the status says so."""
+async def test_unreachable_endpoints_are_answered_503() -> None:
+    """If nothing was accepted: trying again later may help."""
     desk = Desk()
     desk.delivery.says = {"live": "error"}
     status, reason, _, body = await desk.take(event("live"))
@@ -304,8 +304,8 @@ async def test_nothing_accepted_and_nobody_reached_is_503() -> None:
     ],
     ids=["nothing", "an empty array", "half of one", "too many"],
 )
-async def test_a_body_without_events_goes_nowhere(body: bytes, error: type[Exception]) -> None:
-    """A body that cannot be read as events is refused as a whole."""
+async def test_a_body_that_is_not_events_is_refused(body: bytes, error: type[Exception]) -> None:
+    """As a whole."""
     desk = Desk()
     with pytest.raises(error):
         await desk.take_bytes(body)
@@ -315,7 +315,7 @@ async def test_a_body_without_events_goes_nowhere(body: bytes, error: type[Excep
 @settings(max_examples=40)
 @given(st.lists(st.sampled_from(["score", "both", "secret", "stopped", "live", "unheard-of"]), min_size=1))
 async def test_every_event_received_is_counted_once(streams: list[str]) -> None:
-    """Received is the sum of the outcomes, stream by stream; streams no route names share `_other`."""
+    """Received is the sum of the outcomes for each stream; unknown streams share `_other`."""
     desk = Desk()
     desk.delivery.says = {"both": "invalid", "live": "error"}
     await desk.take(*(event(stream, str(number)) for number, stream in enumerate(streams)))
@@ -334,7 +334,7 @@ async def test_every_event_received_is_counted_once(streams: list[str]) -> None:
 @settings(max_examples=40)
 @given(st.lists(st.sampled_from(["score", "both", "secret", "stopped", "live", "unheard-of"]), min_size=1))
 async def test_every_event_received_is_counted_under_its_route(streams: list[str]) -> None:
-    """Exactly, whatever its stream is called; events that no route took share `_none`."""
+    """For any stream; events without a route share `_none`."""
     desk = Desk()
     desk.delivery.says = {"both": "invalid", "live": "error"}
     await desk.take(*(event(stream, str(number)) for number, stream in enumerate(streams)))
@@ -363,8 +363,8 @@ ENDS = {"": "delivered", "invalid": "invalid", "error": "failed", "spooled": "sp
         max_size=6,
     )
 )
-async def test_whatever_becomes_of_events_the_sums_are_right(requests: list[list[tuple[str, str]]]) -> None:
-    """Received = delivered + invalid + refused + spooled + failed, stream by stream, however requests mix them."""
+async def test_the_sums_of_outcomes_are_right(requests: list[list[tuple[str, str]]]) -> None:
+    """Received = delivered + invalid + refused + spooled + failed for each stream, for any requests."""
     desk = Desk()
     received, ended = Counter[str](), Counter[tuple[str, str]]()
     for number, events in enumerate(requests):
@@ -384,7 +384,7 @@ async def test_whatever_becomes_of_events_the_sums_are_right(requests: list[list
 
 
 async def test_no_event_is_written_to_the_log() -> None:
-    """The log says which stream and why, and nothing of what stands in the event."""
+    """Stream and reason are, but no event content."""
     desk = Desk()
     desk.delivery.says = {"both": "invalid", "live": "error"}
     streams = ["score", "both", "secret", "live"]
@@ -398,8 +398,8 @@ async def test_no_event_is_written_to_the_log() -> None:
     }
 
 
-async def test_the_log_says_what_the_schema_asks_for() -> None:
-    """Why an event is invalid is told by the schema's words and places; the event's own keys are left out."""
+async def test_the_log_has_the_schemas_words() -> None:
+    """Why an event is invalid is given by the schema; the event's own keys are left out."""
     desk = Desk()
     desk.delivery.says = {"both": "invalid"}
     await desk.take(event("both"))
@@ -408,8 +408,8 @@ async def test_the_log_says_what_the_schema_asks_for() -> None:
     assert line == {"stream": "both", "outcome": "invalid", "count": 1, "reason": reasons, "route": "keep"}
 
 
-async def test_the_tap_sees_every_event_that_was_answered_for() -> None:
-    """Those that left under their new name and id, those that were refused without."""
+async def test_the_tap_sees_every_answered_event() -> None:
+    """Sent ones with their new stream and id, refused ones without."""
     desk = Desk()
     desk.delivery.says = {"live": "error"}
     with desk.tap.listener(Wanted()) as take:
@@ -423,8 +423,8 @@ async def test_the_tap_sees_every_event_that_was_answered_for() -> None:
     ]
 
 
-async def test_the_answer_is_given_before_the_tap_is_told() -> None:
-    """Who listens never keeps a producer waiting."""
+async def test_the_answer_is_written_before_the_tap() -> None:
+    """Listeners never delay a producer."""
     desk = Desk()
     with desk.tap.listener(Wanted()) as take:
         answered: list[int] = []

@@ -1,4 +1,4 @@
-"""Promises of `intake` that hold for any events under any configuration, in any pod."""
+"""Promises of `intake` for any events under any configuration."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ EVENTS = st.one_of(jsontext.events, ROUTED.map(lambda value: event_of(value).raw
 
 
 def taken(config: Config, labels: dict[str, str], body: bytes) -> tuple[Answer, FakeCoalescer]:
-    """Return the answer to a POST, and what was delivered for it."""
+    """Return the answer to a POST, and the loads delivered."""
     delivery = FakeCoalescer()
     answers: list[Answer] = []
     intake = Intake(Router(config, labels), delivery.deliver, lambda: NEW_ID)
@@ -33,10 +33,10 @@ def taken(config: Config, labels: dict[str, str], body: bytes) -> tuple[Answer, 
 
 @unhurried
 @given(CONFIGS, LABELS, st.lists(EVENTS, min_size=1, max_size=4))
-def test_every_event_is_delivered_where_it_is_accepted_or_refused(
+def test_every_event_is_delivered_to_an_upstream_that_accepts_it_or_refused(
     config: Config, labels: dict[str, str], raws: list[bytes]
 ) -> None:
-    """One answer, in JSON, that names all that did not go out; all that did, the upstream accepts as it is now."""
+    """One JSON answer lists all refused events; the upstream accepts all others in their final form."""
     answer, delivery = taken(config, labels, b"[" + b",".join(raws) + b"]")
     sent = [(upstream, event) for upstream, body, _, _ in delivery.sent for event in parse(body)]
     refused = as_read(answer.body)["invalid"] if answer.body else []

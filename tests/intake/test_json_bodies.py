@@ -1,4 +1,4 @@
-"""Every odd body is taken or refused as EventGate does it: `tests/data/json_bodies.yaml`."""
+"""Odd bodies are accepted or refused as by EventGate: `tests/data/json_bodies.yaml`."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ Verdict = str | list[str | None]
 
 @dataclass(frozen=True)
 class Case:
-    """A body and what becomes of it."""
+    """A body and the expected result."""
 
     name: str
     body: bytes
@@ -68,7 +68,7 @@ def _case(name: str, case: dict[str, Any]) -> Case:
 
 
 def written(text: Any) -> str:
-    """Return what the file describes."""
+    """Return the bytes described in the file."""
     if isinstance(text, list):
         return "".join(map(written, text))
     return text["repeat"] * text["times"] if isinstance(text, dict) else str(text)
@@ -80,7 +80,7 @@ each_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 
 @each_case
 def test_a_body_is_taken_or_refused_as_eventgate_does_it(case: Case) -> None:
-    """The same bodies are no JSON, the same are empty, and an event has the stream that EventGate would find."""
+    """The same bodies are not JSON, the same are empty, and an event has the stream that EventGate finds."""
     found: Verdict
     try:
         events = parse(decoded(case.body, JSON_TYPE, "", MAX_BODY_BYTES))
@@ -97,7 +97,7 @@ def test_a_body_is_taken_or_refused_as_eventgate_does_it(case: Case) -> None:
 
 @each_case
 def test_the_emulator_takes_the_same_bodies(case: Case) -> None:
-    """What tests are made with judges as the real one does."""
+    """The emulator agrees with the real EventGate."""
     headers = {b"content-type": JSON_TYPE.encode(), b"content-length": b"%d" % len(case.body)}
     try:
         count = len(bodyparser.read(headers, case.body, MAX_BODY_BYTES))
@@ -110,7 +110,7 @@ def test_the_emulator_takes_the_same_bodies(case: Case) -> None:
 
 @pytest.mark.skipif(NODE is None, reason="there is no node here, which says once more what the file says")
 def test_the_verdicts_are_those_of_node() -> None:
-    """JSON.parse says of every body what the file says of it."""
+    """JSON.parse accepts and refuses the same bodies."""
     assert NODE is not None
     sent = json.dumps([base64.b64encode(case.body).decode() for case in CASES])
     said = subprocess.run([NODE, "-e", IN_NODE], input=sent, capture_output=True, text=True, check=True)

@@ -1,4 +1,4 @@
-"""The listener: HTTP as clients break it, on real sockets."""
+"""The listener with misbehaving clients, on real sockets."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ TARGETS = pytest.mark.parametrize("held", [HELD, "/held"], ids=["events", "ASGI"
 
 
 class Echo:
-    """Answers with what it read, events as their taker, all else as an application; holds back what asks for it."""
+    """Answers with what it read, as taker and as ASGI application; holds answers back on request."""
 
     def __init__(self) -> None:
         """Nothing is held yet."""
@@ -107,14 +107,14 @@ class Echo:
 
 @contextlib.asynccontextmanager
 async def talking(limits: Limits | None = None) -> AsyncIterator[tuple[Client, Echo]]:
-    """One connection to an `Echo`; afterwards the listener has forgotten it."""
+    """One connection to an `Echo`; afterwards nothing of it is left."""
     echo = Echo()
     async with serving(echo, limits, echo, echo.budget) as address, connected(address) as client:
         yield client, echo
 
 
 def refusal(detail: str = "Invalid HTTP request received.") -> dict[str, object]:
-    """Return the JSON with which the listener refuses what is no request."""
+    """Return the JSON of a refusal of malformed HTTP."""
     return {**NOT_HTTP, "detail": detail}
 
 
@@ -122,14 +122,14 @@ def refusal(detail: str = "Invalid HTTP request received.") -> dict[str, object]
 
 
 async def test_the_reason_phrase_reaches_the_client() -> None:
-    """What became of events stands in the status line, as EventGate has it."""
+    """It says what became of the events, as in EventGate."""
     async with talking() as (client, _):
         answer = await client.post(b"four")
         assert (answer.status, answer.reason, answer.body) == (201, "Read 4 bytes.", b"four")
 
 
 async def test_a_connection_serves_many_requests() -> None:
-    """A connection is kept, so the next POST on it needs no new one."""
+    """It is kept open for the next POST."""
     async with talking() as (client, echo):
         assert [(await client.post(b"%d" % number)).body for number in range(5)] == [
             b"0",
@@ -142,7 +142,7 @@ async def test_a_connection_serves_many_requests() -> None:
 
 
 async def test_an_answer_may_end_the_connection() -> None:
-    """Whoever takes events may say that nothing follows the answer."""
+    """If the taker asks for that."""
     async with talking() as (client, _):
         answer = await client.post(b"x", LAST)
         assert (answer.body, answer.headers["connection"]) == (b"x", "close")
@@ -152,8 +152,8 @@ async def test_an_answer_may_end_the_connection() -> None:
 @pytest.mark.parametrize(
     "before", [b"", post(b"", upgrade="h2c", connection="upgrade")], ids=["alone", "after an offer"]
 )
-async def test_nothing_is_taken_behind_the_last_request(before: bytes) -> None:
-    """Who asks for the connection to end gets no further answer, so nothing that still comes may be delivered."""
+async def test_nothing_is_taken_after_the_last_request(before: bytes) -> None:
+    """A client that asked to close gets no further answer, so nothing else may be delivered."""
     async with talking() as (client, echo):
         await client.send(before + post(b"last", connection="close") + post(b"too late") * 2)
         assert (await client.rest()).endswith(b"\r\n\r\nlast")
@@ -161,7 +161,7 @@ async def test_nothing_is_taken_behind_the_last_request(before: bytes) -> None:
 
 
 async def test_http_1_0_is_answered_and_closed() -> None:
-    """An HTTP/1.0 client reads until the end, so there is one."""
+    """An HTTP/1.0 client reads to the end of the connection."""
     async with talking() as (client, _):
         await client.send(b"POST / HTTP/1.0\r\ncontent-length: 2\r\n\r\nhi")
         answer = await client.answer()
@@ -169,8 +169,8 @@ async def test_http_1_0_is_answered_and_closed() -> None:
         assert await client.rest() == b""
 
 
-async def test_a_client_that_expects_100_continue_is_told_to() -> None:
-    """A client such as curl asks before it sends a large body, and would wait a second for the answer."""
+async def test_a_client_that_expects_100_continue_gets_it() -> None:
+    """Curl waits a second for it before sending a large body."""
     async with talking() as (client, _):
         await client.send(b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\nexpect: 100-continue\r\n\r\n")
         assert (await client.answer()).status == 100
@@ -179,7 +179,7 @@ async def test_a_client_that_expects_100_continue_is_told_to() -> None:
 
 
 async def test_chunks_and_trailers_are_read() -> None:
-    """A chunked body is put together; what follows it as trailers changes nothing."""
+    """Chunks are joined, and trailers ignored."""
     async with talking() as (client, _):
         await client.send(b"POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n")
         await client.send(b"2;note=1\r\nab\r\n1\r\nc\r\n0\r\nx-sum: 1\r\n\r\n")
@@ -188,7 +188,7 @@ async def test_chunks_and_trailers_are_read() -> None:
 
 
 async def test_the_answer_to_head_has_no_body() -> None:
-    """HEAD gets the headers alone, or the next answer on the connection would be misread."""
+    """Otherwise the next answer on the connection would be misread."""
     async with talking() as (client, _):
         await client.send(b"HEAD / HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\nhi")
         assert (await client.answer("HEAD")).headers["content-length"] == "2"
@@ -197,7 +197,7 @@ async def test_the_answer_to_head_has_no_body() -> None:
 
 @TARGETS
 async def test_pipelined_requests_are_answered_in_order(held: str) -> None:
-    """Two requests in one write get two answers, the first one's first."""
+    """Two requests in one write get two answers."""
     async with talking() as (client, echo):
         await client.send(post(b"first", held) + post(b"second"))
         await eventually(lambda: echo.under_way > 0)
@@ -205,8 +205,8 @@ async def test_pipelined_requests_are_answered_in_order(held: str) -> None:
         assert [(await client.answer()).body, (await client.answer()).body] == [b"first", b"second"]
 
 
-async def test_connect_is_a_request_and_no_tunnel() -> None:
-    """CONNECT with a path is answered as any other method, and what follows it is not read."""
+async def test_connect_does_not_open_a_tunnel() -> None:
+    """It is answered like any other method, and what follows is not read."""
     async with talking() as (client, _):
         await client.send(b"CONNECT / HTTP/1.1\r\nhost: x\r\n\r\nGET / HTTP/1.1\r\n\r\n")
         assert (await client.answer()).headers["connection"] == "close"
@@ -215,8 +215,8 @@ async def test_connect_is_a_request_and_no_tunnel() -> None:
 
 @pytest.mark.parametrize("headers", [{}, {"upgrade": "h2c", "connection": "upgrade"}], ids=["plain", "offers"])
 @TARGETS
-async def test_so_many_pipelined_requests_are_answered_and_no_more(held: str, headers: dict[str, str]) -> None:
-    """Of those that come in one piece the first 16 have their answer, and then the connection ends."""
+async def test_pipelined_requests_have_a_maximum(held: str, headers: dict[str, str]) -> None:
+    """The first 16 in one piece are answered, then the connection ends."""
     async with talking() as (client, echo):
         await client.send(post(b"first", held, **headers) + post(b"x", **headers) * 3000)
         await eventually(lambda: echo.under_way > 0)
@@ -228,8 +228,8 @@ async def test_so_many_pipelined_requests_are_answered_and_no_more(held: str, he
         assert echo.finished == 16
 
 
-async def test_thousands_that_are_answered_at_once_end_too() -> None:
-    """A client that does not wait for answers does not keep others waiting, however fast they are."""
+async def test_thousands_of_quick_requests_have_a_maximum_too() -> None:
+    """A client that does not wait for answers must not delay others."""
     async with talking() as (client, echo):
         await client.send(post(b"x") * 3000)
         await client.rest()
@@ -237,7 +237,7 @@ async def test_thousands_that_are_answered_at_once_end_too() -> None:
 
 
 async def test_requests_of_both_kinds_are_answered_in_order() -> None:
-    """Events and other requests on one connection keep their order, whichever is held up."""
+    """Events and other requests on one connection, whichever is delayed."""
     async with talking() as (client, echo):
         targets = [HELD, "/other", "/v1/events", "/held", "/v1/events"]
         await client.send(b"".join(post(b"%d" % number, target) for number, target in enumerate(targets)))
@@ -247,7 +247,7 @@ async def test_requests_of_both_kinds_are_answered_in_order() -> None:
 
 
 async def test_a_client_may_close_its_half_after_its_last_request() -> None:
-    """A client that says it will send nothing more still gets its answer, and then the end."""
+    """It still gets its answer."""
     async with talking() as (client, echo):
         await client.send(post(b"x", HELD))
         client.writer.write_eof()
@@ -260,7 +260,7 @@ async def test_a_client_may_close_its_half_after_its_last_request() -> None:
 
 @pytest.mark.parametrize("protocol", ["h2c", "websocket"])
 async def test_an_offer_to_upgrade_is_ignored(protocol: str) -> None:
-    """A client that offers another protocol is served as HTTP/1.1, now and later, as Node does it."""
+    """The client is served as HTTP/1.1, as by Node."""
     async with talking() as (client, _):
         for body in (b"once", b"twice", bytes(100_000)):
             answer = await client.post(body, connection="Upgrade, HTTP2-Settings", upgrade=protocol)
@@ -270,7 +270,7 @@ async def test_an_offer_to_upgrade_is_ignored(protocol: str) -> None:
 
 @pytest.mark.parametrize("target", ["/v1/events", "/other"], ids=["events", "ASGI"])
 async def test_a_declined_offer_leaves_the_other_headers(target: str) -> None:
-    """A client that offers another protocol and asks for the connection to end gets its answer and the end."""
+    """A client that offers an upgrade and asks to close gets its answer, and the connection closes."""
     async with talking() as (client, _):
         await client.send(post(b"x", target, connection="upgrade, close", upgrade="h2c"))
         assert (await client.answer()).body == b"x"
@@ -301,8 +301,8 @@ async def test_a_declined_offer_leaves_the_other_headers(target: str) -> None:
         pytest.param(b"POST /\xc3\xa9 HTTP/1.1\r\nhost: x\r\n\r\n", id="path not ASCII"),
     ],
 )
-async def test_what_is_no_http_is_refused_in_eventgates_shape(data: bytes) -> None:
-    """Whatever is no request is answered 400 with JSON as EventGate writes it, and the connection ends."""
+async def test_malformed_http_is_refused_in_eventgates_shape(data: bytes) -> None:
+    """With a 400 in JSON, and the connection ends."""
     async with talking() as (client, _):
         await client.send(data)
         answer = await client.answer()
@@ -317,8 +317,8 @@ async def test_what_is_no_http_is_refused_in_eventgates_shape(data: bytes) -> No
 
 
 @TARGETS
-async def test_rubbish_behind_a_request_does_not_cost_it_its_answer(held: str) -> None:
-    """A refusal never stands where an earlier answer is awaited: that one comes, and then the end."""
+async def test_garbage_after_a_request_does_not_replace_its_answer(held: str) -> None:
+    """The answer comes first, then the connection ends."""
     async with talking() as (client, echo):
         await client.send(post(b"first", held) + b"\x00 rubbish\r\n\r\n")
         await eventually(lambda: echo.under_way == 1)
@@ -336,8 +336,8 @@ async def test_rubbish_behind_a_request_does_not_cost_it_its_answer(held: str) -
         pytest.param(b"POST /" + b"x" * 70_000 + b" HTTP/1.1\r\n\r\n", id="a long path"),
     ],
 )
-async def test_headers_beyond_reason_are_refused(data: bytes) -> None:
-    """Over 64 kB of headers end in a 400 that says so."""
+async def test_large_headers_are_refused(data: bytes) -> None:
+    """Over 64 kB, with a 400 that says so."""
     async with talking() as (client, _):
         await client.send(data)
         answer = await client.answer()
@@ -348,7 +348,7 @@ async def test_headers_beyond_reason_are_refused(data: bytes) -> None:
 
 
 async def test_many_headers_are_refused() -> None:
-    """Over 100 of them end in a 400 that says so, however short they are; 100 are taken."""
+    """Over 100, with a 400 that says so, however short; 100 are accepted."""
     async with talking() as (client, _):
         await client.send(b"POST / HTTP/1.1\r\nhost: x\r\n" + b"a: b\r\n" * 99 + b"\r\n")
         assert (await client.answer()).status == 201
@@ -365,8 +365,8 @@ async def test_many_headers_are_refused() -> None:
         pytest.param(b"POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n0\r\nx-endless: ", id="trailer"),
     ],
 )
-async def test_what_never_ends_is_not_kept(start: bytes) -> None:
-    """A header without an end ends the connection at once, not when its time is over and the memory full."""
+async def test_an_endless_header_ends_the_connection(start: bytes) -> None:
+    """At once, not after a timeout with the memory full."""
     async with talking(Limits(header_seconds=2 * PATIENCE)) as (client, _):
         await client.send(start)
         for _ in range(64):
@@ -376,7 +376,7 @@ async def test_what_never_ends_is_not_kept(start: bytes) -> None:
 
 @pytest.mark.parametrize("data", [b"P", b"POST / HT", b"POST / HTTP/1.1\r\nhost: x\r\n"])
 async def test_slow_headers_are_refused(data: bytes) -> None:
-    """A request whose headers do not come to an end in their time is told so."""
+    """After their time."""
     async with talking(SHORT) as (client, _):
         await client.send(data)
         answer = await client.answer()
@@ -385,22 +385,22 @@ async def test_slow_headers_are_refused(data: bytes) -> None:
 
 
 @pytest.mark.parametrize("data", [b"", b"\r\n", b"\r\n\r\n"])
-async def test_a_connection_without_a_request_ends_without_a_word(data: bytes) -> None:
-    """Nothing is written to a connection on which nothing was asked: it would pass for the next answer."""
+async def test_a_connection_without_a_request_is_closed_silently(data: bytes) -> None:
+    """Anything written would be taken for the answer to the next request."""
     async with talking(SHORT) as (client, _):
         await client.send(data)
         assert await client.rest() == b""
 
 
-async def test_an_idle_connection_ends_without_a_word() -> None:
-    """A connection is closed when no further request came for its time."""
+async def test_an_idle_connection_is_closed_silently() -> None:
+    """After its time."""
     async with talking(SHORT) as (client, _):
         assert (await client.post(b"x")).status == 201
         assert await client.rest() == b""
 
 
 async def test_an_answer_may_take_longer_than_its_request() -> None:
-    """No deadline for a client ends a connection whose request is complete, and its next one has them again."""
+    """A complete request has no deadline; the next one on the connection has."""
     echo = Echo()
     async with serving(echo, SHORT, echo) as address, connected(address) as client:
         await client.send(post(b"held", HELD))
@@ -411,8 +411,8 @@ async def test_an_answer_may_take_longer_than_its_request() -> None:
         assert await client.rest() == b""
 
 
-async def test_a_body_that_nobody_reads_does_not_hold_its_connection() -> None:
-    """Where the answer came before the body's end and the rest never comes, the connection still ends."""
+async def test_an_incomplete_body_after_the_answer_does_not_keep_the_connection() -> None:
+    """It still ends."""
 
     async def hasty(scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG001  it reads nothing
         await send({"type": "http.response.start", "status": 404, "headers": [(b"content-length", b"0")]})
@@ -435,7 +435,7 @@ async def test_a_body_that_nobody_reads_does_not_hold_its_connection() -> None:
     ],
 )
 async def test_a_client_that_vanishes_leaves_nothing_behind(data: bytes) -> None:
-    """However far a request got, its connection and its task are gone when its client is."""
+    """Connection and task are gone, however far the request got."""
     echo = Echo()
     async with serving(echo, taker=echo) as address:
         async with connected(address) as client:
@@ -447,7 +447,7 @@ async def test_a_client_that_vanishes_leaves_nothing_behind(data: bytes) -> None
 
 @TARGETS
 async def test_a_client_that_vanishes_does_not_cancel_its_request(held: str) -> None:
-    """What an application began, it finishes, though nobody awaits the answer any more."""
+    """The application finishes it."""
     echo = Echo()
     async with serving(echo, taker=echo) as address:
         async with connected(address) as client:
@@ -457,8 +457,8 @@ async def test_a_client_that_vanishes_does_not_cancel_its_request(held: str) -> 
         await eventually(lambda: echo.finished == 1)
 
 
-async def test_an_answer_that_nobody_reads_is_counted_and_cut_off() -> None:
-    """What a client leaves unread is held for it for so long; then its connection is cut, and nothing is held."""
+async def test_an_unread_answer_is_counted_and_cut_off() -> None:
+    """After its time nothing is held for it."""
     echo = Echo()
     async with serving(echo, Limits(unread_seconds=0.2), echo, echo.budget) as address, connected(address) as client:
         client.writer.transport.pause_reading()  # type: ignore[attr-defined]
@@ -469,8 +469,8 @@ async def test_an_answer_that_nobody_reads_is_counted_and_cut_off() -> None:
         await eventually(lambda: echo.budget.held == 0)
 
 
-async def test_a_reader_who_is_stuck_once_more_is_cut_off_as_well() -> None:
-    """However often he read again before: each time he has as long, within one answer, too."""
+async def test_a_reader_that_gets_stuck_again_is_cut_off() -> None:
+    """The timeout starts again after each read, within one answer too."""
     go = [asyncio.Event(), asyncio.Event()]
 
     async def in_two_parts(scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG001  it reads nothing
@@ -496,8 +496,8 @@ async def test_a_reader_who_is_stuck_once_more_is_cut_off_as_well() -> None:
         await eventually(lambda: echo.budget.held == 0)
 
 
-async def test_what_waited_for_its_reader_goes_on() -> None:
-    """A client that reads late, but in time, gets all its answers."""
+async def test_a_slow_reader_gets_all_its_answers() -> None:
+    """If it reads in time."""
     async with talking() as (client, echo):
         client.writer.transport.pause_reading()  # type: ignore[attr-defined]
         for _ in range(3):
@@ -509,8 +509,8 @@ async def test_what_waited_for_its_reader_goes_on() -> None:
 
 
 @pytest.mark.parametrize("asked", [b"", b"POST / HTTP/1.1\r\nhost"], ids=["nothing", "half"])
-async def test_a_new_connection_takes_the_place_of_the_idlest(asked: bytes) -> None:
-    """Beyond so many connections the one that has asked nothing longest is closed; those under way stay."""
+async def test_a_new_connection_replaces_the_idlest(asked: bytes) -> None:
+    """At the maximum number; those with requests stay."""
     echo = Echo()
     async with serving(echo, Limits(connections=3), echo) as address, contextlib.AsyncExitStack() as stack:
         busy, oldest, younger = [await stack.enter_async_context(connected(address)) for _ in range(3)]
@@ -526,8 +526,8 @@ async def test_a_new_connection_takes_the_place_of_the_idlest(asked: bytes) -> N
         assert (await busy.answer()).body == b"busy"
 
 
-async def test_where_all_connections_are_busy_a_new_one_is_asked_to_come_back() -> None:
-    """With nobody to make room a new client gets 503 and `Retry-After`, and a place when one is free."""
+async def test_a_new_connection_gets_a_503_if_all_are_busy() -> None:
+    """With `Retry-After`, and is served when one is free."""
     echo = Echo()
     async with serving(echo, Limits(connections=2), echo) as address, contextlib.AsyncExitStack() as stack:
         busy = [await stack.enter_async_context(connected(address)) for _ in range(2)]

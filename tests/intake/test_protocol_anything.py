@@ -1,4 +1,4 @@
-"""Promises of `protocol` that hold wherever the network cuts what a client sends."""
+"""Promises of `protocol` however the network splits a client's bytes."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ REQUESTS = st.sampled_from(
 
 
 class Line(asyncio.Transport):
-    """What a connection writes to, and whether it reads."""
+    """A transport that records writes and whether reading is paused."""
 
     def __init__(self) -> None:
         """It is open."""
@@ -84,7 +84,7 @@ async def said_to(pieces: Sequence[bytes]) -> list[tuple[bytes, bytes]]:
 
 
 async def written_to(pieces: Sequence[bytes]) -> tuple[bytes, bool]:
-    """Return all that a connection that sends these pieces is sent, and whether it is closed then."""
+    """Return everything written to a connection that sends these pieces, and whether it was closed."""
     echo = Echo()
     server = make_server(echo, echo, ByteBudget(), 1.0)
     server.config.load()
@@ -111,7 +111,7 @@ async def written_to(pieces: Sequence[bytes]) -> tuple[bytes, bool]:
 
 
 def answers(written: bytes) -> list[tuple[bytes, bytes]]:
-    """Read answers one behind the other; there is nothing between them."""
+    """Parse consecutive answers."""
     found = []
     while written:
         head, _, rest = written.partition(b"\r\n\r\n")
@@ -126,7 +126,7 @@ def answers(written: bytes) -> list[tuple[bytes, bytes]]:
 
 
 def without_refusal(found: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-    """Leave out the refusal of what is no HTTP, and that a body is awaited: a client may be ahead of both."""
+    """Drop the refusal of malformed HTTP and 100 Continue, which depend on timing."""
     kept = [each for each in found if not each[0].startswith(b"HTTP/1.1 100 ")]
     return kept[:-1] if kept and kept[-1][0].startswith(b"HTTP/1.1 400 ") else kept
 

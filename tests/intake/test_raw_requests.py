@@ -1,4 +1,4 @@
-"""Raw requests, byte for byte, and the only answers they may get: `tests/data/raw_requests.yaml`."""
+"""Raw requests, byte for byte, and their only allowed answers: `tests/data/raw_requests.yaml`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ANSWER_TO_NEXT = "201 the next one"
 
 @dataclass(frozen=True)
 class Case:
-    """What is sent, and what must come of it."""
+    """The bytes sent, and the expected result."""
 
     sent: bytes
     answers: list[str]
@@ -29,7 +29,7 @@ class Case:
 
 
 def cases() -> Iterator[Any]:
-    """Read the file; a case that is known to fail must be unmarked once it passes."""
+    """Read the file; a case marked as known to fail must be unmarked once it passes."""
     kinds = yaml.safe_load(FILE.read_text(encoding="utf-8"))
     shorthand = kinds.pop("shorthand")
     for kind, named in kinds.items():
@@ -43,14 +43,14 @@ def cases() -> Iterator[Any]:
 
 
 def written(sent: Any) -> str:
-    """Return what the file describes."""
+    """Return the bytes described in the file."""
     if isinstance(sent, list):
         return "".join(map(written, sent))
     return sent["repeat"] * sent["times"] if isinstance(sent, dict) else str(sent)
 
 
 def described(found: list[tuple[bytes, bytes]]) -> list[str]:
-    """Return status and body of each answer, as the file has them."""
+    """Return status and body of each answer, in the file's format."""
     return [
         f"{status} {body.decode('latin-1')}".strip() if status == "201" else status
         for status, body in ((line.split()[1].decode(), body) for line, body in found)
@@ -58,7 +58,7 @@ def described(found: list[tuple[bytes, bytes]]) -> list[str]:
 
 
 async def came_of(pieces: list[bytes]) -> tuple[list[str], str]:
-    """Return what came of these bytes on a connection, and what became of it."""
+    """Return the answers to these bytes, and what happened to the connection."""
     written, closed = await written_to(pieces)
     found = described(answers(written))
     if closed:
@@ -68,8 +68,8 @@ async def came_of(pieces: list[bytes]) -> tuple[list[str], str]:
 
 
 @pytest.mark.parametrize("case", list(cases()))
-async def test_a_request_has_the_answers_that_it_must_have(case: Case) -> None:
-    """Each request is answered once, as HTTP says, wherever it is cut; what has two readings ends the connection."""
+async def test_raw_requests_get_the_expected_answers(case: Case) -> None:
+    """One per request, however the bytes are split; an ambiguous request ends the connection."""
     size = 1 + len(case.sent) // 1000
     small = [case.sent[place : place + size] for place in range(0, len(case.sent), size)]
     allowed = [(case.answers, case.then)]

@@ -1,4 +1,4 @@
-"""Servers: where they listen, and how they stop."""
+"""Servers: their addresses, and how they stop."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from tests.intake.test_protocol import TARGETS, Echo
 
 
 def make(echo: Echo, graceful_seconds: float) -> Server:
-    """Return a server of which everything is answered by `echo`."""
+    """Return a server whose requests `echo` answers."""
     return make_server(echo, echo, ByteBudget(), graceful_seconds)
 
 
 @pytest.mark.parametrize("address", ["", "8888", ":8888", "localhost:", "localhost:http", "localhost:65536", "a:-1"])
-def test_what_is_no_address_is_refused_with_an_example(address: str) -> None:
-    """A wrong `--listen` is answered with how to write it."""
+def test_an_invalid_address_is_refused_with_an_example(address: str) -> None:
+    """For `--listen`."""
     with pytest.raises(SettingError) as raised:
         bind(address)
     assert str(raised.value) == f"{address!r} is not an address; write host:port, such as 127.0.0.1:8888"
 
 
 def test_an_address_in_use_is_named() -> None:
-    """Who starts a second sidecar reads which address is taken."""
+    """For someone who starts a second sidecar."""
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
@@ -40,8 +40,8 @@ def test_an_address_in_use_is_named() -> None:
     assert str(raised.value) == f"cannot listen on {address}: Address already in use"
 
 
-def test_a_name_without_an_address_is_named() -> None:
-    """A host that cannot be found is a setting to mend, not a traceback."""
+def test_an_unknown_host_is_named() -> None:
+    """It is a setting to fix, not a traceback."""
     with pytest.raises(SettingError, match=r"^cannot listen on no-such-host\.invalid:0: "):
         bind("no-such-host.invalid:0")
 
@@ -54,7 +54,7 @@ def test_ipv6_is_written_in_brackets() -> None:
 
 @pytest.mark.looptime
 async def test_an_idle_server_sleeps() -> None:
-    """While nobody asks for anything it sets no timer: a hundred sidecars on a machine cost nothing by waiting."""
+    """Without requests it sets no timers."""
     server, listening = make(Echo(), 1.0), bind("127.0.0.1:0")
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(server.serve(sockets=[listening]))
@@ -65,13 +65,13 @@ async def test_an_idle_server_sleeps() -> None:
         server.stop()
 
 
-def test_requests_under_way_have_at_least_their_time_on_stop() -> None:
-    """A deadline of 4 s and a half is not rounded down to 4 s when the sidecar stops."""
+def test_requests_in_flight_have_their_time_at_the_stop() -> None:
+    """A deadline of 4.5 s is not rounded down to 4 s."""
     assert make(Echo(), 4.5).config.timeout_graceful_shutdown == 5
 
 
 def test_half_of_the_files_are_for_connections() -> None:
-    """With few file descriptors fewer connections are held, so that some are left for EventGate and the spool."""
+    """The others are left for EventGate and the spool."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (900, hard))
@@ -83,8 +83,8 @@ def test_half_of_the_files_are_for_connections() -> None:
 
 
 @TARGETS
-async def test_a_server_that_stops_finishes_what_is_under_way(held: str) -> None:
-    """Told to exit, it takes no new connection and answers the request it has."""
+async def test_a_server_that_stops_finishes_requests_in_flight(held: str) -> None:
+    """It takes no new connections."""
     echo = Echo()
     server, listening = make(echo, 5.0), bind("127.0.0.1:0")
     address = f"127.0.0.1:{listening.getsockname()[1]}"
@@ -103,8 +103,8 @@ async def test_a_server_that_stops_finishes_what_is_under_way(held: str) -> None
 
 
 @pytest.mark.parametrize("turns", range(4))
-def test_a_connection_that_comes_as_it_stops_does_not_hold_it_up(turns: int) -> None:
-    """Accepted in the very turn of the loop in which the listening ends, a client is answered, and not waited for."""
+def test_a_connection_accepted_at_the_stop_does_not_delay_it(turns: int) -> None:
+    """It is answered, but not waited for."""
 
     async def stop_after(turns: int) -> bytes:
         echo = Echo()

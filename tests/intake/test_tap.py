@@ -1,4 +1,4 @@
-"""Promises of `tap`: who listens sees what passed and how it ended, is bounded, and costs the others nothing."""
+"""Promises of `tap`: listeners see events with their outcome, within limits, at no cost for others."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SENT = Outgoing(0, b"{}", "a", "renamed")
 
 
 class Desk:
-    """A tap, and the time it goes by."""
+    """A tap with a clock."""
 
     def __init__(self) -> None:
         """It begins at some second."""
@@ -33,7 +33,7 @@ class Desk:
 
 
 def seen(event: Event, sent: Outgoing | None, status: EventStatus) -> Passed:
-    """Return how an event is shown."""
+    """Return an event as shown."""
     desk = Desk()
     with desk.tap.listener(Wanted()) as take:
         desk.tap.saw(event, "all", sent, status)
@@ -42,8 +42,8 @@ def seen(event: Event, sent: Outgoing | None, status: EventStatus) -> Passed:
     return passed
 
 
-def test_an_event_is_shown_with_its_way() -> None:
-    """What came, which route took it, as what it was sent and where to."""
+def test_an_event_is_shown_with_its_route() -> None:
+    """As received, with its route, its stream when sent, and its endpoint."""
     assert seen(EVENT, SENT, DELIVERED) == Passed(
         at=1000.0,
         stream="score",
@@ -60,8 +60,8 @@ def test_an_event_is_shown_with_its_way() -> None:
     )
 
 
-def test_what_eventgate_said_is_shown() -> None:
-    """In its own words; they may quote the event, as all else here does."""
+def test_eventgates_message_is_shown() -> None:
+    """It may quote the event, which is shown anyway."""
     context = {"errors": [{"message": "should be string"}], "errorsText": "'.map.mine' should be string"}
     described = json.dumps({"status": "invalid", "event": {}, "context": context}).encode()
     assert seen(EVENT, SENT, EventStatus("invalid", Outcome.INVALID, described)).said == "'.map.mine' should be string"
@@ -69,8 +69,8 @@ def test_what_eventgate_said_is_shown() -> None:
     assert seen(EVENT, SENT, EventStatus("error", Outcome.FAILED, b"no JSON")).said == "error"
 
 
-def test_an_event_that_is_refused_was_not_sent() -> None:
-    """It has no name there, and no id but its own."""
+def test_a_refused_event_has_no_sent_stream() -> None:
+    """And no other id than its own."""
     passed = seen(EVENT, None, refused(EVENT.raw, "no route takes it", ""))
     assert (passed.sent_as, passed.upstream, passed.id, passed.outcome) == ("", "", "a", "refused")
     assert passed.said == "'.meta.stream' no route takes it"
@@ -78,14 +78,14 @@ def test_an_event_that_is_refused_was_not_sent() -> None:
 
 @pytest.mark.parametrize(("size", "cut"), [(MAX_EVENT_BYTES, False), (MAX_EVENT_BYTES + 1, True)])
 def test_a_large_event_is_cut_and_says_so(size: int, cut: bool) -> None:
-    """Its whole size is told; so is a long complaint cut."""
+    """Its whole size is shown; a long message is cut as well."""
     passed = seen(Event(0, b"x" * size), SENT, failed(b"{}", "y" * 10_000, unreachable=False))
     assert (len(passed.event), passed.event_bytes, passed.cut) == (MAX_EVENT_BYTES, size, cut)
     assert len(passed.said) == MAX_SAID
 
 
-def test_bytes_that_are_no_text_are_shown_all_the_same() -> None:
-    """Whatever was posted, and wherever it is cut."""
+def test_invalid_utf8_is_shown() -> None:
+    """Wherever it is cut."""
     assert seen(Event(0, b'{"a":"\xff"}'), None, DELIVERED).event == '{"a":"\N{REPLACEMENT CHARACTER}"}'
     assert seen(Event(0, "é".encode() * MAX_EVENT_BYTES), None, DELIVERED).event
 
@@ -103,16 +103,16 @@ def test_bytes_that_are_no_text_are_shown_all_the_same() -> None:
     ],
     ids=["all", "as it came", "as it was sent", "another stream", "its outcome", "another outcome", "not both"],
 )
-def test_who_listens_gets_what_he_asked_for(wanted: Wanted, takes: bool) -> None:
-    """By a glob on the stream, as it came or as it was sent, and by outcome; what he did not ask for is not missed."""
+def test_a_listener_gets_only_matching_events(wanted: Wanted, takes: bool) -> None:
+    """By a glob on the stream, as received or as sent, and by outcome; others do not count as missed."""
     desk = Desk()
     with desk.tap.listener(wanted) as take:
         desk.passes()
         assert len(take()) == takes
 
 
-def test_of_a_second_only_so_many_are_shown() -> None:
-    """The rest is counted, and told once a second; the next second begins anew."""
+def test_events_per_second_have_a_maximum() -> None:
+    """The rest is counted and reported once a second."""
     desk = Desk()
     with desk.tap.listener(Wanted()) as take:
         desk.passes(PER_SECOND + 7)
@@ -126,7 +126,7 @@ def test_of_a_second_only_so_many_are_shown() -> None:
 
 
 def test_a_slow_listener_loses_events_and_is_told() -> None:
-    """Nothing waits for him beyond a bound, however long he reads nothing."""
+    """Its queue is bounded."""
     desk = Desk()
     with desk.tap.listener(Wanted()) as take:
         for _ in range(5):
@@ -137,8 +137,8 @@ def test_a_slow_listener_loses_events_and_is_told() -> None:
     assert found[-1] == Missed(0, 5 * PER_SECOND - MAX_WAITING)
 
 
-def test_listeners_do_not_know_each_other() -> None:
-    """One who is slow takes nothing from one who reads."""
+def test_listeners_do_not_affect_each_other() -> None:
+    """A slow one takes nothing from another."""
     desk = Desk()
     with desk.tap.listener(Wanted()) as slow, desk.tap.listener(Wanted()) as quick:
         got = 0
@@ -149,8 +149,8 @@ def test_listeners_do_not_know_each_other() -> None:
         assert (got, len(slow())) == (4 * PER_SECOND, MAX_WAITING + 1)
 
 
-def test_it_listens_only_while_somebody_does() -> None:
-    """Then alone anything has to be done for an event."""
+def test_the_flag_is_set_only_with_listeners() -> None:
+    """Otherwise events cost nothing."""
     desk = Desk()
     found = [desk.tap.listening]
     with desk.tap.listener(Wanted()):
@@ -160,8 +160,8 @@ def test_it_listens_only_while_somebody_does() -> None:
     assert [*found, desk.tap.listening] == [False, True, True, False]
 
 
-def test_a_clock_that_is_set_back_stops_nothing() -> None:
-    """A second is another one whichever way the clock went."""
+def test_a_clock_that_is_set_back_is_harmless() -> None:
+    """Seconds are compared for equality only."""
     listener = Listener(Wanted())
     for _ in range(PER_SECOND):
         listener.keep(seen(EVENT, SENT, DELIVERED))

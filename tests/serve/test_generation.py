@@ -91,7 +91,7 @@ def test_a_pool_begins_anew_where_its_upstream_changed(settings: dict[str, objec
     assert before.pools_not_in(after) == [before.pools["one"]]
 
 
-def test_upstreams_come_and_go() -> None:
+def test_events_for_a_new_upstream_are_sent() -> None:
     """One that is new has a pool of its own; one that is gone leaves its pool to be forgotten."""
     before = generation(BEFORE)
     upstreams = {"one": BEFORE["upstreams"]["one"], "three": {"url": "http://three/v1/events"}}

@@ -1,4 +1,4 @@
-"""Spools for tests: events to put in, a spool that is open, and ways to spoil its files."""
+"""Spools for tests: events, an open spool, and ways to damage its files."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ NOON = 1_800_000_000.0
 
 
 def spooled(arrival: int, key: str | None = None, **more: Any) -> Spooled:
-    """Return an event for `main` of stream `score`, whose bytes name its number."""
+    """Return an event for `main` of stream `score`, with its number in its bytes."""
     body = b'{"meta":{"stream":"score","id":"%d"}}' % arrival
     values: dict[str, Any] = {"upstream": "main", "stream": "score", "body": body, "id": str(arrival)}
     values |= {"arrival": arrival, "first_seen": NOON, **more}
@@ -38,12 +38,12 @@ def spooled(arrival: int, key: str | None = None, **more: Any) -> Spooled:
 
 
 def old_event(number: int, **more: Any) -> Spooled:
-    """Return an event as it comes out of a file of an older version (`old_file`)."""
+    """Return an event as read from a file of an older version (`old_file`)."""
     return spooled(number, "enwiki", **more)
 
 
 def old_file(folder: Path, version: int) -> Path:
-    """Make a file of an older version, with the event 1 waiting and 2 a dead letter."""
+    """Create a file of an older version, with the event 1 waiting and 2 a dead letter."""
     with contextlib.closing(sqlite3.connect(folder / FILE, isolation_level=None)) as connection:
         connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
         for statement in STATEMENTS[version]:
@@ -70,27 +70,27 @@ def arrivals(events: list[Spooled]) -> list[int]:
 
 @contextlib.contextmanager
 def spool_file(folder: Path, limits: Quota | None = None) -> Iterator[SpoolFile]:
-    """Open a spool's file in `folder`, for what takes no transaction of its own."""
+    """Open a spool's file in `folder`, for calls that need no transaction."""
     folder.mkdir(exist_ok=True)
     with contextlib.closing(SpoolFile(folder / FILE, limits or Quota())) as file:
         yield file
 
 
 def fill(folder: Path, *events: Spooled) -> Path:
-    """Put events into the spool in `folder`, end tidily, and return its file."""
+    """Store events in the spool in `folder`, close it, and return its file."""
     with spool_file(folder) as file, file.transaction():
         assert file.put(events) is not None
     return folder / FILE
 
 
 def waiting(folder: Path) -> list[int]:
-    """Return the numbers of the events that wait in `folder`, as another process would see them."""
+    """Return the numbers of the waiting events in `folder`, as seen by another process."""
     with spool_file(folder) as file:
         return [event.arrival for event, _ in file.waiting()]
 
 
 def held(directory: SpoolDir) -> list[int]:
-    """Return the numbers of the events that wait in an open directory."""
+    """Return the numbers of the waiting events in an open directory."""
     (found,) = directory.commit([lambda file: [event.arrival for event, _ in file.waiting()]], NOON)
     return list(found)
 
@@ -100,7 +100,7 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a
 
 @contextlib.contextmanager
 def small_disk(folder: Path, size: str = "1m") -> Iterator[Path]:
-    """Make `folder` a disk of this size; only root can."""
+    """Mount a disk of this size at `folder`; needs root."""
     folder.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", folder], check=True)
     try:
@@ -110,7 +110,7 @@ def small_disk(folder: Path, size: str = "1m") -> Iterator[Path]:
 
 
 class AtOnce:
-    """A hand that does everything where it is asked, so that a test's clock is the only one."""
+    """A hand that runs everything synchronously, so that the test's clock is the only one."""
 
     async def do(self, work: Callable[[], Any]) -> Any:
         """Do it, after everybody else had a turn."""
@@ -130,7 +130,7 @@ async def put(spool: Spool, events: Sequence[Spooled]) -> PutResult:
 
 @dataclass
 class Opened:
-    """A spool that runs, and what it wrote."""
+    """A running spool, and its log."""
 
     spool: Spool
     telemetry: Telemetry
@@ -162,7 +162,7 @@ class Opened:
 async def open_spool(
     folder: Path, limits: Quota | None = None, now: Callable[[], float] = lambda: NOON, **more: Any
 ) -> AsyncIterator[Opened]:
-    """Run a spool in `folder`; end it tidily."""
+    """Run a spool in `folder`, and close it at the end."""
     written = io.StringIO()
     telemetry = Telemetry(["score"], make_log(written))
     spool = Spool(folder, limits or Quota(), telemetry, now, more.pop("steady", now), **more)

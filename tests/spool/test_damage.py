@@ -1,4 +1,4 @@
-"""Promises of `damage`: what can be read of a damaged spool is saved, and no committed page goes uncounted."""
+"""Promises of `damage`: readable events of a damaged spool are saved, and all committed pages are counted."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def saved(path: Path, folder: Path) -> tuple[int, list[int], list[int]]:
 
 
 def spoil_page_of(path: Path, words: bytes) -> None:
-    """Write zeros over the page in which `words` are."""
+    """Zero the page that has `words`."""
     data = bytearray(path.read_bytes())
     place = data.index(words) // PAGE * PAGE
     data[place : place + PAGE] = bytes(PAGE)
@@ -34,7 +34,7 @@ def spoil_page_of(path: Path, words: bytes) -> None:
 
 
 def test_all_of_a_sound_file_is_saved(tmp_path: Path) -> None:
-    """Events and dead letters, with all that is known of them; the file itself stays as it is."""
+    """Events and dead letters with all fields; the file itself is unchanged."""
     path = fill(tmp_path / "old", *(spooled(number, "a") for number in range(1, 6)))
     with spool_file(tmp_path / "old") as file, file.transaction():
         file.bury(2, "invalid", b"verdict", NOON)
@@ -58,15 +58,15 @@ def test_events_around_a_broken_page_are_saved(tmp_path: Path) -> None:
 
 
 def test_a_damaged_event_is_not_saved(tmp_path: Path) -> None:
-    """One flipped bit in its bytes, and it would reach EventGate as something else."""
+    """With one flipped bit it would reach EventGate changed."""
     path = fill(tmp_path / "old", spooled(1), spooled(2))
     data = path.read_bytes()
     path.write_bytes(data.replace(b'"id":"2"', b'"id":"3"'))
     assert saved(path, tmp_path) == (1, [1], [])
 
 
-def test_nothing_is_saved_of_what_is_no_database(tmp_path: Path) -> None:
-    """Zeros, noise, and nothing at all are no reason to fail."""
+def test_nothing_is_saved_from_a_file_that_is_not_a_database(tmp_path: Path) -> None:
+    """Zeros, noise and an empty file cause no error."""
     for number, content in enumerate((bytes(5 * PAGE), b"noise" * 1000, b"")):
         folder = tmp_path / str(number)
         folder.mkdir()
@@ -76,7 +76,7 @@ def test_nothing_is_saved_of_what_is_no_database(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("page", range(1, 12))
 def test_no_page_is_needed_to_find_the_events_of_others(tmp_path: Path, page: int) -> None:
-    """Neither the header and the schema nor a page that leads to others: only what was on the page is lost."""
+    """Not the header, the schema or an interior page: only the events on the page are lost."""
     path = fill(tmp_path / "old", *(spooled(number, body=b"%04d" % number * 200) for number in range(1, 301)))
     data = bytearray(path.read_bytes())
     lost = len(set(re.findall(rb"(?:(\d{4})\1{20})", data[(page - 1) * PAGE : page * PAGE])))
@@ -87,7 +87,7 @@ def test_no_page_is_needed_to_find_the_events_of_others(tmp_path: Path, page: in
 
 @pytest.mark.parametrize("size", [0, 100, 4000, 4061, 4062, 8154, 30_000, 300_000])
 def test_events_of_every_size_are_saved(tmp_path: Path, size: int) -> None:
-    """Also where they go on over other pages."""
+    """Including those on overflow pages."""
     path = fill(tmp_path / "old", *(spooled(number, body=b"%d" % number * size) for number in range(1, 8)))
     path.write_bytes(bytes(PAGE) + path.read_bytes()[PAGE:])
     with contextlib.closing(SpoolFile(tmp_path / "fresh.db", Quota(), mode="build")) as file:
@@ -96,7 +96,7 @@ def test_events_of_every_size_are_saved(tmp_path: Path, size: int) -> None:
 
 
 def test_a_file_that_is_cut_is_saved_up_to_the_cut(tmp_path: Path) -> None:
-    """Wherever that is."""
+    """Wherever it is truncated."""
     path = fill(tmp_path / "old", *(spooled(number, body=b"%04d" % number * 200) for number in range(1, 301)))
     data = path.read_bytes()
     counts = []
@@ -108,24 +108,24 @@ def test_a_file_that_is_cut_is_saved_up_to_the_cut(tmp_path: Path) -> None:
     assert counts[9] > 240
 
 
-def test_what_was_delivered_is_not_found_again(tmp_path: Path) -> None:
-    """Its bytes may still be on a page that is not used any more."""
+def test_delivered_events_are_not_saved(tmp_path: Path) -> None:
+    """Their bytes may still be on a free page."""
     path = fill(tmp_path / "old", *(spooled(number, body=b"%04d" % number * 200) for number in range(1, 301)))
     with spool_file(tmp_path / "old") as file, file.transaction():
         file.delivered(range(1, 280))
     assert saved(path, tmp_path)[1] == list(range(280, 301))
 
 
-def test_what_is_in_the_log_alone_is_saved_too(tmp_path: Path) -> None:
-    """The file of a sidecar that was killed, and its first page damaged."""
+def test_events_only_in_the_log_are_saved(tmp_path: Path) -> None:
+    """From the file of a killed sidecar with a damaged first page."""
     path = crashed(tmp_path, 3)
     path.write_bytes(bytes(PAGE) + path.read_bytes()[PAGE:])
     assert saved(path, tmp_path) == (3, [1, 2, 3], [])
 
 
 @pytest.mark.parametrize("version", [1, 2])
-def test_a_file_of_an_older_version_is_saved_too(tmp_path: Path, version: int) -> None:
-    """Its events keep their numbers, and what orders them; version 1 has no checksum, and is believed."""
+def test_events_of_an_older_version_are_saved(tmp_path: Path, version: int) -> None:
+    """With numbers and order keys; version 1 has no checksum and is trusted."""
     path = old_file(tmp_path, version)
     with contextlib.closing(SpoolFile(tmp_path / "fresh.db", Quota(), mode="build")) as file:
         assert salvage(path, file) == 2
@@ -138,7 +138,7 @@ def test_a_file_of_an_older_version_is_saved_too(tmp_path: Path, version: int) -
 
 
 def crashed(folder: Path, transactions: int) -> Path:
-    """Return the file of a spool that was killed after so many transactions; its log is not in it yet."""
+    """Return the file of a spool killed after `transactions` transactions, whose log was not copied yet."""
     with spool_file(folder / "alive") as file:
         for number in range(1, transactions + 1):
             with file.transaction():
@@ -148,8 +148,8 @@ def crashed(folder: Path, transactions: int) -> Path:
     return folder / FILE
 
 
-def test_every_page_of_a_transaction_counts(tmp_path: Path) -> None:
-    """All pages of a log that a crash left whole are committed, and SQLite reads as many."""
+def test_all_pages_of_a_sound_log_count(tmp_path: Path) -> None:
+    """They are committed, and SQLite reads the same number."""
     path = crashed(tmp_path, 3)
     frames = committed_frames(path)
     assert frames >= 3
@@ -158,8 +158,8 @@ def test_every_page_of_a_transaction_counts(tmp_path: Path) -> None:
         assert file.totals().events == 3
 
 
-def test_pages_without_a_commit_do_not_count(tmp_path: Path) -> None:
-    """A write that a crash cut off was not acknowledged."""
+def test_uncommitted_pages_do_not_count(tmp_path: Path) -> None:
+    """An interrupted write was not acknowledged."""
     path = crashed(tmp_path, 3)
     frames = committed_frames(path)
     with log_of(path).open("r+b") as log:
@@ -167,8 +167,8 @@ def test_pages_without_a_commit_do_not_count(tmp_path: Path) -> None:
     assert committed_frames(path) < frames
 
 
-def test_pages_of_an_earlier_round_do_not_count(tmp_path: Path) -> None:
-    """SQLite begins the log anew without shortening it; what it left behind has another salt."""
+def test_old_pages_do_not_count(tmp_path: Path) -> None:
+    """SQLite resets the log without truncating it; the old pages have another salt."""
     path = crashed(tmp_path, 3)
     data = bytearray(log_of(path).read_bytes())
     data[16:20] = bytes(byte ^ 1 for byte in data[16:20])
@@ -176,16 +176,16 @@ def test_pages_of_an_earlier_round_do_not_count(tmp_path: Path) -> None:
     assert committed_frames(path) == 0
 
 
-def test_a_log_with_an_unreadable_head_counts_in_full(tmp_path: Path) -> None:
-    """Filled with zeros, nobody can say what was in it: all of its pages may have been committed."""
+def test_all_pages_of_a_log_with_an_unreadable_header_count(tmp_path: Path) -> None:
+    """Zeroed pages may have been committed as well."""
     path = crashed(tmp_path, 3)
     size = log_of(path).stat().st_size
     log_of(path).write_bytes(bytes(size))
     assert committed_frames(path) == (size - 32) // 4120
 
 
-def test_no_log_has_no_pages(tmp_path: Path) -> None:
-    """None, an empty one, and one with half a head."""
+def test_a_missing_log_has_no_pages(tmp_path: Path) -> None:
+    """Nor has an empty one, or one with half a header."""
     path = tmp_path / FILE
     assert committed_frames(path) == 0
     for head in (b"", b"x" * 31):

@@ -1,4 +1,4 @@
-"""Promises of `directory`: one owner, and a file that cannot be used is set aside, named, and never in the way."""
+"""Promises of `directory`: one owner, and unusable files are set aside."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ SpoolDir(Path(sys.argv[1]), Quota()).open(0)
 
 @contextlib.contextmanager
 def owned(folder: Path, limits: Quota | None = None) -> Iterator[SpoolDir]:
-    """Own a directory, without opening it yet."""
+    """Return a directory that is not open yet."""
     directory = SpoolDir(folder, limits or Quota())
     try:
         yield directory
@@ -54,18 +54,18 @@ def owned(folder: Path, limits: Quota | None = None) -> Iterator[SpoolDir]:
 
 
 def put_event(directory: SpoolDir, event: Spooled) -> None:
-    """Put one event in."""
+    """Store one event."""
     directory.commit([lambda file: file.put([event])], NOON)
 
 
 def put(directory: SpoolDir, *numbers: int) -> None:
-    """Put events in, each in a transaction of its own."""
+    """Store events, each in a transaction of its own."""
     for number in numbers:
         put_event(directory, spooled(number))
 
 
 def crashed(folder: Path, *numbers: int) -> Path:
-    """Leave behind what a sidecar does that is killed after these events; return the file."""
+    """Leave a directory as after a kill; return the file."""
     alive = folder.with_name(f"{folder.name}-alive")
     with owned(alive) as directory:
         put(directory, *numbers)
@@ -84,15 +84,15 @@ def flip(path: Path, place: int, bit: int = 4) -> None:
 # --- an ordinary life ---
 
 
-def test_a_directory_is_made_for_its_owner_alone(tmp_path: Path) -> None:
-    """With the folders above it; nobody else may look into events."""
+def test_a_new_directory_is_private(tmp_path: Path) -> None:
+    """Its parents are created too; other users cannot read it."""
     with owned(tmp_path / "a" / "spool") as directory:
         assert held(directory) == []
     assert (tmp_path / "a" / "spool").stat().st_mode & 0o777 == 0o700
 
 
-def test_a_directory_it_makes_is_there_after_a_power_loss(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The name of each directory it makes is synced too: what was synced in one that is gone is gone."""
+def test_a_new_directory_survives_a_power_loss(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The entry of each new directory is synced too."""
     synced = set()
     monkeypatch.setattr(os, "fsync", lambda file: synced.add(os.fstat(file).st_ino))
     with owned(tmp_path / "state" / "spool") as directory:
@@ -100,8 +100,8 @@ def test_a_directory_it_makes_is_there_after_a_power_loss(tmp_path: Path, monkey
     assert {tmp_path.stat().st_ino, (tmp_path / "state").stat().st_ino} <= synced
 
 
-def test_what_was_committed_is_there_next_time(tmp_path: Path) -> None:
-    """After an orderly end and after a crash, and neither is worth a word."""
+def test_committed_events_are_there_at_the_next_start(tmp_path: Path) -> None:
+    """After an orderly end and after a crash; neither is reported."""
     with owned(tmp_path) as directory:
         put(directory, 1, 2)
     with owned(tmp_path) as directory:
@@ -111,8 +111,8 @@ def test_what_was_committed_is_there_next_time(tmp_path: Path) -> None:
         assert (held(directory), directory.found()) == ([3, 4], [])
 
 
-def test_works_of_one_commit_are_one_transaction(tmp_path: Path) -> None:
-    """Each result comes back; where one fails none was done."""
+def test_a_commit_is_one_transaction(tmp_path: Path) -> None:
+    """Each result is returned; if one fails, none was done."""
 
     def fail(_: SpoolFile) -> None:
         raise ZeroDivisionError
@@ -126,8 +126,8 @@ def test_works_of_one_commit_are_one_transaction(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("version", [1, 2])
-def test_an_older_file_is_migrated_and_told(tmp_path: Path, version: int) -> None:
-    """An operator learns that an older sidecar cannot read it any more."""
+def test_an_older_file_is_migrated_and_reported(tmp_path: Path, version: int) -> None:
+    """Operators must know that an older sidecar can no longer read it."""
     old_file(tmp_path, version)
     with owned(tmp_path) as directory:
         assert held(directory) == [1]
@@ -140,7 +140,7 @@ def test_an_older_file_is_migrated_and_told(tmp_path: Path, version: int) -> Non
 
 
 def test_two_sidecars_do_not_share_a_directory(tmp_path: Path) -> None:
-    """The second is told who the first is; when that is gone it may have the directory."""
+    """The second is told the process id of the first, and can use the directory after it ended."""
     with owned(tmp_path) as first, owned(tmp_path) as second:
         put(first, 1)
         with pytest.raises(Trouble, match=f"another sidecar, process {os.getpid()}, uses it"):
@@ -149,15 +149,15 @@ def test_two_sidecars_do_not_share_a_directory(tmp_path: Path) -> None:
         assert held(second) == [1]
 
 
-def test_a_process_that_is_gone_owns_nothing(tmp_path: Path) -> None:
-    """A lock that a killed process left behind is no lock."""
+def test_a_killed_process_owns_nothing(tmp_path: Path) -> None:
+    """Its lock file is not a lock."""
     subprocess.run([sys.executable, "-c", LOOK_INTO, str(tmp_path)], check=True)
     with owned(tmp_path) as directory:
         assert held(directory) == []
 
 
 def test_deleting_files_does_not_give_the_directory_away(tmp_path: Path) -> None:
-    """The lock is on the directory, whatever becomes of the names in it."""
+    """The lock is on the directory itself."""
     with owned(tmp_path) as first, owned(tmp_path) as second:
         put(first, 1)
         for path in tmp_path.iterdir():
@@ -170,7 +170,7 @@ def test_deleting_files_does_not_give_the_directory_away(tmp_path: Path) -> None
 
 
 def test_another_programs_file_is_set_aside_unharmed(tmp_path: Path) -> None:
-    """It is renamed, not changed, and the sidecar has a fresh one."""
+    """It is renamed and unchanged, and a new file is created."""
     with contextlib.closing(sqlite3.connect(tmp_path / FILE)) as connection, connection:
         connection.execute("CREATE TABLE notes (text)")
     before = (tmp_path / FILE).read_bytes()
@@ -182,7 +182,7 @@ def test_another_programs_file_is_set_aside_unharmed(tmp_path: Path) -> None:
 
 
 def test_a_newer_file_is_set_aside_for_the_newer_sidecar(tmp_path: Path) -> None:
-    """After a step back nothing is lost: its events wait in a file of their own, its log beside it."""
+    """After a downgrade nothing is lost: file and log are kept under another name."""
     path = crashed(tmp_path / "spool", 1)
     with contextlib.closing(sqlite3.connect(path)) as connection, connection:
         connection.execute(f"PRAGMA user_version = {VERSION + 1}")
@@ -210,7 +210,7 @@ SPOILT: list[tuple[str, Callable[[bytes], bytes]]] = [
 
 @pytest.mark.parametrize("spoil", [spoil for _, spoil in SPOILT], ids=[name for name, _ in SPOILT])
 def test_a_damaged_file_is_set_aside_and_the_sidecar_starts(tmp_path: Path, spoil: Callable[[bytes], bytes]) -> None:
-    """Whatever became of the file: it has a new name, the fresh one works, and what is in it is sound."""
+    """For any damage: the file is renamed, the new one works, and its events are sound."""
     path = fill(tmp_path, *(spooled(number, body=b"%03d" % number * 300) for number in range(1, 101)))
     spoilt = spoil(path.read_bytes())
     path.write_bytes(spoilt)
@@ -226,7 +226,7 @@ def test_a_damaged_file_is_set_aside_and_the_sidecar_starts(tmp_path: Path, spoi
 
 @pytest.mark.parametrize("start", range(0, PAGE, 256))
 def test_a_flipped_bit_in_the_first_page_costs_no_event(tmp_path: Path, start: int) -> None:
-    """Header and schema are there: whatever SQLite says of them, or does not, all events are sent."""
+    """In header or schema, whether SQLite notices it or not."""
     path = fill(tmp_path, *(spooled(number, "a", body=b"%03d" % number * 300) for number in range(1, 11)))
     whole = path.read_bytes()
     for place in range(start, start + 256, 19):
@@ -250,7 +250,7 @@ def test_a_flipped_bit_in_the_first_page_costs_no_event(tmp_path: Path, start: i
     [FILE, f"{FILE}-wal", f"{FILE}-shm", f"{FILE}-journal", OWNER, BUILDING, f"{BUILDING}-wal", COMPLETE],
 )
 def test_a_pipe_in_the_place_of_a_file_is_set_aside(tmp_path: Path, beside: str, make: Callable[[Path], None]) -> None:
-    """To open it would take for ever, and a directory keeps no events."""
+    """Opening it would block; so is a directory in place of a file."""
     make(tmp_path / beside)
     with owned(tmp_path) as directory:
         put(directory, 1)
@@ -259,8 +259,8 @@ def test_a_pipe_in_the_place_of_a_file_is_set_aside(tmp_path: Path, beside: str,
     assert (tmp_path / f"{beside}.damaged-{STAMP}").exists()
 
 
-def test_a_pipe_does_not_say_who_owns_the_directory(tmp_path: Path) -> None:
-    """A second sidecar is refused all the same, and waits for nothing."""
+def test_a_pipe_in_place_of_the_owners_file_does_not_block(tmp_path: Path) -> None:
+    """A second sidecar is still refused."""
     with owned(tmp_path) as directory:
         put(directory, 1)
         (tmp_path / OWNER).unlink()
@@ -274,14 +274,14 @@ def test_a_pipe_does_not_say_who_owns_the_directory(tmp_path: Path) -> None:
 
 @pytest.fixture
 def damaged(tmp_path: Path) -> Path:
-    """Return the file of a spool with the events 1 to 10, whose first page is gone."""
+    """Return the file of a spool with the events 1 to 10 and a damaged first page."""
     path = fill(tmp_path, *(spooled(number) for number in range(1, 11)))
     path.write_bytes(bytes(PAGE) + path.read_bytes()[PAGE:])
     return path
 
 
 def test_a_fresh_file_that_was_not_complete_is_of_no_use(damaged: Path) -> None:
-    """A sidecar was killed while it saved what could be read: the next one begins anew."""
+    """A sidecar was killed while saving events: the next one starts over."""
     (damaged.parent / BUILDING).write_bytes(b"half of it")
     with owned(damaged.parent) as directory:
         assert held(directory) == list(range(1, 11))
@@ -291,7 +291,7 @@ def test_a_fresh_file_that_was_not_complete_is_of_no_use(damaged: Path) -> None:
 @pytest.mark.parametrize("file_is_aside", [False, True])
 @pytest.mark.parametrize("log_is_aside", [False, True])
 def test_a_fresh_file_that_is_complete_counts(damaged: Path, *, log_is_aside: bool, file_is_aside: bool) -> None:
-    """A sidecar was killed before it had its place: the next one puts it there, and nothing beside it."""
+    """A sidecar was killed before it was renamed: the next one does that."""
     folder = damaged.parent
     fill(folder / "fresh", *(spooled(number) for number in range(1, 11))).rename(folder / COMPLETE)
     log_of(damaged).write_bytes(b"what was in the log of the damaged file")
@@ -311,7 +311,7 @@ def test_a_fresh_file_that_is_complete_counts(damaged: Path, *, log_is_aside: bo
 
 
 def test_a_log_that_is_removed_costs_no_event(tmp_path: Path) -> None:
-    """What it held is still open here, and is written into the file before anything else is taken."""
+    """It is still open, and its contents are written into the file before the next event."""
     with owned(tmp_path / "spool") as directory:
         put(directory, 1, 2)
         log_of(tmp_path / "spool" / FILE).unlink()
@@ -323,7 +323,7 @@ def test_a_log_that_is_removed_costs_no_event(tmp_path: Path) -> None:
 
 
 def test_a_log_that_is_removed_during_a_transaction_costs_no_event(tmp_path: Path) -> None:
-    """Before the events count as stored they are in the file itself."""
+    """The events are in the file before they count as stored."""
     log = log_of(tmp_path / "spool" / FILE)
     with owned(tmp_path / "spool") as directory:
         put(directory, 1)
@@ -336,7 +336,7 @@ def test_a_log_that_is_removed_during_a_transaction_costs_no_event(tmp_path: Pat
 
 
 def test_a_file_that_another_process_locks_is_not_called_broken(tmp_path: Path) -> None:
-    """It is well again when the lock is gone."""
+    """It can be used again when the lock is released."""
     with owned(tmp_path) as directory:
         put(directory, 1)
         with contextlib.closing(sqlite3.connect(tmp_path / FILE, isolation_level=None)) as other:
@@ -349,7 +349,7 @@ def test_a_file_that_another_process_locks_is_not_called_broken(tmp_path: Path) 
 
 @pytest.mark.parametrize("seed", range(40))
 def test_a_flipped_bit_anywhere_is_no_reason_not_to_start(tmp_path: Path, seed: int) -> None:
-    """No event comes out changed, wherever the bit is; and new ones can be put in."""
+    """No event is changed, and new ones can be stored."""
     events = [spooled(number, "a", body=b"%03d" % number * 300) for number in range(1, 61)]
     path = fill(tmp_path, *events)
     flip(path, seed * 7919 * 13 % path.stat().st_size)
@@ -360,8 +360,8 @@ def test_a_flipped_bit_anywhere_is_no_reason_not_to_start(tmp_path: Path, seed: 
         assert 1000 in held(directory)
 
 
-def test_damage_that_comes_while_it_runs_costs_no_event(tmp_path: Path) -> None:
-    """The transaction that found it is done once more in a fresh file, with what could be saved."""
+def test_damage_at_run_time_costs_no_event(tmp_path: Path) -> None:
+    """The transaction is repeated in a new file with everything that could be saved."""
 
     class Damaged(sqlite3.DatabaseError):
         sqlite_errorcode = sqlite3.SQLITE_CORRUPT
@@ -381,8 +381,8 @@ def test_damage_that_comes_while_it_runs_costs_no_event(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("spoil", [lambda log: bytes(len(log)), lambda log: log[:32] + bytes(len(log) - 32)])
-def test_a_log_filled_with_zeros_is_told(tmp_path: Path, spoil: Callable[[bytes], bytes]) -> None:
-    """With its head or without: SQLite says nothing of it, and the sidecar does."""
+def test_a_zeroed_log_is_reported(tmp_path: Path, spoil: Callable[[bytes], bytes]) -> None:
+    """With its header or without, although SQLite reports nothing."""
     path = crashed(tmp_path / "spool", 1, 2, 3)
     log_of(path).write_bytes(spoil(log_of(path).read_bytes()))
     with owned(tmp_path / "spool") as directory:
@@ -394,7 +394,7 @@ def test_a_log_filled_with_zeros_is_told(tmp_path: Path, spoil: Callable[[bytes]
 
 
 def test_a_flipped_bit_in_the_log_is_told(tmp_path: Path) -> None:
-    """Transactions behind it were acknowledged and are lost: that is said, and the log is kept."""
+    """Later transactions were acknowledged and are lost: that is reported, and the log is kept."""
     path = crashed(tmp_path / "spool", *range(1, 11))
     log = log_of(path).read_bytes()
     flip(log_of(path), log.index(b'"id":"5"'))
@@ -408,7 +408,7 @@ def test_a_flipped_bit_in_the_log_is_told(tmp_path: Path) -> None:
 
 
 def test_a_log_that_is_cut_is_as_good_as_what_is_left(tmp_path: Path) -> None:
-    """What was committed before the cut is there."""
+    """Everything committed before the cut is there."""
     path = crashed(tmp_path / "spool", *range(1, 11))
     log = log_of(path).read_bytes()
     log_of(path).write_bytes(log[: log.index(b'"id":"5"')])
@@ -417,7 +417,7 @@ def test_a_log_that_is_cut_is_as_good_as_what_is_left(tmp_path: Path) -> None:
 
 
 def test_files_set_aside_do_not_fill_the_disk(tmp_path: Path) -> None:
-    """The newest few are kept."""
+    """Only the newest few are kept."""
     for second in range(KEPT_ASIDE + 3):
         (tmp_path / FILE).write_bytes(b"noise" * 100)
         with owned(tmp_path) as directory:
@@ -426,7 +426,7 @@ def test_files_set_aside_do_not_fill_the_disk(tmp_path: Path) -> None:
     assert not (tmp_path / f"{FILE}.damaged-{STAMP}").exists()
 
 
-def test_two_files_of_one_second_both_stay(tmp_path: Path) -> None:
+def test_two_files_set_aside_in_one_second_are_both_kept(tmp_path: Path) -> None:
     """The second has a number in its name."""
     for _ in range(2):
         (tmp_path / FILE).write_bytes(b"noise" * 100)
@@ -441,8 +441,8 @@ def test_two_files_of_one_second_both_stay(tmp_path: Path) -> None:
 # --- a disk that does not do what it should ---
 
 
-def test_a_file_that_was_removed_is_missed(tmp_path: Path) -> None:
-    """What is written to a file without a name is lost; so it is not taken. What its log still has is saved."""
+def test_a_removed_file_is_noticed(tmp_path: Path) -> None:
+    """Writes to it would be lost, so they are refused; the contents of its log are saved."""
     with owned(tmp_path) as directory:
         put(directory, 1)
         (tmp_path / FILE).rename(tmp_path / "elsewhere")
@@ -454,14 +454,14 @@ def test_a_file_that_was_removed_is_missed(tmp_path: Path) -> None:
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
-    """Return a folder on a disk of one megabyte."""
+    """Return a directory on a disk of one megabyte."""
     with small_disk(tmp_path / "disk") as folder:
         yield folder
 
 
 @needs_root
 def test_a_full_disk_takes_nothing_and_keeps_what_it_has(disk: Path) -> None:
-    """All that was acknowledged is there, and once there is room again events are taken."""
+    """Acknowledged events are there, and once there is room new ones are taken."""
     taken = []
     with owned(disk / "spool") as directory:
         directory.open(NOON)
@@ -485,7 +485,7 @@ def test_a_full_disk_takes_nothing_and_keeps_what_it_has(disk: Path) -> None:
 
 @needs_root
 def test_a_disk_that_became_read_only_is_told(disk: Path) -> None:
-    """Nothing is taken meanwhile; written to again it goes on where it was."""
+    """Events are refused meanwhile, and taken again when it is writable."""
     with owned(disk / "spool") as directory:
         put(directory, 1)
         directory.close()
@@ -497,8 +497,8 @@ def test_a_disk_that_became_read_only_is_told(disk: Path) -> None:
         assert held(directory) == [1, 3]
 
 
-def test_a_place_that_is_no_directory_is_told(tmp_path: Path) -> None:
-    """In words, with the path."""
+def test_a_path_that_is_not_a_directory_is_reported(tmp_path: Path) -> None:
+    """With the path."""
     (tmp_path / "file").write_text("")
     with owned(tmp_path / "file") as directory, pytest.raises(Trouble, match=r"/file: Not a directory"):
         directory.open(NOON)
@@ -506,7 +506,7 @@ def test_a_place_that_is_no_directory_is_told(tmp_path: Path) -> None:
 
 @needs_root
 def test_a_damaged_file_waits_for_room_to_save_it(disk: Path) -> None:
-    """Where there is no room for a fresh file, the damaged one stays where it is until there is."""
+    """Without room for a new file, the damaged one stays until there is."""
     path = fill(disk / "spool", *(spooled(number, body=b"%03d" % number * 900) for number in range(1, 101)))
     data = bytearray(path.read_bytes())
     place = data.index(b"050" * 900) // 4096 * 4096

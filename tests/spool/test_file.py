@@ -1,4 +1,4 @@
-"""Promises of `file`: what is put in is there, in order, until it is taken out."""
+"""Promises of `file`: events are stored and returned in order."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ MEBIBYTE = 1024 * 1024
 
 @pytest.fixture
 def file(tmp_path: Path) -> Iterator[SpoolFile]:
-    """Return a spool with nothing in it, in a transaction."""
+    """Return an empty spool, in a transaction."""
     with spool_file(tmp_path) as file, file.transaction():
         yield file
 
 
 def hand_out(file: SpoolFile, upstream: str = "main", now: float = NOON, **more: Any) -> list[int]:
-    """Return the numbers of what is handed out."""
+    """Return the numbers of the events handed out."""
     limits = {"events": 100, "size": 10**6, **more}
     return arrivals(file.hand_out(upstream, now, **limits).events)
 
@@ -36,15 +36,15 @@ def hand_out(file: SpoolFile, upstream: str = "main", now: float = NOON, **more:
 # --- putting in ---
 
 
-def test_an_event_is_there_as_it_was_put_in(file: SpoolFile) -> None:
-    """Each of its fields is kept."""
+def test_an_event_is_stored_unchanged(file: SpoolFile) -> None:
+    """All its fields."""
     event = spooled(3, "enwiki 1", hasty=True, headers=(("x-request-id", "r"),), lacks_request_id=False)
     assert file.put([event]) == 0
     assert list(file.waiting()) == [(event, True)]
 
 
 def test_the_file_numbers_events(file: SpoolFile) -> None:
-    """In the transaction; the number of an event that is gone is not given again, nor that of a dead letter."""
+    """In the transaction; numbers of deleted events and dead letters are not reused."""
     file.put([spooled(0), spooled(0), spooled(0)])
     file.bury(3, "invalid", b"", NOON)
     file.delivered([2])
@@ -53,15 +53,15 @@ def test_the_file_numbers_events(file: SpoolFile) -> None:
 
 
 def test_an_event_never_takes_the_place_of_another(tmp_path: Path) -> None:
-    """Two of one number are a mistake of ours, which is told: neither of them counts as stored for nothing."""
+    """Two events with one number are a bug, which is reported; neither counts as stored."""
     with spool_file(tmp_path) as file:
         with pytest.raises(sqlite3.IntegrityError), file.transaction():
             file.put([spooled(1), spooled(1)])
         assert (file.totals().events, waiting(tmp_path)) == (0, [])
 
 
-def test_totals_say_what_is_there(file: SpoolFile) -> None:
-    """Events and bytes, by upstream and stream, and since when the oldest waits."""
+def test_totals(file: SpoolFile) -> None:
+    """Events and bytes, by upstream and stream, and the time of the oldest."""
     file.put([spooled(1, first_seen=NOON + 5), spooled(2), spooled(3, upstream="staging", stream="links")])
     totals = file.totals()
     assert (totals.events, totals.size, totals.oldest) == (3, 3 * EVENT + 3, NOON)  # "staging" is longer than "main"
@@ -73,7 +73,7 @@ def test_totals_say_what_is_there(file: SpoolFile) -> None:
 
 @pytest.mark.parametrize("size", [1, 1000, 3000, 30_000])
 def test_a_full_spool_takes_nothing_of_a_request(tmp_path: Path, size: int) -> None:
-    """Neither file nor log grows beyond the quota, however large the events; what does not fit is not kept in part."""
+    """File and log stay within the quota, however large the events; a request is stored as a whole or not."""
     quota = Quota(size=2 * MEBIBYTE)
     with spool_file(tmp_path, quota) as file:
         kept = 0
@@ -90,8 +90,8 @@ def test_a_full_spool_takes_nothing_of_a_request(tmp_path: Path, size: int) -> N
 
 
 @pytest.mark.parametrize("sizes", [(500,), (150_000, 500)], ids=["small ones", "large ones and small ones"])
-def test_a_full_spool_takes_notes_of_every_failure_and_empties(tmp_path: Path, sizes: tuple[int, ...]) -> None:
-    """What is noted of failed attempts never takes the room that deleting and moving events needs."""
+def test_a_full_spool_records_failures_and_can_be_emptied(tmp_path: Path, sizes: tuple[int, ...]) -> None:
+    """Recording failed attempts never uses the room needed to delete and move events."""
     with spool_file(tmp_path, Quota(size=MEBIBYTE)) as file:
         for size in sizes:
             kept: int | None = 0
@@ -110,7 +110,7 @@ def test_a_full_spool_takes_notes_of_every_failure_and_empties(tmp_path: Path, s
 
 
 def test_the_largest_event_takes_room_only_while_it_is_there(tmp_path: Path) -> None:
-    """Room is kept for a copy of it: not of one that was refused, nor of one that has left."""
+    """Room for a copy of it is reserved, but not for an event that was refused or has left."""
     with spool_file(tmp_path, Quota(size=MEBIBYTE)) as file, file.transaction():
         empty = file.totals().taken
         assert file.put([spooled(0, body=b"x" * 800_000)]) is None
@@ -122,7 +122,7 @@ def test_the_largest_event_takes_room_only_while_it_is_there(tmp_path: Path) -> 
 
 
 def test_dead_letters_make_room_down_to_their_share(tmp_path: Path) -> None:
-    """The oldest are dropped while they take more than a fourth of all room; then the spool is full."""
+    """The oldest are dropped while they take more than a quarter of the space; then the spool is full."""
     quota = Quota(size=2 * MEBIBYTE)
     with spool_file(tmp_path, quota) as file, file.transaction():
         while file.put([spooled(0, body=b"x" * 10_000)]) is not None:
@@ -142,8 +142,8 @@ def test_dead_letters_make_room_down_to_their_share(tmp_path: Path) -> None:
 # --- handing out ---
 
 
-def test_events_are_handed_out_as_they_first_came(file: SpoolFile) -> None:
-    """The order of arrival, not that of putting; only those for the upstream."""
+def test_events_are_handed_out_in_order_of_arrival(file: SpoolFile) -> None:
+    """Not of storing; only those for the upstream."""
     for number in (5, 2, 9):
         file.put([spooled(number)])
     file.put([spooled(1, upstream="staging")])
@@ -159,21 +159,21 @@ def test_events_are_handed_out_as_they_first_came(file: SpoolFile) -> None:
         ({"size": 1}, [1]),
     ],
 )
-def test_a_batch_has_its_limits(file: SpoolFile, limits: dict[str, Any], expected: list[int]) -> None:
-    """So many events, so many bytes; one event alone may be larger."""
+def test_a_batch_has_limits(file: SpoolFile, limits: dict[str, Any], expected: list[int]) -> None:
+    """In events and in bytes; a single event may be larger."""
     file.put([spooled(number) for number in (1, 2, 3)])
     assert hand_out(file, **limits) == expected
 
 
-def test_events_under_way_are_not_handed_out_again(file: SpoolFile) -> None:
-    """Nor those whose time has not come."""
+def test_events_in_flight_are_not_handed_out_again(file: SpoolFile) -> None:
+    """Nor those that are not due yet."""
     file.put([spooled(1), spooled(2), spooled(3, due=NOON + 1)])
     assert hand_out(file, in_flight={1}) == [2]
     assert hand_out(file, now=NOON + 1, in_flight={1}) == [2, 3]
 
 
 def test_of_a_key_only_the_first_is_handed_out(file: SpoolFile) -> None:
-    """Whether it is under way, or waits for its time: the next one waits for it, and other keys do not."""
+    """Whether it is in flight or not due: the next one waits for it, other keys do not."""
     file.put([spooled(1, "a"), spooled(2, "a"), spooled(3, "b", due=NOON + 1), spooled(4, "b"), spooled(5)])
     file.put([spooled(6, "a", upstream="staging")])
     assert hand_out(file) == [1, 5]
@@ -183,15 +183,15 @@ def test_of_a_key_only_the_first_is_handed_out(file: SpoolFile) -> None:
     assert hand_out(file) == [2, 5]
 
 
-def test_an_event_waits_for_an_earlier_one_that_is_under_way_live(file: SpoolFile) -> None:
-    """All that the spool has of its key is newer."""
+def test_an_event_waits_for_an_earlier_live_one(file: SpoolFile) -> None:
+    """All events of its key in the spool are newer."""
     file.put([spooled(5, "a"), spooled(6)])
     assert hand_out(file, held_back={key_of("main", "a")}) == [6]
     assert hand_out(file, held_back={key_of("staging", "a")}) == [5, 6]
 
 
-def test_an_event_that_was_tried_live_goes_before_those_that_came_behind_it(file: SpoolFile) -> None:
-    """It was stored last, and came first."""
+def test_an_event_that_was_tried_live_keeps_its_place(file: SpoolFile) -> None:
+    """It was stored last, but came first."""
     file.put([spooled(1, "a"), spooled(2, "a")])
     file.put([spooled(3, "a", ahead=True)])
     sent = []
@@ -201,8 +201,8 @@ def test_an_event_that_was_tried_live_goes_before_those_that_came_behind_it(file
     assert sent == [3, 1, 2]
 
 
-def test_keys_are_known(file: SpoolFile) -> None:
-    """After a restart it is known which keys have events that wait."""
+def test_keys_are_known_after_a_restart(file: SpoolFile) -> None:
+    """Those with waiting events."""
     file.put([spooled(1, "a"), spooled(2, "a"), spooled(3), spooled(4, "a", upstream="staging")])
     assert file.keys() == {key_of("main", "a"), key_of("staging", "a")}
 
@@ -222,15 +222,15 @@ def test_a_damaged_event_is_not_sent(tmp_path: Path) -> None:
 # --- what becomes of them ---
 
 
-def test_delivered_events_are_gone(file: SpoolFile) -> None:
-    """Who was there is told, and the key of which it was the last; one that is gone already is nobody's loss."""
+def test_delivered_events_are_deleted(file: SpoolFile) -> None:
+    """It returns those that were there, and the keys without further events."""
     file.put([spooled(1, "a"), spooled(2), spooled(3, "a")])
     assert file.delivered([1, 2, 9]) == [Gone(1, "score"), Gone(2, "score")]
     assert file.delivered([3, 1]) == [Gone(3, "score", key_of("main", "a"))]
 
 
-def test_a_failure_is_written_down(file: SpoolFile) -> None:
-    """How often, when, why, and when it may be tried again."""
+def test_a_failure_is_recorded(file: SpoolFile) -> None:
+    """Count, time, reason, and when it may be tried again."""
     file.put([spooled(1)])
     file.failed(1, "no answer", NOON + 1)
     file.failed(1, "no schema", NOON + 2, NOON + 9, error=True)
@@ -240,7 +240,7 @@ def test_a_failure_is_written_down(file: SpoolFile) -> None:
 
 
 def test_a_dead_letter_keeps_the_verdict(file: SpoolFile) -> None:
-    """With the reason and the time; its bytes count, and so do the verdict's."""
+    """With reason and time; its bytes count, including the verdict's."""
     file.put([spooled(1)])
     assert file.bury(1, "no such field", b"a verdict", NOON + 3) == [Gone(1, "score", None)]
     assert file.bury(1, "again", b"", NOON) == []
@@ -256,15 +256,15 @@ def test_a_dead_letter_keeps_the_verdict(file: SpoolFile) -> None:
     assert (totals.events, totals.size, totals.dead, totals.dead_size) == (0, 0, 1, EVENT + 9 + 13)
 
 
-def test_the_oldest_are_found(file: SpoolFile) -> None:
-    """Those first seen before a time, but not what is under way."""
+def test_old_events_are_found(file: SpoolFile) -> None:
+    """Those first seen before a time, except for events in flight."""
     file.put([spooled(1, first_seen=NOON - 9), spooled(2, first_seen=NOON), spooled(3, first_seen=NOON - 5)])
     assert file.too_old(NOON, ()) == [1, 3]
     assert file.too_old(NOON, {1}) == [3]
 
 
-def test_a_dead_letter_can_wait_again(file: SpoolFile) -> None:
-    """At its old place in the order, its age and errors forgotten; one that is gone cannot."""
+def test_a_dead_letter_can_be_retried(file: SpoolFile) -> None:
+    """At its old place in the order, with age and errors reset; a deleted one cannot."""
     file.put([spooled(1, errors=19), spooled(2)])
     file.bury(1, "errors", b"verdict", NOON)
     assert (file.revive(1, NOON + 100), file.revive(1, NOON)) == (True, False)
@@ -274,7 +274,7 @@ def test_a_dead_letter_can_wait_again(file: SpoolFile) -> None:
 
 
 def test_an_event_can_be_hurried(file: SpoolFile) -> None:
-    """One that pauses after an error is sent as soon as it is its turn."""
+    """One that pauses after an error is due at once."""
     file.put([spooled(1, due=NOON + 50)])
     assert (hand_out(file), file.hurry(1), hand_out(file), file.hurry(2)) == ([], True, [1], False)
 
@@ -282,7 +282,7 @@ def test_an_event_can_be_hurried(file: SpoolFile) -> None:
 # --- transactions and other processes ---
 
 
-def test_nothing_is_left_of_a_transaction_that_fails(tmp_path: Path) -> None:
+def test_a_failed_transaction_leaves_nothing(tmp_path: Path) -> None:
     """Neither in the file nor in the totals."""
     with spool_file(tmp_path) as file:
         with file.transaction():
@@ -294,8 +294,8 @@ def test_nothing_is_left_of_a_transaction_that_fails(tmp_path: Path) -> None:
         assert (file.totals().events, waiting(tmp_path)) == (1, [1])
 
 
-def test_what_another_process_did_is_noticed(tmp_path: Path) -> None:
-    """Once each time, and the totals are right again; what was done here is no news."""
+def test_changes_by_another_process_are_noticed(tmp_path: Path) -> None:
+    """Once each, and the totals are updated; own changes are not reported."""
     with spool_file(tmp_path) as ours, spool_file(tmp_path) as theirs:
         with ours.transaction():
             ours.put([spooled(1), spooled(2)])
@@ -307,8 +307,8 @@ def test_what_another_process_did_is_noticed(tmp_path: Path) -> None:
             assert ours.totals().events == 1
 
 
-def test_many_events_can_be_looked_at_while_others_come(tmp_path: Path) -> None:
-    """A long look does not hold a transaction open: who writes meanwhile is not kept waiting."""
+def test_reading_many_events_does_not_block_writers(tmp_path: Path) -> None:
+    """A long read does not keep a transaction open."""
     with spool_file(tmp_path) as ours, spool_file(tmp_path) as theirs:
         with ours.transaction():
             ours.put([spooled(number) for number in range(1, 1001)])
@@ -322,7 +322,7 @@ def test_many_events_can_be_looked_at_while_others_come(tmp_path: Path) -> None:
         assert theirs.arrivals("waiting") == [n for n in range(1, 1001) if n not in (550, 850)]
 
 
-def test_room_goes_back_to_the_disk(tmp_path: Path) -> None:
+def test_free_pages_are_returned_to_the_disk(tmp_path: Path) -> None:
     """After an outage the file becomes small again."""
     path = fill(tmp_path, *(spooled(number, body=b"x" * 50_000) for number in range(1, 101)))
     with spool_file(tmp_path) as file:
@@ -333,28 +333,28 @@ def test_room_goes_back_to_the_disk(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("pragma", ["journal_mode", "synchronous", "auto_vacuum"])
-def test_the_file_is_set_to_survive(tmp_path: Path, pragma: str) -> None:
-    """Write-ahead log, an fsync for every transaction, and room that can be given back."""
+def test_the_file_has_durable_settings(tmp_path: Path, pragma: str) -> None:
+    """Write-ahead log, an fsync for every transaction, and incremental vacuum."""
     expected = {"journal_mode": "wal", "synchronous": 2, "auto_vacuum": 2}
     with spool_file(tmp_path) as file:
         assert file._connection.execute(f"PRAGMA {pragma}").fetchone() == (expected[pragma],)
 
 
-def test_a_file_that_is_not_there_is_made_only_on_request(tmp_path: Path) -> None:
-    """Who only wants to look does not make one."""
+def test_a_missing_file_is_created_only_on_request(tmp_path: Path) -> None:
+    """Not by readers."""
     with pytest.raises(sqlite3.OperationalError, match="unable to open"):
         SpoolFile(tmp_path / FILE, Quota(), mode="write")
     assert not (tmp_path / FILE).exists()
 
 
 def test_a_sound_file_has_no_problems(file: SpoolFile) -> None:
-    """A thorough check finds nothing in it."""
+    """A full check finds nothing."""
     file.put([spooled(1), spooled(2, "a")])
     assert file.problems() == []
 
 
-def test_how_much_is_taken_goes_by_the_pages_of_the_file(tmp_path: Path) -> None:
-    """From nearly nothing to all of it, whatever indexes and half empty pages take beside the events themselves."""
+def test_usage_is_measured_in_pages(tmp_path: Path) -> None:
+    """From nearly nothing to everything, including indexes and half empty pages."""
     with spool_file(tmp_path, Quota(size=4 * 1024 * 1024)) as file:
         assert file.totals().taken < 0.02
         while file.put([spooled(0, body=b" " * 100)]) is not None:
@@ -362,8 +362,8 @@ def test_how_much_is_taken_goes_by_the_pages_of_the_file(tmp_path: Path) -> None
         assert file.totals().taken > 0.99
 
 
-def test_dead_letters_that_go_first_take_nothing(tmp_path: Path) -> None:
-    """A file full of them still has room for events."""
+def test_dead_letters_that_would_be_dropped_do_not_count(tmp_path: Path) -> None:
+    """A file full of them has room for events."""
     with spool_file(tmp_path, Quota(size=4 * 1024 * 1024)) as file:
         while file.put([spooled(0, body=b" " * 10_000)]) is not None:
             pass

@@ -1,4 +1,4 @@
-"""Promises of `groupcommit`: one transaction for all that wait, and nothing is acknowledged before it is durable."""
+"""Promises of `groupcommit`: waiting operations share a transaction, and are acknowledged only when durable."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ looptime = pytest.mark.looptime
 
 
 class Slow(AtOnce):
-    """A hand that takes a fifth of a second for everything, and counts."""
+    """A hand that takes 0.2 s for everything, and counts."""
 
     def __init__(self) -> None:
         """Nothing was done."""
@@ -32,7 +32,7 @@ class Slow(AtOnce):
 
 
 class Failing(AtOnce):
-    """A hand that can be told to fail once."""
+    """A hand that can be made to fail once."""
 
     def __init__(self) -> None:
         """All is well."""
@@ -47,8 +47,8 @@ class Failing(AtOnce):
 
 
 @looptime
-async def test_all_that_wait_travel_together(tmp_path: Path) -> None:
-    """Ten puts that come while one is on its way take as long as one, not ten times as long."""
+async def test_waiting_operations_share_a_transaction(tmp_path: Path) -> None:
+    """Ten puts during a commit take as long as one."""
     hand = Slow()
     async with open_spool(tmp_path, hand=hand) as opened, asyncio.TaskGroup() as tasks:
         before, clock = hand.done, asyncio.get_running_loop().time
@@ -69,8 +69,8 @@ async def test_nobody_is_told_before_it_is_durable(tmp_path: Path) -> None:
 
 
 @looptime
-async def test_a_bug_of_ours_ends_nothing(tmp_path: Path) -> None:
-    """It is logged, whoever waits is told, and the next transaction works again."""
+async def test_a_bug_does_not_end_the_spool(tmp_path: Path) -> None:
+    """It is logged, callers are told, and the next transaction works."""
     hand = Failing()
     async with open_spool(tmp_path, hand=hand) as opened:
         await asyncio.sleep(0.1)
@@ -82,8 +82,8 @@ async def test_a_bug_of_ours_ends_nothing(tmp_path: Path) -> None:
 
 
 @looptime
-async def test_what_was_delivered_is_written_down_when_the_disk_is_back(tmp_path: Path) -> None:
-    """It is kept in mind meanwhile, and not handed out again."""
+async def test_deliveries_are_recorded_when_the_disk_works_again(tmp_path: Path) -> None:
+    """They are kept in memory meanwhile, and not handed out again."""
     (tmp_path / "spool").mkdir()
     async with open_spool(tmp_path / "spool", hand=AtOnce()) as opened, asyncio.TaskGroup() as tasks:
         await opened.put([spooled(1), spooled(2)])
@@ -103,7 +103,7 @@ async def test_what_was_delivered_is_written_down_when_the_disk_is_back(tmp_path
 
 @looptime
 async def test_a_trouble_ends_by_itself(tmp_path: Path) -> None:
-    """It is looked after once a second, told when it begins and when it is over."""
+    """The disk is checked once a second; start and end of the failure are reported."""
     folder = tmp_path / "spool"
     folder.write_text("in the way")
     async with open_spool(folder, hand=AtOnce()) as opened:
@@ -118,8 +118,8 @@ async def test_a_trouble_ends_by_itself(tmp_path: Path) -> None:
 
 
 @looptime
-async def test_at_the_end_everything_is_durable(tmp_path: Path) -> None:
-    """What was put in before `close` is there; what comes later is refused."""
+async def test_close_makes_everything_durable(tmp_path: Path) -> None:
+    """Later operations are refused."""
     async with open_spool(tmp_path, hand=Slow()) as opened, asyncio.TaskGroup() as tasks:
         puts = [tasks.create_task(opened.put([spooled(number)])) for number in (1, 2, 3)]
         await asyncio.sleep(0)
@@ -131,8 +131,8 @@ async def test_at_the_end_everything_is_durable(tmp_path: Path) -> None:
     assert waiting(tmp_path) == [1, 2, 3]
 
 
-async def test_an_end_without_warning_leaves_nobody_waiting(tmp_path: Path) -> None:
-    """Cancelled, it tells those who wait, and lets the directory go."""
+async def test_cancellation_leaves_no_caller_waiting(tmp_path: Path) -> None:
+    """It fails waiting operations, and unlocks the directory."""
     async with open_spool(tmp_path) as opened, asyncio.TaskGroup() as tasks:
         puts = [tasks.create_task(opened.put([spooled(number)])) for number in (1, 2, 3)]
         await asyncio.sleep(0)
@@ -145,7 +145,7 @@ async def test_an_end_without_warning_leaves_nobody_waiting(tmp_path: Path) -> N
 
 
 class Counting(AtOnce):
-    """A hand that counts what it is asked to do."""
+    """A hand that counts its jobs."""
 
     def __init__(self) -> None:
         """Nothing was done."""
@@ -158,8 +158,8 @@ class Counting(AtOnce):
 
 
 @looptime
-async def test_an_emptied_file_gives_its_room_back_and_is_then_left_alone(tmp_path: Path) -> None:
-    """A second is enough after the last event; from then on nothing is done but to look once a second."""
+async def test_an_emptied_file_is_shrunk_and_then_left_alone(tmp_path: Path) -> None:
+    """Within a second after the last event; from then on it is only checked once a second."""
     hand = Counting()
     async with open_spool(tmp_path, hand=hand) as opened:
         await opened.put([spooled(number, body=b"x" * 50_000) for number in range(1, 21)])
@@ -175,8 +175,8 @@ async def test_an_emptied_file_gives_its_room_back_and_is_then_left_alone(tmp_pa
 # --- the thread ---
 
 
-async def test_work_is_done_elsewhere_one_after_the_other() -> None:
-    """In one thread, which is not ours; results and exceptions come back."""
+async def test_work_runs_in_one_other_thread() -> None:
+    """Results and exceptions are returned."""
     writer = Writer()
     threads = {await writer.do(threading.get_ident) for _ in range(5)}
     assert len(threads) == 1
@@ -186,8 +186,8 @@ async def test_work_is_done_elsewhere_one_after_the_other() -> None:
     writer.end()
 
 
-async def test_a_disk_that_hangs_does_not_hold_the_process() -> None:
-    """The thread is a daemon, and whoever waits for it can stop waiting."""
+async def test_a_hanging_disk_does_not_keep_the_process_alive() -> None:
+    """The thread is a daemon, and callers can stop waiting."""
     writer, released = Writer(), threading.Event()
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.02):

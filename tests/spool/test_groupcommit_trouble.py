@@ -1,4 +1,4 @@
-"""What a disk in trouble does to group commit: it refuses no longer than the trouble lasts, and nothing ends it."""
+"""Group commit with a failing disk: it refuses no longer than the failure lasts, and nothing ends it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.looptime
 
 
 class Hand(AtOnce):
-    """A disk that can be told to hang, to fail when it goes on, or to fail at what has a name."""
+    """A disk that can be made to hang, to fail after that, or to fail certain jobs."""
 
     def __init__(self) -> None:
         """All is well."""
@@ -43,8 +43,8 @@ class Hand(AtOnce):
         return work()
 
 
-async def test_what_was_withdrawn_takes_no_room(tmp_path: Path) -> None:
-    """Events that waited for a disk that hangs, and were refused, are not counted against those that come later."""
+async def test_withdrawn_events_take_no_room(tmp_path: Path) -> None:
+    """Events that were refused because the disk hung do not count against later ones."""
     hand = Hand()
     large = b"x" * (MAX_WAITING_BYTES * 3 // 4)
     async with open_spool(tmp_path, hand=hand) as opened:
@@ -60,8 +60,8 @@ async def test_what_was_withdrawn_takes_no_room(tmp_path: Path) -> None:
     assert 2 not in waiting(tmp_path)
 
 
-async def test_what_failed_takes_no_room(tmp_path: Path) -> None:
-    """The same for events that the disk refused."""
+async def test_failed_events_take_no_room(tmp_path: Path) -> None:
+    """Nor do events that the disk refused."""
     hand = Hand()
     large = b"x" * (MAX_WAITING_BYTES * 3 // 4)
     async with open_spool(tmp_path, hand=hand) as opened:
@@ -71,8 +71,8 @@ async def test_what_failed_takes_no_room(tmp_path: Path) -> None:
         assert (await opened.put([spooled(2, body=large)])).kept is Kept.STORED
 
 
-async def test_an_error_after_nobody_waits_any_more_ends_nothing(tmp_path: Path) -> None:
-    """The disk hangs until the put is refused, fails then, and is well again."""
+async def test_an_error_after_the_timeout_is_harmless(tmp_path: Path) -> None:
+    """The disk hangs until the put is refused, then fails, and works again."""
     hand = Hand()
     async with open_spool(tmp_path, hand=hand) as opened:
         hand.goes_on.clear()
@@ -85,7 +85,7 @@ async def test_an_error_after_nobody_waits_any_more_ends_nothing(tmp_path: Path)
         assert opened.log("Unexpected") == [{"where": "spool", "error": "ZeroDivisionError: a bug"}]
 
 
-async def test_an_error_while_room_is_given_back_ends_nothing(tmp_path: Path) -> None:
+async def test_an_error_while_shrinking_is_harmless(tmp_path: Path) -> None:
     """It is logged, and the spool goes on."""
     hand = Hand()
     async with open_spool(tmp_path, hand=hand) as opened:
@@ -100,7 +100,7 @@ async def test_an_error_while_room_is_given_back_ends_nothing(tmp_path: Path) ->
 @needs_root
 @pytest.mark.parametrize("read", [False, True], ids=["alone", "beside a reader"])
 async def test_a_full_disk_is_full_until_something_can_be_written(tmp_path: Path, read: bool) -> None:
-    """The file can still be opened and read, which proves nothing: the trouble is over when a write went through."""
+    """Opening and reading the file proves nothing: the failure ends with a successful write."""
     with small_disk(tmp_path / "disk") as disk, contextlib.ExitStack() as stack:
         async with open_spool(disk / "spool", hand=AtOnce()) as opened:
             assert (await opened.put([spooled(1)])).kept is Kept.STORED
@@ -120,7 +120,7 @@ async def test_a_full_disk_is_full_until_something_can_be_written(tmp_path: Path
 
 
 async def test_the_spools_age_is_that_of_its_oldest_event(tmp_path: Path) -> None:
-    """Nothing, where nothing waits."""
+    """0 if nothing waits."""
     async with open_spool(tmp_path, hand=AtOnce(), now=lambda: 1_800_000_100.0) as opened:
         await asyncio.sleep(LOOK_SECONDS + 0.1)
         assert opened.counted("oldest_seconds") == {"": 0.0}
@@ -129,7 +129,7 @@ async def test_the_spools_age_is_that_of_its_oldest_event(tmp_path: Path) -> Non
 
 
 async def test_a_hanging_disk_refuses_at_once_after_the_first(tmp_path: Path) -> None:
-    """One put has waited for it; the others need not."""
+    """Only the first put waits for it."""
     hand = Hand()
     async with open_spool(tmp_path, hand=hand) as opened:
         hand.goes_on.clear()
@@ -142,8 +142,8 @@ async def test_a_hanging_disk_refuses_at_once_after_the_first(tmp_path: Path) ->
         hand.goes_on.set()
 
 
-async def test_an_event_that_is_too_old_is_looked_for_once_a_second(tmp_path: Path) -> None:
-    """Nobody asks for it; it becomes a dead letter, and the others stay."""
+async def test_old_events_are_buried_once_a_second(tmp_path: Path) -> None:
+    """They become dead letters, and the others stay."""
     old = spooled(1, first_seen=NOON - 3600)
     async with open_spool(tmp_path, Quota(age=3000), hand=AtOnce()) as opened:
         await opened.put([old, spooled(2)])
@@ -152,8 +152,8 @@ async def test_an_event_that_is_too_old_is_looked_for_once_a_second(tmp_path: Pa
         assert (totals.events, totals.dead) == (1, 1)
 
 
-async def test_transactions_are_measured_in_seconds(tmp_path: Path) -> None:
-    """How long each took, not how much it did."""
+async def test_transactions_are_timed(tmp_path: Path) -> None:
+    """By duration, not by size."""
     async with open_spool(tmp_path, hand=AtOnce()) as opened:
         for number in range(50):
             await opened.put([spooled(number + 1)])
@@ -161,8 +161,8 @@ async def test_transactions_are_measured_in_seconds(tmp_path: Path) -> None:
         assert opened.counted("commit_seconds_sum")[""] < 25
 
 
-async def test_a_bug_after_a_transaction_costs_nobody_else_anything(tmp_path: Path) -> None:
-    """What follows from the other operations is done, all are told, and the spool goes on."""
+async def test_a_bug_in_a_callback_does_not_affect_others(tmp_path: Path) -> None:
+    """Other callbacks run, all callers are told, and the spool goes on."""
 
     def bug(_: object) -> None:
         raise ZeroDivisionError("a bug")
@@ -178,7 +178,7 @@ async def test_a_bug_after_a_transaction_costs_nobody_else_anything(tmp_path: Pa
 
 
 async def test_a_bug_in_a_transaction_leaves_no_event_in_flight(tmp_path: Path) -> None:
-    """What was to be noted of others in it is not known then: they are sent again."""
+    """The results of its other operations are unknown, so the events are sent again."""
 
     def bug(_: object) -> None:
         raise ZeroDivisionError("a bug")

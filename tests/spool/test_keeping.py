@@ -1,4 +1,4 @@
-"""What is sent live, what goes into the spool, and what its producer is told."""
+"""Promises of `keeping`: which events are sent live, which are stored, and what producers are told."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SPOOLED = EventStatus("success", Outcome.SPOOLED, upstream="main")
 
 
 class Wire:
-    """Delivers as told: a status for each name of an event, at once or when released."""
+    """Delivers with scripted statuses by event id, at once or when released."""
 
     def __init__(self) -> None:
         """All are accepted at once."""
@@ -82,34 +82,34 @@ class Desk:
 
 @contextlib.asynccontextmanager
 async def desk(folder: Path, limits: Quota | None = None, *, keeps: bool = True) -> AsyncIterator[Desk]:
-    """A desk over a spool of its own."""
+    """A desk with its own spool."""
     async with open_spool(folder / "spool", limits, hand=AtOnce()) as opened:
         yield Desk(opened, keeps=keeps)
 
 
 def event(name: str, key: str | None = None, *, spool_first: bool = False) -> Outgoing:
-    """An event by its id."""
+    """Return an event with this id."""
     return Outgoing(0, b'{"meta":{"id":"%b"}}' % name.encode(), name, "score", False, key, spool_first)
 
 
-async def test_what_is_accepted_leaves_nothing_behind(tmp_path: Path) -> None:
-    """Nearly every event: it is delivered, and the disk is not touched."""
+async def test_an_accepted_event_does_not_touch_the_disk(tmp_path: Path) -> None:
+    """The usual case."""
     async with desk(tmp_path) as desk_:
         assert await desk_.deliver(event("a"), event("b")) == [ACCEPTED] * 2
         assert desk_.opened.spool.state.totals.events == 0
     assert desk_.wire.sent == [(["a", "b"], AGENT, False)]
 
 
-async def test_what_no_endpoint_took_is_kept(tmp_path: Path) -> None:
-    """Of an array those are kept that nobody took, and every one has its own status in its place."""
+async def test_undelivered_events_are_stored(tmp_path: Path) -> None:
+    """Of an array only those are, and every event has its own status in its place."""
     async with desk(tmp_path) as desk_:
         desk_.wire.says = {"b": UNREACHED, "c": REFUSED}
         assert await desk_.deliver(event("a"), event("b"), event("c")) == [ACCEPTED, SPOOLED, REFUSED]
     assert waiting(tmp_path / "spool") == [1]
 
 
-async def test_an_event_is_as_old_as_it_is_in_the_spool(tmp_path: Path) -> None:
-    """Not older: the clock of the spool may be set between the request and the moment at which the spool takes it."""
+async def test_the_age_of_an_event_starts_when_it_is_stored(tmp_path: Path) -> None:
+    """The spool's clock may be set between request and storing."""
     async with desk(tmp_path) as desk_:
         desk_.wire.says, desk_.wire.holds = {"a": UNREACHED}, True
         ended = desk_.begin(event("a"))
@@ -123,24 +123,26 @@ async def test_an_event_is_as_old_as_it_is_in_the_spool(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("status", "keeps"), [(ONCE_ONLY, True), (UNREACHED, False)], ids=["at most once", "spool: false"]
 )
-async def test_what_must_not_be_sent_again_is_not_kept(*, tmp_path: Path, status: EventStatus, keeps: bool) -> None:
-    """An event that may have been taken under `on_ambiguous: fail`, or that its upstream does not keep, fails."""
+async def test_events_that_must_not_be_sent_again_are_not_stored(
+    *, tmp_path: Path, status: EventStatus, keeps: bool
+) -> None:
+    """Ambiguous ones under `on_ambiguous: fail`, and those of upstreams without spool, fail."""
     async with desk(tmp_path, keeps=keeps) as desk_:
         desk_.wire.says = {"a": status}
         assert await desk_.deliver(event("a")) == [status]
     assert waiting(tmp_path / "spool") == []
 
 
-async def test_acknowledged_as_spooled_means_nothing_is_sent_first(tmp_path: Path) -> None:
-    """The producer does not wait for EventGate at all."""
+async def test_acknowledge_spooled_stores_without_sending(tmp_path: Path) -> None:
+    """The producer does not wait for EventGate."""
     async with desk(tmp_path) as desk_:
         assert await desk_.deliver(event("a", spool_first=True), event("b")) == [SPOOLED, ACCEPTED]
     assert desk_.wire.names == [["b"]]
     assert waiting(tmp_path / "spool") == [1]
 
 
-async def test_a_newer_event_goes_behind_an_older_one_of_its_key(tmp_path: Path) -> None:
-    """While one of a key is under way, or waits, the next goes into the spool behind it; others go live."""
+async def test_a_newer_event_is_stored_behind_an_older_one_of_its_key(tmp_path: Path) -> None:
+    """While that is in flight or waits; events of other keys are sent live."""
     async with desk(tmp_path) as desk_:
         desk_.wire.holds = True
         first = desk_.begin(event("a", "k"))
@@ -162,7 +164,7 @@ async def test_two_of_a_key_are_never_in_one_array(tmp_path: Path) -> None:
 
 
 async def test_a_key_is_free_again_when_its_events_are_settled(tmp_path: Path) -> None:
-    """Once nothing of a key is under way or waits, the next one goes out live."""
+    """Then the next one is sent live."""
     async with desk(tmp_path) as desk_:
         for name in ("a", "b"):
             assert await desk_.deliver(event(name, "k")) == [ACCEPTED]
@@ -170,7 +172,7 @@ async def test_a_key_is_free_again_when_its_events_are_settled(tmp_path: Path) -
 
 
 async def test_an_event_that_failed_keeps_its_place(tmp_path: Path) -> None:
-    """The older one comes first out of the spool, though the newer one went in first."""
+    """The older one is sent first, although the newer one was stored first."""
     async with desk(tmp_path) as desk_:
         desk_.wire.holds, desk_.wire.says = True, {"a": UNREACHED}
         first = desk_.begin(event("a", "k"))
@@ -186,7 +188,7 @@ TINY = Quota(size=64 * 1024)
 
 
 async def test_with_a_full_spool_events_fail_as_without_one(tmp_path: Path) -> None:
-    """What was tried is in the answer, and that the spool is full; a status of 2xx is never made up."""
+    """The answer has the attempt's failure and says that the spool is full; it is never a 2xx."""
     async with desk(tmp_path, TINY) as desk_:
         nobody = failed(b"{}", "nobody answers", unreachable=True)
         desk_.wire.says = {"a": msgspec.structs.replace(nobody, may_be_sent_again=True, endpoint="eqiad")}
@@ -196,15 +198,15 @@ async def test_with_a_full_spool_events_fail_as_without_one(tmp_path: Path) -> N
         assert reason(status).endswith(": the spool is full; it may take 64 KiB of the disk")
 
 
-async def test_with_a_full_spool_what_was_to_be_spooled_is_sent(tmp_path: Path) -> None:
-    """`acknowledge: spooled` is a matter of speed; without room the event goes its usual way."""
+async def test_with_a_full_spool_acknowledge_spooled_sends_live(tmp_path: Path) -> None:
+    """It only saves time; without room the event is sent as usual."""
     async with desk(tmp_path, TINY) as desk_:
         assert await desk_.deliver(event("a", spool_first=True)) == [ACCEPTED]
         assert desk_.wire.names == [["a"]]
 
 
-async def test_with_a_full_spool_nobody_overtakes(tmp_path: Path) -> None:
-    """An event that would have to wait behind another, and cannot, fails, and says why."""
+async def test_with_a_full_spool_no_event_overtakes_another(tmp_path: Path) -> None:
+    """An event that would have to wait fails, and says why."""
     async with desk(tmp_path, TINY) as desk_:
         desk_.wire.holds = True
         first = desk_.begin(event("a", "k"))
@@ -220,8 +222,8 @@ async def test_with_a_full_spool_nobody_overtakes(tmp_path: Path) -> None:
         assert await desk_.deliver(event("c", "k")) == [ACCEPTED]
 
 
-async def test_the_spool_is_sent_in_arrays_of_like_headers(tmp_path: Path) -> None:
-    """Events of other headers travel apart, and so do those of one id, and each status finds its event."""
+async def test_spooled_events_with_different_headers_are_sent_separately(tmp_path: Path) -> None:
+    """So are events with one id, and each status is matched with its event."""
     async with desk(tmp_path) as desk_:
         names = ["a", "b", "b", "c"]
         for name in names:
@@ -239,8 +241,8 @@ async def test_the_spool_is_sent_in_arrays_of_like_headers(tmp_path: Path) -> No
     ]
 
 
-async def test_an_error_with_an_event_of_a_shared_id_is_its_own(tmp_path: Path) -> None:
-    """In one array nobody could say which of them it is about, and the wrong one would be forgotten."""
+async def test_events_with_a_shared_id_get_their_own_errors(tmp_path: Path) -> None:
+    """In one array the error could not be matched, and the wrong event would be deleted."""
     async with desk(tmp_path) as desk_:
         for name in ("a", "a", "b"):
             await desk_.deliver(msgspec.structs.replace(event(name, spool_first=True), id=None if name == "b" else "a"))

@@ -1,4 +1,4 @@
-"""Promises of `policy`: how fast the spool is sent, and whose fault a failure is."""
+"""Promises of `policy`: how fast the spool is sent, and when a failure is the event's fault."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ UNREACHABLE = failed(b"{}", "nothing answers", unreachable=True)
     ("failures", "most"), [(1, 1.0), (2, 2.0), (3, 4.0), (6, 32.0), (7, 60.0), (8, 60.0), (100_000, 60.0)]
 )
 def test_pauses_grow_to_a_minute(failures: int, most: float) -> None:
-    """Full jitter: anything up to twice the last limit, never more than a minute, and never nothing at all."""
+    """With full jitter, at most a minute, and never zero."""
     assert (backoff(failures, 1.0), backoff(failures, 0.5)) == (most, most / 2)
     assert backoff(failures, 0.0) == MIN_BACKOFF_SECONDS
     assert most <= MAX_BACKOFF_SECONDS
 
 
-def test_one_event_goes_first_and_then_ever_more() -> None:
-    """1, 2, 4, … events in a batch, and then batches side by side, up to a limit."""
+def test_the_window_grows_from_one_event() -> None:
+    """1, 2, 4, … events in a batch, then parallel batches, up to a limit."""
     window, windows = Window(), []
     for _ in range(12):
         windows.append((window.events, window.batches))
@@ -57,8 +57,8 @@ def test_one_event_goes_first_and_then_ever_more() -> None:
     assert windows == [*grown, (MAX_EVENTS, 2), (MAX_EVENTS, 3), (MAX_EVENTS, MAX_BATCHES), (MAX_EVENTS, MAX_BATCHES)]
 
 
-def test_a_failure_begins_again_with_one_event() -> None:
-    """However fast it went; failures in a row are counted, and the first success ends the row."""
+def test_a_failure_resets_the_window() -> None:
+    """Failures in a row are counted, and the first success ends the row."""
     window = Window(128, 4).after_failure()
     assert window == Window(1, 1, 1)
     assert window.after_failure() == Window(1, 1, 2)
@@ -82,23 +82,23 @@ def test_a_failure_begins_again_with_one_event() -> None:
         pytest.param(ERROR, MAX_ERRORS - 1, NOON, NOON, Fate.DEAD, id="the last error"),
     ],
 )
-def test_an_event_pays_only_for_its_own_faults(
+def test_only_its_own_failures_count_against_an_event(
     status: EventStatus, errors: int, last_attempt: float | None, last_taken: float | None, expected: Fate
 ) -> None:
-    """It is dead where EventGate calls it invalid, or where it failed alone too often while others were taken."""
+    """It becomes a dead letter if invalid, or if it failed alone too often while others were taken."""
     event = spooled(1, errors=errors, last_attempt=last_attempt)
     assert fate(event, status, last_taken, alone=True) is expected
 
 
-def test_without_a_verdict_an_array_says_nothing_of_its_events() -> None:
-    """One of them may have cut the connection; the others only were there."""
+def test_a_failed_array_does_not_count_against_its_events() -> None:
+    """Only one of them may have cut the connection."""
     event = spooled(1, last_attempt=NOON)
     assert fate(event, UNREACHABLE, NOON + 9, alone=False) is Fate.FAILED
     assert fate(event, ERROR, NOON + 9, alone=False) is Fate.ERROR
 
 
 def test_an_event_that_failed_lets_others_go_first() -> None:
-    """For a moment after an outage, ever longer where it is its own fault, and not for ever."""
+    """For a moment after an outage, ever longer if it is its own fault, up to a limit."""
     assert set_back(0, UNREACHABLE, 9.0) == 9.0 + IDLE_SECONDS
     assert set_back(0, ERROR, 9.0) > MAX_BACKOFF_SECONDS
     waits = [set_back(errors, UNREACHABLE, 9.0) for errors in range(1, MAX_ERRORS)]
@@ -107,7 +107,7 @@ def test_an_event_that_failed_lets_others_go_first() -> None:
 
 
 def test_a_verdict_does_not_repeat_the_event() -> None:
-    """It is in the spool already, and EventGate's words are cut where they are long."""
+    """The event is in the spool already, and long messages are cut."""
     said = refused(b'{"a":"%b"}' % (b"x" * 100_000), "is not allowed", "a-route")
     assert json.loads(verdict(said))["context"]["errorsText"] == "'.meta.stream' is not allowed"
     long = failed(b"{}", "y" * 100_000, unreachable=False)
@@ -131,32 +131,32 @@ routes:
 
 
 def kept(stream: str, came_as: str | None, upstream: str = "production", **more: Any) -> Spooled:
-    """Return an event that waits under a name, and came with another."""
+    """Return an event stored under one stream that came with another."""
     body = b'{"meta":{"id":"a","stream":"%b"},"page":7}' % stream.encode()
     return spooled(1, upstream=upstream, stream=stream, came_as=came_as, body=body, **more)
 
 
 @pytest.fixture
 def router() -> Router:
-    """Return the configuration in force."""
+    """Return the current configuration."""
     return Router(read(ROUTES), {})
 
 
 def test_an_event_that_is_routed_as_before_stays_as_it_is(router: Router) -> None:
-    """Its name was changed on the way in, and is the same today."""
+    """It was renamed when it came, and would be renamed in the same way now."""
     event = kept("change.test", "change")
     assert reroute(event, router) == event
 
 
-def test_todays_rules_name_an_event(router: Router) -> None:
-    """From the stream that it came with, whatever the rules of that day made of it."""
+def test_the_current_rules_rename_an_event(router: Router) -> None:
+    """By the stream it came with."""
     routed = reroute(kept("change.old", "change"), router)
     assert isinstance(routed, Spooled)
     assert (routed.stream, routed.body) == ("change.test", kept("change.test", "change").body)
 
 
-def test_an_event_goes_where_it_is_routed_today(router: Router) -> None:
-    """With the order of its new place; a name that it had for its old one is forgotten."""
+def test_the_current_rules_decide_the_upstream(router: Router) -> None:
+    """And the order key; an earlier new name is dropped."""
     routed = reroute(kept("score.test", "score"), router)
     assert isinstance(routed, Spooled)
     assert (routed.upstream, routed.stream, routed.came_as) == ("staging", "score", "score")
@@ -167,25 +167,25 @@ def test_an_event_goes_where_it_is_routed_today(router: Router) -> None:
 @pytest.mark.parametrize(
     ("came_as", "words"), [("links", "which does not accept stream links"), ("gone", "no route in routes.yaml takes")]
 )
-def test_what_has_no_way_today_is_not_sent(router: Router, came_as: str, words: str) -> None:
-    """And it is said why."""
+def test_an_event_without_a_route_now_is_not_sent(router: Router, came_as: str, words: str) -> None:
+    """The reason is returned."""
     refusal = reroute(kept("links.test", came_as), router)
     assert isinstance(refusal, str)
     assert words in refusal
 
 
-def test_a_stream_is_put_back_whatever_is_in_its_name(router: Router) -> None:
-    """It came from a producer, and may hold anything."""
+def test_the_original_stream_is_restored_exactly(router: Router) -> None:
+    """It came from a producer, and may have any characters."""
     refusal = reroute(kept("change.test", 'quo"te\\ \u00e9'), router)
     assert isinstance(refusal, str)
     assert 'quo"te' in refusal
 
 
 @pytest.mark.parametrize(("stream", "stays"), [("anything.test", True), ("change", False)])
-def test_an_event_of_an_older_file_stays_where_its_upstream_accepts_it(
+def test_an_event_of_an_older_file_stays_if_its_upstream_accepts_it(
     router: Router, stream: str, *, stays: bool
 ) -> None:
-    """What it came with is not known: it goes on as it is, or as its name is routed today."""
+    """Its original stream is unknown; otherwise it is routed by its present one."""
     event = kept(stream, None)
     routed = reroute(event, router)
     assert (routed == event) is stays
@@ -193,7 +193,7 @@ def test_an_event_of_an_older_file_stays_where_its_upstream_accepts_it(
     assert routed.stream.endswith(".test")
 
 
-def test_what_is_no_object_is_routed_too(router: Router) -> None:
+def test_a_value_that_is_not_an_object_is_routed(router: Router) -> None:
     """A member of an array may be anything."""
     event = spooled(1, upstream="production", stream="", came_as="", body=b"5")
     assert isinstance(reroute(event, router), str)
@@ -208,6 +208,6 @@ def test_what_is_no_object_is_routed_too(router: Router) -> None:
         (EventStatus("error", Outcome.FAILED, b'{"context":{}}'), "EventGate's answer was error"),
     ],
 )
-def test_the_reason_is_in_words(status: EventStatus, words: str) -> None:
-    """What EventGate said is what an operator reads; where it said nothing, that is said."""
+def test_the_reason_is_eventgates_message(status: EventStatus, words: str) -> None:
+    """Or the status if there is none."""
     assert reason(status) == words

@@ -1,4 +1,4 @@
-"""Promises of `record`: nothing of an event is lost between its way out, the spool and the way back."""
+"""Promises of `record`: an event keeps all its data through the spool."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from sidecar.spool.record import ROW_BYTES, DeadLetter, Spooled, as_json, line_o
 from tests.spool.spools import NOON, spooled
 
 
-def test_an_event_comes_back_as_it_went_in() -> None:
-    """Bytes, id, stream and what EventGate fills in are the same; only its place in an array is new."""
+def test_an_event_comes_back_unchanged() -> None:
+    """Bytes, id, stream and request id; only its index is new."""
     outgoing = Outgoing(3, b'{"a": 1}', "an-id", "score", lacks_request_id=False, order_key="enwiki 1")
     event = Spooled.of(outgoing, Load("main", [outgoing], hasty=True), 7, NOON, ahead=True)
     assert event.outgoing(0) == Outgoing(0, b'{"a": 1}', "an-id", "score", lacks_request_id=False)
@@ -21,21 +21,21 @@ def test_an_event_comes_back_as_it_went_in() -> None:
 
 @pytest.mark.parametrize("came_as", [None, "page_change"])
 def test_the_stream_that_an_event_came_with_is_kept(came_as: str | None) -> None:
-    """It is the one it is sent under, unless a route renamed it."""
+    """The one it is sent under, unless a route renamed it."""
     outgoing = Outgoing(0, b"{}", "an-id", "score", came_as=came_as)
     event = Spooled.of(outgoing, Load("main", [outgoing]), None, NOON, ahead=False)
     assert (event.stream, event.came_as) == ("score", came_as or "score")
 
 
-def test_the_size_of_an_event_is_all_that_it_takes() -> None:
-    """Body, headers, names, and a share of the file for the row itself."""
+def test_the_size_of_an_event_includes_everything() -> None:
+    """Body, headers, names and the row itself."""
     event = Spooled(upstream="main", stream="score", body=b"x" * 100, headers=(("a", "bc"),), first_seen=NOON)
     assert event.size == ROW_BYTES + 100 + 9 + 14
 
 
 @pytest.mark.parametrize("body", [b'{"a":1}', b'{\n  "a": "b\\n c"\r\n}', b'{"a":"\xff"}', '{"a":"é"}'.encode()])
 def test_an_event_is_one_line(body: bytes) -> None:
-    """However an event is laid out, it is one line of JSON that means the same."""
+    """However it is formatted, it becomes one line of equivalent JSON."""
     line = line_of(spooled(1, body=body, headers=(("x-request-id", "r"),)))
     assert line.count(b"\n") == 1
     found = json.loads(line)
@@ -43,13 +43,13 @@ def test_an_event_is_one_line(body: bytes) -> None:
     assert (found["arrival"], found["headers"]) == (1, [["x-request-id", "r"]])
 
 
-def test_a_dead_letter_says_why_on_its_line() -> None:
-    """The reason and the time stand beside the event."""
+def test_the_line_of_a_dead_letter_has_reason_and_time() -> None:
+    """Beside the event."""
     event = spooled(1)
     found = json.loads(line_of(event, DeadLetter(event=event, reason="invalid", died=NOON)))
     assert (found["dead"], found["died"], found["event"]["meta"]["id"]) == ("invalid", NOON, "1")
 
 
-def test_what_is_known_of_an_event_has_no_bytes_of_it() -> None:
-    """The data beside an event can be shown to people without it."""
+def test_the_data_of_an_event_has_no_content() -> None:
+    """It can be shown without the event."""
     assert "body" not in as_json(spooled(1))

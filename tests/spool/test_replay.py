@@ -1,4 +1,4 @@
-"""Promises of `replay`: the spool becomes empty, live traffic goes first, and nobody is overrun."""
+"""Promises of `replay`: the spool is emptied, live traffic has priority, and EventGate is not overloaded."""
 
 from __future__ import annotations
 
@@ -26,28 +26,28 @@ Verdict = Callable[[Spooled], EventStatus]
 
 
 def taken(_: Spooled) -> EventStatus:
-    """Say that EventGate accepted it."""
+    """Return a success."""
     return EventStatus("success", Outcome.DELIVERED)
 
 
 def unreachable(event: Spooled) -> EventStatus:
-    """Say that nothing answers."""
+    """Return a failure without an answer."""
     return failed(event.body, "nothing answers", unreachable=True)
 
 
 def invalid(event: Spooled) -> EventStatus:
-    """Say that EventGate called it invalid."""
+    """Return EventGate's `invalid`."""
     return refused(event.body, "is not allowed", "")
 
 
 def error(event: Spooled) -> EventStatus:
-    """Say that EventGate met an error with it."""
+    """Return EventGate's `error`."""
     return failed(event.body, "no schema", unreachable=False)
 
 
 @dataclass
 class Wire:
-    """Where the events go; it takes a while for each batch, and has its verdicts."""
+    """Takes the events; each batch takes a while and gets scripted statuses."""
 
     verdict: Verdict = taken
     takes: float = 0.01
@@ -78,7 +78,7 @@ class Wire:
 
 @dataclass
 class Replaying:
-    """A spool that is sent again."""
+    """A spool being replayed."""
 
     opened: Opened
     replay: Replay
@@ -95,7 +95,7 @@ async def replaying(
     send: Send | None = None,
     route: Callable[[Spooled], Spooled | str] = lambda event: event,
 ) -> AsyncIterator[Replaying]:
-    """Put events in and send them again."""
+    """Store events and replay them."""
 
     def now() -> float:
         return NOON + asyncio.get_running_loop().time()
@@ -122,8 +122,8 @@ async def test_everything_is_sent_once_in_the_order_it_came(tmp_path: Path) -> N
     assert waiting(tmp_path) == []
 
 
-async def test_it_begins_with_one_and_grows(tmp_path: Path) -> None:
-    """1, 2, 4, … in a batch, then batches side by side, and never more than a few."""
+async def test_batches_grow_from_one_event(tmp_path: Path) -> None:
+    """1, 2, 4, … events in a batch, then parallel batches, up to a limit."""
     async with replaying(tmp_path, Wire(), *(spooled(number) for number in range(1, 2001))) as it:
         await asyncio.sleep(5)
         sizes = [len(batch) for _, batch in it.wire.sent]
@@ -131,8 +131,8 @@ async def test_it_begins_with_one_and_grows(tmp_path: Path) -> None:
         assert it.wire.most_under_way == MAX_BATCHES
 
 
-async def test_while_nothing_answers_one_event_goes_out_ever_more_rarely(tmp_path: Path) -> None:
-    """Half a second, one, two, … at most a minute between; the event stays, and knows what was tried."""
+async def test_without_answers_one_event_is_tried_with_growing_pauses(tmp_path: Path) -> None:
+    """0.5, 1, 2, … s, at most a minute; the event stays, and its attempts are recorded."""
     async with replaying(tmp_path, Wire(unreachable, 0.0), spooled(1), spooled(2), jitter=1.0) as it:
         await asyncio.sleep(300)
         pauses = [round(later - at) for at, later in itertools.pairwise(at for at, _ in it.wire.sent)]
@@ -145,8 +145,8 @@ async def test_while_nothing_answers_one_event_goes_out_ever_more_rarely(tmp_pat
         assert {(event.errors, event.last_error) for event in found} == {(0, "nothing answers")}
 
 
-async def test_healing_is_not_waited_for(tmp_path: Path) -> None:
-    """As soon as an endpoint is known to be well, it goes on, from one event to many."""
+async def test_a_recovered_endpoint_ends_the_pause(tmp_path: Path) -> None:
+    """It starts again with one event."""
     async with replaying(tmp_path, Wire(unreachable), *(spooled(number) for number in range(1, 101)), jitter=1.0) as it:
         await asyncio.sleep(100)
         it.wire.verdict = taken
@@ -156,7 +156,7 @@ async def test_healing_is_not_waited_for(tmp_path: Path) -> None:
 
 
 async def test_events_that_come_later_are_sent_too(tmp_path: Path) -> None:
-    """An empty spool is waited at, not left."""
+    """An empty spool is watched."""
     async with replaying(tmp_path, Wire()) as it:
         await asyncio.sleep(100)
         await it.opened.put([spooled(1)])
@@ -164,8 +164,8 @@ async def test_events_that_come_later_are_sent_too(tmp_path: Path) -> None:
         assert it.wire.numbers == [1]
 
 
-async def test_it_rests_while_live_traffic_is_pressing(tmp_path: Path) -> None:
-    """A batch a second at most; and at full speed again afterwards."""
+async def test_live_traffic_has_priority(tmp_path: Path) -> None:
+    """At most a batch a second; full speed afterwards."""
     wire = Wire(pressing=True)
     async with replaying(tmp_path, wire, *(spooled(number) for number in range(1, 1001))) as it:
         await asyncio.sleep(4.5)
@@ -175,7 +175,7 @@ async def test_it_rests_while_live_traffic_is_pressing(tmp_path: Path) -> None:
         assert it.opened.spool.state.totals.events == 0
 
 
-async def test_an_upstream_that_is_down_does_not_hold_up_another(tmp_path: Path) -> None:
+async def test_an_upstream_that_is_down_does_not_delay_another(tmp_path: Path) -> None:
     """Each has its own pace."""
 
     def verdict(event: Spooled) -> EventStatus:
@@ -188,7 +188,7 @@ async def test_an_upstream_that_is_down_does_not_hold_up_another(tmp_path: Path)
 
 
 async def test_an_invalid_event_becomes_a_dead_letter_and_the_rest_go_on(tmp_path: Path) -> None:
-    """With EventGate's verdict, to be looked at."""
+    """With EventGate's verdict."""
 
     def verdict(event: Spooled) -> EventStatus:
         return (invalid if event.arrival == 2 else taken)(event)
@@ -203,7 +203,7 @@ async def test_an_invalid_event_becomes_a_dead_letter_and_the_rest_go_on(tmp_pat
 
 
 async def test_an_event_with_errors_lets_others_pass_and_ends_as_a_dead_letter(tmp_path: Path) -> None:
-    """It is tried every few minutes while others are taken; then it is enough."""
+    """It is tried every few minutes while others are taken, up to a limit."""
 
     def verdict(event: Spooled) -> EventStatus:
         return (error if event.arrival == 1 else taken)(event)
@@ -220,7 +220,7 @@ async def test_an_event_with_errors_lets_others_pass_and_ends_as_a_dead_letter(t
 
 
 async def test_while_eventgate_has_errors_for_all_no_event_is_to_blame(tmp_path: Path) -> None:
-    """Kafka is down for half an hour: nothing becomes a dead letter, and all of it arrives afterwards."""
+    """Kafka is down for half an hour: there are no dead letters, and all events arrive afterwards."""
     async with replaying(tmp_path, Wire(error), *(spooled(number) for number in range(1, 51))) as it:
         await asyncio.sleep(1800)
         assert (it.opened.spool.state.totals.events, it.opened.spool.state.totals.dead) == (50, 0)
@@ -230,7 +230,7 @@ async def test_while_eventgate_has_errors_for_all_no_event_is_to_blame(tmp_path:
 
 
 async def test_events_of_a_key_go_one_after_the_other(tmp_path: Path) -> None:
-    """Never two in one batch, the later only when the earlier is gone, also where that has errors."""
+    """Never two in one batch, and the later one only after the earlier one is gone, even if that has errors."""
     errors = [3]
 
     def verdict(event: Spooled) -> EventStatus:
@@ -248,7 +248,7 @@ async def test_events_of_a_key_go_one_after_the_other(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("poisons", [1, 5])
 async def test_events_that_cut_the_connection_hold_up_no_others(tmp_path: Path, poisons: int) -> None:
-    """Whatever travels with one of them fails; the others get through, and those end as dead letters."""
+    """Everything sent with them fails at first; the others arrive, and these become dead letters."""
 
     async def send(upstream: str, events: Sequence[Spooled]) -> list[EventStatus]:
         await wire.send(upstream, events)
@@ -267,7 +267,7 @@ async def test_events_that_cut_the_connection_hold_up_no_others(tmp_path: Path, 
 
 
 async def test_an_outage_is_no_events_fault(tmp_path: Path) -> None:
-    """However long nobody answers: nothing is a dead letter, and all arrive at once afterwards."""
+    """However long it lasts there are no dead letters, and all events arrive afterwards."""
     async with replaying(tmp_path, Wire(unreachable), *(spooled(number) for number in range(1, 301))) as it:
         await asyncio.sleep(1800)
         assert it.opened.spool.state.totals.dead == 0
@@ -278,7 +278,7 @@ async def test_an_outage_is_no_events_fault(tmp_path: Path) -> None:
 
 
 async def test_one_hot_key_takes_one_transaction_an_event(tmp_path: Path) -> None:
-    """What was delivered is noted, and the next one found, at once: hundreds a second, however many wait."""
+    """The delivery is recorded together with the next fetch: hundreds a second, however many wait."""
     events = [spooled(number, "a") for number in range(1, 501)]
     async with replaying(tmp_path, Wire(takes=0.001), *events) as it:
         before = it.opened.counted("commit_seconds_count")[""]
@@ -291,7 +291,7 @@ async def test_one_hot_key_takes_one_transaction_an_event(tmp_path: Path) -> Non
 
 
 async def test_what_has_no_way_today_becomes_a_dead_letter(tmp_path: Path) -> None:
-    """It is never sent, and the reason is kept."""
+    """It is not sent, and the reason is kept."""
     async with replaying(tmp_path, Wire(), spooled(1), spooled(2), route=refusing_the_first) as it:
         await asyncio.sleep(1)
         assert it.wire.numbers == [2]
@@ -302,12 +302,12 @@ async def test_what_has_no_way_today_becomes_a_dead_letter(tmp_path: Path) -> No
 
 
 def refusing_the_first(event: Spooled) -> Spooled | str:
-    """Have no way for the event 1."""
+    """Refuse the event 1."""
     return "it is not accepted" if event.arrival == 1 else event
 
 
 async def test_what_another_upstream_gets_today_is_sent_there(tmp_path: Path) -> None:
-    """Under its number, and in its order there; the upstream that it was for need not be there any more."""
+    """With its number and its order there; its previous upstream may be gone."""
 
     def to_main(event: Spooled) -> Spooled:
         return msgspec.structs.replace(event, upstream="main", order_key=key_of("main", "a"), body=b"{}")
@@ -324,7 +324,7 @@ async def test_what_another_upstream_gets_today_is_sent_there(tmp_path: Path) ->
 
 
 async def test_an_upstream_that_goes_and_comes_back_gets_no_event_twice_at_once(tmp_path: Path) -> None:
-    """What is under way ends as it began, and nothing stays in flight for ever."""
+    """Events in flight end as they started, and none stays in flight for ever."""
     wire = Wire(takes=2.0)
     async with replaying(tmp_path, wire, *(spooled(number, "a") for number in range(1, 6))) as it:
         for _ in range(20):
@@ -338,8 +338,8 @@ async def test_an_upstream_that_goes_and_comes_back_gets_no_event_twice_at_once(
         assert (it.opened.spool.state.totals.events, it.opened.spool.state.in_flight) == (0, 0)
 
 
-async def test_a_bug_of_ours_is_not_the_end(tmp_path: Path) -> None:
-    """It is logged, the events stay, and are sent when it works again."""
+async def test_replay_survives_a_bug(tmp_path: Path) -> None:
+    """It is logged, the events stay, and are sent later."""
 
     def bug(_: Spooled) -> EventStatus:
         raise ZeroDivisionError("a bug")
@@ -352,8 +352,8 @@ async def test_a_bug_of_ours_is_not_the_end(tmp_path: Path) -> None:
         assert it.opened.spool.state.totals.events == 0
 
 
-async def test_a_bug_between_two_attempts_is_not_the_end(tmp_path: Path) -> None:
-    """Replay begins again, for this upstream as for others, and no event stays under way."""
+async def test_replay_survives_a_bug_between_two_attempts(tmp_path: Path) -> None:
+    """It restarts, for this upstream and others, and no event stays in flight."""
     bugs = [ZeroDivisionError("a bug")]
 
     def jitter() -> float:
@@ -381,8 +381,8 @@ async def test_a_bug_between_two_attempts_is_not_the_end(tmp_path: Path) -> None
         replay.stop()
 
 
-async def test_at_the_end_what_is_under_way_is_waited_for(tmp_path: Path) -> None:
-    """Nothing more is begun, and what was taken is forgotten in time."""
+async def test_stop_waits_for_events_in_flight(tmp_path: Path) -> None:
+    """No new attempts start, and delivered events are deleted in time."""
     wire = Wire(takes=2.0)
     async with replaying(tmp_path, wire, *(spooled(number) for number in (1, 2, 3))):
         await asyncio.sleep(0.5)
@@ -390,8 +390,8 @@ async def test_at_the_end_what_is_under_way_is_waited_for(tmp_path: Path) -> Non
     assert waiting(tmp_path) == [2, 3]
 
 
-async def test_cut_short_it_gives_back_what_it_had(tmp_path: Path) -> None:
-    """Cancelled while it sends, the event stays in the spool."""
+async def test_cancellation_returns_events_in_flight(tmp_path: Path) -> None:
+    """They stay in the spool."""
     async with open_spool(tmp_path, hand=AtOnce()) as opened, asyncio.TaskGroup() as tasks:
         await opened.put([spooled(1)])
         wire = Wire(takes=60.0)
@@ -405,8 +405,8 @@ async def test_cut_short_it_gives_back_what_it_had(tmp_path: Path) -> None:
     assert waiting(tmp_path) == [1]
 
 
-async def test_events_whose_time_has_not_come_are_not_asked_for_in_a_hurry(tmp_path: Path) -> None:
-    """It looks once a second, and sends them when it is time."""
+async def test_events_that_are_not_due_are_polled_once_a_second(tmp_path: Path) -> None:
+    """They are sent when they are due."""
     async with replaying(tmp_path, Wire(), spooled(1, due=NOON + 10)) as it:
         await asyncio.sleep(9.9)
         assert it.wire.sent == []
@@ -414,8 +414,8 @@ async def test_events_whose_time_has_not_come_are_not_asked_for_in_a_hurry(tmp_p
         assert it.wire.numbers == [1]
 
 
-async def test_upstreams_come_and_go(tmp_path: Path) -> None:
-    """What waits for a new one is sent from then on."""
+async def test_events_for_a_new_upstream_are_sent(tmp_path: Path) -> None:
+    """From then on."""
     events = [spooled(number, upstream=upstream) for number, upstream in enumerate(("main", "other"), 1)]
     async with replaying(tmp_path, Wire(), *events, route=lambda event: event) as it:
         await asyncio.sleep(1)

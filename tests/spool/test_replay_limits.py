@@ -1,4 +1,4 @@
-"""What replay must not do: hurry while an upstream is down, hold live traffic up, try one bad event for ever."""
+"""Limits of replay while an upstream is down, beside live traffic, and with bad events."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.looptime
 
 @dataclass
 class Sending:
-    """A spool that is sent again, and where its events go."""
+    """A spool being replayed, and where its events go."""
 
     opened: Opened
     takes: Callable[[Spooled], EventStatus]
@@ -42,18 +42,18 @@ class Sending:
 
 
 def good(_: Spooled) -> EventStatus:
-    """Say that EventGate accepted it."""
+    """Return a success."""
     return EventStatus("success", Outcome.DELIVERED)
 
 
 def unreachable(event: Spooled) -> EventStatus:
-    """Say that nothing answers."""
+    """Return a failure without an answer."""
     return failed(event.body, "nothing answers", unreachable=True)
 
 
 @contextlib.asynccontextmanager
 async def sending(folder: Path, takes: Callable[[Spooled], EventStatus]) -> AsyncIterator[tuple[Sending, Replay]]:
-    """Send a spool again; jitter is the longest there is."""
+    """Replay a spool with maximum jitter."""
 
     def clock() -> float:
         return NOON + now()
@@ -67,8 +67,8 @@ async def sending(folder: Path, takes: Callable[[Spooled], EventStatus]) -> Asyn
         replay.stop()
 
 
-async def test_after_a_heal_that_was_none_it_backs_off_as_before(tmp_path: Path) -> None:
-    """An endpoint that is said to be well and still fails is tried once, not in a loop."""
+async def test_a_false_recovery_does_not_end_the_backoff(tmp_path: Path) -> None:
+    """An endpoint reported healthy that still fails is tried once, not in a loop."""
     async with sending(tmp_path, unreachable) as (its, replay):
         await its.opened.put([spooled(1)])
         await asyncio.sleep(200)
@@ -81,8 +81,8 @@ async def test_after_a_heal_that_was_none_it_backs_off_as_before(tmp_path: Path)
         assert len(its.since(healed)) <= 7
 
 
-async def test_it_goes_on_as_soon_as_live_traffic_no_longer_waits(tmp_path: Path) -> None:
-    """It rests until then, and for no longer."""
+async def test_replay_resumes_when_live_traffic_no_longer_waits(tmp_path: Path) -> None:
+    """And no later."""
     async with sending(tmp_path, good) as (its, _):
         its.pressing = True
         begun = now()
@@ -94,8 +94,8 @@ async def test_it_goes_on_as_soon_as_live_traffic_no_longer_waits(tmp_path: Path
         assert begun + MAX_REST_SECONDS / 2 <= its.sent[0][0] <= begun + MAX_REST_SECONDS / 2 + 0.1
 
 
-async def test_at_the_end_it_waits_for_nothing(tmp_path: Path) -> None:
-    """Not even while live traffic has to wait."""
+async def test_stop_does_not_wait_for_live_traffic(tmp_path: Path) -> None:
+    """Even while live events wait."""
     async with sending(tmp_path, good) as (its, replay):
         its.pressing = True
         await its.opened.put([spooled(1)])
@@ -105,8 +105,8 @@ async def test_at_the_end_it_waits_for_nothing(tmp_path: Path) -> None:
     assert now() - stopped < 0.1
 
 
-async def test_waiting_for_an_events_time_is_no_failure(tmp_path: Path) -> None:
-    """However long it takes, the event is sent within a second of its time."""
+async def test_waiting_for_a_due_event_is_not_a_failure(tmp_path: Path) -> None:
+    """It is sent within a second of its due time."""
     async with sending(tmp_path, good) as (its, _):
         await its.opened.put([spooled(1, due=NOON + 100)])
         await asyncio.sleep(100 + IDLE_SECONDS + 0.1)
@@ -114,8 +114,8 @@ async def test_waiting_for_an_events_time_is_no_failure(tmp_path: Path) -> None:
         assert (ids, 100 <= at <= 100 + IDLE_SECONDS) == (["1"], True)
 
 
-async def test_an_event_that_always_errs_dies_though_it_always_has_company(tmp_path: Path) -> None:
-    """Others are taken from the same batches: that is enough to say that it is at fault."""
+async def test_an_event_that_always_fails_becomes_a_dead_letter_in_company(tmp_path: Path) -> None:
+    """Others from the same batches are taken, which shows that it is at fault."""
 
     def takes(event: Spooled) -> EventStatus:
         return failed(event.body, "no schema", unreachable=False) if event.id == "666" else good(event)
@@ -135,8 +135,8 @@ async def test_an_event_that_always_errs_dies_though_it_always_has_company(tmp_p
         assert (totals.events, totals.dead) == (0, 1)
 
 
-async def test_errors_for_every_event_are_never_held_against_one(tmp_path: Path) -> None:
-    """However often each was tried: Kafka is down, and all of them arrive once it is back."""
+async def test_errors_for_all_events_count_against_none(tmp_path: Path) -> None:
+    """However often each was tried: Kafka is down, and all arrive afterwards."""
     async with sending(tmp_path, lambda event: failed(event.body, "no Kafka", unreachable=False)) as (its, _):
         await its.opened.put([spooled(number) for number in (1, 2, 3)])
         await asyncio.sleep(2 * MAX_ERRORS * MAX_SET_BACK_SECONDS)

@@ -1,4 +1,4 @@
-"""Promises of `schema`: a file is known by its header, an older one is migrated, and a row is its event."""
+"""Promises of `schema`: recognising versions, migration, and rows."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.spool.spools import NOON, spooled
 
 @pytest.fixture
 def connection(tmp_path: Path) -> Iterator[sqlite3.Connection]:
-    """Return a database in which nothing is."""
+    """Return an empty database."""
     with contextlib.closing(sqlite3.connect(tmp_path / "spool.db", isolation_level=None)) as connection:
         yield connection
 
@@ -54,10 +54,10 @@ def test_a_new_file_has_version_0(connection: sqlite3.Connection) -> None:
         ),
     ],
 )
-def test_what_is_not_ours_is_refused(
+def test_foreign_and_newer_files_are_refused(
     connection: sqlite3.Connection, statements: list[str], kind: str, words: str
 ) -> None:
-    """Another program's database, and a spool of a later version, are told apart from a damaged one."""
+    """They are distinguished from damaged ones."""
     for each in statements:
         connection.execute(each)
     with pytest.raises(Unusable, match=words) as caught:
@@ -66,15 +66,15 @@ def test_what_is_not_ours_is_refused(
 
 
 @pytest.mark.parametrize("version", STATEMENTS)
-def test_a_file_is_known_by_its_schema(connection: sqlite3.Connection, version: int) -> None:
-    """Of each version there was."""
+def test_a_version_is_recognised_by_its_schema(connection: sqlite3.Connection, version: int) -> None:
+    """For each version."""
     made(connection, version)
     assert version_of(connection) == version
 
 
 @pytest.mark.parametrize("statement", ["DROP INDEX waiting_by_age", "ALTER TABLE dead ADD more", "DROP TABLE dead"])
-def test_a_schema_that_differs_is_damage(connection: sqlite3.Connection, statement: str) -> None:
-    """Whatever SQLite makes of it: one letter of it decides where events are found."""
+def test_a_changed_schema_is_damage(connection: sqlite3.Connection, statement: str) -> None:
+    """Even if SQLite accepts it: it decides where events are found."""
     made(connection, VERSION)
     connection.execute(statement)
     with pytest.raises(Unusable, match="its schema is not that of a spool") as caught:
@@ -83,8 +83,8 @@ def test_a_schema_that_differs_is_damage(connection: sqlite3.Connection, stateme
 
 
 @pytest.mark.parametrize("number", ["application_id", "user_version"])
-def test_a_schema_of_ours_under_another_name_is_damage(connection: sqlite3.Connection, number: str) -> None:
-    """A flipped bit in the header does not make it the file of another program, nor a newer one."""
+def test_a_changed_header_is_damage(connection: sqlite3.Connection, number: str) -> None:
+    """A flipped bit does not make it foreign or newer."""
     made(connection, VERSION)
     connection.execute(f"PRAGMA {number} = 77")
     with pytest.raises(Unusable) as caught:
@@ -93,7 +93,7 @@ def test_a_schema_of_ours_under_another_name_is_damage(connection: sqlite3.Conne
 
 
 def made(connection: sqlite3.Connection, version: int) -> None:
-    """Make an empty file one of this version."""
+    """Create an empty file of this version."""
     for statement in STATEMENTS[version]:
         connection.execute(statement)
     connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
@@ -101,7 +101,7 @@ def made(connection: sqlite3.Connection, version: int) -> None:
 
 
 def test_a_sound_file_has_no_problems(connection: sqlite3.Connection) -> None:
-    """SQLite's own word for that is ok."""
+    """SQLite reports ok."""
     assert problems_of(connection) == []
 
 
@@ -124,8 +124,8 @@ FULL = spooled(
 
 
 @pytest.mark.parametrize("event", [FULL, spooled(1), spooled(2, id=None, body=b"\x00\xff")])
-def test_an_event_is_the_same_after_a_row(event: Spooled) -> None:
-    """Every field comes back."""
+def test_a_row_keeps_all_fields(event: Spooled) -> None:
+    """In both directions."""
     row = row_of(event, event.size)
     assert len(row) == len(COLUMNS.split(","))
     assert event_of(row) == (event, True)
@@ -139,22 +139,22 @@ def test_an_event_is_the_same_after_a_row(event: Spooled) -> None:
     ],
 )
 @pytest.mark.parametrize("value", ["changed", b"changed", 7.5])
-def test_a_changed_row_is_found_out(name: str, value: object) -> None:
-    """Whatever of it must not change has a part in the checksum; what counts attempts has not."""
+def test_a_changed_row_is_detected(name: str, value: object) -> None:
+    """The checksum covers everything but the attempts."""
     row = list(row_of(FULL, FULL.size))
     row[COLUMNS.split(", ").index(name)] = value
     assert not event_of(row)[1]
 
 
-def test_what_counts_attempts_may_change() -> None:
-    """It does, with each attempt."""
+def test_attempts_are_not_part_of_the_checksum() -> None:
+    """They change with each attempt."""
     row = list(row_of(FULL, FULL.size))
     for name in ("attempts", "errors"):
         row[COLUMNS.split(", ").index(name)] = 99
     assert event_of(row)[1]
 
 
-def test_nothing_runs_into_the_next_value() -> None:
+def test_the_checksum_separates_values() -> None:
     """A letter moved from one name to the next is a change."""
     checksum = COLUMNS.split(", ").index("checksum")
     one, other = spooled(1, upstream="ab", stream="c"), spooled(1, upstream="a", stream="bc")
@@ -163,14 +163,14 @@ def test_nothing_runs_into_the_next_value() -> None:
 
 @pytest.mark.parametrize("value", [None, b"\xff", 7, 7.5, "text"])
 @pytest.mark.parametrize("name", COLUMNS.split(", ")[1:])
-def test_a_damaged_row_can_be_looked_at(name: str, value: object) -> None:
-    """Whatever stands in a column is no reason to fail: the checksum says that it is damaged."""
+def test_a_damaged_row_can_be_read(name: str, value: object) -> None:
+    """Any value in a column is accepted: the checksum shows the damage."""
     row = list(row_of(FULL, FULL.size))
     row[COLUMNS.split(", ").index(name)] = value
     event, _ = event_of(row)
     assert line_of(event)
 
 
-def test_damaged_text_can_be_looked_at() -> None:
-    """What is no UTF-8."""
+def test_damaged_text_can_be_read() -> None:
+    """Such as invalid UTF-8."""
     assert lenient_text(b"a\xff") == "a\N{REPLACEMENT CHARACTER}"

@@ -1,4 +1,4 @@
-"""Whatever comes in whatever order: no event of a key overtakes another, none is under way twice, none is lost."""
+"""Random operations: events of a key stay in order, none is in flight twice, none is lost."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ PICK = st.integers(0, 10**6)
 
 
 class Where(enum.Enum):
-    """What an event is doing."""
+    """The state of an event."""
 
     LIVE = enum.auto()
     """Being sent for its producer, who waits."""
@@ -43,7 +43,7 @@ class Where(enum.Enum):
 
 @dataclass(eq=False)
 class One:
-    """An event, as the model knows it."""
+    """An event in the model."""
 
     came: int
     """Its place in the order in which events came."""
@@ -57,15 +57,15 @@ class One:
 
     @property
     def event(self) -> Spooled:
-        """It, as it is put into the spool."""
+        """Convert it for the spool."""
         return msgspec.structs.replace(spooled(self.number, self.key, ahead=self.tried), id=str(self.came))
 
 
 class AnyOrder(RuleBasedStateMachine):
-    """Producers, endpoints that fail, an operator and crashes, beside a model of what has to be."""
+    """Producers, failing endpoints, an operator and crashes, compared with a model."""
 
     def __init__(self) -> None:
-        """Nothing has come."""
+        """Start empty."""
         super().__init__()
         self.folder = Path(tempfile.mkdtemp())
         self.runner = asyncio.Runner(loop_factory=looptime.new_event_loop)
@@ -77,7 +77,7 @@ class AnyOrder(RuleBasedStateMachine):
         """Since the last start; where starts are too many, nothing else happens."""
 
     def teardown(self) -> None:
-        """End it, and look once more at what a new start would find."""
+        """End it, and check what a new start finds."""
         self.stop(crash=False)
         with spool_file(self.folder) as file:
             assert {event.id for event, sound in file.waiting() if sound} == {
@@ -101,7 +101,7 @@ class AnyOrder(RuleBasedStateMachine):
         await self.spool.opened()
 
     def stop(self, *, crash: bool) -> None:
-        """End the process; what waits in the spool is all that outlives it."""
+        """End the process; only the spool survives."""
 
         async def end() -> None:
             if crash:
@@ -119,7 +119,7 @@ class AnyOrder(RuleBasedStateMachine):
     @precondition(lambda self: self.steps >= 12)
     @rule(crash=st.booleans())
     def restart(self, crash: bool) -> None:
-        """End it and start anew."""
+        """End it and start again."""
         self.stop(crash=crash)
         self.start()
 
@@ -127,12 +127,12 @@ class AnyOrder(RuleBasedStateMachine):
 
     @rule(keys=st.lists(KEYS, min_size=1, max_size=4))
     def arrive(self, keys: list[str | None]) -> None:
-        """Events come; each goes out live unless another of its key is not settled."""
+        """Events arrive; each is sent live unless another of its key is not settled."""
         for key in keys:
             self.arrive_one(key)
 
     def arrive_one(self, key: str | None) -> None:
-        """Let one event come."""
+        """One event arrives."""
         behind = self.spool.order.arrive(key_of("main", key) if key else None)
         # Of those that are behind another, one that is not being stored yet may still be told that it failed.
         alive = (one for one in self.events if one.key == key and one.where is not Where.ENDED)
@@ -144,7 +144,7 @@ class AnyOrder(RuleBasedStateMachine):
     @precondition(lambda self: self.of(Where.LIVE))
     @rule(pick=PICK, taken=st.booleans())
     def live_ends(self, pick: int, taken: bool) -> None:
-        """A live event is taken, or no endpoint takes it."""
+        """A live event is delivered, or no endpoint takes it."""
         one = self.pick(Where.LIVE, pick)
         one.tried = True
         if taken:
@@ -156,7 +156,7 @@ class AnyOrder(RuleBasedStateMachine):
     @precondition(lambda self: self.of(Where.COMING))
     @rule(pick=PICK, given_up=st.booleans())
     def store(self, pick: int, given_up: bool) -> None:
-        """An event is put into the spool, or its producer is told that it failed."""
+        """An event is stored, or its producer is told that it failed."""
         one = self.pick(Where.COMING, pick)
         if given_up:
             one.where = Where.ENDED
@@ -165,14 +165,14 @@ class AnyOrder(RuleBasedStateMachine):
             self.keep(one)
 
     def keep(self, one: One) -> None:
-        """Put an event into the spool."""
+        """Store an event."""
         assert self.runner.run(put(self.spool, [one.event])).kept is Kept.STORED
         one.number = self.given = self.given + 1
         one.where = Where.WAITING
         self.settle(one)
 
     def settle(self, one: One) -> None:
-        """Say that an event is under way no more, if it was its key's first."""
+        """Settle an event if it was its key's first."""
         if one.key and not one.behind:
             self.spool.order.settled(key_of("main", one.key))
 
@@ -180,7 +180,7 @@ class AnyOrder(RuleBasedStateMachine):
 
     @rule(most=st.integers(1, 4))
     def hand_out(self, most: int) -> None:
-        """Exactly those are handed out that may be sent, the first that came first."""
+        """Exactly the events that may be sent are handed out, in order."""
         found = self.runner.run(self.spool.hand_out("main", most, 10**6))
         assert arrivals(found) == sorted(one.number for one in self.may_be_sent())[:most]
         for one in self.events:
@@ -190,7 +190,7 @@ class AnyOrder(RuleBasedStateMachine):
     @precondition(lambda self: self.of(Where.REPLAYED))
     @rule(pick=PICK, end=st.sampled_from(["delivered", "delivered", "failed", "dead", "released"]))
     def replay_ends(self, pick: int, end: str) -> None:
-        """An attempt from the spool ends in one way or another."""
+        """An attempt from the spool ends in some way."""
         one = self.pick(Where.REPLAYED, pick)
         if end == "delivered":
             self.arrived(one)
@@ -220,24 +220,24 @@ class AnyOrder(RuleBasedStateMachine):
 
     @invariant()
     def never_two_of_a_key_at_once(self) -> None:
-        """Of a key one event is being sent at most."""
+        """At most one event of a key is being sent."""
         self.steps += 1
         sent = [one.key for one in self.events if one.key and one.where in (Where.LIVE, Where.REPLAYED)]
         assert len(sent) == len(set(sent))
 
     @invariant()
     def no_event_overtakes_another(self) -> None:
-        """Of a key, events reach EventGate in the order in which they came."""
+        """Events of a key reach EventGate in order of arrival."""
         for key, numbers in self.delivered.items():
             assert key is None or numbers == sorted(numbers)
 
     def arrived(self, one: One) -> None:
-        """Note that an event reached EventGate."""
+        """Record that an event reached EventGate."""
         one.where = Where.ENDED
         self.delivered.setdefault(one.key, []).append(self.events.index(one))
 
     def may_be_sent(self) -> list[One]:
-        """Return the events that may be sent from the spool, by the rules and by no clever means."""
+        """Return the events that may be sent from the spool, by a naive implementation of the rules."""
         settled = (Where.ENDED,)
         return [
             one
@@ -251,7 +251,7 @@ class AnyOrder(RuleBasedStateMachine):
         ]
 
     def of(self, where: Where) -> list[One]:
-        """Return the events that do this."""
+        """Return the events in this state."""
         return [one for one in self.events if one.where is where]
 
     def pick(self, where: Where, number: int) -> One:

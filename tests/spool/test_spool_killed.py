@@ -1,4 +1,4 @@
-"""A process that is killed at any moment: every event that was acknowledged is in the spool."""
+"""A process killed at any moment: every acknowledged event is in the spool."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ asyncio.run(main())
 
 
 def killed_after(seconds: float, folder: Path) -> tuple[set[int], set[int]]:
-    """Let events be put in and sent again, kill the process; return which were acknowledged and which were sent."""
+    """Store and send events, and kill the process; return which were acknowledged and which were sent."""
     process = subprocess.Popen([sys.executable, "-c", PRODUCER, str(folder)], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     lines = [process.stdout.readline()]
@@ -79,7 +79,7 @@ def killed_after(seconds: float, folder: Path) -> tuple[set[int], set[int]]:
 
 @pytest.mark.parametrize("seed", range(KILLS))
 def test_every_acknowledged_event_survives_a_kill(tmp_path: Path, seed: int) -> None:
-    """Each is in the spool or was sent; its bytes are sound, and no file had to be set aside."""
+    """Each is in the spool or was sent; its bytes are sound, and no file was set aside."""
     acknowledged, sent = killed_after(random.Random(seed).uniform(0.0, 0.3), tmp_path)
     directory = SpoolDir(tmp_path, Quota())
     try:

@@ -234,7 +234,7 @@ async def test_where_nothing_more_can_be_held_half_a_request_is_asked_to_come_ba
         desk.budget.held -= desk.budget.size
 
 
-async def test_a_new_connection_takes_the_place_of_the_idlest() -> None:
+async def test_a_new_connection_replaces_the_idlest() -> None:
     """Whoever fills the listener with connections does not shut out the kubelet."""
     async with (
         talking(Limits(connections=2)) as (oldest, desk, address),

@@ -1,4 +1,4 @@
-"""The demo, as a process: what it proves, what it shows, and that it leaves nothing behind."""
+"""The demo as a process: its result, its output, and that it leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SECONDS = 60
 
 @contextlib.asynccontextmanager
 async def demo(folder: Path, *flags: str) -> AsyncIterator[Process]:
-    """Run the demo with its temporary files in `folder`; killed if it has not ended with the block."""
+    """Run the demo with its temporary files in `folder`; kill it at the end of the block."""
     environment = {**os.environ, "TMPDIR": str(folder), "SIDECAR_LABELS": "env=production"}
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "sidecar", "demo", *flags), stdin=DEVNULL, stdout=PIPE, env=environment
@@ -37,7 +37,7 @@ async def demo(folder: Path, *flags: str) -> AsyncIterator[Process]:
 
 
 async def lines_until(process: Process, start: str) -> list[str]:
-    """Read the lines that a demo prints, up to one that starts like this."""
+    """Read the demo's lines up to one that starts with this."""
     assert process.stdout is not None
     lines: list[str] = []
     while not lines or not lines[-1].startswith(start):
@@ -48,7 +48,7 @@ async def lines_until(process: Process, start: str) -> list[str]:
 
 
 def left_behind(folder: Path) -> list[str]:
-    """Name what is left of a demo: its files, and processes that were started with them."""
+    """Return remaining files and processes of a demo."""
     left = [str(path) for path in folder.iterdir()]
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         with contextlib.suppress(OSError):
@@ -58,7 +58,7 @@ def left_behind(folder: Path) -> list[str]:
 
 
 def way_of(summary: dict[str, Any], stream: str, wrong: str = "") -> dict[str, Any]:
-    """Pick the one kind of event from a summary."""
+    """Return one kind of event from a summary."""
     (way,) = [way for way in summary["ways"] if (way["stream"], way["wrong"]) == (stream, wrong)]
     return dict(way)
 
@@ -135,8 +135,8 @@ async def test_with_keep_it_stays_until_it_is_told_to_end(tmp_path: Path) -> Non
     assert left_behind(tmp_path) == []
 
 
-async def test_interrupted_it_stops_what_it_started(tmp_path: Path) -> None:
-    """Ctrl-C at any time ends the demo with 130, and its processes with it."""
+async def test_ctrl_c_stops_everything(tmp_path: Path) -> None:
+    """At any time, with exit status 130."""
     async with demo(tmp_path) as process:
         await lines_until(process, "  sidecar")
         assert left_behind(tmp_path) != []

@@ -1,4 +1,4 @@
-"""Where the output goes: a reader that leaves, no room, and standard files that are closed."""
+"""Output to closed readers, full disks and closed files."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def run(
 @each_buffering
 @each_command
 def test_a_reader_that_leaves_ends_a_command_quietly(words: tuple[str, ...], unbuffered: str, folder: Path) -> None:
-    """`| head -1` gives no traceback, and a status that no command has for what it found."""
+    """`| head -1` causes no traceback, and a status that differs from a command's own."""
     reader, writer = os.pipe()
     os.close(reader)
     try:
@@ -76,8 +76,8 @@ def test_a_reader_that_leaves_ends_a_command_quietly(words: tuple[str, ...], unb
 
 @each_buffering
 @each_command
-def test_output_that_has_no_room_is_refused_in_words(words: tuple[str, ...], unbuffered: str, folder: Path) -> None:
-    """Half of what a command says is never taken for all."""
+def test_output_to_a_full_disk_is_an_error(words: tuple[str, ...], unbuffered: str, folder: Path) -> None:
+    """Incomplete output is never taken for complete."""
     with Path("/dev/full").open("wb") as full:
         done = run(words, folder, full.fileno(), PYTHONUNBUFFERED=unbuffered)
     assert (done.returncode, done.stderr) == (
@@ -88,15 +88,17 @@ def test_output_that_has_no_room_is_refused_in_words(words: tuple[str, ...], unb
 
 @pytest.mark.parametrize("descriptor", [0, 1, 2])
 @each_command
-def test_a_closed_standard_file_changes_no_verdict(words: tuple[str, ...], descriptor: int, folder: Path) -> None:
-    """What is written to a closed file is nowhere, and the status is the same."""
+def test_a_closed_standard_file_does_not_change_the_status(
+    words: tuple[str, ...], descriptor: int, folder: Path
+) -> None:
+    """Output to it is dropped."""
     done = run(words, folder, before=lambda: os.close(descriptor))
     assert (done.returncode, done.stderr) == (STATUSES[words], "")
     assert bool(done.stdout) == (descriptor != 1)
 
 
-def test_an_event_from_a_closed_standard_input_is_none(folder: Path) -> None:
-    """It is read as empty."""
+def test_a_closed_standard_input_is_empty(folder: Path) -> None:
+    """There is no event in it."""
     done = run(("explain", "--event", "-"), folder, before=lambda: os.close(0))
     assert done.returncode == 2
     assert done.stderr.startswith("eventgate-sidecar: ")

@@ -1,4 +1,4 @@
-"""Promises of `probe`: what an operator reads who asks which datacenter answers, and the command's exit status."""
+"""Promises of `probe`: its output and its exit statuses."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ SILENT = "no name server answered within 1.5 s"
 
 
 def found() -> list[Probed]:
-    """Return what an operator may meet: two upstreams, one of them half gone."""
+    """Return example results: two upstreams, one of them half down."""
     production = Pool("production", Upstream(url="https://eventgate-main.discovery.wmnet:4492/v1/events"))
     staging = Pool(
         "staging", Upstream(url="https://staging.svc.{datacenter}.wmnet:4492/v1/events", datacenters=["eqiad", "codfw"])
@@ -56,7 +56,7 @@ def found() -> list[Probed]:
 
 
 def shown(probed: list[Probed], width: int = 100) -> str:
-    """Return what is printed, without the spaces at the ends of lines."""
+    """Return the output without trailing spaces."""
     console = Console(file=io.StringIO(), width=width, force_terminal=False)
     show(probed, console)
     assert isinstance(console.file, io.StringIO)
@@ -66,7 +66,7 @@ def shown(probed: list[Probed], width: int = 100) -> str:
 
 
 def test_the_table_at_a_hundred_columns() -> None:
-    """Every upstream with its answer in words, then endpoint, address, verdict, the phases and the certificate."""
+    """Each upstream's answer, then endpoint, address, verdict, phases and certificate."""
     assert (
         shown(found())
         == """\
@@ -89,14 +89,14 @@ staging: eqiad answers
 
 @pytest.mark.parametrize("width", [80, 90, 100, 200], ids=str)
 def test_no_verdict_is_cut_off(width: int) -> None:
-    """Whatever the width, from 80 on, all words and the certificate's date are there."""
+    """At any width from 80 on; nor is the certificate's date."""
     words = " ".join(shown(found(), width).split())
     for word in "hangs", "handshake", "service", "mesh)", "1.5", "2027-01-15", "10.64.32.106":
         assert f" {word} " in f" {words} "
 
 
-def test_what_others_said_is_no_markup() -> None:
-    """Brackets and colons in an answer or an address are printed as they are."""
+def test_text_from_outside_is_not_markup() -> None:
+    """Brackets and colons are printed as they are."""
     pool = Pool("main", Upstream(url="http://[fe80::1]:8192/v1/events"))
     words = "HTTP fails: illegal status line: [/red] [bold]:smile:[link=http://x]"
     known = Known("fe80::1", ("fe80::1",), ("[b]x[/b]",), problem="")
@@ -105,8 +105,8 @@ def test_what_others_said_is_no_markup() -> None:
     assert "  [fe80::1]:8192: fe80::1 → [b]x[/b] → fe80::1" in text
 
 
-def test_every_upstream_needs_one_that_answers() -> None:
-    """One endpoint of each upstream is enough; an upstream without one is said in words."""
+def test_every_upstream_needs_an_endpoint_that_answers() -> None:
+    """One is enough; an upstream without one is named."""
     both = found()
     assert (all_reachable(both), all_reachable(both[:1]), all_reachable(both[2:])) == (True, True, False)
     assert shown(both[2:]).startswith("staging: nothing answers\n")
@@ -115,8 +115,8 @@ def test_every_upstream_needs_one_that_answers() -> None:
     assert shown([eqiad, codfw]).startswith("staging: eqiad and codfw answer\n")
 
 
-def test_the_same_as_data() -> None:
-    """JSON has everything that the table has, times in milliseconds, and what is not known is null."""
+def test_json_has_everything() -> None:
+    """Times are in milliseconds, and unknown values are null."""
     production, _, codfw = as_data(found())
     assert production == {
         "upstream": "production",
@@ -149,8 +149,8 @@ def test_the_same_as_data() -> None:
     }
 
 
-async def test_everything_is_probed_side_by_side(tmp_path: Path) -> None:
-    """Two endpoints that hang take no longer than one, and a name without address has its reason."""
+async def test_endpoints_are_probed_in_parallel(tmp_path: Path) -> None:
+    """Two that hang take no longer than one; a name without address has its reason."""
     settings: dict[str, Any] = {"health_check": {"timeout": "200ms"}}
     with hanging() as first, hanging() as second:
         upstreams = {"a": upstream(first, **settings), "b": upstream(second, **settings)}
@@ -172,7 +172,7 @@ async def test_everything_is_probed_side_by_side(tmp_path: Path) -> None:
 
 @dataclass(frozen=True)
 class Ended:
-    """A process that has ended."""
+    """A finished process."""
 
     status: int
     lines: list[str]
@@ -182,7 +182,7 @@ class Ended:
 
 
 async def run(folder: Path, config: Mapping[str, Any] | str, *flags: str) -> Ended:
-    """Run `eventgate-sidecar probe` on this configuration, 100 columns wide."""
+    """Run `eventgate-sidecar probe` with this configuration, 100 columns wide."""
     routes = folder / "routes.yaml"
     routes.write_text(config if isinstance(config, str) else json.dumps(config))
     process = await asyncio.create_subprocess_exec(
@@ -196,7 +196,7 @@ async def run(folder: Path, config: Mapping[str, Any] | str, *flags: str) -> End
 
 
 async def test_one_datacenter_answers(tmp_path: Path) -> None:
-    """Status 0, and the table says what the other one does."""
+    """Status 0, and the table says what is wrong with the other one."""
     async with FakeEventGate(health=answer(200)) as first, FakeEventGate(health=stall, beside=first.address) as second:
         config = to_one(first.address, second.address, health_check={"timeout": "300ms"})
         ended = await run(tmp_path, config)
@@ -212,7 +212,7 @@ async def test_one_datacenter_answers(tmp_path: Path) -> None:
 
 
 async def test_nothing_answers(tmp_path: Path) -> None:
-    """Status 1, and JSON says why of each address: one hangs, one refuses."""
+    """Status 1, and JSON has the reason for each address: one hangs, one refuses."""
     with hanging() as first, refusing() as second:
         settings: dict[str, Any] = {"health_check": {"timeout": "300ms"}}
         upstreams = {"main": upstream(first, **settings), "other": upstream(second, **settings)}
@@ -227,8 +227,8 @@ async def test_nothing_answers(tmp_path: Path) -> None:
     }
 
 
-async def test_the_end_of_a_certificate(tmp_path: Path) -> None:
-    """The certificate's last day is shown where it is accepted, and why it is not where it is not."""
+async def test_the_expiry_of_a_certificate(tmp_path: Path) -> None:
+    """It is shown if the certificate is accepted, else the reason why not."""
     authority = Authority(tmp_path)
     tls = {"ca_file": str(authority.ca_file), "server_name": "eventgate.test"}
     async with (
@@ -254,6 +254,6 @@ async def test_the_end_of_a_certificate(tmp_path: Path) -> None:
     ],
 )
 async def test_a_file_that_cannot_be_used(tmp_path: Path, config: Mapping[str, Any] | str, error: str) -> None:
-    """Status 2, nothing on standard output, and what is wrong on standard error."""
+    """Status 2, nothing on standard output, the problem on standard error."""
     ended = await run(tmp_path, config)
     assert (ended.status, ended.lines, error in ended.error) == (2, [], True)

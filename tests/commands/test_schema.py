@@ -1,4 +1,4 @@
-"""Promises of `schema`: what an editor underlines is what the loader refuses, and the other way round."""
+"""Promises of `schema`: the schema refuses what the loader refuses, and vice versa."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ VALUES: list[Any] = [
 
 
 def problems(file: Any) -> list[str]:
-    """What the loader says of a file with this in it, without what only it can know."""
+    """Return the loader's problems with a file, except for those only it can find."""
     try:
         read(json.dumps(file))
     except ConfigError as error:
@@ -89,7 +89,7 @@ def problems(file: Any) -> list[str]:
 
 
 def kinds_of_places() -> list[tuple[Any, ...]]:
-    """Return the path to a value of each kind in a file: of a list's entries the first will do."""
+    """Return one path to each kind of value in a file."""
     kinds = {
         tuple("*" if isinstance(part, int) else part for part in path): path for path in reversed(list(places(FULL)))
     }
@@ -105,7 +105,7 @@ def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
 
 
 def edited(file: Any, path: tuple[Any, ...], value: Any, *, drop: bool, key: str | None) -> Any:
-    """Return the file with the value at `path` replaced, dropped, or given another key."""
+    """Return the file with the value at `path` replaced or removed, or its key renamed."""
     new = copy.deepcopy(file)
     if not path:
         return value
@@ -122,14 +122,14 @@ def edited(file: Any, path: tuple[Any, ...], value: Any, *, drop: bool, key: str
 
 
 def agree(file: Any) -> None:
-    """Hold schema and loader against each other."""
+    """Assert that schema and loader agree."""
     underlined = [f"{list(error.absolute_path)}: {error.message}" for error in VALIDATOR.iter_errors(file)]
     refused = problems(file)
     assert bool(underlined) == bool(refused), (underlined, refused)
 
 
-def test_the_schema_is_one() -> None:
-    """It is valid by its own standard, and so are its examples by it."""
+def test_the_schema_is_valid() -> None:
+    """By draft 7, and its examples are valid by it."""
     jsonschema.Draft7Validator.check_schema(SCHEMA)
     for definition in SCHEMA["definitions"].values():
         inner = jsonschema.Draft7Validator({**definition, "definitions": SCHEMA["definitions"]})
@@ -139,21 +139,21 @@ def test_the_schema_is_one() -> None:
 
 
 def test_every_key_is_described() -> None:
-    """An editor shows words for each key, and for each section."""
+    """And every section."""
     sections = [SCHEMA, *SCHEMA["definitions"].values()]
     assert [section for section in sections if not section["description"]] == []
     bare = [key for section in sections for key, each in section["properties"].items() if not each.get("description")]
     assert bare == []
 
 
-def test_the_file_that_editors_read_is_this_schema() -> None:
-    """`make docs` wrote it after the last change."""
+def test_the_shipped_schema_is_current() -> None:
+    """`make docs` was run after the last change."""
     assert json.loads((ROOT / "routes.schema.json").read_text(encoding="utf-8")) == SCHEMA
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
 def test_editors_find_the_schema(path: Path) -> None:
-    """The first line of each shipped file leads to it, and the file is right by it."""
+    """The first line of each shipped file points to it, and the file is valid."""
     first, _ = path.read_text(encoding="utf-8").split("\n", 1)
     found = re.fullmatch(r"# yaml-language-server: \$schema=(\S+)", first)
     assert found is not None
@@ -163,7 +163,7 @@ def test_editors_find_the_schema(path: Path) -> None:
 
 @pytest.mark.parametrize("path", BAD, ids=lambda path: path.stem)
 def test_schema_and_loader_agree_on_each_mistake(path: Path) -> None:
-    """Of every kind of mistake that is a matter of one part, an editor knows too."""
+    """For every kind of mistake that concerns one value."""
     try:
         file = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, ValueError):
@@ -176,20 +176,20 @@ def test_schema_and_loader_agree_on_each_mistake(path: Path) -> None:
 
 
 def test_schema_and_loader_agree_on_what_is_right() -> None:
-    """A file with every key in it."""
+    """For a file with every key."""
     assert (problems(FULL), list(VALIDATOR.iter_errors(FULL))) == ([], [])
 
 
 @pytest.mark.parametrize("value", VALUES, ids=repr)
 def test_schema_and_loader_agree_on_any_value_anywhere(value: Any) -> None:
-    """Each of these in each place of a file: underlined and refused, or neither."""
+    """For each of these values in each place."""
     for path in kinds_of_places():
         agree(edited(FULL, path, value, drop=False, key=None))
 
 
 @pytest.mark.parametrize("key", [None, "other", "a b", "labels", ""])
 def test_schema_and_loader_agree_on_missing_and_unknown_keys(key: str | None) -> None:
-    """A key that is dropped, or called something else."""
+    """For each removed and each renamed key."""
     for path in kinds_of_places():
         if path and isinstance(path[-1], str):
             agree(edited(FULL, path, None, drop=key is None, key=key))
@@ -198,7 +198,7 @@ def test_schema_and_loader_agree_on_missing_and_unknown_keys(key: str | None) ->
 @unhurried
 @given(files(), st.data())
 def test_schema_and_loader_agree_on_any_edit(file: Any, data: st.DataObject) -> None:
-    """Any file, edited in any two places."""
+    """For any two edits of any file."""
     agree(file)
     for _ in range(2):
         path = data.draw(st.sampled_from(list(places(file))))
@@ -207,7 +207,7 @@ def test_schema_and_loader_agree_on_any_edit(file: Any, data: st.DataObject) -> 
         agree(file)
 
 
-def test_schema_prints_the_file_that_editors_read() -> None:
-    """As it lies beside `routes.yaml`, byte for byte."""
+def test_schema_prints_the_shipped_file() -> None:
+    """Byte for byte."""
     result = run("schema")
     assert (result.exit_code, result.stdout) == (0, (ROOT / "routes.schema.json").read_text(encoding="utf-8"))

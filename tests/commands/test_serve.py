@@ -1,4 +1,4 @@
-"""Promises of `serve`, as far as it gets without serving; the rest is in `end_to_end`."""
+"""Promises of `serve` before it serves; the rest is in `end_to_end`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.commands.conftest import ROUTES, run
 
 
 def test_serve_does_not_start_with_a_bad_configuration(routes: Path) -> None:
-    """Every problem is on standard error, and the status is 2."""
+    """All problems are on standard error, and the status is 2."""
     routes.write_text(ROUTES.replace("version: 1", "version: 2").replace("to: staging}", "to: nowhere}"))
     result = run("serve", "--routes", routes)
     assert (result.exit_code, result.stdout) == (2, "")
@@ -35,6 +35,6 @@ def test_serve_does_not_start_with_a_bad_configuration(routes: Path) -> None:
     ],
 )
 def test_serve_does_not_start_with_a_bad_setting(routes: Path, words: tuple[str, ...], complaint: str) -> None:
-    """A wrong flag is said in words, and the status is 2."""
+    """It is reported, and the status is 2."""
     result = run("serve", "--routes", routes, "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", *words)
     assert (result.exit_code, result.stderr) == (2, f"eventgate-sidecar: {complaint}\n")

@@ -61,7 +61,7 @@ def dead(folder: Path) -> list[int]:
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_explains_itself(command: str) -> None:
+def test_every_command_has_help(command: str) -> None:
     """--help says what it does and what its exit statuses mean."""
     result = run(command, "--help")
     assert result.exit_code == 0

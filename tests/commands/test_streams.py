@@ -1,4 +1,4 @@
-"""Promises of `streams`: a reader finds each stream with who writes it and where it is in Kafka."""
+"""Promises of `streams`: a table of streams, their writers and their topics."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ STREAMS = streams_of(read(ROUTES))
 
 
 def code(word: str) -> str:
-    """Return a word as wikitext shows what is typed."""
+    """Return a word as code in wikitext."""
     return f"<code><nowiki>{word}</nowiki></code>"
 
 
 def test_the_table_as_markdown() -> None:
-    """A column for each kind of pod that may send anything; topics where they are known, the name where not."""
+    """A column for each kind of pod that may send events, with topics if they are known, else the stream."""
     assert in_markdown(STREAMS) == (
         "| stream | schema | written by, for example | from env=staging | from env=production |\n"
         "| --- | --- | --- | --- | --- |\n"
@@ -53,7 +53,7 @@ def test_the_table_as_markdown() -> None:
 
 
 def test_the_table_as_wikitext() -> None:
-    """A row of MediaWiki's for each stream; nothing in a name is taken for markup."""
+    """A row for each stream; names are not interpreted as markup."""
     lines = in_wikitext(STREAMS).splitlines()
     assert lines[:2] == [
         '{| class="wikitable sortable"',
@@ -71,7 +71,7 @@ def test_the_table_as_wikitext() -> None:
 
 
 def test_the_table_as_data() -> None:
-    """The same for a program, with the labels of each kind of pod."""
+    """With the labels of each kind of pod."""
     score = json.loads(json.dumps(as_data(STREAMS)))[0]
     assert (score["stream"], score["schemas"], score["model_servers"]) == (
         "score",
@@ -84,7 +84,7 @@ def test_the_table_as_data() -> None:
     ]
 
 
-def test_streams_shows_a_table_in_each_form(routes: Path) -> None:
+def test_streams_has_three_formats(routes: Path) -> None:
     """Markdown unless wikitext or JSON is asked for."""
     markdown = run("streams", routes)
     assert (markdown.exit_code, markdown.stdout.splitlines()[2]) == (

@@ -1,4 +1,4 @@
-"""Promises of `tap`: what passes is shown in full, safely, and every end of it has its words and its status."""
+"""Promises of `tap`: complete and safe output, and exit statuses."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def tap(*flags: str) -> Result:
 
 
 def shown(*passed: dict[str, Any], flags: tuple[str, ...] = ()) -> Result:
-    """Run it beside a sidecar through which this passes before it stops."""
+    """Run it with a sidecar that sends these messages and stops."""
     stream = "".join(f"data: {json.dumps(each)}\n\n" for each in passed) + "event: end\ndata:\n\n"
     with respx.mock:
         respx.get(URL).respond(headers={"content-type": "text/event-stream"}, text=stream)
@@ -46,7 +46,7 @@ def shown(*passed: dict[str, Any], flags: tuple[str, ...] = ()) -> Result:
 
 
 def test_an_event_is_shown_with_its_route() -> None:
-    """Its outcome, both names, where it went and why, and all that is in it; the end is told, and is no failure."""
+    """With outcome, both streams, endpoint, reason and content; the end of the tap is not an error."""
     result = shown(PASSED)
     assert result.exit_code == 0
     assert result.stdout.splitlines() == [
@@ -68,8 +68,8 @@ def test_eventgates_message_is_shown() -> None:
     ]
 
 
-def test_what_is_missing_is_told() -> None:
-    """Of an event, and of events."""
+def test_cut_and_missed_events_are_noted() -> None:
+    """With their number."""
     missed = [{"left_out": 7, "lost": 0}, {"left_out": 0, "lost": 3}, {"left_out": 1, "lost": 2}]
     lines = shown(PASSED | {"cut": True, "event_bytes": 20_000}, *missed).stdout.splitlines()
     assert lines[2].endswith("} … cut; the event has 20000 bytes")
@@ -80,8 +80,8 @@ def test_what_is_missing_is_told() -> None:
     ]
 
 
-def test_nothing_in_an_event_reaches_the_terminal_as_more_than_text() -> None:
-    """What would move the cursor or begin a line of its own is spelt out."""
+def test_control_characters_are_escaped() -> None:
+    """They could move the cursor or start a line."""
     evil = "a\x1b[2J\x9b31m\n12:00:00 delivered b"
     lines = shown(PASSED | dict.fromkeys(("stream", "said", "event", "route"), evil)).stdout.splitlines()
     assert len(lines) == 4
@@ -89,16 +89,16 @@ def test_nothing_in_an_event_reaches_the_terminal_as_more_than_text() -> None:
     assert r"a\x1b[2J\x9b31m 12:00:00 delivered b" in lines[3]
 
 
-def test_programs_get_a_line_of_json_for_each() -> None:
-    """With everything, and in characters that no terminal minds."""
+def test_json_has_a_line_per_event() -> None:
+    """With all fields, in ASCII."""
     passed = PASSED | {"event": "é\x9b"}
     result = shown(passed, {"left_out": 1, "lost": 0}, flags=("--json",))
     assert [json.loads(line) for line in result.stdout.splitlines()] == [passed, {"left_out": 1, "lost": 0}]
     assert result.stdout.isascii()
 
 
-def test_a_sidecar_that_does_not_tell_is_exit_status_2() -> None:
-    """With its own words; nobody there is told too."""
+def test_a_refusal_is_exit_status_2() -> None:
+    """With the sidecar's message; so is a missing sidecar."""
     with respx.mock:
         respx.get(URL).respond(403, json={"detail": "the tap is off"})
         result = tap()
@@ -110,13 +110,13 @@ def test_a_sidecar_that_does_not_tell_is_exit_status_2() -> None:
 
 
 @pytest.mark.parametrize("outcome", Outcome)
-def test_every_outcome_can_be_asked_for(outcome: Outcome) -> None:
-    """Each has its colour, and stands in the help."""
+def test_every_outcome_is_supported(outcome: Outcome) -> None:
+    """Each has a colour, and is in the help."""
     assert outcome in STYLES
     assert outcome in CliRunner().invoke(app, ["tap", "--help"]).output
 
 
-def test_the_help_says_how_much_is_shown() -> None:
-    """As much as the tap gives."""
+def test_the_help_has_the_taps_limits() -> None:
+    """As in `intake.tap`."""
     words = " ".join(CliRunner().invoke(app, ["tap", "--help"]).output.split())
     assert f"At most {PER_SECOND} events a second and {MAX_EVENT_BYTES // 1024} KiB of each are shown" in words

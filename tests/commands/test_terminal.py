@@ -1,4 +1,4 @@
-"""Promises of `terminal`: what several commands have is called and set alike in each."""
+"""Promises of `terminal`: shared options are the same in all commands."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ WHO = {"listen": {"serve", "explain", "tap", "top"}, "routes": {"serve", "explai
 
 
 @pytest.mark.parametrize("name", SHARED)
-def test_an_option_of_several_commands_is_one_variable(name: str) -> None:
-    """Who sets `SIDECAR_LISTEN` or `SIDECAR_ROUTES` for one command has set it for all."""
+def test_shared_options_have_one_variable(name: str) -> None:
+    """`SIDECAR_LISTEN` and `SIDECAR_ROUTES` are for all commands."""
     having = {
         command.name: {parameter.envvar for parameter in command.params if parameter.name == name}
         for command in map(load, COMMANDS)
@@ -40,14 +40,14 @@ def test_an_option_of_several_commands_is_one_variable(name: str) -> None:
 def test_labels_come_from_flags_and_environment(
     routes: Path, variable: str, flags: tuple[str, ...], labels: dict[str, str]
 ) -> None:
-    """SIDECAR_LABELS and --label together say what the pod is; a flag wins over the variable."""
+    """SIDECAR_LABELS and --label together; flags take precedence."""
     words = [word for flag in flags for word in ("--label", flag)]
     found = explained("--routes", routes, "--stream", "s", *words, env={"SIDECAR_LABELS": variable})
     assert found["labels"] == labels
 
 
 def test_the_configuration_comes_from_flag_or_environment(routes: Path, tmp_path: Path) -> None:
-    """SIDECAR_ROUTES names the file; --routes wins over it."""
+    """SIDECAR_ROUTES or --routes, which takes precedence."""
     labels = ("--label", "env=staging", "--stream", "links")
     assert explained(*labels, env={"SIDECAR_ROUTES": str(routes)})["upstream"] == "staging"
     nope = {"SIDECAR_ROUTES": str(tmp_path / "nope.yaml")}
@@ -55,15 +55,15 @@ def test_the_configuration_comes_from_flag_or_environment(routes: Path, tmp_path
 
 
 def test_a_count_has_its_noun() -> None:
-    """One has the singular, any other number the plural."""
+    """Singular for one, else plural."""
     assert [counted(number, "event") for number in (0, 1, 2)] == ["0 events", "1 event", "2 events"]
 
 
 def test_columns_are_aligned() -> None:
-    """Each is as wide as its widest cell, and no line ends with spaces."""
+    """Each is as wide as its widest cell, without trailing spaces."""
     assert aligned([("a", "bb"), ("ccc", "d")]) == ["  a    bb", "  ccc  d"]
 
 
 def test_a_bar_in_a_cell_does_not_end_it() -> None:
-    """Markdown would otherwise begin another column there."""
+    """In Markdown it would start another column."""
     assert list(markdown_table(("a", "b"), [("x|y", "z")])) == ["| a | b |", "| --- | --- |", "| x\\|y | z |"]

@@ -84,7 +84,7 @@ def test_another_version_is_told(data: Any) -> None:
     assert "is not a sidecar of this version" in result.output
 
 
-def test_nobody_there_is_told() -> None:
+def test_a_missing_sidecar_is_reported() -> None:
     """With where it looked."""
     with refusing() as address:
         result = top("--listen", address)

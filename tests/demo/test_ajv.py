@@ -1,4 +1,4 @@
-"""The validator judges as the `jsonschema` package does, in Ajv's words, and judges nothing by halves."""
+"""The validator agrees with the `jsonschema` package, with Ajv's messages, and refuses unsupported schemas."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ SPECIMENS = [
 
 
 def schema_of(event: Json) -> dict[str, Any]:
-    """The schema that this event names."""
+    """Return the schema of this event."""
     schema: dict[str, Any] = json.loads((SCHEMAS / f"{event['$schema'][1:]}.json").read_bytes())
     return schema
 
 
 def places(value: Json, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """The path of every member, at every depth."""
+    """Return the path of every member, at every depth."""
     for key in value if isinstance(value, dict) else range(len(value)):
         yield (*path, key)
         if isinstance(value[key], dict | list):
@@ -54,7 +54,7 @@ def places(value: Json, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]
 @pytest.mark.parametrize("event", EVENTS.values(), ids=EVENTS)
 @given(data=st.data())
 def test_it_agrees_with_jsonschema_on_what_is_valid(event: Json, data: st.DataObject) -> None:
-    """Whatever one value of an event is replaced by, or left out, both validators accept or both refuse."""
+    """For any replaced or removed value of an event."""
     schema, changed = schema_of(event), copy.deepcopy(event)
     *parents, key = data.draw(st.sampled_from(list(places(event))))
     parent = changed
@@ -71,7 +71,7 @@ def test_it_agrees_with_jsonschema_on_what_is_valid(event: Json, data: st.DataOb
 
 
 def test_defaults_are_filled_in() -> None:
-    """A missing property with a default has it afterwards, as with Ajv's useDefaults."""
+    """As with Ajv's useDefaults."""
     event = exchanges.build_event({"base": "tags", "remove": ["rev_based"]}, exchanges.base_events())
     assert ajv.Validator(schema_of(event)).errors(event) == []
     assert event["rev_based"] is False
@@ -95,8 +95,8 @@ def test_defaults_are_filled_in() -> None:
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_each_keyword_has_the_words_of_ajv(schema: dict[str, Any], value: Json, words: str) -> None:
-    """What no recording shows is worded as in Ajv's templates."""
+def test_each_keyword_has_ajvs_message(schema: dict[str, Any], value: Json, words: str) -> None:
+    """From Ajv's templates, for those without a recording."""
     assert ajv.errors_text(ajv.Validator(schema).errors(value)) == words
 
 
@@ -134,8 +134,8 @@ def test_each_keyword_has_the_words_of_ajv(schema: dict[str, Any], value: Json, 
     ],
     ids=json.dumps,
 )
-def test_what_it_cannot_judge_it_refuses(schema: Json) -> None:
-    """A schema with a keyword it does not know, or a known one of an unknown form, is refused, not checked by half."""
+def test_unsupported_schemas_are_refused(schema: Json) -> None:
+    """With an unknown keyword, or an unknown form of a keyword, instead of checking only a part."""
     with pytest.raises(ajv.SchemaError):
         ajv.Validator(schema)
 
@@ -167,7 +167,7 @@ ALIKE: list[Json] = [
 
 @pytest.mark.parametrize("constant", ALIKE, ids=json.dumps)
 @pytest.mark.parametrize("keyword", ["const", "enum"])
-def test_equal_is_what_json_calls_equal(keyword: str, constant: Json) -> None:
+def test_equality_is_that_of_json(keyword: str, constant: Json) -> None:
     """`[false]` is not `[0]`, at any depth; 1 is 1.0, and the order of keys does not count."""
     for value in ALIKE:
         schema = {"type": KINDS[type(value)], keyword: [constant] if keyword == "enum" else constant}
@@ -176,7 +176,7 @@ def test_equal_is_what_json_calls_equal(keyword: str, constant: Json) -> None:
 
 @pytest.mark.parametrize(("left", "right"), [(2**53, 2**53 + 1), (10**400, 10**500), (-(10**400), float("-inf"))])
 def test_numbers_are_doubles(left: float, right: float) -> None:
-    """What JavaScript cannot tell apart is equal."""
+    """Numbers that JavaScript cannot distinguish are equal."""
     assert ajv.Validator({"type": "number", "const": left}).errors(right) == []
     assert ajv.Validator({"type": "number", "const": left}).errors(0) != []
 
@@ -185,6 +185,6 @@ def test_numbers_are_doubles(left: float, right: float) -> None:
     ("text", "valid"),
     [("2026-11-22T00:00:00Z", True), ("2026-11-22\u00a000:00:00Z", True), ("\u0662026-11-22T00:00:00Z", False)],
 )
-def test_a_date_has_the_digits_of_ascii_and_any_space(text: str, valid: bool) -> None:
-    """A format is a regular expression in JavaScript, too."""
+def test_formats_use_javascripts_digits_and_spaces(text: str, valid: bool) -> None:
+    """ASCII digits, Unicode white space."""
     assert (ajv.Validator({"type": "string", "format": "date-time"}).errors(text) == []) == valid

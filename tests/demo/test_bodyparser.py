@@ -1,4 +1,4 @@
-"""A body is read as EventGate reads it. What the recorded exchanges show already is not repeated here."""
+"""A body is parsed as by EventGate, beyond the recorded exchanges."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ LIMIT = 1000
 
 
 def read(body: bytes, **headers: str) -> list[Element]:
-    """Read a body that comes as JSON; `content_encoding="gzip"` becomes that header."""
+    """Read a JSON body; `content_encoding="gzip"` becomes that header."""
     given = {"content-type": "application/json", "content-length": str(len(body)), **headers}
     named = {name.replace("_", "-").encode(): value.encode() for name, value in given.items()}
     return bodyparser.read(named, body, LIMIT)
 
 
 def test_elements_keep_their_bytes() -> None:
-    """Each member of an array is given with its own bytes, whatever stands between them."""
+    """Each member of an array, whatever is between them."""
     body = b'\n[ {"a": 1.50} ,\t{"b":"\\u00e9"}\r\n]'
     assert [element.raw for element in read(body)] == [b'{"a": 1.50}', b'{"b":"\\u00e9"}']
 
 
-def test_elements_keep_their_bytes_the_slow_way() -> None:
-    """What the fast parser does not take is cut into the same pieces."""
+def test_elements_keep_their_bytes_in_the_slow_parser() -> None:
+    """For bodies that the fast parser does not read."""
     body = b'[ {"a":"\\ud800"} , {"b": 1e999} ]'
     assert [element.raw for element in read(body)] == [b'{"a":"\\ud800"}', b'{"b": 1e999}']
 
 
 @pytest.mark.parametrize("value", ["1", "1.5", "0.1", "-1", "9007199254740991", "1e-7"])
-def test_numbers_that_both_write_alike_stay(value: str) -> None:
-    """A number that JavaScript and Python write alike comes back as it went in."""
+def test_common_numbers_are_unchanged(value: str) -> None:
+    """Those that JavaScript and Python format alike."""
     assert json.loads(bodyparser.stringify(json.loads(value))) == json.loads(value)
 
 
@@ -53,18 +53,18 @@ def test_numbers_that_both_write_alike_stay(value: str) -> None:
     ],
 )
 def test_stringify_writes_as_javascript(sent: str, written: bytes) -> None:
-    """Echoed values look as JavaScript writes them after having read them."""
+    """Echoed values look as after JSON.parse and JSON.stringify."""
     assert bodyparser.stringify(json.loads(sent)) == written
 
 
-def test_a_small_body_cannot_become_a_large_one() -> None:
-    """Decompression stops at the limit."""
+def test_decompression_is_limited() -> None:
+    """It stops at the limit."""
     with pytest.raises(BodyError, match="request entity too large"):
         read(gzip.compress(b"[" + b" " * 10_000_000 + b"]"), content_encoding="gzip")
 
 
 def test_half_a_gzip_body_is_refused() -> None:
-    """A compressed body that ends too soon is not taken for what came of it."""
+    """An incomplete body is never accepted."""
     with pytest.raises(BodyError, match="unexpected end of file"):
         read(gzip.compress(b'{"a": 1}')[:-4], content_encoding="gzip")
 
@@ -85,8 +85,8 @@ def test_half_a_gzip_body_is_refused() -> None:
         ),
     ],
 )
-def test_what_is_wrong_is_said_in_the_words_of_v8(text: str, detail: str) -> None:
-    """EventGate passes V8's message on, so the emulator says the same; these were read off Node 20."""
+def test_errors_have_v8s_message(text: str, detail: str) -> None:
+    """As in Node 20; EventGate passes it on."""
     with pytest.raises(BodyError) as caught:
         read(text.encode())
     assert (caught.value.title, caught.value.detail) == ("SyntaxError", detail)

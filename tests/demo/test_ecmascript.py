@@ -1,4 +1,4 @@
-"""A pattern finds what `new RegExp(pattern)` finds, or is refused."""
+"""A pattern matches as `new RegExp(pattern)`, or is refused."""
 
 from __future__ import annotations
 
@@ -38,15 +38,15 @@ FINDS = [
 
 
 @pytest.mark.parametrize(("pattern", "found", "missed"), FINDS)
-def test_a_pattern_finds_what_it_finds_in_javascript(pattern: str, found: list[str], missed: list[str]) -> None:
-    """Digits and letters are ASCII's, white space is Unicode's, the end is the end, and a text is of UTF-16 units."""
+def test_a_pattern_matches_as_in_javascript(pattern: str, found: list[str], missed: list[str]) -> None:
+    """ASCII digits and letters, Unicode white space, the end of the text, UTF-16 units."""
     finds = searcher(pattern)
     assert [text for text in found + missed if finds(text)] == found
 
 
 @pytest.mark.skipif(shutil.which("node") is None, reason="there is no node here, which finds the same")
-def test_node_finds_the_same() -> None:
-    """What this file says of the patterns is what V8 says of them."""
+def test_node_agrees() -> None:
+    """On the patterns in this file."""
     code = "const given = JSON.parse(require('fs').readFileSync(0, 'utf8')); console.log(JSON.stringify(given.map(([p, \
 texts]) => texts.filter((text) => new RegExp(p).test(text)))))"
     given = json.dumps([(pattern, found + missed) for pattern, found, missed in FINDS])
@@ -77,13 +77,13 @@ texts]) => texts.filter((text) => new RegExp(p).test(text)))))"
         *("a{,2}", "x{a}", "]", "[a--b]", "[b-a]", r"\x1", r"\u{41}"),
     ],
 )
-def test_a_pattern_that_is_not_known_is_refused(pattern: str) -> None:
-    """What `re` would read in another way, or not at all, is not read by half."""
+def test_an_unsupported_pattern_is_refused(pattern: str) -> None:
+    """If `re` would read it in another way, or not at all."""
     with pytest.raises(ValueError, match=r"unsupported|not a regular expression"):
         searcher(pattern)
 
 
 def test_a_format_matches_the_whole_text() -> None:
-    """A line end behind it does not match, either."""
+    """Without a trailing line break."""
     matches = full_matcher(r"\d+")
     assert [text for text in ("1", "12", "1\n", "a1", "") if matches(text)] == ["1", "12"]

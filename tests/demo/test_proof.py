@@ -1,4 +1,4 @@
-"""The demo's proof finds whatever is wrong with an event, and nothing else."""
+"""The demo's check finds every error, and nothing else."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def post(kind: Kind, status: int = 201, id: str = "a") -> Posted:  # noqa: A002 
 
 
 def record(post: Posted, gate: Gate, stream: str) -> Record:
-    """Return an event as it is in the file of an EventGate that took it as one of `stream`."""
+    """Return an event as stored by an EventGate in `stream`."""
     raw = post.body.replace(post.kind.stream.encode(), stream.encode())
     return Record(gate, stream, f"{gate.prefix}{stream}", post.id, raw)
 
@@ -39,12 +39,12 @@ ARRIVED_TOPIC = record(TOPIC, EQIAD, OUTLINK.stream)
 
 
 def found(posts: list[Posted], records: list[Record]) -> list[str]:
-    """Return which problems are found."""
+    """Return the problems found."""
     return [problem for problem, _ in problems(posts, records, ROUTER)]
 
 
-def test_what_arrived_as_it_should_is_no_problem() -> None:
-    """A renamed score, a score under its own name and an invalid event that arrived nowhere: all is well."""
+def test_correct_events_are_no_problem() -> None:
+    """A renamed score, a score under its own name, and an invalid event that did not arrive."""
     assert found([SCORE, INVALID_SCORE, TOPIC], [ARRIVED_SCORE, ARRIVED_TOPIC]) == []
 
 
@@ -64,14 +64,14 @@ SPOILT = {
 
 
 @pytest.mark.parametrize(("expected", "records"), SPOILT.values(), ids=SPOILT)
-def test_what_is_wrong_is_found(expected: list[str], records: list[Record]) -> None:
-    """Each way for an event to go astray has its name."""
+def test_every_kind_of_error_is_found(expected: list[str], records: list[Record]) -> None:
+    """By its name."""
     assert found([SCORE, INVALID_SCORE, TOPIC], records) == expected
     assert set(expected) <= set(PROBLEMS)
 
 
-def test_an_answer_that_an_event_does_not_deserve_is_found() -> None:
-    """A good event that was refused is a problem, and so is a bad one that was accepted."""
+def test_a_wrong_answer_is_found() -> None:
+    """A good event that was refused, or a bad one that was accepted."""
     assert found([replace(SCORE, status=500)], []) == ["wrongly_answered"]
     assert found([replace(INVALID_SCORE, status=201)], [record(INVALID_SCORE, PRODUCTION, TEST_STREAM)]) == [
         "wrongly_answered"
@@ -79,12 +79,12 @@ def test_an_answer_that_an_event_does_not_deserve_is_found() -> None:
 
 
 def test_a_refused_event_must_not_arrive() -> None:
-    """What EventGate refused is nowhere."""
+    """In any EventGate."""
     assert found([INVALID_SCORE], [record(INVALID_SCORE, PRODUCTION, TEST_STREAM)]) == ["doubled"]
 
 
 def test_an_event_in_two_datacenters_is_counted_but_no_problem() -> None:
-    """At least once: a late answer sends the same event to the next datacenter too."""
+    """After a late answer the event is sent to the next datacenter too."""
     both = [record(TOPIC, EQIAD, OUTLINK.stream), record(TOPIC, CODFW, OUTLINK.stream)]
     assert found([TOPIC], both) == []
     assert repeated(both) == 1
@@ -107,8 +107,8 @@ def test_ways_count_what_arrived_where() -> None:
     ]
 
 
-def test_a_line_that_is_being_written_is_left_out(tmp_path: Path) -> None:
-    """A file is read while others write to it."""
+def test_an_incomplete_line_is_skipped(tmp_path: Path) -> None:
+    """Files are read while they are written."""
     path = tmp_path / "lines"
     assert lines_of(path) == []
     path.write_text('{"a": 1}\nnot JSON\n{"b": ')

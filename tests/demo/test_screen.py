@@ -1,4 +1,4 @@
-"""What the demo shows: plain where it is read by a program, and the bad news as plainly as the good."""
+"""The demo's output, plain for programs, and clear about errors."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ SUMMARY: dict[str, Any] = {
 }
 
 
-def test_a_way_is_shown_with_its_topic(capsys: pytest.CaptureFixture[str]) -> None:
-    """Under each stream stands where its events arrived, or what became of them."""
+def test_a_stream_is_shown_with_its_topics(capsys: pytest.CaptureFixture[str]) -> None:
+    """Or with the refusal."""
     screen.show_summary(SUMMARY)
     shown = [line.strip() for line in capsys.readouterr().out.splitlines()]
     assert shown[2:6] == [
@@ -52,8 +52,8 @@ def test_a_way_is_shown_with_its_topic(capsys: pytest.CaptureFixture[str]) -> No
     assert "for meta.stream. 0 lost; nothing was written to a production stream." in shown
 
 
-def test_the_hang_is_put_in_words(capsys: pytest.CaptureFixture[str]) -> None:
-    """What the model server felt of a hanging datacenter is said in two lines."""
+def test_the_hang_is_summarised(capsys: pytest.CaptureFixture[str]) -> None:
+    """Its effect on the model server, in two lines."""
     screen.show_summary(SUMMARY)
     shown = capsys.readouterr().out
     assert (
@@ -62,7 +62,7 @@ def test_the_hang_is_put_in_words(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_problems_are_named(capsys: pytest.CaptureFixture[str]) -> None:
-    """Where something went wrong, the words say what, and no sentence says that all is well."""
+    """And the summary does not say that all is well."""
     screen.show_summary({**SUMMARY, "ok": False, "problems": ["an event of s is nowhere"]})
     shown = capsys.readouterr().out
     assert "! an event of s is nowhere" in shown
@@ -71,20 +71,20 @@ def test_problems_are_named(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_events_that_were_sent_twice_are_mentioned(capsys: pytest.CaptureFixture[str]) -> None:
-    """A duplicate that a late answer made is no fault, and no secret."""
+    """A duplicate after a late answer is not an error."""
     screen.show_summary({**SUMMARY, "events": {**SUMMARY["events"], "repeated": 3}})
     assert "3 went to a second endpoint too" in capsys.readouterr().out
 
 
-def test_json_is_for_programs(capsys: pytest.CaptureFixture[str]) -> None:
-    """The summary as JSON is nothing but JSON, however long its lines."""
+def test_json_is_only_json(capsys: pytest.CaptureFixture[str]) -> None:
+    """However long its lines."""
     summary = {**SUMMARY, "problems": ["x" * 500]}
     screen.show_json(summary)
     assert json.loads(capsys.readouterr().out) == summary
 
 
 def test_progress_is_for_terminals(capsys: pytest.CaptureFixture[str]) -> None:
-    """Away from a terminal nothing moves, and nobody looks what to show."""
+    """Elsewhere nothing is shown or computed."""
     with screen.progress(quiet=False) as show:
         show(lambda: pytest.fail("looked"))
     assert capsys.readouterr().out == ""

@@ -1,4 +1,4 @@
-"""The demo runs under the shipped rules, and only the addresses are its own."""
+"""The demo uses the shipped rules with its own addresses."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from sidecar.routes.inspection import inspect
 SHIPPED = Path(__file__).parent.parent.parent / "routes.yaml"
 
 
-def test_the_rules_are_those_that_are_shipped() -> None:
-    """Routes, what upstreams accept and the tests are taken over as they are."""
+def test_the_shipped_rules_are_used() -> None:
+    """Routes, `accepts` and tests are unchanged."""
     shipped = yaml.safe_load(SHIPPED.read_text())
     text = stage._routes({"staging": 1, "production": 2})
     demo = yaml.safe_load(text)
@@ -26,7 +26,7 @@ def test_the_rules_are_those_that_are_shipped() -> None:
 
 
 def test_the_urls_lead_to_the_emulated_eventgates() -> None:
-    """Staging has two datacenters, in the order of the shipped file; nothing leads off this machine."""
+    """Staging has two datacenters, in the shipped order; nothing leaves this machine."""
     demo = loader.read(stage._routes({"staging": 1, "production": 2}))
     assert [url for upstream in demo.upstreams.values() for _, url in upstream.endpoints] == [
         "http://127.0.0.1:2/v1/events",
@@ -36,7 +36,7 @@ def test_the_urls_lead_to_the_emulated_eventgates() -> None:
 
 
 def test_a_free_port_is_free_on_every_address() -> None:
-    """Both datacenters get the same port, since one url stands for both."""
+    """Both datacenters get the same port, since they share a url."""
     port = stage._free_port("127.0.0.2", "127.0.0.3")
     for host in ("127.0.0.2", "127.0.0.3"):
         with socket.socket() as taken:

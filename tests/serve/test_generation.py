@@ -1,4 +1,4 @@
-"""Promises of `generation`: what an edit does not touch goes on as it was, what it touches begins anew."""
+"""Promises of `generation`: an edit leaves unchanged upstreams alone."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ BEFORE: dict[str, Any] = {
 
 
 def generation(file: dict[str, Any], before: Generation | None = None) -> Generation:
-    """Return the generation of a file with this in it."""
+    """Return the generation of a file with these contents."""
     return Generation(config_of(file), {}, Recorder(), before)
 
 
@@ -43,8 +43,8 @@ def edited(upstream: str, **settings: object) -> dict[str, Any]:
         pytest.param(edited("one", coalesce={"max_events": 7}), id="coalesce"),
     ],
 )
-def test_a_pool_goes_on_where_nothing_changed_that_it_depends_on(file: dict[str, Any]) -> None:
-    """Its connections and what is known of its addresses stay."""
+def test_an_unaffected_upstream_keeps_its_pool(file: dict[str, Any]) -> None:
+    """With its connections and the health of its addresses."""
     before = generation(BEFORE)
     after = generation(file, before)
     assert after.pools == before.pools
@@ -52,8 +52,8 @@ def test_a_pool_goes_on_where_nothing_changed_that_it_depends_on(file: dict[str,
     assert after.intake is not before.intake
 
 
-def test_a_pool_that_begins_anew_keeps_the_addresses_of_its_name() -> None:
-    """DNS that does not answer during an edit takes nothing away."""
+def test_a_new_pool_keeps_the_addresses_of_its_name() -> None:
+    """A DNS failure during an edit removes nothing."""
     before = generation(BEFORE)
     before.pools["one"].endpoints[0].set_addresses(("10.0.0.1",))
     after = generation(edited("one", timeouts={"attempt": "1s"}), before)
@@ -63,7 +63,7 @@ def test_a_pool_that_begins_anew_keeps_the_addresses_of_its_name() -> None:
 
 @pytest.mark.parametrize(("env", "mirrors"), [("production", True), ("staging", False)])
 def test_only_a_pod_whose_routes_have_a_mirror_has_one(env: str, mirrors: bool) -> None:
-    """For all others there is nothing between a request and its delivery."""
+    """Otherwise there is no such stage."""
     route = {"name": "a", "match": {"labels": {"env": "production"}}, "to": "one", "mirror": {"to": "two"}}
     found = Generation(config_of({**BEFORE, "routes": [route]}), {"env": env}, Recorder())
     assert (found._mirror is not None) == mirrors
@@ -82,8 +82,8 @@ def test_only_a_pod_whose_routes_have_a_mirror_has_one(env: str, mirrors: bool) 
     ],
     ids=lambda settings: next(iter(settings)),
 )
-def test_a_pool_begins_anew_where_its_upstream_changed(settings: dict[str, object]) -> None:
-    """And only that one."""
+def test_a_changed_upstream_gets_a_new_pool(settings: dict[str, object]) -> None:
+    """And no other."""
     before = generation(BEFORE)
     after = generation(edited("one", **settings), before)
     assert (after.pools["one"] is before.pools["one"], after.pools["two"] is before.pools["two"]) == (False, True)
@@ -92,7 +92,7 @@ def test_a_pool_begins_anew_where_its_upstream_changed(settings: dict[str, objec
 
 
 def test_events_for_a_new_upstream_are_sent() -> None:
-    """One that is new has a pool of its own; one that is gone leaves its pool to be forgotten."""
+    """A new one has its own pool; that of a removed one is dropped later."""
     before = generation(BEFORE)
     upstreams = {"one": BEFORE["upstreams"]["one"], "three": {"url": "http://three/v1/events"}}
     after = generation({**BEFORE, "upstreams": upstreams}, before)
@@ -101,8 +101,8 @@ def test_events_for_a_new_upstream_are_sent() -> None:
     assert [pool.name for pool in before.pools_not_in(None)] == ["one", "two"]
 
 
-def test_it_knows_how_long_a_request_may_take() -> None:
-    """The longest deadline, what an event may wait before it leaves, and some time to spare."""
+def test_the_longest_time_of_a_request() -> None:
+    """The longest deadline, plus `linger` and some spare time."""
     assert generation(BEFORE).longest == pytest.approx(4.0 + 0.005 + SPARE_SECONDS)
     slow = edited("two", timeouts={"deadline": "4.2s"})
     assert generation(slow).longest == pytest.approx(4.2 + 0.5 + SPARE_SECONDS)

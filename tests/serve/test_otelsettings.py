@@ -1,4 +1,4 @@
-"""OpenTelemetry's variables turn traces on as people who know them expect; anything else is refused in words."""
+"""OpenTelemetry's variables turn traces on as usual; unsupported values are refused."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ COLLECTOR = "http://collector:4318"
         ),
     ],
 )
-def test_traces_are_made_where_a_variable_asks_for_them(variables: dict[str, str], asks: str) -> None:
-    """An endpoint or `otlp` does; `none` wins over both, and the variable for traces over the one for all."""
+def test_which_variables_turn_traces_on(variables: dict[str, str], asks: str) -> None:
+    """An endpoint or `otlp`; `none` overrides both, and the variable for traces overrides the general one."""
     assert traces_asked_by(variables) == asks
 
 
@@ -57,7 +57,7 @@ def test_traces_are_made_where_a_variable_asks_for_them(variables: dict[str, str
         ({"OTEL_EXPORTER_OTLP_ENDPOINT": "https:///v1/traces"}, "write it as http://collector:4318"),
     ],
 )
-def test_what_cannot_be_done_is_refused(variables: dict[str, str], words: str) -> None:
-    """Another exporter, another protocol, and what is no URL: with the variable, its value and the mend."""
+def test_unsupported_values_are_refused(variables: dict[str, str], words: str) -> None:
+    """Exporters, protocols and invalid URLs: with the variable, its value and the fix."""
     with pytest.raises(SettingError, match=words):
         traces_asked_by(variables)

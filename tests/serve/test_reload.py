@@ -1,4 +1,4 @@
-"""Promises of `reload`: a good edit is taken, a bad one changes nothing and is shown, and a restart survives it."""
+"""Promises of `reload`: good edits are applied, bad ones are reported, and a restart survives both."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ NEVER = Polling(3600.0, 0.01)
 
 
 def first_route(config: Config) -> str:
-    """Return the name of the first route: all that is built of a configuration here."""
+    """Return the name of the first route; stands for building a configuration."""
     return config.routes[0].name
 
 
 class Watched:
-    """A file that is watched, and what was applied of it."""
+    """A watched file, and the configurations applied."""
 
     def __init__(self, folder: Path, polling: Polling) -> None:
         """The file is right to begin with."""
@@ -53,7 +53,7 @@ class Watched:
 
     @property
     def refused(self) -> list[ConfigRefused]:
-        """Every refusal that was told."""
+        """Return all reported refusals."""
         return self.recorder.all_of(ConfigRefused)
 
 
@@ -71,8 +71,8 @@ async def watched(folder: Path, polling: Polling = QUICK) -> AsyncIterator[Watch
 # --- what is taken ---
 
 
-async def test_an_edit_is_applied_and_kept(tmp_path: Path) -> None:
-    """A new text is in force soon after it was written, and lies on disk for the next start."""
+async def test_an_edit_is_applied_and_saved(tmp_path: Path) -> None:
+    """Soon after it was written, for the next start."""
     async with watched(tmp_path) as file:
         assert file.last_good.read_text() == SMALL
         file.path.write_text(OTHER)
@@ -82,7 +82,7 @@ async def test_an_edit_is_applied_and_kept(tmp_path: Path) -> None:
 
 
 async def test_a_link_that_moves_is_an_edit(tmp_path: Path) -> None:
-    """As Kubernetes changes a ConfigMap: the file is a link into a folder that is a link itself."""
+    """Kubernetes changes a ConfigMap so: the file is a link into a directory that is a link itself."""
     for name, text in (("one", SMALL), ("two", OTHER)):
         (tmp_path / name).mkdir()
         (tmp_path / name / "routes.yaml").write_text(text)
@@ -95,8 +95,8 @@ async def test_a_link_that_moves_is_an_edit(tmp_path: Path) -> None:
         await eventually(lambda: file.applied == ["all"])
 
 
-async def test_a_file_that_does_not_change_is_left_alone(tmp_path: Path) -> None:
-    """Nothing is applied again, not even where it was written anew with the same text."""
+async def test_an_unchanged_file_is_not_applied_again(tmp_path: Path) -> None:
+    """Not even if it was rewritten with the same text."""
     async with watched(tmp_path) as file:
         file.path.write_text(SMALL)
         file.path.touch()
@@ -109,7 +109,7 @@ async def test_a_file_that_does_not_change_is_left_alone(tmp_path: Path) -> None
 
 
 async def test_sighup_loads_at_once(tmp_path: Path) -> None:
-    """Without waiting for the next look; an unchanged file is loaded again."""
+    """Without waiting for the next poll, even if the file is unchanged."""
     async with watched(tmp_path, NEVER) as file:
         file.path.write_text(OTHER)
         file.reloader.now()
@@ -131,8 +131,8 @@ async def test_sighup_loads_at_once(tmp_path: Path) -> None:
     ],
     ids=["broken", "a test fails", "a mistake", "empty"],
 )
-async def test_a_bad_file_changes_nothing_and_is_shown(tmp_path: Path, text: str, words: str) -> None:
-    """It is told once, as `check` shows it; what was in force stays, and so does what is kept on disk."""
+async def test_a_bad_file_changes_nothing_and_is_reported(tmp_path: Path, text: str, words: str) -> None:
+    """Once, as `check` shows it; the configuration in force and the saved one stay."""
     async with watched(tmp_path) as file:
         file.path.write_text(text)
         await eventually(lambda: file.refused != [])
@@ -145,8 +145,8 @@ async def test_a_bad_file_changes_nothing_and_is_shown(tmp_path: Path, text: str
         assert (file.applied, len(file.refused)) == (["all"], 1)
 
 
-async def test_a_file_that_is_gone_changes_nothing(tmp_path: Path) -> None:
-    """It may come back, and is taken then."""
+async def test_a_missing_file_changes_nothing(tmp_path: Path) -> None:
+    """It is loaded when it comes back."""
     async with watched(tmp_path) as file:
         file.path.unlink()
         await eventually(lambda: file.refused != [])
@@ -155,8 +155,8 @@ async def test_a_file_that_is_gone_changes_nothing(tmp_path: Path) -> None:
         await eventually(lambda: file.applied == ["all"])
 
 
-async def test_what_cannot_be_applied_is_refused(tmp_path: Path) -> None:
-    """A file of certificates that is not there, for example, is only found then."""
+async def test_a_configuration_that_cannot_be_applied_is_refused(tmp_path: Path) -> None:
+    """For example because its CA file is missing."""
     async with watched(tmp_path) as file:
         file.troubles = [SettingError("tls.ca_file cannot be read")]
         file.path.write_text(OTHER)
@@ -166,7 +166,7 @@ async def test_what_cannot_be_applied_is_refused(tmp_path: Path) -> None:
 
 
 async def test_a_bug_does_not_end_the_watch(tmp_path: Path) -> None:
-    """What nobody foresaw is told, and the next edit is taken."""
+    """It is reported, and the next edit is applied."""
     async with watched(tmp_path) as file:
         file.troubles = [KeyError("what")]
         file.path.write_text(OTHER)
@@ -176,8 +176,8 @@ async def test_a_bug_does_not_end_the_watch(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("become", ["pipe", "folder", "huge"])
-async def test_what_is_no_configuration_file_is_refused_at_once(tmp_path: Path, become: str) -> None:
-    """A pipe that nobody writes holds up nothing, and of a huge file nothing is read; the next good file is taken."""
+async def test_pipes_and_huge_files_are_refused_at_once(tmp_path: Path, become: str) -> None:
+    """Nothing blocks, nothing is read of a huge file, and the next good file is applied."""
     async with watched(tmp_path) as file:
         file.path.unlink()
         match become:
@@ -194,8 +194,8 @@ async def test_what_is_no_configuration_file_is_refused_at_once(tmp_path: Path, 
         await eventually(lambda: file.applied == ["all"])
 
 
-async def test_what_cannot_be_kept_is_applied_nevertheless(tmp_path: Path) -> None:
-    """A disk that is full or read-only is told of, and costs nothing else."""
+async def test_a_configuration_that_cannot_be_saved_is_applied(tmp_path: Path) -> None:
+    """A full or read-only disk is reported."""
     async with watched(tmp_path) as file:
         file.last_good.unlink()
         file.last_good.mkdir()
@@ -207,8 +207,8 @@ async def test_what_cannot_be_kept_is_applied_nevertheless(tmp_path: Path) -> No
 # --- how it starts ---
 
 
-def test_a_restart_beside_a_broken_file_starts(tmp_path: Path) -> None:
-    """With the last good one; what is wrong with the file is told."""
+def test_a_restart_with_a_broken_file_starts(tmp_path: Path) -> None:
+    """With the last good one; the problems of the file are reported."""
     path, last_good = tmp_path / "routes.yaml", tmp_path / "last-good.yaml"
     path.write_text(BROKEN)
     keep(OTHER, last_good)
@@ -224,8 +224,8 @@ def test_a_restart_beside_a_broken_file_starts(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "trouble", [SettingError("tls.ca_file cannot be read"), UnicodeError("label too long")], ids=["foreseen", "a bug"]
 )
-def test_a_restart_beside_a_file_that_cannot_be_applied_starts(tmp_path: Path, trouble: Exception) -> None:
-    """What a running sidecar refuses keeps none from starting: the last good one is put in force."""
+def test_a_restart_with_a_file_that_cannot_be_applied_starts(tmp_path: Path, trouble: Exception) -> None:
+    """What a running sidecar refuses does not prevent a start with the last good one."""
     path, last_good = tmp_path / "routes.yaml", tmp_path / "last-good.yaml"
     path.write_text(SMALL)
     keep(OTHER, last_good)
@@ -256,8 +256,8 @@ def test_without_a_last_good_file_a_broken_one_is_refused(tmp_path: Path, kept: 
         begin(path, None, {}, first_route)
 
 
-async def test_a_broken_file_at_the_start_is_told_once_and_not_kept(tmp_path: Path) -> None:
-    """The last good one stays what it is until there is a better one."""
+async def test_a_broken_file_at_the_start_is_reported_once_and_not_saved(tmp_path: Path) -> None:
+    """The last good one stays until there is a better one."""
     path, last_good = tmp_path / "routes.yaml", tmp_path / "last-good.yaml"
     path.write_text(BROKEN)
     keep(SMALL, last_good)
@@ -277,8 +277,8 @@ async def test_a_broken_file_at_the_start_is_told_once_and_not_kept(tmp_path: Pa
     assert len(recorder.all_of(ConfigRefused)) == 1
 
 
-def test_keeping_leaves_nothing_half_written(tmp_path: Path) -> None:
-    """The new text or the old one, and no other file beside it."""
+def test_saving_is_atomic(tmp_path: Path) -> None:
+    """There is the new text or the old one, and no temporary file."""
     last_good = tmp_path / "deep" / "last-good.yaml"
     keep(SMALL, last_good)
     keep(OTHER.replace("\n", "\r\n"), last_good)
@@ -288,16 +288,14 @@ def test_keeping_leaves_nothing_half_written(tmp_path: Path) -> None:
     assert [each.name for each in last_good.parent.iterdir()] == ["last-good.yaml"]
 
 
-def test_the_last_good_file_is_written_where_it_will_lie(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its folder is a volume: what was written in another file system could not be renamed into it."""
+def test_the_temporary_file_is_in_the_same_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """That is a volume, and a file cannot be renamed across file systems."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "not here"))
     keep(SMALL, tmp_path / "last-good.yaml")
     assert (tmp_path / "last-good.yaml").read_text() == SMALL
 
 
-def test_the_last_good_file_is_on_disk_before_it_takes_the_olds_place(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_last_good_file_is_synced_before_the_rename(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """After a power loss there is the old text or the new one, never an empty file."""
     last_good = tmp_path / "last-good.yaml"
     keep(SMALL, last_good)

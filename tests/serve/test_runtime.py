@@ -1,4 +1,4 @@
-"""Building a sidecar, and stopping one."""
+"""Promises of `runtime`: starting and stopping a sidecar."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ EVENT = b'{"meta":{"stream":"s","id":"a"}}'
 
 
 def written(folder: Path, config: object) -> Path:
-    """Write a configuration down."""
+    """Write a configuration."""
     path = folder / "routes.yaml"
     path.write_text(json.dumps(config))
     return path
 
 
 async def stopped(running: Running) -> None:
-    """Wait until it has stopped, without an error."""
+    """Wait until it has stopped without an error."""
     async with asyncio.timeout(PATIENCE):
         await running.task
 
 
 def actions(running: Running) -> list[str]:
-    """Return what it logged about its own life."""
+    """Return its log actions about start and stop."""
     names = [line["event"]["action"] for line in running.log]
     return [name for name in names if name in {"ConfigLoaded", "Listening", "Stopping", "Stopped"}]
 
@@ -46,8 +46,8 @@ def actions(running: Running) -> list[str]:
 
 
 @pytest.mark.parametrize("wants", ["ca_file", "order_by"])
-async def test_what_a_reload_refuses_keeps_no_sidecar_from_starting(tmp_path: Path, wants: str) -> None:
-    """Beside a file that asks for what is not there, it starts with the last good one, and says so."""
+async def test_a_file_that_a_reload_refuses_does_not_prevent_a_start(tmp_path: Path, wants: str) -> None:
+    """The last good one is used, and that is reported."""
     last_good = tmp_path / "last-good.yaml"
     async with FakeEventGate() as gate, contextlib.AsyncExitStack() as stack:
         last_good.write_text(json.dumps(to_one(gate.address)))
@@ -67,23 +67,23 @@ async def test_what_a_reload_refuses_keeps_no_sidecar_from_starting(tmp_path: Pa
 # --- what it is made of ---
 
 
-async def test_without_traces_nobody_follows(tmp_path: Path) -> None:
-    """In a sidecar that is not asked for traces, requests and loads are told to nobody."""
+async def test_without_traces_there_is_no_observer(tmp_path: Path) -> None:
+    """Neither for requests nor for loads."""
     async with FakeEventGate() as gate, sidecar(to_one(gate.address), tmp_path) as running:
         runtime = running.runtime
         assert (runtime._events._follow, runtime._generation._sender._observer) == (None, None)
 
 
-def test_without_traces_nothing_of_them_is_loaded() -> None:
-    """What `serve` imports knows no OpenTelemetry, nor what only its exporter needs."""
+def test_without_traces_opentelemetry_is_not_imported() -> None:
+    """Nor packages that only its exporter needs."""
     ours = "import sidecar.commands.cli, sidecar.serve.otelsettings, sidecar.serve.runtime, sys"
     shown = "print(*{name.partition('.')[0] for name in sys.modules} & {'opentelemetry', 'requests', 'google'})"
     run = subprocess.run([sys.executable, "-c", f"{ours}\n{shown}"], check=True, capture_output=True, text=True)
     assert run.stdout.split() == []
 
 
-async def test_what_a_request_made_is_freed_at_once(tmp_path: Path) -> None:
-    """Nothing of it holds itself in memory: the collector, which would stop all else to look, has nothing to do."""
+async def test_requests_leave_no_garbage(tmp_path: Path) -> None:
+    """Their objects have no cycles, so the collector, which stops everything else, finds nothing."""
     async with (
         FakeEventGate() as gate,
         sidecar(to_one(gate.address), tmp_path) as running,
@@ -107,7 +107,7 @@ async def test_what_a_request_made_is_freed_at_once(tmp_path: Path) -> None:
 
 
 def test_a_label_that_a_route_needs_must_be_given(tmp_path: Path) -> None:
-    """A pod without the label would send to a stream that nobody meant, so it does not start."""
+    """Without it a pod would send to an unintended stream, so it does not start."""
     config = to_one("127.0.0.1:1")
     config["routes"] = [{"name": "r", "to": "main", "stream": "score.{labels.isvc}"}]
     words = r"routes\[0\]\.stream uses label isvc, which this pod does not have; set it with --label isvc=…"
@@ -116,14 +116,14 @@ def test_a_label_that_a_route_needs_must_be_given(tmp_path: Path) -> None:
 
 
 def test_a_ca_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
-    """A wrong `tls.ca_file` is found at the start, not at the first event."""
+    """At the start, not at the first event."""
     config = to_one("127.0.0.1:1", scheme="https", tls={"ca_file": f"{tmp_path}/ca.pem"})
     with pytest.raises(SettingError, match=rf"^tls\.ca_file {tmp_path}/ca\.pem cannot be read as PEM"):
         Runtime(Settings(written(tmp_path, config)))
 
 
 def test_an_address_in_use_is_named(tmp_path: Path) -> None:
-    """A second sidecar on one port says so and does not start."""
+    """A second sidecar on one port does not start."""
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
@@ -135,8 +135,8 @@ def test_an_address_in_use_is_named(tmp_path: Path) -> None:
 # --- while it runs ---
 
 
-async def test_it_is_ready_though_no_upstream_is(tmp_path: Path) -> None:
-    """A pod is not taken out because an EventGate is down: that would help nobody."""
+async def test_it_is_ready_even_if_no_upstream_is(tmp_path: Path) -> None:
+    """Taking a pod out because EventGate is down would help no one."""
     with refusing() as nobody:
         async with sidecar(to_one(nobody), tmp_path) as running:
             async with asyncio.timeout(PATIENCE):
@@ -145,8 +145,8 @@ async def test_it_is_ready_though_no_upstream_is(tmp_path: Path) -> None:
             assert (await running.get("/livez")).status == 200
 
 
-async def test_events_are_not_taken_where_the_cluster_reaches(tmp_path: Path) -> None:
-    """The listener for metrics takes no events, and the one for events shows no metrics."""
+async def test_the_clusters_listener_takes_no_events(tmp_path: Path) -> None:
+    """And the listener for events has no metrics."""
     async with FakeEventGate() as gate, sidecar(to_one(gate.address), tmp_path) as running:
         async with connected(running.admin) as client:
             assert (await client.post(EVENT)).status == 404
@@ -157,8 +157,8 @@ async def test_events_are_not_taken_where_the_cluster_reaches(tmp_path: Path) ->
 # --- how it stops ---
 
 
-async def test_sigint_finishes_what_is_under_way(tmp_path: Path) -> None:
-    """An event on its way is delivered and answered; nothing new is taken."""
+async def test_sigint_finishes_requests_in_flight(tmp_path: Path) -> None:
+    """Nothing new is taken."""
     release = asyncio.Event()
     async with FakeEventGate(after(release)) as gate, sidecar(to_one(gate.address), tmp_path) as running:
         async with connected(running.address) as client:
@@ -176,14 +176,14 @@ async def test_sigint_finishes_what_is_under_way(tmp_path: Path) -> None:
 
 
 def refuses(address: str) -> bool:
-    """Whether nobody listens there."""
+    """Whether nothing listens there."""
     host, _, port = address.rpartition(":")
     with socket.socket() as trying:
         return trying.connect_ex((host, int(port))) != 0
 
 
-async def test_sigterm_takes_events_until_it_is_quiet(tmp_path: Path) -> None:
-    """A model server that drains beside it still posts its last scores; when no more come, it ends."""
+async def test_sigterm_takes_events_until_none_come(tmp_path: Path) -> None:
+    """A draining model server still posts its last scores."""
     async with FakeEventGate() as gate, sidecar(to_one(gate.address), tmp_path, quiet=0.3) as running:
         os.kill(os.getpid(), signal.SIGTERM)
         await eventually(lambda: "Stopping" in running.written.getvalue())
@@ -194,7 +194,7 @@ async def test_sigterm_takes_events_until_it_is_quiet(tmp_path: Path) -> None:
 
 
 async def test_sigterm_does_not_wait_for_ever(tmp_path: Path) -> None:
-    """However long events keep coming, it ends when the time to drain is over."""
+    """It ends after the drain time, even if events keep coming."""
     async with (
         FakeEventGate() as gate,
         sidecar(to_one(gate.address), tmp_path, quiet=60.0, drain=0.2) as running,
@@ -210,8 +210,8 @@ async def test_sigterm_does_not_wait_for_ever(tmp_path: Path) -> None:
         await stopped(running)
 
 
-async def test_a_second_signal_ends_the_waiting(tmp_path: Path) -> None:
-    """Who asks twice does not want to wait for quiet."""
+async def test_a_second_signal_ends_the_drain(tmp_path: Path) -> None:
+    """At once."""
     async with FakeEventGate() as gate, sidecar(to_one(gate.address), tmp_path, quiet=60.0) as running:
         os.kill(os.getpid(), signal.SIGTERM)
         await eventually(lambda: "Stopping" in running.written.getvalue())
@@ -220,7 +220,7 @@ async def test_a_second_signal_ends_the_waiting(tmp_path: Path) -> None:
 
 
 async def test_without_a_drain_sigterm_is_like_sigint(tmp_path: Path) -> None:
-    """With `--drain 0` it ends at once."""
+    """With `--drain 0`."""
     async with FakeEventGate() as gate, sidecar(to_one(gate.address), tmp_path, drain=0.0) as running:
         os.kill(os.getpid(), signal.SIGTERM)
         await stopped(running)

@@ -1,4 +1,4 @@
-"""Spans leave by a thread of their own; a collector that does not take them costs spans and nothing else."""
+"""Promises of `spanexport`: a failing collector only costs spans."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.fakes import PATIENCE
 
 
 class Collector(SpanExporter):
-    """Takes spans as long as it is let."""
+    """Takes spans, unless told to fail."""
 
     def __init__(self, *, stuck: bool = False, says: SpanExportResult | Exception = SpanExportResult.SUCCESS) -> None:
         """`stuck`: it does so once `free` is set."""
@@ -41,28 +41,28 @@ class Collector(SpanExporter):
 
 @pytest.fixture
 def stuck() -> Iterator[Collector]:
-    """Return a collector that takes nothing until the test is over."""
+    """Return a collector that hangs until the end of the test."""
     collector = Collector(stuck=True)
     yield collector
     collector.free.set()
 
 
 def make_spans(export: SpanExport, count: int) -> None:
-    """End as many spans."""
+    """End this number of spans."""
     for _ in range(count):
         export.tracer.start_span("a span").end()
 
 
 def counted(export: SpanExport) -> dict[str, float]:
-    """Return what the metric says, by result."""
+    """Return the metric, by result."""
     registry = CollectorRegistry()
     export.count_in(registry)
     lines = [line for line in generate_latest(registry).decode().splitlines() if "_total{" in line]
     return {line.split('"')[1]: float(line.rpartition(" ")[2]) for line in lines}
 
 
-async def test_what_waits_is_sent_at_the_end() -> None:
-    """No span that ended is lost where the collector is there."""
+async def test_queued_spans_are_sent_at_the_end() -> None:
+    """None is lost if the collector works."""
     collector = Collector()
     export = SpanExport({}, collector)
     make_spans(export, 3)
@@ -72,16 +72,16 @@ async def test_what_waits_is_sent_at_the_end() -> None:
 
 
 @pytest.mark.parametrize("says", [SpanExportResult.FAILURE, ValueError("a bug of the exporter's")], ids=str)
-async def test_what_the_collector_does_not_take_is_counted(says: SpanExportResult | Exception) -> None:
-    """However it fails, the number of spans that are missing can be read."""
+async def test_failed_spans_are_counted(says: SpanExportResult | Exception) -> None:
+    """However the collector fails."""
     export = SpanExport({}, Collector(says=says))
     make_spans(export, 2)
     await export.end()
     assert counted(export) == {"exported": 0.0, "failed": 2.0, "dropped": 0.0}
 
 
-def test_the_queue_has_a_bound(stuck: Collector, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A collector that hangs does not grow the memory: what does not fit is dropped, and counted."""
+def test_the_queue_is_bounded(stuck: Collector, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a hanging collector further spans are dropped and counted."""
     monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "8")
     monkeypatch.setenv("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "4")
     export = SpanExport({}, stuck)
@@ -92,16 +92,16 @@ def test_the_queue_has_a_bound(stuck: Collector, monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.looptime
-async def test_a_collector_that_hangs_does_not_hold_the_end(stuck: Collector, looptime: LoopTimeProxy) -> None:
-    """A pod is gone in its time, whatever becomes of the last spans."""
+async def test_a_hanging_collector_does_not_delay_the_end(stuck: Collector, looptime: LoopTimeProxy) -> None:
+    """The last spans are lost instead."""
     export = SpanExport({}, stuck)
     make_spans(export, 1)
     await export.end()
     assert looptime == FLUSH_SECONDS
 
 
-async def test_spans_say_what_they_are_from(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The service, its version and the labels of the pod; what OpenTelemetry's variables say wins."""
+async def test_spans_have_resource_attributes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The service, its version and the pod's labels; OpenTelemetry's variables take precedence."""
     monkeypatch.setenv("OTEL_SERVICE_NAME", "enwiki-damaging")
     collector = Collector()
     export = SpanExport({"env": "staging"}, collector)
@@ -114,7 +114,7 @@ async def test_spans_say_what_they_are_from(monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.mark.parametrize(("name", "value"), [("OTEL_BSP_MAX_QUEUE_SIZE", "many"), ("OTEL_BSP_MAX_QUEUE_SIZE", "0")])
 def test_a_wrong_variable_is_refused(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
-    """A queue of no size is said at the start, not met later."""
+    """At the start, such as an invalid queue size."""
     monkeypatch.setenv(name, value)
     with pytest.raises(SettingError, match="a variable of OpenTelemetry cannot be used"):
         SpanExport({}, Collector())

@@ -1,4 +1,4 @@
-"""What a trace shows: the producer's request, the array its events were in, each attempt, and never an event."""
+"""Promises of `tracing`: spans for request, array and attempts, without event content."""
 
 from __future__ import annotations
 
@@ -45,36 +45,36 @@ def event(id_: str = "a") -> bytes:
 
 
 def trace(number: int) -> str:
-    """Return the id of one of many traces."""
+    """Return the nth trace id."""
     return f"{number:032x}"
 
 
 @dataclass
 class Traced:
-    """A sidecar whose spans are kept."""
+    """A sidecar whose spans are recorded."""
 
     address: str
     kept: InMemorySpanExporter
     tracing: Tracing
 
     async def post(self, body: bytes, **headers: str) -> int:
-        """POST on a connection of its own; return the status."""
+        """POST on a new connection; return the status."""
         async with connected(self.address) as client:
             return (await client.post(body, **headers)).status
 
     def spans(self, name: str) -> list[ReadableSpan]:
-        """Return those of one name, the first that ended on top."""
+        """Return the spans of this name, in order of their ends."""
         return [each for each in self.kept.get_finished_spans() if each.name == name]
 
     def one(self, name: str) -> ReadableSpan:
-        """Return the only one of this name."""
+        """Return the only span of this name."""
         (span,) = self.spans(name)
         return span
 
 
 @contextlib.asynccontextmanager
 async def traced(*gates: FakeEventGate, **settings: Any) -> AsyncIterator[Traced]:
-    """Run what traces are made in, before these EventGates."""
+    """Run the traced parts with these EventGates."""
     provider, kept = TracerProvider(shutdown_on_exit=False), InMemorySpanExporter()
     provider.add_span_processor(SimpleSpanProcessor(kept))
     telemetry = Recorder()
@@ -98,20 +98,20 @@ async def traced(*gates: FakeEventGate, **settings: Any) -> AsyncIterator[Traced
 
 
 def ids(span: ReadableSpan) -> tuple[str, str]:
-    """Return the ids of its trace and its own."""
+    """Return its trace id and span id."""
     context = span.get_span_context()
     assert context is not None
     return trace(context.trace_id), f"{context.span_id:016x}"
 
 
 def parent_of(span: ReadableSpan) -> tuple[str, str]:
-    """Return the ids of its parent's trace and of its parent."""
+    """Return the trace id and span id of its parent."""
     assert span.parent is not None
     return trace(span.parent.trace_id), f"{span.parent.span_id:016x}"
 
 
 def links_of(span: ReadableSpan) -> set[tuple[str, str]]:
-    """Return the ids of what it is linked with."""
+    """Return the ids of its links."""
     return {(trace(link.context.trace_id), f"{link.context.span_id:016x}") for link in span.links}
 
 
@@ -125,8 +125,8 @@ def happened(span: ReadableSpan) -> list[str]:
     return [each.name for each in span.events]
 
 
-async def test_a_request_goes_on_with_its_producers_trace() -> None:
-    """Model server, request, array, attempt, EventGate: one below the other, in the trace that came."""
+async def test_a_request_continues_its_producers_trace() -> None:
+    """Model server, request, array, attempt and EventGate, each the child of the previous one."""
     async with FakeEventGate() as gate, traced(gate) as running:
         assert await running.post(event(), traceparent=SAMPLED, tracestate="vendor=1", x_request_id="r") == 201
     request, array, attempt = running.one("POST /v1/events"), running.one("deliver main"), running.one("POST")
@@ -138,8 +138,8 @@ async def test_a_request_goes_on_with_its_producers_trace() -> None:
     assert (seen.headers["tracestate"], seen.headers["x-request-id"]) == ("vendor=1", "r")
 
 
-async def test_a_request_without_a_trace_begins_one() -> None:
-    """What posts need not know of traces."""
+async def test_a_request_without_a_trace_starts_one() -> None:
+    """Producers need not support traces."""
     async with FakeEventGate() as gate, traced(gate) as running:
         await running.post(event())
     request = running.one("POST /v1/events")
@@ -147,16 +147,16 @@ async def test_a_request_without_a_trace_begins_one() -> None:
     assert gate.requests[0].headers["traceparent"].startswith(f"00-{ids(request)[0]}-")
 
 
-async def test_what_is_not_sampled_leaves_no_span() -> None:
-    """The producer has decided: its header goes to EventGate as it came, and nothing is recorded."""
+async def test_an_unsampled_request_has_no_span() -> None:
+    """The producer has decided: its header reaches EventGate unchanged."""
     async with FakeEventGate() as gate, traced(gate) as running:
         await running.post(event(), traceparent=UNSAMPLED, tracestate="vendor=1")
     assert running.kept.get_finished_spans() == ()
     assert (gate.requests[0].headers["traceparent"], gate.requests[0].headers["tracestate"]) == (UNSAMPLED, "vendor=1")
 
 
-async def test_spans_speak_opentelemetrys_language() -> None:
-    """What every backend knows of HTTP is in the attributes it looks at, and our own words are beside them."""
+async def test_spans_follow_the_semantic_conventions() -> None:
+    """With the sidecar's own attributes beside them."""
     async with FakeEventGate() as gate, traced(gate) as running:
         await running.post(event(), traceparent=SAMPLED)
         address = gate.address
@@ -195,7 +195,7 @@ async def test_spans_speak_opentelemetrys_language() -> None:
 
 
 async def post_beside(running: Traced, gate: FakeEventGate, let: asyncio.Event, parents: Sequence[str]) -> None:
-    """POST once, and while that is held one more for each of `parents`, which then leave together."""
+    """POST once and, while that is held, once for each of `parents`, which are then sent together."""
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(running.post(event("first")))
         await gate.received(1)
@@ -205,8 +205,8 @@ async def post_beside(running: Traced, gate: FakeEventGate, let: asyncio.Event, 
         let.set()
 
 
-async def test_an_array_links_the_requests_whose_events_are_in_it() -> None:
-    """One span for all of them, in the trace of the first; the links lead there from each, and back."""
+async def test_an_array_links_its_requests() -> None:
+    """One span in the trace of the first request, with links in both directions."""
     let = asyncio.Event()
     parents = [f"00-{trace(number)}-{CALLER}-01" for number in (1, 2, 3)]
     async with FakeEventGate(after(let)) as gate, traced(gate, coalesce={"linger": "1s"}) as running:
@@ -222,8 +222,8 @@ async def test_an_array_links_the_requests_whose_events_are_in_it() -> None:
     assert len(running.spans("POST")) == 2
 
 
-async def test_an_array_goes_to_eventgate_under_one_trace() -> None:
-    """Whatever traces its events have, they travel together, and EventGate's span is below the attempt."""
+async def test_an_array_has_one_trace() -> None:
+    """EventGate's span is a child of the attempt."""
     let = asyncio.Event()
     parents = [f"00-{trace(number)}-{CALLER}-01" for number in (1, 2)]
     async with FakeEventGate(after(let)) as gate, traced(gate, coalesce={"linger": "1s"}) as running:
@@ -234,8 +234,8 @@ async def test_an_array_goes_to_eventgate_under_one_trace() -> None:
     assert seen.headers["traceparent"] == "00-{}-{}-01".format(*ids(attempt))
 
 
-async def test_an_array_is_sampled_where_one_of_its_requests_is() -> None:
-    """A request that is not sampled rides with one that is, and is linked with nothing."""
+async def test_an_array_is_sampled_if_one_of_its_requests_is() -> None:
+    """Unsampled requests in it are not linked."""
     let = asyncio.Event()
     parents = [UNSAMPLED, f"00-{trace(2)}-{CALLER}-01"]
     async with FakeEventGate(after(let)) as gate, traced(gate, coalesce={"linger": "1s"}) as running:
@@ -245,7 +245,7 @@ async def test_an_array_is_sampled_where_one_of_its_requests_is() -> None:
 
 
 async def test_a_failover_is_two_attempts() -> None:
-    """Which endpoint failed, how, and which one took it then: each is a span below the array's."""
+    """With the failure of one endpoint and the success of the other."""
     async with (
         FakeEventGate(otherwise=reset) as eqiad,
         FakeEventGate(beside=eqiad.address) as codfw,
@@ -263,8 +263,8 @@ async def test_a_failover_is_two_attempts() -> None:
     assert codfw.requests[0].headers["traceparent"].split("-")[2] == ids(fine)[1]
 
 
-async def test_what_a_late_answer_proves_is_told_where_it_came_from(caplog: pytest.LogCaptureFixture) -> None:
-    """Its attempt outlives the journey, which the other's answer ended; nothing is told to a span that is over."""
+async def test_a_late_answer_is_recorded_in_its_own_attempt(caplog: pytest.LogCaptureFixture) -> None:
+    """Which outlives the journey; ended spans get no more events."""
     answered = asyncio.Event()
     async with (
         FakeEventGate(after(answered)) as slow,
@@ -280,8 +280,8 @@ async def test_what_a_late_answer_proves_is_told_where_it_came_from(caplog: pyte
     assert "ended span" not in caplog.text
 
 
-async def test_what_no_endpoint_takes_is_an_error() -> None:
-    """The request's span says 503, the array's why."""
+async def test_undelivered_events_are_errors() -> None:
+    """The request's span has the 503, the array's span the reason."""
     async with FakeEventGate(otherwise=answer(502)) as gate, traced(gate) as running:
         assert await running.post(event(), traceparent=SAMPLED) == 503
     request, array = running.one("POST /v1/events"), running.one("deliver main")
@@ -291,8 +291,8 @@ async def test_what_no_endpoint_takes_is_an_error() -> None:
 
 
 @pytest.mark.parametrize(("body", "status"), [(b'{"meta":', 500), (b"[]", 400)], ids=["no JSON", "nothing in it"])
-async def test_a_request_that_is_refused_has_a_span(body: bytes, status: int) -> None:
-    """Whatever a producer sends can be found in its trace."""
+async def test_a_refused_request_has_a_span(body: bytes, status: int) -> None:
+    """Its producer finds it in the trace."""
     async with FakeEventGate() as gate, traced(gate) as running:
         assert await running.post(body, traceparent=SAMPLED) == status
     request = running.one("POST /v1/events")
@@ -300,8 +300,8 @@ async def test_a_request_that_is_refused_has_a_span(body: bytes, status: int) ->
     assert running.spans("deliver main") == []
 
 
-async def test_a_producer_that_goes_away_leaves_a_span() -> None:
-    """Its request never came to an end; the trace says so, and nothing of it is kept."""
+async def test_a_client_that_disconnects_leaves_a_span() -> None:
+    """It says so, and nothing else is kept."""
     async with FakeEventGate() as gate, traced(gate) as running:
         async with connected(running.address) as client:
             await client.send(post(event(), traceparent=SAMPLED)[:-1])
@@ -310,8 +310,8 @@ async def test_a_producer_that_goes_away_leaves_a_span() -> None:
     assert said(running.one("POST /v1/events"))["error.type"] == "client_gone"
 
 
-async def test_no_event_is_in_a_span() -> None:
-    """Not in an attribute, an event, a status: whether it is accepted, invalid, or fails."""
+async def test_spans_have_no_event_content() -> None:
+    """Neither attributes nor events nor statuses, for accepted, invalid and failed events."""
     invalid: list[Mapping[str, Any]] = [
         {"status": "invalid", "event": json.loads(event()), "context": {"message": "is wrong"}}
     ]

@@ -1,4 +1,4 @@
-"""Promises of `ask`: a running sidecar is asked in a bounded time, and what is none is told from it."""
+"""Promises of `ask`: bounded time and size, and clear errors."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ TAP = f"http://{HERE}/_sidecar/tap"
 
 
 def refusal(address: str = HERE) -> str:
-    """What is said of whoever listens there, asked for the status."""
+    """Return the error for a server that answers so."""
     with pytest.raises(SettingError) as raised:
         status_of(address)
     return str(raised.value)
 
 
 def parts(chunks: Iterable[bytes]) -> httpx.Response:
-    """Return an answer that comes in these parts."""
+    """Return an answer in these parts."""
     return httpx.Response(200, headers=STREAM, content=chunks)
 
 
 @respx.mock
-def test_the_event_goes_to_the_sidecar_as_it_is() -> None:
-    """Its bytes, to the one place that explains; the answer is what it says."""
+def test_explain_posts_the_event_unchanged() -> None:
+    """And returns the answer."""
     route = respx.post(f"http://{HERE}/_sidecar/explain").respond(json={"upstream": "main"})
     assert explained_by(HERE, EVENT) == {"upstream": "main"}
     asked = route.calls.last.request
@@ -45,23 +45,23 @@ def test_the_event_goes_to_the_sidecar_as_it_is() -> None:
 
 
 @respx.mock
-def test_the_status_is_asked_for() -> None:
-    """By a GET; the answer is what the sidecar says."""
+def test_the_status_is_requested() -> None:
+    """By a GET."""
     respx.get(STATUS).respond(json={"level": "well"})
     assert status_of(HERE) == {"level": "well"}
 
 
 @respx.mock
-def test_a_sidecar_that_listens_everywhere_is_asked_here() -> None:
-    """0.0.0.0 is an address to listen on, and none to call somebody by; IPv6 has brackets."""
+def test_listen_addresses_are_translated() -> None:
+    """0.0.0.0 becomes 127.0.0.1, and IPv6 addresses have brackets."""
     respx.get(STATUS).respond(json=4)
     respx.get("http://[::1]:8888/_sidecar/status.json").respond(json=6)
     assert (status_of("0.0.0.0:8888"), status_of("[::1]:8888")) == (4, 6)
 
 
 @respx.mock
-def test_a_refusal_is_told_in_the_words_of_the_sidecar() -> None:
-    """Whatever JSON it is."""
+def test_a_refusal_has_the_sidecars_message() -> None:
+    """For any JSON."""
     respx.get(STATUS).respond(403, json={"detail": "not you"})
     assert refusal() == f"the sidecar at {HERE} refuses: not you"
     respx.get(STATUS).respond(503, json="busy")
@@ -70,22 +70,22 @@ def test_a_refusal_is_told_in_the_words_of_the_sidecar() -> None:
 
 @respx.mock
 @pytest.mark.parametrize("status", [200, 302, 403, 404])
-def test_a_page_for_people_is_not_a_sidecars(status: int) -> None:
-    """Nobody is sent elsewhere, either."""
+def test_a_page_is_not_a_sidecars_answer(status: int) -> None:
+    """Redirects are not followed either."""
     respx.get(STATUS).respond(status, html="<html>", headers={"location": "http://127.0.0.1:9/"})
     assert refusal() == f"what answers at {HERE} is not a sidecar"
 
 
 @respx.mock
-def test_an_answer_without_an_end_is_not_read_to_the_end() -> None:
-    """What is over the bound is no sidecar's."""
+def test_an_endless_answer_is_given_up() -> None:
+    """At the maximum size."""
     respx.get(STATUS).mock(return_value=parts(itertools.repeat(b" " * (MAX_ANSWER_BYTES // 4))))
     assert refusal() == f"what answers at {HERE} is not a sidecar"
 
 
 @respx.mock
 def test_an_answer_that_trickles_is_given_up() -> None:
-    """Each part comes in time, and the whole does not."""
+    """Each part comes in time, but the whole does not."""
     times = itertools.count(0.0, SECONDS * 0.6)
     respx.get(STATUS).mock(return_value=parts(itertools.repeat(b" ")))
     with pytest.raises(SettingError) as raised:
@@ -94,14 +94,14 @@ def test_an_answer_that_trickles_is_given_up() -> None:
 
 
 @pytest.mark.parametrize("address", ["nowhere", "127.0.0.1:", ":8888", "127.0.0.1:http", "127.0.0.1:70000", "a\nb:1"])
-def test_an_address_that_is_none_is_told(address: str) -> None:
-    """Before anybody is asked."""
+def test_an_invalid_address_is_reported(address: str) -> None:
+    """Before any request."""
     assert refusal(address) == f"{address!r} is not an address; write host:port, such as 127.0.0.1:8888"
 
 
 @respx.mock
-def test_a_sidecar_that_is_silent_is_given_up() -> None:
-    """Whatever it was that took too long."""
+def test_a_silent_sidecar_is_given_up() -> None:
+    """In any phase."""
     for error in (httpx.ConnectTimeout, httpx.WriteTimeout, httpx.ReadTimeout):
         respx.get(STATUS).mock(side_effect=error("timed out"))
         assert refusal() == f"no sidecar answers at {HERE}: timed out; use --listen to say where it listens"
@@ -111,7 +111,7 @@ def test_a_sidecar_that_is_silent_is_given_up() -> None:
 
 
 def once(reply: Reply) -> Reply:
-    """Answer so, and hang up."""
+    """Answer once, and hang up."""
 
     async def replied(request: Received, line: Line) -> None:
         await reply(request, line)
@@ -121,28 +121,28 @@ def once(reply: Reply) -> Reply:
 
 
 async def said(reply: Reply) -> str:
-    """What is said of a server that answers so, whose address is HERE."""
+    """Return the error for a server that answers so, its address replaced by HERE."""
     async with FakeEventGate(health=reply) as fake:
         return (await asyncio.to_thread(refusal, fake.address)).replace(fake.address, HERE)
 
 
-async def test_no_proxy_is_asked_instead(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever the environment says: it is about this machine."""
+async def test_proxies_are_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Requests are for this machine."""
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     async with FakeEventGate(health=answer(200, "OK", "[]")) as fake:
         assert await asyncio.to_thread(status_of, fake.address) == []
 
 
-def test_nobody_there_is_told() -> None:
-    """With what to do about it."""
+def test_a_missing_sidecar_is_reported() -> None:
+    """With what to do."""
     with refusing() as address:
         assert refusal(address) == (
             f"no sidecar answers at {address}: Connection refused; use --listen to say where it listens"
         )
 
 
-async def test_whoever_hangs_up_or_speaks_otherwise_is_told() -> None:
-    """A sidecar that stops may hang up; who does not speak HTTP is none."""
+async def test_other_servers_are_reported() -> None:
+    """A sidecar that stops may hang up; another protocol is not a sidecar."""
     assert f"no sidecar answers at {HERE}: Server disconnected" in await said(close)
     assert f"no sidecar answers at {HERE}: Connection reset by peer; use --listen" in await said(reset)
     assert await said(raw(b"220 mail ESMTP\r\n\r\n")) == f"what answers at {HERE} is not a sidecar"
@@ -152,12 +152,12 @@ async def test_whoever_hangs_up_or_speaks_otherwise_is_told() -> None:
 
 
 def heard() -> list[object]:
-    """Return what passes."""
+    """Return the messages."""
     return list(tapped(HERE, "a*", ["failed", "invalid"]))
 
 
 def complaint() -> str:
-    """What is said of a tap that cannot be read."""
+    """Return the error for a tap that cannot be read."""
     with pytest.raises(SettingError) as raised:
         heard()
     return str(raised.value)
@@ -171,8 +171,8 @@ def event_stream(*chunks: bytes, error: Exception | None = None) -> Iterator[byt
 
 
 @respx.mock
-def test_what_passes_is_read_to_its_end() -> None:
-    """Comments and all else but data are nothing to us; what is wanted stands in the query."""
+def test_a_tap_is_read_to_its_end() -> None:
+    """Only data matters; the filter is in the query."""
     text = 'retry: 2000\n\n:\n\ndata: {"event":"é"}\n\ndata: {"left_out":1,"lost":0}\n\nevent: end\ndata:\n\nignored'
     chunks = (bytes([each]) for each in text.encode())
     route = respx.get(TAP).mock(return_value=parts(chunks))
@@ -182,16 +182,16 @@ def test_what_passes_is_read_to_its_end() -> None:
 
 
 @respx.mock
-def test_without_wishes_everything_is_heard() -> None:
-    """No stream and no outcome is asked for."""
+def test_without_a_filter_the_query_is_empty() -> None:
+    """All events are shown."""
     route = respx.get(TAP).respond(headers=STREAM, text="event: end\ndata:\n\n")
     assert list(tapped(HERE, None, [])) == []
     assert not route.calls.last.request.url.params
 
 
 @respx.mock
-def test_a_tap_that_does_not_begin_is_told() -> None:
-    """It is off, or it is no sidecar's, or none at all."""
+def test_a_tap_that_does_not_start_is_reported() -> None:
+    """It is off, or not a sidecar's, or nothing answers."""
     respx.get(TAP).respond(403, json={"detail": "the tap is off"})
     assert complaint() == f"the sidecar at {HERE} refuses: the tap is off"
     respx.get(TAP).respond(200, json={})
@@ -215,22 +215,22 @@ def test_a_tap_that_does_not_begin_is_told() -> None:
     ],
     ids=["no JSON", "no end", "cut off", "silent", "too large"],
 )
-def test_a_tap_that_ends_before_its_end_is_told(stream: Iterator[bytes], words: str) -> None:
-    """With why, as far as that is known."""
+def test_a_tap_that_breaks_off_is_reported(stream: Iterator[bytes], words: str) -> None:
+    """With the reason, if it is known."""
     respx.get(TAP).mock(return_value=parts(stream))
     assert complaint().startswith(f"the sidecar at {HERE} stopped: {words}")
 
 
 @respx.mock
-def test_however_much_passes_it_is_not_too_much() -> None:
-    """What is bounded is each message, however it is cut into parts."""
+def test_a_tap_has_no_total_limit() -> None:
+    """Only each message is limited, however it is split."""
     one = f"data: {json.dumps('x' * 70_000)}\n\n".encode()
     chunks = (one[at : at + 1000] for _ in range(20) for at in range(0, len(one), 1000))
     respx.get(TAP).mock(return_value=parts(itertools.chain(chunks, [b"event: end\ndata:\n\n"])))
     assert len(heard()) == 20
 
 
-async def test_a_real_tap_that_breaks_off_is_told() -> None:
+async def test_a_real_tap_that_breaks_off_is_reported() -> None:
     """In the middle of a chunk."""
     head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
     async with FakeEventGate(health=once(raw(head + b"3\r\n:\n\n\r\n"))) as fake:

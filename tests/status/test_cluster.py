@@ -1,4 +1,4 @@
-"""Promises of `cluster`: three answers, as HTTP has them, and nothing that costs much."""
+"""Promises of `cluster`: metrics and probes, correct HTTP, low cost."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MB = 1024 * 1024
 
 
 class Metrics(Recorder):
-    """Counts how often it was asked for them, and has as many as are wanted."""
+    """Counts calls, and returns metrics of any size."""
 
     asked = 0
     size = 100
@@ -32,7 +32,7 @@ class Metrics(Recorder):
 
 
 class Desk:
-    """A listener, and what it stands on."""
+    """A listener and its parts."""
 
     def __init__(self, limits: Limits) -> None:
         """It is not ready yet."""
@@ -57,7 +57,7 @@ def asks(path: str, method: str = "GET", more: str = "") -> bytes:
 
 
 async def test_metrics_are_prometheus_text() -> None:
-    """/metrics is what Prometheus scrapes, version first, again and again on one connection."""
+    """Again and again on one connection."""
     async with talking() as (client, _, _):
         for _ in range(3):
             await client.send(asks("/metrics"))
@@ -66,8 +66,8 @@ async def test_metrics_are_prometheus_text() -> None:
             assert b'eventgate_sidecar_info{version="' in answer.body
 
 
-async def test_probes_say_what_is_true() -> None:
-    """/livez is answered as long as anything is; /readyz is 503 until events can be taken."""
+async def test_probes() -> None:
+    """/livez is always 200; /readyz is 503 until events can be taken."""
     async with talking() as (client, desk, _):
         for path, ready, status, words in (
             ("/livez", False, 200, b"the event loop turns\n"),
@@ -82,7 +82,7 @@ async def test_probes_say_what_is_true() -> None:
 
 @pytest.mark.parametrize("path", ["/livez", "/metrics", "/nope"])
 async def test_head_is_get_without_a_body(path: str) -> None:
-    """The headers are those of GET, the length too."""
+    """With the same headers, including the length."""
     async with talking() as (client, desk, _):
         desk.metrics.size = 0
         await client.send(asks(path))
@@ -103,7 +103,7 @@ async def test_head_is_get_without_a_body(path: str) -> None:
     ],
 )
 async def test_the_cluster_sees_no_events(method: str, path: str, status: int) -> None:
-    """No events and no data of them; a body is skipped, and the connection goes on."""
+    """A body is skipped, and the connection stays open."""
     async with talking() as (client, _, _):
         await client.send(asks(path, method, "content-length: 9\r\n") + b"some")
         answer = await client.answer()
@@ -122,7 +122,7 @@ async def test_the_cluster_sees_no_events(method: str, path: str, status: int) -
         pytest.param(asks("/livez", more="transfer-encoding: chunked\r\n") + b"Z\r\n", id="chunks"),
     ],
 )
-async def test_a_connection_ends_where_it_should(data: bytes) -> None:
+async def test_when_a_connection_ends(data: bytes) -> None:
     """After one answer, and nothing that follows is read."""
     async with talking() as (client, _, _):
         await client.send(data)
@@ -146,8 +146,8 @@ async def test_a_connection_ends_where_it_should(data: bytes) -> None:
         ),
     ],
 )
-async def test_what_is_no_request_is_refused(data: bytes, words: str) -> None:
-    """With 400, as by the other listener, and the end."""
+async def test_malformed_requests_are_refused(data: bytes, words: str) -> None:
+    """With 400, as by the other listener, and the connection ends."""
     async with talking() as (client, _, _):
         await client.send(data)
         answer = await client.answer()
@@ -156,7 +156,7 @@ async def test_what_is_no_request_is_refused(data: bytes, words: str) -> None:
 
 
 async def test_a_request_may_come_in_pieces() -> None:
-    """Byte by byte, with empty lines before it and an offer to upgrade, it is the same request."""
+    """Byte by byte, after empty lines, or with an offer to upgrade."""
     async with talking() as (client, desk, _):
         for byte in b"\r\n" + asks("/livez", more="connection: upgrade\r\nupgrade: h2c\r\n"):
             await client.send(bytes([byte]))
@@ -165,8 +165,8 @@ async def test_a_request_may_come_in_pieces() -> None:
         await eventually(lambda: desk.budget.held > 0)
 
 
-async def test_requests_in_one_piece_are_answered_in_order_and_bounded() -> None:
-    """So many are, whatever they ask; more than these end the connection."""
+async def test_pipelined_requests_are_answered_in_order_and_bounded() -> None:
+    """More than the maximum end the connection."""
     async with talking() as (client, _, _):
         await client.send((asks("/metrics") + asks("/livez")) * (LIMITS.pipelined // 2))
         answers = [await client.answer() for _ in range(LIMITS.pipelined)]
@@ -175,8 +175,8 @@ async def test_requests_in_one_piece_are_answered_in_order_and_bounded() -> None
         assert [(await client.answer()).status for _ in range(LIMITS.pipelined + 1)] == [200] * LIMITS.pipelined + [400]
 
 
-async def test_all_who_ask_at_once_get_the_same_metrics() -> None:
-    """A flood of scrapes makes the metrics a few times, and not once for each."""
+async def test_concurrent_scrapes_share_the_metrics() -> None:
+    """They are rendered a few times, not once for each."""
     async with talking() as (_, desk, address), contextlib.AsyncExitStack() as stack:
         clients = [await stack.enter_async_context(connected(address)) for _ in range(50)]
         for client in clients:
@@ -186,8 +186,8 @@ async def test_all_who_ask_at_once_get_the_same_metrics() -> None:
 
 
 @pytest.mark.parametrize(("data", "says"), [(b"GET /liv", b"No complete request within 0.05 s."), (b"", b"")])
-async def test_nothing_waits_for_ever(data: bytes, says: bytes) -> None:
-    """A head that never ends is told so, an idle connection ends without a word."""
+async def test_incomplete_requests_time_out(data: bytes, says: bytes) -> None:
+    """With an answer; an idle connection is closed silently."""
     async with talking(Limits(header_seconds=0.05, keep_alive_seconds=0.1)) as (client, _, _):
         await client.send(data)
         rest = await client.rest()
@@ -195,8 +195,8 @@ async def test_nothing_waits_for_ever(data: bytes, says: bytes) -> None:
         assert bool(rest) is bool(says)
 
 
-async def test_metrics_that_nobody_reads_are_counted_and_cut_off() -> None:
-    """What a client leaves unread is held for so long, within the budget."""
+async def test_unread_metrics_are_counted_and_cut_off() -> None:
+    """After their time, within the budget."""
     async with talking(Limits(unread_seconds=0.3)) as (_, desk, address), contextlib.AsyncExitStack() as stack:
         desk.metrics.size = 9 * MB
         for _ in range(6):
@@ -209,8 +209,8 @@ async def test_metrics_that_nobody_reads_are_counted_and_cut_off() -> None:
         await eventually(lambda: desk.budget.held == 0)
 
 
-async def test_a_late_reader_gets_it_all() -> None:
-    """Metrics that are read slowly arrive whole, and the connection goes on."""
+async def test_a_slow_reader_gets_all_metrics() -> None:
+    """And the connection stays open."""
     async with talking() as (client, desk, _):
         desk.metrics.size = 8 * MB
         client.writer.transport.pause_reading()  # type: ignore[attr-defined]
@@ -222,8 +222,8 @@ async def test_a_late_reader_gets_it_all() -> None:
         assert (await client.answer()).status == 200
 
 
-async def test_where_nothing_more_can_be_held_half_a_request_is_asked_to_come_back() -> None:
-    """A whole one, of which nothing is kept, is answered."""
+async def test_an_incomplete_request_gets_a_503_if_the_budget_is_used_up() -> None:
+    """A complete one, which takes no memory, is answered."""
     async with talking() as (client, desk, _):
         desk.budget.held += desk.budget.size
         await client.send(asks("/livez"))
@@ -235,7 +235,7 @@ async def test_where_nothing_more_can_be_held_half_a_request_is_asked_to_come_ba
 
 
 async def test_a_new_connection_replaces_the_idlest() -> None:
-    """Whoever fills the listener with connections does not shut out the kubelet."""
+    """So many connections do not lock out the kubelet."""
     async with (
         talking(Limits(connections=2)) as (oldest, desk, address),
         connected(address) as younger,

@@ -1,4 +1,4 @@
-"""Promises of `http`: everything that can be asked and answered is described, and nothing else."""
+"""Promises of `http`: everything is described in openapi.yaml, and nothing else."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ GOES_ON = {path for path, item in DESCRIBED["paths"].items() if "goes on" in ite
 
 
 def operations() -> set[tuple[str, str]]:
-    """Return method and path of everything that is described."""
+    """Return method and path of all described operations."""
     return {(method, path) for path, item in DESCRIBED["paths"].items() for method in item if method != "servers"}
 
 
@@ -68,12 +68,12 @@ def statuses(method: str, path: str) -> set[int]:
 
 
 def schema(name: str) -> dict[str, Any]:
-    """Return a schema of the description, with all that it refers to."""
+    """Return a schema of the description, with its references."""
     return {"$ref": f"#/components/schemas/{name}", "components": DESCRIBED["components"]}
 
 
 def routes_of(running: Running) -> set[tuple[str, str]]:
-    """Return method and path of every route that its listeners have; Starlette answers HEAD wherever it does GET."""
+    """Return method and path of all routes of its listeners; Starlette answers HEAD for each GET."""
     app = running.runtime._servers[0][0].config.app
     assert isinstance(app, Starlette)
     routes = [route for route in app.routes if isinstance(route, Route)]
@@ -83,13 +83,13 @@ def routes_of(running: Running) -> set[tuple[str, str]]:
 
 
 async def test_every_route_is_described_and_nothing_else(tmp_path: Path) -> None:
-    """The routes of both listeners, and the events, which the producers' listener takes itself."""
+    """The routes of both listeners, and events, which are not a route."""
     async with FakeEventGate() as gate, sidecar(to_one(gate.address), tmp_path) as running:
         assert operations() == routes_of(running) | {("post", "/v1/events")}
 
 
-async def test_every_described_answer_can_be_had(tmp_path: Path) -> None:
-    """With the described content type and body, from the described listener; none is described twice or for nothing."""
+async def test_every_described_answer_exists(tmp_path: Path) -> None:
+    """With the described content type and body, from the described listener."""
     async with FakeEventGate() as gate, sidecar(to_one(gate.address), tmp_path, tap=True) as running:
         await eventually(lambda: running.runtime._ready)
         async with httpx.AsyncClient() as client:
@@ -121,7 +121,7 @@ def assert_described(said: dict[str, Any], answer: httpx.Response) -> None:
 
 
 def test_every_status_of_an_answer_to_events_is_described() -> None:
-    """Those of any mix of events, and those of every reason not to take the request as a whole."""
+    """For any mix of events, and for every refusal of a request."""
     kinds = [
         SUCCESS,
         msgspec.structs.replace(SUCCESS, outcome=Outcome.SPOOLED),
@@ -136,7 +136,7 @@ def test_every_status_of_an_answer_to_events_is_described() -> None:
 
 
 def test_the_kinds_of_refused_requests_are_described() -> None:
-    """Every `type` that the answer to a refused request may carry."""
+    """Every `type` in the answer to a refused request."""
     kinds = {each.kind for each in RequestError.__subclasses__()}
     assert set(DESCRIBED["components"]["schemas"]["RequestError"]["properties"]["type"]["enum"]) == kinds
     assert MalformedRequest.kind in kinds
@@ -161,7 +161,7 @@ def test_the_kinds_of_refused_requests_are_described() -> None:
     ],
 )
 def test_every_part_of_the_status_is_described(name: str) -> None:
-    """Each of its values has every field that the description names, and no other."""
+    """Each value has exactly the described fields."""
     fields = set(getattr(status, name).__struct_fields__)
     added = {"sentence", "level", "problems"} if name == "Status" else set()
     said = DESCRIBED["components"]["schemas"][name]
@@ -169,24 +169,24 @@ def test_every_part_of_the_status_is_described(name: str) -> None:
 
 
 def test_every_field_of_a_problem_in_a_file_is_described() -> None:
-    """As `check --json` and `/_sidecar/config` write it."""
+    """As in `check --json` and `/_sidecar/config`."""
     said = DESCRIBED["components"]["schemas"]["FileProblem"]
     assert set(said["properties"]) == set(said["required"]) == set(errors.Problem.__dataclass_fields__)
 
 
 @pytest.mark.parametrize("name", DESCRIBED["components"]["schemas"])
-def test_every_schema_is_one(name: str) -> None:
-    """JSON Schema 2020-12, which OpenAPI 3.1 is written in, with nothing left that nobody refers to."""
+def test_every_schema_is_valid(name: str) -> None:
+    """By JSON Schema 2020-12, which OpenAPI 3.1 uses, and none is unused."""
     Draft202012Validator.check_schema(schema(name))
     assert f"'#/components/schemas/{name}'" in str(DESCRIBED)
 
 
-def test_the_description_is_of_this_version() -> None:
-    """The file names none, so that a release cannot forget it."""
+def test_the_description_has_this_version() -> None:
+    """The file has none, so that a release cannot forget it."""
     assert DESCRIBED["info"]["version"] == __version__
 
 
-async def test_it_is_served_to_this_machine_alone() -> None:
+async def test_it_is_served_to_this_machine_only() -> None:
     """As JSON, under a loopback name."""
     for peer, wanted in (("127.0.0.1", 200), ("10.2.2.45", 403)):
         transport = httpx.ASGITransport(Starlette(routes=[openapi_route()]), client=(peer, 50000))

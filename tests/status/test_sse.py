@@ -1,4 +1,4 @@
-"""Promises of `sse`: a stream goes on until its reader leaves or the stop, and waits for nobody."""
+"""Promises of `sse`: a stream ends when its reader leaves or the sidecar stops, and nothing waits for a reader."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.running import serving
 
 
 class Reader:
-    """Reads a stream as ASGI hands it over, as fast as it is told to."""
+    """Reads an ASGI stream at a given pace."""
 
     def __init__(self) -> None:
         """It reads on and on."""
@@ -61,7 +61,7 @@ def request(method: str = "GET") -> Request:
 
 @contextlib.asynccontextmanager
 async def open_feed(feeds: Feeds, source: FeedSource) -> AsyncIterator[tuple[Reader, asyncio.Task[None]]]:
-    """Have somebody read."""
+    """Start a reader."""
     reader = Reader()
     async with asyncio.TaskGroup() as tasks:
         task = tasks.create_task(reader.run(feeds.answer(request(), source)))
@@ -73,14 +73,14 @@ async def open_feed(feeds: Feeds, source: FeedSource) -> AsyncIterator[tuple[Rea
     ("data", "written"),
     [("a", b"data: a\n\n"), ("a\nb\r\nc\rd", b"data: a\ndata: b\ndata: c\ndata: d\n\n"), ("", b"data: \n\n")],
 )
-def test_a_message_is_one_whatever_its_lines(data: str, written: bytes) -> None:
-    """No line of it can be taken for anything else."""
+def test_a_message_may_have_any_lines(data: str, written: bytes) -> None:
+    """None is taken for another field."""
     assert message(data) == written
 
 
 @pytest.mark.looptime
-async def test_what_there_is_is_told_at_intervals() -> None:
-    """At once, and then each time there is something."""
+async def test_messages_are_sent_at_intervals() -> None:
+    """The first at once."""
     told = [b"1", b"", b"2"]
     feeds = Feeds(1, 2.0)
     async with open_feed(feeds, nullcontext(lambda: told.pop(0) if told else b"")) as (reader, _):
@@ -91,16 +91,16 @@ async def test_what_there_is_is_told_at_intervals() -> None:
 
 
 @pytest.mark.looptime
-async def test_a_comment_comes_where_there_is_nothing() -> None:
-    """By which it is noticed that a reader has gone, and by the reader that the sidecar has."""
+async def test_comments_are_sent_without_messages() -> None:
+    """So both sides notice a lost connection."""
     async with open_feed(Feeds(1, 1.0), nullcontext(lambda: b"")) as (reader, _):
         await asyncio.sleep(2 * KEEP_ALIVE_SECONDS + 0.5)
         assert reader.read[2:] == [b":\n\n", b":\n\n"]
 
 
 @pytest.mark.looptime
-async def test_a_source_is_left_when_its_reader_goes() -> None:
-    """Nothing is collected for who does not listen any more, and his place is free."""
+async def test_the_source_is_closed_when_its_reader_leaves() -> None:
+    """And its place is free."""
     inside: list[str] = []
 
     @contextlib.contextmanager
@@ -119,8 +119,8 @@ async def test_a_source_is_left_when_its_reader_goes() -> None:
 
 
 @pytest.mark.looptime
-async def test_a_slow_reader_is_not_asked_for() -> None:
-    """What he does not read is not made."""
+async def test_the_source_is_not_polled_for_a_slow_reader() -> None:
+    """So messages do not pile up."""
     numbers = itertools.count(1)
     async with open_feed(Feeds(1, 1.0), nullcontext(lambda: b"%d" % next(numbers))) as (reader, _):
         await asyncio.sleep(2.5)
@@ -132,8 +132,8 @@ async def test_a_slow_reader_is_not_asked_for() -> None:
 
 
 @pytest.mark.looptime
-async def test_a_reader_who_is_stuck_is_let_go() -> None:
-    """He holds a place for a while, not for ever."""
+async def test_a_stuck_reader_is_disconnected() -> None:
+    """After some time."""
     feeds = Feeds(1, 1.0)
     async with open_feed(feeds, nullcontext(lambda: b"x")) as (reader, task):
         await asyncio.sleep(1.5)
@@ -145,8 +145,8 @@ async def test_a_reader_who_is_stuck_is_let_go() -> None:
 
 
 @pytest.mark.looptime
-async def test_the_stop_ends_what_is_open() -> None:
-    """At once where it is read, and soon where not; nothing begins any more."""
+async def test_the_stop_ends_all_streams() -> None:
+    """At once if they are read, soon otherwise; new ones are refused."""
     feeds = Feeds(2, 1.0)
     async with (
         open_feed(feeds, nullcontext(lambda: b"x")) as (reader, task),
@@ -164,8 +164,8 @@ async def test_the_stop_ends_what_is_open() -> None:
 
 
 @pytest.mark.looptime
-async def test_only_so_many_are_open_at_once() -> None:
-    """The next is told so, and gets in when one has left."""
+async def test_open_streams_have_a_maximum() -> None:
+    """The next is refused, until one has left."""
     feeds = Feeds(1, 1.0)
     async with open_feed(feeds, nullcontext(lambda: b"x")):
         await asyncio.sleep(0.1)
@@ -174,8 +174,8 @@ async def test_only_so_many_are_open_at_once() -> None:
     assert feeds.answer(request(), nullcontext(lambda: b"")).status_code == 200
 
 
-async def test_who_asks_for_the_headers_gets_no_stream() -> None:
-    """HEAD ends."""
+async def test_head_opens_no_stream() -> None:
+    """It ends at once."""
     answer = Feeds(1, 1.0).answer(request("HEAD"), nullcontext(lambda: b"x"))
     async with httpx.AsyncClient(transport=httpx.ASGITransport(answer), base_url="http://sidecar") as client:
         head = await client.head("/")
@@ -185,8 +185,8 @@ async def test_who_asks_for_the_headers_gets_no_stream() -> None:
     )
 
 
-async def test_a_reader_who_hangs_up_is_noticed() -> None:
-    """Over a real connection: his place is free again."""
+async def test_a_closed_connection_is_noticed() -> None:
+    """On a real connection: its place is free."""
     feeds = Feeds(1, 0.01)
 
     async def endpoint(asked: Request) -> Response:
@@ -199,8 +199,8 @@ async def test_a_reader_who_hangs_up_is_noticed() -> None:
         await eventually(lambda: feeds.open == 0)
 
 
-async def test_the_stop_does_not_wait_for_a_reader_who_does_not_read() -> None:
-    """Over a real connection whose buffers are full."""
+async def test_the_stop_does_not_wait_for_a_stuck_reader() -> None:
+    """On a real connection with full buffers."""
     feeds = Feeds(1, 0.001)
     ends: list[str] = []
 

@@ -1,4 +1,4 @@
-"""Promises of `value`: what the parts of a status say of themselves."""
+"""Promises of `value`: derived properties of a status."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from tests.statuses import HANGS, address, endpoint, upstream
         ("probation", False),
     ],
 )
-def test_an_endpoint_is_usable_where_an_address_gets_more_than_trials(health: str, *, usable: bool) -> None:
-    """One such address is enough."""
+def test_an_endpoint_is_usable_if_an_address_is_not_out(health: str, *, usable: bool) -> None:
+    """One is enough."""
     out = address("unhealthy", HANGS)
     assert endpoint("eqiad", out, address(health)).usable is usable
 
 
-def test_an_upstream_is_out_where_no_endpoint_is_usable() -> None:
-    """Then its events go nowhere, whichever endpoint gets the next trial; not before each was looked up."""
+def test_an_upstream_is_out_if_no_endpoint_is_usable() -> None:
+    """Whichever gets the next trial; not before each was looked up."""
     out, gone = endpoint("eqiad", address("unhealthy", HANGS)), endpoint("codfw", problem="no such name")
     assert (upstream(out, gone).out, upstream(out, gone).goes_to) == (True, None)
     assert upstream(out, endpoint("codfw", problem="not looked up yet")).out is False
@@ -34,5 +34,5 @@ def test_an_upstream_is_out_where_no_endpoint_is_usable() -> None:
 
 
 def test_a_long_reason_is_cut() -> None:
-    """What others say has no bound."""
+    """It comes from outside."""
     assert (short("x" * 160), short("x" * 161)) == ("x" * 160, "x" * 159 + "…")

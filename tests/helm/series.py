@@ -141,8 +141,8 @@ def apply_chart(checkout: Path, vendor: Callable[[Path], None] = vendored) -> No
     shutil.copy(MODULES.parent / "fixture.yaml", chart / ".fixtures" / f"{NAME}.yaml")
     if _vendored_are_old(chart):
         before = (chart / "Chart.yaml").read_text()
+        first = not (chart / "templates" / "vendor" / NAME).exists()
         package = chart / "package.json"
-        first = NAME not in package.read_text()
         package.write_text(_packages(json.loads(package.read_text())))
         for outside in (chart / "templates" / "base").glob("meta_1.*.tpl"):
             outside.unlink()  # the same templates as the vendored module's, which would be defined twice

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import shutil
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.helm.deployment_charts import PAGE, Place, misfits, named, page_values
+from tests.helm.deployment_charts import PAGE, Place, main, misfits, named, page_values, wrong_routes
 from tests.helm.edits import Unknown
 from tests.helm.engine import HERE, ROOT, rendered
 from tests.helm.rules import problems
@@ -19,6 +20,7 @@ from tests.helm.series import (
     ENVIRONMENTS,
     MODULES,
     SERVICES,
+    SHARED,
     apply_chart,
     apply_values,
     shared_values,
@@ -140,6 +142,31 @@ def test_the_shared_values_are_those_of_the_page() -> None:
     step = PAGE.read_text().partition("\n## 3.")[2].partition("\n## 4.")[0]
     shown = [yaml.safe_load(text) for text in re.findall(r"(?ms)^```yaml\n(.*?)^```", step)]
     assert shown == [files["values.yaml"], files["values-ml-staging-codfw.yaml"], files["values-ml-serve-eqiad.yaml"]]
+
+
+def test_shared_routes_are_checked_as_a_sidecar_would(tmp_path: Path) -> None:
+    """Helm finds few mistakes in them; their own tests are run too."""
+    checkout = applied(tmp_path)
+    assert wrong_routes(checkout) == []
+    shared = checkout / SHARED / "values.yaml"
+    shared.write_text(shared.read_text().replace("- mediawiki.revision_score_drafttopic", "- mediawiki.other"))
+    assert "test: a staging drafttopic score goes to the testing stream" in " ".join(wrong_routes(checkout))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["apply", ".", "--image", "registry/eventgate-sidecar"], "'registry/eventgate-sidecar' has no tag"),
+        (["apply", "nowhere"], "nowhere/charts/kserve-inference"),
+    ],
+)
+def test_a_call_that_cannot_work_is_refused(
+    arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A wrong argument is named, and nothing is edited."""
+    with contextlib.suppress(SystemExit):
+        assert main(arguments) == 1
+    assert words in capsys.readouterr().err
 
 
 def test_the_services_of_the_page_are_known() -> None:

@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from sidecar.commands.terminal import Complaints, aligned, argument, counted, json_option, print_json
+from sidecar.commands.streams import declared_in, stream_config_option
+from sidecar.commands.terminal import (
+    Complaints,
+    aligned,
+    argument,
+    counted,
+    json_option,
+    print_json,
+)
 
 if TYPE_CHECKING:
     from sidecar.routes.inspection import Inspection
@@ -22,8 +30,9 @@ HEADINGS = ("stream", "upstream", "sent as", "topic prefix", "copies")
 
 @click.command()
 @argument("file", default="routes.yaml", help="The configuration to check; default: routes.yaml.")
+@stream_config_option
 @json_option
-def check(file: Path, as_json: bool) -> None:
+def check(file: Path, stream_config: str | None, as_json: bool) -> None:
     """Check a routes.yaml, run the tests in it, and show where each stream goes.
 
     Exit status: 0 if all is well, with or without warnings; 1 if there is a problem; 2 if the file cannot be read.
@@ -32,17 +41,21 @@ def check(file: Path, as_json: bool) -> None:
     from sidecar.routes.inspection import inspect
 
     with Complaints():
-        found = inspect(read_text(file), str(file))
+        declared = declared_in(stream_config)
+        found = inspect(read_text(file), str(file), declared=declared)
     if as_json:
         print_json(as_data(found))
     else:
-        print(in_text(found, str(file)), end="")
+        print(in_text(found, str(file), len(declared.declarations) if declared else None), end="")
     if found.problems:
         sys.exit(1)
 
 
-def in_text(found: Inspection, file: str) -> str:
-    """Return everything found in `file` as lines for a terminal or an editor."""
+def in_text(found: Inspection, file: str, declared: int | None = None) -> str:
+    """Return everything found in `file` as lines for a terminal or an editor.
+
+    `declared`: with how many declared streams it was compared.
+    """
     from sidecar.routes.ways import matrix
 
     problems = [*found.problems, *found.warnings]
@@ -51,7 +64,7 @@ def in_text(found: Inspection, file: str) -> str:
     if found.config is not None and not found.problems:
         lines += [*_table(matrix(found.config)), ""]
         lines += [f"note: serve needs --spool DIR, since {each}" for each in found.config.needs_spool]
-    return "\n".join([*lines, f"{file}: {_summary(found)}"]) + "\n"
+    return "\n".join([*lines, f"{file}: {_summary(found, declared)}"]) + "\n"
 
 
 def as_data(found: Inspection) -> dict[str, Any]:
@@ -68,13 +81,18 @@ def as_data(found: Inspection) -> dict[str, Any]:
     }
 
 
-def _summary(found: Inspection) -> str:
+def _summary(found: Inspection, declared: int | None) -> str:
     warned = [counted(len(found.warnings), "warning")] if found.warnings else []
     if found.problems:
         return ", ".join([counted(len(found.problems), "problem"), *warned])
     config = found.config
     parts = ((config.upstreams, "upstream"), (config.routes, "route"), (config.tests, "test")) if config else ()
-    return ", ".join(counted(len(each), noun) for each, noun in parts) + "; " + (warned[0] if warned else "all is well")
+    compared = [] if declared is None else [f"compared with {counted(declared, 'declared stream')}"]
+    return (
+        ", ".join([*(counted(len(each), noun) for each, noun in parts), *compared])
+        + "; "
+        + (warned[0] if warned else "all is well")
+    )
 
 
 def _table(rows: Sequence[Row]) -> Iterator[str]:

@@ -6,10 +6,11 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from sidecar.commands.streams import declared_in, stream_config_option
 from sidecar.commands.terminal import (
     FILE,
     Complaints,
@@ -26,6 +27,7 @@ from sidecar.errors import SettingError
 if TYPE_CHECKING:
     from sidecar.events.event import Event
     from sidecar.routes.explain import Copied, Explanation, Line, Tried
+    from sidecar.routes.streamconfig import StreamConfig
 
 
 @click.command()
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
 @click.option("--event", type=FILE, help="A file with one event as JSON; - is standard input.", metavar="FILE")
 @click.option("--running", is_flag=True, help="Query the sidecar that runs here, and show which address it would try.")
 @listen_option(help="Where that sidecar listens.")
+@stream_config_option
 @json_option
 def explain(
     routes: Path,
@@ -45,6 +48,7 @@ def explain(
     event: Path | None,
     running: bool,
     listen: str,
+    stream_config: str | None,
     as_json: bool,
 ) -> None:
     """Show which route takes an event, why each earlier one does not, and what happens to the event.
@@ -58,19 +62,23 @@ def explain(
     from sidecar.routes.routing import Router
 
     with Complaints():
+        declared = declared_in(stream_config)
         if running and label:
             raise SettingError("a running sidecar has its own labels; leave --label or --running out")
+        service = None
         if running:
             from sidecar.status.ask import explained_by
 
             found = explained_by(listen, _event(stream, event))
         else:
-            router = Router(read_config(routes), labels_of(label, labels_variable))
-            found = explanation(router, _event(stream, event))
+            config = read_config(routes)
+            found = explanation(Router(config, labels_of(label, labels_variable)), _event(stream, event))
+            service = config.upstreams[found["upstream"]].event_service if found["upstream"] else None
     if as_json:
-        print_json(found)
+        print_json(found | ({"declared": declared_as_data(declared, found, service)} if declared else {}))
     else:
         print(in_text(found) + (tried_in_text(found["tried"]) if running else ""), end="")
+        print(declared_in_text(declared, found, service) if declared else "", end="")
     if found["refused"]:
         sys.exit(1)
 
@@ -115,6 +123,35 @@ def _copied(copy: Copied) -> list[str]:
         return [f"no copy: {copy['refused']}"]
     which = f"{copy['percent']} % are copied" if copy["percent"] < 100 else "copied"
     return [f"{which} to {copy['upstream']} as {copy['sent_as']}", *(f"  topic {topic}" for topic in copy["topics"])]
+
+
+def declared_as_data(declared: StreamConfig, found: Explanation, event_service: str | None) -> dict[str, Any] | None:
+    """Return what is declared of the stream under which the event is sent, for a program; None where it is refused."""
+    stream = found["sent_as"]
+    if stream is None:
+        return None
+    declaration, other = declared.of(stream), declared.other_service(stream, event_service)
+    faults = [
+        declared.fault_of(stream, found["schema"]),
+        other and f"it goes to {event_service}, but is declared for {other}",
+    ]
+    return {
+        "schema_title": declaration and declaration.schema_title,
+        "event_service": declaration and declaration.destination_event_service,
+        "topics": list(declaration.topics) if declaration else [],
+        "faults": [each for each in faults if each],
+    }
+
+
+def declared_in_text(declared: StreamConfig, found: Explanation, event_service: str | None) -> str:
+    """Return the same as lines for a terminal."""
+    data = declared_as_data(declared, found, event_service)
+    if data is None:
+        return ""
+    topics = f", topics {' '.join(data['topics'])}" if data["topics"] else ""
+    known = f"declared: schema {data['schema_title']}, event service {data['event_service'] or 'not given'}{topics}"
+    lines = [known] if data["schema_title"] else []
+    return "\n".join([*lines, *(f"! {words}" for words in data["faults"])]) + "\n"
 
 
 def tried_in_text(tried: Sequence[Tried]) -> str:

@@ -7,21 +7,41 @@ It is for the page Machine_Learning/LiftWing/Streams. The model server that writ
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from sidecar.commands.terminal import Complaints, argument, json_option, markdown_table, print_json
+from sidecar import __version__
+from sidecar.commands.terminal import (
+    Complaints,
+    argument,
+    json_option,
+    markdown_table,
+    print_json,
+)
+from sidecar.errors import SettingError
 
 if TYPE_CHECKING:
     from sidecar.routes.config import Config
     from sidecar.routes.samples import Labels
+    from sidecar.routes.streamconfig import Declaration, StreamConfig
     from sidecar.routes.ways import Row, Way
 
+FETCH_SECONDS = 10.0
+"""Deadline for the whole of MediaWiki's answer."""
+MAX_DECLARED_BYTES = 16 * 1024 * 1024
+"""Size of that answer, decompressed; Wikimedia's is much smaller."""
 ISVC = "isvc"
 """The label that names a model server: KServe's InferenceService."""
+
+
+stream_config_option = click.option(
+    "--stream-config",
+    help="Streams that are declared: MediaWiki's answer to action=streamconfigs&all_settings=true, saved or fetched.",
+    metavar="FILE|URL",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +53,8 @@ class Stream:
     model_servers: tuple[str, ...]
     ways: tuple[tuple[Labels, Way], ...]
     """For each kind of pod that may send events; several if the event decides."""
+    declared: Declaration | None = None
+    """What is declared of it; None if nothing is, or it is not known."""
 
 
 @click.command()
@@ -40,8 +62,9 @@ class Stream:
 @click.option(
     "--format", "form", type=click.Choice(["markdown", "wikitext"]), default="markdown", help="How to write it."
 )
+@stream_config_option
 @json_option
-def streams(file: Path, form: str, as_json: bool) -> None:
+def streams(file: Path, form: str, stream_config: str | None, as_json: bool) -> None:
     """Show the streams of a routes.yaml: who writes them, and their Kafka topics.
 
     Exit status: 0 if it is shown; 2 if the file cannot be used.
@@ -49,24 +72,72 @@ def streams(file: Path, form: str, as_json: bool) -> None:
     from sidecar.routes.file import read_config
 
     with Complaints():
-        found = streams_of(read_config(file))
+        declared = declared_in(stream_config)
+        found = streams_of(read_config(file), declared)
     if as_json:
-        print_json(as_data(found))
+        print_json(as_data(found, declared=declared is not None))
     else:
-        print(in_wikitext(found) if form == "wikitext" else in_markdown(found), end="")
+        shown = in_wikitext if form == "wikitext" else in_markdown
+        print(shown(found, declared=declared is not None), end="")
 
 
-def streams_of(config: Config) -> list[Stream]:
-    """Return all streams named in `config`."""
+def declared_in(source: str | None) -> StreamConfig | None:
+    """Return the declarations in a file or at a URL; None if there is no source.
+
+    Raises:
+        SettingError: they cannot be read or fetched, or are something else.
+
+    """
+    from sidecar.routes.file import read_bytes
+    from sidecar.routes.streamconfig import read
+
+    if source is None:
+        return None
+    if source.startswith(("http://", "https://")):
+        import asyncio
+
+        return read(asyncio.run(_fetched(source)), source)
+    return read(read_bytes(Path(source), MAX_DECLARED_BYTES), source)
+
+
+async def _fetched(url: str) -> bytes:
+    import asyncio
+
+    import httpx
+
+    headers = {"accept": "application/json", "user-agent": f"eventgate-sidecar/{__version__}"}
+    body = b""
+    try:
+        async with (
+            asyncio.timeout(FETCH_SECONDS),
+            httpx.AsyncClient(headers=headers, timeout=FETCH_SECONDS, follow_redirects=True) as client,
+            client.stream("GET", url) as answer,
+        ):
+            if answer.status_code != 200:
+                raise SettingError(f"cannot fetch {url}: it answers {answer.status_code}")
+            async for chunk in answer.aiter_bytes():
+                body += chunk
+                if len(body) > MAX_DECLARED_BYTES:
+                    raise SettingError(f"cannot fetch {url}: the answer is over {MAX_DECLARED_BYTES} bytes")
+    except TimeoutError:
+        raise SettingError(f"cannot fetch {url}: the answer is not complete after {FETCH_SECONDS:g} s") from None
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        raise SettingError(f"cannot fetch {url}: {str(error) or type(error).__name__}") from None
+    return body
+
+
+def streams_of(config: Config, declared: StreamConfig | None = None) -> list[Stream]:
+    """Return all streams named in `config`, with what is declared of them."""
     from sidecar.routes.ways import matrix
 
     rows = matrix(config)
     kinds = [row.labels for row in rows]
     heard = [labels for labels in kinds if not all(row.way.refused for row in rows if row.labels == labels)]
     names = dict.fromkeys(row.stream for row in rows)
-    return [
+    found = [
         _stream(name, [row for row in rows if row.stream == name and row.labels in heard], config) for name in names
     ]
+    return [replace(each, declared=declared.of(each.name)) for each in found] if declared else found
 
 
 def _stream(name: str, rows: Sequence[Row], config: Config) -> Stream:
@@ -82,16 +153,16 @@ def _stream_in(event: dict[str, Any]) -> object:
     return meta.get("stream") if isinstance(meta, dict) else None
 
 
-def in_markdown(streams: Sequence[Stream]) -> str:
-    """Format the table as Markdown."""
-    headings, rows = _cells(streams)
+def in_markdown(streams: Sequence[Stream], *, declared: bool = False) -> str:
+    """Format the table as Markdown; `declared`: with what is declared of each stream."""
+    headings, rows = _cells(streams, declared=declared)
     code = [[", ".join(f"`{word}`" if coded else word for word, coded in cell) for cell in row] for row in rows]
     return "\n".join(markdown_table(headings, code)) + "\n"
 
 
-def in_wikitext(streams: Sequence[Stream]) -> str:
-    """Format the table as wikitext."""
-    headings, rows = _cells(streams)
+def in_wikitext(streams: Sequence[Stream], *, declared: bool = False) -> str:
+    """Format the table as wikitext; `declared`: with what is declared of each stream."""
+    headings, rows = _cells(streams, declared=declared)
     lines = ['{| class="wikitable sortable"', f"! {' !! '.join(headings)}"]
     for row in rows:
         lines.append("|-")
@@ -99,8 +170,10 @@ def in_wikitext(streams: Sequence[Stream]) -> str:
     return "\n".join([*lines, "|}"]) + "\n"
 
 
-def as_data(streams: Sequence[Stream]) -> list[dict[str, Any]]:
-    """Return the table for JSON."""
+def as_data(streams: Sequence[Stream], *, declared: bool = False) -> list[dict[str, Any]]:
+    """Return the table for JSON; `declared`: with what is declared of each stream."""
+    import msgspec
+
     from sidecar.routes.ways import way_as_data
 
     return [
@@ -109,6 +182,7 @@ def as_data(streams: Sequence[Stream]) -> list[dict[str, Any]]:
             "schemas": list(stream.schemas),
             "model_servers": list(stream.model_servers),
             "ways": [{"labels": dict(labels), **way_as_data(way)} for labels, way in stream.ways],
+            **({"declared": msgspec.to_builtins(stream.declared)} if declared else {}),
         }
         for stream in streams
     ]
@@ -122,7 +196,7 @@ _Cell = list[tuple[str, bool]]
 """Words, and whether each is code."""
 
 
-def _cells(streams: Sequence[Stream]) -> tuple[list[str], list[list[_Cell]]]:
+def _cells(streams: Sequence[Stream], *, declared: bool) -> tuple[list[str], list[list[_Cell]]]:
     from sidecar.routes.ways import pod_in_words
 
     pods = list(dict.fromkeys(pod_in_words(labels) for stream in streams for labels, _ in stream.ways))
@@ -131,6 +205,7 @@ def _cells(streams: Sequence[Stream]) -> tuple[list[str], list[list[_Cell]]]:
             _code([stream.name]),
             _code(stream.schemas),
             _code(stream.model_servers),
+            *([_declared(stream.declared)] if declared else []),
             *(
                 [word for labels, way in stream.ways if pod_in_words(labels) == pod for word in _words(way)]
                 for pod in pods
@@ -138,7 +213,14 @@ def _cells(streams: Sequence[Stream]) -> tuple[list[str], list[list[_Cell]]]:
         ]
         for stream in streams
     ]
-    return ["stream", "schema", "written by, for example", *(f"from {pod}" for pod in pods)], rows
+    headings = ["stream", "schema", "written by, for example", *(["declared"] if declared else [])]
+    return [*headings, *(f"from {pod}" for pod in pods)], rows
+
+
+def _declared(declaration: Declaration | None) -> _Cell:
+    if declaration is None:
+        return [("not declared", False)]
+    return _code([each for each in (declaration.schema_title, declaration.destination_event_service) if each])
 
 
 def _code(words: Sequence[str]) -> _Cell:

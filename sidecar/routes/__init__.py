@@ -19,7 +19,8 @@ What it decides (`index`, `routing`, `explain`)
 
 What is wrong with it, beyond a single key (`audit`, `inspection`)
     `audit` finds routes and entries that have no effect. `inspection` puts all checks together and runs the `tests:` of
-    the file. What it refuses, `check` reports, and no sidecar starts with it or reloads it.
+    the file. What it refuses, `check` reports, and no sidecar starts with it or reloads it. `streamconfig` compares the
+    file with the streams that are declared, for `check` alone.
 
 What it means for every stream (`samples`, `ways`)
     `samples` lists the streams and pods that a file names; `ways` is the table of where each stream goes.
@@ -27,7 +28,7 @@ What it means for every stream (`samples`, `ways`)
 What must not come here: watching the file and swapping it (`serve`), printing (`commands`), and which endpoint of an
 upstream is tried (`upstreams`).
 
-Doors: config, section, scalars, pattern, file, index, routing, explain, samples, ways, inspection.
-Pure: audit, config, explain, index, inspection, loader, pattern, routing, samples, scalars, section, ways, yamlmarks,
-    yamlwords.
+Doors: config, section, scalars, pattern, file, index, routing, explain, samples, ways, inspection, streamconfig.
+Pure: audit, config, explain, index, inspection, loader, pattern, routing, samples, scalars, section, streamconfig,
+    ways, yamlmarks, yamlwords.
 """

@@ -211,6 +211,8 @@ class Upstream(Section, frozen=True, kw_only=True):
     """Last line of defence, whatever the routes say: what may be sent here, after rewriting. Default: all."""
     topic_prefixes: list[TopicPrefix] = []
     """What its EventGates put before a stream's name to make the Kafka topic, with the dot; shown, never used."""
+    event_service: Name | None = None
+    """What streams that it takes are declared with as `destination_event_service`; for `check --stream-config`."""
     tls: Tls = Tls()
     timeouts: Timeouts = Timeouts()
     on_ambiguous: Literal["resend", "spool", "fail"] = "resend"

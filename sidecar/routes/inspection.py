@@ -14,12 +14,13 @@ import msgspec
 
 from sidecar.errors import ConfigError, Problem, RequestError
 from sidecar.events.event import parse
-from sidecar.routes import audit
+from sidecar.routes import audit, streamconfig
 from sidecar.routes.config import Config, Test
 from sidecar.routes.index import Indexes
 from sidecar.routes.loader import load
 from sidecar.routes.routing import Decision, Router
 from sidecar.routes.section import Complaint
+from sidecar.routes.streamconfig import StreamConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,15 +46,25 @@ class Inspection:
         return self.config
 
 
-def inspect(text: str, file: str = "routes.yaml", labels: Mapping[str, str] | None = None) -> Inspection:
-    """Check everything in `text`; `file` is its name in messages, `labels` are those of the pod that will use it."""
+def inspect(
+    text: str,
+    file: str = "routes.yaml",
+    labels: Mapping[str, str] | None = None,
+    declared: StreamConfig | None = None,
+) -> Inspection:
+    """Check everything in `text`.
+
+    `file` is its name in messages, `labels` are those of the pod that will use it, `declared` the streams that exist.
+    """
     try:
         config, source = load(text, file)
     except ConfigError as error:
         return Inspection(None, error.problems, ())
     missing = _missing_labels(config, labels) if labels is not None else ()
-    problems = source.problems([*audit.mistakes(config), *_failed_tests(config), *missing])
-    warnings = source.problems(audit.warnings(config))
+    undeclared = streamconfig.mistakes(config, declared) if declared else ()
+    unmatched = streamconfig.warnings(config, declared) if declared else ()
+    problems = source.problems([*audit.mistakes(config), *_failed_tests(config), *missing, *undeclared])
+    warnings = source.problems([*audit.warnings(config), *unmatched])
     return Inspection(config, tuple(problems), tuple(replace(each, warning=True) for each in warnings))
 
 

@@ -116,7 +116,11 @@ def _of_pool(upstream: Upstream) -> Upstream:
     """Remove the settings that only `routing`, `coalescer` or tables use."""
     rest = Upstream(url=upstream.url)
     return msgspec.structs.replace(
-        upstream, accepts=rest.accepts, topic_prefixes=rest.topic_prefixes, coalesce=rest.coalesce
+        upstream,
+        accepts=rest.accepts,
+        topic_prefixes=rest.topic_prefixes,
+        event_service=rest.event_service,
+        coalesce=rest.coalesce,
     )
 
 

@@ -40,6 +40,7 @@ def edited(upstream: str, **settings: object) -> dict[str, Any]:
         pytest.param({**BEFORE, "routes": [{"name": "b", "to": "two"}]}, id="routes"),
         pytest.param(edited("one", accepts=[{"stream": "c"}]), id="accepts"),
         pytest.param(edited("one", topic_prefixes=["eqiad."]), id="topic prefixes"),
+        pytest.param(edited("one", event_service="eventgate-main"), id="event service"),
         pytest.param(edited("one", coalesce={"max_events": 7}), id="coalesce"),
     ],
 )

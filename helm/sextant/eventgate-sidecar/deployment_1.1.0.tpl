@@ -72,6 +72,10 @@ lifecycle. A volume that no container mounts is also rejected.
     value: /var/spool/eventgate-sidecar
   - name: SIDECAR_ON_EXIT
     value: {{ $sidecar.spool.on_exit }}
+  {{- with $sidecar.spool.hand_over }}
+  - name: SIDECAR_HAND_OVER
+    value: {{ . | quote }}
+  {{- end }}
   {{- end }}
   - name: SIDECAR_LAST_GOOD
     value: /var/lib/eventgate-sidecar/routes.yaml

@@ -28,7 +28,7 @@ charts that vendor these templates have none.
                "routes" "string" "reload" "map" "spool" "map" "tap" "map" "otel" "map" "port" "int" "drain" "string"
                "metrics" "map" "resources" "map" "user" "int" "istio" "map" "networkpolicy" "map")
       "reload" (dict "enabled" "bool")
-      "spool" (dict "enabled" "bool" "size" "string" "on_exit" "string")
+      "spool" (dict "enabled" "bool" "size" "string" "on_exit" "string" "hand_over" "string")
       "tap" (dict "enabled" "bool")
       "metrics" (dict "port" "int" "scrape" "bool")
       "istio" (dict "egress" "string" "known_hosts" "slice")
@@ -214,6 +214,11 @@ eventgate_sidecar.spool.size is {{ $size }}; use 640Mi, to which spool, salvage 
 {{- $word := .Values.eventgate_sidecar.spool.on_exit }}
 {{- if not (has $word (list "keep" "print")) }}
 eventgate_sidecar.spool.on_exit is {{ $word | toString | quote }}; use keep or print
+{{- end }}
+{{- with .Values.eventgate_sidecar.spool.hand_over }}
+{{- if not (regexMatch "^https?://[^/\\s]+/\\S+$" .) }}
+eventgate_sidecar.spool.hand_over is {{ . | quote }}; use a full URL such as http://main-gateway.gateways.svc.cluster.local:8888/v1/events
+{{- end }}
 {{- end }}
 {{- end -}}
 

@@ -98,7 +98,7 @@ class SlowBody(RequestError):
 
 
 class Forbidden(RequestError):
-    """Who asks may not."""
+    """The client is not allowed to do this."""
 
     status = 403
     kind = "forbidden"
@@ -123,7 +123,7 @@ class Overloaded(RequestError):
 
 LONGEST_LINE = 200
 LONGEST_MESSAGE = 2000
-"""Characters of a problem that are shown."""
+"""Maximum length of a shown problem."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,21 +1,21 @@
-"""How a load is delivered: what travels together, where to, how often, and until when.
+"""Delivers a load: batching, attempts, retries and deadlines.
 
-What travels together (`batching`, `coalescer`)
-    `batching` decides: which events may share an array, under which headers, and when it leaves. `coalescer` keeps the
-    loads that wait, hands each caller its statuses, and halves an array that is refused as a whole.
+Batching (`batching`, `coalescer`)
+    `batching` decides which events may share an array, with which headers, and when it leaves. `coalescer` keeps the
+    waiting loads, passes each caller its statuses, and halves an array that is refused as a whole.
 
-What is tried (`sender`, `journey`, `tries`)
-    `sender` puts each load on a `Journey`: the one loop that tries again, and the one timer for it.
-    `upstreams.failover` says which address is next. A `Try` is one attempt, and what its end says about its address.
+Attempts (`sender`, `journey`, `tries`)
+    `sender` starts a `Journey` for each load: the only retry loop, with its timer. `upstreams.failover` chooses the
+    next address. A `Try` is one attempt, and what its result says about its address.
 
-What is known of each event over all attempts (`answers`)
-    The events with which EventGate met an error are sent to the next endpoint; the others are settled.
+Statuses over all attempts (`answers`)
+    Events for which EventGate returned an error are sent to the next endpoint; the others are settled.
 
-What is copied (`mirror`)
-    Copies of accepted events for another upstream: bounded, sent once, never waited for.
+Mirrors (`mirror`)
+    Copies of accepted events for another upstream: bounded, sent once, and without delaying an answer.
 
-What may be tried again (`retry`)
-    What each class of failure allows, and what producers are told of events that no endpoint took.
+Retries (`retry`)
+    What each class of failure allows, and what producers are told about events that no endpoint took.
 
 Traces follow loads and attempts through an `Observer` (`tries`).
 

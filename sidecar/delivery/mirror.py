@@ -1,8 +1,8 @@
-"""Sends copies of events to another upstream, as a route's `mirror` says: once, and after the event itself.
+"""Sends copies of events to another upstream, as a route's `mirror` says.
 
-A copy is made when its event is accepted: EventGate has it, or the spool. No answer waits for a copy or speaks of it,
-and the spool never has one. A copy that finds no room is dropped, and one that its upstream does not take is lost;
-each is counted.
+A copy is made when EventGate or the spool has accepted the event. Answers neither wait for copies nor mention them, and
+copies are never spooled. A copy is sent once; if there is no room, or its upstream does not take it, it is lost and
+counted.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ from sidecar.routes.config import Coalesce
 from sidecar.telemetry.happenings import Happening, Mirrored, Unexpected
 
 MAX_COPIES = 1000
-"""Copies that wait or are under way, for all upstreams together."""
+"""Copies waiting or in flight, for all upstreams together."""
 MAX_COPIED_BYTES = 4 * 1024 * 1024
 """Their bytes."""
 MAX_POSTS_OF_COPIES = 4
-"""Arrays under way to one upstream: if it hangs, so many connections do."""
+"""Arrays in flight to one upstream, which limits the connections that can hang."""
 
 
 CopyResult = Literal["sent", "failed", "full", "refused", "stopped"]
-"""What becomes of a copy: its upstream took it, or not; or it was not sent, for one of three reasons."""
+"""The result of a copy: its upstream took it or not, or it was not sent, for one of three reasons."""
 
 
 class _Waiting(msgspec.Struct, eq=False):
-    """A copy that is to be sent."""
+    """A waiting copy."""
 
     copy: Copy
     event: Outgoing
@@ -44,34 +44,34 @@ class _Waiting(msgspec.Struct, eq=False):
 
 
 class Mirroring:
-    """Stands between `intake` and what delivers, where a route of this pod has a mirror."""
+    """The stage between `intake` and delivery, if a route of this pod has a mirror."""
 
     def __init__(
         self, deliver: Deliver, send: Deliver, limits: Mapping[str, Coalesce], emit: Callable[[Happening], None]
     ) -> None:
-        """`deliver` takes the events, and `send` the copies: a coalescer's. `limits` are those of each upstream."""
+        """`deliver` takes the events, `send` the copies (a coalescer's). `limits` are per upstream."""
         self._deliver = deliver
         self._send = send
         self._limits = limits
         self._emit = emit
         self._queues: defaultdict[str, deque[_Waiting]] = defaultdict(deque)
         self._departing: set[str] = set()
-        """Upstreams whose queues are looked into before the loop turns once more."""
+        """Upstreams whose queues are checked in the next turn of the loop."""
         self._posts: Counter[str] = Counter()
-        """Arrays under way, by upstream."""
+        """Arrays in flight, by upstream."""
         self._outstanding: Counter[Copy] = Counter()
-        """Copies that wait or are under way."""
+        """Copies waiting or in flight."""
         self._copies = self._bytes = 0
         self._ended = False
 
     def deliver(self, load: Load, done: Done) -> None:
-        """Deliver `load`, and copy what is accepted of it once `done` was told."""
+        """Deliver `load`, and copy accepted events after `done` was called."""
         if any(event.copy is not None for event in load.events):
             done = functools.partial(self._answered, load, done)
         self._deliver(load, done)
 
     def end(self) -> None:
-        """Send no more copies. Those that wait, or are not known to have been taken, count as stopped."""
+        """Send no more copies. Those waiting or in flight count as stopped."""
         self._ended = True
         self._queues.clear()
         for copy, count in self._outstanding.items():
@@ -84,7 +84,7 @@ class Mirroring:
             for event, status in zip(load.events, statuses, strict=True):
                 if event.copy is not None and status.status == "success" and is_chosen(event, event.copy.percent):
                     self._take(event, event.copy, load.headers)
-        except Exception as error:  # noqa: BLE001  a mistake of ours must cost no more than copies
+        except Exception as error:  # noqa: BLE001  a bug must only cost copies
             self._emit(Unexpected("mirror", f"{type(error).__name__}: {error}"))
 
     def _take(self, event: Outgoing, copy: Copy, headers: Headers) -> None:
@@ -140,7 +140,7 @@ class Mirroring:
 
 
 def is_chosen(event: Outgoing, percent: int) -> bool:
-    """Whether an event is among so many of a hundred: always or never, and also where there are more of them."""
+    """Whether an event belongs to this share, decided by its id; a larger share includes a smaller one."""
     key = event.body if event.id is None else event.id.encode("utf-8", "surrogatepass")
     return percent >= 100 or zlib.crc32(key) % 100 < percent
 
@@ -153,7 +153,7 @@ def _copied(event: Outgoing, copy: Copy) -> Outgoing:
 
 
 def _board(queue: deque[_Waiting], limits: Coalesce) -> list[_Waiting]:
-    """Take from the queue what may travel in one array: like headers, and an id of its own for each."""
+    """Take copies from the queue that may share an array: same headers, unique ids."""
     batch = [queue.popleft()]
     ids, size = {batch[0].event.id}, len(batch[0].event.body)
     while queue and len(batch) < limits.max_events:

@@ -1,8 +1,8 @@
-"""One hand-over: a POST of events from a spool to a gateway, and what its end means.
+"""One hand-over: a POST of spooled events to a gateway, and its result.
 
-Only a gateway may take it. Events of a spool are on their way between two routings, so an EventGate must never read
-them: the content type is one that EventGate takes for an empty body. Events are deleted here when the gateway has said
-that it has them on its disk, and how many; no other answer counts.
+Only a gateway may take it. Events of a spool have not been routed yet, so an EventGate must not accept them: their
+content type is one that EventGate treats as an empty body. Events are deleted here only when the gateway answers that
+it has stored this number of events.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ MAX_REPLY_BYTES = 64 * 1024
 
 
 class Ended(msgspec.Struct, frozen=True):
-    """How a hand-over ended."""
+    """The result of a hand-over."""
 
     reason: str = ""
-    """Why the gateway did not take the events; empty where it did."""
+    """Why the gateway did not take the events; empty if it did."""
     doubtful: bool = False
-    """Whether it may have them all the same."""
+    """Whether it may have them nevertheless."""
 
 
 class Gateway:
-    """A gateway, and the connection to it."""
+    """A gateway, with one connection."""
 
     def __init__(self, url: str, labels: Mapping[str, str]) -> None:
-        """`url` is where events are POSTed; `labels` are those of this pod."""
+        """`url` is for POSTs of events; `labels` are this pod's."""
         parts = urlsplit(url)
         self.host = parts.hostname or ""
         self._trust = Trust(None) if parts.scheme == "https" else None
@@ -51,7 +51,7 @@ class Gateway:
         self._used = 0.0
 
     async def post(self, ip: str, body: bytes, events: int) -> Ended:
-        """POST so many events to an address; raises nothing but cancellation."""
+        """POST `body` with `events` events to an address; raises nothing but cancellation."""
         clock = asyncio.get_running_loop().time
         connection, self._connection = self._connection, None
         if connection is None or not connection.is_open or clock() - self._used > KEEPALIVE_SECONDS:
@@ -97,7 +97,7 @@ class Gateway:
 
 
 def _read(reply: Reply, events: int) -> Ended:
-    """Return what an answer means; one that is not a sidecar's says nothing for sure."""
+    """Return the result in an answer; it is doubtful if the answer is not a sidecar's."""
     said = reply.headers.get("x-eventgate-sidecar", "")
     if reply.status == 202 and said == f"spooled; events={events}":
         return Ended()

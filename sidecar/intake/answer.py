@@ -69,7 +69,7 @@ def _lone_success(status: EventStatus, route: str, hasty: bool) -> Answer:
 
 
 def of_hand_over(events: int) -> Answer:
-    """Make the answer to a hand-over of so many events, all of which are durable."""
+    """Return the answer to a hand-over of `events` events, all of them durable."""
     return Answer(202, f"{events} events hastily received.", f"{Outcome.SPOOLED}; events={events}")
 
 

@@ -19,13 +19,13 @@ from sidecar.intake.request import EventsRequest, Limits, Taker
 from sidecar.timers import Deadline
 
 HEADER_BYTES = 128
-"""What a header takes beside its own bytes."""
+"""Memory of a header besides its own bytes."""
 ASKED_BYTES = 16 * 1024
-"""What a request that is not of events takes beside its own bytes: its task, and what Starlette makes of it."""
+"""Memory of an ASGI request besides its own bytes: its task and Starlette's objects."""
 
 
 class Awaited(enum.IntEnum):
-    """What a connection waits for; all but the last has a deadline, in this order in `Bounded._patience`."""
+    """What a connection waits for; all but the last have a deadline, in this order in `Bounded._patience`."""
 
     REQUEST = 0
     HEADERS = 1

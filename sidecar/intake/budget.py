@@ -1,8 +1,8 @@
-"""One budget of bytes for all that is held for clients, on both listeners.
+"""The budget of bytes held for clients of both listeners.
 
-Heads and bodies that are not complete, requests that wait for their turn, answers that nobody reads: each byte is taken
-from here before it is held, and given back when it is not. What there is no room for is refused. A gateway has many
-clients: there each address has a share, of bytes and of connections.
+Incomplete heads and bodies, waiting requests and unread answers are counted here before they are held, and given back
+afterwards. What does not fit is refused. A gateway has many clients, so each address has a share of bytes and of
+connections there.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class ByteBudget:
     """Counts the bytes held, up to a maximum."""
 
     most_connections = sys.maxsize
-    """For those who take from it."""
+    """Of its clients."""
 
     def __init__(self, size: int = 16 * 1024 * 1024, kept_free: int = 4 * 1024 * 1024) -> None:
         """At most `size` bytes; `kept_free` of them are for small requests, so that a few large ones do not block all.
@@ -31,10 +31,10 @@ class ByteBudget:
         self.kept_free = kept_free
         self.held = 0
         self.connections = 0
-        """Of those who take from it."""
+        """Of its clients."""
 
     def of(self, _client: str) -> ByteBudget:
-        """Return from where bytes are taken that are held for the client at an address: all share one budget."""
+        """Return the budget of a client's address: all share this one."""
         return self
 
     def take(self, size: int, *, small: bool) -> bool:
@@ -48,7 +48,7 @@ class ByteBudget:
         return True
 
     def give(self, size: int) -> None:
-        """Give back `size` bytes; fewer than none are taken, whether there is room or not."""
+        """Give back `size` bytes; a negative size takes bytes without checking for room."""
         self.held -= size
 
     @property
@@ -63,16 +63,16 @@ class ByteBudget:
 
 
 class GatewayBudget(ByteBudget):
-    """That of a gateway: no address of a client may take all of it."""
+    """The budget of a gateway, of which no client's address may take everything."""
 
     def __init__(self, size: int = 64 * 1024 * 1024, share: int = 16 * 1024 * 1024, connections: int = 64) -> None:
-        """`share` bytes at most for one address, enough for the largest body, and so many of its connections."""
+        """At most `share` bytes, enough for the largest body, and `connections` connections for one address."""
         super().__init__(size, size // 4)
         self._share, self._connections = share, connections
         self._shares: weakref.WeakValueDictionary[str, ByteBudget] = weakref.WeakValueDictionary()
 
     def of(self, client: str) -> ByteBudget:
-        """Return the share of an address, which is there as long as somebody takes from it."""
+        """Return the share of an address, which exists while it is used."""
         share = self._shares.get(client)
         if share is None:
             share = self._shares[client] = _Share(self, self._share, self._connections)

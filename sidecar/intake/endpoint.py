@@ -26,36 +26,36 @@ from sidecar.telemetry.happenings import Happening, RequestAnswered, RequestRefu
 from sidecar.telemetry.telemetry import Telemetry
 
 MAX_DRAINED_BYTES = 8 * MAX_BODY_BYTES
-"""How much of a body that is too large is read and dropped, so that its sender gets to read why."""
+"""How much of a body that is too large is read and dropped, so that its sender can read the refusal."""
 MAX_REQUESTS = 1024
-"""Requests that are answered at once."""
+"""Requests in flight."""
 PASSED_ON = tuple((name.encode(), name) for name in ("x-request-id", "traceparent", "tracestate", "user-agent"))
-"""Headers of the producer that EventGate sees: it fills `meta.request_id` from the first."""
+"""Headers of the producer that are passed on; EventGate fills `meta.request_id` from the first."""
 
 
 HANDED_OVER = HAND_OVER.encode()
 MAX_SAID_BYTES = 64 * 1024
-"""What is said of an event that is handed over, beside its bytes."""
+"""Size of the data of an event in a hand-over, besides its bytes."""
 
 
 class SpoolTaker(Interface):
-    """Takes hand-overs: `spool.handover.TakeOver`."""
+    """Takes hand-overs; implemented by `spool.handover.TakeOver`."""
 
     def take(self, body: bytes, labels: str, done: Callable[[int, str], None]) -> Iterator[None]:
-        """Store one, a part each time that it is asked; `done` is told how many events are durable, or why none is."""
+        """Store a hand-over in parts; `done` is called with the number of durable events, or the reason for none."""
 
 
 class RequestTrace(Interface):
-    """Follows one request: `serve.tracing`, where traces are asked for."""
+    """Traces one request; implemented in `serve.tracing`."""
 
     def emit(self, happening: Happening) -> None:
-        """Take what happens to it, and pass it on; how its events ended comes right after its answer."""
+        """Record and pass on a happening; the outcomes of the events come right after the answer."""
 
     def answered(self, answer: Answer) -> None:
-        """Take note of its answer."""
+        """Record the answer."""
 
     def gone(self) -> None:
-        """Take note that its client went away."""
+        """Record that the client disconnected."""
 
 
 class EventsEndpoint:
@@ -70,9 +70,9 @@ class EventsEndpoint:
         max_requests: int = MAX_REQUESTS,
         taking: tuple[Origins, SpoolTaker] | None = None,
     ) -> None:
-        """`intake` takes what is read here; `follow` returns who follows a request, and may change its headers.
+        """`intake` takes the complete bodies; `follow` returns the trace of a request, and may change its headers.
 
-        `taking`: who may hand over a spool, and who takes it; None: this is no gateway.
+        `taking`: the networks that may hand over a spool, and what takes it; None: this is not a gateway.
         """
         self.intake = intake
         self._budget = budget
@@ -104,7 +104,7 @@ class EventsEndpoint:
             request.held = request.head_bytes
             length = request.headers.get(b"content-length", b"")
             if len(length) > 4 and max(SMALL_BYTES, request.budget.room) < _announced(length) <= MAX_BODY_BYTES:
-                self._drop(request, Overloaded(request.budget.full))  # a small one is there as soon as this is known
+                self._drop(request, Overloaded(request.budget.full))  # not for small bodies, which arrive at once
         else:
             self._drop(request, Overloaded(request.budget.full))
 
@@ -174,7 +174,7 @@ class EventsEndpoint:
         """Take a hand-over.
 
         Raises:
-            Forbidden: its labels are not believed.
+            Forbidden: its network is not trusted.
 
         """
         assert self._taking is not None  # noqa: S101

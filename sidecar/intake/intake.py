@@ -191,7 +191,7 @@ class _Request(msgspec.Struct, eq=False):
 
 
 def _tell(emit: Callable[[Happening], None], event: Event, status: EventStatus, count: int, route: str) -> None:
-    """Tell how so many events ended, of which this is the first."""
+    """Return the happening for `count` events with one outcome; `status` is the first one's."""
     reason = "" if status.status == "success" else _reason(status)
     emit(EventsEnded(event.stream or "", status.outcome, count, reason, route))
 

@@ -1,4 +1,4 @@
-"""Whose word on the labels of an origin is believed: that of networks which a setting names."""
+"""The networks whose hand-overs, and the labels in them, a gateway trusts."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ class Origins:
     """Networks from which spools are handed over."""
 
     def __init__(self, networks: str) -> None:
-        """`networks` are written with commas between them: `10.67.0.0/16, 2620:0:860::/46`; empty: nobody is believed.
+        """`networks` are separated by commas: `10.67.0.0/16, 2620:0:860::/46`; empty: none is trusted.
 
         Raises:
-            SettingError: one is no network.
+            SettingError: one is not a network.
 
         """
         try:
@@ -23,19 +23,19 @@ class Origins:
             raise SettingError(f"--hand-over-from: {error}; write networks such as 10.67.0.0/16") from None
 
     def believes(self, client: str) -> bool:
-        """Whether the client at this address is in one of them."""
+        """Whether the client's address is in one of them."""
         try:
             address = ipaddress.ip_address(client)
-        except ValueError:  # not an address of the network
+        except ValueError:  # such as a Unix socket
             return False
         mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
         return any((mapped or address) in each for each in self._networks)
 
 
 def is_loopback(listen: str) -> bool:
-    """Whether an address to listen on, `host:port`, is reached from this machine alone."""
+    """Whether an address to listen on, `host:port`, can be reached from this machine only."""
     host = listen.rpartition(":")[0].strip("[]")
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
-        return host.lower() in ("", "localhost")  # without a host it is no address, and that is said elsewhere
+        return host.lower() in ("", "localhost")  # an address without a host is refused elsewhere

@@ -1,7 +1,7 @@
-"""A POST of events that came in one piece, and whose head is as plain as nearly all are; any other is llhttp's.
+"""Reads the usual POST of events, complete in one piece and with a plain head; llhttp reads all others.
 
-Every parser reads such a head alike, so nothing can hide in it: HTTP/1.1, one space, printable ASCII, no name twice, a
-length in digits that is the body's, and no header that changes how the rest is read.
+All parsers read a plain head alike, so nothing can be smuggled in it: HTTP/1.1, single spaces, printable ASCII, no
+duplicate header, a decimal Content-Length that is right, and no header that changes the framing.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ import re
 TARGET = b"/v1/events"
 PLAIN_HEAD_BYTES, PLAIN_LINE_BYTES, PLAIN_LINES = 2 * 1024, 256, 32
 UNCOUNTED_BYTES = len(b"POST  HTTP/1.1\r\n\r\n")
-"""Of a head; the parser hands them to nobody, so they are counted nowhere."""
+"""Bytes of a head that the parser reports to no callback, and that are therefore not counted."""
 REMEMBERED_LINES = 512
-"""Lines; producers send the same ten or so each time, but for a length and an id."""
+"""Cached lines; producers send the same ten or so each time, except for a length and an id."""
 
 _REQUEST_LINE = b"POST %b HTTP/1.1" % TARGET
 _HEADER = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+): ([\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?)")
@@ -24,11 +24,11 @@ _FRAMING = {
     b"connection": re.compile(b"keep-alive", re.IGNORECASE),
     **dict.fromkeys((b"transfer-encoding", b"upgrade", b"expect", b"te", b"trailer", b"proxy-connection"), _NEVER),
 }
-"""Which values leave a head plain, of headers that say how the rest is read."""
+"""The values of framing headers that are plain."""
 
 
 def plain_post(data: bytes) -> tuple[dict[bytes, bytes], bytes] | None:
-    """Return headers, names in lower case, and body of the POST that `data` is; None where it is not a plain one."""
+    """Return the headers, names in lower case, and the body of a plain POST; None if `data` is anything else."""
     end = data.find(b"\r\n\r\n", 0, PLAIN_HEAD_BYTES)
     if end < 0:
         return None

@@ -84,35 +84,35 @@ class Taker(Interface):
 
 
 class EventsRequest(msgspec.Struct, eq=False):
-    """A POST of events on its way through a connection, where uvicorn has a cycle of its own."""
+    """A POST of events on a connection; stands in for uvicorn's request cycle."""
 
     write: Write
     """Takes its answer."""
     target: bytes
-    """As the request line has it."""
+    """As in the request line."""
     query: bytes
     headers: dict[bytes, bytes]
-    """Names in lower case; of a repeated one the first counts, as Node has it for those that we read. None are kept
-    once it is answered."""
+    """Names in lower case; the first of duplicates counts, as in Node for those used here. Dropped once it is
+    answered."""
     head_bytes: int
-    """Of its request line and headers."""
+    """Size of request line and headers."""
     keep_alive: bool
     waits_for_100_continue: bool
     budget: ByteBudget
-    """Of its client: what is held for it is taken from here."""
+    """The budget of its client."""
     client: str = ""
-    """Its address."""
+    """The client's address."""
     waits_for_turn: bool = False
-    """An earlier request of the connection is not answered."""
+    """An earlier request of the connection is unanswered."""
     more_body: bool = True
     response_complete: bool = False
     taken: bool = False
-    """Whether its taker was told that it is complete."""
+    """Whether `Taker.complete` was called."""
 
-    # What follows is its taker's alone.
+    # Used by the taker only.
 
     collected: bytes | bytearray = b""
-    """Its body, as far as it has come."""
+    """The body received so far."""
     received: int = 0
     held: int = 0
     refusal: RequestError | None = None

@@ -90,7 +90,7 @@ class Settings:
     tap: bool = False
     """Whether `tap` may show passing events."""
     hand_over: str = ""
-    """URL of the gateway that gets what waits in the spool at the end; empty: there is none."""
+    """URL of the gateway that gets the events left in the spool at the end; empty: none."""
     gateway: bool = False
     """Whether it serves other pods."""
     hand_over_from: str = ""
@@ -273,7 +273,7 @@ class Runtime:
         self._ready = True
 
     async def _stop_when(self, told: asyncio.Queue[signal.Signals]) -> float:
-        """Return until when, by the loop's clock, something may still be sent."""
+        """Return the deadline for sending, in the loop's time."""
         number = await told.get()
         drain = self._settings.drain if number == signal.SIGTERM else 0.0
         until = asyncio.get_running_loop().time() + drain
@@ -298,7 +298,7 @@ class Runtime:
         return until
 
     async def _empty_or(self, told: asyncio.Queue[signal.Signals], spooling: Spooling) -> bool:
-        """Return True once the spool is empty, False once a second signal came."""
+        """Return True when the spool is empty, False on a second signal."""
         async with asyncio.TaskGroup() as tasks:
             waiting = [tasks.create_task(spooling.empty()), tasks.create_task(told.get())]
             await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)

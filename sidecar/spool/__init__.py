@@ -1,55 +1,52 @@
-"""The spool: events that no endpoint took, on disk until EventGate has given its verdict on each.
+"""The spool: undelivered events, on disk until EventGate has given its verdict on each.
 
-It keeps one promise. An event that was answered 202 is on the disk, and is sent until EventGate takes it or calls it
-invalid. Nothing here is loaded unless `serve` was given `--spool DIR`.
+An event that was answered 202 is on disk, and is sent until EventGate takes it or calls it invalid. Nothing here is
+loaded without `--spool DIR`.
 
-What the directory holds (`directory`)
-    `spool.db`, one SQLite database with its write-ahead log, and files that could not be used, renamed to say when and
-    why. The directory itself is locked by the one sidecar that uses it; `lock` only names that process. The command
-    line opens the same database while the sidecar runs: SQLite's own locks keep the two apart. The log is worth its
-    care: a rollback journal takes four fsyncs for a transaction instead of one.
+The directory (`directory`)
+    `spool.db`, a SQLite database with its write-ahead log, and files that could not be used, renamed with time and
+    reason. The sidecar that uses the directory locks it; the file `lock` only names the process. The command line opens
+    the same database while the sidecar runs, protected by SQLite's own locks. The write-ahead log needs one fsync for a
+    transaction, a rollback journal four.
 
-What the file holds (`schema`, `record`, `file`)
-    Two tables: the events that wait, and the dead letters, which are not sent any more. A row has its number, given by
-    the transaction that stores it; the bytes as they are sent, the upstream, the headers that travel with them; the
-    stream that the event came with; a hash of its order key; when it was first seen, what was tried so far; and a
-    checksum over all that must not change. `file` is plain and synchronous SQL, and SQLite itself holds the size.
-    `record` has the values that other modules see.
+The file (`schema`, `record`, `file`)
+    Two tables: waiting events, and dead letters, which are no longer sent. A row has its number, assigned by the
+    transaction that stores it; the bytes to send, the upstream and the headers to pass on; the stream that the event
+    came with; a hash of its order key; when it was first seen and what was tried; and a checksum over all that must not
+    change. `file` is plain synchronous SQL; SQLite itself limits the size. `record` has the values for other modules.
 
-How an event goes in (`keeping`, `ordering`, `store`)
-    `keeping` stands between the intake and the coalescer. An event goes into the spool for one of three reasons: no
-    endpoint took it in time, its route acknowledges it once it is stored, or an earlier event with its order key is not
-    settled yet. `ordering` knows which order keys are busy: delivered live, being written, or stored. Before the file
-    was read that is all of them.
+Storing an event (`keeping`, `ordering`, `store`)
+    `keeping` is between intake and coalescer. It stores an event for one of three reasons: no endpoint took it in time,
+    its route acknowledges it once it is stored, or an earlier event with its order key is not settled. `ordering` knows
+    the busy order keys: in flight, being written, or stored. Before the file is read, all keys are busy.
 
-What makes 202 durable (`groupcommit`)
-    One thread writes. Everything that is asked of the file while a transaction is being committed goes into the next
-    one, so that many events share one fsync. An event counts as stored once its transaction is committed, never before;
-    the event loop never waits for the disk. If that takes longer than a second, the event is not stored and its
-    producer is told so.
+Durability (`groupcommit`)
+    One thread writes. Operations that arrive during a commit go into the next transaction, so that many events share
+    one fsync. An event counts as stored once its transaction is committed. The event loop never waits for the disk; if
+    a commit takes longer than a second, the event is not stored and its producer is told so.
 
-How an event comes out (`replay`, `policy`)
-    For each upstream, `replay` takes the oldest events that may be sent, routes each again by the configuration in
-    force, and sends them behind live traffic, never in one array with it. `policy` decides how many at once, how long
-    to pause after failures, and what an answer means: delivered, invalid, a fault of this event, or a failure that has
-    nothing to do with it. What failed goes behind the others and is sent alone. Events with the same order key go one
-    after the other.
+Sending an event (`replay`, `policy`)
+    For each upstream, `replay` takes the oldest events that may be sent, routes each again by the current
+    configuration, and sends them with lower priority than live events, and in separate arrays. `policy` decides how
+    many at once, how long to pause after failures, and what an answer means: delivered, invalid, the event's fault, or
+    a failure unrelated to it. A failed event goes behind the others and is sent alone. Events with the same order key
+    are sent one after the other.
 
-What damage does (`damage`, `directory`)
-    A file that differs from what it must be is renamed, and so is one of another program or of a newer version; a fresh
-    one takes its place. A damaged file is read page by page without SQLite, and every event whose checksum fits goes
-    into the fresh one, which is complete before it gets the name. A file of an older version is migrated the same way.
-    A full, read-only or hanging disk changes no file: the
-    spool refuses events until the disk works again, and looks once a second. The sidecar starts and serves either way.
+Damage (`damage`, `directory`)
+    A file that is damaged, of another program or of a newer version is renamed and replaced. A damaged file is read
+    page by page without SQLite; every event with a valid checksum goes into the new file, which gets its name once it
+    is complete. A file of an older version is migrated in the same way. A full, read-only or hanging disk changes no
+    file: the spool refuses events and checks the disk once a second. The sidecar starts and serves in all these cases.
 
-How events change hands (`handover`)
-    A pod's disk may go with the pod. What still waits at the end, or when the spool is nearly full in an outage, is
-    sent to a gateway, and forgotten here once the gateway has it on its own disk.
+Hand-over (`handover`)
+    A pod's disk may be deleted with the pod. Events left at the end, or when the spool is nearly full in an outage, are
+    sent to a gateway, and deleted here once the gateway has stored them.
 
-How it starts and ends (`lifecycle`)
-    It is opened first and closed last. At the end it hands over what waits, and logs what is left for each stream.
+Start and end (`lifecycle`)
+    The spool is opened first and closed last. At the end it hands over waiting events, and logs what is left of each
+    stream.
 
-Nothing here speaks HTTP or decides where an event goes: events leave through the coalescer they would have taken live.
+What does not belong here: HTTP, and routing: events are sent through the coalescer, like live ones.
 
 Doors: damage, directory, file, lifecycle, policy, record, schema, store.
 Pure: record, ordering, policy.

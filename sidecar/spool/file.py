@@ -273,10 +273,10 @@ class SpoolFile:
         untried_first: bool = False,
         keyed: bool = True,
     ) -> Batch:
-        """Return the first events for `upstream` that may be sent now, `events` and `size` bytes of them at most.
+        """Return the first events for `upstream` that may be sent now, at most `events` and `size` bytes.
 
-        Never two of a key, and none with one where not `keyed`. `in_flight` and the first of the keys `held_back` are
-        under way. `untried_first`: none that was set back, if there are others. A damaged one becomes a dead letter.
+        At most one per key, and only events without a key unless `keyed`. Skips `in_flight` and keys `held_back`.
+        `untried_first`: events that were set back only if there are no others. A damaged one becomes a dead letter.
         """
         chosen, tried = list[int](), list[tuple[float, int]]()
         for arrival, key, due, its_size in self._connection.execute(HEADS, (upstream, keyed)):
@@ -312,7 +312,7 @@ class SpoolFile:
         return gone
 
     def failed(self, arrival: int, reason: str, now: float, due: float = 0.0, *, error: bool = False) -> None:
-        """Note that an attempt failed; `error`: it was this event's fault."""
+        """Record a failed attempt; `error`: it was this event's fault."""
         room = self._free_pages() + self._spare_pages // 2  # the rest is for what else has to be changed
         self._connection.execute(FAILED, (error, now, reason[:1000] if room > 0 else "", due, arrival))
 

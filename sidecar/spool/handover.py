@@ -1,11 +1,11 @@
-"""Events change hands: from the spool of a pod that ends, or is nearly full, to that of a gateway.
+"""Hands over events from the spool of a pod that ends, or whose spool is nearly full, to the spool of a gateway.
 
-What travels is what the spool knows of each event: its bytes, the stream it came with, the upstream, the headers, and
-what was tried. Times travel as ages, since two clocks differ. An event is a line of JSON with the length of what
-follows, its bytes as they are: an event that JSON readers differ about arrives as it was.
+An event is sent with its data: its original stream, its upstream, its headers, and what was tried. Times are sent as
+ages, since clocks differ. The format is a line of JSON, which has the event's length, and then the event's bytes: so it
+arrives unchanged, even if JSON parsers disagree about it.
 
-The gateway believes the labels that come with a hand-over, or with an event that was handed over before. With them it
-routes each event as it came; the rest is what any spool does.
+The gateway uses the labels of the hand-over, or those that an event got in an earlier one, to route each event as its
+pod would; the rest is as in any spool.
 """
 
 from __future__ import annotations
@@ -31,18 +31,18 @@ from sidecar.telemetry.handovers import HandedOver, TakenOver
 from sidecar.telemetry.telemetry import Telemetry
 
 EVENTS, BYTES = 500, 1024 * 1024
-"""In one hand-over; one event alone may be larger."""
+"""In one hand-over; a single event may be larger."""
 MAX_EVENTS = 2 * EVENTS
-"""In one hand-over that is taken."""
+"""Maximum accepted in one hand-over."""
 EVENTS_AT_ONCE = 100
-"""Read of a hand-over before others get their turn."""
+"""Read from a hand-over before other requests are served."""
 MAX_FAILURES = 2
-"""Of those in a row that make the pause longer: there is little time at the end."""
+"""Failures in a row that lengthen the pause; there is little time at the end."""
 NEARLY_FULL = 0.8
-"""The share of the spool's room from which events are handed over while nothing takes them."""
+"""The usage of the spool from which events are handed over while no endpoint takes them."""
 LOOK_SECONDS = 1.0
 PASSED_ON = frozenset({"x-request-id", "traceparent", "tracestate", "user-agent", LABELS})
-"""Headers of an event that are believed; they are written into requests."""
+"""Headers of an event that are accepted; they are written into requests."""
 HEADER_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 
 LookUp = Callable[[str], Awaitable[Sequence[str] | str]]
@@ -50,7 +50,7 @@ LookUp = Callable[[str], Awaitable[Sequence[str] | str]]
 
 
 class _Handed(msgspec.Struct):
-    """What is said of an event."""
+    """The data of an event."""
 
     bytes: int
     upstream: str
@@ -68,7 +68,7 @@ _decode = msgspec.json.Decoder(_Handed).decode
 
 
 def packed(events: Sequence[Spooled], now: float) -> bytes:
-    """Return events as they are handed over at a time of the spool's clock."""
+    """Serialise events for a hand-over; `now` is the spool's time."""
     parts = []
     for each in events:
         since = None if each.last_attempt is None else now - each.last_attempt
@@ -89,10 +89,10 @@ def packed(events: Sequence[Spooled], now: float) -> bytes:
 
 
 def unpacked(body: bytes, labels: str, now: float) -> Iterator[Spooled]:
-    """Yield the events of a hand-over; `labels` are those of the pod it comes from, unless an event has its own.
+    """Yield the events of a hand-over; `labels` are the sending pod's, for events without their own.
 
     Raises:
-        MalformedBody: it is none.
+        MalformedBody: it is not a hand-over.
 
     """
     at = 0
@@ -101,7 +101,7 @@ def unpacked(body: bytes, labels: str, now: float) -> Iterator[Spooled]:
         try:
             its = _decode(body[at:end])
         except (ValueError, RecursionError) as error:
-            raise MalformedBody(f"it is no hand-over: {error}") from None
+            raise MalformedBody(f"not a hand-over: {error}") from None
         at = end + 1 + its.bytes
         if end < 0 or its.bytes < 2 or at > len(body):
             raise MalformedBody("the hand-over ends within an event")
@@ -136,10 +136,10 @@ def _spooled(its: _Handed, body: bytes, labels: str, now: float) -> Spooled:
 
 
 class TakeOver:
-    """Takes what sidecars hand over, into the spool of a gateway."""
+    """Takes hand-overs into the spool of a gateway."""
 
     def __init__(self, spool: Spool, telemetry: Telemetry) -> None:
-        """Nothing is taken before `routers` is set."""
+        """Refuse hand-overs until `routers` is set."""
         self.routers: Routers | None = None
         """Of the configuration in force."""
         self.stopping = False
@@ -147,12 +147,12 @@ class TakeOver:
         self._telemetry = telemetry
 
     def take(self, body: bytes, labels: str, done: Callable[[int, str], None]) -> Iterator[None]:
-        """Store a hand-over, a part each time that it is asked, all of it or nothing.
+        """Store a hand-over as a whole, reading it in parts.
 
-        `done` is told how many events are durable, or why none is.
+        `done` is called with the number of durable events, or the reason for none.
 
         Raises:
-            RequestError: it is none, or too large.
+            RequestError: it is malformed, or too large.
 
         """
         found: list[Spooled] = []
@@ -176,7 +176,7 @@ class TakeOver:
         self._spool.store(found, stored)
 
     def _routed(self, event: Spooled) -> Spooled:
-        """Return an event with its key here; one that has no way is told so, and buried, by `replay`."""
+        """Route an event, which sets its order key; one without a route is later buried by `replay`."""
         if self.routers is None:
             return event
         routed = reroute(event, self.routers.of(event))
@@ -184,12 +184,12 @@ class TakeOver:
 
 
 class HandOver:
-    """Hands over what waits in a spool."""
+    """Hands over the waiting events of a spool."""
 
     def __init__(
         self, spool: Spool, gateway: Gateway, look_up: LookUp, telemetry: Telemetry, jitter: Callable[[], float]
     ) -> None:
-        """Nothing is asked yet."""
+        """Prepare a hand-over without connecting."""
         self._spool = spool
         self._gateway = gateway
         self._look_up = look_up
@@ -201,12 +201,12 @@ class HandOver:
         self._stopping = asyncio.Event()
 
     async def early(self, failing: Collection[str], hurry: Callable[[], bool]) -> None:
-        """Until `stop`, hand over where no endpoint takes events and the spool is nearly full, or `hurry` says so.
+        """Until `stop`, hand over events while the spool is nearly full or `hurry` returns True.
 
-        `failing` are the upstreams that take nothing now. Events with an order key stay: a newer one would overtake
-        them by the shorter way.
+        Only those of `failing` upstreams, which take nothing now, and without an order key: newer live ones could
+        overtake them.
         """
-        await self._resolve()  # before DNS may be gone, too
+        await self._resolve()  # early, before DNS may fail too
         while not self._stopping.is_set():
             handed = 0
             if hurry() or self._spool.state.totals.taken >= NEARLY_FULL:
@@ -216,11 +216,11 @@ class HandOver:
                 await self._pause(max(LOOK_SECONDS, self._backoff) if not handed else self._backoff)
 
     def stop(self) -> None:
-        """Hand over nothing more early."""
+        """Stop `early`."""
         self._stopping.set()
 
     async def rest(self) -> None:
-        """Hand over all that waits, the oldest first and each key in its order; to be cancelled when time is up."""
+        """Hand over all waiting events, the oldest first and each key in order; cancel it when time is up."""
         while await self._hand_over(functools.partial(_oldest, self._spool.now())):
             if self._failures:
                 await asyncio.sleep(self._backoff)
@@ -239,7 +239,7 @@ class HandOver:
                 await self._stopping.wait()
 
     async def _hand_over(self, choose: Callable[[SpoolFile, frozenset[int], frozenset[Key]], Batch]) -> int:
-        """Hand over what is chosen; return how many events that were, taken or not."""
+        """Hand over the chosen events; return their number, taken or not."""
         events = await self._spool.choose(choose)
         if not events:
             return 0
@@ -247,7 +247,7 @@ class HandOver:
             ended = await self._post(events)
             if not ended.reason:
                 await self._spool.delivered(events)
-        except BaseException:  # its time is up; whatever was written is in doubt
+        except BaseException:  # time is up; anything written may have been taken
             self._note(events, Ended("the time for it is up", doubtful=True))
             raise
         self._note(events, ended)
@@ -268,7 +268,7 @@ class HandOver:
         return await self._gateway.post(ip, packed(events, self._spool.now()), len(events))
 
     async def _resolve(self) -> None:
-        """Look the gateway up; what was known stays where DNS has no answer."""
+        """Look up the gateway; keep the known addresses if DNS fails."""
         if self._failures or not self._addresses:
             found = await self._look_up(self._gateway.host)
             if isinstance(found, str):
@@ -278,14 +278,14 @@ class HandOver:
 
 
 def _loose(upstream: str, file: SpoolFile, in_flight: frozenset[int], held_back: frozenset[Key]) -> Batch:
-    """Return the oldest events for an upstream that have no order key, whenever they are due."""
+    """Return the oldest events for an upstream without an order key, due or not."""
     return file.hand_out(
         upstream, float("inf"), events=EVENTS, size=BYTES, in_flight=in_flight, held_back=held_back, keyed=False
     )
 
 
 def _oldest(now: float, file: SpoolFile, in_flight: frozenset[int], _: frozenset[Key]) -> Batch:
-    """Return the oldest events that wait, each key in its order, and none of a key of which one is under way."""
+    """Return the oldest waiting events, each key in order, and none of a key with an event in flight."""
     chosen: dict[int, Spooled] = {}
     damaged: list[Gone] = []
     barred: set[Key | None] = set()

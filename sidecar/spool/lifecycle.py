@@ -29,20 +29,20 @@ from sidecar.telemetry.telemetry import Telemetry
 from sidecar.upstreams.endpoints import Pool
 
 OPEN_SECONDS = 2.0
-"""How long a start waits for the disk; after that events are taken without a spool until it is there."""
+"""How long the start waits for the disk; afterwards events are taken without a spool until it is open."""
 HAND_OVER_SECONDS = 10.0
-"""How much of `--drain` is for handing over, at most half of it."""
+"""Part of `--drain` reserved for the hand-over, at most half of it."""
 END_SECONDS = 5.0
-"""How long an end waits for the disk, and for what is being sent again."""
+"""How long the end waits for the disk, and for events in flight."""
 EMPTY_SECONDS = 0.1
-"""How often an end looks whether the spool is empty."""
+"""How often the end checks whether the spool is empty."""
 
 
 class Spooling:
-    """Everything of a running sidecar that has to do with its spool."""
+    """The spool of a running sidecar."""
 
     reserve = PUT_SECONDS
-    """Seconds of a request's deadline that delivery leaves for the disk."""
+    """Seconds of a request's deadline reserved for the disk."""
 
     def __init__(
         self, directory: Path, telemetry: Telemetry, quota: Quota | None = None, hand: Hand | None = None
@@ -53,19 +53,19 @@ class Spooling:
         self._spool = Spool(directory, quota or Quota(), telemetry, hand=hand)
         self._replay = Replay(self._spool, telemetry, random.random, self._spool.now)
         self.taking = TakeOver(self._spool, telemetry)
-        """Takes what sidecars hand over, where this is a gateway."""
+        """Takes hand-overs of other sidecars, in a gateway."""
         self._handing: HandOver | None = None
         self._leaving = False
         self._tasks: list[asyncio.Task[None]] = []
-        """Of the spool, of its replay, and of what is handed over early, once they run."""
+        """The spool's, the replay's and the early hand-over's, once started."""
 
     def hand_over_to(self, gateway: Gateway, look_up: LookUp) -> None:
-        """Hand over to this gateway what would be lost, once it runs."""
+        """Hand over to this gateway, once started, events that would be lost."""
         self._handing = HandOver(self._spool, gateway, look_up, self._telemetry, random.random)
 
     @property
     def end_seconds(self) -> float:
-        """How much of the time for the end is for what is still to be done when nothing is taken any more."""
+        """Part of the drain time reserved for the time after the listeners have closed."""
         return HAND_OVER_SECONDS if self._handing else 0.0
 
     def keeping(self, pools: Mapping[str, Pool], coalescer: Coalescer) -> Keeping:
@@ -105,12 +105,12 @@ class Spooling:
                 await self._spool.opened()
 
     def leave(self) -> None:
-        """Take no hand-over any more, and hand over what no endpoint takes: the end is near."""
+        """Refuse hand-overs, and hand over what no endpoint takes, since the end is near."""
         self._leaving = self.taking.stopping = True
 
     async def empty(self) -> None:
-        """Return when nothing waits any more that an endpoint or a gateway takes now, or the disk does not say."""
-        while self._waits() and not self.state.trouble:  # noqa: ASYNC110  it changes by the disk's hand
+        """Wait until the spool has no events that an endpoint or a gateway takes now, or cannot be used."""
+        while self._waits() and not self.state.trouble:  # noqa: ASYNC110  changes after a commit
             await asyncio.sleep(EMPTY_SECONDS)
 
     def _waits(self) -> bool:
@@ -118,9 +118,9 @@ class Spooling:
         return bool(waiting if self._handing is None else waiting - self._replay.failing)
 
     async def end(self, *, prints: bool, until: float) -> None:
-        """Send nothing more, hand over what waits, say what is left of each stream, and close the file.
+        """Stop replay, hand over waiting events, log what is left of each stream, and close the file.
 
-        `prints`: write out what is left, too. `until` is the time of the loop until which events are handed over.
+        `prints`: also print what is left. `until`: the deadline of the hand-over, in the loop's time.
         """
         running, *others = self._tasks
         self._replay.stop()
@@ -168,9 +168,9 @@ class Spooling:
 
 
 async def written(spool: Spool, write: Callable[[bytes], object]) -> AsyncIterator[int]:
-    """Write all events that wait as lines of JSON, in the thread of the disk; yield how many were written so far.
+    """Write all waiting events as lines of JSON, in the disk's thread; yield the number written so far.
 
-    Stops where the disk is in trouble.
+    It stops if the spool cannot be used.
     """
     first = count = 0
     while True:
@@ -186,7 +186,7 @@ async def written(spool: Spool, write: Callable[[bytes], object]) -> AsyncIterat
 
 def _write_from(first: int, write: Callable[[bytes], object]) -> Callable[[SpoolFile], tuple[int, int]]:
     def page(file: SpoolFile) -> tuple[int, int]:
-        """Write a few events; return how many, and the number of the last."""
+        """Write some events; return how many, and the number of the last."""
         count = size = last = 0
         for event, _ in file.waiting(first):
             write(line_of(event))

@@ -27,21 +27,21 @@ MIN_BACKOFF_SECONDS = 0.1
 MAX_EVENTS = 128
 MAX_BYTES = 1024 * 1024
 MAX_BATCHES = 4
-"""Batches side by side; live traffic comes first."""
+"""Parallel batches; live traffic comes first."""
 MAX_POSTS = 32
-"""POSTs side by side, of events that failed before and go alone."""
+"""Parallel POSTs of events that failed before and are sent alone."""
 MAX_REST_SECONDS = 1.0
-"""While live traffic is pressing, so much time passes between two batches: the spool still has to become empty."""
+"""Maximum pause between two batches while live traffic has priority: the spool must still become empty."""
 IDLE_SECONDS = 1.0
-"""How long to wait where events wait, and none of them may be sent yet."""
+"""Pause while events wait but none may be sent yet."""
 MAX_ERRORS = 20
-"""So many failures of one event, while others are taken, make it a dead letter: after half an hour or so."""
+"""Failures of an event, while others are taken, that make it a dead letter: after about half an hour."""
 MAX_AWAY_SECONDS = 3600.0
-"""Of the time between two processes so much counts for the age of events, at most."""
+"""Maximum time between two processes that counts for the age of events."""
 MAX_ORIGINS = 256
-"""Sets of labels whose routes are remembered."""
+"""Sets of labels whose routers are kept."""
 MAX_VERDICT_BYTES = 4096
-"""Of what EventGate said of a dead letter."""
+"""Maximum length of EventGate's answer kept for a dead letter."""
 
 
 def backoff(failures: int, chance: float) -> float:

@@ -36,7 +36,7 @@ LAZY_EVENTS = 8
 
 T = TypeVar("T")
 Choose = Callable[[SpoolFile, frozenset[int], frozenset[Key]], Batch]
-"""Finds events in the file that may be sent, beside those in flight and those of keys that are held back."""
+"""Finds events in the file to send, given those in flight and the keys held back."""
 Cause = Literal["invalid", "errors", "age", "damaged", "refused"]
 """Why an event became a dead letter."""
 
@@ -263,7 +263,7 @@ class Spool:
         )
 
     async def choose(self, choose: Choose) -> list[Spooled]:
-        """Hand out what `choose` finds in the file, as `hand_out` does."""
+        """Hand out the events that `choose` finds in the file, as in `hand_out`."""
         async with self._handing_out:
             if self._commits.trouble:
                 return []
@@ -287,7 +287,7 @@ class Spool:
             self._in_flight.difference_update(arrivals)
             self._left(gone)
 
-        # After a loss of power they may be there again; until the next fsync, which comes within a second.
+        # Without an fsync they may be back after a power loss; the next fsync comes within a second.
         lazy = len(arrivals) <= LAZY_EVENTS
         await self._in_the_end(lambda file: file.delivered(arrivals), forgotten, *events, lazy=lazy)
 
@@ -363,10 +363,10 @@ class Spool:
                 self.order.freed(each.freed)
 
     async def read(self, work: Callable[[SpoolFile], T], after: Callable[[T], None] = lambda _: None) -> T:
-        """Return what `work` finds in the file.
+        """Return the result of `work` on the file.
 
         Raises:
-            Trouble: the disk is in trouble.
+            Trouble: the spool cannot be used.
 
         """
         found: T = await self._commits.add(work, after, lazy=True).done

@@ -1,6 +1,6 @@
-"""The picture of the last minute: streams → routes → upstreams → datacenters, each link as wide as its events are many.
+"""Lays out the picture of the last minute: streams → routes → upstreams → datacenters, link widths by events.
 
-Refused, spooled and failed events branch off. It is laid out here, and page.html.j2 draws it.
+Refused, spooled and failed events branch off. page.html.j2 draws it.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from sidecar.status.value import EndpointNow, Status, UpstreamNow, title_of
 from sidecar.upstreams.health import OUT
 
 MAX_NODES = 8
-"""Streams and routes that are drawn each; the rest is one node."""
+"""Maximum streams and maximum routes drawn; the rest is one node."""
 LINE, PADDING, GAP = 15.0, 9.0, 12.0
 ALL_WIDE, LEAST_WIDE = 44.0, 1.5
-"""How wide a link is that all events take, and the narrowest one."""
+"""The width of a link with all events, and of the narrowest one."""
 SYMBOLS = {"healthy": "●", "suspected": "◐", "probation": "◐", "unknown": "○"}
-"""Marks for those who do not see colours; ✕ is for any other health."""
+"""For readers who do not see colours; ✕ is for any other health."""
 
 _Key = tuple[str, str]
-"""What it is, and its name."""
+"""The kind of a node, and its name."""
 
 
 class Column(NamedTuple):
-    """Where the nodes of a column stand, and how many characters fit into a line of one."""
+    """The position and width of a column's nodes, and the characters in a line of one."""
 
     x: float
     width: float
@@ -36,7 +36,7 @@ class Column(NamedTuple):
 
 WIDE = (Column(0, 232, 29), Column(322, 200, 25), Column(612, 138, 16), Column(840, 200, 24))
 NARROW = (Column(0, 0, 0), Column(0, 106, 13), Column(128, 82, 10), Column(232, 128, 16))
-"""For a phone: without the streams, which are in a table below."""
+"""For a phone, without the streams, which are in a table below."""
 
 
 class Node(NamedTuple):
@@ -50,12 +50,12 @@ class Node(NamedTuple):
     lines: tuple[str, ...]
     """Its name."""
     note: str
-    """What is said of it in its last line."""
+    """The last line."""
     words: str
 
 
 class Link(NamedTuple):
-    """A curve between two boxes; 0 wide where no event takes it."""
+    """A curve between two boxes; its width is 0 without events."""
 
     kind: str
     x1: float
@@ -72,7 +72,7 @@ class Link(NamedTuple):
 
 
 class Picture(NamedTuple):
-    """All of it; `words` tell what it shows."""
+    """The whole picture; `words` describe it."""
 
     width: float
     height: float
@@ -96,7 +96,7 @@ class _Box:
 
 @dataclass
 class _Graph:
-    """What is drawn, in the order in which it was named."""
+    """The nodes and links, in order of insertion."""
 
     boxes: dict[_Key, _Box] = field(default_factory=dict)
     links: Counter[tuple[_Key, _Key]] = field(default_factory=Counter)
@@ -107,13 +107,13 @@ class _Graph:
         self.kinds[source, target] = kind
 
     def through(self, key: _Key) -> int:
-        """Return how many events come to a node, or leave it where none comes."""
+        """Return how many events enter a node, or leave it if none enter."""
         into = sum(events for (_, target), events in self.links.items() if target == key)
         return into or sum(events for (source, _), events in self.links.items() if source == key)
 
 
 def flow_of(status: Status, columns: Sequence[Column] = WIDE) -> Picture:
-    """Lay the picture out."""
+    """Lay out the picture."""
     graph = _graph(status)
     if not columns[0].width:
         graph.links = Counter({ends: events for ends, events in graph.links.items() if ends[0][0] != "stream"})
@@ -157,7 +157,7 @@ def _graph(status: Status) -> _Graph:
 
 
 def _add_streams_and_routes(graph: _Graph, status: Status) -> None:
-    """Add who is busiest, in the order of the routes, and what goes from one to the other and on."""
+    """Add the busiest streams and routes, in order of the routes, and their links."""
     by_stream, by_route = Counter[str](), Counter[str | None]()
     for flow in status.flows:
         by_stream[flow.stream] += sum(flow.outcomes.values())
@@ -190,7 +190,7 @@ def _add_streams_and_routes(graph: _Graph, status: Status) -> None:
 
 
 def _add_upstream(graph: _Graph, upstream: UpstreamNow, outcomes: Counter[str]) -> None:
-    """Add it with its datacenters, and what branches off before them."""
+    """Add an upstream with its datacenters, and the events that branch off before them."""
     this = ("upstream", upstream.name)
     graph.boxes[this] = _Box(2, upstream.name, "bad" if upstream.out else "")
     for endpoint in upstream.endpoints:
@@ -206,7 +206,7 @@ def _add_upstream(graph: _Graph, upstream: UpstreamNow, outcomes: Counter[str]) 
 
 
 def _busiest(counts: Counter[str] | Counter[str | None]) -> set[str | None]:
-    """Return those that are drawn: all, if they are few, or else room is left for the rest."""
+    """Return the names to draw: all if there are few, else one less than the maximum, to leave room for the rest."""
     return {name for name, _ in counts.most_common(MAX_NODES if len(counts) <= MAX_NODES else MAX_NODES - 1)}
 
 
@@ -219,7 +219,7 @@ def _state(endpoint: EndpointNow) -> tuple[str, str]:
 
 
 def _place(graph: _Graph, columns: Sequence[Column]) -> float:
-    """Give every box its height and its place; return the height of all."""
+    """Set the size and position of all boxes; return the total height."""
     total = _total(graph)
     for key, box in graph.boxes.items():
         box.lines = lines_of(box.name, columns[box.column].characters)
@@ -237,7 +237,7 @@ def _place(graph: _Graph, columns: Sequence[Column]) -> float:
 
 
 def _links(graph: _Graph, columns: Sequence[Column]) -> list[Link]:
-    """Draw the links side by side where they leave and where they come in, so that few cross."""
+    """Draw the links, sorted at both ends so that few cross."""
     total, boxes = _total(graph), graph.boxes
     places: dict[tuple[tuple[_Key, _Key], int], float] = {}
     for key, box in boxes.items():
@@ -279,7 +279,7 @@ def _per_minute(events: int) -> str:
 
 
 def lines_of(text: str, characters: int) -> tuple[str, ...]:
-    """Break a name into two lines at most, before one of its parts if that can be, and cut off what is too long."""
+    """Break a name into at most two lines, before one of its parts if possible, and shorten it if it is too long."""
     if len(text) <= characters:
         return (text,)
     breaks: Iterable[int] = (at for at in range(characters, characters // 2, -1) if text[at] in "._-:/ ")

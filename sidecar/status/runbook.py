@@ -1,6 +1,6 @@
-"""The runbook as the sidecar shows it, so that whoever has only a port-forward has it too: docs/runbook.md as values.
+"""Parses docs/runbook.md for the page that the sidecar shows, for operators who only have a port-forward.
 
-It knows as much of Markdown as that page uses: headings, paragraphs, fenced blocks, and in a line bold, code, links.
+It supports the Markdown of that file: headings, paragraphs, fenced blocks, and bold, code and links in a line.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ class Block(NamedTuple):
 
     @property
     def text(self) -> str:
-        """All of it without its form."""
+        """The text without formatting."""
         return "".join(each.text for each in self.pieces)
 
 
 def read_runbook() -> str:
-    """Return the text: in a wheel it lies beside this module, in a checkout in docs."""
+    """Return the text; in a wheel the file is beside this module, in a checkout in docs."""
     here = Path(__file__).parent
     places = (here / "runbook.md", here.parent.parent / "docs" / "runbook.md")
     return next(path for path in places if path.is_file()).read_text(encoding="utf-8")

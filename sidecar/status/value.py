@@ -1,4 +1,4 @@
-"""What is true now, as one value. Times are Unix times; `now` is among the values."""
+"""The current state as one value. Times are Unix times, including `now`."""
 
 from __future__ import annotations
 
@@ -198,7 +198,7 @@ class RouteNow(msgspec.Struct, frozen=True):
     outcomes: Mapping[str, int]
     """Events that it took since the start."""
     mirror: MirrorNow | None = None
-    """What is copied of them; None: nothing."""
+    """The copies made of them, if any."""
 
 
 class StreamNow(msgspec.Struct, frozen=True):
@@ -299,7 +299,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def title_of(stream: str) -> str:
-    """Return what people call a stream."""
+    """Return a stream's name for people."""
     return "other streams" if stream == OTHER_STREAM else stream
 
 

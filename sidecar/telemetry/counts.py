@@ -22,9 +22,9 @@ OTHER_STREAM = "_other"
 NO_ROUTE = "_none"
 """Label for events that no route took."""
 MAX_FLOWS = 2000
-"""Pairs of stream and route, with an outcome each, that are told apart: a producer can make up any number."""
+"""Combinations of stream, route and outcome that are counted separately, since a producer can make up any number."""
 MAX_FLOW_NAME = 128
-"""Characters of a stream that is told apart, but those that `routes.yaml` names."""
+"""Maximum characters of a stream counted separately, unless `routes.yaml` names it."""
 LATENCY_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 5.0)
 
 

@@ -1,4 +1,4 @@
-"""What happens when a spool is handed over, at both ends, as typed values like those of `happenings`."""
+"""Happenings of hand-overs, on both sides; see `happenings`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from sidecar.telemetry.happenings import Happening
 
 
 class HandedOver(Happening, frozen=True):
-    """Events of the spool were sent to the gateway: taken, refused, or doubtful: they may be in both places."""
+    """Events of the spool were sent to the gateway: taken, refused, or doubtful, when they may be in both places."""
 
     sampled_by = ("result", "reason")
     result: str
@@ -18,12 +18,12 @@ class HandedOver(Happening, frozen=True):
 
     @property
     def level(self) -> int:
-        """That they were taken is news as well: the gateway has them now."""
+        """Success is logged too, since the gateway has the events now."""
         return WARNING if self.reason else INFO
 
 
 class TakenOver(Happening, frozen=True):
-    """A sidecar with these labels handed over events, and they are in this spool."""
+    """A sidecar with these labels handed over events, which are in this spool now."""
 
     level = INFO
     sampled_by = ("labels",)

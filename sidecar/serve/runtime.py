@@ -45,6 +45,7 @@ from sidecar.status.http import (
     status_routes,
     tap_route,
 )
+from sidecar.status.probe import Prober
 from sidecar.status.sse import Feeds
 from sidecar.telemetry.contained import keep_running
 from sidecar.telemetry.happenings import ConfigLoaded, Listening, Stopped, Stopping
@@ -135,9 +136,9 @@ class Runtime:
         self._spooling = outside.spooling(settings.spool, self.telemetry) if settings.spool is not None else None
         self._tap = _tap() if settings.tap else None
         beginning, self._generation = begin(settings.routes, settings.last_good, settings.labels, self._new_generation)
-        self._monitor = Monitor(
-            self._generation.pools.values(), outside.resolver().look_up, check, self.telemetry, random.random
-        )
+        resolver = outside.resolver()
+        self._monitor = Monitor(self._generation.pools.values(), resolver.look_up, check, self.telemetry, random.random)
+        self._prober = Prober(lambda: self._generation.pools, resolver.look_up, check)
         self._reloader = Reloader(
             settings.routes, settings.last_good, settings.labels, beginning, self._apply, self.telemetry
         )
@@ -175,7 +176,7 @@ class Runtime:
             pod=socket.gethostname(),
         )
         return [
-            *inquiry_routes(sources),
+            *inquiry_routes(sources, self._prober),
             *status_routes(sources, self._pages),
             tap_route(self._tap, self._taps),
             openapi_route(),

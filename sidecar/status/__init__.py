@@ -9,6 +9,9 @@ How it looks (`page`, `flow`, page.html.j2, page.css, page.js; `runbook`, runboo
     loaded before the first view. `flow` lays out the picture of the last minute. `runbook` makes docs/runbook.md a
     page, for whoever has no other way to it.
 
+What answers now (`probe`)
+    `probe` looks every name up and checks every address: for the command of that name, and for `http`.
+
 How it is answered (`http`, `sse`, `cluster`, openapi.yaml)
     `http` has what begins with /_sidecar/, for the sidecar's own machine. `sse` is for answers that go on: the live
     page and the tap. `cluster` is the listener for the cluster: metrics and probes. A new answer is described in
@@ -20,6 +23,6 @@ How it is asked (`ask`)
 What must not come here: anything that changes something. Whoever asks learns what is, and nothing is different
 afterwards.
 
-Doors: http, cluster, gather, sse, value, problems, ask.
+Doors: http, cluster, gather, sse, value, problems, probe, ask.
 Pure: value, problems, flow, page.
 """

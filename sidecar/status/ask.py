@@ -18,6 +18,8 @@ from sidecar.events.event import Event
 
 SECONDS = 5.0
 """Timeout of each step of a request, and of the answer as a whole."""
+PROBE_SECONDS = 25.0
+"""For the answer to a probe: it may begin once the one before it has ended."""
 SILENT_SECONDS = 15.0
 """Timeout of a tap, which sends comments while no events pass."""
 MAX_ANSWER_BYTES = 16 * 1024 * 1024
@@ -43,6 +45,16 @@ def status_of(address: str, clock: Callable[[], float] = time.monotonic) -> Any:
 
     """
     return _asked(address, clock, "GET", "/_sidecar/status.json")
+
+
+def probed_by(address: str, clock: Callable[[], float] = time.monotonic) -> Any:
+    """Return what the sidecar at `address` finds when it probes its endpoints.
+
+    Raises:
+        SettingError: nothing answers there, or it is not a sidecar.
+
+    """
+    return _asked(address, clock, "GET", "/_sidecar/probe", seconds=PROBE_SECONDS)
 
 
 def tapped(address: str, stream: str | None, outcomes: Sequence[str]) -> Iterator[Any]:
@@ -98,8 +110,10 @@ class _BoundedMessages(httpx.SyncByteStream):
         self._stream.close()
 
 
-def _asked(address: str, clock: Callable[[], float], method: str, path: str, **more: Any) -> Any:
-    with _client(address, SECONDS) as client, _complaints(address), client.stream(method, path, **more) as answer:
+def _asked(
+    address: str, clock: Callable[[], float], method: str, path: str, seconds: float = SECONDS, **more: Any
+) -> Any:
+    with _client(address, seconds) as client, _complaints(address), client.stream(method, path, **more) as answer:
         body = _read(answer, clock)
         if answer.status_code != 200:
             _refuse(address, answer, body)

@@ -4,6 +4,7 @@
     GET  /_sidecar/status/live    the same page every two seconds, as server-sent events, for the page itself
     GET  /_sidecar/status.json    the same as JSON
     GET  /_sidecar/runbook        what to do about each problem on the page
+    GET  /_sidecar/probe          which addresses of each endpoint answer now; one probe at a time
     GET  /_sidecar/config         the configuration in force, and what is wrong with the file on disk
     POST /_sidecar/explain        the route of the event in the body, and the addresses that would be tried now
     GET  /_sidecar/tap            passing events, as server-sent events; refused unless the tap is enabled
@@ -42,6 +43,7 @@ from sidecar.routes.explain import explanation
 from sidecar.routes.pattern import Pattern
 from sidecar.status.gather import Sources, status_now, tried_now
 from sidecar.status.page import FILTERS, policy, values_of
+from sidecar.status.probe import Prober
 from sidecar.status.problems import as_data
 from sidecar.status.runbook import blocks_of, read_runbook
 from sidecar.status.sse import Feeds, message
@@ -141,7 +143,7 @@ def _text(name: str) -> str:
     return FOLDER.joinpath(name).read_text(encoding="utf-8")
 
 
-def inquiry_routes(sources: Sources) -> list[Route]:
+def inquiry_routes(sources: Sources, prober: Prober) -> list[Route]:
     """Return the routes of `config` and `explain`."""
 
     async def config(_: Request) -> Response:
@@ -159,7 +161,11 @@ def inquiry_routes(sources: Sources) -> list[Route]:
         tried = tried_now(now.pools[found["upstream"]], sources.clock()) if found["upstream"] else []
         return JSONResponse({**found, "tried": tried, "configuration": sources.configuration()})
 
+    async def probe(_: Request) -> Response:
+        return JSONResponse(await prober.result())
+
     return [
+        Route("/_sidecar/probe", local_alone(probe), methods=["GET"]),
         Route("/_sidecar/config", local_alone(config), methods=["GET"]),
         Route("/_sidecar/explain", local_alone(explain), methods=["POST"]),
     ]

@@ -16,7 +16,7 @@ from sidecar.upstreams.addresses import SILENT_DNS
 NEARLY_FULL = 80
 """Percent."""
 NO_ACTION = "No action is needed"
-PROBE = "Run eventgate-sidecar probe in the pod to see which step fails"
+PROBE = "Run eventgate-sidecar probe --running, in the pod or through a port-forward, to see which step fails"
 
 
 def problems_of(status: Status) -> list[ProblemNow]:

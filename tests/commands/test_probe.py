@@ -16,15 +16,17 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from sidecar.commands.probe import Probed, all_reachable, as_data, probe_all, show
+from sidecar.commands.probe import probed as probe_config
+from sidecar.commands.probe import show
 from sidecar.eventgate.healthcheck import CheckResult, Phase
 from sidecar.routes.config import Upstream
 from sidecar.routes.loader import read
+from sidecar.status.probe import Probed, all_reachable, as_data
 from sidecar.upstreams.addresses import Known
 from sidecar.upstreams.endpoints import Pool
 from sidecar.upstreams.resolver import Resolver
 from tests.fakes import PATIENCE, Authority, FakeEventGate, answer, hanging, refusing, stall
-from tests.running import to_one, upstream
+from tests.running import sidecar, to_one, upstream
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -58,7 +60,7 @@ def found() -> list[Probed]:
 def shown(probed: list[Probed], width: int = 100) -> str:
     """Return the output without trailing spaces."""
     console = Console(file=io.StringIO(), width=width, force_terminal=False)
-    show(probed, console)
+    show(as_data(probed)["endpoints"], console)
     assert isinstance(console.file, io.StringIO)
     lines = console.file.getvalue().splitlines()
     assert [line for line in lines if len(line) > width and " → " not in line] == []
@@ -117,7 +119,7 @@ def test_every_upstream_needs_an_endpoint_that_answers() -> None:
 
 def test_json_has_everything() -> None:
     """Times are in milliseconds, and unknown values are null."""
-    production, _, codfw = as_data(found())
+    production, _, codfw = as_data(found())["endpoints"]
     assert production == {
         "upstream": "production",
         "endpoint": "eventgate-main.discovery.wmnet:4492",
@@ -138,6 +140,7 @@ def test_json_has_everything() -> None:
                 "certificate_expires": "2027-01-15",
                 "server": "envoy",
                 "service_mesh": True,
+                "in_use": None,
             }
         ],
     }
@@ -160,14 +163,37 @@ async def test_endpoints_are_probed_in_parallel(tmp_path: Path) -> None:
         )
         loop = asyncio.get_running_loop()
         start = loop.time()
-        probed = await probe_all(config, Resolver(tmp_path / "resolv.conf", tmp_path / "hosts"))
+        probed = await probe_config(config, Resolver(tmp_path / "resolv.conf", tmp_path / "hosts"))
         assert loop.time() - start < 0.35
     hangs = ["no connection within 0.2 s: hangs"]
-    assert [[result.words for result in each.checks.values()] for each in probed] == [hangs, hangs, []]
-    assert probed[2].known.problem.startswith("the name servers failed: ")
+    ends = probed["endpoints"]
+    assert [[address["verdict"] for address in each["addresses"]] for each in ends] == [hangs, hangs, []]
+    assert ends[2]["problem"].startswith("the name servers failed: ")
+
+
+def test_what_the_running_sidecar_uses_is_shown() -> None:
+    """Where DNS is dead and the last known address still answers, both are said; so is what it does not use."""
+    codfw = found()[2]
+    known = Known("codfw", ("10.0.0.1", "10.0.0.2"), problem=SILENT)
+    states = {"10.0.0.1": "healthy (its health check passed)"}
+    text = shown([Probed(codfw.endpoint, known, 1.5, {"10.0.0.1": ANSWERS, "10.0.0.2": HANGS}, states)])
+    assert re.search(r"10\.0\.0\.1 +answers .* healthy$", text, re.MULTILINE)
+    assert re.search(r"10\.0\.0\.2 +connects,.* –$", text, re.MULTILINE)
+    assert f"codfw: DNS fails ({SILENT}); the last known addresses are in use" in text
 
 
 # --- the command ---
+
+
+async def test_the_running_sidecar_probes(tmp_path: Path) -> None:
+    """`--running` asks it, wherever it listens: through a port-forward, too; status 2 where none answers."""
+    async with FakeEventGate(health=answer(200)) as gate, sidecar(to_one(gate.address), tmp_path) as running:
+        ended = await run(tmp_path, {}, "--running", "--listen", running.address)
+    assert (ended.status, ended.error) == (0, "")
+    assert ended.lines[-2] == "127.0.0.1 answers # # # healthy"
+    with refusing() as nobody:
+        ended = await run(tmp_path, {}, "--running", "--listen", nobody)
+    assert (ended.status, f"no sidecar answers at {nobody}" in ended.error) == (2, True)
 
 
 @dataclass(frozen=True)

@@ -17,10 +17,12 @@ from sidecar.intake.tap import Tap
 from sidecar.status.ask import status_of
 from sidecar.status.http import MAX_EXPLAINED_BYTES, inquiry_routes, status_routes, tap_route
 from sidecar.status.sse import Feeds
+from sidecar.upstreams.addresses import Found
 from tests.fakes import PATIENCE, FakeEventGate, eventually, hanging
 from tests.running import reading, sidecar, to_one
 from tests.scripted import EQIAD
 from tests.status.test_gather import CONFIGURATION, FILE, sources
+from tests.status.test_probe import World
 
 EVENT = b'{"meta":{"stream":"s"}}'
 
@@ -28,9 +30,10 @@ EVENT = b'{"meta":{"stream":"s"}}'
 def app(tap: Tap | None = None) -> Starlette:
     """Return an application that knows one healthy address."""
     known = sources(eqiad=EQIAD)
+    prober = World(Found((EQIAD,))).prober(main=known.in_force().pools["main"])
     return Starlette(
         routes=[
-            *inquiry_routes(known),
+            *inquiry_routes(known, prober),
             *status_routes(known, Feeds(2, 2.0)),
             tap_route(tap, Feeds(1, 1.0)),
         ]
@@ -163,7 +166,7 @@ async def test_what_is_no_event_is_refused_in_words(body: bytes, words: str) -> 
 async def test_an_event_of_any_depth_is_explained_or_refused() -> None:
     """Its readers reach the end of the stack at different depths; a route that looks into it may be the first."""
     looking = {"name": "all", "match": {"event": {"a.b": "x"}}, "to": "main"}
-    routes = inquiry_routes(sources(config={**FILE, "routes": [looking]}, eqiad=EQIAD))
+    routes = inquiry_routes(sources(config={**FILE, "routes": [looking]}, eqiad=EQIAD), World(Found(())).prober())
     transport = httpx.ASGITransport(Starlette(routes=routes), client=("127.0.0.1", 50000))
     async with httpx.AsyncClient(transport=transport, base_url="http://localhost:8888") as client:
         for depth in range(300, 1000, 2):
@@ -173,7 +176,7 @@ async def test_an_event_of_any_depth_is_explained_or_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/_sidecar/status", "/_sidecar/status.json", "/_sidecar/status/live", "/_sidecar/runbook"]
+    "path", [f"/_sidecar/{name}" for name in ("status", "status.json", "status/live", "runbook", "probe")]
 )
 async def test_only_this_machine_reads_it(path: str) -> None:
     """Nobody else, and no page of another name in a browser here."""

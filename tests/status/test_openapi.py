@@ -30,6 +30,8 @@ STRANGER = {"host": "evil.example"}
 CASES: dict[tuple[str, str, int], dict[str, Any]] = {
     **{("get", path, 307): {} for path in ("/", "/_sidecar", "/_sidecar/")},
     **{("get", path, 403): {"headers": STRANGER} for path in ("/", "/_sidecar", "/_sidecar/")},
+    ("get", "/_sidecar/probe", 200): {},
+    ("get", "/_sidecar/probe", 403): {"headers": STRANGER},
     ("get", "/_sidecar/runbook", 200): {},
     ("get", "/_sidecar/runbook", 403): {"headers": STRANGER},
     ("get", "/_sidecar/status", 200): {},

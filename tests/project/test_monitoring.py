@@ -87,8 +87,8 @@ def test_the_page_of_metrics_is_what_a_sidecar_registers() -> None:
     assert page == METRICS_PAGE["renewed"](page)
 
 
-def test_every_metric_begins_with_our_name_and_explains_itself() -> None:
-    """Names are `eventgate_sidecar_…`, those of the process too, and each has words beside it."""
+def test_every_metric_has_the_prefix_and_a_help_text() -> None:
+    """Names are `eventgate_sidecar_…`, even those of the process."""
     for metric in METRICS:
         assert metric.name.startswith("eventgate_sidecar_")
         assert metric.documentation.endswith(".")

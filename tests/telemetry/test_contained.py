@@ -1,4 +1,4 @@
-"""Promises of `contained`: what one task raises ends no other."""
+"""Promises of `contained`: an exception in one task ends no other task."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from sidecar.telemetry.happenings import Happening, Unexpected
 pytestmark = pytest.mark.looptime
 
 
-async def test_what_fails_is_reported_and_begun_again() -> None:
-    """It is begun again after a pause, as often as it fails, until it returns."""
+async def test_a_failed_task_is_reported_and_restarted() -> None:
+    """It restarts after a pause, as often as it fails, until it returns."""
     loop, begun, told = asyncio.get_running_loop(), list[float](), list[Happening]()
 
     async def run() -> None:
@@ -28,7 +28,7 @@ async def test_what_fails_is_reported_and_begun_again() -> None:
 
 
 async def test_cancellation_ends_it() -> None:
-    """It is no mistake, and nothing is reported."""
+    """Cancellation is not a failure, and nothing is reported."""
     told: list[Happening] = []
 
     async def run() -> None:
@@ -40,7 +40,7 @@ async def test_cancellation_ends_it() -> None:
     assert told == []
 
 
-def test_of_several_mistakes_the_first_is_reported() -> None:
-    """A task group raises all that went wrong in it."""
+def test_the_first_of_several_errors_is_reported() -> None:
+    """A task group raises all errors in it."""
     group = ExceptionGroup("two", [ExceptionGroup("one", [KeyError("a")]), ValueError("b")])
     assert unexpected("monitor", group) == Unexpected("monitor", "KeyError: 'a'")

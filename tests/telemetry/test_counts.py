@@ -1,4 +1,4 @@
-"""Plain numbers that become metrics when somebody asks."""
+"""Promises of `counts`: plain numbers that become metrics at a scrape."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ def exposed(counts: Counts) -> list[str]:
     return generate_latest(registry).decode().splitlines()
 
 
-def test_what_was_counted_is_shown() -> None:
-    """Every number stands under its labels, whatever was counted since the last scrape."""
+def test_counts_are_exposed() -> None:
+    """Each number has its labels, whatever was counted since the last scrape."""
     counts = Counts()
     counts.events["s", "delivered"] += 2
     counts.flow("s", "scores", "delivered", 2)
@@ -31,7 +31,7 @@ def test_what_was_counted_is_shown() -> None:
 
 
 def test_a_producer_cannot_grow_the_flows() -> None:
-    """What is over the bound counts as other streams, and of each route everything is counted."""
+    """Flows over the bound count as other streams; the counts per route stay complete."""
     counts = Counts()
     for number in range(2 * MAX_FLOWS):
         counts.flow(str(number), "all", "delivered", 1)
@@ -40,8 +40,8 @@ def test_a_producer_cannot_grow_the_flows() -> None:
     assert counts.routed == {("all", "delivered"): 2 * MAX_FLOWS}
 
 
-def test_each_bucket_holds_those_before_it() -> None:
-    """As Prometheus has it: a time on a bound is within it, and the last bucket holds all."""
+def test_buckets_are_cumulative() -> None:
+    """As in Prometheus: a time equal to a bound is in its bucket, and the last bucket has all."""
     counts = Counts()
     for seconds in (0.0005, 0.001, 0.0011, 7.0):
         counts.seconds.observe(seconds)

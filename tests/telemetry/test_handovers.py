@@ -1,4 +1,4 @@
-"""A hand-over is told at both ends: what the gateway took is news, what it did not is a warning."""
+"""Both ends log a hand-over: events taken as info, events not taken as a warning."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from sidecar.telemetry.handovers import HandedOver, TakenOver
 @pytest.mark.parametrize(
     ("result", "reason", "level"), [("taken", "", INFO), ("refused", "full", WARNING), ("doubtful", "cut", WARNING)]
 )
-def test_what_was_not_taken_is_a_warning(result: str, reason: str, level: int) -> None:
-    """The events are still here, or may be in both places."""
+def test_events_not_taken_are_a_warning(result: str, reason: str, level: int) -> None:
+    """They are still here, or may be in both places."""
     assert HandedOver(result, 3, reason).level == level
 
 

@@ -1,4 +1,4 @@
-"""Each happening says how loud it is: trouble is loud and rare, success is silent."""
+"""Each happening has its level: trouble is logged at a limited rate, success is not logged."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ PROBLEMS = "routes.yaml:7:5: routes[0].to is 'prodcution'\n        to: prodcutio
 
 
 @pytest.mark.parametrize("kind", Happening.__subclasses__(), ids=lambda kind: kind.__name__)
-def test_every_happening_says_what_it_is(kind: type[Happening]) -> None:
-    """Each kind of happening has a docstring, which is the manual of the log."""
+def test_every_happening_has_a_docstring(kind: type[Happening]) -> None:
+    """It is the manual of the log."""
     assert kind.__doc__
     assert not kind.__doc__.startswith(kind.__name__ + "(")
 
 
 @pytest.mark.parametrize("kind", Happening.__subclasses__(), ids=lambda kind: kind.__name__)
-def test_what_makes_a_kind_are_its_fields(kind: type[Happening]) -> None:
-    """A line is held back only for another that agrees with it in fields that exist."""
+def test_a_kind_consists_of_fields(kind: type[Happening]) -> None:
+    """A line is suppressed only for another that agrees in fields that exist."""
     assert set(kind.sampled_by or ()) <= set(kind.__struct_fields__)
 
 
@@ -57,7 +57,7 @@ def test_what_makes_a_kind_are_its_fields(kind: type[Happening]) -> None:
     ids=lambda value: type(value).__name__ if not isinstance(value, str) else value,
 )
 def test_trouble_is_one_line(happening: Happening, level: str) -> None:
-    """A thousand of a kind write one line, as loud as it is worth."""
+    """A thousand of a kind write one line at the right level."""
     (line,) = Desk().after(*[happening] * 1000)
     assert (line["log.level"], line["event"]["action"]) == (level, type(happening).__name__)
 
@@ -75,8 +75,8 @@ def test_trouble_is_one_line(happening: Happening, level: str) -> None:
     ],
     ids=lambda happening: type(happening).__name__,
 )
-def test_success_is_silent(happening: Happening) -> None:
-    """What goes well is counted and not logged: a line for every event would be a cost and a leak."""
+def test_success_is_not_logged(happening: Happening) -> None:
+    """Success is only counted: a line for every event would be expensive and leak data."""
     desk = Desk()
     before = desk.telemetry.exposition()
     assert desk.after(happening) == []
@@ -84,19 +84,19 @@ def test_success_is_silent(happening: Happening) -> None:
 
 
 def test_only_recovery_is_no_warning() -> None:
-    """An address that may get events again is news; one that may not is a warning."""
+    """An address that may get events again is info; one that may not is a warning."""
     changes = (HealthChanged("main", "eqiad", "10.0.0.1", "unknown", after, "why") for after in ("healthy", "ejected"))
     assert [line["log.level"] for line in Desk().after(*changes)] == ["info", "warning"]
 
 
-def test_what_is_left_in_the_spool_is_told_for_each_stream() -> None:
-    """Made-up streams are not one kind here: each is told once, when the sidecar ends."""
+def test_what_is_left_in_the_spool_is_logged_for_each_stream() -> None:
+    """Made-up streams do not share a kind here: each is logged once, when the sidecar ends."""
     lines = Desk().after(SpoolLeft("made-up-1", 3), SpoolLeft("made-up-2", 4))
     assert [line["eventgate_sidecar"]["count"] for line in lines] == [3, 4]
 
 
 def test_the_log_shows_problems_as_check_does() -> None:
-    """Line for line, with the caret; however many there are, the line stays bounded."""
+    """Line by line, with the caret; the length is bounded."""
     (line,) = Desk().after(ConfigRefused("routes.yaml", 1, PROBLEMS))
     assert line["message"] == f"config refused: routes.yaml\n{PROBLEMS}"
     assert (line["log.level"], line["event"]["action"]) == ("error", "ConfigRefused")
@@ -105,8 +105,8 @@ def test_the_log_shows_problems_as_check_does() -> None:
     assert len(line["message"]) < MAX_TEXT + 100
 
 
-def test_what_cannot_be_kept_is_a_warning() -> None:
-    """It costs nothing now, and a restart perhaps."""
+def test_a_configuration_that_cannot_be_kept_is_a_warning() -> None:
+    """It has no effect now, but may have one at a restart."""
     (line,) = Desk().after(ConfigNotKept("/state/last-good.yaml", "Read-only file system"))
     assert (line["log.level"], line["message"]) == (
         "warning",

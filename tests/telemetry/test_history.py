@@ -1,4 +1,4 @@
-"""Promises of `history`: the last hour is remembered, whatever happens it stays small, and events cost nothing."""
+"""Promises of `history`: it remembers the last hour in bounded memory, and events cost nothing."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def change(after: str, address: str = "10.2.2.45") -> HealthChanged:
 
 
 def test_changes_are_remembered_by_address() -> None:
-    """Each with when and why."""
+    """Each with time and reason."""
     history = remembered(change("unhealthy"), change("ejected", "10.2.2.46"))
     (first,) = history.health["staging", "eqiad", "10.2.2.45"]
     assert (first.at, first.before, first.after, first.reason) == (600.0, "healthy", "unhealthy", "it hangs")
@@ -66,14 +66,14 @@ def test_changes_are_remembered_by_address() -> None:
 
 
 def test_failovers_are_remembered() -> None:
-    """From where to where; it is among the failures, too."""
+    """With source and target; a failover is among the failures, too."""
     history = remembered(FailedOver("staging", "eqiad", "codfw"))
     assert [(each.upstream, each.before, each.after) for each in history.failovers] == [("staging", "eqiad", "codfw")]
     assert [each.words for each in history.failures] == ["staging: events go to codfw instead of eqiad"]
 
 
 def test_checks_are_counted_by_the_minute() -> None:
-    """Those that passed and those that failed; a check that failed is no failure of its own."""
+    """Passed and failed ones; a failed check is not a failure of its own."""
     checks = [Checked("staging", "eqiad", passed, 0.01) for passed in (True, False, True)]
     history = remembered(*checks)
     assert [each.checks for each in history.minutes] == [
@@ -122,13 +122,13 @@ def test_failures_are_in_words(happening: Happening, words: str) -> None:
     assert [each.words for each in remembered(happening).failures] == [words]
 
 
-def test_what_went_well_is_no_failure() -> None:
+def test_success_is_no_failure() -> None:
     """Neither is an address that came back."""
     assert not remembered(EventsEnded("s", "delivered", 3), change("healthy")).failures
 
 
 def test_the_same_failure_is_one_line() -> None:
-    """With how often, also those that the log left out, and as new as the last of them."""
+    """With its count, including those that the log suppressed, and the time of the last."""
     history = remembered()
     for at, times in ((600.0, 1), (610.0, 7)):
         history.observe(logging.WARNING, RequestRefused(413, "t", "d"), "", times)
@@ -137,7 +137,7 @@ def test_the_same_failure_is_one_line() -> None:
 
 
 def test_everything_is_bounded() -> None:
-    """Flapping, many addresses, many failures, long words, and hours."""
+    """Flapping, many addresses, many failures, long texts, and hours."""
     clock = Clock()
     history = History(clock)
     for number in range(3 * MAX_PLACES):
@@ -155,7 +155,7 @@ def test_everything_is_bounded() -> None:
 
 
 def test_rates_come_from_the_counters() -> None:
-    """Per second over ten seconds, per minute over one, whatever the stream."""
+    """Per second over ten seconds, per minute over one, for any stream."""
     clock = Clock()
     history, counts = History(clock), Counts()
     events = counts.events
@@ -173,8 +173,8 @@ def test_rates_come_from_the_counters() -> None:
     ]
 
 
-def test_flows_are_those_of_the_last_minute() -> None:
-    """Which route took which stream, and where it arrived, scaled to a minute."""
+def test_flows_cover_the_last_minute() -> None:
+    """Events by route and stream, and where they arrived, scaled to a minute."""
     clock = Clock()
     history, counts = History(clock), Counts()
     for second in range(125):

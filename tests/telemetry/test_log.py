@@ -1,4 +1,4 @@
-"""Machines read the log as JSON, people as lines; neither can be fooled by what is in them."""
+"""The log is JSON for machines and text for people; no field can forge a line."""
 
 from __future__ import annotations
 
@@ -49,19 +49,19 @@ def shown(*happenings: Happening, variables: Mapping[str, str] = NO_COLOUR) -> s
 
 
 def test_a_terminal_gets_readable_lines() -> None:
-    """Someone who starts it by hand reads words, not JSON."""
+    """At a terminal the log is text, not JSON."""
     line = "TIME INFO    listening  intake=127.0.0.1:8888 admin=0.0.0.0:9102\n"
     assert shown(Listening("127.0.0.1:8888", "0.0.0.0:9102")) == line
 
 
-def test_what_happened_and_why_comes_first() -> None:
-    """The reason stands behind what happened, and the fields for whoever looks closer behind both."""
+def test_the_message_comes_before_the_fields() -> None:
+    """The event, then its reason, then the other fields."""
     fields = "upstream=staging endpoint=eqiad address=10.2.1.1 before=healthy after=unhealthy"
     assert shown(CHANGED) == f"TIME WARNING health changed: connects, then silent for 1 s: hangs  {fields}\n"
 
 
 def test_a_terminal_gets_colours() -> None:
-    """Green, yellow and red for how bad it is; the time and the fields are dim."""
+    """Green, yellow and red for the level; time and fields are dim."""
     lines = shown(
         Listening("a:1", "b:2"),
         PostFailed("staging", "eqiad", "ambiguous", "reset", 0.5),
@@ -81,33 +81,33 @@ def test_a_terminal_gets_colours() -> None:
     [({}, True), ({"NO_COLOR": ""}, True), ({"NO_COLOR": "1"}, False), ({"TERM": "dumb"}, False)],
     ids=str,
 )
-def test_nobody_gets_colours_against_their_will(variables: dict[str, str], coloured: bool) -> None:
-    """NO_COLOR counts where it is not empty, as no-color.org has it."""
+def test_no_color_turns_colours_off(variables: dict[str, str], coloured: bool) -> None:
+    """NO_COLOR counts if it is not empty, as on no-color.org."""
     assert wants_colour(variables) is coloured
     assert ("\x1b" in shown(CHANGED, variables=variables)) is coloured
 
 
-def test_what_is_no_terminal_gets_json_and_no_colour() -> None:
-    """A pod's log is one JSON object a line, whatever the environment says of colours."""
+def test_without_a_terminal_the_log_is_json_without_colour() -> None:
+    """A pod's log is one JSON object per line, whatever the environment says about colours."""
     written = io.StringIO()
     Telemetry([], make_log(written, {"TERM": "xterm"})).emit(CHANGED)
     assert json.loads(written.getvalue())["eventgate_sidecar"]["reason"] == CHANGED.reason
     assert "\x1b" not in written.getvalue()
 
 
-def test_nobody_can_write_a_line_of_their_own() -> None:
+def test_names_cannot_forge_lines() -> None:
     """A line break or a control character in a name stays on its line, on a terminal too."""
     line = shown(EventsEnded("a\nb\x1b[2J\x85", "refused", 1, "no\r\nroute"))
     assert line == "TIME WARNING events ended: no\\r\\nroute  stream=a\\nb\\x1b[2J\\x85 outcome=refused count=1\n"
 
 
 def test_a_long_reason_is_cut() -> None:
-    """However much an endpoint says, a line stays readable."""
+    """Lines stay readable, however long an endpoint's answer is."""
     assert len(shown(PostFailed("u", "e", "refused", "x" * 10_000, 0.1))) < 500
 
 
-def test_a_line_says_for_how_many_it_stands() -> None:
-    """Failures that were not logged one by one are in the next line of their kind."""
+def test_a_line_has_the_number_of_suppressed_ones() -> None:
+    """The next line of a kind counts failures that were not logged."""
     terminal, record = Terminal(), PostFailed("u", "e", "ambiguous", "reset", 0.5)
     log = make_log(terminal, NO_COLOUR)
     log.log(
@@ -117,8 +117,8 @@ def test_a_line_says_for_how_many_it_stands() -> None:
     assert terminal.getvalue()[8:] == " WARNING post failed: reset (and 6 more like it)\n"
 
 
-def test_problems_of_a_configuration_stay_as_check_shows_them() -> None:
-    """Each on lines of its own with its place, below the line that says which file it is about."""
+def test_problems_of_a_configuration_look_as_in_check() -> None:
+    """Each on its own lines with its place, below the line that names the file."""
     text = "routes.yaml:7:5: routes[0].to is 'x'\n    to: x\n        ^\x1b[31m"
     assert shown(ConfigRefused("routes.yaml", 1, text)) == (
         "TIME ERROR   config refused  file=routes.yaml problems=1\n"
@@ -126,8 +126,8 @@ def test_problems_of_a_configuration_stay_as_check_shows_them() -> None:
     )
 
 
-def test_libraries_are_shown_too() -> None:
-    """What asyncio or the exporter of traces has to say is a line as ours, with its traceback below."""
+def test_log_records_of_libraries_are_shown() -> None:
+    """Those of asyncio or the trace exporter look like ours, with the traceback below."""
     terminal = Terminal()
     log = make_log(terminal, NO_COLOUR)
     try:
@@ -195,8 +195,8 @@ finally:
 """
 
 
-def test_a_connection_that_is_given_up_is_no_fatal_error(tmp_path: Path) -> None:
-    """Whatever moment a connection is given up in, the log has no traceback of it."""
+def test_a_closed_connection_is_no_fatal_error(tmp_path: Path) -> None:
+    """No traceback is logged, whenever a connection is closed."""
     command = [sys.executable, "-c", GIVES_UP, str(tmp_path)]
     seen = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert (seen.stdout, seen.stderr, seen.returncode) == ("", "", 0)

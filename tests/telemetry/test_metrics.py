@@ -1,4 +1,4 @@
-"""Whatever happens is counted under labels that no producer can grow."""
+"""Everything is counted, under labels that a producer cannot multiply."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def of_spool_after(*happenings: Happening) -> dict[str, float]:
 
 
 def test_events_are_counted_by_stream_and_outcome() -> None:
-    """What routes.yaml names is counted by name; whatever else a producer makes up shares one label."""
+    """Streams in routes.yaml are counted by name; all others share one label."""
     desk = Desk()
     desk.after(
         EventsEnded("known", "delivered", 3),
@@ -58,8 +58,8 @@ def test_events_are_counted_by_stream_and_outcome() -> None:
     }
 
 
-def test_trouble_is_counted_from_0_on() -> None:
-    """The first event that is refused is an increase, which an alert sees; what was counted before stays."""
+def test_counters_of_trouble_start_at_0() -> None:
+    """An alert sees the first refused event as an increase; earlier counts stay."""
     desk = Desk()
     desk.after(EventsEnded("known", "refused", 2, "no route"))
     desk.telemetry.know(["known"], ["all"], [])
@@ -77,8 +77,8 @@ def test_trouble_is_counted_from_0_on() -> None:
     }
 
 
-def test_what_no_configuration_names_any_more_leaves_the_metrics() -> None:
-    """However often names change in a file, a scrape has those in force; and no event is lost from the totals."""
+def test_names_removed_from_the_configuration_leave_the_metrics() -> None:
+    """A scrape has only the current names, however often they change; the totals stay complete."""
     desk, sizes = Desk(), []
     for number in range(3):
         stream, route, upstream = f"stream{number}", f"route{number}", f"upstream{number}"
@@ -101,8 +101,8 @@ def test_what_no_configuration_names_any_more_leaves_the_metrics() -> None:
     assert desk.telemetry.counts.ended == {"delivered": 6, "refused": 0, "failed": 0}
 
 
-def test_posts_are_counted_by_how_they_ended() -> None:
-    """An endpoint's failures stand beside its answers, each by its class."""
+def test_posts_are_counted_by_result() -> None:
+    """An endpoint's failures and its answers, by class."""
     desk = Desk()
     desk.after(
         PostAnswered("staging", "eqiad", 5, 0.01),
@@ -116,8 +116,8 @@ def test_posts_are_counted_by_how_they_ended() -> None:
     }
 
 
-def test_how_long_producers_waited_is_measured() -> None:
-    """The histogram of answers holds each one."""
+def test_the_time_to_answer_is_measured() -> None:
+    """The histogram has every answer."""
     desk = Desk()
     desk.after(RequestAnswered(201, 0.003), RequestAnswered(503, 4.5))
     buckets = desk.counted("request_seconds_bucket")
@@ -125,27 +125,27 @@ def test_how_long_producers_waited_is_measured() -> None:
     assert desk.counted("requests_total") == {'status="201"': 1.0, 'status="503"': 1.0}
 
 
-def test_the_version_can_be_asked_for() -> None:
-    """Which version a pod runs is a metric."""
+def test_the_version_is_a_metric() -> None:
+    """It shows which version a pod runs."""
     assert Desk().counted("info") == {f'version="{__version__}"': 1.0}
 
 
-def test_two_in_one_process_do_not_share_their_numbers() -> None:
-    """Each telemetry has a registry of its own; nothing is registered on import."""
+def test_two_in_one_process_share_no_numbers() -> None:
+    """Each telemetry has its own registry; nothing is registered on import."""
     first, second = Desk(), Desk()
     first.after(RequestAnswered(201, 0.1))
     assert (first.counted("requests_total"), second.counted("requests_total")) == ({'status="201"': 1.0}, {})
 
 
-def test_every_metric_begins_with_our_name_and_explains_itself() -> None:
-    """Names are `eventgate_sidecar_…`, and each has words beside it."""
+def test_every_metric_has_the_prefix_and_a_help_text() -> None:
+    """Names are `eventgate_sidecar_…`."""
     for metric in Desk().telemetry.registry.collect():
         assert metric.name.startswith("eventgate_sidecar_")
         assert metric.documentation.endswith(".")
 
 
 def test_a_refused_file_can_be_alerted_on() -> None:
-    """One gauge says that the file on disk is not what is in force, until it is again."""
+    """A gauge says that the file on disk is not the configuration in force."""
     loaded, refused = ConfigLoaded("routes.yaml", 4, 2, "env=staging"), ConfigRefused("routes.yaml", 1, "wrong")
     desk = Desk()
     desk.after(loaded, refused)
@@ -155,7 +155,7 @@ def test_a_refused_file_can_be_alerted_on() -> None:
     assert desk.counted("config_loads_total") == {'result="applied"': 2.0, 'result="refused"': 1.0}
 
 
-def test_gauges_show_how_it_is_now() -> None:
+def test_gauges_show_the_state_of_the_spool() -> None:
     """Whether it is usable, and how much it holds."""
     assert of_spool_after(SpoolOpened("/spool", 0, 0), SpoolMeasured(5, 1000, 2, 60.0)) == {
         USABLE: 1.0, "events": 5.0, "bytes": 1000.0, "dead_letters": 2.0, "oldest_seconds": 60.0,
@@ -163,13 +163,13 @@ def test_gauges_show_how_it_is_now() -> None:
     assert USABLE not in of_spool_after(SpoolOpened("/spool", 0, 0), SpoolBroken("/spool", "disk full"))
 
 
-def test_where_there_is_no_spool_none_is_broken() -> None:
-    """An alert on a spool that is not usable stays silent in a pod that was given none."""
+def test_without_a_spool_none_is_broken() -> None:
+    """An alert on an unusable spool does not fire in a pod without one."""
     assert "spool_usable{" not in Desk().telemetry.exposition().decode()
 
 
-def test_events_are_counted_by_what_became_of_them() -> None:
-    """Streams that routes.yaml does not name share one label; what is not bounded is none."""
+def test_spooled_events_are_counted_by_what_became_of_them() -> None:
+    """Streams that routes.yaml does not name share one label."""
     assert of_spool_after(
         EventsSpooled("known", 3),
         EventsSpooled("made-up", 1),
@@ -188,6 +188,6 @@ def test_events_are_counted_by_what_became_of_them() -> None:
 
 
 def test_commits_are_timed() -> None:
-    """How long the disk takes is a histogram."""
+    """The time of the disk is a histogram."""
     counted = of_spool_after(SpoolCommitted(3, 0.25), SpoolCommitted(1, 0.5))
     assert (counted["commit_seconds_count"], counted["commit_seconds_sum"]) == (2.0, 0.75)

@@ -1,4 +1,4 @@
-"""Whatever happens is counted and logged in one place, and no flood of it fills the log."""
+"""Every happening is counted and logged in one place, and cannot flood the log."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def made_up(kind: type[Happening]) -> Happening:
 
 
 @pytest.mark.parametrize("kind", Happening.__subclasses__(), ids=lambda kind: kind.__name__)
-def test_whatever_happens_leaves_a_trace(kind: type[Happening]) -> None:
-    """No happening is forgotten: each changes a metric or writes a line."""
+def test_every_happening_changes_a_metric_or_the_log(kind: type[Happening]) -> None:
+    """None is forgotten."""
     desk = Desk()
     before = desk.telemetry.exposition()
     lines = desk.after(made_up(kind))
@@ -35,7 +35,7 @@ def test_whatever_happens_leaves_a_trace(kind: type[Happening]) -> None:
 
 
 def test_a_line_of_the_log_is_ecs() -> None:
-    """Logstash gets the time, the level, words for people, and the fields for machines."""
+    """Logstash gets the time, the level, a message and the fields."""
     (line,) = Desk().after(ConfigLoaded("routes.yaml", 4, 2, "env=staging", "0123abcd"))
     assert line.pop("@timestamp").endswith("Z")
     assert line == {
@@ -55,13 +55,13 @@ def test_a_line_of_the_log_is_ecs() -> None:
 
 
 def test_a_long_reason_is_cut() -> None:
-    """However much an endpoint says, the words of a line stay readable."""
+    """Messages stay readable, however long an endpoint's answer is."""
     (line,) = Desk().after(RequestRefused(500, "SyntaxError", "x" * 10_000))
     assert len(line["message"]) < 400
 
 
 def test_a_flood_of_one_kind_is_one_line_a_second() -> None:
-    """A thousand failures of one kind write one line; the metrics know the number."""
+    """A thousand failures of one kind write one line; the metrics have the number."""
     desk = Desk()
     failure = PostFailed("staging", "eqiad", "ambiguous", "no answer", 1.5)
     other = PostFailed("staging", "codfw", "ambiguous", "no answer", 1.5)
@@ -70,20 +70,20 @@ def test_a_flood_of_one_kind_is_one_line_a_second() -> None:
     assert desk.counted("posts_total")['endpoint="eqiad",result="ambiguous",upstream="staging"'] == 1000.0
 
 
-def test_made_up_streams_write_no_flood() -> None:
-    """A producer that makes up stream after stream cannot fill the log."""
+def test_made_up_streams_do_not_flood_the_log() -> None:
+    """Even a producer that makes up stream after stream."""
     lines = Desk().after(*(EventsEnded(f"made-up-{number}", "refused", 1, "no route") for number in range(1000)))
     assert len(lines) == 1
 
 
-def test_a_bug_is_never_held_back() -> None:
-    """Errors of our own are logged each time, as errors."""
+def test_a_bug_is_never_suppressed() -> None:
+    """Internal errors are always logged, as errors."""
     lines = Desk().after(*[Unexpected("intake", "ZeroDivisionError: a bug")] * 3)
     assert [line["log.level"] for line in lines] == ["error"] * 3
 
 
-def test_an_observer_is_told_what_is_logged_and_what_was_checked() -> None:
-    """In the words of the log, and for how many of a kind a line stands; never of an event that went well."""
+def test_an_observer_gets_log_lines_and_checks() -> None:
+    """With the messages of the log and the number suppressed; never an event that was delivered."""
     desk = Desk()
     told: list[tuple[object, ...]] = []
     desk.telemetry.observer = lambda *line: told.append(line)

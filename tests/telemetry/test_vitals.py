@@ -1,4 +1,4 @@
-"""Promises of `vitals`: what an alert on the present state needs is there, and costs nothing until it is read."""
+"""Promises of `vitals`: what alerts on the present state need is there, and costs nothing until it is read."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Desk:
 
 
 def test_an_endpoint_is_healthy_while_it_is_usable() -> None:
-    """Those of the moment are shown, and none of before."""
+    """Only current endpoints are shown."""
     desk = Desk()
     assert desk.read("endpoint_healthy", upstream="staging", endpoint="eqiad") == 1.0
     assert desk.read("endpoint_healthy", upstream="staging", endpoint="codfw") == 0.0
@@ -49,22 +49,22 @@ def test_an_endpoint_is_healthy_while_it_is_usable() -> None:
 
 
 def test_a_name_without_an_answer_is_shown() -> None:
-    """Also while its last known addresses are in use, so that it is seen before a restart needs it."""
+    """Even while its last known addresses are in use: a restart would need an answer."""
     desk = Desk()
     assert desk.read("endpoint_dns_failing", upstream="staging", endpoint="eqiad") == 1.0
     assert desk.read("endpoint_dns_failing", upstream="staging", endpoint="codfw") == 0.0
 
 
-def test_what_is_in_flight_is_read_when_asked_for() -> None:
-    """The numbers are those of the moment."""
+def test_what_is_in_flight_is_read_at_the_scrape() -> None:
+    """The numbers are current."""
     desk = Desk()
     desk.holding.in_flight, desk.holding.bytes_in_flight = 3, 4096
     assert (desk.read("requests_in_flight"), desk.read("bytes_in_flight")) == (3.0, 4096.0)
 
 
 @pytest.mark.looptime
-async def test_the_lag_is_the_worst_since_it_was_last_read() -> None:
-    """A stall between two scrapes is seen by the next one, and only by that."""
+async def test_the_lag_is_the_worst_since_the_last_scrape() -> None:
+    """A stall between two scrapes shows in the next one only."""
     times = iter([10.0, 10.5, 11.25, 11.5, 12.0])
     desk = Desk(lambda: next(times))
     async with asyncio.TaskGroup() as tasks:
@@ -77,14 +77,14 @@ async def test_the_lag_is_the_worst_since_it_was_last_read() -> None:
 
 
 def test_the_process_is_described() -> None:
-    """When it started and how much memory it takes are told under our name: other containers of the pod do so too."""
+    """Its start time and memory have our prefix, since other containers of the pod expose theirs."""
     desk = Desk()
     assert desk.read("process_start_time_seconds")
     assert desk.read("process_resident_memory_bytes")
 
 
-async def test_a_running_sidecar_has_them(tmp_path: Path) -> None:
-    """What runs shows its endpoint's health, and follows it."""
+async def test_a_running_sidecar_has_vitals(tmp_path: Path) -> None:
+    """Its endpoint's health is shown and followed."""
     async with FakeEventGate() as gate, sidecar(to_one(gate.address), tmp_path) as running:
         shown = await running.metrics("eventgate_sidecar_endpoint_healthy")
         assert list(shown) == [f'{{endpoint="{gate.address}",upstream="main"}}']

@@ -1,4 +1,4 @@
-"""Promises of `writer`: a reader that is stuck costs lines of the log, and nothing else."""
+"""Promises of `writer`: a stuck reader of the log costs only lines."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def read(reader: int, size: int) -> bytes:
 
 
 def test_lines_are_written_in_their_order(pipe: tuple[int, int]) -> None:
-    """Each whole, whatever its characters."""
+    """Each complete, whatever its characters."""
     writer = LineWriter(pipe[1])
     writer.write("first\n")
     writer.write("zw\u00f6lf\ud800\n")
@@ -40,8 +40,8 @@ def test_lines_are_written_in_their_order(pipe: tuple[int, int]) -> None:
     assert os.read(pipe[0], 100) == "first\nzwölf\\ud800\n".encode()
 
 
-def test_a_reader_that_is_stuck_is_not_waited_for(pipe: tuple[int, int]) -> None:
-    """What does not fit is dropped and counted, and told once the pipe flows again."""
+def test_a_stuck_reader_is_not_waited_for(pipe: tuple[int, int]) -> None:
+    """What does not fit is dropped and counted; the number is logged once the pipe flows again."""
     told: list[int] = []
     flows = threading.Event()
 
@@ -61,8 +61,8 @@ def test_a_reader_that_is_stuck_is_not_waited_for(pipe: tuple[int, int]) -> None
     assert sum(told) == writer.dropped
 
 
-def test_a_reader_that_is_gone_costs_lines_alone() -> None:
-    """No error reaches whoever logs."""
+def test_a_reader_that_is_gone_costs_only_lines() -> None:
+    """The code that logs gets no error."""
     reading_end, writing_end = os.pipe()
     os.close(reading_end)
     writer = LineWriter(writing_end)

@@ -54,9 +54,9 @@ def remove_built() -> None:
 
 
 def values_of(path: Path) -> Values:
-    """Read a file of values, and give it the shipped routes.yaml as --set-file would."""
+    """Read a file of values, and give it routes as --set-file would."""
     values: Values = yaml.safe_load(path.read_text())
-    values["eventgate_sidecar"].setdefault("routes", (ROOT / "routes.yaml").read_text())
+    values["eventgate_sidecar"].setdefault("routes", (HERE / "data" / "routes.yaml").read_text())
     return values
 
 

@@ -20,6 +20,7 @@ SIDECAR_VALUES = {
     "image": IMAGE,
     "version": TAG,
     "labels": {"env": "staging"},
+    "routes": (ROOT / "routes.yaml").read_text(),
     "resources": {"requests": {"memory": "100Mi"}, "limits": {"cpu": "200m", "memory": "100Mi"}},
 }
 """What the bars are about: a fifth of a core, and 100 MiB."""

@@ -1,4 +1,4 @@
-"""Failover with real hosts: every line of `tests.netns.scenarios` must hold, and the lab must count right."""
+"""Failover with real hosts: what only they can show must hold, and the lab must count right."""
 
 from __future__ import annotations
 
@@ -18,6 +18,24 @@ TIMELINE = Timeline(begun=0.0, injected=2.0, healed=6.0, ended=10.0)
 TRIES = 3
 BUSY_MS = 20
 """Traffic that is later than that says that the machine had no time for it."""
+SIMULATED = frozenset(
+    [
+        "frozen",
+        "slow",
+        "reset",
+        "unavailable",
+        "unrouted",
+        "dripping",
+        "dns-silent",
+        "dns-stopped",
+        "no-such-name",
+        "no-such-names",
+        "no-data",
+        "forty-addresses",
+    ]
+)
+"""Lines of the table that are left to `python -m tests.netns`, the long run and the simulator: what an EventGate, a
+proxy or DNS says needs no real host, and of each kind one line is tried here. In CI every second costs."""
 HOME = frozenset({"eqiad"})
 FRAME = dataclasses.replace(SCENARIOS[0], bars=Bars(worst_ms=300, slow=1))
 
@@ -32,7 +50,9 @@ async def lab(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Lab]:
 
 
 @pytest.mark.asyncio(loop_scope="module")
-@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
+@pytest.mark.parametrize(
+    "scenario", [each for each in SCENARIOS if each.name not in SIMULATED], ids=lambda scenario: scenario.name
+)
 async def test_a_fault_is_survived(lab: Lab, scenario: Scenario, tmp_path: Path) -> None:
     """Whatever happens to the preferred datacenter, the model server is answered and no event is lost."""
     for left in reversed(range(TRIES)):

@@ -42,7 +42,7 @@ file of the other datacenter. *Back after*: the time until the last event that d
 end of the fault (or from its start, if it does not end).
 
 **To run it again:** `python -m tests.netns`, as root on Linux with iproute2, nftables, dnsmasq and
-openssl; it takes about {minutes:.0f} minutes. `make test` runs the same and fails if a limit is exceeded.
+openssl; it takes about {minutes:.0f} minutes. `make test` runs half of it and fails if a limit is exceeded.
 """
 
 

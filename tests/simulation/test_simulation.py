@@ -61,6 +61,13 @@ def test_a_seed_is_the_same_alone_and_among_others() -> None:
     assert among[-1] == alone
 
 
+@pytest.mark.parametrize("trouble", ["gates", "doors", "names", "still"])
+def test_common_faults_break_no_promise(trouble: str) -> None:
+    """EventGates that fail in any way, machines that are gone, DNS that is wrong, a process that stands still."""
+    ended = simulate("--seeds", "1-8", "--trouble", trouble)
+    assert ended.returncode == 0, ended.stdout
+
+
 @pytest.mark.parametrize("trouble", sorted(TROUBLES))
 def test_each_kind_of_trouble_is_planned(trouble: str) -> None:
     """A plan that is to have one kind of trouble has acts or a setup for it, and the same each time."""

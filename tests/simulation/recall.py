@@ -15,7 +15,7 @@ import sys
 import tempfile
 import tomllib
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,6 +55,8 @@ class Fault:
 
     name: str
     words: str
+    troubles: tuple[str, ...]
+    """Kinds of trouble that lead to it."""
     changes: tuple[Change, ...]
 
 
@@ -71,7 +73,12 @@ class Found:
 def all_faults() -> list[Fault]:
     """Return those that are put back."""
     data: list[dict[str, Any]] = tomllib.loads(FILE.read_text())["fault"]
-    return [Fault(each["name"], each["words"], tuple(Change(**change) for change in each["changes"])) for each in data]
+    return [
+        Fault(
+            each["name"], each["words"], tuple(each["troubles"]), tuple(Change(**change) for change in each["changes"])
+        )
+        for each in data
+    ]
 
 
 def copy_tree(to: Path) -> Path:
@@ -83,26 +90,27 @@ def copy_tree(to: Path) -> Path:
     return to
 
 
-def search(fault: Fault, first: int, most: int) -> Found:
-    """Put a fault back and try seeds from `first` on, `most` of them."""
+def search(fault: Fault, first: int, most: int, troubles: Sequence[str]) -> Found:
+    """Put a fault back and try seeds from `first` on, `most` of them, with these troubles or with any."""
     with tempfile.TemporaryDirectory(prefix="recall-") as folder:
         tree = copy_tree(Path(folder) / "tree")
         for change in fault.changes:
             (tree / change.file).write_text(change.undone(tree))
         seed = first
         while seed < first + most:
-            broken = _first_broken(tree, f"{seed}-{first + most - 1}")
+            broken = _first_broken(tree, f"{seed}-{first + most - 1}", troubles)
             if broken is None:
                 break
             seed, promise = broken
-            if _first_broken(ROOT, f"{seed}-{seed}") is None:
+            if _first_broken(ROOT, f"{seed}-{seed}", troubles) is None:
                 return Found(fault, seed - first + 1, seed, promise)
             seed += 1  # it fails without the fault as well
     return Found(fault, most)
 
 
-def _first_broken(tree: Path, seeds: str) -> tuple[int, str] | None:
+def _first_broken(tree: Path, seeds: str, troubles: Sequence[str]) -> tuple[int, str] | None:
     words = [sys.executable, "-m", "tests.simulation", "--first", "--seeds", seeds]
+    words += [word for each in troubles for word in ("--trouble", each)]
     ended = subprocess.run(words, cwd=tree, capture_output=True, text=True, check=False)
     if ended.returncode == 0:
         return None
@@ -120,17 +128,18 @@ def in_words(found: Sequence[Found], most: int) -> str:
         f"Of {len(found)} faults **{len(seeds)} are found** within {most} seeds, "
         f"half of them within {statistics.median_low(seeds) if seeds else 0}.",
         "",
-        "| fault put back | seeds | promise |",
-        "| --- | ---: | --- |",
+        "| fault put back | troubles | seeds | promise |",
+        "| --- | --- | ---: | --- |",
     ]
     lines += map(_row, sorted(found, key=lambda each: (each.seed is None, each.tried)))
     return "\n".join(lines)
 
 
 def _row(found: Found) -> str:
+    troubles = ", ".join(found.fault.troubles)
     if found.seed is None:
-        return f"| {found.fault.words} | not found | |"
-    return f"| {found.fault.words} | {found.tried} | `{found.promise}` |"
+        return f"| {found.fault.words} | {troubles} | not found | |"
+    return f"| {found.fault.words} | {troubles} | {found.tried} | `{found.promise}` |"
 
 
 def main() -> int:
@@ -139,13 +148,18 @@ def main() -> int:
     arguments.add_argument("names", nargs="*", help="only these faults")
     arguments.add_argument("--first", type=int, default=1, help="the first seed; default: %(default)d")
     arguments.add_argument("--most", type=int, default=200, help="seeds to try for each; default: %(default)d")
+    arguments.add_argument("--blind", action="store_true", help="try all seeds, not those with its kinds of trouble")
     arguments.add_argument("--jobs", type=int, default=1, help="faults at a time; default: %(default)d")
     arguments.add_argument("--report", action="store_true", help="write the table into docs/simulation.md")
     given = arguments.parse_args()
     faults = [each for each in all_faults() if not given.names or each.name in given.names]
     found: list[Found] = []
     with ThreadPoolExecutor(given.jobs) as pool:
-        for each in pool.map(lambda fault: search(fault, given.first, given.most), faults):
+        tries = [
+            pool.submit(search, each, given.first, given.most, () if given.blind else each.troubles) for each in faults
+        ]
+        for done in as_completed(tries):
+            each = done.result()
             found.append(each)
             line = {"name": each.fault.name, "tried": each.tried, "seed": each.seed, "promise": each.promise}
             print(json.dumps(line), flush=True)

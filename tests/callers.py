@@ -1,4 +1,4 @@
-"""Callers of a coalescer, and a delivery that says what EventGate would say, in the time of the running loop."""
+"""Callers of a coalescer, and a delivery that answers like EventGate, in the time of the running loop."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ WHOLE = {
     "crash": FailureClass.INFRASTRUCTURE,
     "lost": FailureClass.AMBIGUOUS,
 }
-"""Kinds of events for whose sake a whole array gets no verdict, however small it is."""
+"""Kinds of events that leave their whole array without a verdict, however small it is."""
 _numbers = itertools.count()
 
 
 def event(kind: str = "good", id: str | None = "", index: int = 0, *, needs_request_id: bool = False) -> Outgoing:  # noqa: A002
-    """Return an event of its own; its kind, which is its stream, says what becomes of it."""
+    """Return a new event; its kind, which is its stream, decides its status."""
     number = next(_numbers)
     id = f"id-{number}" if id == "" else id  # noqa: A001
     body = f'{{"n":{number},"meta":{{"id":"{id}"}}}}'.encode()
@@ -45,7 +45,7 @@ def request(*kinds: str) -> list[Outgoing]:
 
 @dataclass
 class Array:
-    """One array as it came."""
+    """A received array."""
 
     begun: float
     events: list[Outgoing]
@@ -56,7 +56,7 @@ class Array:
 
 @dataclass
 class ScriptedSender(Sender):
-    """Takes so many seconds for its first array, so many for its second, and says what EventGate would say."""
+    """Takes `takes[0]` seconds for its first array and so on, then `otherwise`; answers like EventGate."""
 
     group: asyncio.TaskGroup
     takes: list[float] = field(default_factory=list)
@@ -65,7 +65,7 @@ class ScriptedSender(Sender):
     arrays: list[Array] = field(default_factory=list)
 
     def send(self, load: Load, on_end: OnEnd, give_up: float | None = None, since: float | None = None) -> None:
-        """Take a load; a failure is known by its id alone, as from the real one."""
+        """Take a load; as with the real one, a failure has only the event's id."""
         assert since is None or since <= now()
         if give_up is None and since is not None:
             give_up = since + self.deadline
@@ -89,17 +89,17 @@ class ScriptedSender(Sender):
 
     @property
     def sizes(self) -> list[int]:
-        """How many events each array had."""
+        """The number of events of each array."""
         return [len(array.events) for array in self.arrays]
 
     @property
     def most_at_once(self) -> int:
-        """How many arrays were under way at the same time."""
+        """The maximum number of arrays in flight."""
         return max(sum(a.begun <= b.begun < a.ended for a in self.arrays) for b in self.arrays)
 
 
 def verdict(events: Sequence[Outgoing]) -> list[EventStatus]:
-    """Return what is read from EventGate's answer to an array of these events."""
+    """Return the verdict in EventGate's answer to an array of these events."""
     invalid, error = (
         [b'{"status":"%b","event":%b}' % (kind.encode(), each.body) for each in events if each.stream == kind]
         for kind in ("invalid", "error")
@@ -116,7 +116,7 @@ def verdict(events: Sequence[Outgoing]) -> list[EventStatus]:
 async def coalescing(
     *takes: float, otherwise: float = 0.03, **limits: object
 ) -> AsyncIterator[tuple[Coalescer, ScriptedSender, asyncio.TaskGroup]]:
-    """Run a coalescer; yield it, who delivers for it, and a group for those who call it."""
+    """Run a coalescer; yield it, its delivery, and a task group for its callers."""
     async with asyncio.TaskGroup() as tasks:
         delivery = ScriptedSender(tasks, list(takes), otherwise)
         coalesce = Coalesce.read({"linger": "5ms", **limits})
@@ -127,7 +127,7 @@ async def coalescing(
 
 @dataclass
 class Caller:
-    """One who POSTs."""
+    """One POST and its result."""
 
     statuses: list[EventStatus] = field(default_factory=list)
     came: float = math.nan
@@ -140,14 +140,14 @@ class Caller:
 
     @property
     def words(self) -> list[str]:
-        """What became of each event."""
+        """The status of each event."""
         return [each.status for each in self.statuses]
 
 
 async def statuses_from(
     coalescer: Coalescer, events: Sequence[Outgoing], headers: Headers = AGENT, *, hasty: bool = False
 ) -> list[EventStatus]:
-    """POST these events now; return what became of each."""
+    """POST these events now; return the status of each."""
     ended: asyncio.Future[Sequence[EventStatus]] = asyncio.get_running_loop().create_future()
 
     def done(statuses: Sequence[EventStatus]) -> None:
@@ -175,7 +175,7 @@ async def call(
 
 
 async def call_at(coalescer: Coalescer, *times: float) -> list[Caller]:
-    """Let one POST come at each of these times; return when all are answered."""
+    """Make one POST at each of these times; return when all are answered."""
     callers = [Caller() for _ in times]
     async with asyncio.TaskGroup() as tasks:
         for caller, at in zip(callers, times, strict=True):

@@ -1,4 +1,4 @@
-"""Fakes at the seams: an EventGate and a producer, each on a real loopback socket, and certificates for TLS.
+"""Fakes of the peers: an EventGate and a producer, each on a real loopback socket, and certificates for TLS.
 
 Nothing here knows the sidecar. What goes over the wire is spelt out, so that a fake can break every rule a
 real peer might break.
@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import Any, Self
 
 Json = Any
-"""Whatever JSON can hold, as Python holds it."""
+"""Parsed JSON."""
 
 PATIENCE = 10.0
-"""Seconds that anything awaited in a test may take at most; what is in order takes milliseconds."""
+"""Time limit for anything awaited in a test, in seconds; success takes milliseconds."""
 
 
 # --- an EventGate that does as it is told ---
@@ -30,7 +30,7 @@ PATIENCE = 10.0
 
 @dataclass(frozen=True)
 class Received:
-    """A request as it came in; header names in lower case."""
+    """A received request; header names in lower case."""
 
     method: str
     target: str
@@ -39,18 +39,18 @@ class Received:
 
     @property
     def events(self) -> Json:
-        """The events in the body, a lone one or an array."""
+        """The events in the body, a single one or an array."""
         body = json.loads(self.body)
         return body if isinstance(body, list) else [body]
 
 
 Line = asyncio.StreamWriter
 Reply = Callable[[Received, Line], Awaitable[None]]
-"""What is done about one request. It may write anything to the line, or close it."""
+"""The reaction to one request. It may write anything to the connection, or close it."""
 
 
 def answer(status: int, reason: str = "", body: bytes | str = b"", headers: Mapping[str, str] | None = None) -> Reply:
-    """Answer with these words."""
+    """Return a reply with this status and body."""
     data = body.encode() if isinstance(body, str) else body
     lines = [f"HTTP/1.1 {status} {reason}", f"content-length: {len(data)}"]
     lines += [f"{name}: {value}" for name, value in (headers or {}).items()]
@@ -58,7 +58,7 @@ def answer(status: int, reason: str = "", body: bytes | str = b"", headers: Mapp
 
 
 def raw(data: bytes) -> Reply:
-    """Write these bytes and nothing else."""
+    """Return a reply that writes only these bytes."""
 
     async def reply(_: Received, line: Line) -> None:
         line.write(data)
@@ -73,7 +73,7 @@ def failures(status: int, **kinds: list[Mapping[str, Any]]) -> Reply:
 
 
 async def accept(request: Received, line: Line) -> None:
-    """Answer as EventGate does when it took every event."""
+    """Answer like EventGate when it accepted every event."""
     count = len(request.events)
     await answer(201, f"All {count} out of {count} events were accepted.")(request, line)
 
@@ -82,23 +82,23 @@ healthy = answer(200, "OK", '{"name":"eventgate"}', {"content-type": "applicatio
 
 
 async def close(_: Received, line: Line) -> None:
-    """Hang up in place of an answer, politely (FIN)."""
+    """Close the connection instead of an answer (FIN)."""
     line.close()
 
 
 async def reset(_: Received, line: Line) -> None:
-    """Hang up in place of an answer, rudely (RST)."""
+    """Reset the connection instead of an answer (RST)."""
     line.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     line.transport.abort()
 
 
 async def stall(_: Received, line: Line) -> None:
-    """Never answer; returns when the other side hangs up."""
+    """Never answer; returns when the peer closes the connection."""
     await _gone(line)
 
 
 def drip(data: bytes, pause: float = 0.02) -> Reply:
-    """Write a byte at a time, endlessly slow."""
+    """Write one byte at a time, without end."""
 
     async def reply(_: Received, line: Line) -> None:
         with contextlib.suppress(ConnectionError):
@@ -114,7 +114,7 @@ def drip(data: bytes, pause: float = 0.02) -> Reply:
 
 
 def after(held: asyncio.Event | asyncio.Barrier, reply: Reply = accept) -> Reply:
-    """Reply once `held` lets it."""
+    """Reply once `held` is set."""
 
     async def hold(request: Received, line: Line) -> None:
         await held.wait()
@@ -124,14 +124,14 @@ def after(held: asyncio.Event | asyncio.Barrier, reply: Reply = accept) -> Reply
 
 
 async def _gone(line: Line) -> None:
-    """Return when the other side has hung up; nothing else is expected from it meanwhile."""
+    """Return when the peer has closed the connection; it must send nothing before."""
     reader: asyncio.StreamReader = line._protocol._stream_reader  # type: ignore[attr-defined]
     with contextlib.suppress(ConnectionError):
         await reader.read(1)
 
 
 class FakeEventGate:
-    """Replies to its first POST as `replies[0]` says, to its second as `replies[1]`, then as `otherwise`."""
+    """Replies to its first POST with `replies[0]`, to its second with `replies[1]`, then with `otherwise`."""
 
     def __init__(
         self,
@@ -141,11 +141,11 @@ class FakeEventGate:
         tls: ssl.SSLContext | None = None,
         beside: str = "",
     ) -> None:
-        """`health` is what it says to a GET; `tls` makes it speak https; `beside` is its left neighbour."""
+        """`health` replies to a GET; `tls` enables https; `beside` is a neighbour, whose port it shares."""
         self.requests: list[Received] = []
         """The POSTs."""
         self.connections = 0
-        """How many were ever made to it."""
+        """The number of connections made to it."""
         self._replies = list(replies)
         self._otherwise = otherwise
         self._health = health
@@ -177,7 +177,7 @@ class FakeEventGate:
         return f"{self._host}:{self._server.sockets[0].getsockname()[1]}"
 
     async def received(self, count: int) -> list[Received]:
-        """Wait until so many requests have come, and return them all."""
+        """Wait for this number of requests, and return them all."""
         async with asyncio.timeout(PATIENCE), self._came:
             await self._came.wait_for(lambda: len(self.requests) >= count)
         return self.requests
@@ -226,7 +226,7 @@ def _parse_head(head: bytes) -> tuple[str, dict[str, str]]:
 
 @contextlib.contextmanager
 def refusing() -> Iterator[str]:
-    """Yield an address that is taken and at which nobody listens: connections to it are refused."""
+    """Yield an address that is bound but does not listen: connections to it are refused."""
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
         yield f"127.0.0.1:{bound.getsockname()[1]}"
@@ -234,7 +234,7 @@ def refusing() -> Iterator[str]:
 
 @contextlib.contextmanager
 def hanging() -> Iterator[str]:
-    """Yield an address at which connecting takes forever: its queue is full and nobody accepts."""
+    """Yield an address where connecting hangs: its backlog is full and nobody accepts."""
     with contextlib.ExitStack() as stack:
         listening = stack.enter_context(socket.socket())
         listening.bind(("127.0.0.1", 0))
@@ -266,7 +266,7 @@ class Answer:
 
 
 class Client:
-    """One connection; what is sent is exactly what is given."""
+    """One connection that sends exactly the given bytes."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Use `connected` instead."""
@@ -274,13 +274,13 @@ class Client:
         self.writer = writer
 
     async def send(self, data: bytes) -> None:
-        """Write as much as the other side takes; that it hung up shows in what is read."""
+        """Write as much as the peer takes; reading shows whether it closed the connection."""
         self.writer.write(data)
         with contextlib.suppress(ConnectionError):
             await self.writer.drain()
 
     async def answer(self, method: str = "POST") -> Answer:
-        """Read one answer; `method` is that of the request."""
+        """Read one answer; `method` is the request's."""
         async with asyncio.timeout(PATIENCE):
             first, headers = _parse_head(await self._reader.readuntil(b"\r\n\r\n"))
             _, status, reason = first.split(" ", 2)
@@ -290,13 +290,13 @@ class Client:
         return Answer(int(status), reason, headers, body)
 
     async def chunk(self) -> bytes:
-        """Read one chunk of an answer that comes in chunks; the last is empty."""
+        """Read one chunk of a chunked answer; the last is empty."""
         async with asyncio.timeout(PATIENCE):
             size = int(await self._reader.readuntil(b"\r\n"), 16)
             return (await self._reader.readexactly(size + 2))[:-2]
 
     async def rest(self) -> bytes:
-        """Read until the other side hangs up."""
+        """Read until the peer closes the connection."""
         read = b""
         async with asyncio.timeout(PATIENCE):
             with contextlib.suppress(ConnectionError):
@@ -332,7 +332,7 @@ def post(body: bytes, target: str = "/v1/events", **headers: str) -> bytes:
 
 
 async def eventually(true: Callable[[], bool]) -> None:
-    """Return once `true()` holds; fail if it does not soon."""
+    """Wait until `true()` returns True; fail after the time limit."""
     async with asyncio.timeout(PATIENCE):
         while not true():  # noqa: ASYNC110  what is polled has no event to wait for
             await asyncio.sleep(0.005)
@@ -354,11 +354,11 @@ default_days = 40000
 [any]
 commonName = supplied
 """
-"""For `openssl ca`, which alone can say when a certificate begins to be valid."""
+"""For `openssl ca`, the only command that sets the start of a certificate's validity."""
 
 
 class Authority:
-    """A certificate authority of the test's own, made with the openssl command; its files lie in `folder`."""
+    """A certificate authority for a test, made with the openssl command; its files are in `folder`."""
 
     def __init__(self, folder: Path) -> None:
         """Make its key and its own certificate."""

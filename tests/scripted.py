@@ -1,4 +1,4 @@
-"""Pools whose addresses no DNS found, with a scripted EventGate at each, in the time of the running loop."""
+"""Pools with given addresses, and a scripted EventGate at each, in the time of the running loop."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def now() -> float:
 
 
 class Recorder(Telemetry):
-    """Keeps what is emitted."""
+    """Keeps the happenings."""
 
     def __init__(self) -> None:
         log = logging.getLogger("nobody reads it")
@@ -43,7 +43,7 @@ class Recorder(Telemetry):
         self.happenings: list[Happening] = []
 
     def emit(self, happening: Happening) -> None:
-        """Keep it, and count it as ever."""
+        """Keep it, and count it as usual."""
         self.happenings.append(happening)
         super().emit(happening)
 
@@ -54,16 +54,16 @@ class Recorder(Telemetry):
 
 @dataclass(frozen=True)
 class Act:
-    """What one POST meets; without arguments it is accepted at once."""
+    """The result of one POST; by default it is accepted at once."""
 
     connects: float = 0.0
     """Seconds until it is sent."""
     takes: float = 0.0
-    """Seconds from there to its end."""
+    """Seconds from sending to the result."""
     end: Failed | Exception | None = None
-    """Nothing: EventGate gives its verdict."""
+    """None: EventGate gives its verdict."""
     says: StatusWord = "success"
-    """What it says of each event."""
+    """Its verdict on each event."""
 
 
 HANG = Act(takes=NEVER)
@@ -71,33 +71,33 @@ NO_CONNECTION = Act(connects=NEVER)
 
 
 def refuses() -> Act:
-    """The connection is refused."""
+    """Return an act that refuses the connection."""
     return Act(0.0, 0.0, Failed(FailureClass.NEVER_SENT, "cannot connect: Connection refused"))
 
 
 def fails(failure: FailureClass, takes: float = 0.0, retry_after: float = 0.0) -> Act:
-    """It is sent and ends without a verdict, for the reason "it fails"."""
+    """Return an act that ends without a verdict after sending, for the reason "it fails"."""
     return Act(0.0, takes, Failed(failure, "it fails", retry_after))
 
 
 @dataclass
 class Posted:
-    """One POST as it went."""
+    """One POST and its result."""
 
     body: tuple[bytes, ...]
     begun: float
     sent: float = NEVER
     ended: float = NEVER
     end: Failed | Exception | None = None
-    """Nothing: it was accepted, or given up before it was sent."""
+    """None: it was accepted, or cancelled before it was sent."""
     number: int = field(default_factory=itertools.count().__next__)
-    """In the order in which they began, wherever."""
+    """In order of their start, across all addresses."""
     took: bytes = b""
-    """What the statuses are `described` by, to know them again."""
+    """The field `described` of the statuses, to recognise them."""
 
 
 class ScriptedEventGate(EventGate):
-    """Meets its first POST as `acts[0]` says, its second as `acts[1]`, then as `otherwise`."""
+    """Answers its first POST with `acts[0]`, its second with `acts[1]`, then with `otherwise`."""
 
     def __init__(self, name: str, timeouts: Timeouts, acts: Sequence[Act], otherwise: Act) -> None:
         self._name = name
@@ -109,16 +109,16 @@ class ScriptedEventGate(EventGate):
 
     @property
     def begun(self) -> list[float]:
-        """When each POST began."""
+        """The start time of each POST."""
         return [each.begun for each in self.posts]
 
     @property
     def sent(self) -> list[Posted]:
-        """Those that were sent."""
+        """The POSTs that were sent."""
         return [each for each in self.posts if each.sent < NEVER]
 
     def post(self, load: Load, tasks: asyncio.TaskGroup, on_result: OnResult) -> Attempt:
-        """Do as the script says, within the time limit of connecting; a success is `described` by who took it."""
+        """Follow the script, within the time limit of connecting; a success is `described` by its address."""
         attempt = Attempt(load, on_result)
         attempt.connecting = tasks.create_task(self._play(attempt))
         return attempt
@@ -156,7 +156,7 @@ class ScriptedEventGate(EventGate):
         return act.end
 
     def close(self) -> None:
-        """Nothing is ever kept open."""
+        """Return 0: no connection is kept open."""
         self.closed = True
 
 
@@ -167,7 +167,7 @@ async def _passes(seconds: float, limit: float) -> bool:
 
 
 def bare_pool(*datacenters: str, **settings: object) -> Pool:
-    """Return a pool of which nothing is known yet; a single endpoint is called eqiad:80."""
+    """Return a pool without health data; a single endpoint is called eqiad:80."""
     several = len(datacenters) > 1
     url = "http://{datacenter}/v1/events" if several else "http://eqiad:80/v1/events"
     config = {"url": url, "datacenters": list(datacenters) if several else [], **settings}
@@ -175,7 +175,7 @@ def bare_pool(*datacenters: str, **settings: object) -> Pool:
 
 
 def make_pool(places: Mapping[str, Sequence[str]], **settings: object) -> Pool:
-    """Return a pool of these endpoints and addresses, all of them healthy and looked at."""
+    """Return a pool of these endpoints and addresses, all checked and healthy."""
     pool = bare_pool(*places, **settings)
     for endpoint, ips in zip(pool.endpoints, places.values(), strict=True):
         endpoint.set_addresses(tuple(ips))
@@ -195,7 +195,7 @@ def script(address: Address, *acts: Act, otherwise: Act = Act()) -> ScriptedEven
 
 @contextlib.asynccontextmanager
 async def delivering(pool: Pool) -> AsyncIterator[tuple[Sender, Recorder]]:
-    """Deliver to this pool, and see its attempts to their end; yield what tells of it too."""
+    """Yield a delivery to this pool, with its telemetry; wait for its attempts at the end."""
     recorder = Recorder()
     delivery = Sender({pool.name: pool}, recorder, lambda: 0.5, now)
     async with asyncio.TaskGroup() as tasks:
@@ -214,7 +214,7 @@ EQIAD, CODFW, ESAMS = "10.1.0.1", "10.2.0.1", "10.3.0.1"
 
 @dataclass(frozen=True)
 class Seen:
-    """What the producer saw."""
+    """The answer to the producer."""
 
     at: float
     status: str
@@ -225,14 +225,14 @@ class Seen:
 async def result_from(
     delivery: Sender, events: Sequence[Outgoing], headers: Headers = (), *, hasty: bool = False
 ) -> list[EventStatus] | Undelivered:
-    """Deliver events, and return how that ended."""
+    """Deliver events, and return the answer."""
     ended: asyncio.Future[list[EventStatus] | Undelivered] = asyncio.get_running_loop().create_future()
     delivery.send(Load("main", events, headers, hasty), ended.set_result)
     return await ended
 
 
 async def status_from(delivery: Sender) -> EventStatus:
-    """Deliver the event, and return what became of it."""
+    """Deliver the event, and return its status."""
     result = await result_from(delivery, [EVENT])
     return result.status_of(EVENT) if isinstance(result, Undelivered) else result[0]
 
@@ -244,21 +244,21 @@ async def deliver(delivery: Sender) -> Seen:
 
 
 async def deliver_many(delivery: Sender, count: int) -> list[Seen]:
-    """Deliver it as many times at the same moment."""
+    """Deliver it several times at the same moment."""
     async with asyncio.TaskGroup() as tasks:
         found = [tasks.create_task(deliver(delivery)) for _ in range(count)]
     return [each.result() for each in found]
 
 
 def one(act: Act, *more: Act, **settings: object) -> tuple[Pool, ScriptedEventGate]:
-    """Return a pool of one address, which meets its POSTs as said, and from the last on alike."""
+    """Return a pool of one address, which answers with these acts, and repeats the last."""
     pool = make_pool({"eqiad": [EQIAD]}, **settings)
     acts = (act, *more)
     return pool, script(at(pool, EQIAD), *acts, otherwise=acts[-1])
 
 
 def two(eqiad: Act, codfw: Act | None = None, **settings: object) -> tuple[Pool, ScriptedEventGate, ScriptedEventGate]:
-    """Return a pool of two endpoints, each always meeting its POSTs alike; codfw accepts if nothing is said."""
+    """Return a pool of two endpoints, each with one act for all POSTs; by default codfw accepts."""
     pool = make_pool({"eqiad": [EQIAD], "codfw": [CODFW]}, **settings)
     return pool, script(at(pool, EQIAD), otherwise=eqiad), script(at(pool, CODFW), otherwise=codfw or Act())
 

@@ -24,7 +24,7 @@ ENDPOINTS = [f"https://staging.svc.{datacenter}.wmnet:4492/v1/events" for datace
 
 
 def test_explain_shows_the_way_of_an_event(routes: Path) -> None:
-    """Each route looked at with why it did not match, the one that did, and where the event goes."""
+    """The routes that did not match with their reasons, the one that did, and the upstream."""
     result = run("explain", "--routes", routes, "--label", "env=staging", "--stream", "links")
     assert (result.exit_code, result.stdout) == (
         0,
@@ -38,7 +38,7 @@ def test_explain_shows_the_way_of_an_event(routes: Path) -> None:
 
 
 def test_explain_says_so_as_json(routes: Path) -> None:
-    """The same for a machine, with the new name."""
+    """For machines, with the new name."""
     assert explained("--routes", routes, "--label", "env=staging", "--stream", "score") == {
         "stream": "score",
         "schema": None,
@@ -55,7 +55,7 @@ def test_explain_says_so_as_json(routes: Path) -> None:
 
 
 def test_explain_says_why_an_event_is_refused(routes: Path) -> None:
-    """An event that would go nowhere is status 1, and the words are those its producer reads."""
+    """Status 1, with the message that its producer would get."""
     result = run("explain", "--routes", routes, "--stream", "links")
     assert (result.exit_code, result.stdout) == (
         1,
@@ -68,7 +68,7 @@ def test_explain_says_why_an_event_is_refused(routes: Path) -> None:
 
 
 def test_explain_takes_a_whole_event(routes: Path, tmp_path: Path) -> None:
-    """From a file or from standard input, as an operator has it at hand."""
+    """From a file or from standard input."""
     event = '{"meta": {"stream": "links"}}'
     (tmp_path / "event.json").write_text(event)
     common = ("explain", "--routes", routes, "--label", "env=staging", "--event")
@@ -93,12 +93,12 @@ def test_explain_takes_a_whole_event(routes: Path, tmp_path: Path) -> None:
     ],
 )
 def test_explain_says_what_it_needs(routes: Path, words: tuple[str, ...], complaint: str) -> None:
-    """A wrong option is status 2, with words on standard error."""
+    """A wrong option is status 2, with a message on standard error."""
     result = run("explain", "--routes", routes, *words, given="[{}, {}]")
     assert (result.exit_code, result.stdout, result.stderr) == (2, "", f"eventgate-sidecar: {complaint}\n")
 
 
-def test_explain_refuses_what_is_no_event(routes: Path) -> None:
+def test_explain_refuses_a_broken_event(routes: Path) -> None:
     """Half an event is status 2, not a traceback."""
     result = run("explain", "--routes", routes, "--event", "-", given='{"meta"')
     assert (result.exit_code, result.stderr.startswith("eventgate-sidecar: ")) == (2, True)
@@ -158,7 +158,7 @@ def test_explain_refuses_what_is_no_event(routes: Path) -> None:
     ],
 )
 def test_the_way_of_an_event_is_text(found: Explanation, text: str) -> None:
-    """In a terminal each route has its line, and the last lines say what becomes of the event."""
+    """In a terminal each route has its line; the last lines have the outcome."""
     assert in_text(found) == text
 
 
@@ -172,7 +172,7 @@ def test_the_way_of_an_event_is_text(found: Explanation, text: str) -> None:
     ids=["all", "some", "refused"],
 )
 def test_a_copy_is_shown(percent: int, refused: str | None, text: str) -> None:
-    """Which share goes where and as what, or why none does."""
+    """With its percentage, upstream and name, or why there is none."""
     topics = ["staging.page.copy"]
     copy = Copied(upstream="staging", sent_as="page.copy", percent=percent, refused=refused, topics=topics)
     assert in_text({**RENAMED, "copy": copy}) == in_text(RENAMED) + text
@@ -183,8 +183,8 @@ def test_an_event_without_a_stream_is_shown_without_one() -> None:
     assert "sent to staging as it is, without a stream\n" in in_text({**KEPT, "stream": None, "sent_as": None})
 
 
-def test_addresses_are_shown_in_the_order_in_which_they_are_tried() -> None:
-    """With their state; one that gets nothing has no number."""
+def test_addresses_are_in_the_order_of_use() -> None:
+    """With their states; one that gets nothing has no rank."""
     first = Tried(endpoint="eqiad", address="10.0.0.1", state="healthy", place=1)
     out = Tried(endpoint="codfw", address="10.0.0.2", state="ejected", place=None)
     assert tried_in_text([first, out]) == "tried now:\n  1 eqiad 10.0.0.1: healthy\n  – codfw 10.0.0.2: ejected\n"

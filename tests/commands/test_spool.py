@@ -70,8 +70,8 @@ def test_every_command_has_help(command: str) -> None:
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_a_directory_without_a_spool_is_told(tmp_path: Path, command: str) -> None:
-    """In words and with status 2; none is made."""
+def test_a_directory_without_a_spool_is_reported(tmp_path: Path, command: str) -> None:
+    """In a message, with status 2; no spool is created."""
     result = run(command, *(["1"] if command == "show" else []), folder=tmp_path)
     assert (result.exit_code, result.stdout, result.stderr) == (
         2,
@@ -83,8 +83,8 @@ def test_a_directory_without_a_spool_is_told(tmp_path: Path, command: str) -> No
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_a_damaged_file_is_told(tmp_path: Path, command: str) -> None:
-    """With what happens to it; verify has found what it looks for, the others cannot work."""
+def test_a_damaged_file_is_reported(tmp_path: Path, command: str) -> None:
+    """With what will happen to it; `verify` exits with 1, the others with 2."""
     (tmp_path / FILE).write_bytes(b"noise" * 1000)
     result = run(command, *(["1"] if command == "show" else []), folder=tmp_path)
     assert result.exit_code == (1 if command == "verify" else 2)
@@ -96,7 +96,7 @@ def test_a_damaged_file_is_told(tmp_path: Path, command: str) -> None:
 
 
 def test_another_programs_file_is_left_alone(tmp_path: Path) -> None:
-    """It is told from a damaged one."""
+    """The message differs from that of a damaged file."""
     with sqlite3.connect(tmp_path / FILE) as connection:
         connection.execute("CREATE TABLE notes (text)")
     connection.close()
@@ -107,8 +107,8 @@ def test_another_programs_file_is_left_alone(tmp_path: Path) -> None:
 # --- ls and show ---
 
 
-def test_ls_lists_what_waits(folder: Path) -> None:
-    """In the order it is sent, with what was tried, and how much there is in all."""
+def test_ls_lists_waiting_events(folder: Path) -> None:
+    """In the order of sending, with attempts and totals."""
     result = run("ls", folder=folder)
     lines = result.stdout.splitlines()
     assert lines[0].split() == ["id", "age", "tries", "upstream", "stream", "why"]
@@ -117,7 +117,7 @@ def test_ls_lists_what_waits(folder: Path) -> None:
     assert lines[4:] == ["3 events waiting (1 KiB), 2 dead letters"]
 
 
-def test_ls_and_show_name_the_origin_of_what_was_handed_over(tmp_path: Path) -> None:
+def test_ls_and_show_name_the_origin_of_handed_over_events(tmp_path: Path) -> None:
     """At a gateway an operator sees whose events wait."""
     fill(tmp_path, spooled(1, headers=((LABELS, "env=staging&isvc=enwiki"),)), spooled(2))
     lines = run("ls", folder=tmp_path).stdout.splitlines()
@@ -141,14 +141,14 @@ def test_ls_of_an_empty_spool_is_no_error(tmp_path: Path) -> None:
     assert (result.exit_code, result.stdout) == (0, "0 events waiting (0 KiB), 0 dead letters\n")
 
 
-def test_what_others_wrote_is_printed_as_it_is(tmp_path: Path) -> None:
-    """A stream's name is no markup."""
+def test_names_are_not_markup(tmp_path: Path) -> None:
+    """A stream's name is printed unchanged."""
     fill(tmp_path, spooled(1, stream="[bold]x[/bold]"))
     assert "[bold]x[/bold]" in run("ls", folder=tmp_path).stdout
 
 
-def test_show_tells_everything_of_one_event(folder: Path) -> None:
-    """Where it goes, what was tried, its bytes; of a dead letter the verdict too."""
+def test_show_prints_all_about_one_event(folder: Path) -> None:
+    """Its upstream, its attempts, its bytes; the verdict of a dead letter, too."""
     lines = [line.split(None, 1) for line in run("show", 1, folder=folder).stdout.splitlines()]
     told = {name.rstrip(":"): rest for name, rest in lines}
     assert (told["state"], told["upstream"], told["order_key"]) == ("waiting", "main", str(key_of("main", "enwiki 7")))
@@ -160,8 +160,8 @@ def test_show_tells_everything_of_one_event(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [9, 2**70])
-def test_show_knows_what_is_not_there(folder: Path, number: int) -> None:
-    """It may have been sent meanwhile: status 1."""
+def test_show_of_a_missing_event_is_status_1(folder: Path, number: int) -> None:
+    """It may have been sent meanwhile."""
     result = run("show", number, folder=folder)
     assert (result.exit_code, result.stderr) == (
         1,
@@ -172,7 +172,7 @@ def test_show_knows_what_is_not_there(folder: Path, number: int) -> None:
 @needs_root
 @pytest.mark.parametrize("tidy", [True, False], ids=["closed", "killed"])
 def test_events_can_be_rescued_from_a_read_only_disk(*, tmp_path: Path, tidy: bool) -> None:
-    """What only looks works there, and finds what is still in the log of a sidecar that was killed."""
+    """Reading commands work there, and find events in the log of a killed sidecar."""
     with small_disk(tmp_path / "disk", "8m") as disk:
         fill(tmp_path / "spool", spooled(1))
         with spool_file(tmp_path / "spool") as file:
@@ -199,22 +199,22 @@ def test_events_can_be_rescued_from_a_read_only_disk(*, tmp_path: Path, tidy: bo
 # --- retry and drop ---
 
 
-def test_retry_lets_dead_letters_wait_again(folder: Path) -> None:
-    """At their old place; the others stay dead."""
+def test_retry_makes_dead_letters_wait_again(folder: Path) -> None:
+    """In their old place; the others stay dead."""
     result = run("retry", 5, folder=folder)
     assert (result.exit_code, result.stdout) == (0, "1 event will be sent again\n")
     assert (waiting(folder), dead(folder)) == ([1, 2, 3, 5], [4])
 
 
 def test_retry_can_take_all(folder: Path) -> None:
-    """Dead letters and events that wait."""
+    """Dead letters and waiting events."""
     assert loaded(run("retry", "--all", "--json", folder=folder)) == {"done": [4, 5, 1, 2, 3], "missing": []}
     assert (waiting(folder), dead(folder)) == ([1, 2, 3, 4, 5], [])
 
 
 @pytest.mark.parametrize("off", [-90_000.0, 90_000.0], ids=["ahead", "behind"])
 def test_a_wall_clock_that_is_a_day_off_ages_no_event(tmp_path: Path, off: float) -> None:
-    """A dead letter that waits again gets the time of the others: it is not too old, and does not make them so."""
+    """A revived dead letter uses the clock of the others: neither it nor they are too old."""
     time_of_file = tmp_path.stat().st_mtime + off
     fill(tmp_path, spooled(1, first_seen=time_of_file), spooled(2, first_seen=time_of_file - 9 * 86_400))
     with spool_file(tmp_path) as file, file.transaction():
@@ -228,8 +228,8 @@ def test_a_wall_clock_that_is_a_day_off_ages_no_event(tmp_path: Path, off: float
 
 
 @pytest.mark.parametrize("command", ["retry", "drop"])
-def test_what_is_gone_is_told(folder: Path, command: str) -> None:
-    """The others are changed all the same; the status is 1."""
+def test_missing_events_are_reported(folder: Path, command: str) -> None:
+    """The others are changed nevertheless; the status is 1."""
     result = run(command, 5, 99, *(["--yes"] if command == "drop" else []), folder=folder)
     assert (result.exit_code, result.stderr) == (1, "no longer there: 99\n")
     assert dead(folder) == [4]
@@ -237,15 +237,15 @@ def test_what_is_gone_is_told(folder: Path, command: str) -> None:
 
 @pytest.mark.parametrize("words", [(), ("1", "--all")])
 @pytest.mark.parametrize("command", ["retry", "drop"])
-def test_it_must_be_said_which(folder: Path, command: str, words: tuple[str, ...]) -> None:
-    """Either numbers or all of them; status 2."""
+def test_events_must_be_selected(folder: Path, command: str, words: tuple[str, ...]) -> None:
+    """By numbers or with `--all`; else the status is 2."""
     result = run(command, *words, folder=folder)
     words_then = "eventgate-sidecar: name the events by their numbers, or all of them; ls shows what there is\n"
     assert (result.exit_code, result.stderr) == (2, words_then)
 
 
-def test_drop_asks_first(folder: Path) -> None:
-    """No is no; --yes does not ask."""
+def test_drop_asks_for_confirmation(folder: Path) -> None:
+    """The answer no drops nothing; `--yes` does not ask."""
     refused = run("drop", 1, 4, folder=folder, given="n\n")
     assert (refused.exit_code, "drop 2 events for good?" in refused.stderr) == (1, True)
     assert (waiting(folder), dead(folder)) == ([1, 2, 3], [4, 5])
@@ -257,7 +257,7 @@ def test_drop_asks_first(folder: Path) -> None:
 
 
 def test_drop_can_take_the_dead_or_all(folder: Path) -> None:
-    """--dead leaves those that wait; --all leaves nothing."""
+    """`--dead` keeps waiting events; `--all` keeps nothing."""
     run("drop", "--dead", "--yes", folder=folder)
     assert (waiting(folder), dead(folder)) == ([1, 2, 3], [])
     run("drop", "--all", "--yes", folder=folder)
@@ -277,8 +277,8 @@ def test_export_writes_a_line_for_each_event(folder: Path, tmp_path: Path) -> No
     assert (waiting(folder), dead(folder)) == ([1, 2, 3], [4, 5])
 
 
-def test_export_waits_for_no_pipe(folder: Path, tmp_path: Path) -> None:
-    """A pipe that nobody reads is refused; one that is read, as in `-o >(gzip)`, is written to."""
+def test_export_does_not_wait_for_a_pipe(folder: Path, tmp_path: Path) -> None:
+    """A pipe without a reader is refused; one with a reader, as in `-o >(gzip)`, is written to."""
     os.mkfifo(tmp_path / "pipe")
     result = run("export", "-o", tmp_path / "pipe", folder=folder)
     assert (result.exit_code, result.stderr.endswith("pipe: No such device or address\n")) == (2, True)
@@ -289,7 +289,7 @@ def test_export_waits_for_no_pipe(folder: Path, tmp_path: Path) -> None:
 
 
 def test_export_says_where_it_cannot_write(folder: Path) -> None:
-    """In words, with status 2."""
+    """In a message, with status 2."""
     result = run("export", "-o", "/no/such/folder/out", folder=folder)
     assert (result.exit_code, result.stderr) == (
         2,
@@ -322,7 +322,7 @@ def test_verify_finds_damaged_events(folder: Path) -> None:
 
 
 def test_many_events_can_be_changed_while_the_sidecar_writes(tmp_path: Path) -> None:
-    """A sidecar that puts events in meanwhile is never kept waiting for all of them."""
+    """A sidecar that stores events meanwhile never waits for all of them."""
     fill(tmp_path, *(spooled(number) for number in range(1, 1001)))
     with spool_file(tmp_path) as ours:
         assert run("drop", "--all", "--yes", folder=tmp_path).stdout == "1000 events dropped\n"

@@ -1,4 +1,4 @@
-"""Promises of `top`: the status in a terminal, with exit statuses for scripts, in words where there is none."""
+"""Promises of `top`: the status in a terminal, exit statuses for scripts, and a message without a sidecar."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def shown(data: Any, *flags: str) -> Result:
 
 
 def test_all_well_is_exit_status_0() -> None:
-    """With the sentence, each datacenter and each stream; once, where there is no terminal."""
+    """With the sentence, the datacenters and the streams; printed once if there is no terminal."""
     result = shown(as_data(status()))
     assert result.exit_code == 0
     assert result.output.startswith("All well: staging → eqiad; 52 events/s; nothing waiting")
@@ -40,7 +40,7 @@ def test_all_well_is_exit_status_0() -> None:
 
 
 def test_something_wrong_is_exit_status_1() -> None:
-    """With what, and the last failures."""
+    """With the problem and the last failures."""
     failing = status(upstreams=(HUNG,), failures=(Failure(NOW - 60, "a POST failed", 7),))
     result = shown(as_data(failing), "--once")
     assert result.exit_code == 1
@@ -56,13 +56,13 @@ def test_an_upstream_that_is_out_has_no_arrow() -> None:
 
 
 def test_only_outcomes_that_happened_have_a_column() -> None:
-    """So that what failed is not one of five columns of noughts."""
+    """The failures would be lost among five columns of zeros."""
     lines = shown(as_data(status())).output.splitlines()
     assert ["stream", "delivered"] in [line.split() for line in lines]
 
 
 def test_copies_are_shown_where_a_route_has_a_mirror() -> None:
-    """What became of them; without a mirror there is no table."""
+    """With their results; without a mirror there is no table."""
     route = RouteNow("all", "main", None, None, {}, MirrorNow("staging", None, 5, {"sent": 3, "full": 1}))
     lines = [line.split() for line in shown(as_data(status(routes=(route,)))).output.splitlines()]
     assert ["all", "staging", "5", "3", "sent,", "1", "full"] in lines
@@ -70,22 +70,22 @@ def test_copies_are_shown_where_a_route_has_a_mirror() -> None:
 
 
 def test_programs_get_the_json_of_the_sidecar() -> None:
-    """As it came."""
+    """Unchanged."""
     data = json.loads(json.dumps(as_data(status(upstreams=(HUNG,)))))
     result = shown(data, "--json")
     assert (result.exit_code, json.loads(result.output)) == (1, data)
 
 
 @pytest.mark.parametrize("data", [{}, [], {"upstreams": 7}], ids=["nothing", "a list", "something else"])
-def test_another_version_is_told(data: Any) -> None:
-    """What cannot be read is not shown."""
+def test_another_version_is_reported(data: Any) -> None:
+    """A status that cannot be read is not shown."""
     result = shown(data)
     assert result.exit_code == 2
     assert "is not a sidecar of this version" in result.output
 
 
 def test_a_missing_sidecar_is_reported() -> None:
-    """With where it looked."""
+    """With the address that was tried."""
     with refusing() as address:
         result = top("--listen", address)
     assert result.exit_code == 2

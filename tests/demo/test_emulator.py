@@ -1,4 +1,4 @@
-"""The emulator answers as the recorded EventGate, keeps what it accepted, and fails as it is told to."""
+"""The emulator answers like the recorded EventGate, keeps what it accepted, and fails on command."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ async def exchange(client: httpx.AsyncClient, recorded: Exchange) -> httpx.Respo
 
 @pytest.mark.parametrize("recorded", exchanges.load(), ids=lambda recorded: recorded.name)
 async def test_it_answers_as_the_real_one_did(recorded: Exchange) -> None:
-    """Status, reason, content type and body of every recorded exchange come back, JSON to the byte."""
+    """Status, reason, content type and body of every recorded exchange are the same, JSON to the byte."""
     async with served(EventGateEmulator()) as client:
         answer = await exchange(client, recorded)
     exchanges.assert_holds(recorded, answer.status_code, answer.reason_phrase, answer.headers, answer.content)
@@ -66,16 +66,16 @@ async def test_it_answers_as_the_real_one_did(recorded: Exchange) -> None:
         assert json.dumps(recorded.json, ensure_ascii=False, separators=(",", ":")).encode() == answer.content
 
 
-async def test_a_long_answer_is_compressed_for_who_takes_that() -> None:
-    """EventGate compresses bodies of 1 kB and more, if asked to."""
+async def test_a_long_answer_is_compressed_on_request() -> None:
+    """EventGate compresses bodies of 1 kB and more if asked to."""
     async with served(EventGateEmulator()) as client:
         body = json.dumps([json.loads(INVALID)] * 5)
         answer = await client.post("/v1/events", headers={**JSON, "accept-encoding": "gzip"}, content=body)
     assert (answer.headers["content-encoding"], len(answer.json()["invalid"])) == ("gzip", 5)
 
 
-async def test_brackets_too_deep_are_never_answered() -> None:
-    """Where the real one goes silent, the emulator does too, until it is stopped."""
+async def test_too_deep_brackets_are_never_answered() -> None:
+    """The real one does not answer either."""
     async with served(EventGateEmulator()) as client:
         body = "[" * 5000 + "]" * 5000
         with pytest.raises(httpx.ReadTimeout):
@@ -83,7 +83,7 @@ async def test_brackets_too_deep_are_never_answered() -> None:
 
 
 def test_it_finds_the_stream_where_the_real_one_does() -> None:
-    """For every odd event recorded, the name in the topic is the one that EventGate 1.8.4 wrote."""
+    """For every odd event recorded, the topic has the name that EventGate 1.8.4 used."""
     odd = Path(__file__).parent.parent / "data" / "odd_streams.jsonl"
     wrong = []
     for line in odd.read_text(encoding="utf-8").splitlines():
@@ -96,7 +96,7 @@ def test_it_finds_the_stream_where_the_real_one_does() -> None:
 
 
 async def test_accepted_events_are_in_the_file_before_the_answer(tmp_path: Path) -> None:
-    """Once 201 has arrived, a line has the event's stream, topic, headers and its very bytes."""
+    """After a 201, a line has the event's stream, topic, headers and its exact bytes."""
     output = tmp_path / "events"
     emulator = EventGateEmulator("eqiad", topic_prefix="eqiad.", output=output)
     headers = {**JSON, "user-agent": "ua", "x-request-id": "r", "traceparent": "t", "x-other": "o"}
@@ -117,7 +117,7 @@ async def test_accepted_events_are_in_the_file_before_the_answer(tmp_path: Path)
 
 
 async def test_only_accepted_events_are_kept() -> None:
-    """Of a valid and an invalid event the valid one is kept; defaults are not added to what was sent."""
+    """Of a valid and an invalid event only the valid one is kept; defaults are not added."""
     emulator = EventGateEmulator()
     tags = exchanges.build_event({"base": "tags", "remove": ["rev_based"]}, exchanges.base_events())
     async with served(emulator) as client:
@@ -134,8 +134,8 @@ async def test_only_accepted_events_are_kept() -> None:
         pytest.param(SCORE.replace(b'"rev_id"', b'"rev_id": 1, "rev_id"'), id="a key twice"),
     ],
 )
-async def test_an_event_is_kept_to_the_byte(sent: bytes, tmp_path: Path) -> None:
-    """However an event is written, it is one line in the file, and its bytes are in there as they were."""
+async def test_an_event_is_kept_byte_for_byte(sent: bytes, tmp_path: Path) -> None:
+    """However it is formatted, it is one line in the file, with its bytes unchanged."""
     emulator = EventGateEmulator(output=tmp_path / "events")
     async with served(emulator) as client:
         await client.post("/v1/events", headers=JSON, content=sent)
@@ -145,7 +145,7 @@ async def test_an_event_is_kept_to_the_byte(sent: bytes, tmp_path: Path) -> None
 
 
 async def test_a_hasty_request_keeps_its_valid_events() -> None:
-    """202 says nothing of validity, but what is valid is kept."""
+    """202 does not mean valid, but valid events are kept."""
     emulator = EventGateEmulator()
     async with served(emulator) as client:
         both = b"[" + SCORE + b"," + INVALID + b"]"
@@ -162,21 +162,21 @@ async def test_a_hasty_request_keeps_its_valid_events() -> None:
     ids=["unknown stream", "stream of another schema"],
 )
 async def test_a_stream_takes_only_events_of_its_schema(streams: dict[str, str], words: str) -> None:
-    """With a stream configuration, an event in the wrong stream is an error that says why."""
+    """With a stream configuration, an event of another schema is an error with a reason."""
     async with served(EventGateEmulator(streams=streams)) as client:
         answer = await client.post("/v1/events", headers=JSON, content=SCORE)
     assert words in answer.json()["error"][0]["context"]["message"]
 
 
 async def test_a_stream_takes_events_of_its_schema() -> None:
-    """With a stream configuration, an event in the right stream is accepted."""
+    """With a stream configuration, a matching event is accepted."""
     emulator = EventGateEmulator(streams={"mediawiki.revision-score-test": "mediawiki/revision/score"})
     async with served(emulator) as client:
         assert (await client.post("/v1/events", headers=JSON, content=SCORE)).status_code == 201
 
 
 async def test_no_schema_is_read_from_outside_its_folder(tmp_path: Path) -> None:
-    """An event cannot make the emulator read a file elsewhere."""
+    """An event cannot make the emulator read other files."""
     (tmp_path / "outside.json").write_text('{"type": "object"}')
     (tmp_path / "schemas").mkdir()
     async with served(EventGateEmulator(schemas=tmp_path / "schemas")) as client:
@@ -184,8 +184,8 @@ async def test_no_schema_is_read_from_outside_its_folder(tmp_path: Path) -> None
     assert answer.json()["error"][0]["context"]["message"] == "Failed loading schema at /../outside"
 
 
-async def test_a_schema_that_is_no_schema_is_none(tmp_path: Path) -> None:
-    """A pipe is not waited for, and a file with something else in it ends no request."""
+async def test_a_broken_schema_is_ignored(tmp_path: Path) -> None:
+    """A pipe is not waited for, and a file of another format does not break the request."""
     os.mkfifo(tmp_path / "pipe.json")
     (tmp_path / "deep.json").write_text("[" * 100_000)
     (tmp_path / "list.json").write_text("[]")
@@ -197,7 +197,7 @@ async def test_a_schema_that_is_no_schema_is_none(tmp_path: Path) -> None:
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The command says what is wrong with its list of streams, and waits for no pipe."""
+    """The command reports what is wrong with its list of streams, and does not wait for a pipe."""
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "half").write_text("{")
     assert [main(["--streams", str(tmp_path / name)]) for name in ("pipe", "half", "none")] == [1, 1, 1]
@@ -208,7 +208,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, capsys: pytest.Capt
 
 
 async def test_slow_answers_late_and_keeps_the_event() -> None:
-    """A slow answer comes when its time is up, and the event is in by then."""
+    """A slow answer comes after the delay; the event has been kept by then."""
     emulator = EventGateEmulator()
     emulator.fault = Fault("slow", 0.05)
     loop = asyncio.get_running_loop()
@@ -218,8 +218,8 @@ async def test_slow_answers_late_and_keeps_the_event() -> None:
     assert (answer.status_code, len(emulator.records), loop.time() - before >= 0.05) == (201, 1, True)
 
 
-async def test_lifting_slow_frees_the_waiting() -> None:
-    """Who waits for a slow answer gets it as soon as the fault is lifted."""
+async def test_ending_slow_sends_waiting_answers() -> None:
+    """As soon as the fault ends."""
     emulator = EventGateEmulator()
     emulator.fault = Fault("slow", 1000)
     control = ("127.0.0.1", 0)
@@ -233,7 +233,7 @@ async def test_lifting_slow_frees_the_waiting() -> None:
 
 @pytest.mark.parametrize("path", ["/v1/events", "/_info"])
 async def test_freeze_never_answers(path: str) -> None:
-    """A frozen emulator takes the connection and says nothing, on any path, and keeps no event."""
+    """A frozen emulator accepts connections but answers on no path, and keeps no event."""
     emulator = EventGateEmulator()
     emulator.fault = Fault("freeze")
     async with served(emulator) as client:
@@ -242,8 +242,8 @@ async def test_freeze_never_answers(path: str) -> None:
     assert emulator.records == []
 
 
-async def test_lifting_freeze_ends_the_frozen_requests() -> None:
-    """Frozen requests end without an answer once the fault is lifted, and new ones are served."""
+async def test_ending_freeze_ends_the_frozen_requests() -> None:
+    """Without an answer; new ones are served."""
     emulator = EventGateEmulator()
     async with served(emulator, control=("127.0.0.1", 0)) as client:
         emulator.fault = Fault("freeze")
@@ -258,7 +258,7 @@ async def test_lifting_freeze_ends_the_frozen_requests() -> None:
 
 
 async def test_unavailable_is_a_503_in_plain_text() -> None:
-    """Unavailable looks like a proxy without a backend: 503, and no JSON of EventGate's."""
+    """As from a proxy without a backend: 503, without EventGate's JSON."""
     emulator = EventGateEmulator()
     emulator.fault = Fault("unavailable")
     async with served(emulator) as client:
@@ -266,8 +266,8 @@ async def test_unavailable_is_a_503_in_plain_text() -> None:
     assert (answer.status_code, answer.headers["content-type"], emulator.records) == (503, "text/plain", [])
 
 
-async def test_refuse_refuses_connections_until_lifted() -> None:
-    """While it refuses, new connections fail and old ones are cut; the same port serves again afterwards."""
+async def test_refuse_refuses_connections_until_it_ends() -> None:
+    """New connections fail and old ones are cut; the same port serves again afterwards."""
     emulator = EventGateEmulator()
     async with served(emulator) as client:
         assert (await client.get("/_info")).status_code == 200
@@ -281,7 +281,7 @@ async def test_refuse_refuses_connections_until_lifted() -> None:
 
 
 async def test_a_moment_of_refusal_does_no_harm() -> None:
-    """A refusal that is lifted at once leaves the emulator serving."""
+    """After a refusal that ends at once, the emulator serves."""
     emulator = EventGateEmulator()
     async with served(emulator) as client:
         emulator.fault = Fault("refuse")
@@ -289,8 +289,8 @@ async def test_a_moment_of_refusal_does_no_harm() -> None:
         assert (await client.get("/_info")).status_code == 200
 
 
-async def test_refuse_holds_from_the_start() -> None:
-    """An emulator that is started while it refuses has its port and listens once the fault is lifted."""
+async def test_refuse_works_from_the_start() -> None:
+    """An emulator that starts refusing has its port, and listens once the fault ends."""
     emulator = EventGateEmulator()
     emulator.fault = Fault("refuse")
     async with served(emulator) as client:
@@ -301,7 +301,7 @@ async def test_refuse_holds_from_the_start() -> None:
 
 
 async def test_drip_sends_a_byte_at_a_time() -> None:
-    """A dripping answer begins at once and does not end, until the fault is lifted and the rest comes."""
+    """A dripping answer starts at once and is incomplete until the fault ends."""
     emulator = EventGateEmulator()
     emulator.fault = Fault("drip", 0.01)
     async with served(emulator) as client:
@@ -335,7 +335,7 @@ async def test_kafka_makes_every_valid_event_an_error() -> None:
 
 
 async def test_faults_are_switched_over_http_too() -> None:
-    """The control endpoint sets and shows the fault on its own port, though nothing else answers."""
+    """The control endpoint sets and shows the fault on its own port, even while nothing else answers."""
     emulator = EventGateEmulator()
     async with served(emulator, control=("127.0.0.1", 0)) as client:
         control = f"{emulator.control_url}/_emulator/fault"
@@ -348,8 +348,8 @@ async def test_faults_are_switched_over_http_too() -> None:
 
 
 @pytest.mark.parametrize("body", ['{"mode": "explode"}', '{"seconds": "soon"}', "nonsense"])
-async def test_a_fault_that_does_not_exist_is_refused(body: str) -> None:
-    """A mistake in a fault is answered 400 with a reason, and the fault stays as it was."""
+async def test_an_unknown_fault_is_refused(body: str) -> None:
+    """It is answered 400 with a reason, and the fault does not change."""
     emulator = EventGateEmulator()
     async with served(emulator) as client:
         answer = await client.put("/_emulator/fault", content=body)
@@ -357,7 +357,7 @@ async def test_a_fault_that_does_not_exist_is_refused(body: str) -> None:
 
 
 async def test_pipelined_requests_are_answered_in_order() -> None:
-    """Two requests in one write get two whole answers."""
+    """Two requests in one write get two complete answers."""
     async with served(EventGateEmulator()) as client:
         reader, writer = await connect(client)
         get = b"GET %b HTTP/1.1\r\nhost: x\r\n%b\r\n"
@@ -367,7 +367,7 @@ async def test_pipelined_requests_are_answered_in_order() -> None:
     assert (answer.index(b"200 OK") < answer.index(b"404 Not Found"), answer.count(b"HTTP/1.1")) == (True, 2)
 
 
-async def test_the_process_says_where_it_is_and_leaves_on_sigterm(tmp_path: Path) -> None:
+async def test_the_process_prints_its_address_and_ends_on_sigterm(tmp_path: Path) -> None:
     """The command prints one line once it serves, writes events to its file, and exits 0 on SIGTERM."""
     output = tmp_path / "events"
     command = [
@@ -422,6 +422,6 @@ def causes(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ or error.__context__
 
 
-def test_gzip_is_what_the_recordings_were_made_with() -> None:
-    """The bodies that a recording calls compressed can be decompressed to events."""
+def test_recorded_gzip_bodies_are_gzip() -> None:
+    """Bodies that a recording calls compressed decompress to events."""
     assert json.loads(gzip.decompress(exchanges.named("gzip body").body)) == json.loads(SCORE)

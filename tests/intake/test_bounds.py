@@ -1,4 +1,4 @@
-"""Promises of `bounds`: what is held for a connection is counted before it is held, and given back."""
+"""Promises of `bounds`: memory of a connection is counted before it is used, and given back."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ async def talking(size: int, limits: Limits | None = None) -> AsyncIterator[tupl
         yield client, echo
 
 
-async def test_headers_that_are_not_complete_are_held() -> None:
-    """With what each takes beside its bytes; once they are complete nothing is held for them as such."""
+async def test_incomplete_headers_are_counted() -> None:
+    """With the overhead of each; once they are complete they are no longer counted."""
     async with talking(100_000) as (client, echo):
         await client.send(post(b"x").partition(b"\r\n\r\n")[0] + b"\r\n" + b"a:b\r\n" * 50)
         await eventually(lambda: echo.budget.held > 50 * 128)
@@ -39,8 +39,8 @@ async def test_headers_that_are_not_complete_are_held() -> None:
 
 
 @pytest.mark.parametrize("more", [b"a: b\r\n" * 20, b"x: " + b"y" * 5000], ids=["many", "long"])
-async def test_headers_without_room_are_asked_to_come_back(more: bytes) -> None:
-    """With 503 and `Retry-After`, and the end."""
+async def test_headers_without_room_get_a_retry_after(more: bytes) -> None:
+    """With 503, and the connection ends."""
     async with talking(2000) as (client, _):
         await client.send(START + more)
         answer = await client.answer()
@@ -48,8 +48,8 @@ async def test_headers_without_room_are_asked_to_come_back(more: bytes) -> None:
         assert await client.rest() == b""
 
 
-async def test_what_the_application_is_asked_is_held_until_it_answers() -> None:
-    """A request to it counts with its body, and as the task that it is."""
+async def test_an_asgi_request_is_counted_until_it_is_answered() -> None:
+    """With its body, and its task."""
     async with talking(100_000) as (client, echo):
         await client.send(post(bytes(5000), "/held"))
         await eventually(lambda: echo.budget.held > ASKED_BYTES + 5000)
@@ -58,8 +58,8 @@ async def test_what_the_application_is_asked_is_held_until_it_answers() -> None:
         assert echo.budget.held == 0
 
 
-async def test_what_the_application_was_asked_is_not_held_behind_events() -> None:
-    """Whatever the order of requests of both kinds on a connection, nothing is held in the end."""
+async def test_an_asgi_request_beside_events_is_given_back() -> None:
+    """Whatever the order of requests of both kinds on a connection, nothing is counted in the end."""
     async with talking(1_000_000) as (client, echo):
         await client.send(post(b"1", HELD) + post(b"2", "/other") + post(b"3"))
         await eventually(lambda: echo.budget.held > ASKED_BYTES)
@@ -69,8 +69,8 @@ async def test_what_the_application_was_asked_is_not_held_behind_events() -> Non
 
 
 @pytest.mark.parametrize("size", [100, ASKED_BYTES + 4000], ids=["its head", "its body"])
-async def test_what_the_application_is_asked_without_room_is_refused(size: int) -> None:
-    """With 503, before it is held."""
+async def test_an_asgi_request_without_room_is_refused(size: int) -> None:
+    """With 503, before memory is used."""
     async with talking(size) as (client, _):
         await client.send(post(bytes(5000), "/other"))
         answer = await client.answer()
@@ -78,8 +78,8 @@ async def test_what_the_application_is_asked_without_room_is_refused(size: int) 
         assert await client.rest() == b""
 
 
-async def test_what_the_application_is_asked_is_bounded() -> None:
-    """No request to it holds more than one event that is explained, whatever it reads."""
+async def test_an_asgi_request_is_bounded() -> None:
+    """At most one event to explain, whatever is sent."""
     async with talking(10_000_000, Limits(asked_bytes=20_000)) as (client, echo):
         await client.send(post(bytes(20_000), "/held"))
         answer = await client.answer()
@@ -88,8 +88,8 @@ async def test_what_the_application_is_asked_is_bounded() -> None:
 
 
 @TARGETS
-async def test_a_body_that_is_none_is_refused_behind_earlier_answers(held: str) -> None:
-    """The request before has its answer, then this one has its refusal, and both have one."""
+async def test_a_broken_body_is_refused_behind_earlier_answers(held: str) -> None:
+    """The earlier request gets its answer, then this one its refusal."""
     async with talking(1_000_000) as (client, echo):
         await client.send(post(b"first", HELD) + b"POST " + held.encode() + CHUNKED + b"Z\r\n")
         await eventually(lambda: echo.under_way > 0)
@@ -100,8 +100,8 @@ async def test_a_body_that_is_none_is_refused_behind_earlier_answers(held: str) 
         await eventually(lambda: echo.under_way == 0)
 
 
-async def test_a_body_that_is_none_gets_no_second_answer() -> None:
-    """Where the answer came before the body, the connection ends without a word."""
+async def test_a_broken_body_gets_no_second_answer() -> None:
+    """If the answer came before the body, the connection just ends."""
     async with talking(1_000_000) as (client, echo):
         await client.send(b"GET /early" + CHUNKED)
         assert (await client.answer()).status == 404
@@ -111,7 +111,7 @@ async def test_a_body_that_is_none_gets_no_second_answer() -> None:
 
 
 async def test_rubbish_behind_an_early_answer_is_refused() -> None:
-    """Once the body is complete what follows is another request."""
+    """What follows a complete body is another request."""
     async with talking(1_000_000) as (client, _):
         await client.send(b"GET /early" + CHUNKED)
         assert (await client.answer()).status == 404
@@ -126,7 +126,7 @@ async def test_rubbish_behind_an_early_answer_is_refused() -> None:
     ids=["long", "short", "very long"],
 )
 async def test_chunk_extensions_are_bounded(chunk: bytes) -> None:
-    """More of them than of a head is allowed end the connection; a few do not matter."""
+    """More bytes than a head may have end the connection; a few do not matter."""
     async with talking(10_000_000) as (client, _):
         await client.send(b"POST /v1/events" + CHUNKED + chunk + b"0\r\n\r\n")
         assert (await client.answer()).status == 201
@@ -137,7 +137,7 @@ async def test_chunk_extensions_are_bounded(chunk: bytes) -> None:
 
 @pytest.mark.parametrize(("size", "count", "status"), [(1, 900, 201), (1, 20_000, 400), (40, 5_000, 201)])
 async def test_tiny_chunks_are_bounded(size: int, count: int, status: int) -> None:
-    """A short body may come a byte at a time; of a long one each chunk has some bytes."""
+    """A short body may come byte by byte; a long one may not."""
     async with talking(10_000_000) as (client, _):
         chunk = b"%x\r\n%b\r\n" % (size, b"y" * size)
         await client.send(b"POST /v1/events" + CHUNKED + chunk * count + b"0\r\n\r\n")
@@ -147,7 +147,7 @@ async def test_tiny_chunks_are_bounded(size: int, count: int, status: int) -> No
 
 
 async def test_an_announced_body_may_come_a_byte_at_a_time() -> None:
-    """It is read as it comes, however the network cuts it."""
+    """With a Content-Length, the network may split it in any way."""
     async with talking(10_000_000) as (client, _):
         for byte in post(b"y" * 2000):
             await client.send(bytes([byte]))
@@ -155,7 +155,7 @@ async def test_an_announced_body_may_come_a_byte_at_a_time() -> None:
 
 
 async def test_trailers_are_bounded() -> None:
-    """As headers are: the connection ends with more of them."""
+    """Like headers: more of them end the connection."""
     async with talking(10_000_000) as (client, _):
         await client.send(b"POST /other" + CHUNKED + b"0\r\n" + b"a: b\r\n" * 200 + b"\r\n")
         assert (await client.answer()).headers["connection"] == "close"
@@ -171,7 +171,7 @@ async def test_trailers_are_bounded() -> None:
 )
 @pytest.mark.parametrize("target", ["/v1/events", "/other"])
 async def test_a_request_has_one_host(target: str, head: str) -> None:
-    """RFC 9112, 3.2; one of HTTP/1.0 needs none."""
+    """RFC 9112, 3.2; HTTP/1.0 needs none."""
     async with talking(1_000_000) as (client, echo):
         await client.send(f"POST {target} HTTP/1.1\r\n{head}content-length: 1\r\n\r\nx".encode())
         assert (await client.answer()).status == 400
@@ -182,7 +182,7 @@ async def test_a_request_has_one_host(target: str, head: str) -> None:
 @pytest.mark.parametrize("target", [LAST, "/other"])
 @pytest.mark.parametrize("offer", ["upgrade: h2c\r\nconnection: upgrade\r\n", ""], ids=["with an offer", "plain"])
 async def test_http_1_0_ends_after_its_answer(target: str, offer: str) -> None:
-    """Whether or not it offers another protocol: its client reads until the end."""
+    """Even if it offers an upgrade: its client reads until the end."""
     async with talking(1_000_000) as (client, _):
         await client.send(f"POST {target} HTTP/1.0\r\n{offer}content-length: 1\r\n\r\nx".encode())
         answer = await client.answer()
@@ -191,7 +191,7 @@ async def test_http_1_0_ends_after_its_answer(target: str, offer: str) -> None:
 
 
 async def test_an_answer_without_room_is_cut_off() -> None:
-    """What a client does not read of it is held within the budget, or not at all."""
+    """Unread parts of an answer are kept within the budget, or not at all."""
     async with talking(1_000_000) as (client, echo):
         client.writer.transport.pause_reading()  # type: ignore[attr-defined]
         client.writer.write(post(bytes(9_000_000)))
@@ -200,7 +200,7 @@ async def test_an_answer_without_room_is_cut_off() -> None:
 
 
 async def test_an_address_has_no_more_connections_than_its_share() -> None:
-    """One client of a gateway cannot take the connections of all others; it is told, and may come back later."""
+    """One client of a gateway cannot take all connections; it is told to come back later."""
     echo = Echo()
     budget = GatewayBudget(connections=1)
     async with serving(echo, None, echo, budget) as address:

@@ -1,4 +1,4 @@
-"""Promises of `origins`: only the networks that a setting names are believed."""
+"""Promises of `origins`: only the configured networks are trusted."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from sidecar.intake.origins import Origins, is_loopback
         ("0.0.0.0/0", "", False),
     ],
 )
-def test_who_is_in_a_network_is_believed(networks: str, client: str, *, believed: bool) -> None:
-    """IPv4, IPv6, and IPv4 as IPv6 has it; nobody where no network is named."""
+def test_clients_in_a_network_are_trusted(networks: str, client: str, *, believed: bool) -> None:
+    """IPv4, IPv6, and IPv4-mapped IPv6; nobody if there are no networks."""
     assert Origins(networks).believes(client) is believed
 
 
-def test_what_is_no_network_is_said() -> None:
-    """A setting that cannot be read is no setting that believes nobody, or all."""
+def test_an_invalid_network_is_an_error() -> None:
+    """A broken setting must not mean "trust nobody" or "trust all"."""
     with pytest.raises(SettingError, match="10\\.0\\.0\\.1/8 has host bits set; write networks such as 10"):
         Origins("10.0.0.1/8")
 
@@ -45,6 +45,6 @@ def test_what_is_no_network_is_said() -> None:
         ("8888", True),
     ],
 )
-def test_what_other_machines_reach_is_not_loopback(listen: str, *, loopback: bool) -> None:
-    """A name other than localhost may be anything; what is no address is refused by `bind`."""
+def test_addresses_reachable_from_elsewhere_are_not_loopback(listen: str, *, loopback: bool) -> None:
+    """Nor are names, except localhost; `bind` refuses invalid addresses."""
     assert is_loopback(listen) is loopback

@@ -1,4 +1,4 @@
-"""Promises of `plain`: what it takes llhttp takes as well, and reads alike; what llhttp must see it leaves alone."""
+"""Promises of `plain`: llhttp reads every plain request alike; all others are left to llhttp."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ class Read:
     st.sampled_from([b"\r\n", b"\n"]),
 )
 def test_whatever_is_plain_llhttp_reads_alike(first: bytes, lines: list[bytes], body: bytes, end: bytes) -> None:
-    """Headers, body, the end of the request and of the connection: nothing can be hidden from one of the two."""
+    """Headers, body, end of the request and of the connection: nothing can be smuggled."""
     data = end.join([first, b"host: z", *lines, b"", body])
     plain = plain_post(data)
     if plain is not None:
@@ -98,14 +98,14 @@ def test_whatever_is_plain_llhttp_reads_alike(first: bytes, lines: list[bytes], 
 
 
 def test_the_usual_post_is_plain() -> None:
-    """As aiohttp, requests and the bench write it; else all of this would be for nothing."""
+    """As written by aiohttp, requests and the benchmark."""
     headers, body = plain_post(post(b"{}", connection="Keep-Alive", x_request_id="1")) or ({}, b"")
     assert (headers[b"content-length"], body) == (b"2", b"{}")
 
 
 @pytest.mark.parametrize("line", [each for each in LINES if each[:5] not in (b"Host:", b"X-Req", b"Conte", b"conte")])
-def test_what_says_how_to_read_on_is_left_to_llhttp(line: bytes) -> None:
-    """So is what parsers read in several ways; of what frames a request only a length and `keep-alive` are taken."""
+def test_framing_headers_are_left_to_llhttp(line: bytes) -> None:
+    """Except a Content-Length and `keep-alive`; and so is all that parsers read differently."""
     plain = plain_post(b"\r\n".join([REQUEST_LINES[0], b"a: b", b"Content-Length: 2", line, b"Host: x", b"", b"{}"]))
     assert (plain is not None) == (line == b"Connection: Keep-Alive")
 
@@ -121,6 +121,6 @@ def test_what_says_how_to_read_on_is_left_to_llhttp(line: bytes) -> None:
     ],
     ids=["more follows", "not complete", "without a length", "a long line", "another target"],
 )
-def test_what_is_not_one_whole_post_is_left_to_llhttp(data: bytes) -> None:
-    """Only a request that is all there, and nothing else with it, can do without a parser."""
+def test_anything_but_one_complete_post_is_left_to_llhttp(data: bytes) -> None:
+    """Only a complete request without anything behind it needs no parser."""
     assert plain_post(data) is None

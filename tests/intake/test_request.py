@@ -1,4 +1,4 @@
-"""Promises of `request`: which POST is one of events, and that it is answered once."""
+"""Promises of `request`: which POSTs are of events, and that each is answered once."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ FINE = Answer(201, "All 1 out of 1 events were accepted.", "delivered")
 
 
 def test_a_request_is_answered_once() -> None:
-    """A second answer, and one to a client that has gone, is written nowhere."""
+    """A second answer, or one to a client that has gone, is not written."""
     written: list[tuple[Answer, bool]] = []
     request = EventsRequest(
         lambda answer, close: written.append((answer, close)),
@@ -39,5 +39,5 @@ def test_a_request_is_answered_once() -> None:
     ],
 )
 def test_a_post_of_events_is_known_by_its_target(method: bytes, target: bytes, query: bytes | None) -> None:
-    """As Express takes it: whatever its case, with a slash behind it or an escape in it, and nothing else."""
+    """As in Express: in any case, with a trailing slash or an escape, and nothing else."""
     assert query_of_events(method, target) == query

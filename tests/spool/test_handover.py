@@ -1,4 +1,4 @@
-"""Promises of `handover`: what waits goes to the gateway in order, and is forgotten when the gateway has it."""
+"""Promises of `handover`: waiting events go to the gateway in order, and are deleted once it has them."""
 
 from __future__ import annotations
 
@@ -69,8 +69,8 @@ def handing(opened: Opened, gateway: Gateway) -> HandOver:
 
 
 @pytest.mark.parametrize("body", [b'{"meta":{"stream":"s","id":"1"},\n"x":"\\ud800"}', b"[1]", b'{"a":1,"a":2}'])
-def test_an_event_arrives_as_it_was(body: bytes) -> None:
-    """Its bytes, and all that was known of it; times by the gateway's clock, which is another."""
+def test_an_event_arrives_unchanged(body: bytes) -> None:
+    """Its bytes and its data; times in the gateway's clock."""
     sent = spooled(
         7,
         body=body,
@@ -90,15 +90,15 @@ def test_an_event_arrives_as_it_was(body: bytes) -> None:
 
 
 def test_labels_of_an_earlier_hop_stay_and_no_header_is_made_up() -> None:
-    """An event is routed as what it came to, however many gateways it passed; nothing is slipped into requests."""
+    """Routing uses the labels of the origin, through any number of gateways; headers cannot be injected."""
     headers = ((LABELS, "env=far"), ("cookie", "x"), ("user-agent", "a\r\nevil: 1"))
     (got,) = unpacked(packed([spooled(1, headers=headers)], NOON), "env=near", NOON)
     assert (got.headers, got.origin) == (((LABELS, "env=far"),), {"env": "far"})
 
 
 @pytest.mark.parametrize("body", [b"{}", b"{}\n{}", b'{"bytes":9,"upstream":"u","age":1}\n{}', b"[" * 9999 + b"\n"])
-def test_what_is_no_hand_over_is_refused(body: bytes) -> None:
-    """All of it, whatever it is."""
+def test_a_malformed_hand_over_is_refused(body: bytes) -> None:
+    """As a whole."""
     with pytest.raises(MalformedBody):
         list(unpacked(body, "", NOON))
 
@@ -107,7 +107,7 @@ def test_what_is_no_hand_over_is_refused(body: bytes) -> None:
 
 
 async def test_all_that_waits_is_handed_over_the_oldest_first(tmp_path: Path) -> None:
-    """In arrays, each key in its order: what was tried live goes before what waited behind it."""
+    """In batches, each key in order: events tried live go before those that waited behind them."""
     events = [spooled(number) for number in range(1, EVENTS + 2)]
     keyed = [spooled(900, "k"), spooled(901), spooled(902, "k", ahead=True)]
     gateway = FakeGateway()
@@ -120,7 +120,7 @@ async def test_all_that_waits_is_handed_over_the_oldest_first(tmp_path: Path) ->
 
 
 async def test_what_the_gateway_does_not_take_stays(tmp_path: Path) -> None:
-    """It is tried again until time is up; where the gateway may have it all the same, that is counted."""
+    """It is retried until the deadline; if the gateway may have it nevertheless, that is counted."""
     gateway = FakeGateway(Ended("full"), Ended("cut", doubtful=True), forever=Ended("gone"))
     async with open_spool(tmp_path, hand=AtOnce()) as opened:
         await opened.put([spooled(1), spooled(2)])
@@ -133,7 +133,7 @@ async def test_what_the_gateway_does_not_take_stays(tmp_path: Path) -> None:
 
 
 async def test_when_time_is_up_what_is_under_way_is_in_doubt(tmp_path: Path) -> None:
-    """Nobody knows whether the gateway has it: it stays here, and is counted as in both places."""
+    """The gateway may have it: it stays here, and is counted as possibly in both places."""
     gateway = FakeGateway()
     gateway.hangs = True
     async with open_spool(tmp_path, hand=AtOnce()) as opened:
@@ -145,8 +145,8 @@ async def test_when_time_is_up_what_is_under_way_is_in_doubt(tmp_path: Path) -> 
         assert (opened.spool.state.totals.events, opened.spool.state.in_flight) == (1, 0)
 
 
-async def test_where_nothing_is_known_of_the_gateway_all_stays(tmp_path: Path) -> None:
-    """As without one."""
+async def test_without_an_address_of_the_gateway_all_stays(tmp_path: Path) -> None:
+    """As without a gateway."""
 
     async def nowhere(_: str) -> Sequence[str] | str:
         return "DNS says there is no such name (NXDOMAIN)"
@@ -164,7 +164,7 @@ async def test_where_nothing_is_known_of_the_gateway_all_stays(tmp_path: Path) -
 async def test_a_spool_that_is_nearly_full_hands_over_early(
     tmp_path: Path, large: int, *, hurry: bool, handed: list[list[int]]
 ) -> None:
-    """Or one whose pod ends: what no endpoint takes now, and nothing that a newer event must not overtake."""
+    """So does one whose pod ends: events that no endpoint takes, and that no newer one must not overtake."""
     gateway = FakeGateway()
     async with open_spool(tmp_path, Quota(1_000_000), hand=AtOnce()) as opened:
         await opened.put([spooled(1), spooled(2, "key"), spooled(3)])
@@ -198,7 +198,7 @@ async def take(made: TakeOver, events: Sequence[Spooled], labels: str) -> tuple[
 
 
 async def test_what_is_taken_is_durable_and_under_the_rules_of_its_origin(tmp_path: Path) -> None:
-    """It is renamed once, from the stream it came with; what has no way is kept for `replay` to bury, with a reason."""
+    """It is renamed once, from its original stream; events without a route become dead letters with a reason."""
     renamed = b'{"meta":{"stream":"score-test","id":"2"}}'
     events = [spooled(1, came_as="score"), spooled(2, came_as="score", body=renamed), spooled(3, came_as="x")]
     async with open_spool(tmp_path, hand=AtOnce()) as opened:
@@ -217,7 +217,7 @@ async def test_what_is_taken_is_durable_and_under_the_rules_of_its_origin(tmp_pa
 
 
 async def test_a_gateway_that_stops_takes_no_spool(tmp_path: Path) -> None:
-    """Two that end at the same time would hand the events back and forth."""
+    """Two that stop at the same time would hand events back and forth."""
     async with open_spool(tmp_path, hand=AtOnce()) as opened:
         made = taking(opened)
         made.stopping = True
@@ -226,14 +226,14 @@ async def test_a_gateway_that_stops_takes_no_spool(tmp_path: Path) -> None:
 
 
 async def test_a_gateway_without_room_says_so(tmp_path: Path) -> None:
-    """All of a hand-over is taken or nothing, and the sidecar keeps what was not."""
+    """A hand-over is taken as a whole or not at all; the sidecar keeps what was not."""
     async with open_spool(tmp_path, Quota(200_000), hand=AtOnce()) as opened:
         count, why = await take(taking(opened), [spooled(n, body=b" " * 9000) for n in range(99)], "env=staging")
         assert (count, "the spool is full" in why, opened.spool.state.totals.events) == (0, True, 0)
 
 
 async def test_too_much_at_once_is_refused(tmp_path: Path) -> None:
-    """Reading it would hold up others."""
+    """Reading it would delay others."""
     async with open_spool(tmp_path, hand=AtOnce()) as opened:
         with pytest.raises(BodyTooLarge):
             await take(taking(opened), [spooled(1)] * (MAX_EVENTS + 1), "env=staging")

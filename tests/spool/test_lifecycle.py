@@ -1,4 +1,4 @@
-"""The spool of a whole sidecar: what it holds is sent when an endpoint is there, and put away at the end."""
+"""The spool of a whole sidecar: its events are sent when an endpoint is available, and kept at the end."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ async def test_an_event_that_nobody_takes_is_answered_202_and_kept(tmp_path: Pat
 
 
 async def test_what_a_spool_holds_is_sent_by_the_next_sidecar(tmp_path: Path) -> None:
-    """It outlives the process: the next one that uses the directory sends it, byte for byte."""
+    """It outlives the process: the next sidecar with the directory sends it, byte for byte."""
     with refusing() as address:
         async with sidecar(config(address), tmp_path, spool=tmp_path / "spool") as running:
             assert (await running.post(EVENT % 1)).status == 202
@@ -57,7 +57,7 @@ async def test_what_a_spool_holds_is_sent_by_the_next_sidecar(tmp_path: Path) ->
 
 
 async def test_an_acknowledged_event_is_sent_afterwards(tmp_path: Path) -> None:
-    """With `acknowledge: spooled` EventGate has the event a moment later."""
+    """With `acknowledge: spooled` EventGate gets the event a moment later."""
     async with FakeEventGate() as gate:
         routes = config(gate.address, acknowledge="spooled")
         async with sidecar(routes, tmp_path, spool=tmp_path / "spool") as running:
@@ -77,7 +77,7 @@ async def test_an_acknowledged_event_is_sent_afterwards(tmp_path: Path) -> None:
 async def test_what_needs_a_spool_is_refused_without_one(
     tmp_path: Path, route: dict[str, object], upstream: dict[str, object], words: str
 ) -> None:
-    """An operator who asks for what only a spool can do is told to give one, before anything is taken."""
+    """The message says to configure one, before any event is taken."""
     routes = config("127.0.0.1:1", **route)
     routes["upstreams"]["main"] |= upstream
     with pytest.raises(SettingError) as refusal:
@@ -87,7 +87,7 @@ async def test_what_needs_a_spool_is_refused_without_one(
 
 
 async def test_what_is_left_can_be_written_out_at_the_end(tmp_path: Path) -> None:
-    """In order, under way or not, a few at once, and nothing where the disk is in trouble."""
+    """In order, in flight or not, a few at a time, and nothing if the disk is in trouble."""
     events = [spooled(number) for number in range(1, 451)]
     async with open_spool(tmp_path / "spool", hand=AtOnce()) as opened:
         await opened.put(events)

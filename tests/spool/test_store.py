@@ -1,4 +1,4 @@
-"""Promises of `store`: events go in, come out in order, one at a time, and are there until they were delivered."""
+"""Promises of `store`: events are stored, come out in order and once at a time, and stay until delivered."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Stuck(AtOnce):
 
 
 async def test_what_is_stored_is_durable_and_counted(tmp_path: Path) -> None:
-    """The file has it, and the metrics by stream."""
+    """In the file, and by stream in the metrics."""
     async with open_spool(tmp_path, hand=AtOnce()) as opened:
         result = await opened.put([spooled(1), spooled(2), spooled(3, stream="made-up")])
         assert (result.kept, result.reason) == (Kept.STORED, "")
@@ -58,8 +58,8 @@ async def test_what_is_stored_is_durable_and_counted(tmp_path: Path) -> None:
     assert waiting(tmp_path) == [1, 2, 3]
 
 
-async def test_who_cannot_wait_is_told(tmp_path: Path) -> None:
-    """Once, when the event is durable, or at once where it cannot be taken."""
+async def test_a_callback_is_called(tmp_path: Path) -> None:
+    """Once, when the event is durable, or at once if it cannot be stored."""
     async with open_spool(tmp_path, SMALL, hand=AtOnce()) as opened:
         told: list[tuple[Kept, list[int]]] = []
 
@@ -77,7 +77,7 @@ async def test_who_cannot_wait_is_told(tmp_path: Path) -> None:
 
 
 async def test_a_full_spool_says_so(tmp_path: Path) -> None:
-    """In words, in a metric, and once a minute in the log; what it has stays."""
+    """In the error, in a metric, and once a minute in the log; stored events stay."""
     async with open_spool(tmp_path, SMALL, hand=AtOnce()) as opened:
         assert (await opened.put([spooled(1, body=LARGE)])).kept is Kept.STORED
         for number in (2, 3):
@@ -89,8 +89,8 @@ async def test_a_full_spool_says_so(tmp_path: Path) -> None:
     assert waiting(tmp_path) == [1]
 
 
-async def test_dead_letters_that_gave_way_are_told(tmp_path: Path) -> None:
-    """Nothing is dropped without a word."""
+async def test_dropped_dead_letters_are_reported(tmp_path: Path) -> None:
+    """Nothing is dropped silently."""
     async with open_spool(tmp_path, Quota(size=608 * 1024), hand=AtOnce()) as opened:
         await opened.put([spooled(number, body=LARGE) for number in (1, 2, 3)])
         for event in await opened.spool.hand_out("main", 2, 10**6):
@@ -101,7 +101,7 @@ async def test_dead_letters_that_gave_way_are_told(tmp_path: Path) -> None:
 
 
 def test_a_busy_processor_is_not_taken_for_a_disk_that_hangs(tmp_path: Path) -> None:
-    """Where the event loop stood still for longer than the disk may take, what the disk said meanwhile counts."""
+    """If the event loop stalled longer than the disk may take, results that came meanwhile count."""
 
     async def stand_still() -> Kept:
         async with open_spool(tmp_path, hand=Writer()) as opened:
@@ -115,7 +115,7 @@ def test_a_busy_processor_is_not_taken_for_a_disk_that_hangs(tmp_path: Path) -> 
 
 
 async def test_a_disk_that_hangs_is_not_waited_for(tmp_path: Path, looptime: Any) -> None:
-    """The first put is told after two seconds, later ones at once, and it is well again when the disk is."""
+    """The first put fails after a time limit, later ones at once, until the disk works again."""
     hand = Stuck()
     async with open_spool(tmp_path, hand=hand) as opened:
         hand.free.clear()
@@ -132,7 +132,7 @@ async def test_a_disk_that_hangs_is_not_waited_for(tmp_path: Path, looptime: Any
 
 
 async def test_the_memory_that_waits_for_the_disk_is_bounded(tmp_path: Path) -> None:
-    """Beyond 32 MiB events are refused, and those before are stored."""
+    """Beyond 32 MiB events are refused; earlier ones are stored."""
     hand = Stuck()
     async with open_spool(tmp_path, hand=hand) as opened, asyncio.TaskGroup() as tasks:
         hand.free.clear()
@@ -148,8 +148,8 @@ async def test_the_memory_that_waits_for_the_disk_is_bounded(tmp_path: Path) -> 
 # --- handing out ---
 
 
-async def test_an_event_is_under_way_once(tmp_path: Path) -> None:
-    """However many ask at once; until it failed, then it is handed out again."""
+async def test_an_event_is_in_flight_once(tmp_path: Path) -> None:
+    """For any number of concurrent readers; after a failure it is handed out again."""
     async with open_spool(tmp_path, hand=AtOnce()) as opened:
         await opened.put([spooled(number) for number in (1, 2, 3)])
         batches = await asyncio.gather(*(opened.spool.hand_out("main", 2, 10**6) for _ in range(4)))
@@ -186,8 +186,8 @@ async def test_delivered_events_are_gone_and_dead_ones_are_kept_apart(tmp_path: 
         )
 
 
-async def test_an_event_that_comes_behind_a_live_one_waits_for_it(tmp_path: Path) -> None:
-    """Once the live one is settled, it is handed out."""
+async def test_an_event_behind_a_live_one_waits_for_it(tmp_path: Path) -> None:
+    """It is handed out once the live one is settled."""
     async with open_spool(tmp_path, hand=AtOnce()) as opened:
         order = opened.spool.order
         assert (order.arrive(A), order.arrive(A)) == (False, True)
@@ -198,7 +198,7 @@ async def test_an_event_that_comes_behind_a_live_one_waits_for_it(tmp_path: Path
 
 
 async def test_a_live_event_that_failed_is_the_first_of_its_key(tmp_path: Path) -> None:
-    """It kept its place: put in later, it is handed out before the one that came behind it."""
+    """It kept its place: stored later, it is handed out before the event behind it."""
     async with open_spool(tmp_path, hand=AtOnce()) as opened:
         order = opened.spool.order
         assert (order.arrive(A), order.arrive(A)) == (False, True)
@@ -223,7 +223,7 @@ async def test_a_key_stays_busy_while_the_disk_may_take_its_event_yet(tmp_path: 
         assert not opened.spool.order.is_busy(A)
 
 
-async def test_a_key_is_free_where_its_event_will_not_be_stored(tmp_path: Path) -> None:
+async def test_a_key_is_free_if_its_event_will_not_be_stored(tmp_path: Path) -> None:
     """The transaction had not begun, or the spool was full."""
     hand = Stuck()
     async with open_spool(tmp_path, SMALL, hand=hand) as opened:
@@ -240,8 +240,8 @@ async def test_a_key_is_free_where_its_event_will_not_be_stored(tmp_path: Path) 
         assert not opened.spool.order.is_busy(key_of("main", "d"))
 
 
-async def test_who_waits_for_events_is_woken(tmp_path: Path) -> None:
-    """By the first for its upstream, not by others'."""
+async def test_a_new_event_wakes_the_replay(tmp_path: Path) -> None:
+    """Of its own upstream only."""
     async with open_spool(tmp_path, hand=AtOnce()) as opened, asyncio.TaskGroup() as tasks:
         woken = tasks.create_task(opened.spool.something_for("main"))
         await opened.put([spooled(1, upstream="staging")])
@@ -252,8 +252,8 @@ async def test_who_waits_for_events_is_woken(tmp_path: Path) -> None:
         assert woken.done()
 
 
-async def test_who_waits_for_events_is_woken_when_the_disk_answers_again(tmp_path: Path) -> None:
-    """What was there before it hung is handed out, though nothing new comes."""
+async def test_a_recovered_disk_wakes_the_replay(tmp_path: Path) -> None:
+    """Older events are handed out, even if no new one comes."""
     hand = Stuck()
     async with open_spool(tmp_path, hand=hand) as opened, asyncio.TaskGroup() as tasks:
         await opened.put([spooled(1)])
@@ -272,7 +272,7 @@ async def test_who_waits_for_events_is_woken_when_the_disk_answers_again(tmp_pat
 
 
 async def test_an_event_that_is_too_old_becomes_a_dead_letter(tmp_path: Path) -> None:
-    """Not silently, not while it is under way, and not a moment too early."""
+    """With a log line, not while it is in flight, and not too early."""
     now = [NOON]
     async with open_spool(tmp_path, Quota(age=3600), lambda: now[0], hand=AtOnce()) as opened:
         await opened.put([spooled(1), spooled(2), spooled(3, first_seen=NOON + 5000)])
@@ -289,7 +289,7 @@ async def test_an_event_that_is_too_old_becomes_a_dead_letter(tmp_path: Path) ->
 
 
 async def test_a_step_of_the_wall_clock_ages_no_event(tmp_path: Path) -> None:
-    """25 hours ahead or behind, for a moment or for good: time is what has passed."""
+    """By 25 hours in either direction, for a moment or for good: elapsed time counts."""
     wall, steady = [NOON], [7.0]
     async with open_spool(tmp_path, now=lambda: wall[0], steady=lambda: steady[0], hand=AtOnce()) as opened:
         await opened.put([spooled(1)])
@@ -307,7 +307,7 @@ async def test_a_step_of_the_wall_clock_ages_no_event(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("wrong", [-50 * 365 * 86_400.0, -3600.0, 1e9])
 async def test_a_wall_clock_that_is_wrong_at_the_start_ages_no_event(tmp_path: Path, wrong: float) -> None:
-    """Neither the process that began by it, nor the next one, which has the right time."""
+    """Neither in this process nor in the next one, which has the right time."""
     async with open_spool(tmp_path, now=lambda: NOON + wrong, steady=lambda: 0.0, hand=AtOnce()) as opened:
         await opened.put([spooled(1, first_seen=opened.spool.now())])
     async with open_spool(tmp_path, now=lambda: NOON, steady=lambda: 0.0, hand=AtOnce()) as opened:
@@ -316,7 +316,7 @@ async def test_a_wall_clock_that_is_wrong_at_the_start_ages_no_event(tmp_path: P
 
 
 async def test_the_clock_is_not_set_under_an_event_that_is_about_to_be_stored(tmp_path: Path) -> None:
-    """It has its time already, and would be as old as the step of the wall clock is wide."""
+    """It has its time already, and would be as old as the step of the clock."""
 
     class Slow(AtOnce):
         async def do(self, work: Callable[[], Any]) -> Any:
@@ -338,7 +338,7 @@ async def test_the_clock_is_not_set_under_an_event_that_is_about_to_be_stored(tm
 
 
 async def test_what_was_taken_before_the_clock_was_set_back_is_no_evidence(tmp_path: Path) -> None:
-    """It would lie in the future, and an outage would seem the fault of each event until then."""
+    """Its time would be in the future, and every event until then would be blamed for an outage."""
     wall = [NOON]
     async with open_spool(tmp_path, now=lambda: wall[0], steady=lambda: 0.0, hand=AtOnce()) as opened:
         opened.spool.taken("main")
@@ -350,8 +350,8 @@ async def test_what_was_taken_before_the_clock_was_set_back_is_no_evidence(tmp_p
 # --- starting, and others ---
 
 
-async def test_a_restart_knows_what_waits_and_in_which_order(tmp_path: Path) -> None:
-    """Events, their keys, and where to go on numbering."""
+async def test_a_restart_keeps_events_and_their_order(tmp_path: Path) -> None:
+    """Their keys, and the next number."""
     async with open_spool(tmp_path, hand=AtOnce()) as opened:
         assert not opened.spool.order.is_busy(A)
         await opened.put([spooled(7, "a"), spooled(8)])
@@ -363,7 +363,7 @@ async def test_a_restart_knows_what_waits_and_in_which_order(tmp_path: Path) -> 
 
 
 async def test_what_an_operator_changes_is_noticed_within_a_second(tmp_path: Path) -> None:
-    """Dropped events are not handed out, their keys are free, and what was revived is handed out."""
+    """Dropped events are not handed out, their keys are free, and revived ones are handed out."""
     async with open_spool(tmp_path, hand=AtOnce()) as opened:
         await opened.put([spooled(1, "a"), spooled(2), spooled(3)])
         batch = await opened.spool.hand_out("main", *ALL)
@@ -377,8 +377,8 @@ async def test_what_an_operator_changes_is_noticed_within_a_second(tmp_path: Pat
         await opened.spool.delivered(batch)
 
 
-async def test_a_damaged_event_is_told_and_not_sent(tmp_path: Path) -> None:
-    """It is a dead letter of its own cause."""
+async def test_a_damaged_event_is_reported_and_not_sent(tmp_path: Path) -> None:
+    """It is a dead letter with a cause of its own."""
     async with open_spool(tmp_path, hand=AtOnce()) as opened:
         await opened.put([spooled(1), spooled(2)])
         with spool_file(tmp_path) as theirs, theirs.transaction():
@@ -387,8 +387,8 @@ async def test_a_damaged_event_is_told_and_not_sent(tmp_path: Path) -> None:
         assert opened.counted("buried_events_total") == {'cause="damaged",stream="_other"': 1.0}
 
 
-async def test_a_file_set_aside_is_told(tmp_path: Path) -> None:
-    """With its new name and how much was saved, as an error and in a metric."""
+async def test_a_file_set_aside_is_reported(tmp_path: Path) -> None:
+    """With its new name and the number of saved events, as an error and in a metric."""
     (tmp_path / "spool.db").write_bytes(b"noise" * 1000)
     async with open_spool(tmp_path, hand=AtOnce()) as opened:
         (told,) = opened.log("SpoolSetAside")
@@ -397,8 +397,8 @@ async def test_a_file_set_aside_is_told(tmp_path: Path) -> None:
         assert (await opened.put([spooled(1)])).kept is Kept.STORED
 
 
-async def test_the_state_says_how_it_is(tmp_path: Path) -> None:
-    """Everything a status page shows."""
+async def test_the_state_is_complete(tmp_path: Path) -> None:
+    """All that a status page shows."""
     limits = Quota()
     async with open_spool(tmp_path, limits, lambda: NOON + 60, hand=AtOnce()) as opened:
         await opened.put([spooled(1), spooled(2, upstream="staging", stream="links")])
@@ -410,7 +410,7 @@ async def test_the_state_says_how_it_is(tmp_path: Path) -> None:
 
 
 async def test_nobody_waits_for_a_spool_that_ended(tmp_path: Path) -> None:
-    """Whoever still has an event under way goes on; the next start sends it once more."""
+    """An event in flight at the end is sent again after the next start."""
     event: Spooled
     async with open_spool(tmp_path, hand=AtOnce()) as opened:
         await opened.put([spooled(1)])
@@ -428,7 +428,7 @@ async def test_nobody_waits_for_a_spool_that_ended(tmp_path: Path) -> None:
 
 
 async def test_a_full_spool_says_so_until_there_is_room(tmp_path: Path) -> None:
-    """As soon as an event was refused for want of room; until another is stored, or events leave."""
+    """From the first event refused for lack of room until another is stored, or events leave."""
     big, full = b" " * 400_000, list[bool]()
     async with open_spool(tmp_path, Quota(size=2 * 1024 * 1024), hand=AtOnce()) as opened:
         while (await opened.put([spooled(0, body=big)])).kept is Kept.STORED:
@@ -443,8 +443,8 @@ async def test_a_full_spool_says_so_until_there_is_room(tmp_path: Path) -> None:
         assert [*full, opened.spool.state.full] == [True, False, True, False]
 
 
-async def test_what_is_revived_after_the_wall_clock_was_set_back_is_not_too_old(tmp_path: Path) -> None:
-    """While nothing waits the time is that of the wall clock, for the command line too."""
+async def test_an_event_revived_after_the_wall_clock_was_set_back_is_not_too_old(tmp_path: Path) -> None:
+    """While nothing waits, the time is the wall clock's, for the command line too."""
     wall = [NOON]
     async with open_spool(tmp_path, now=lambda: wall[0], steady=lambda: 0.0, hand=AtOnce()) as opened:
         await opened.put([spooled(1)])

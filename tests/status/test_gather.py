@@ -1,4 +1,4 @@
-"""Promises of `gather`: what the parts of a sidecar know becomes one value."""
+"""Promises of `gather`: the state of all parts becomes one value."""
 
 from __future__ import annotations
 
@@ -56,8 +56,8 @@ def sources(spool: SpoolState | None = None, config: dict[str, Any] = FILE, **pl
     )
 
 
-def test_what_health_knows_is_shown() -> None:
-    """State, reason and times, as those of people."""
+def test_health_is_shown() -> None:
+    """State, reason and times, the latter for people."""
     known = sources(eqiad=EQIAD, codfw=CODFW)
     pool = known.in_force().pools["main"]
     out(pool, Health.UNHEALTHY, EQIAD)
@@ -69,8 +69,8 @@ def test_what_health_knows_is_shown() -> None:
     assert (eqiad.health, eqiad.since, codfw.health) == ("unhealthy", WALL - 100, "healthy")
 
 
-def test_the_last_hour_begins_with_what_was_true_then() -> None:
-    """A change of two hours ago decides how an address stood one hour ago."""
+def test_the_last_hour_starts_with_the_state_at_that_time() -> None:
+    """A change two hours ago decides the state of one hour ago."""
     time = [CLOCK - 7200]
     history = History(lambda: time[0])
     known = dataclasses.replace(sources(eqiad=EQIAD, codfw=CODFW), history=history)
@@ -82,7 +82,7 @@ def test_the_last_hour_begins_with_what_was_true_then() -> None:
 
 
 def test_streams_and_the_spool_are_shown() -> None:
-    """The busiest first, and none without events; of the spool how full it is, dead letters too."""
+    """Streams with events, the busiest first; the usage of the spool, and its dead letters."""
     totals = Totals(events=3, size=100, dead=1, dead_size=11, upstreams={"main": 3})
     now = status_now(sources(SpoolState("/d", "", totals, Quota(), 4.0, 2), main=EQIAD))
     assert [(each.title, each.routes, dict(each.outcomes)) for each in now.streams] == [
@@ -95,7 +95,7 @@ def test_streams_and_the_spool_are_shown() -> None:
 
 @pytest.mark.parametrize(("full", "percent"), [(False, 97), (True, 100)], ids=["nearly full", "full"])
 def test_a_spool_that_refuses_events_is_shown_as_full(*, full: bool, percent: int) -> None:
-    """The last percent is too small for the next event, and that is what matters."""
+    """Even if the last percent is free but too small for the next event."""
     now = status_now(sources(SpoolState("/d", "", Totals(taken=0.979), Quota(), 4.0, 2, full), main=EQIAD))
     assert now.spool is not None
     assert (now.spool.full, now.spool.percent) == (full, percent)
@@ -104,8 +104,8 @@ def test_a_spool_that_refuses_events_is_shown_as_full(*, full: bool, percent: in
 @pytest.mark.parametrize(
     ("oldest", "lasts"), [(600.0, 3600.0), (6.0, 360.0)], ids=["for a minute and more", "for a moment"]
 )
-def test_how_long_the_spool_lasts_goes_by_the_last_minute(oldest: float, lasts: float) -> None:
-    """By what its events take on disk, which is more than their bytes."""
+def test_the_time_until_the_spool_is_full_goes_by_the_last_minute(oldest: float, lasts: float) -> None:
+    """By the size of its events on disk, which is more than their bytes."""
     known = sources(SpoolState("/d", "", Totals(events=600, size=1, taken=0.5), Quota(), oldest, 0), main=EQIAD)
     known.history.measure(known.counts)
     known.counts.events["s", "spooled"] += 10
@@ -116,14 +116,14 @@ def test_how_long_the_spool_lasts_goes_by_the_last_minute(oldest: float, lasts: 
 
 
 def test_each_route_has_its_count() -> None:
-    """Of exactly the events that it took, whatever their streams are called; none of it is what no route took."""
+    """Of its own events, whatever their streams are called; events without a route are in none."""
     known = sources(main=EQIAD)
     (route,) = status_now(known).routes
     assert (route.name, dict(route.outcomes)) == ("all", {"delivered": 5, "refused": 3})
 
 
-def test_a_mirror_is_shown_with_what_became_of_its_copies() -> None:
-    """Beside its route; its upstream is used, though it gets nothing else."""
+def test_a_mirror_is_shown_with_results_of_its_copies() -> None:
+    """Beside its route; its upstream is in use, even if it only gets copies."""
     upstreams = {**FILE["upstreams"], "copies": {"url": "http://copies/v1/events"}}
     routes = [{**FILE["routes"][0], "mirror": {"to": "copies", "percent": 5}}]
     now = status_now(sources(config={**FILE, "upstreams": upstreams, "routes": routes}, main=EQIAD))
@@ -131,8 +131,8 @@ def test_a_mirror_is_shown_with_what_became_of_its_copies() -> None:
     assert [(each.used, each.only_copies) for each in now.upstreams] == [(True, False)]
 
 
-def test_addresses_stand_in_the_order_of_trying() -> None:
-    """The healthy by preference; those that are out come last, without a place."""
+def test_addresses_are_in_the_order_of_use() -> None:
+    """Healthy ones by preference; those that are out come last, without a rank."""
     pool = make_pool({"eqiad": [EQIAD], "codfw": [CODFW], "esams": [ESAMS]})
     out(pool, Health.EJECTED, EQIAD)
     found = tried_now(pool, 100.0)

@@ -1,4 +1,4 @@
-"""Promises of `http`: who sits on this machine learns what is true now, and nobody else learns anything."""
+"""Promises of `http`: clients on this machine learn the current state, and nobody else learns anything."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ async def asked(
 @pytest.mark.parametrize("peer", ["127.0.0.1", "127.8.9.10", "::1", "::ffff:127.0.0.1"])
 @pytest.mark.parametrize("host", ["127.0.0.1:8888", "localhost", "LOCALHOST:1", "[::1]:8888", "[::1]"])
 async def test_this_machine_is_answered(peer: str, host: str) -> None:
-    """Whichever loopback address it asks from, and whichever it calls."""
+    """From any loopback address, to any."""
     answer = await asked(peer=peer, host=host)
     assert (answer.status_code, answer.json()) == (200, CONFIGURATION)
 
@@ -65,7 +65,7 @@ async def test_this_machine_is_answered(peer: str, host: str) -> None:
 @pytest.mark.parametrize("path", ["/_sidecar/config", "/_sidecar/explain", "/_sidecar/tap"])
 @pytest.mark.parametrize("peer", ["10.2.2.45", "192.168.0.1", "::ffff:10.0.0.1", "2620:0:861::1", "a name", ""])
 async def test_another_machine_is_refused(peer: str, path: str) -> None:
-    """Even where the listener was opened to it."""
+    """Even if the listener is open to it."""
     tap = Tap(lambda: 0.0)
     answer = await asked("POST" if "explain" in path else "GET", path, peer=peer, tap=tap, content=EVENT)
     assert (answer.status_code, "own machine" in answer.json()["detail"]) == (403, True)
@@ -73,13 +73,13 @@ async def test_another_machine_is_refused(peer: str, path: str) -> None:
 
 @pytest.mark.parametrize("host", ["evil.example", "evil.example:8888", "127.0.0.1.evil.example", "10.0.0.1", ""])
 async def test_another_name_is_refused(host: str) -> None:
-    """A page in a browser on this machine may have had its own name point here."""
+    """A page in a local browser may have pointed its own name here."""
     answer = await asked(host=host)
     assert (answer.status_code, "use http://127.0.0.1" in answer.json()["detail"]) == (403, True)
 
 
 async def test_the_tap_is_off_unless_enabled() -> None:
-    """It shows what is in events; who asks is told how to have it."""
+    """It shows event content; the refusal says how to enable it."""
     answer = await asked(path="/_sidecar/tap")
     assert answer.status_code == 403
     assert answer.json()["detail"].startswith(
@@ -96,14 +96,14 @@ async def test_the_tap_is_off_unless_enabled() -> None:
     ],
     ids=["no outcome", "no stream", "no pattern"],
 )
-async def test_what_no_event_can_be_is_refused(query: str, words: str) -> None:
-    """Rather than that one waits for it in vain."""
+async def test_an_impossible_filter_is_refused(query: str, words: str) -> None:
+    """Waiting for a match would be in vain."""
     answer = await asked(path=f"/_sidecar/tap?{query}", tap=Tap(lambda: 0.0))
     assert (answer.status_code, answer.json()["detail"]) == (400, words)
 
 
-async def test_the_tap_tells_what_passes(tmp_path: Path) -> None:
-    """As soon as it is answered for, to who asked for it."""
+async def test_the_tap_shows_passing_events(tmp_path: Path) -> None:
+    """To its listener, as soon as they are answered."""
     async with FakeEventGate() as gate, sidecar(to_one(gate.address), tmp_path, tap=True) as running:
         async with reading("/_sidecar/tap?stream=s*&outcome=delivered", running.address) as messages:
             await eventually(lambda: running.runtime._taps.open == 1)
@@ -121,7 +121,7 @@ async def test_the_tap_tells_what_passes(tmp_path: Path) -> None:
 
 
 async def test_a_new_configuration_does_not_end_the_tap(tmp_path: Path) -> None:
-    """Who listens goes on, whichever configuration an event comes under."""
+    """Listeners go on, whichever configuration an event comes under."""
     async with (
         FakeEventGate() as gate,
         sidecar(to_one(gate.address), tmp_path, tap=True) as running,
@@ -136,8 +136,8 @@ async def test_a_new_configuration_does_not_end_the_tap(tmp_path: Path) -> None:
         assert json.loads(await anext(messages))["route"] == "renamed"
 
 
-async def test_an_event_is_explained_by_what_is_in_force() -> None:
-    """With the pod's own labels, and the address that would get it now."""
+async def test_an_event_is_explained_by_the_current_configuration() -> None:
+    """With the pod's labels, and the address that would get it now."""
     found = (await asked("POST", "/_sidecar/explain", content=EVENT)).json()
     assert (found["labels"], found["upstream"], found["sent_as"]) == ({"env": "staging"}, "main", "s")
     assert found["tried"] == [
@@ -156,15 +156,15 @@ async def test_an_event_is_explained_by_what_is_in_force() -> None:
     ],
     ids=["nothing", "half", "two", "too large"],
 )
-async def test_what_is_no_event_is_refused_in_words(body: bytes, words: str) -> None:
-    """As the command line shows it."""
+async def test_an_invalid_event_is_refused_with_a_reason(body: bytes, words: str) -> None:
+    """The same as on the command line."""
     answer = await asked("POST", "/_sidecar/explain", content=body)
     assert answer.status_code == 400
     assert answer.json()["detail"].startswith(words)
 
 
 async def test_an_event_of_any_depth_is_explained_or_refused() -> None:
-    """Its readers reach the end of the stack at different depths; a route that looks into it may be the first."""
+    """Parsers reach their limit at different depths; a route that reads the event may be the first."""
     looking = {"name": "all", "match": {"event": {"a.b": "x"}}, "to": "main"}
     routes = inquiry_routes(sources(config={**FILE, "routes": [looking]}, eqiad=EQIAD), World(Found(())).prober())
     transport = httpx.ASGITransport(Starlette(routes=routes), client=("127.0.0.1", 50000))
@@ -179,22 +179,22 @@ async def test_an_event_of_any_depth_is_explained_or_refused() -> None:
     "path", [f"/_sidecar/{name}" for name in ("status", "status.json", "status/live", "runbook", "probe")]
 )
 async def test_only_this_machine_reads_it(path: str) -> None:
-    """Nobody else, and no page of another name in a browser here."""
+    """Not another machine, nor a page of another name in a local browser."""
     assert path.endswith("live") or (await asked(path=path)).status_code == 200  # that one does not end
     assert (await asked(path=path, peer="10.2.2.45")).status_code == 403
     assert (await asked(path=path, host="evil.example")).status_code == 403
 
 
 @pytest.mark.parametrize("path", ["/", "/_sidecar", "/_sidecar/"])
-async def test_whoever_guesses_is_led_to_the_page(path: str) -> None:
-    """On this machine; nobody else learns that there is one."""
+async def test_guessed_paths_redirect_to_the_page(path: str) -> None:
+    """On this machine; others do not learn that there is one."""
     answer = await asked(path=path)
     assert (answer.status_code, answer.headers["location"]) == (307, "/_sidecar/status")
     assert (await asked(path=path, peer="10.2.2.45")).status_code == 403
 
 
 async def test_the_page_comes_with_its_policy() -> None:
-    """Nothing but itself is loaded, and no proxy keeps it."""
+    """It loads nothing but itself, and no proxy stores it."""
     answer = await asked(path="/_sidecar/status")
     assert answer.headers["content-type"] == "text/html; charset=utf-8"
     assert answer.headers["content-security-policy"].startswith("default-src 'none'")
@@ -205,7 +205,7 @@ async def test_the_page_comes_with_its_policy() -> None:
 
 
 async def test_a_sidecar_says_that_all_is_well(tmp_path: Path) -> None:
-    """With where events go, and those that went, under the route that took them."""
+    """With the upstream, and the number of events under their route."""
     async with FakeEventGate() as gate, sidecar(to_one(gate.address), tmp_path) as running:
         assert (await running.post(b'{"meta":{"stream":"s"}}')).status == 201
         answer = await running.get("/_sidecar/status", running.address)
@@ -219,7 +219,7 @@ async def test_a_sidecar_says_that_all_is_well(tmp_path: Path) -> None:
 
 
 async def test_a_page_is_live(tmp_path: Path) -> None:
-    """The whole of it comes again and again, and says what has changed."""
+    """It is sent again and again, with the changed parts."""
     async with (
         FakeEventGate() as gate,
         sidecar(to_one(gate.address), tmp_path) as running,
@@ -233,8 +233,8 @@ async def test_a_page_is_live(tmp_path: Path) -> None:
                 pass
 
 
-async def test_a_page_does_not_hold_up_the_stop(tmp_path: Path) -> None:
-    """It ends, properly, and the sidecar after it."""
+async def test_a_page_does_not_delay_the_stop(tmp_path: Path) -> None:
+    """It ends properly, and the sidecar after it."""
     async with FakeEventGate() as gate, sidecar(to_one(gate.address), tmp_path, drain=0.0) as running:
         async with reading("/_sidecar/status/live", running.address) as pages:
             await anext(pages)

@@ -1,4 +1,4 @@
-"""Promises of `page` and its template: everything on one page, safe, readable without JavaScript, and sound HTML."""
+"""Promises of `page` and its template: everything on one page, safe, readable without JavaScript, valid HTML."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def evil() -> Status:
     ids=["well", "a datacenter hangs", "events fail"],
 )
 def test_the_sentence_is_on_top(more: dict[str, Any], mark: str) -> None:
-    """With a mark for those who do not see colours, and the same mark in the tab."""
+    """With a mark for people who do not see colours; the tab has the same mark."""
     read = Reader(page(status(**more)))
     assert re.search(r"<h1[^>]*>([^<]*)", page(status(**more)))[1].startswith(mark)  # type: ignore[index]
     assert len(read.all_of("h1")) == 1
@@ -95,7 +95,7 @@ def test_the_sentence_is_on_top(more: dict[str, Any], mark: str) -> None:
 
 
 def test_everything_is_on_it() -> None:
-    """What an operator looks for, in words."""
+    """All that an operator looks for, as text."""
     words = Reader(
         page(
             status(
@@ -127,8 +127,8 @@ def test_everything_is_on_it() -> None:
         assert each in words
 
 
-def test_the_last_hour_is_drawn_and_told() -> None:
-    """Health, checks and failovers; each shape has words, and the picture has a name."""
+def test_the_last_hour_is_a_picture_with_text() -> None:
+    """Health, checks and failovers; each shape has a text, and the picture has a title."""
     with_failover = msgspec.structs.replace(HUNG, failovers=(FailoverNow(NOW - 720, "eqiad", "codfw"),))
     text = page(status(upstreams=(with_failover,), minutes=(Minute(NOW - 60, {"delivered": 90, "failed": 10}),)))
     read = Reader(text)
@@ -143,7 +143,7 @@ def test_the_last_hour_is_drawn_and_told() -> None:
 
 
 def test_trouble_is_seen_without_colours() -> None:
-    """On the time line it is taller than what is well, and so is a minute with a failed check."""
+    """It is taller on the time line, as is a minute with a failed check."""
     boxes = Reader(page(status(upstreams=(HUNG,)))).all_of("rect")
     heights = {each.get("class"): float(each["height"] or 0) for each in boxes}
     assert heights["unhealthy"] > heights["healthy"]
@@ -156,7 +156,7 @@ def test_an_upstream_that_is_out_leads_nowhere() -> None:
 
 
 def test_every_route_has_a_count() -> None:
-    """0 where it took nothing yet."""
+    """0 if it took nothing yet."""
     routes = (
         RouteNow("busy", "main", None, None, {"delivered": 7, "failed": 5}),
         RouteNow("idle", "main", "b", None, {}),
@@ -166,15 +166,15 @@ def test_every_route_has_a_count() -> None:
     assert '<th scope="row">idle</th><td>main</td><td>b</td><td class="number">0</td>' in text
 
 
-def test_a_mirror_stands_beside_its_route() -> None:
-    """With the share, where it goes, and what became of the copies."""
+def test_a_mirror_is_shown_beside_its_route() -> None:
+    """With its percentage, its upstream, and the results of its copies."""
     mirror = MirrorNow("staging", "b", 5, {"sent": 3, "full": 1})
     text = page(status(routes=(RouteNow("busy", "main", None, None, {}, mirror),)))
     assert '<td>main<br><span class="dim">5 % copied to staging as b: 3 sent, 1 full</span></td>' in text
 
 
-def test_what_needs_a_look_comes_first() -> None:
-    """And what no route of this pod leads to comes last."""
+def test_trouble_comes_first() -> None:
+    """Upstreams without a route of this pod come last."""
     idle = msgspec.structs.replace(upstream(used=False), name="idle")
     well = msgspec.structs.replace(upstream(), name="well")
     headings = re.findall(r"<h2>(\w+) →", page(status(upstreams=(idle, well, HUNG))))
@@ -182,29 +182,29 @@ def test_what_needs_a_look_comes_first() -> None:
 
 
 def test_an_outage_comes_before_a_refused_file() -> None:
-    """The outage costs events, and the edit does not."""
+    """An outage costs events, an edit does not."""
     out = upstream(HUNG.endpoints[0], endpoint("codfw", problem="no such name"))
     text = page(status(upstreams=(out,), configuration={**CONFIGURATION, "refused": "x"}))
     assert re.findall(r"<h2>(\w+)", text)[:2] == ["Flow", "staging"]
 
 
-def test_what_is_known_of_one_endpoint_is_said_once() -> None:
-    """Its host is in its address, and nowhere else."""
+def test_facts_about_an_endpoint_appear_once() -> None:
+    """Its host is part of its address, and nowhere else."""
     alone = upstream(endpoint("staging.svc.eqiad.wmnet:4492", address()))
     text = re.sub(r"<svg.*?</svg>", "", page(status(upstreams=(alone,))), flags=re.DOTALL)
     assert Reader(text).words.count("staging.svc.eqiad.wmnet") == 1
 
 
-def test_pictures_begin_where_the_process_did() -> None:
-    """An hour ago at the earliest; what was before is not known."""
+def test_pictures_start_with_the_process() -> None:
+    """At most an hour ago; nothing earlier is known."""
     for started, width, words in ((NOW - 7200, "3600.0", "an hour ago"), (NOW - 600, "600.0", "10 min ago")):
         read = Reader(page(status(started=started)))
         assert {(each["viewbox"] or "").split()[2] for each in read.all_of("svg")[2:]} == {width}
         assert words in read.words
 
 
-def test_a_refused_file_comes_before_all_that_is_well() -> None:
-    """Whoever just edited it does not look for it at the end."""
+def test_a_refused_file_comes_before_healthy_parts() -> None:
+    """The person who edited it finds it at once."""
     for refused, first in ((None, "Flow"), ("line 7: no", "Configuration")):
         text = page(status(configuration={**CONFIGURATION, "refused": refused}))
         assert re.findall(r"<h2>(\w+)", text)[0] == first
@@ -212,21 +212,21 @@ def test_a_refused_file_comes_before_all_that_is_well() -> None:
 
 
 def test_only_outcomes_that_happened_have_a_column() -> None:
-    """On a phone there is no room for noughts."""
+    """A phone has no room for zeros."""
     heads = re.findall(r'<th scope="col"[^>]*>(\w+)', page(status()))
     assert heads[heads.index("Stream") :] == ["Stream", "Route", "Delivered"]
 
 
 def test_many_streams_are_cut_off() -> None:
-    """A producer may have made them up; the busiest are there, and how many are not."""
+    """The busiest are shown, with the number of others: a producer may have made them up."""
     many = tuple(StreamNow(f"many{number}", ("all",), {"delivered": 1}) for number in range(MAX_STREAMS + 7))
     read = Reader(page(status(streams=many, flows=())))
     assert len(re.findall(r"many\d+", read.words)) == MAX_STREAMS
     assert "7 more are in status.json." in read.words
 
 
-def test_the_flow_is_there_for_every_screen() -> None:
-    """Wide with the streams, narrow without; each link and each box says in words what it is."""
+def test_the_flow_fits_every_screen() -> None:
+    """Wide with streams, narrow without; each link and each box has a text."""
     text = page(status(upstreams=(HUNG,), flows=(FlowNow("s<b>", "all", {"delivered": 60, "refused": 3}),)))
     wide, narrow = re.findall(r'<svg class="flow on-\w+".*?</svg>', text, re.DOTALL)
     for each in (wide, narrow):
@@ -238,14 +238,14 @@ def test_the_flow_is_there_for_every_screen() -> None:
 
 
 def test_long_names_are_broken_before_their_parts() -> None:
-    """And nowhere in a word, nor in an address."""
+    """Not inside a word or an address."""
     text = page(status())
     assert "https://staging<wbr>.svc<wbr>.eqiad<wbr>.wmnet<wbr>:4492<wbr>/v1<wbr>/events" in text
     assert "10.2.2.45" in text
 
 
 def test_nothing_from_outside_is_markup() -> None:
-    """Reasons, names and files are text, whatever is in them."""
+    """Reasons, names and files are text, whatever they contain."""
     text = page(evil())
     read = Reader(text)
     assert len(read.all_of("script")) == 1
@@ -253,8 +253,8 @@ def test_nothing_from_outside_is_markup() -> None:
     assert read.words.count(EVIL) >= 10
 
 
-def test_it_asks_nobody_for_anything() -> None:
-    """No address of another machine is loaded, and the policy of the page forbids it."""
+def test_it_loads_nothing_from_elsewhere() -> None:
+    """No address of another machine is loaded, and the page's policy forbids it."""
     read = Reader(page(status()))
     assert [each.get("href") for each in read.all_of("link")] == ["data:,"]
     assert not any("src" in attributes or "style" in attributes for _, attributes in read.tags)
@@ -262,7 +262,7 @@ def test_it_asks_nobody_for_anything() -> None:
 
 
 def test_the_policy_allows_its_own_style_and_script() -> None:
-    """By their digests, so that no other is run."""
+    """By their digests, and no others."""
     text, policy = page(status()), _headers()["content-security-policy"]
     for tag in ("style", "script"):
         inside = re.search(f"<{tag}>(.*?)</{tag}>", text, re.DOTALL)
@@ -271,8 +271,8 @@ def test_the_policy_allows_its_own_style_and_script() -> None:
         assert f"{tag}-src 'sha256-{digest}'" in policy
 
 
-def test_it_can_be_read_by_ear() -> None:
-    """A language, landmarks, headings in order, heads of tables that say what they are of."""
+def test_it_works_with_a_screen_reader() -> None:
+    """A language, landmarks, headings in order, table headers with a scope."""
     read = Reader(page(status(failures=(Failure(NOW, "x", 1),))))
     assert read.all_of("html") == [{"lang": "en"}]
     assert {"header", "main", "footer"} <= {tag for tag, _ in read.tags}
@@ -283,8 +283,8 @@ def test_it_can_be_read_by_ear() -> None:
     assert all(each.get("aria-label") for each in read.all_of("div") if each.get("role") == "region")
 
 
-def test_without_javascript_it_is_loaded_anew() -> None:
-    """And with JavaScript it is not: that would take the reader's place away."""
+def test_without_javascript_it_reloads() -> None:
+    """With JavaScript it does not, since that would lose the scroll position."""
     assert '<noscript><meta http-equiv="refresh" content="10"></noscript>' in page(status())
 
 
@@ -309,34 +309,34 @@ def test_without_javascript_it_is_loaded_anew() -> None:
     ],
     ids=["little", "a start", "several addresses"],
 )
-def test_whatever_is_true_there_is_a_page(more: dict[str, Any]) -> None:
-    """Nothing that may be missing is needed."""
+def test_every_state_has_a_page(more: dict[str, Any]) -> None:
+    """All optional parts may be missing."""
     assert Reader(page(status(**more))).words
 
 
 def test_a_name_is_split_before_its_parts() -> None:
-    """A sentence is not, nor is a number; nothing is lost."""
+    """Sentences and numbers are not split; nothing is lost."""
     assert parts("staging.svc.wmnet:4492/v1") == ["staging", ".svc", ".wmnet", ":4492", "/v1"]
     assert parts("10.2.2.45, and so on. ") == ["10.2.2.45, and so on. "]
 
 
 def test_short_times_are_written_in_milliseconds() -> None:
-    """With a decimal where it says something; a time that is not known yet is 0."""
+    """With a decimal if it matters; an unknown time is 0."""
     assert [milliseconds(each) for each in (None, 0.0042, 0.01, 1.2)] == ["0.0 ms", "4.2 ms", "10 ms", "1200 ms"]
 
 
 def test_outcomes_are_counted_in_words() -> None:
-    """Those that happened."""
+    """Only those that happened."""
     assert counts({"delivered": 7, "spooled": 0, "failed": 1}) == "7 delivered, 1 failed"
 
 
 def test_every_state_has_a_mark() -> None:
-    """So that nobody needs colours to tell what is well, what is about to be, and what is out."""
+    """Nobody needs colours to distinguish healthy, doubtful and out."""
     assert [symbol(each) for each in ("healthy", "probation", "unknown", "ejected")] == ["●", "◐", "○", "✕"]
 
 
-def test_what_waits_is_told_with_its_age() -> None:
-    """And for whom it waits, where that is known."""
+def test_waiting_events_are_shown_with_their_age() -> None:
+    """And with their upstream, if known."""
     assert waiting(spool()) == "0 events"
     some = spool(events=3, oldest_seconds=300.0, upstreams={"a": 2, "b": 1})
     assert waiting(some) == "3 events, the oldest for 5 min (a: 2, b: 1)"

@@ -1,4 +1,4 @@
-"""Promises of `problems`: the sentence on top says what is wrong, the worst first, and what happens to events."""
+"""Promises of `problems`: the sentence at the top has the worst problem and its effect on events."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ def said(**more: Any) -> tuple[list[Level], str]:
 
 
 def test_all_well() -> None:
-    """Where events go, how many, and that none waits."""
+    """The upstream, the rate, and that nothing waits."""
     assert said() == ([], "All well: staging → eqiad; 52 events/s; nothing waiting")
 
 
-def test_one_datacenter_out_is_a_warning_with_what_takes_its_place() -> None:
-    """Which, for how long, why, and that events arrive."""
+def test_one_datacenter_out_is_a_warning() -> None:
+    """With its name, duration and reason, and the datacenter that gets the events."""
     levels, words = said(upstreams=(upstream(OUT, UP, first="codfw"),))
     assert (levels, words) == (
         [Level.WARNING],
@@ -55,13 +55,13 @@ def test_one_datacenter_out_is_a_warning_with_what_takes_its_place() -> None:
     ids=["no spool", "a broken one", "a full one", "an empty one"],
 )
 def test_both_datacenters_out_says_what_becomes_of_events(kept: Any, meanwhile: str) -> None:
-    """Whether somebody has to get up depends on the spool."""
+    """The spool decides whether somebody has to get up."""
     words = [each.words for each in problems_of(status(upstreams=(BOTH_OUT,), spool=kept))]
     assert f"staging: no datacenter has answered for 12 min (eqiad: {HANGS}; codfw: it fails). {meanwhile}" in words
 
 
 def test_an_upstream_that_gets_only_copies_is_a_warning() -> None:
-    """Events are not affected, whatever happens to it."""
+    """Its failures do not affect events."""
     mirror = msgspec.structs.replace(BOTH_OUT, only_copies=True)
     levels, words = said(upstreams=(mirror,))
     assert (levels, words) == (
@@ -72,7 +72,7 @@ def test_an_upstream_that_gets_only_copies_is_a_warning() -> None:
 
 
 def test_after_an_outage_without_events_the_datacenters_wait_for_one() -> None:
-    """Checks pass again, and no event has come to try it: that is no outage, and what is still out is told as ever."""
+    """Checks pass again, but no event has tried it: not an outage. What is still out is reported."""
     back = endpoint("codfw", address("ejected", "it fails", awaits_trial=True))
     both = upstream(endpoint("eqiad", address("probation", "x", awaits_trial=True)), back)
     assert said(upstreams=(both,)) == (
@@ -86,33 +86,33 @@ def test_after_an_outage_without_events_the_datacenters_wait_for_one() -> None:
 
 
 def test_one_on_probation_beside_one_that_answers_is_out() -> None:
-    """Its next event is a trial; where the others go is what matters."""
+    """Its next event is a trial; the others go elsewhere."""
     back = endpoint("eqiad", address("ejected", "it fails", awaits_trial=True))
     words = said(upstreams=(upstream(back, UP, first="codfw"),))[1]
     assert words == "staging: eqiad has been down for 12 min (it fails); events go to codfw"
 
 
-def test_a_reason_that_both_have_is_said_once() -> None:
-    """And no time where there is none: a name without an address was never asked."""
+def test_a_shared_reason_appears_once() -> None:
+    """Without a duration if there is none: a name without an address was never checked."""
     gone = (endpoint(name, problem="no such name") for name in ("eqiad", "codfw"))
     assert "staging: no datacenter answers (eqiad and codfw: no such name). " in said(upstreams=(upstream(*gone),))[1]
 
 
-def test_what_is_wrong_now_is_told() -> None:
-    """A datacenter that hung and now refuses connections, refuses connections."""
+def test_the_latest_reason_counts() -> None:
+    """A datacenter that hung and now refuses connections refuses connections."""
     down = endpoint("eqiad", address("unhealthy", HANGS, check="refuses the connection", check_seconds=None))
     assert "(refuses the connection)" in said(upstreams=(upstream(down, UP, first="codfw"),))[1]
 
 
-def test_what_becomes_of_events_is_said_once() -> None:
-    """Where two upstreams are out, the spool waits for both."""
+def test_the_effect_on_events_appears_once() -> None:
+    """If two upstreams are out, the spool waits for both."""
     other = msgspec.structs.replace(BOTH_OUT, name="production")
     words = [each.words for each in problems_of(status(upstreams=(BOTH_OUT, other), spool=spool(events=8)))]
     assert ["8 events" in each for each in words] == [True, False]
 
 
-def test_what_waits_is_said_once() -> None:
-    """Of an upstream that is out, or of the spool where all are up."""
+def test_the_number_of_waiting_events_appears_once() -> None:
+    """With an upstream that is out, or with the spool if all are up."""
     kept = spool(events=8, oldest_seconds=200.0)
     assert said(upstreams=(BOTH_OUT,), spool=kept)[0] == [Level.BAD]
     assert said(upstreams=(BOTH_OUT,), spool=kept)[1].endswith(
@@ -120,8 +120,8 @@ def test_what_waits_is_said_once() -> None:
     )
 
 
-def test_what_waits_for_an_upstream_that_is_gone_is_told() -> None:
-    """Nothing will ever send it, and nobody would look for it."""
+def test_events_of_a_removed_upstream_are_reported() -> None:
+    """They will never be sent."""
     kept = spool(events=3, upstreams={"old": 2, "staging": 1, "empty": 0})
     assert [each.words for each in problems_of(status(spool=kept)) if "upstream" in each.words] == [
         "2 events in the spool for old, an upstream that is no longer in the configuration: "
@@ -129,15 +129,15 @@ def test_what_waits_for_an_upstream_that_is_gone_is_told() -> None:
     ]
 
 
-def test_a_name_that_leads_nowhere_is_out() -> None:
-    """With what DNS said."""
+def test_a_name_that_does_not_resolve_is_out() -> None:
+    """With the error from DNS."""
     gone = endpoint("eqiad", problem="no such name")
     _, words = said(upstreams=(upstream(gone, UP, first="codfw"),))
     assert words == "staging: eqiad is down (no such name); events go to codfw"
 
 
-def test_a_name_without_an_answer_is_told_of_a_datacenter_that_is_out_too() -> None:
-    """The reason may be that it was moved, and DNS does not say where."""
+def test_an_outage_mentions_a_name_without_an_answer() -> None:
+    """The datacenter may have moved."""
     out = endpoint("eqiad", address("unhealthy", HANGS), problem="no such name")
     words = [each.words for each in problems_of(status(upstreams=(upstream(out, UP, first="codfw"),)))]
     assert words == [
@@ -146,15 +146,15 @@ def test_a_name_without_an_answer_is_told_of_a_datacenter_that_is_out_too() -> N
     ]
 
 
-def test_a_ca_file_that_cannot_be_used_is_told_before_anything_fails() -> None:
-    """Once, however many upstreams verify against it."""
+def test_an_unusable_ca_file_is_reported_before_anything_fails() -> None:
+    """Once, however many upstreams use it."""
     problem = "tls.ca_file /ca.pem cannot be read as PEM certificates: No such file or directory"
     two = (upstream(ca_problem=problem), msgspec.structs.replace(upstream(ca_problem=problem), name="production"))
     assert said(upstreams=two) == ([Level.WARNING], f"{problem}; the previous certificates stay in use")
 
 
-def test_a_dead_dns_is_told_once() -> None:
-    """By its name, with the names that it concerns: a sidecar that starts now would have no address."""
+def test_failing_dns_is_reported_once() -> None:
+    """With the names concerned: a sidecar that starts now would have no address for them."""
     stale = (endpoint(name, address(), problem="timeout") for name in ("eqiad", "codfw"))
     assert said(upstreams=(upstream(*stale),)) == (
         [Level.WARNING],
@@ -170,28 +170,28 @@ def test_a_dead_dns_is_told_once() -> None:
     ],
     ids=["while it runs", "at the start"],
 )
-def test_a_resolver_that_is_down_is_told_as_that(addresses: list[Any], level: Level, words: str) -> None:
-    """Not one name is wrong then, but DNS itself, and no datacenter is blamed."""
+def test_a_resolver_that_is_down_is_reported_as_such(addresses: list[Any], level: Level, words: str) -> None:
+    """No name and no datacenter is blamed."""
     ends = (endpoint(name, *addresses, problem="no name server answered within 1.5 s") for name in ("eqiad", "codfw"))
     down = "The DNS resolver is down: none of 2 names can be looked up (no name server answered within 1.5 s)"
     assert said(upstreams=(upstream(*ends),)) == ([level], f"{down}{words}")
 
 
-def test_one_name_that_is_found_clears_the_resolver() -> None:
-    """DNS fails for the other one then; a name of the hosts file says nothing of DNS."""
+def test_one_name_that_resolves_clears_the_resolver() -> None:
+    """Then the other name is to blame; a name in the hosts file is no evidence."""
     silent = endpoint("eqiad", address(), problem="no name server answered within 1.5 s")
     assert said(upstreams=(upstream(silent, UP),))[1].startswith("DNS fails for staging.svc.eqiad.wmnet (no name")
 
 
-def test_how_long_the_spool_lasts_is_told() -> None:
-    """At the rate of the last minute: whether somebody has to get up now depends on it."""
+def test_the_time_until_the_spool_is_full_is_shown() -> None:
+    """At the rate of the last minute, which tells whether somebody has to get up now."""
     kept = spool(events=8, oldest_seconds=200.0, lasts_seconds=5 * 3600.0)
     words = said(upstreams=(BOTH_OUT,), spool=kept)[1]
     assert words.endswith("8 events wait, the oldest for 3 min; at this rate it is full in 5 h")
 
 
 def test_every_problem_says_what_to_do() -> None:
-    """In a step of its own, and in a section that the runbook has."""
+    """In a step, with the section of the runbook."""
     worst = endpoint("eqiad", address("unhealthy", HANGS), problem="timeout")
     probation = upstream(endpoint("eqiad", address("ejected", "x", awaits_trial=True)), first="eqiad")
     cases: list[dict[str, Any]] = [
@@ -207,14 +207,14 @@ def test_every_problem_says_what_to_do() -> None:
     assert len({each.words for each in found}) > 12
 
 
-def test_an_upstream_that_no_route_leads_to_wakes_nobody() -> None:
+def test_an_upstream_without_a_route_wakes_nobody() -> None:
     """A staging pod does not need production."""
     unused = upstream(OUT, endpoint("codfw", address("ejected", "it fails")), first=None, used=False)
     assert said(upstreams=(unused,))[0] == []
 
 
 def test_what_costs_events_comes_first() -> None:
-    """A lesser problem does not hide a greater one; how many there are is told."""
+    """A minor problem does not hide a major one; the sentence has the number of problems."""
     refused = {**CONFIGURATION, "refused": "routes.yaml: no such file"}
     levels, words = said(
         upstreams=(upstream(OUT, UP, first="codfw"),), configuration=refused, last_minute={"failed": 1}
@@ -233,8 +233,8 @@ def test_what_costs_events_comes_first() -> None:
     ],
     ids=["no file", "a mistake", "three"],
 )
-def test_a_refused_file_is_told_with_its_mistake(problems: list[Any], why: str) -> None:
-    """The edit that somebody just made is not what decides, and this is where it is wrong."""
+def test_a_refused_file_is_shown_with_its_mistake(problems: list[Any], why: str) -> None:
+    """It says that the edit is not in force, and where it is wrong."""
     refused = {**CONFIGURATION, "refused": "routes.yaml: no such file\nand more", "problems": problems}
     words = f"routes.yaml is refused, and the configuration from 2 h ago stays in force: {why}"
     assert said(configuration=refused) == ([Level.WARNING], words)
@@ -267,13 +267,13 @@ def test_a_refused_file_is_told_with_its_mistake(problems: list[Any], why: str) 
     ],
     ids=["broken", "nearly full", "full", "waiting", "dead letters"],
 )
-def test_the_spool_is_told(kept: Any, level: Level, words: str) -> None:
-    """Broken, nearly full or full, not empty, or with something to look at."""
+def test_the_state_of_the_spool_is_shown(kept: Any, level: Level, words: str) -> None:
+    """Broken, nearly full, full, not empty, or with dead letters."""
     assert said(spool=kept) == ([level], words)
 
 
-def test_events_that_a_full_spool_refused_are_not_put_down_to_eventgate() -> None:
-    """The sentence names the spool, though those events count as failed ones."""
+def test_events_refused_by_a_full_spool_are_not_blamed_on_eventgate() -> None:
+    """The sentence names the spool, although these events count as failed."""
     words = said(spool=spool(percent=100, full=True, events=8), last_minute={"failed": 3})[1]
     assert words.startswith("The spool is full: events that need it are refused, and get 503 (and ")
 
@@ -281,26 +281,26 @@ def test_events_that_a_full_spool_refused_are_not_put_down_to_eventgate() -> Non
 @pytest.mark.parametrize(
     ("outcome", "level"), [("invalid", Level.WARNING), ("refused", Level.WARNING), ("failed", Level.BAD)]
 )
-def test_events_that_did_not_arrive_are_told(outcome: str, level: Level) -> None:
-    """For a minute, in numbers."""
+def test_failed_events_are_reported(outcome: str, level: Level) -> None:
+    """For a minute, with their number."""
     levels, words = said(last_minute={"delivered": 9, outcome: 2})
     assert (levels, words.startswith("2 events in the last minute ")) == ([level], True)
 
 
 def test_a_start_is_no_problem() -> None:
-    """Before the first look-up there is nothing to say."""
+    """Before the first look-up nothing is reported."""
     fresh = upstream(endpoint("eqiad", problem="not looked up yet"), first=None)
     assert said(upstreams=(fresh,)) == ([], "Starting: the first DNS look-ups and health checks are in progress")
 
 
-def test_a_pod_without_routes_is_said_to_be_one() -> None:
-    """Whatever it posts is refused."""
+def test_a_pod_without_routes_is_reported() -> None:
+    """Its events are refused."""
     words = "All well: no route leads anywhere from this pod; 52 events/s; nothing waiting"
     assert said(upstreams=(upstream(used=False),)) == ([], words)
 
 
 def test_programs_read_the_same() -> None:
-    """JSON with the sentence and all that is behind it."""
+    """JSON with the sentence and the data behind it."""
     data = json.loads(json.dumps(as_data(status(upstreams=(upstream(OUT, UP, first="codfw"),)))))
     assert data["sentence"].startswith("staging: eqiad has been down")
     assert (data["level"], data["problems"][0]["level"], data["now"]) == ("warning", "warning", NOW)

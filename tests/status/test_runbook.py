@@ -1,4 +1,4 @@
-"""Promises of `runbook`: the page that the sidecar shows is docs/runbook.md, and safe."""
+"""Promises of `runbook`: the page that the sidecar serves is docs/runbook.md, and safe."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from sidecar.status.runbook import Piece, blocks_of, read_runbook
 FILE = Path(__file__).parent.parent.parent / "docs" / "runbook.md"
 
 
-def test_every_word_of_it_is_there() -> None:
-    """Without marks of Markdown, and with an anchor for each section."""
+def test_it_is_complete() -> None:
+    """Without Markdown marks, and with an anchor for each section."""
     text = FILE.read_text(encoding="utf-8")
     assert read_runbook() == text
     shown = _runbook()
@@ -21,8 +21,8 @@ def test_every_word_of_it_is_there() -> None:
     assert not re.search(r"\*\*|`|\]\(", shown.partition("</style>")[2])
 
 
-def test_lines_have_their_forms() -> None:
-    """Bold and code stay; a link is its words, since its file is not there."""
+def test_inline_markdown_is_rendered() -> None:
+    """Bold and code stay; a link becomes its text, since its file is not there."""
     text = "## A b\n\n**Do:** see [the `x`](y.md) and `z`.\n\n```sh\na <b>\nc\n```\n"
     heading, block, commands = blocks_of(text)
     assert (heading.kind, heading.text) == ("h2", "A b")

@@ -28,6 +28,11 @@ TO = st.fixed_dictionaries(
     {"to": st.sampled_from(["production", "staging"])},
     optional={"stream": st.sampled_from(["a", "test", "{stream}.x", "{labels.isvc}", "{stream}-{labels.env}"])},
 )
+MIRRORS = st.fixed_dictionaries(
+    {"to": st.sampled_from(["production", "staging"]), "stream": st.sampled_from(["copy", "{stream}.copy"])},
+    optional={"percent": st.just(5)},
+)
+TO = st.builds(lambda to, mirror: to | mirror, TO, st.fixed_dictionaries({}, optional={"mirror": MIRRORS}))
 ROUTES = st.builds(
     lambda match, rest: {"match": match, **rest}, MATCHES, st.one_of(TO, TO, st.just({"reject": "not today"}))
 )

@@ -19,7 +19,7 @@ import msgspec
 from sidecar.delivery.batching import must_share
 from sidecar.events.event import parse
 from sidecar.events.outgoing import Copy, Deliver, Done, Headers, Load, Outgoing
-from sidecar.events.results import EventStatus
+from sidecar.events.results import EventStatus, context_of
 from sidecar.routes.config import Coalesce
 from sidecar.telemetry.happenings import Happening, Mirrored, Unexpected
 
@@ -33,6 +33,10 @@ MAX_POSTS_OF_COPIES = 4
 
 CopyResult = Literal["sent", "failed", "full", "refused", "stopped"]
 """The result of a copy: its upstream took it or not, or it was not sent, for one of three reasons."""
+
+
+_Ends = Counter[tuple[str, str, CopyResult, str]]
+"""Numbers of copies by route, upstream, result and reason."""
 
 
 class _Waiting(msgspec.Struct, eq=False):
@@ -59,8 +63,8 @@ class Mirroring:
         """Upstreams whose queues are checked in the next turn of the loop."""
         self._posts: Counter[str] = Counter()
         """Arrays in flight, by upstream."""
-        self._outstanding: Counter[Copy] = Counter()
-        """Copies waiting or in flight."""
+        self._outstanding: Counter[tuple[str, str]] = Counter()
+        """Copies waiting or in flight, by route and upstream."""
         self._copies = self._bytes = 0
         self._ended = False
 
@@ -74,36 +78,42 @@ class Mirroring:
         """Send no more copies. Those waiting or in flight count as stopped."""
         self._ended = True
         self._queues.clear()
-        for copy, count in self._outstanding.items():
-            self._count(copy, "stopped", count)
-        self._outstanding.clear()
+        self._count(Counter({(*of, "stopped", ""): count for of, count in self._outstanding.items()}))
 
     def _answered(self, load: Load, done: Done, statuses: Sequence[EventStatus]) -> None:
         done(statuses)
+        ends: _Ends = Counter()
         try:
             for event, status in zip(load.events, statuses, strict=True):
-                if event.copy is not None and status.status == "success" and is_chosen(event, event.copy.percent):
-                    self._take(event, event.copy, load.headers)
+                copy = event.copy
+                if copy is not None and status.status == "success" and is_chosen(event, copy.percent):
+                    why_not = self._take(event, copy, load.headers)
+                    if why_not is not None:
+                        ends[copy.route, copy.upstream, *why_not] += 1
         except Exception as error:  # noqa: BLE001  a bug must only cost copies
             self._emit(Unexpected("mirror", f"{type(error).__name__}: {error}"))
+        self._count(ends)
 
-    def _take(self, event: Outgoing, copy: Copy, headers: Headers) -> None:
+    def _take(self, event: Outgoing, copy: Copy, headers: Headers) -> tuple[CopyResult, str] | None:
+        """Queue a copy; return the result and the reason if it cannot be queued."""
         if copy.refusal is not None:
-            self._count(copy, "refused", 1, copy.refusal)
-        elif self._ended:
-            self._count(copy, "stopped", 1)
-        elif self._copies >= MAX_COPIES or self._bytes + len(event.body) > MAX_COPIED_BYTES:
-            self._count(copy, "full", 1, f"{self._copies} copies with {self._bytes} bytes wait already")
-        else:
+            return "refused", copy.refusal
+        if self._ended:
+            return "stopped", ""
+        waiting = None
+        if self._copies < MAX_COPIES:
             waiting = _Waiting(copy, _copied(event, copy), must_share(headers, [event]))
-            self._hold(waiting, 1)
-            self._queues[copy.upstream].append(waiting)
-            self._depart_soon(copy.upstream)
+        if waiting is None or self._bytes + len(waiting.event.body) > MAX_COPIED_BYTES:
+            return "full", "too many copies, or too large ones, wait already"
+        self._hold(waiting, 1)
+        self._queues[copy.upstream].append(waiting)
+        self._depart_soon(copy.upstream)
+        return None
 
     def _hold(self, each: _Waiting, sign: int) -> None:
         self._copies += sign
         self._bytes += sign * len(each.event.body)
-        self._outstanding[each.copy] += sign
+        self._outstanding[each.copy.route, each.copy.upstream] += sign
 
     def _depart_soon(self, upstream: str) -> None:
         if upstream not in self._departing:
@@ -124,19 +134,28 @@ class Mirroring:
         if self._ended:
             return
         self._depart_soon(upstream)
-        sent: Counter[Copy] = Counter()
+        ends: _Ends = Counter()
         for each, status in zip(batch, statuses, strict=True):
             self._hold(each, -1)
-            if status.status == "success":
-                sent[each.copy] += 1
-            else:
-                self._count(each.copy, "failed", 1, f"{status.status} at {status.endpoint or upstream}")
-        for copy, count in sent.items():
-            self._count(copy, "sent", count)
+            taken = status.status == "success"
+            reason = "" if taken else _reason(status)
+            ends[each.copy.route, upstream, "sent" if taken else "failed", reason] += 1
+        self._count(ends)
 
-    def _count(self, copy: Copy, result: CopyResult, count: int, reason: str = "") -> None:
-        if count:
-            self._emit(Mirrored(copy.route, copy.upstream, result, count, reason))
+    def _count(self, ends: _Ends) -> None:
+        for (route, upstream, result, reason), count in ends.items():
+            if count:
+                self._emit(Mirrored(route, upstream, result, count, reason))
+
+
+class _Said(msgspec.Struct):
+    message: str = ""
+
+
+def _reason(status: EventStatus) -> str:
+    """Return why a copy was not taken, without any of its content."""
+    said = context_of(status, _Said)
+    return (said and said.message) or f"{status.status} at {status.endpoint}"
 
 
 def is_chosen(event: Outgoing, percent: int) -> bool:

@@ -85,8 +85,9 @@ def _patterns_of_labels(configs: Sequence[Config]) -> Iterator[tuple[str, list[P
             for name, pattern in match.labels.items():
                 patterns.setdefault(name, []).append(pattern)
         for route in config.routes:
-            for name in sorted(route.stream.labels) if route.stream else ():
-                patterns.setdefault(name, [])
+            for template in (route.stream, route.mirror.stream if route.mirror else None):
+                for name in sorted(template.labels) if template else ():
+                    patterns.setdefault(name, [])
     yield from patterns.items()
 
 

@@ -178,16 +178,22 @@ def test_diff_and_router_agree(old: Config, new: Config, value: dict[str, object
 
 def place(router: Router, event: Event) -> tuple[object, ...] | None:
     """Where the running sidecar would send `event`."""
-    decision = router.decide(event)
+
+    def at(name: str) -> tuple[object, ...]:
+        upstream = router.config.upstreams[name]
+        return name, tuple(url for _, url in upstream.endpoints), tuple(upstream.topic_prefixes)
+
+    decision, copy = router.decide(event), router.decide(event).copy
     if decision.upstream is None:
         return None
-    upstream = router.config.upstreams[decision.upstream]
-    urls = tuple(url for _, url in upstream.endpoints)
-    return decision.upstream, decision.stream or event.stream, urls, tuple(upstream.topic_prefixes)
+    copied = (copy.stream, copy.percent, *at(copy.upstream)) if copy and not copy.refusal else None
+    return decision.stream or event.stream, *at(decision.upstream), copied
 
 
 def _place(way: Way) -> tuple[object, ...] | None:
-    return None if way.refused else (way.upstream, way.stream, way.urls, way.topic_prefixes)
+    copy = way.copy
+    copied = (copy.stream, copy.percent, copy.upstream, copy.urls, copy.topic_prefixes) if copy else None
+    return None if way.refused else (way.stream, way.upstream, way.urls, way.topic_prefixes, copied)
 
 
 @unhurried

@@ -107,6 +107,8 @@ async def test_each_copy_is_counted(result: EventStatus, counted: dict[str, int]
     between.end(0, result)
     await asyncio.sleep(0)
     assert (between.counted, len(between.posts)) == (counted, 1)
+    reasons = {"sent": "", "failed": "no endpoint" if result is FAILED else "invalid at "}
+    assert [each.reason for each in between.recorder.all_of(Mirrored)] == [reasons[each] for each in counted]
 
 
 async def test_what_may_not_be_sent_is_counted_and_not_sent() -> None:
@@ -140,6 +142,13 @@ async def test_arrays_have_like_headers_and_ids_of_their_own() -> None:
     between.end(0)
     await asyncio.sleep(0)
     assert between.sizes == [2, 1, 2, 1, 1]
+
+
+async def test_what_ends_alike_is_reported_once() -> None:
+    """A large array whose copies find no room is no flood of happenings."""
+    between = Between()
+    await between.take(*map(event, range(MAX_COPIES + 50)))
+    assert [each.count for each in between.recorder.all_of(Mirrored)] == [50]
 
 
 async def test_few_arrays_are_under_way_at_once() -> None:

@@ -43,6 +43,21 @@ def test_explain_says_what_the_router_does(file: Any, labels: dict[str, str], va
 
 @unhurried
 @given(files(), LABELS, EVENTS)
+def test_a_copy_is_sent_where_all_say_so(file: Any, labels: dict[str, str], value: Any) -> None:
+    """Only of an event that is sent, to an upstream that accepts it, and never twice under a name to one EventGate."""
+    router, event = Router(config_of(file), labels), event_of(value)
+    copy, found = router.decide(event).copy, explanation(router, event)["copy"]
+    assert (copy and (copy.upstream, copy.stream)) == (found and (found["upstream"], found["sent_as"]))
+    if copy is not None and copy.refusal is None:
+        upstream, stream = destination(router, event)
+        urls = {name: each.url for name, each in router.config.upstreams.items()}
+        assert upstream is not None
+        assert (urls[upstream], stream) != (urls[copy.upstream], copy.stream)
+        assert router.accepts(copy.upstream, copy.stream or None, event)
+
+
+@unhurried
+@given(files(), LABELS, EVENTS)
 def test_the_matrix_says_what_the_router_does(file: Any, labels: dict[str, str], value: Any) -> None:
     """Where it says anything: what it calls open is an event that lacks what a rule asks for."""
     router, event = Router(config_of(file), labels), event_of(value)

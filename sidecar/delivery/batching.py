@@ -53,7 +53,7 @@ def must_share(headers: Headers, events: Sequence[Outgoing]) -> Headers:
     """
     if not headers:
         return headers
-    fills = any(event.lacks_request_id for event in events)
+    fills = True in [event.lacks_request_id for event in events]
     return tuple([each for each in headers if each[0] == "user-agent" or (fills and each[0] == "x-request-id")])
 
 

@@ -236,7 +236,9 @@ def parse(body: bytes) -> tuple[Event, ...]:
         character = body[:4].decode(errors="replace")[:1] or " "
         raise MalformedBody(f"Unexpected token '{character}', \"#\" is not valid JSON")
     if body[0] == ord("{"):
-        (event,) = _events([body])
+        event = _event_quickly(0, body) if len(body) <= MAX_NAME else None
+        if event is None:
+            (event,) = _events([body])
         if event.stream is None and not body[1:-1].strip(_SPACE):
             raise EmptyBody
         return (event,)

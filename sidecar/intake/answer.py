@@ -140,7 +140,7 @@ def headers_of(answer: Answer) -> list[tuple[bytes, bytes]]:
     return headers
 
 
-def wire(answer: Answer, *, close: bool) -> bytes:
+def wire(answer: Answer, close: bool) -> bytes:
     """Serialise `answer`; `close`: the connection ends after it."""
     lines = [b"HTTP/1.1 %d %b\r\n" % (answer.status, answer.reason.encode("latin-1", "replace"))]
     lines += [b"%b: %b\r\n" % header for header in headers_of(answer)]

@@ -75,8 +75,8 @@ class Protocol(Bounded):
             self._taker.part(request, body)
         request.more_body = False
         self._take(request)
-        if not request.response_complete:
-            self._look_ahead()
+        if not request.response_complete:  # as `_look_ahead` would find
+            self._awaited, self._awaited_of = Awaited.ANSWER, self._messages
 
     # --- called by the parser ---
 
@@ -160,7 +160,7 @@ class Protocol(Bounded):
         transport = self.transport
         if transport.is_closing():
             return
-        transport.write(wire(answer, close=close) if answer.body else wire_without_body(answer, close=close))
+        transport.write(wire(answer, close) if answer.body else wire_without_body(answer, close))
         if close:
             transport.close()
         else:

@@ -20,6 +20,7 @@ from sidecar.spool.record import (
     MAX_SET_BACK_SECONDS,
     Batch,
     DeadLetter,
+    Fresh,
     Gone,
     Quota,
     Spooled,
@@ -30,6 +31,7 @@ from sidecar.spool.record import (
 from sidecar.spool.schema import (
     BURY,
     COLUMNS,
+    COUNTS,
     FAILED,
     GROW,
     HEADS,
@@ -170,11 +172,8 @@ class SpoolFile:
         return int(self._connection.execute(statement).fetchone()[column])
 
     def _count(self) -> None:
-        self._tally, self._room, self._largest = Tally(), 0, 0
-        statement = "SELECT upstream, stream, count(*), sum(size), max(size) FROM waiting"
-        for upstream, stream, events, size, largest in self._connection.execute(
-            f"{statement} INDEXED BY waiting_by_age GROUP BY 1, 2"
-        ):
+        self._tally, self._fresh, self._room, self._largest = Tally(), Fresh(), 0, 0
+        for upstream, stream, events, size, largest in self._connection.execute(COUNTS):
             self._tally.waiting(upstream, stream, events, size)
             self._largest = max(self._largest, largest)
         self._tally.dead(*self._connection.execute("SELECT count(*), total(size) FROM dead").fetchone())
@@ -218,7 +217,7 @@ class SpoolFile:
         """Store an event of this size without checking for room; IntegrityError if its number is taken."""
         key = event.order_key
         head = key is None or not self.first_two(key)
-        self._connection.execute(PUT, (*row_of(event, size), head))
+        self._fresh.add(self._connection.execute(PUT, (*row_of(event, size), head)).lastrowid or 0, event)
         self._tally.waiting(event.upstream, event.stream, 1, size)
         if key is not None and not head:
             self._put_in_front(key)
@@ -294,7 +293,7 @@ class SpoolFile:
                 break
         batch = Batch([], [])
         for arrival in chosen or [arrival for _, arrival in sorted(tried)[:1]]:
-            for event, sound in self.waiting(arrival, arrival):
+            for event, sound in self._fresh.take(arrival) or self.waiting(arrival, arrival):
                 batch.events.extend([event] if sound else [])
                 batch.damaged.extend([] if sound else self.bury(arrival, DAMAGED_EVENT, b"", now))
         return batch
@@ -313,6 +312,7 @@ class SpoolFile:
 
     def failed(self, arrival: int, reason: str, now: float, due: float = 0.0, *, error: bool = False) -> None:
         """Record a failed attempt; `error`: it was this event's fault."""
+        self._fresh.take(arrival)  # it is another event now
         room = self._free_pages() + self._spare_pages // 2  # the rest is for what else has to be changed
         self._connection.execute(FAILED, (error, now, reason[:1000] if room > 0 else "", due, arrival))
 

@@ -86,6 +86,30 @@ class Spooled(msgspec.Struct, frozen=True, kw_only=True):
         return ROW_BYTES + len(self.body) + headers + names
 
 
+class Fresh:
+    """The events that were stored last, by number: they are sent without being read back."""
+
+    def __init__(self) -> None:
+        """Nothing was stored."""
+        self._events: dict[int, Spooled] = {}
+        self._room = FRESH_BYTES
+
+    def add(self, arrival: int, event: Spooled) -> None:
+        """Keep an event, in place of the oldest ones if there is no room."""
+        self._events[arrival] = event
+        self._room -= len(event.body)
+        while self._room < 0:
+            self.take(next(iter(self._events)))
+
+    def take(self, arrival: int) -> list[tuple[Spooled, bool]]:
+        """Return an event as `SpoolFile.waiting` does, and forget it; nothing if it is not here."""
+        event = self._events.pop(arrival, None)
+        if event is None:
+            return []
+        self._room += len(event.body)
+        return [(msgspec.structs.replace(event, arrival=arrival), True)]
+
+
 def most_bytes(size: int, page: int) -> int:
     """Return the maximum bytes of pages for an event of this size, since pages are never quite full."""
     return 2 * size if size < page // 2 else size + 2 * page
@@ -114,6 +138,8 @@ def line_of(event: Spooled, letter: DeadLetter | None = None) -> bytes:
 
 MAX_SET_BACK_SECONDS = 120.0
 """Maximum delay before a failed event is tried again."""
+FRESH_BYTES = 1024 * 1024
+"""Of the bodies of events that are not read back before they are sent."""
 ROW_BYTES = 256
 """Size of a row besides its texts: numbers, times, index entries."""
 

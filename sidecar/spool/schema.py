@@ -42,6 +42,7 @@ HEADS = (
     "ORDER BY arrival"
 )
 """The events that may be sent to an upstream; the second value: those with an order key, too."""
+COUNTS = "SELECT upstream, stream, count(*), sum(size), max(size) FROM waiting INDEXED BY waiting_by_age GROUP BY 1, 2"
 BURY = f"INSERT INTO dead ({COLUMNS}, reason, verdict, died) VALUES ({_MARKS}, ?, ?, ?)"  # noqa: S608  ours
 GROW = "UPDATE dead SET size = size + length(verdict) + length(CAST(reason AS BLOB)) WHERE arrival = ? RETURNING size"
 

@@ -18,17 +18,16 @@ from typing import Literal, TypeVar
 
 from sidecar.spool.directory import SpoolDir, Trouble
 from sidecar.spool.file import SpoolFile
-from sidecar.spool.groupcommit import STOPPING, GroupCommit, Hand, News, Writer
+from sidecar.spool.groupcommit import STOPPING, GroupCommit, Hand, News, Operation, Writer
 from sidecar.spool.ordering import Key, Ordering
 from sidecar.spool.policy import SpoolClock
 from sidecar.spool.record import Batch, Gone, Quota, Spooled, Totals
 from sidecar.telemetry.happenings import DeadLettered, DeadLettersDropped, EventsSpooled, SpoolRefused
 from sidecar.telemetry.telemetry import Telemetry
+from sidecar.timers import Timers
 
 PUT_SECONDS = 1.0
 """How long an event waits for the disk; its producer needs an answer, and may have waited for an endpoint before."""
-HEARING_SECONDS = 0.05
-"""The last of them: where the event loop stood still, it hears in these what the disk said meanwhile."""
 MAX_WAITING_BYTES = 32 * 1024 * 1024
 """Bytes of events that may wait for the disk in memory."""
 LAZY_EVENTS = 8
@@ -101,6 +100,8 @@ class Spool:
         self._taken: dict[str, float] = {}
         self._full_at: float | None = None
         """`Totals.taken` when there was no room; None once an event is stored."""
+        self._timers: Timers[Operation] = Timers(self._late, lambda *_: None)
+        """Of events that wait for the disk; after a standstill the loop hears the disk's answer first."""
         self._handing_out = asyncio.Lock()
         self._opened = asyncio.Event()
         self._came: dict[str, asyncio.Event] = {}
@@ -174,25 +175,19 @@ class Spool:
             size=size,
         )
 
-        def late() -> None:
-            self._commits.withdraw(operation)
-            self._commits.stuck(f"{self._directory}: the disk has not answered for {PUT_SECONDS:g} s")
-            operation.done.cancel()
-
-        loop = asyncio.get_running_loop()
-        timer: asyncio.TimerHandle
-
-        def hear() -> None:
-            nonlocal timer
-            timer = loop.call_later(HEARING_SECONDS, late)
-
-        timer = loop.call_later(PUT_SECONDS - HEARING_SECONDS, hear)
+        self._timers.set(operation, PUT_SECONDS)
 
         def ended(future: asyncio.Future[int | None]) -> None:
-            timer.cancel()
+            self._timers.clear(operation)
             done(self._result(future, len(events)))
 
         operation.done.add_done_callback(ended)
+
+    def _late(self, operation: Operation) -> None:
+        """Give up on an operation that the disk does not answer."""
+        self._commits.withdraw(operation)
+        self._commits.stuck(f"{self._directory}: the disk has not answered for {PUT_SECONDS:g} s")
+        operation.done.cancel()
 
     def _trouble_with(self, size: int) -> str:
         if self._commits.trouble or self._commits.closing:

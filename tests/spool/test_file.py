@@ -240,6 +240,17 @@ def test_a_failure_is_recorded(file: SpoolFile) -> None:
     assert (event.last_error, event.due, sound) == ("no schema", NOON + 9, True)
 
 
+@pytest.mark.parametrize("again", [False, True], ids=["as it was stored", "after a failure"])
+def test_what_is_handed_out_is_what_the_file_has(file: SpoolFile, *, again: bool) -> None:
+    """Though it is not read back where it was just stored."""
+    file.put([spooled(0, hasty=True), spooled(0)])
+    if again:
+        file.failed(1, "no answer", NOON + 1)
+    batch = file.hand_out("main", NOON + 1, events=9, size=10**6)
+    assert batch.events == [event for event, _ in file.waiting()]
+    assert file.hand_out("main", NOON + 1, events=9, size=10**6) == batch
+
+
 def test_a_dead_letter_keeps_the_verdict(file: SpoolFile) -> None:
     """With reason and time; its bytes count, including the verdict's."""
     file.put([spooled(1)])

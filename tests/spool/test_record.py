@@ -7,7 +7,7 @@ import json
 import pytest
 
 from sidecar.events.outgoing import Load, Outgoing
-from sidecar.spool.record import ROW_BYTES, DeadLetter, Spooled, as_json, line_of
+from sidecar.spool.record import FRESH_BYTES, ROW_BYTES, DeadLetter, Fresh, Spooled, as_json, line_of
 from tests.spool.spools import NOON, spooled
 
 
@@ -53,3 +53,13 @@ def test_the_line_of_a_dead_letter_has_reason_and_time() -> None:
 def test_the_data_of_an_event_has_no_content() -> None:
     """It can be shown without the event."""
     assert "body" not in as_json(spooled(1))
+
+
+def test_only_the_last_events_are_kept_in_memory() -> None:
+    """Up to a limit in bytes, and each until it is taken."""
+    fresh, third = Fresh(), FRESH_BYTES // 3
+    for number in (1, 2, 3, 4):
+        fresh.add(number, spooled(0, body=bytes(third)))
+    assert [[each.arrival for each, _ in fresh.take(number)] for number in (1, 2, 2, 3, 4)] == [[], [2], [], [3], [4]]
+    fresh.add(5, spooled(0, body=bytes(FRESH_BYTES + 1)))
+    assert fresh.take(5) == []

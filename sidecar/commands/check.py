@@ -33,7 +33,7 @@ HEADINGS = ("stream", "upstream", "sent as", "topic prefix", "copies")
 @stream_config_option
 @json_option
 def check(file: Path, stream_config: str | None, as_json: bool) -> None:
-    """Check a routes.yaml, run the tests in it, and show where each stream goes.
+    """Check a routes.yaml, run its tests, and show where streams go.
 
     Exit status: 0 if all is well, with or without warnings; 1 if there is a problem; 2 if the file cannot be read.
     """

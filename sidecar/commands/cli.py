@@ -17,17 +17,17 @@ NOT_READ = 128 + signal.SIGPIPE
 """The exit status when the reader of the output has gone, as a shell reports for SIGPIPE."""
 
 COMMANDS = {
-    "check": "Check a routes.yaml, run the tests in it, and show where each stream goes.",
-    "demo": "Run everything on this machine: emulated EventGates, the sidecar, a model server, and what went where.",
-    "diff": "Show what an edit changes: which streams go elsewhere, and from which pods.",
-    "explain": "Show which route takes an event, why each earlier one does not, and what happens to the event.",
-    "probe": "Look up and check every endpoint of a routes.yaml once, now: which datacenter answers?",
-    "schema": "Print the JSON Schema of routes.yaml, for completion and checks in an editor.",
-    "serve": "Run the sidecar until SIGTERM or SIGINT; SIGHUP loads routes.yaml now.",
+    "check": "Check a routes.yaml, run its tests, and show where streams go.",
+    "demo": "Run it all on this machine, with emulated datacenters.",
+    "diff": "Show what an edit changes: which streams, from which pods.",
+    "explain": "Show which route takes an event, and why no earlier one does.",
+    "probe": "Check every endpoint once, now: which datacenter answers?",
+    "schema": "Print the JSON Schema of routes.yaml, for editors.",
+    "serve": "Run the sidecar until SIGTERM; SIGHUP reloads routes.yaml.",
     "spool": "Inspect and repair the spool; the sidecar may keep running.",
-    "streams": "Show the streams of a routes.yaml: who writes them, and their Kafka topics.",
-    "tap": "Show events as they pass through the sidecar that runs here, with their content, until Ctrl-C.",
-    "top": "Show the current state of the sidecar that runs here, refreshed every 2 seconds until Ctrl-C.",
+    "streams": "List the streams of a routes.yaml with their Kafka topics.",
+    "tap": "Show events as they pass through a running sidecar.",
+    "top": "Show the state of a running sidecar, refreshed until Ctrl-C.",
 }
 """Each command with the first line of its docstring, so that neither `--help` nor completion loads its module."""
 

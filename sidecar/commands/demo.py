@@ -13,7 +13,9 @@ from sidecar.commands.terminal import json_option
 @click.option("--keep", is_flag=True, help="Leave everything running for curl; Ctrl-C ends it.")
 @json_option
 def demo(keep: bool, as_json: bool) -> None:
-    """Run everything on this machine: emulated EventGates, the sidecar, a model server, and what went where.
+    """Run it all on this machine, with emulated datacenters.
+
+    Starts emulated EventGates, the sidecar and a model server, and shows where each event went.
 
     Exit status: 0 if every event arrived where routes.yaml says; 1 otherwise.
     """

@@ -88,7 +88,7 @@ class Diff:
 @click.option("--format", "form", type=click.Choice(["text", "markdown"]), default="text", help="How to write it.")
 @json_option
 def diff(old: Path, new: Path, streams: Path | None, form: str, as_json: bool) -> None:
-    """Show what an edit changes: which streams go elsewhere, and from which pods.
+    """Show what an edit changes: which streams, from which pods.
 
     Exit status: 0 if nothing starts writing to production and nothing stops being delivered; 1 where something
     does; 2 where a file cannot be used.

@@ -51,7 +51,7 @@ def explain(
     stream_config: str | None,
     as_json: bool,
 ) -> None:
-    """Show which route takes an event, why each earlier one does not, and what happens to the event.
+    """Show which route takes an event, and why no earlier one does.
 
     With --running, the running sidecar's own configuration and labels decide.
 

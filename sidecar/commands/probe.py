@@ -27,7 +27,7 @@ Json = dict[str, Any]
 @listen_option(help="Where that sidecar listens.")
 @json_option
 def probe(routes: Path, running: bool, listen: str, as_json: bool) -> None:
-    """Look up and check every endpoint of a routes.yaml once, now: which datacenter answers?
+    """Check every endpoint once, now: which datacenter answers?
 
     With --running, the running sidecar probes the endpoints of its own configuration. It also checks the addresses
     that it uses though DNS does not give them now.

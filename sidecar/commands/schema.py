@@ -63,7 +63,7 @@ EXTRAS: Mapping[str, Schema] = {
 
 @click.command()
 def schema() -> None:
-    """Print the JSON Schema of routes.yaml, for completion and checks in an editor.
+    """Print the JSON Schema of routes.yaml, for editors.
 
     Exit status: 0 always.
     """

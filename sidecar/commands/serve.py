@@ -97,7 +97,7 @@ def serve(
     last_good: Path | None,
     tapped: bool,
 ) -> None:
-    """Run the sidecar until SIGTERM or SIGINT; SIGHUP loads routes.yaml now.
+    """Run the sidecar until SIGTERM; SIGHUP reloads routes.yaml.
 
     OpenTelemetry's variables turn traces on: OTEL_EXPORTER_OTLP_ENDPOINT, or OTEL_TRACES_EXPORTER=otlp.
 

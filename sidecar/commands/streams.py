@@ -65,7 +65,7 @@ class Stream:
 @stream_config_option
 @json_option
 def streams(file: Path, form: str, stream_config: str | None, as_json: bool) -> None:
-    """Show the streams of a routes.yaml: who writes them, and their Kafka topics.
+    """List the streams of a routes.yaml with their Kafka topics.
 
     Exit status: 0 if it is shown; 2 if the file cannot be used.
     """

@@ -32,10 +32,10 @@ INDENT = " " * 9
 @listen_option(help="Where the sidecar listens.")
 @click.option("--json", "as_json", is_flag=True, help="Print a line of JSON for each event instead.")
 def tap(stream: str | None, outcome: Sequence[str], listen: str, as_json: bool) -> None:
-    """Show events as they pass through the sidecar that runs here, with their content, until Ctrl-C.
+    """Show events as they pass through a running sidecar.
 
-    The sidecar must have been started with --tap. At most 50 events a second and 8 KiB of each are shown; a note says
-    what is left out.
+    The sidecar must have been started with --tap. At most 50 events a second and 8 KiB of each are shown,
+    until Ctrl-C; a note says what is left out.
 
     Exit status: 0 after Ctrl-C, and when the sidecar stops; 2 if no sidecar answers, or its tap is off.
     """

@@ -28,7 +28,9 @@ STYLES |= {"healthy": "green", "suspected": "yellow", "probation": "yellow", "un
 @click.option("--once", is_flag=True, help="Show it once; the default without a terminal.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON once instead of text.")
 def top(listen: str, once: bool, as_json: bool) -> None:
-    """Show the current state of the sidecar that runs here, refreshed every 2 seconds until Ctrl-C.
+    """Show the state of a running sidecar, refreshed until Ctrl-C.
+
+    The state is read every 2 seconds.
 
     Exit status: 0; with --once or --json, 1 if something is wrong and 2 if no sidecar answers.
     """

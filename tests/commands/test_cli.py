@@ -19,9 +19,9 @@ SHARED = {"", ".commands", ".commands.cli", ".commands.terminal", ".errors"}
 
 def loaded_by(lines: str) -> set[str]:
     """Return the modules loaded by a new interpreter that runs these lines."""
-    script = f"from sidecar.commands.cli import app, load\n{lines}\nimport sys; print(*sys.modules)"
+    script = f"from sidecar.commands.cli import app, load\n{lines}\nimport sys; print(); print(*sys.modules)"
     run = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
-    return set(run.stdout.split())
+    return set(run.stdout.splitlines()[-1].split())
 
 
 def test_the_list_has_the_docstrings_first_lines() -> None:

@@ -1,4 +1,4 @@
-"""`eventgate-sidecar check`: problems as a compiler shows them, then which way each stream goes."""
+"""`eventgate-sidecar check`: prints problems in the format of compilers, then where each stream goes."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def check(file: Path, stream_config: str | None, as_json: bool) -> None:
 def in_text(found: Inspection, file: str, declared: int | None = None) -> str:
     """Return everything found in `file` as lines for a terminal or an editor.
 
-    `declared`: with how many declared streams it was compared.
+    `declared`: the number of declared streams it was compared with.
     """
     from sidecar.routes.ways import matrix
 
@@ -96,7 +96,7 @@ def _summary(found: Inspection, declared: int | None) -> str:
 
 
 def _table(rows: Sequence[Row]) -> Iterator[str]:
-    """Yield a block for each kind of pod; where all is refused, a line."""
+    """Yield a block for each kind of pod; a line if everything is refused."""
     from sidecar.routes.ways import pod_in_words
 
     for labels, block in groupby(rows, key=lambda row: row.labels):

@@ -1,7 +1,7 @@
-"""`eventgate-sidecar diff`: what an edit of `routes.yaml` changes, compared by effect and not by text.
+"""`eventgate-sidecar diff`: compares two versions of `routes.yaml` by effect, not by text.
 
-Two files are asked about the same streams and the same pods, those that either of them knows. A line that moved,
-or a route that was renamed, changes nothing; a different name, upstream, URL or topic does.
+Both are applied to the same streams and pods, those that appear in either. Moving a line or renaming a route changes
+nothing; another stream name, upstream, URL or topic does.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ if TYPE_CHECKING:
     from sidecar.routes.ways import CopyWay, Way
 
 PRODUCTION = "production"
-"""What the upstream is called whose Kafka topics the world reads."""
+"""The name of the upstream whose Kafka topics are public."""
 
 ELSEWHERE = frozenset({"url", "datacenters", "topic_prefixes"})
-"""Settings of an upstream that show in the ways of streams."""
+"""Settings of an upstream that are compared by stream."""
 
 
 class Danger(StrEnum):
-    """What a reviewer must not overlook."""
+    """A change that a reviewer must not overlook."""
 
     TO_PRODUCTION = "starts writing to production"
     STOPS = "is no longer delivered"
@@ -42,7 +42,7 @@ class Danger(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A stream that goes another way."""
+    """A stream whose way changes."""
 
     labels: Labels
     event: Event
@@ -53,7 +53,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """A setting of an upstream that differs and moves no stream: `timeouts.attempt`."""
+    """A changed setting of an upstream that moves no stream, such as `timeouts.attempt`."""
 
     upstream: str
     key: str
@@ -63,7 +63,7 @@ class Setting:
 
 @dataclass(frozen=True, slots=True)
 class Diff:
-    """Everything that changes, and how much was compared."""
+    """All changes, and the number of streams and pods compared."""
 
     changes: tuple[Change, ...]
     settings: tuple[Setting, ...]
@@ -72,13 +72,13 @@ class Diff:
 
     @property
     def marked(self) -> int:
-        """How many changes a reviewer must not overlook."""
+        """The number of marked changes."""
         return sum(change.mark is not None for change in self.changes)
 
 
 @click.command()
-@argument("old", help="The configuration as it was.")
-@argument("new", help="The configuration as it will be.")
+@argument("old", help="The old configuration.")
+@argument("new", help="The new configuration.")
 @click.option(
     "--streams",
     type=FILE,
@@ -119,10 +119,10 @@ def compare(old: Config, new: Config, more: Iterable[Event] = ()) -> Diff:
 
 
 def streams_in(text: str, file: str) -> list[Event]:
-    """Read a list of streams: a name in each line, and after it the `$schema` of its events where that matters.
+    """Read a list of streams: a name in each line, and optionally the `$schema` of its events.
 
     Raises:
-        SettingError: a line holds more than that.
+        SettingError: a line has more than that.
 
     """
     from sidecar.routes.samples import event_of
@@ -160,14 +160,14 @@ def _production_urls(config: Config) -> set[str]:
 
 
 def _mark(before: Way, after: Way, production: set[str]) -> Danger | None:
-    """Return what is worth a mark; an upstream that has production's URL is production, whatever it is called."""
+    """Return the mark; an upstream with production's URL is production, whatever its name."""
     if _names_in_production(after, production) - _names_in_production(before, production):
         return Danger.TO_PRODUCTION
     return Danger.STOPS if after.refused and not before.refused else None
 
 
 def _names_in_production(way: Way, production: set[str]) -> set[str | None]:
-    """Return the names under which a stream's events, and copies of them, are written to production."""
+    """Return the names under which a stream's events and their copies are written to production."""
     return {each.stream for each in _parts(way) if each.upstream == PRODUCTION or production.intersection(each.urls)}
 
 
@@ -259,7 +259,7 @@ def _change_as_data(change: Change) -> dict[str, Any]:
 def _cells(change: Change) -> tuple[str, str, str, str]:
     ways, stream = (change.before, change.after), change.event.stream or ""
     before, after = (_in_words(way, stream) for way in ways)
-    if before == after:  # the names are the same, what they stand for is not
+    if before == after:  # the names are equal, but not the upstreams behind them
         before, after = (
             ", ".join(f"{each.upstream} at {', '.join(each.urls)}" for each in _parts(way)) for way in ways
         )
@@ -278,7 +278,7 @@ def _in_words(way: Way, stream: str) -> str:
 
 
 def _parts(way: Way) -> tuple[Way | CopyWay, ...]:
-    """Return where the events go, and where copies of them do."""
+    """Return the way of the events, and that of their copies."""
     return (way, way.copy) if way.copy else (way,)
 
 

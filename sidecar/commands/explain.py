@@ -53,7 +53,7 @@ def explain(
 ) -> None:
     """Show which route takes an event, and why no earlier one does.
 
-    With --running, the running sidecar's own configuration and labels decide.
+    With --running, the running sidecar decides by its own configuration and labels.
 
     Exit status: 0 if the event would be sent; 1 if it would be refused; 2 if a file cannot be used.
     """
@@ -126,7 +126,7 @@ def _copied(copy: Copied) -> list[str]:
 
 
 def declared_as_data(declared: StreamConfig, found: Explanation, event_service: str | None) -> dict[str, Any] | None:
-    """Return what is declared of the stream under which the event is sent, for a program; None where it is refused."""
+    """Return the declaration of the stream under which the event is sent, for a program; None if it is refused."""
     stream = found["sent_as"]
     if stream is None:
         return None
@@ -155,7 +155,7 @@ def declared_in_text(declared: StreamConfig, found: Explanation, event_service: 
 
 
 def tried_in_text(tried: Sequence[Tried]) -> str:
-    """Return the addresses in the order in which they would be tried now."""
+    """Return the addresses in the order in which they would be used now."""
     lines = ["tried now:" if tried else "no address is known now"]
     lines += [
         f"  {'–' if each['place'] is None else each['place']} {each['endpoint']} {each['address']}: {each['state']}"

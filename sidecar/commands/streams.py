@@ -54,7 +54,7 @@ class Stream:
     ways: tuple[tuple[Labels, Way], ...]
     """For each kind of pod that may send events; several if the event decides."""
     declared: Declaration | None = None
-    """What is declared of it; None if nothing is, or it is not known."""
+    """Its declaration; None if there is none, or it is unknown."""
 
 
 @click.command()

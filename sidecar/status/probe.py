@@ -1,7 +1,7 @@
-"""Looks up every name and checks every address once, now: for the command `probe`, and for a running sidecar.
+"""Looks up every name and checks every address once, for the command `probe` and for a running sidecar.
 
-It changes neither health nor what is known of a name. A running sidecar also checks the addresses that it uses though
-DNS does not give them now.
+It does not change the health of addresses or the known names. A running sidecar also checks addresses in use that DNS
+does not return now.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from sidecar.upstreams.endpoints import Address, Endpoint, Pool
 from sidecar.upstreams.monitor import Check, LookUp
 
 SECONDS = 10.0
-"""Deadline of a probe; what is not done by then is reported as that."""
+"""Deadline of a probe; unfinished checks are reported as such."""
 APART_SECONDS = 5.0
-"""A running sidecar probes no more often; who asks in between gets the last result."""
+"""Minimum interval of probes by a running sidecar; requests in between get the last result."""
 AT_ONCE = 16
 """Endpoints that are probed in parallel."""
 NOT_DONE = f"not probed within {SECONDS:g} s"
@@ -37,7 +37,7 @@ class Probed:
     dns_seconds: float
     checks: Mapping[str, CheckResult]
     states: Mapping[str, str] = field(default_factory=dict)
-    """Of the addresses that the running sidecar uses: the state each has there."""
+    """States of the addresses that the running sidecar uses."""
 
     @property
     def healthy(self) -> bool:
@@ -78,10 +78,10 @@ async def _probe_endpoint(
 
 
 class Prober:
-    """Probes for whoever asks the running sidecar: one probe at a time, and the same result for some seconds."""
+    """Probes for clients of the running sidecar, one probe at a time; caches the result for some seconds."""
 
     def __init__(self, pools: Callable[[], Mapping[str, Pool]], look_up: LookUp, check: Check) -> None:
-        """`pools` returns those in force; `look_up` and `check` do the I/O."""
+        """`pools` returns the current pools; `look_up` and `check` do the I/O."""
         self._pools = pools
         self._look_up = look_up
         self._check = check
@@ -89,7 +89,7 @@ class Prober:
         self._last: tuple[float, Json] | None = None
 
     async def result(self) -> Json:
-        """Return what a probe found, at most `APART_SECONDS` ago."""
+        """Return the result of a probe, at most `APART_SECONDS` old."""
         clock = asyncio.get_running_loop().time
         async with self._one:
             if self._last is None or clock() - self._last[0] > APART_SECONDS:

@@ -20,6 +20,7 @@ from sidecar.commands.terminal import (
     json_option,
     print_json,
 )
+from sidecar.errors import SettingError
 
 if TYPE_CHECKING:
     from sidecar.routes.inspection import Inspection
@@ -56,28 +57,29 @@ def in_text(found: Inspection, file: str, declared: int | None = None) -> str:
 
     `declared`: the number of declared streams it was compared with.
     """
-    from sidecar.routes.ways import matrix
-
     problems = [*found.problems, *found.warnings]
     lines = [str(each) for each in sorted(problems, key=lambda each: each.place())]
     lines += [""] if problems else []
     if found.config is not None and not found.problems:
-        lines += [*_table(matrix(found.config)), ""]
+        rows, left_out = _rows(found)
+        lines += [*_table(rows), *([f"no table: {left_out}"] if left_out else []), ""]
         lines += [f"note: serve needs --spool DIR, since {each}" for each in found.config.needs_spool]
     return "\n".join([*lines, f"{file}: {_summary(found, declared)}"]) + "\n"
 
 
 def as_data(found: Inspection) -> dict[str, Any]:
     """Return the same for a program."""
-    from sidecar.routes.ways import matrix, row_as_data
+    from sidecar.routes.ways import row_as_data
 
+    rows, left_out = _rows(found)
     return {
         "ok": not found.problems,
         "problems": [asdict(each) for each in found.problems],
         "warnings": [asdict(each) for each in found.warnings],
         "needs_spool": found.config.needs_spool if found.config else [],
         "tests": len(found.config.tests) if found.config else 0,
-        "matrix": [row_as_data(row) for row in matrix(found.config)] if found.config and not found.problems else [],
+        "matrix": [row_as_data(row) for row in rows],
+        "matrix_left_out": left_out,
     }
 
 
@@ -95,13 +97,23 @@ def _summary(found: Inspection, declared: int | None) -> str:
     )
 
 
+def _rows(found: Inspection) -> tuple[list[Row], str | None]:
+    """Return the table of a file that is well, and why it is left out, if it is."""
+    from sidecar.routes.ways import matrix
+
+    try:
+        return matrix(found.config) if found.config and not found.problems else [], None
+    except SettingError as error:
+        return [], str(error)
+
+
 def _table(rows: Sequence[Row]) -> Iterator[str]:
     """Yield a block for each kind of pod; a line if everything is refused."""
     from sidecar.routes.ways import pod_in_words
 
-    for labels, block in groupby(rows, key=lambda row: row.labels):
+    for kind, block in groupby(rows, key=lambda row: row.pod):
         of_pod = list(block)
-        pod = pod_in_words(labels)
+        pod = pod_in_words(kind)
         if all(row.way.refused for row in of_pod):
             yield f"{pod}: everything is refused"
         else:

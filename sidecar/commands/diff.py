@@ -21,8 +21,8 @@ from sidecar.errors import SettingError
 
 if TYPE_CHECKING:
     from sidecar.events.event import Event
-    from sidecar.routes.config import Config, Match
-    from sidecar.routes.samples import Labels
+    from sidecar.routes.config import Config, Match, Route
+    from sidecar.routes.samples import Pod
     from sidecar.routes.section import Section
     from sidecar.routes.ways import CopyWay, Way
 
@@ -44,11 +44,13 @@ class Danger(StrEnum):
 class Change:
     """A stream whose way changes."""
 
-    labels: Labels
+    labels: Pod
     event: Event
     before: Way
     after: Way
     mark: Danger | None
+    stands_for: str | None = None
+    """The patterns that its event is only an example of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,13 +64,36 @@ class Setting:
 
 
 @dataclass(frozen=True, slots=True)
+class Rule:
+    """A key of a route that differs: `match.stream`. The whole route is new or removed where the key is empty."""
+
+    route: str
+    key: str
+    before: str
+    after: str
+
+    def __str__(self) -> str:
+        """Return it as a line."""
+        if not self.key:
+            return f"route {self.route} is new: {self.after}" if self.after else f"route {self.route} is removed"
+        if self.before and self.after:
+            return f"route {self.route}: {self.key} was {self.before}, is {self.after}"
+        what = f"is new: {self.after}" if self.after else f"is removed: {self.before}"
+        return f"route {self.route}: {self.key} {what}"
+
+
+@dataclass(frozen=True, slots=True)
 class Diff:
     """All changes, and the number of streams and pods compared."""
 
     changes: tuple[Change, ...]
     settings: tuple[Setting, ...]
+    rules: tuple[Rule, ...]
     streams: int
+    """Those with a name, and examples of patterns that none of these matches."""
     pods: int
+    not_compared: tuple[str, ...] = ()
+    """Patterns for which no text was found that matches."""
 
     @property
     def marked(self) -> int:
@@ -91,13 +116,14 @@ def diff(old: Path, new: Path, streams: Path | None, form: str, as_json: bool) -
     """Show what an edit changes: which streams, from which pods.
 
     Exit status: 0 if nothing starts writing to production and nothing stops being delivered; 1 where something
-    does; 2 where a file cannot be used.
+    does; 2 where a file cannot be used, where `check` refuses NEW, or where there is too much to compare.
     """
     from sidecar.routes.file import read_config, read_text
+    from sidecar.routes.inspection import inspect
 
     with Complaints():
         more = streams_in(read_text(streams), str(streams)) if streams else []
-        found = compare(read_config(old), read_config(new), more)
+        found = compare(read_config(old), inspect(read_text(new), str(new)).approved, more)
     if as_json:
         print_json(as_data(found))
     else:
@@ -110,12 +136,22 @@ def diff(old: Path, new: Path, streams: Path | None, form: str, as_json: bool) -
 
 
 def compare(old: Config, new: Config, more: Iterable[Event] = ()) -> Diff:
-    """Compare two configurations by the ways of all streams and pods they know, and of the events in `more`."""
-    from sidecar.routes.samples import events_of, pods_of
+    """Compare two configurations by the ways of all streams and pods they know, and of the events in `more`.
 
-    events, pods = events_of([old, new], more), pods_of([old, new])
+    Raises:
+        SettingError: there are too many.
+
+    """
+    from sidecar.routes.samples import events_of, examples_of, needs_not_too_many, pods_of, without_example
+
+    named, pods = events_of([old, new], more), pods_of([old, new])
+    events: list[tuple[Event, str | None]] = [(event, None) for event in named]
+    events += examples_of([old, new], named)
+    needs_not_too_many(pods, [event for event, _ in events])
     changes = tuple(_changes(old, new, pods, events))
-    return Diff(changes, tuple(_settings(old, new)), len({event.stream for event in events}), len(pods))
+    streams = len({event.stream for event, _ in events})
+    missed = tuple(without_example([old, new], pods, [event for event, _ in events]))
+    return Diff(changes, tuple(_settings(old, new)), tuple(_rules(old, new)), streams, len(pods), missed)
 
 
 def streams_in(text: str, file: str) -> list[Event]:
@@ -137,7 +173,9 @@ def streams_in(text: str, file: str) -> list[Event]:
     return events
 
 
-def _changes(old: Config, new: Config, pods: Sequence[Labels], events: Sequence[Event]) -> Iterator[Change]:
+def _changes(
+    old: Config, new: Config, pods: Sequence[Pod], events: Sequence[tuple[Event, str | None]]
+) -> Iterator[Change]:
     from sidecar.routes.index import Indexes
     from sidecar.routes.routing import Router
     from sidecar.routes.ways import way_of
@@ -147,11 +185,11 @@ def _changes(old: Config, new: Config, pods: Sequence[Labels], events: Sequence[
     for labels in pods:
         before, after = Router(old, labels, indexes[0]), Router(new, labels, indexes[1])
         seen: set[tuple[str | None, Way, Way]] = set()
-        for event in events:
+        for event, stands_for in events:
             ways = way_of(before, event), way_of(after, event)
             if ways[0] != ways[1] and (event.stream, *ways) not in seen:
                 seen.add((event.stream, *ways))
-                yield Change(labels, event, *ways, _mark(*ways, production))
+                yield Change(labels, event, *ways, _mark(*ways, production), stands_for)
 
 
 def _production_urls(config: Config) -> set[str]:
@@ -177,6 +215,37 @@ def _settings(old: Config, new: Config) -> Iterator[Setting]:
         if before is not None:
             pairs = zip(_values(before), _values(after), strict=True)
             yield from (Setting(name, key, was, is_now) for (key, was), (_, is_now) in pairs if was != is_now)
+
+
+def _rules(old: Config, new: Config) -> Iterator[Rule]:
+    """Yield what differs in routes; neither another name alone nor another place is told."""
+    before, after = ({route.name: _keys(route) for route in config.routes} for config in (old, new))
+    gone = [keys for name, keys in before.items() if name not in after]
+    for name, keys in after.items():
+        if name in before:
+            for key in {**before[name], **keys}:
+                was, is_now = before[name].get(key, ""), keys.get(key, "")
+                if was != is_now:
+                    yield Rule(name, key, was, is_now)
+        elif keys in gone:
+            gone.remove(keys)
+        else:
+            yield Rule(name, "", "", ", ".join(f"{key} {value}" for key, value in keys.items()))
+    for name, keys in before.items():
+        if name not in after and keys in gone:
+            yield Rule(name, "", ", ".join(f"{key} {value}" for key, value in keys.items()), "")
+
+
+def _keys(route: Route) -> dict[str, str]:
+    """Return what a route says, key by key, without its name."""
+    found = {f"match.{key}": str(pattern) for key, pattern in route.match.patterns.items()}
+    found |= {key: str(getattr(route, key)) for key in ("to", "reject", "stream") if getattr(route, key) is not None}
+    if route.mirror is not None:
+        name = f" as {route.mirror.stream}" if route.mirror.stream else ""
+        found["mirror"] = f"{route.mirror.percent} % to {route.mirror.to}{name}"
+    if route.acknowledge != "delivered":
+        found["acknowledge"] = route.acknowledge
+    return {**found, **({"order_by": ", ".join(route.order_by)} if route.order_by else {})}
 
 
 def _values(section: Section, above: str = "") -> Iterator[tuple[str, str]]:
@@ -215,6 +284,7 @@ def in_text(found: Diff) -> str:
             lines.append(f"{'!' if mark else ' '} {stream}{': ' if mark else ''}{mark}")
             lines.append(f"    {before} → {after}")
     lines += [f"upstream {each.upstream}: {each.key} was {each.before}, is {each.after}" for each in found.settings]
+    lines += map(str, found.rules)
     lines += [""] if lines else []
     return "\n".join([*lines, *_summary(found)]) + "\n"
 
@@ -228,7 +298,8 @@ def in_markdown(found: Diff) -> str:
         rows = [(pod_in_words(change.labels), *_cells(change)) for change in found.changes]
         lines += [*markdown_table(("pod", "stream", "before", "after", "mark"), rows), ""]
     lines += [f"- upstream {each.upstream}: `{each.key}` was {each.before}, is {each.after}" for each in found.settings]
-    lines += [""] if found.settings else []
+    lines += [f"- {each}" for each in found.rules]
+    lines += [""] if found.settings or found.rules else []
     return "\n".join([*lines, *_summary(found)]) + "\n"
 
 
@@ -237,9 +308,11 @@ def as_data(found: Diff) -> dict[str, Any]:
     return {
         "changes": [_change_as_data(change) for change in found.changes],
         "settings": [asdict(each) for each in found.settings],
+        "rules": [asdict(each) for each in found.rules],
         "marked": found.marked,
         "streams": found.streams,
         "pods": found.pods,
+        "not_compared": list(found.not_compared),
     }
 
 
@@ -248,7 +321,9 @@ def _change_as_data(change: Change) -> dict[str, Any]:
 
     return {
         "labels": dict(change.labels),
+        "alike": {name: list(values) for name, values in change.labels.alike.items()},
         "stream": change.event.stream,
+        "stands_for": change.stands_for,
         "schema": change.event.schema,
         "before": way_as_data(change.before),
         "after": way_as_data(change.after),
@@ -265,6 +340,7 @@ def _cells(change: Change) -> tuple[str, str, str, str]:
         )
     if before == after:
         before, after = (f"topics {', '.join(t for e in _parts(way) for t in e.topics) or 'not said'}" for way in ways)
+    stream += f" (an example of {change.stands_for})" if change.stands_for else ""
     return stream, before, after, change.mark or ""
 
 
@@ -283,6 +359,7 @@ def _parts(way: Way) -> tuple[Way | CopyWay, ...]:
 
 
 def _summary(found: Diff) -> Iterator[str]:
+    yield from (f"not compared: what {each} matches, since no example was found" for each in found.not_compared)
     compared = f"{counted(found.streams, 'stream')} from {counted(found.pods, 'kind')} of pods"
     if not found.changes:
         yield f"{compared}: every one goes the same way"

@@ -25,7 +25,7 @@ from sidecar.errors import SettingError
 
 if TYPE_CHECKING:
     from sidecar.routes.config import Config
-    from sidecar.routes.samples import Labels
+    from sidecar.routes.samples import Pod
     from sidecar.routes.streamconfig import Declaration, StreamConfig
     from sidecar.routes.ways import Row, Way
 
@@ -51,7 +51,7 @@ class Stream:
     name: str
     schemas: tuple[str, ...]
     model_servers: tuple[str, ...]
-    ways: tuple[tuple[Labels, Way], ...]
+    ways: tuple[tuple[Pod, Way], ...]
     """For each kind of pod that may send events; several if the event decides."""
     declared: Declaration | None = None
     """Its declaration; None if there is none, or it is unknown."""
@@ -127,16 +127,20 @@ async def _fetched(url: str) -> bytes:
 
 
 def streams_of(config: Config, declared: StreamConfig | None = None) -> list[Stream]:
-    """Return all streams named in `config`, with what is declared of them."""
-    from sidecar.routes.ways import matrix
+    """Return all streams named in `config`, with what is declared of them.
+
+    Raises:
+        SettingError: there are too many kinds of pods.
+
+    """
+    from sidecar.routes.ways import matrix, pod_in_words
 
     rows = matrix(config)
-    kinds = [row.labels for row in rows]
-    heard = [labels for labels in kinds if not all(row.way.refused for row in rows if row.labels == labels)]
-    names = dict.fromkeys(row.stream for row in rows)
-    found = [
-        _stream(name, [row for row in rows if row.stream == name and row.labels in heard], config) for name in names
-    ]
+    heard = {pod_in_words(row.pod) for row in rows if not row.way.refused}
+    by_name: dict[str, list[Row]] = {}
+    for row in rows:
+        by_name.setdefault(row.stream, []).extend([row] if pod_in_words(row.pod) in heard else [])
+    found = [_stream(name, of_name, config) for name, of_name in by_name.items()]
     return [replace(each, declared=declared.of(each.name)) for each in found] if declared else found
 
 
@@ -144,7 +148,7 @@ def _stream(name: str, rows: Sequence[Row], config: Config) -> Stream:
     tested = [test for test in config.tests if _stream_in(test.event) == name]
     schemas = [str(test.event["$schema"]) for test in tested if "$schema" in test.event]
     servers = [test.labels[ISVC] for test in tested if ISVC in test.labels]
-    ways = tuple((row.labels, row.way) for row in rows)
+    ways = tuple((row.pod, row.way) for row in rows)
     return Stream(name, tuple(dict.fromkeys(schemas)), tuple(dict.fromkeys(servers)), ways)
 
 
@@ -181,7 +185,7 @@ def as_data(streams: Sequence[Stream], *, declared: bool = False) -> list[dict[s
             "stream": stream.name,
             "schemas": list(stream.schemas),
             "model_servers": list(stream.model_servers),
-            "ways": [{"labels": dict(labels), **way_as_data(way)} for labels, way in stream.ways],
+            "ways": [{"labels": dict(pod), **way_as_data(way)} for pod, way in stream.ways],
             **({"declared": msgspec.to_builtins(stream.declared)} if declared else {}),
         }
         for stream in streams
@@ -199,17 +203,14 @@ _Cell = list[tuple[str, bool]]
 def _cells(streams: Sequence[Stream], *, declared: bool) -> tuple[list[str], list[list[_Cell]]]:
     from sidecar.routes.ways import pod_in_words
 
-    pods = list(dict.fromkeys(pod_in_words(labels) for stream in streams for labels, _ in stream.ways))
+    pods = list(dict.fromkeys(pod_in_words(kind) for stream in streams for kind, _ in stream.ways))
     rows = [
         [
             _code([stream.name]),
             _code(stream.schemas),
             _code(stream.model_servers),
             *([_declared(stream.declared)] if declared else []),
-            *(
-                [word for labels, way in stream.ways if pod_in_words(labels) == pod for word in _words(way)]
-                for pod in pods
-            ),
+            *([word for kind, way in stream.ways if pod_in_words(kind) == pod for word in _words(way)] for pod in pods),
         ]
         for stream in streams
     ]

@@ -22,13 +22,14 @@ What is wrong with it, beyond a single key (`audit`, `inspection`)
     the file. What it refuses, `check` reports, and no sidecar starts with it or reloads it. `streamconfig` compares the
     file with the streams that are declared, for `check` alone.
 
-What it means for every stream (`samples`, `ways`)
-    `samples` lists the streams and pods that a file names; `ways` is the table of where each stream goes.
+What it means for every stream (`samples`, `texts`, `ways`)
+    `samples` lists the streams and pods that a file names, with an example from `texts` of each pattern; `ways` is the
+    table of where each stream goes.
 
 What must not come here: watching the file and swapping it (`serve`), printing (`commands`), and which endpoint of an
 upstream is tried (`upstreams`).
 
 Doors: config, section, scalars, pattern, file, index, routing, explain, samples, ways, inspection, streamconfig.
 Pure: audit, config, explain, index, inspection, loader, pattern, routing, samples, scalars, section, streamconfig,
-    ways, yamlmarks, yamlwords.
+    texts, ways, yamlmarks, yamlwords.
 """

@@ -19,8 +19,8 @@ from typing import Any
 
 import re2
 
-from sidecar.routes.config import Config, Match
-from sidecar.routes.pattern import Glob, Literal, Matcher, Pattern, Regex
+from sidecar.routes.config import Config, Match, Route
+from sidecar.routes.pattern import Glob, Literal, Matcher, Pattern, Regex, Template
 
 MAX_SEARCHED = 256
 """Regular expressions that are searched for at once: of more RE2 has no room to remember its states."""
@@ -43,6 +43,8 @@ class Index:
                 patterns.setdefault(key, []).append((1 << number, pattern))
         self._tables = {key: _Table(found, self._everything) for key, found in patterns.items()}
         self._events = {key: table for key, table in self._tables.items() if key.startswith("event.")}
+        self.all_paths = tuple(key.removeprefix("event.") for key in self._events)
+        """The dotted paths in an event that its matches ask for."""
 
     def fitting(self, key: str, value: str | None) -> int:
         """Return the matches that may fit where `key` has this value; None: there is no such thing."""
@@ -83,6 +85,23 @@ class Indexes:
         """Read every pattern once."""
         self.routes = Index([route.match for route in config.routes])
         self.accepts = {name: Index(each.accepts or ()) for name, each in config.upstreams.items()}
+        self.paths = tuple({path: None for each in (*self.accepts.values(), self.routes) for path in each.all_paths})
+        """The dotted paths in an event that any of them asks for."""
+        self.with_labels = [route for route in config.routes if any(each.labels for each in templates_of(route))]
+        """Routes that take words from a label."""
+
+
+def matches_of(config: Config) -> Iterator[Match]:
+    """Yield every `match` there is: of `accepts`, then of the routes."""
+    for upstream in config.upstreams.values():
+        yield from upstream.accepts or ()
+    for route in config.routes:
+        yield route.match
+
+
+def templates_of(route: Route) -> Iterator[Template]:
+    """Yield the templates of a route: of its own stream, and of the one for copies."""
+    yield from (each for each in (route.stream, route.mirror and route.mirror.stream) if each)
 
 
 def numbers(found: int) -> Iterator[int]:

@@ -90,8 +90,8 @@ class Router:
             for name, upstream in config.upstreams.items()
             if upstream.accepts is not None
         }
-        self._paths = tuple({path: None for match in matches_of(config) for path in match.event})
-        """Those that are looked at in an event."""
+        self._paths = indexes.paths
+        self._with_labels = indexes.with_labels
         self._remembered: dict[tuple[str | None, str | None], Decision] = {}
         self._label_missing = {route.name: label for route, key, label in self.missing_labels if key == ("stream",)}
 
@@ -180,7 +180,7 @@ class Router:
     @property
     def missing_labels(self) -> Iterator[tuple[Route, tuple[str, ...], str]]:
         """Routes that take words from a label this pod does not have, each with the key that does and the label."""
-        for route in self.config.routes:
+        for route in self._with_labels:
             if _first_label_mismatch(route.match, self.labels) is None:
                 yield from ((route, ("stream",), label) for label in self._missing(route.stream))
                 if route.mirror is not None:
@@ -265,17 +265,17 @@ class Router:
         return None if name == event.stream else name
 
 
-def matches_of(config: Config) -> Iterator[Match]:
-    """Yield every `match` there is: of `accepts`, then of the routes."""
-    for upstream in config.upstreams.values():
-        yield from upstream.accepts or ()
-    for route in config.routes:
-        yield route.match
-
-
 def is_same_eventgate(one: Upstream, other: Upstream) -> bool:
     """Whether two upstreams share an endpoint, whatever they are called."""
     return not {url for _, url in one.endpoints}.isdisjoint(url for _, url in other.endpoints)
+
+
+def fitting(matches: Sequence[Match], index: Index, event: Event) -> tuple[int, ...]:
+    """Return the numbers of the matches that fit an event, whatever the pod is."""
+    looked = _LookedAt(event, index.all_paths)
+    found = index.fitting("stream", event.stream) & index.fitting("schema", event.schema)
+    found = _after_a_look(found, index, looked, known_only=False)
+    return tuple(each for each in numbers(found) if not _first_event_mismatch(matches[each], event.stream, looked))
 
 
 class _LookedAt:
@@ -316,7 +316,7 @@ class _Rules:
             match = self._matches[number]
             if match.event:
                 rest = found & (-1 << number)
-                return self._first_of(self._after_a_look(rest, event, known_only=False), stream, event)
+                return self._first_of(_after_a_look(rest, self._index, event, known_only=False), stream, event)
             if _first_mismatch(match, stream, event, self._labels) is None:
                 return number
         return None
@@ -332,7 +332,7 @@ class _Rules:
         found = self._of_pod & self._index.fitting("stream", stream)
         if event.schema is not None:
             found &= self._index.fitting("schema", event.schema)
-        for number in numbers(self._after_a_look(found, event, known_only=True)):
+        for number in numbers(_after_a_look(found, self._index, event, known_only=True)):
             mismatch = _first_mismatch(self._matches[number], stream, event, self._labels)
             if mismatch is None:
                 return number, None
@@ -340,19 +340,21 @@ class _Rules:
                 return None, mismatch.key
         return None, None
 
-    def _after_a_look(self, found: int, event: _LookedAt, *, known_only: bool) -> int:
-        """Return those that what is in the event leaves; with `known_only`, what is not there excludes none."""
-        for path in self._index.paths(found):
-            value = event.value_at(path)
-            if value is not None or not known_only:
-                found &= self._index.fitting(f"event.{path}", value)
-        return found
+
+def _after_a_look(found: int, index: Index, event: _LookedAt, *, known_only: bool) -> int:
+    """Return those that what is in the event leaves; with `known_only`, what is not there excludes none."""
+    for path in index.paths(found):
+        value = event.value_at(path)
+        if value is not None or not known_only:
+            found &= index.fitting(f"event.{path}", value)
+    return found
 
 
 def _first_mismatch(match: Match, stream: str | None, event: _LookedAt, labels: Mapping[str, str]) -> Mismatch | None:
-    mismatch = _first_label_mismatch(match, labels)
-    if mismatch is not None:
-        return mismatch
+    return _first_label_mismatch(match, labels) or _first_event_mismatch(match, stream, event)
+
+
+def _first_event_mismatch(match: Match, stream: str | None, event: _LookedAt) -> Mismatch | None:
     if match.stream is not None and _differs(match.stream, stream):
         return Mismatch("stream", str(match.stream), stream)
     if match.schema_ is not None and _differs(match.schema_, event.schema):

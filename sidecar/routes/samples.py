@@ -1,24 +1,30 @@
 """The streams and pods that a configuration names: what can be asked about it without a real event.
 
 Streams are those that routes, `accepts` and tests spell out; a pod is a set of labels that they tell apart. A glob or
-a regular expression names no stream.
+a regular expression names no stream, but `diff` asks about an example of each.
 """
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 import msgspec
 
-from sidecar.errors import RequestError
+from sidecar.errors import RequestError, SettingError
 from sidecar.events.event import Event, parse
-from sidecar.routes.config import Config
-from sidecar.routes.pattern import Glob, Pattern
-from sidecar.routes.routing import matches_of
+from sidecar.routes.config import Config, Match
+from sidecar.routes.index import Index, matches_of, numbers, templates_of
+from sidecar.routes.pattern import Pattern
+from sidecar.routes.routing import fitting
+from sidecar.routes.texts import examples
 
-MAX_PODS = 64
-"""Sets of labels that are tried; of a configuration with more, only those of its tests are."""
+MAX_PODS = 2500
+"""Kinds of pods that are looked at."""
+MAX_WAYS = 250_000
+"""Events times pods of which the ways are compared; that takes some seconds."""
+MAX_ROWS = 20_000
+"""Of them in a table."""
 
 Labels = Mapping[str, str]
 
@@ -56,48 +62,149 @@ def event_of(stream: str, schema: str | None = None) -> Event:
     return parse(msgspec.json.encode({**value, "meta": {"stream": stream}}))[0]
 
 
-def pods_of(configs: Sequence[Config]) -> list[Labels]:
-    """Return every set of labels that these configurations may tell apart."""
-    values: dict[str, list[str]] = {}
-    for name, patterns in _patterns_of_labels(configs):
-        known = [test.labels[name] for config in configs for test in config.tests if name in test.labels]
-        known += [literal for pattern in patterns for literal in pattern.literals]
-        known += [text for pattern in patterns for text in _stand_ins(pattern, known)]
-        values[name] = list(dict.fromkeys(known)) or [name]
-    combinations = itertools.product(*([*each, None] for each in values.values()))
-    pods = list(itertools.islice(combinations, MAX_PODS + 1))
-    if len(pods) <= MAX_PODS:
-        return [_without_none(dict(zip(values, pod, strict=True))) for pod in pods]
-    tested = [{n: v for n, v in test.labels.items() if n in values} for config in configs for test in config.tests]
-    distinct: list[Labels] = [dict(pod) for pod in dict.fromkeys(tuple(each.items()) for each in tested)]
-    return distinct[:MAX_PODS]
+def examples_of(configs: Sequence[Config], events: Sequence[Event]) -> list[tuple[Event, str]]:
+    """Return an event for each match that none of `events` fits, each with the patterns that it stands for.
+
+    Of those that the same matches fit one is enough.
+    """
+    distinct: dict[tuple[tuple[str, Pattern], ...], Match] = {}
+    for match in (each for config in configs for each in matches_of(config)):
+        distinct.setdefault(tuple(pair for pair in match.patterns.items() if not pair[0].startswith("labels.")), match)
+    distinct.setdefault((), Match())
+    matches = list(distinct.values())
+    index = Index(matches)
+    known = {fitting(matches, index, event) for event in events}
+    found = []
+    for patterns, match in distinct.items():
+        for event in _examples(match):
+            fit = fitting(matches, index, event)
+            if fit not in known:
+                known.add(fit)
+                words = " and ".join(f"{key} {pattern}" for key, pattern in patterns)
+                found.append((event, words or "any other stream"))
+    return found
 
 
-def _without_none(pod: Mapping[str, str | None]) -> Labels:
-    return {name: value for name, value in pod.items() if value is not None}
+def without_example(configs: Sequence[Config], pods: Iterable[Pod], events: Iterable[Event]) -> list[str]:
+    """Return the patterns of labels and streams that match nothing which is looked at, since no text was found."""
+    texts: dict[str, set[str]] = {"stream": {event.stream for event in events if event.stream}}
+    for pod in pods:
+        for name, value in pod.items():
+            texts.setdefault(f"labels.{name}", set()).add(value)
+    missed: dict[str, None] = {}
+    for key, pattern in (pair for config in configs for match in matches_of(config) for pair in match.patterns.items()):
+        for each in pattern.alternatives:
+            if not (examples(each.matchers[0]) or any(each.groups_in(text) is not None for text in texts.get(key, ()))):
+                missed[f"{key} {each}"] = None
+    return list(missed)
 
 
-def _patterns_of_labels(configs: Sequence[Config]) -> Iterator[tuple[str, list[Pattern]]]:
-    """Yield each label that a route or an `accepts` looks at or takes words from, with its patterns."""
+def _examples(match: Match) -> Iterator[Event]:
+    """Yield an event for each alternative of its stream, with all else that it asks for."""
+    rest = {path: next(_texts(pattern), "") for path, pattern in match.event.items()}
+    schema = next(_texts(match.schema_), "") if match.schema_ else ""
+    for stream in _texts(match.stream) if match.stream else ("any-other-stream",):
+        value: dict[str, Any] = {"$schema": schema} if schema else {}
+        for path, text in {**rest, "meta.stream": stream}.items():
+            *above, last = path.split(".")
+            inner = value
+            for key in above:
+                inner = inner.setdefault(key, {})
+                if not isinstance(inner, dict):
+                    break
+            else:
+                inner[last] = text
+        yield parse(msgspec.json.encode(value))[0]
+
+
+def _texts(pattern: Pattern) -> Iterator[str]:
+    return (text for matcher in pattern.matchers for text in examples(matcher))
+
+
+def needs_not_too_many(pods: Sequence[Pod], events: Sequence[Event], most: int = MAX_WAYS) -> None:
+    """Refuse what would take minutes, or fill a book.
+
+    Raises:
+        SettingError: there are more ways than that.
+
+    """
+    if len(pods) * len(events) > most:
+        raise SettingError(f"{len(events)} events from {len(pods)} kinds of pods are too many to look at")
+
+
+class Pod(dict[str, str]):
+    """The labels of a pod; `alike` are further values of them that no rule tells apart from those."""
+
+    def __init__(self, labels: Labels, alike: Mapping[str, Sequence[str]]) -> None:
+        """`alike` has only labels that have such values."""
+        super().__init__(labels)
+        self.alike = dict(alike)
+
+    def with_one_of(self, label: str, values: Sequence[str]) -> Pod:
+        """Return the same with one more label, which has the first of these values."""
+        rest = {label: values[1:]} if len(values) > 1 else {}
+        return Pod({**self, label: values[0]}, {**self.alike, **rest})
+
+
+def pods_of(configs: Sequence[Config]) -> list[Pod]:
+    """Return a pod of each kind that these configurations tell apart: the one with the fewest labels.
+
+    Raises:
+        SettingError: there are over `MAX_PODS` kinds.
+
+    """
+    matches = [match for config in configs for match in matches_of(config)]
+    index = Index(matches)
+    in_names = {
+        name for config in configs for route in config.routes for each in templates_of(route) for name in each.labels
+    }
+    kinds: dict[tuple[int, tuple[str | None, ...]], Pod] = {(-1, ()): Pod({}, {})}
+    for name, known in _values_of_labels(configs, in_names).items():
+        values: dict[tuple[int, str | None], list[str]] = {}
+        for value in known:
+            fit = _fitting_label(index, matches, name, value)
+            values.setdefault((fit, value if name in in_names else None), []).append(value)
+        without = _fitting_label(index, matches, name, None)
+        found: dict[tuple[int, tuple[str | None, ...]], Pod] = {}
+        for (before, words), pod in kinds.items():
+            for (fit, word), alike in values.items():
+                found.setdefault((before & fit, (*words, word)), pod.with_one_of(name, alike))
+            key = before & without, (*words, None)
+            found.pop(key, None)
+            found[key] = pod
+        if len(found) > MAX_PODS:
+            raise SettingError(f"the labels in the rules tell over {MAX_PODS} kinds of pods apart, too many to look at")
+        kinds = found
+    return list(kinds.values())
+
+
+def _fitting_label(index: Index, matches: Sequence[Match], name: str, value: str | None) -> int:
+    """Return the set of matches that may fit a pod with this value of a label; None: without the label."""
+    found = index.fitting(f"labels.{name}", value)
+    for number in numbers(found):
+        pattern = matches[number].labels.get(name)
+        if pattern is not None and (value is None or pattern.groups_in(value) is None):
+            found ^= 1 << number
+    return found
+
+
+def _values_of_labels(configs: Sequence[Config], in_names: Iterable[str]) -> dict[str, list[str]]:
+    """Return each label that a rule looks at or takes words from, with a value for each way to look at it."""
     patterns: dict[str, list[Pattern]] = {}
     for config in configs:
         for match in matches_of(config):
             for name, pattern in match.labels.items():
                 patterns.setdefault(name, []).append(pattern)
-        for route in config.routes:
-            for template in (route.stream, route.mirror.stream if route.mirror else None):
-                for name in sorted(template.labels) if template else ():
-                    patterns.setdefault(name, [])
-    yield from patterns.items()
-
-
-def _stand_ins(pattern: Pattern, known: Sequence[str]) -> Iterator[str]:
-    """Yield a matching text for each glob that no known text matches."""
-    for matcher in pattern.matchers:
-        if isinstance(matcher, Glob) and not any(matcher.groups_in(text) is not None for text in known):
-            text = matcher.source.replace("*", "x").replace("?", "x")
-            if matcher.groups_in(text) is not None:
-                yield text
+    for name in sorted(in_names):
+        patterns.setdefault(name, [])
+    tested = [pair for config in configs for test in config.tests for pair in test.labels.items()]
+    values: dict[str, list[str]] = {}
+    for name, of_name in patterns.items():
+        known = dict.fromkeys(value for label, value in tested if label == name)
+        known |= dict.fromkeys(text for pattern in of_name for text in pattern.literals)
+        known |= dict.fromkeys(text for pattern in of_name for text in _texts(pattern))
+        values[name] = list(known) or [name]
+    return values
 
 
 def _tested_events(config: Config) -> Iterator[Event]:

@@ -11,7 +11,10 @@ from sidecar.events.outgoing import Copy
 from sidecar.routes.config import Config
 from sidecar.routes.index import Indexes
 from sidecar.routes.routing import Router
-from sidecar.routes.samples import Labels, events_of, pods_of
+from sidecar.routes.samples import MAX_ROWS, Pod, events_of, examples_of, needs_not_too_many, pods_of
+
+MAX_ALIKE = 3
+"""Further values of a label that are shown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +70,7 @@ class Way:
 class Row:
     """One stream from one kind of pod."""
 
-    labels: Labels
+    pod: Pod
     event: Event
     way: Way
 
@@ -102,26 +105,41 @@ def _copy_way(copy: Copy, config: Config) -> CopyWay:
 
 
 def matrix(config: Config, more: Iterable[Event] = ()) -> list[Row]:
-    """Return a row for each kind of pod and each stream that `config` knows, and for each event in `more`."""
-    return rows(config, pods_of([config]), events_of([config], more))
+    """Return a row for each kind of pod and each stream that `config` names, and for each event in `more`.
+
+    Where it names none they are examples of its patterns.
+
+    Raises:
+        SettingError: there are too many.
+
+    """
+    events = events_of([config], more) or [event for event, _ in examples_of([config], [])]
+    return rows(config, pods_of([config]), events)
 
 
-def rows(config: Config, pods: Sequence[Labels], events: Sequence[Event]) -> list[Row]:
-    """Return a row for each of `pods` and each of `events`; those alike in stream and way are one."""
+def rows(config: Config, pods: Sequence[Pod], events: Sequence[Event]) -> list[Row]:
+    """Return a row for each of `pods` and each of `events`; those alike in stream and way are one.
+
+    Raises:
+        SettingError: there are too many.
+
+    """
+    needs_not_too_many(pods, events, MAX_ROWS)
     found: dict[tuple[int, str | None, Way], Row] = {}
     indexes = Indexes(config)
-    for index, labels in enumerate(pods):
-        router = Router(config, labels, indexes)
+    for index, pod in enumerate(pods):
+        router = Router(config, pod, indexes)
         for event in events:
             way = way_of(router, event)
-            found.setdefault((index, event.stream, way), Row(labels, event, way))
+            found.setdefault((index, event.stream, way), Row(pod, event, way))
     return list(found.values())
 
 
 def row_as_data(row: Row) -> dict[str, Any]:
     """Return a row of the matrix for a program."""
     return {
-        "labels": dict(row.labels),
+        "labels": dict(row.pod),
+        "alike": {name: list(values) for name, values in row.pod.alike.items()},
         "stream": row.stream,
         "schema": row.event.schema,
         "route": row.way.route or None,
@@ -148,6 +166,14 @@ def way_as_data(way: Way) -> dict[str, Any]:
     }
 
 
-def pod_in_words(labels: Labels) -> str:
+def pod_in_words(pod: Pod) -> str:
     """Return what a pod is, as a table heads it."""
-    return " ".join(f"{name}={value}" for name, value in labels.items()) or "no labels"
+    words = (f"{name}={value}{_or_others(pod.alike.get(name, ()))}" for name, value in pod.items())
+    return " ".join(words) or "no labels"
+
+
+def _or_others(values: Sequence[str]) -> str:
+    if not values:
+        return ""
+    more = f" and {len(values) - MAX_ALIKE} more" if len(values) > MAX_ALIKE else ""
+    return f" (or {', '.join(values[:MAX_ALIKE])}{more})"

@@ -82,6 +82,17 @@ def test_the_table_shows_copies_where_there_are_any() -> None:
     assert row["copy"] == {"upstream": "spare", "sent_as": "b", "percent": 5, "topics": ["s.b"]}
 
 
+def test_a_table_that_nobody_would_read_is_left_out() -> None:
+    """Said, and not passed over."""
+    routes = "".join(
+        f"  - {{name: r{n}, match: {{labels: {{isvc: m{n}}}, stream: s{n}}}, to: production}}\n" for n in range(150)
+    )
+    text = SMALL.partition("routes:\n")[0] + f"routes:\n{routes}"
+    found = inspect(text)
+    assert "no table: 150 events from 151 kinds of pods are too many to look at\n" in in_text(found, "r.yaml")
+    assert (as_data(found)["matrix"], as_data(found)["matrix_left_out"] is None) == ([], False)
+
+
 # --- the command ---
 
 
@@ -108,6 +119,7 @@ def test_check_says_so_as_json(routes: Path) -> None:
     assert (result.exit_code, found["ok"], found["problems"], found["warnings"], found["tests"]) == (0, True, [], [], 1)
     assert found["matrix"][0] == {
         "labels": {"env": "staging"},
+        "alike": {},
         "stream": "score",
         "schema": None,
         "route": "rename",

@@ -129,14 +129,75 @@ def test_a_new_environment_and_a_new_stream_are_compared() -> None:
 
 
 def test_streams_may_be_given() -> None:
-    """A stream that no file names is compared when it is asked for."""
+    """A stream that no file names is compared when it is asked for; of the patterns' examples only others are."""
     old, new = read(ROUTES), read(ROUTES.replace('"score_*"', '"*_a"'))
-    assert compare(old, new).changes == ()
     found = compare(old, new, streams_in("# more\nscore_b  /score/1.0.0\n\nlink_a # new\n", "streams.txt"))
-    assert [(each.event.stream, each.event.schema, each.mark) for each in found.changes] == [
-        ("score_b", "/score/1.0.0", None),
-        ("link_a", None, Danger.TO_PRODUCTION),
+    assert [(each.event.stream, each.event.schema, each.mark, each.stands_for) for each in found.changes] == [
+        ("score_b", "/score/1.0.0", None, None),
+        ("link_a", None, Danger.TO_PRODUCTION, None),
     ]
+
+
+def test_patterns_are_compared_by_an_example() -> None:
+    """A narrower glob stops what it no longer takes, though no file names such a stream."""
+    text = ROUTES.replace("  - {name: staging, match: {labels: {env: staging}}, to: staging}\n", "")
+    old, new = read(text.replace("stream: score_a", "stream: score_damaging")), text.replace('"score_*"', '"score_d*"')
+    found = compare(old, read(new.replace("stream: score_a", "stream: score_damaging")))
+    assert [(each.event.stream, each.mark, each.stands_for) for each in found.changes] == [
+        ("score_x", Danger.STOPS, "stream score_*")
+    ]
+    assert "! score_x (an example of stream score_*): is no longer delivered\n" in in_text(found)
+    assert "route scores: match.stream was score_*, is score_d*\n" in in_text(found)
+
+
+def test_values_of_labels_that_no_rule_tells_apart_are_one_change() -> None:
+    """A route to production for 21 names is marked once, and an expression names pods, too."""
+    names = [f"n{number}" for number in range(21)]
+    route = f"  - {{name: more, match: {{labels: {{isvc: [{', '.join(names)}]}}}}, to: production}}\ntests:\n"
+    found = compare(read(ROUTES), read(ROUTES.replace("tests:\n", route)))
+    assert [(change.labels, change.event.stream) for change in found.changes if change.mark] == [
+        ({"isvc": "n0"}, stream) for stream in ("score_a", "link", "test")
+    ]
+    assert "isvc=n0 (or n1, n2, n3 and 17 more):\n" in in_text(found)
+    expression = ROUTES.replace("env: staging}}, to: staging", "env: '/^(staging|dev)/'}}, to: production")
+    assert ("dev", "link") in {
+        (each.labels.get("env"), each.event.stream) for each in compare(read(ROUTES), read(expression)).changes
+    }
+
+
+def test_what_has_no_example_is_told() -> None:
+    """An expression for which no text is found is not passed over."""
+    found = compare(read(ROUTES), read(ROUTES.replace("labels: {env: production}", "labels: {env: '/a\\Bb\\b./'}")))
+    assert found.not_compared == ("labels.env /a\\Bb\\b./",)
+    assert "not compared: what labels.env /a\\Bb\\b./ matches, since no example was found\n" in in_text(found)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "rules"),
+    [
+        ("name: scores", "name: results", []),
+        ("to: production, stream: test", "to: staging", ["to was production, is staging", "stream is removed: test"]),
+        (
+            "to: production, stream",
+            "to: production, mirror: {to: staging}, stream",
+            ["mirror is new: 100 % to staging"],
+        ),
+        ("to: production, stream", "to: production, order_by: [a, b], stream", ["order_by is new: a, b"]),
+    ],
+)
+def test_what_differs_in_a_route_is_told(old: str, new: str, rules: list[str]) -> None:
+    """Key by key, and another name alone is nothing."""
+    found = compare(read(ROUTES), read(ROUTES.replace(old, new))).rules
+    assert [str(each) for each in found] == [f"route scores: {each}" for each in rules]
+
+
+def test_a_route_that_only_one_file_has_is_told() -> None:
+    """What it says is told with it."""
+    more = read(ROUTES.replace("tests:\n", "  - {name: late, match: {stream: late}, reject: too late}\ntests:\n"))
+    assert list(map(str, compare(read(ROUTES), more).rules)) == [
+        "route late is new: match.stream late, reject too late"
+    ]
+    assert list(map(str, compare(more, read(ROUTES)).rules)) == ["route late is removed"]
 
 
 def test_a_list_of_streams_has_a_stream_in_each_line() -> None:
@@ -201,7 +262,7 @@ def _place(way: Way) -> tuple[object, ...] | None:
 def test_a_file_does_not_differ_from_itself(config: Config, value: dict[str, object]) -> None:
     """Whatever is in it."""
     found = compare(config, config, [event_of(value)])
-    assert (found.changes, found.settings, found.marked) == ((), (), 0)
+    assert (found.changes, found.settings, found.rules, found.marked) == ((), (), (), 0)
 
 
 # --- what is printed ---
@@ -217,6 +278,9 @@ def test_a_terminal_shows_each_pod_and_its_streams() -> None:
         "    staging → refused\n"
         "! test: is no longer delivered\n"
         "    staging → refused\n"
+        "route scores: stream is removed: test\n"
+        "route staging: to is removed: staging\n"
+        "route staging: reject is new: no more\n"
         "\n"
         "3 streams from 3 kinds of pods: 3 changes, 3 marked\n"
     )
@@ -232,6 +296,10 @@ def test_a_comment_on_a_review_is_a_table() -> None:
         "| env=staging | score_a | production as test | production | starts writing to production |\n"
         "| env=staging | link | staging | refused | is no longer delivered |\n"
         "| env=staging | test | staging | refused | is no longer delivered |\n"
+        "\n"
+        "- route scores: stream is removed: test\n"
+        "- route staging: to is removed: staging\n"
+        "- route staging: reject is new: no more\n"
         "\n"
         "3 streams from 3 kinds of pods: 3 changes, 3 marked\n"
     )
@@ -303,3 +371,13 @@ def test_diff_takes_more_streams(routes: Path, tmp_path: Path) -> None:
     assert (more.exit_code, more.stdout) == (0, "4 streams from 2 kinds of pods: every one goes the same way\n")
     none = run("diff", routes, routes, "--streams", tmp_path / "none.txt")
     assert (none.exit_code, none.stderr.startswith(f"eventgate-sidecar: {tmp_path}/none.txt:1: ")) == (2, True)
+
+
+def test_diff_refuses_a_file_that_check_refuses(routes: Path, tmp_path: Path) -> None:
+    """A new file with a test that fails is status 2, with its problems; an old one may be as it is."""
+    bad = tmp_path / "bad.yaml"
+    bad.write_text(WELL.replace("upstream: staging, stream: score-test", "stream: other"))
+    assert bad.read_text() != WELL
+    refused = run("diff", routes, bad)
+    assert (refused.exit_code, refused.stdout, "fails: expected other" in refused.stderr) == (2, "", True)
+    assert run("diff", bad, routes).exit_code == 0

@@ -18,6 +18,10 @@ NOT_OF_WHAT_COMES_FROM_OUTSIDE = {
     "routes.audit.MAX_BOXES",
     "routes.audit.MAX_SPELT",
     "routes.samples.MAX_PODS",
+    "routes.samples.MAX_ROWS",
+    "routes.samples.MAX_WAYS",
+    "routes.texts.MAX_BRANCHES",
+    "routes.ways.MAX_ALIKE",
     "serve.reload.MAX_LOOKS",
     "status.value.MAX_REASON",
 }

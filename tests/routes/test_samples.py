@@ -7,9 +7,12 @@ from typing import Any
 
 import pytest
 
+from sidecar.errors import SettingError
 from sidecar.routes.config import Config
 from sidecar.routes.loader import read
-from sidecar.routes.samples import MAX_PODS, event_of, events_of, pods_of, streams_named_by
+from sidecar.routes.samples import MAX_PODS, event_of, events_of, examples_of, pods_of, streams_named_by
+
+OTHER = ("any-other-stream", None, None, "any other stream")
 
 
 def config(*routes: dict[str, Any], tests: list[dict[str, Any]] | None = None, accepts: Any = None) -> Config:
@@ -57,30 +60,75 @@ def test_more_events_may_be_given() -> None:
     ("routes", "tests", "pods"),
     [
         ([{}], [{"env": "staging"}], [{}]),
-        ([{"match": {"labels": {"env": ["a", "b"]}}}], [], [{"env": "a"}, {"env": "b"}, {}]),
+        ([{"match": {"labels": {"env": ["a", "b"]}}}], [], [{"env": "a"}, {}]),
+        (
+            [{"match": {"labels": {"env": "a"}}}, {"match": {"labels": {"env": "b"}}}],
+            [],
+            [{"env": "a"}, {"env": "b"}, {}],
+        ),
         ([{"match": {"labels": {"env": "a*"}}}], [{"env": "ab"}], [{"env": "ab"}, {}]),
-        ([{"match": {"labels": {"env": "a*?"}}}], [{"env": "b"}], [{"env": "b"}, {"env": "axx"}, {}]),
-        ([{"match": {"labels": {"env": "a"}}}], [{"env": "b", "isvc": "c"}], [{"env": "b"}, {"env": "a"}, {}]),
+        ([{"match": {"labels": {"env": "a*?"}}}], [{"env": "b"}], [{"env": "axx"}, {}]),
+        ([{"match": {"labels": {"env": "/^(dev|test)-[0-9]+$/"}}}], [], [{"env": "dev-0"}, {}]),
+        ([{"match": {"labels": {"env": "a"}}}], [{"env": "b", "isvc": "c"}], [{"env": "a"}, {}]),
         ([{"stream": "{labels.isvc}"}], [], [{"isvc": "isvc"}, {}]),
         (
             [{"match": {"labels": {"env": "a", "isvc": "b"}}}],
             [],
-            [{"env": "a", "isvc": "b"}, {"env": "a"}, {"isvc": "b"}, {}],
+            [{"env": "a", "isvc": "b"}, {}],
         ),
     ],
-    ids=["none asked for", "names", "a glob", "no name for a glob", "only what is asked for", "a template", "two"],
+    ids=[
+        "none asked for",
+        "a list",
+        "names",
+        "a glob",
+        "no name for a glob",
+        "an expression",
+        "what no rule has",
+        "a template",
+        "two",
+    ],
 )
 def test_pods_are_told_apart_by_the_labels_that_are_asked_for(
     routes: list[dict[str, Any]], tests: list[dict[str, str]], pods: list[dict[str, str]]
 ) -> None:
-    """Every value that is written out, in tests and in routes, and a pod without the label."""
+    """One for each set of matches that a pod can fit, with an example where nothing is written out."""
     given = [{"labels": labels, "event": {"meta": {"stream": "a"}}} for labels in tests]
     assert pods_of([config(*routes, tests=given)]) == pods
 
 
-def test_pods_are_bounded() -> None:
-    """Where labels combine to too many pods, those of the tests are asked about."""
-    labels = {f"l{n}": [f"v{m}" for m in range(9)] for n in range(3)}
-    test = {"labels": {"l0": "v1", "other": "x"}, "event": {"meta": {"stream": "a"}}}
-    assert MAX_PODS < 10**3
-    assert pods_of([config({"match": {"labels": labels}}, tests=[test, test])]) == [{"l0": "v1"}]
+def test_values_that_no_rule_tells_apart_are_one() -> None:
+    """Twenty names in one rule are one kind of pod, and all of them are known; in a new name each is its own."""
+    names = [f"n{number}" for number in range(20)]
+    pod, without = pods_of([config({"match": {"labels": {"isvc": names}}})])
+    assert (pod, pod.alike, without) == ({"isvc": "n0"}, {"isvc": names[1:]}, {})
+    assert len(pods_of([config({"match": {"labels": {"isvc": names}}, "stream": "{labels.isvc}"})])) == 21
+
+
+def test_labels_that_combine_to_millions_of_pods_are_few_kinds() -> None:
+    """Only combinations that a rule tells apart are looked at."""
+    found = pods_of([config({"match": {"labels": {f"l{n}": [f"v{m}" for m in range(20)] for n in range(8)}}})])
+    assert len(found) == 2
+
+
+def test_too_many_kinds_of_pods_are_refused() -> None:
+    """Nothing is left out unsaid."""
+    routes = [{"match": {"labels": {f"l{n}": "v"}}} for n in range(12)]
+    with pytest.raises(SettingError, match=f"over {MAX_PODS} kinds of pods"):
+        pods_of([config(*routes)])
+
+
+@pytest.mark.parametrize(
+    ("match", "examples"),
+    [
+        ({"stream": "score_*"}, [("score_x", None, None, "stream score_*")]),
+        ({"stream": ["named", "score_*"]}, [OTHER]),
+        ({"stream": "named", "schema": "/s/*"}, [("named", "/s/x", None, "stream named and schema /s/*"), OTHER]),
+        ({"event": {"page.wiki": "/^en/"}}, [("any-other-stream", None, "en", "event.page.wiki /^en/")]),
+    ],
+    ids=["a glob", "known already", "a schema", "what is in it"],
+)
+def test_each_pattern_has_an_example(match: dict[str, Any], examples: list[tuple[str | None, ...]]) -> None:
+    """An event that fits where no known one does, and one that fits none."""
+    found = examples_of([config({"match": match})], [event_of("named")] if match.get("schema") is None else [])
+    assert [(e.stream, e.schema, e.value_at("page.wiki"), words) for e, words in found] == examples

@@ -6,7 +6,7 @@ import pytest
 
 from sidecar.routes.loader import read
 from sidecar.routes.routing import Router
-from sidecar.routes.samples import event_of
+from sidecar.routes.samples import Pod, event_of
 from sidecar.routes.ways import Row, Way, matrix, way_of
 
 ROUTES = """\
@@ -66,7 +66,7 @@ def test_topics_are_prefix_and_name() -> None:
 def test_every_pod_has_every_stream() -> None:
     """A row for each; a stream whose events go one way has one row, whatever their schemas are."""
     found = matrix(read(ROUTES), [event_of("a", "/score/1"), event_of("a", "/score/2"), event_of("a", "/links/1")])
-    rows = [(row.labels.get("env"), row.stream, row.way.upstream) for row in found if row.stream in {"a", "never"}]
+    rows = [(row.pod.get("env"), row.stream, row.way.upstream) for row in found if row.stream in {"a", "never"}]
     assert rows == [
         ("production", "a", "production"),
         ("production", "never", None),
@@ -80,4 +80,4 @@ def test_every_pod_has_every_stream() -> None:
 
 def test_a_row_names_the_stream_that_came() -> None:
     """Not the one that leaves."""
-    assert Row({}, event_of("a"), Way("u", "b")).stream == "a"
+    assert Row(Pod({}, {}), event_of("a"), Way("u", "b")).stream == "a"

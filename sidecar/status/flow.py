@@ -124,7 +124,7 @@ def flow_of(status: Status, columns: Sequence[Column] = WIDE) -> Picture:
             box.kind,
             *(columns[box.column].x, box.y, columns[box.column].width, box.height),
             box.lines,
-            _cut(box.note, columns[box.column].characters + 1),
+            _fitted(box.note, columns[box.column].characters + 1),
             f"{box.name}: {box.note}",
         )
         for box in graph.boxes.values()
@@ -286,6 +286,14 @@ def lines_of(text: str, characters: int) -> tuple[str, ...]:
     at = next(iter(breaks), characters)
     rest = text[at:].strip()
     return text[:at], _cut(rest, characters)
+
+
+def _fitted(note: str, characters: int) -> str:
+    """Return as much of a note as fits: the number without the health that its symbol shows, or the first part."""
+    first, _, more = note.partition(" · ")
+    if len(note) > characters and more:
+        note = f"{first[0]} {more}" if first[0] in SYMBOLS.values() else first
+    return _cut(note, characters)
 
 
 def _cut(text: str, characters: int) -> str:

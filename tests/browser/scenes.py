@@ -29,6 +29,7 @@ NAMES = {
     "eqiad": "staging.svc.eqiad.wmnet",
     "codfw": "staging.svc.codfw.wmnet",
 }
+POD = "enwiki-drafttopic-predictor-00042-7d9f4"
 SILENT = "127.9.9.9"
 """Where no name server is."""
 QUICK = {"health_check": {"interval": "500ms", "timeout": "500ms"}, "failback": "1s"}
@@ -207,8 +208,10 @@ def namespace(folder: Path, hosts: Path) -> Sequence[str]:
     """Return a command that runs another one with these hosts, and with no name server that answers."""
     resolv_conf = folder / "resolv.conf"
     resolv_conf.write_text(f"nameserver {SILENT}\n")
-    script = 'mount --bind "$0" /etc/hosts && mount --bind "$1" /etc/resolv.conf && shift && exec "$@"'
-    return ("unshare", "--map-root-user", "--mount", "sh", "-c", script, str(hosts), str(resolv_conf))
+    script = (
+        f'hostname {POD} && mount --bind "$0" /etc/hosts && mount --bind "$1" /etc/resolv.conf && shift && exec "$@"'
+    )
+    return ("unshare", "--map-root-user", "--mount", "--uts", "sh", "-c", script, str(hosts), str(resolv_conf))
 
 
 def missing(folder: Path) -> str | None:

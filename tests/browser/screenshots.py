@@ -16,9 +16,9 @@ from tests.browser.scenes import SCENES, SPOOL, gates_running, stage
 from tests.end_to_end.processes import ROOT
 
 SCENE_MS = 60_000
-HALF = Look("half a screen", 1000, 595)
-DARK = replace(HALF, height=625, colours="dark")
-PHONE = Look("phone", 390, 780)
+HALF = Look("half a screen", 1000, 830)
+DARK = replace(HALF, colours="dark")
+PHONE = Look("phone", 390, 900)
 STORY = {
     "well": {"status-well": replace(HALF, height=950)},
     "one datacenter hangs": {"status-hung": HALF},

@@ -23,7 +23,7 @@ from tests.browser.looks import (
     chromium,
     opened,
 )
-from tests.browser.scenes import SCENES, Gates, Scene, Stage, gates_running, missing
+from tests.browser.scenes import POD, SCENES, Gates, Scene, Stage, gates_running, missing
 from tests.browser.scenes import stage as stage_with
 
 LOOKS = (DESKTOP, PHONE)
@@ -91,8 +91,9 @@ def part(page: Page, heading: str) -> Locator:
 
 
 def test_the_sentence_on_top_says_it(scene: Scene, seen: Opened) -> None:
-    """What is wrong and what happens to events meanwhile, in the words and the colour of how bad it is."""
+    """What is wrong and what happens to events meanwhile, in the words and the colour of how bad it is, and its pod."""
     sentence = seen.page.get_by_role("heading", level=1)
+    expect(seen.page.get_by_text(POD)).to_be_visible()
     expect(sentence).to_have_text(scene.says())
     expect(sentence).to_have_class(scene.level)
     expect(sentence).to_be_in_viewport()
@@ -135,6 +136,20 @@ def test_javascript_is_not_needed(scene: Scene, stage: Stage, browser: Browser) 
     with opened(browser, stage.url, NO_SCRIPT) as seen:
         expect(seen.page.get_by_role("heading", level=1)).to_have_text(scene.says())
         _find_marks(scene, seen.page)
+
+
+def test_the_next_step_leads_to_the_runbook(gates: Gates, browser: Browser, tmp_path: Path) -> None:
+    """To the section of the problem, which can be read on any screen, with nothing loaded from elsewhere."""
+    with stage_with(gates, tmp_path) as running, opened(browser, running.url, PHONE) as seen:
+        running.misspell()
+        seen.page.get_by_role("link", name="Runbook: ConfigRefused").click(timeout=PATIENCE_MS)
+        heading = seen.page.get_by_role("heading", name="EventGateSidecarConfigRefused")
+        expect(heading).to_be_in_viewport()
+        assert heading.evaluate("each => getComputedStyle(each).borderLeftStyle") == "solid"
+        assert seen.page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth") == 0
+        found = Axe().run(seen.page).response["violations"]
+        assert [each["id"] for each in found if each["impact"] in {"serious", "critical"}] == []
+        assert seen.complaints == []
 
 
 def test_a_sidecar_that_is_gone_is_told(gates: Gates, browser: Browser, tmp_path: Path) -> None:

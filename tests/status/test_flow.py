@@ -95,6 +95,17 @@ def test_a_pod_without_events_shows_where_they_would_go() -> None:
     assert drawn(upstreams=(upstream(used=False),)).nodes == []
 
 
+def test_a_narrow_note_keeps_its_number() -> None:
+    """The symbol shows the health, and of the spool what goes into it matters more than what waits."""
+    flows = (FlowNow("a", "scores", {"spooled": 6000}),)
+    wide, narrow = (
+        flow_of(status(routes=ROUTES, flows=flows, spool=spool(events=123)), each) for each in (WIDE, NARROW)
+    )
+    notes = [{node.lines[0]: node.note for node in each.nodes} for each in (wide, narrow)]
+    assert [each["eqiad"] for each in notes] == ["● healthy · 3140/min", "● 3140/min"]
+    assert [each["spool"] for each in notes] == ["6000/min · 123 wait", "6000/min"]
+
+
 def test_a_long_name_has_two_lines() -> None:
     """Broken before a part of it; what is still too long is cut off."""
     assert lines_of("short", 9) == ("short",)

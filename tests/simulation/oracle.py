@@ -8,6 +8,7 @@ import json
 import sqlite3
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.simulation import rules
@@ -75,8 +76,13 @@ def said(request: Request) -> dict[int, str]:
 
 
 def in_spool(world: World, table: str) -> set[int]:
-    """Return the numbers of the events in the spool's file, at the end."""
-    path = world.folder.spool(len(world.lives)) / "spool.db"
+    """Return the numbers of the events in the spool's file, and in the gateway's, at the end."""
+    last = [world.folder.spool(len(world.lives)), *(each.folder.spool(each.life) for each in world.gateways[-1:])]
+    return set[int]().union(*(numbers_in(folder / "spool.db", table) for folder in last))
+
+
+def numbers_in(path: Path, table: str) -> set[int]:
+    """Return the numbers of the events in a spool's file."""
     if not path.exists():
         return set()
     found = set()
@@ -176,6 +182,8 @@ def _in_doubt(world: World, before: Exchange, after: Exchange) -> bool:
     """Whether the sidecar could not know the end of one attempt when it began another."""
     if before.answered is None or before.life != after.life or before.mode in ("drip", "lies", "cut"):
         return True
+    if any(who == "sidecar" and "doubtful" in what and at <= after.at for at, who, what in world.ledger.story):
+        return True  # it may be on the gateway as well, and that is told
     network = world.ledger.quiet(f"{before.gate}:network", before.at - 5.0, after.at)
     door = world.ledger.quiet(f"{before.gate}:door", before.at - 5.0, after.at)
     return not network or not door or before.answered + 1.0 > after.at
@@ -215,6 +223,8 @@ def _is_older(world: World, one: Request, other: Request) -> bool:
     """Whether the sidecar cannot but know that one came first: two connections may be read in any order."""
     if one is other:
         return True
+    if world.gateways and one.life != other.life:
+        return False  # the older may be on the gateway, and the newer goes the shorter way
     if one.ended is not None and one.ended < other.began:
         return True
     came = one.sent is not None and one.sent + 0.05 < other.began

@@ -22,6 +22,8 @@ NEED_SPOOL = {"kill", "disk", "damage", "overlap", "unlinked", "tightened", "ful
 WEIGHTS = {"gates": 6, "doors": 2, "names": 2, "edits": 2}
 """How much more often than others these are chosen: there are more ways of each."""
 NEED_TIME = {"tightened", "ejections", "authority"}
+HOPS_SHARE = 0.12
+"""Of the plans so many are for the two-hop world."""
 REST = 150.0
 """Seconds after all is well again, at the end of which the sidecar is at rest."""
 
@@ -60,9 +62,11 @@ class Maker:
         """Return the plan; `kinds` are the troubles that it has, chosen by chance where there are none given."""
         chance = self.random
         setup = self._setup()
-        all_kinds = sorted(self.troubles)
+        all_kinds = sorted(self.troubles.keys() - {"hops"})
         counts = [WEIGHTS.get(each, 1) for each in all_kinds]
         chosen = kinds or tuple(set(chance.sample(all_kinds, chance.choice([1, 2, 2, 2, 3, 4]), counts=counts)))
+        if not kinds and random.Random(f"{self.seed}/hops").random() < HOPS_SHARE:  # the others stay as they were
+            chosen = ("hops",)
         if "ejections" in chosen and not kinds and chance.random() < 0.7:  # it takes many POSTs, and so much time
             chosen = ("gates",)
         if NEED_SPOOL & set(chosen):

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import count
 
-from tests.simulation import oracle_copies, oracle_rest  # noqa: F401  their invariants
+from tests.simulation import oracle_copies, oracle_hops, oracle_rest  # noqa: F401  their invariants
 from tests.simulation.clocks import CLOCKS, real_seconds
 from tests.simulation.oracle import Broken, judge
 from tests.simulation.plan import Plan
@@ -19,9 +19,10 @@ from tests.simulation.recorded import all_recorded, write
 from tests.simulation.report import Figures, broken_by
 from tests.simulation.report import write as write_page
 from tests.simulation.shrink import shrink
+from tests.simulation.simulate import simulate
 from tests.simulation.story import digest, promise, story
 from tests.simulation.troubles import TROUBLES, plan_of
-from tests.simulation.world import World, simulate
+from tests.simulation.world import World
 
 FOUND = 3
 """The exit status where a promise was broken."""

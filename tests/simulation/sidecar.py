@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import shutil
 import signal
@@ -63,6 +64,9 @@ class Folder:
 class Sidecar:
     """One life of `serve`."""
 
+    name = "sidecar"
+    """What the story calls it."""
+
     def __init__(self, loop: SimLoop, network: Network, folder: Folder, life: int, disk: Disk, tell: Tell) -> None:
         """It is not started yet."""
         self.loop, self.network, self.folder, self.life, self.disk = loop, network, folder, life, disk
@@ -70,6 +74,8 @@ class Sidecar:
         self.runtime: Runtime | None = None
         self.ended: str | None = None
         """How it ended; None while it runs."""
+        self.keeps_disk = True
+        """Whether the next life finds its files."""
         self._tell = tell
         self._dies_in_job = 0
 
@@ -77,9 +83,10 @@ class Sidecar:
         """Run `serve`."""
         self.process.context.run(self._start, setup)
 
-    def _start(self, setup: dict[str, Any]) -> None:
+    def settings(self, setup: dict[str, Any]) -> Settings:
+        """Return how it is started."""
         folder = self.folder
-        settings = Settings(
+        return Settings(
             routes=folder.routes,
             listen="127.0.0.1:8888",
             admin="0.0.0.0:9102",
@@ -88,7 +95,11 @@ class Sidecar:
             quiet=2.0,
             spool=folder.spool(self.life) if setup["spool"] else None,
             last_good=folder.last_good if setup.get("edits") else None,
+            hand_over=setup.get("gateway", ""),
         )
+
+    def _start(self, setup: dict[str, Any]) -> None:
+        folder = self.folder
         outside = Outside(
             bind=self._bind,  # type: ignore[arg-type]
             resolver=lambda: Resolver(folder.resolv_conf, folder.hosts),
@@ -96,7 +107,7 @@ class Sidecar:
             log=self._log,
         )
         try:
-            self.runtime = Runtime(settings, outside)
+            self.runtime = Runtime(self.settings(setup), outside)
         except (SettingError, ConfigError) as error:
             self.ended = f"does not start: {error}"
             return
@@ -105,7 +116,7 @@ class Sidecar:
     def _note_end(self, task: Any) -> None:
         error = None if task.cancelled() else task.exception()
         self.ended = "ended" if error is None else f"crashed: {error!r}"
-        self._tell("sidecar", self.ended)
+        self._tell(self.name, self.ended)
         self.process.alive = False
         self.network.bury(self.process)
         self._hand_over()
@@ -120,7 +131,7 @@ class Sidecar:
 
     def _log(self) -> logging.Logger:
         log = logging.Logger("simulated", logging.INFO)  # noqa: LOG001  each life has its own
-        log.addHandler(_Handler(self._tell, str(self.folder.path)))
+        log.addHandler(_Handler(functools.partial(self._tell, self.name), str(self.folder.path)))
         return log
 
     def held(self) -> dict[str, int]:
@@ -204,7 +215,7 @@ class Sidecar:
     def _be_dead(self) -> None:
         self.process.alive = False
         self.ended = "killed"
-        self._tell("sidecar", "is killed")
+        self._tell(self.name, "is killed")
         self.network.bury(self.process)
 
     def _hand_over(self) -> None:
@@ -213,7 +224,7 @@ class Sidecar:
             self._let_go()
             return
         mine, next_ones = self.folder.spool(self.life), self.folder.spool(self.life + 1)
-        if mine.exists() and not next_ones.exists():
+        if self.keeps_disk and mine.exists() and not next_ones.exists():
             shutil.copytree(mine, next_ones, ignore=shutil.ignore_patterns("*-shm", "lock"))
 
     def _let_go(self) -> None:
@@ -259,9 +270,9 @@ def changed_by(old: str, new: str, streams: Iterable[str]) -> set[str]:
 class _Handler(logging.Handler):
     """Puts what the sidecar logs into the story."""
 
-    def __init__(self, tell: Tell, folder: str) -> None:
+    def __init__(self, tell: Callable[[str], None], folder: str) -> None:
         super().__init__()
         self._tell, self._folder = tell, folder
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._tell("sidecar", record.getMessage().replace(self._folder, "…"))
+        self._tell(record.getMessage().replace(self._folder, "…"))

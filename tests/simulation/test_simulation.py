@@ -91,3 +91,9 @@ def test_a_failing_plan_becomes_smaller() -> None:
         return {7.0, 23.0} <= {act["at"] for act in candidate.acts}
 
     assert [act["at"] for act in shrink(plan, fails, 500).acts] == [7.0, 23.0]
+
+
+def test_what_pods_held_that_are_deleted_is_on_the_gateway() -> None:
+    """Two worlds with a gateway hold every promise: outages, deletions with the disk, kills of the gateway."""
+    ended = simulate("--trouble", "hops", "--seeds", "3-4")
+    assert ended.returncode == 0, ended.stdout

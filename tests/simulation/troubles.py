@@ -6,6 +6,7 @@ import random
 from collections.abc import Callable
 from typing import Any
 
+from tests.simulation.hops import plan_hops
 from tests.simulation.ledger import COPIES
 from tests.simulation.plan import Maker, Plan, Trouble
 
@@ -294,6 +295,7 @@ TROUBLES: dict[str, Trouble] = {
     "unlinked": _unlinked,
     "tightened": _tightened,
     "full": _full,
+    "hops": plan_hops,
     "mirror": _mirror,
 }
 

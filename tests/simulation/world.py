@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import gc
-import shutil
 import signal
 import ssl
-import sys
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -29,8 +25,6 @@ from tests.simulation.strangers import Stranger
 
 AUTHORITIES = Path(__file__).parent / "authorities"
 SPOOL_BYTES = 8 * 1024 * 1024
-MEMORY = Path("/dev/shm")
-"""A disk whose fsync takes no time: what a loss of power leaves is tried elsewhere (`power`)."""
 LARGEST_TRANSACTION = 300_000
 """Bytes: the log of a spool as small as here has no room for it within the spool's bound, that of a real one has."""
 
@@ -53,6 +47,8 @@ class World:
         self.gates: dict[str, Gate] = {}
         self.machines: dict[str, list[Machine]] = {}
         self.lives: list[Sidecar] = []
+        self.gateways: list[Sidecar] = []
+        """Lives of the gateway, where there is one."""
         self.config = rules.first(plan.setup)
         self.configs: list[tuple[float, rules.Config]] = []
         """Which good configuration was in the file from when on."""
@@ -369,30 +365,3 @@ _DEEDS: dict[str, Callable[[World, Act], None]] = {
 
 def _pem(name: str) -> bytes:
     return (AUTHORITIES / f"{name}.pem").read_bytes()
-
-
-def simulate(plan: Plan, judge: Callable[[World], Any]) -> Any:
-    """Let a plan happen, and return what `judge` says of the world at its end."""
-    path = Path(tempfile.mkdtemp(prefix="simulation-", dir=MEMORY if MEMORY.is_dir() else None))
-    gc.collect()
-    gc.disable()  # what the collector finds, and when, would be chance of another kind
-    world = World(plan, path)
-    try:
-        world.run()
-        return judge(world)
-    finally:
-        sys.unraisablehook = lambda _: None  # the dead leave coroutines behind
-        _end(world)
-        shutil.rmtree(path, ignore_errors=True)
-
-
-def _end(world: World) -> None:
-    for life in world.lives:
-        life.process.alive = False
-        for task in life.process.tasks:
-            task._log_destroy_pending = False  # type: ignore[attr-defined]
-        life.process.tasks.clear()
-    world.loop.close()
-    world.lives.clear()
-    gc.enable()
-    gc.collect()

@@ -1,0 +1,53 @@
+"""The promises across the hop from a pod that is deleted to the gateway."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from tests.simulation.hops import GRACE, TwoHops
+from tests.simulation.oracle import Broken, in_spool, invariant
+
+if TYPE_CHECKING:
+    from tests.simulation.world import World
+
+
+@invariant
+def what_a_deleted_pod_held_is_on_the_gateway(world: World) -> Iterator[Broken]:
+    """A pod that is deleted leaves no event where the gateway could be reached in the grace period."""
+    for each in world.deleted if isinstance(world, TwoHops) else ():
+        until = each.since + GRACE
+        if not all(world.ledger.quiet(what, each.since - 1.0, until) for what in ("gateway", "disk")):
+            continue
+        if each.left or each.ended != "ended":
+            text = f"pod {each.life} {each.ended} within its grace period, and left {sorted(each.left)}"
+            yield Broken("what_a_deleted_pod_held_is_on_the_gateway", text, each.since, tuple(sorted(each.left)))
+
+
+@invariant
+def what_a_deleted_pod_leaves_is_told(world: World) -> Iterator[Broken]:
+    """What could not be handed over is told exactly, by stream, unless the pod was killed."""
+    for each in world.deleted if isinstance(world, TwoHops) else ():
+        said = [
+            int(found[1])
+            for at, who, what in world.ledger.story
+            if who == "sidecar" and each.since <= at <= each.since + GRACE
+            if (found := re.search(r"spool left: .*count=(\d+)", what))
+        ]
+        if each.ended == "ended" and sum(said) != len(each.left):
+            text = f"pod {each.life} left {len(each.left)} events, and said {sum(said)}"
+            yield Broken("what_a_deleted_pod_leaves_is_told", text, each.since, tuple(sorted(each.left)))
+
+
+@invariant
+def the_gateway_ends_only_when_killed(world: World) -> Iterator[Broken]:
+    """It never crashes, and holds nothing at rest."""
+    for life in world.gateways:
+        if life.ended not in (None, "killed"):
+            yield Broken("the_gateway_ends_only_when_killed", f"gateway {life.life} {life.ended}", 0.0)
+    if world.gateways and not in_spool(world, "waiting"):
+        for what, value in sorted(world.gateways[-1].held().items()):
+            if value:
+                text = f"at rest {what} of the gateway is {value}"
+                yield Broken("the_gateway_ends_only_when_killed", text, world.plan.heal)

@@ -265,8 +265,9 @@ class Runtime:
         return InForce(self._generation.config, self._generation.router, self._generation.pools)
 
     def _endpoints(self) -> Iterator[tuple[str, str, bool, bool]]:
+        events_go_to = self._generation.pools.keys() - self._generation.router.only_mirrored_to
         for pool in self._generation.pools.values():
-            for endpoint in pool.endpoints:
+            for endpoint in pool.endpoints if pool.name in events_go_to else ():
                 yield pool.name, endpoint.name, pool.may_get_events(endpoint), bool(endpoint.known.problem)
 
     async def _become_ready(self) -> None:

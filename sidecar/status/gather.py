@@ -126,7 +126,7 @@ class _Present:
         return UpstreamNow(
             name=pool.name,
             used=pool.name in router.reachable | router.mirrored_to,
-            only_copies=pool.name not in router.reachable and pool.name in router.mirrored_to,
+            only_copies=pool.name in router.only_mirrored_to,
             first=choices[0].address.endpoint.name if choices else None,
             endpoints=tuple(self._endpoint(pool.judge, each) for each in pool.endpoints),
             failovers=tuple(

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -89,3 +90,14 @@ async def test_a_running_sidecar_has_vitals(tmp_path: Path) -> None:
         shown = await running.metrics("eventgate_sidecar_endpoint_healthy")
         assert list(shown) == [f'{{endpoint="{gate.address}",upstream="main"}}']
         assert b"\neventgate_sidecar_requests_in_flight 0.0\n" in (await running.get("/metrics")).body
+
+
+async def test_an_upstream_that_gets_only_copies_wakes_nobody(tmp_path: Path) -> None:
+    """The alert that an upstream is down goes by the health of endpoints to which events go."""
+    async with FakeEventGate() as gate:
+        file: Any = to_one(gate.address)
+        file["upstreams"]["copies"] = {"url": "http://127.0.0.1:1/v1/events"}
+        file["routes"][0]["mirror"] = {"to": "copies"}
+        async with sidecar(file, tmp_path) as running:
+            shown = await running.metrics("eventgate_sidecar_endpoint_healthy")
+            assert list(shown) == [f'{{endpoint="{gate.address}",upstream="main"}}']

@@ -61,7 +61,7 @@ async def _main(options: argparse.Namespace, folder: Path) -> int:
             _say(f"LEFT OUT {name}: {why}")
         async with running(options.upstream, folder) as upstreams:
             plan = Plan(
-                [case for case in cases if case.tls in upstreams.by_tls],
+                [case for case in cases if case.tls in upstreams.by_tls and ways_of(case, ways)],
                 [way for way in ways if way not in left_out],
                 options.repetitions or (3 if not (options.quick or options.check) else 2),
                 options.seconds,

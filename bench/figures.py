@@ -86,9 +86,9 @@ def verdicts(table: Table, bars: Iterable[Bar] = BARS) -> list[Verdict]:
     found = []
     for bar in bars:
         if bar.over is None:
-            value = _value(table, bar.case.name, SIDECAR, bar.figure)
+            value = _value(table, bar.case.name, bar.way, bar.figure)
         else:
-            value = ratio(table, bar.case.name, SIDECAR, bar.over, bar.figure)
+            value = ratio(table, bar.case.name, bar.way, bar.over, bar.figure)
         found.append(Verdict(bar, value))
     return found
 
@@ -106,7 +106,7 @@ def gross_regressions(table: Table, written: Table) -> list[str]:
         if figures.why and way in {DIRECT, SIDECAR}
     ]
     for bar in BARS:
-        if bar.figure != "events_per_s" or bar.over is None:
+        if bar.figure != "events_per_s" or bar.over is None or bar.way != SIDECAR or bar.case.name not in table:
             continue
         now, was = (ratio(each, bar.case.name, SIDECAR, bar.over) for each in (table, written))
         least, what = (bar.limit, "the bar") if was is None else (was, "what was written last")

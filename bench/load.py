@@ -14,6 +14,8 @@ LUA = Path(__file__).with_name("load.lua")
 STREAM = "mediawiki.revision_score_drafttopic"
 RENAMED = "mediawiki.revision-score-test"
 ID = "@ID@"
+NUMBER = "@N@"
+"""Behind the stream, where there are several."""
 UUID_LENGTH = 36
 MARK = "RESULT "
 
@@ -34,24 +36,24 @@ class Load:
     """Answers that were not 2xx, and connections that broke."""
 
 
-def event(kilobytes: int) -> str:
+def event(kilobytes: int, stream: str = STREAM) -> str:
     """Make a revision score of so many thousand bytes, with two places for its id."""
     topics: dict[str, float] = {}
-    made = _event(topics)
+    made = _event(topics, stream)
     while len(made) + 2 * (UUID_LENGTH - len(ID)) < 1000 * kilobytes:
         topics[f"Culture.Media.Topic{len(topics):03}*"] = round(0.000123 * (len(topics) + 1), 6)
-        made = _event(topics)
+        made = _event(topics, stream)
     return made
 
 
-def _event(topics: dict[str, float]) -> str:
+def _event(topics: dict[str, float], stream: str) -> str:
     score = {"model_name": "drafttopic", "model_version": "0.5.1", "prediction": ["Culture.Media.Media*"]}
     return json.dumps(
         {
             "$schema": "/mediawiki/revision/score/3.0.0",
             "dt": "2026-01-02T03:04:05Z",
             "meta": {
-                "stream": STREAM,
+                "stream": stream,
                 "id": ID,
                 "request_id": ID,
                 "domain": "de.wikipedia.org",
@@ -90,9 +92,9 @@ async def run(url: str, case: Case, seconds: float, folder: Path, *, status: int
 
     `status`: what every answer has to be; without it, any 2xx.
     """
-    template = folder / f"event-{case.kilobytes}.json"
+    template = folder / f"event-{case.kilobytes}-{case.streams}.json"
     if not template.exists():
-        template.write_text(event(case.kilobytes))
+        template.write_text(event(case.kilobytes, STREAM if case.streams == 1 else STREAM + NUMBER))
     connection = "close" if case.close else "keep-alive"
     process = await asyncio.create_subprocess_exec(
         *(
@@ -110,6 +112,7 @@ async def run(url: str, case: Case, seconds: float, folder: Path, *, status: int
             url,
         ),
         *("--", str(template), str(case.array), secrets.token_hex(4), connection, str(status or "any")),
+        *("realistic" if case.realistic else "constant", str(case.streams)),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import suppress
@@ -68,13 +69,14 @@ async def runs(
 async def _compile(name: str, upstream: Upstream, folder: Path) -> None:
     """Start it once, so that no measured start is the one in which Python compiles what it loads."""
     with suppress(StartError):  # a measured start tells of it
-        way = await open_way(name, upstream, folder, envoy=None)
+        way = await open_way(name, SOME, upstream, folder, envoy=None)
         if way.process:
             await way.process.stop()
 
 
 async def _run(case: Case, name: str, upstream: Upstream, folder: Path, envoy: Path | None, seconds: int) -> Figures:
-    way = await open_way(name, upstream, folder, envoy)
+    way = await open_way(name, case, upstream, folder, envoy)
+    idle = [await asyncio.open_connection(*way.address) for _ in range(case.idle)]
     try:
         warm = await load.run(way.url, case, WARM_UP_SECONDS, folder, status=202 if name == SPOOLED else 201)
         before = _Meter.read(way, upstream)
@@ -82,6 +84,8 @@ async def _run(case: Case, name: str, upstream: Upstream, folder: Path, envoy: P
         spent = _Meter.read(way, upstream) - before
         rss = way.process.rss_mib() if way.process else None
     finally:
+        for _, writer in idle:
+            writer.close()
         if way.process:
             await way.process.stop()
     events = max(1, loaded.requests * case.array)

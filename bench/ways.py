@@ -13,8 +13,9 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
-from bench.cases import DIRECT, ENVOY, HAPROXY, NGINX, SIDECAR, SPOOLED
+from bench.cases import DIRECT, ENVOY, HAPROXY, NGINX, SIDECAR, SPOOLED, Case
 from bench.load import RENAMED, STREAM
 from bench.processes import Running, free_port
 from bench.upstream import PATH, Upstream
@@ -36,15 +37,21 @@ class Way:
     process: Running | None
     """None for direct."""
 
+    @property
+    def address(self) -> tuple[str, int]:
+        """Say where it listens."""
+        parts = urlsplit(self.url)
+        return parts.hostname or "", parts.port or 0
 
-async def open_way(name: str, upstream: Upstream, folder: Path, envoy: Path | None) -> Way:
+
+async def open_way(name: str, case: Case, upstream: Upstream, folder: Path, envoy: Path | None) -> Way:
     """Start a proxy, and wait until it is ready."""
     if name == DIRECT:
         return Way(upstream.url, None)
     port, admin = free_port(), free_port()
     ready_port, ready_path = port, None
     if name in {SIDECAR, SPOOLED}:
-        command = _sidecar(upstream, port, admin, folder, spooled=name == SPOOLED)
+        command = _sidecar(upstream, port, admin, folder, case, spooled=name == SPOOLED)
         ready_port, ready_path = admin, "/readyz"
     elif name == ENVOY:
         command = [str(envoy), *_envoy(upstream, port, folder)]
@@ -54,14 +61,18 @@ async def open_way(name: str, upstream: Upstream, folder: Path, envoy: Path | No
     return Way(f"http://127.0.0.1:{port}{PATH}", process)
 
 
-def _sidecar(upstream: Upstream, port: int, admin: int, folder: Path, *, spooled: bool) -> Command:
+def _sidecar(upstream: Upstream, port: int, admin: int, folder: Path, case: Case, *, spooled: bool) -> Command:
     tls = {"tls": {"ca_file": str(upstream.ca)}} if upstream.tls else {}
-    route = {"name": "rename", "match": {"labels": {"env": "staging"}, "stream": STREAM}, "stream": RENAMED}
-    acknowledge = {"acknowledge": "spooled"} if spooled else {}
+    stream = STREAM if case.streams == 1 else f"{STREAM}*"
+    route = {"name": "rename", "match": {"labels": {"env": "staging"}, "stream": stream}, "stream": RENAMED}
+    if spooled:
+        route |= {"acknowledge": "spooled", **({"order_by": ["meta.request_id"]} if case.ordered else {})}
+    others = [{"name": f"other{n}", "match": {"stream": f"other.stream{n:03}*"}} for n in range(case.routes - 2)]
+    every = [*others, route, {"name": "rest", "match": {"stream": "*"}}]
     routes = {
         "version": 1,
         "upstreams": {"bench": {"url": upstream.url, **tls}},
-        "routes": [{**route, "to": "bench", **acknowledge}, {"name": "rest", "match": {"stream": "*"}, "to": "bench"}],
+        "routes": [{**each, "to": "bench"} for each in every],
     }
     file = folder / "routes.yaml"
     file.write_text(json.dumps(routes))  # JSON is YAML

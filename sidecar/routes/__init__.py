@@ -1,16 +1,16 @@
-"""`routes.yaml`: what it may say, what it decides, and what is wrong with it.
+"""`routes.yaml`: its keys, its decisions, and its problems.
 
-Which keys there are (`config`, `section`, `pattern`, `scalars`)
-    Every key is a field in `config`, with its meaning, unit and default; add a new one there. The field's type says how
-    the value is read, and gives editors their JSON Schema. `scalars` reads durations, sizes and URLs. `pattern` has
-    what `match` compares with and the templates that rename a stream. `section` reads a mapping against its fields and
-    collects everything that is wrong. A new key of `match` also needs a line in `config.Match.patterns`, in
-    `routing._first_mismatch` and in `explain._values`.
+Keys (`config`, `section`, `pattern`, `scalars`)
+    Every key is a field in `config`, with its meaning, unit and default; add new ones there. The field's type decides
+    how the value is read, and its JSON Schema for editors. `scalars` reads durations, sizes and URLs. `pattern` has the
+    patterns of `match`, and the templates that rename a stream. `section` reads a mapping and collects all problems. A
+    new key of `match` also needs a line in `config.Match.patterns`, in `routing._first_mismatch` and in
+    `explain._values`.
 
-How a text becomes a configuration (`loader`, `yamlmarks`, `yamlwords`, `file`)
-    `file` reads the bytes, `yamlmarks` the YAML with the line of each part, and `loader` the sections. `loader`
-    also checks what keys must not say together, such as a route to an upstream that does not exist. `yamlwords` says
-    what is wrong with a text that is not YAML.
+Reading (`loader`, `yamlmarks`, `yamlwords`, `file`)
+    `file` reads the bytes, `yamlmarks` the YAML with the line of each part, and `loader` the sections. `loader` also
+    finds contradictions between keys, such as a route to an upstream that does not exist. `yamlwords` explains invalid
+    YAML.
 
 What it decides (`index`, `routing`, `explain`)
     `routing.Router.decide` says which upstream an event goes to and under which stream, or why it is refused. `index`
@@ -26,8 +26,8 @@ What it means for every stream (`samples`, `texts`, `ways`)
     `samples` lists the streams and pods that a file names, with an example from `texts` of each pattern; `ways` is the
     table of where each stream goes.
 
-What must not come here: watching the file and swapping it (`serve`), printing (`commands`), and which endpoint of an
-upstream is tried (`upstreams`).
+What does not belong here: watching and reloading the file (`serve`), printing (`commands`), and choosing an endpoint of
+an upstream (`upstreams`).
 
 Doors: config, section, scalars, pattern, file, index, routing, explain, samples, ways, inspection, streamconfig.
 Pure: audit, config, explain, index, inspection, loader, pattern, routing, samples, scalars, section, streamconfig,

@@ -1,12 +1,11 @@
-"""Finds what has no effect in a file, although every line of it is valid.
+"""Finds parts of a valid file that have no effect.
 
 A *mistake* is something nobody can intend: a route that no event reaches, or that its upstream never accepts. It is
-refused like any other problem. A *warning* is shown and does no harm: an upstream that no route uses, an entry of
-`accepts` that adds nothing.
+refused like any other problem. A *warning* is only shown: an upstream that no route uses, a redundant entry of
+`accepts`.
 
-Both compare patterns as they are written. `covers` (every text of the one is a text of the other) and
-`disjoint` (no text is in both) are certain where they say yes; what only shows with a regular expression taken
-apart is not said.
+Patterns are compared by their source. If `covers` (every text of one is a text of the other) or `disjoint` (no text is
+in both) returns True, it is certain; regular expressions are not analysed.
 """
 
 from __future__ import annotations
@@ -24,14 +23,14 @@ from sidecar.routes.pattern import Glob, Literal, Matcher, Pattern, Regex, Templ
 from sidecar.routes.section import Complaint, Path
 
 MAX_SPELT = 1000
-"""Values of a label, and characters of one, that are looked at for slips."""
+"""Maximum values of a label, and maximum characters of a value, that are checked for typos."""
 MAX_BOXES = 512
 """Combinations of alternatives of one `match` that are checked one by one; with more, it is checked as a whole."""
 
 _LIKE_A_REGEX = re.compile(r"^\^|\$$|\\[.dsw]|\.\+|(?<![A-Za-z0-9])\.\*|\([^)]*\)|\w\|\w")
 
 Box = Mapping[str, Pattern]
-"""The keys of a `match`, each with its pattern: an event fits where all do."""
+"""The keys of a `match` with their patterns; an event fits if all do."""
 
 
 class _Boxes:
@@ -42,11 +41,11 @@ class _Boxes:
         self.boxes: list[Box] = [match.patterns for match in matches]
 
     def covering(self, box: Box) -> Iterator[int]:
-        """Yield the numbers of those that cover `box`, in their order."""
+        """Yield the numbers of the matches that cover `box`, in order."""
         return (each for each in numbers(self._index.covering(box)) if _box_covers(self.boxes[each], box))
 
     def takers(self, number: int) -> list[int]:
-        """Return which earlier ones together take everything that this one would; none if something is left for it."""
+        """Return the earlier matches that together take everything that this one does; none if something is left."""
         box = self.boxes[number]
         first = next(self.covering(box))  # it covers itself
         if first < number:
@@ -67,7 +66,7 @@ class _Boxes:
 
 
 def mistakes(config: Config) -> Iterator[Complaint]:
-    """Yield each part that has no effect and was certainly meant to have one."""
+    """Yield each part that has no effect but must have been meant to."""
     routes = _Boxes([route.match for route in config.routes])
     accepts = {name: _Boxes(each.accepts) for name, each in config.upstreams.items() if each.accepts is not None}
     for index, route in enumerate(config.routes):
@@ -90,7 +89,7 @@ def mistakes(config: Config) -> Iterator[Complaint]:
 
 
 def warnings(config: Config) -> Iterator[Complaint]:
-    """Yield each part that is superfluous and harmless."""
+    """Yield each part that is redundant or suspicious, but harmless."""
     used = {route.to for route in config.routes} | {route.mirror.to for route in config.routes if route.mirror}
     for name, upstream in config.upstreams.items():
         if name not in used:
@@ -122,7 +121,7 @@ def _is_like_a_regex(matcher: Matcher) -> bool:
 
 
 def _misspelt(config: Config) -> Iterator[Complaint]:
-    """Yield each label, and each value of one, that is a slip away from one in a test or in more rules."""
+    """Yield each label or value that is one typo away from one in a test or in more rules."""
     used = [(path, name, pattern) for path, match in _matches(config) for name, pattern in match.labels.items()]
     values: dict[str, list[str]] = {}
     for _, name, pattern in used:
@@ -150,7 +149,7 @@ def _misspelt(config: Config) -> Iterator[Complaint]:
 
 
 class _Words:
-    """Labels, or values of one: how often each is used, and which are certainly meant as they are."""
+    """Labels, or values of one: how often each is used, and which are known to be right."""
 
     def __init__(self, used: Iterable[str], sure: Iterable[str]) -> None:
         self._times = Counter(used)
@@ -158,7 +157,7 @@ class _Words:
         self._known = {word.lower(): word for word in (*self._times, *self._sure)}
 
     def meant_by(self, word: str) -> str | None:
-        """Return a better known word with two letters the other way round, one more or fewer, or in another case."""
+        """Return a better known word with two letters swapped, one letter more or fewer, or in another case."""
         if word in self._sure or not 3 <= len(word) <= MAX_SPELT or len(self._times) > MAX_SPELT:
             return None
         near = (self._known.get(each, word) for each in _slips(word.lower()))
@@ -168,14 +167,14 @@ class _Words:
         return one in self._sure or self._times[one] > self._times[other]
 
     def abbreviation(self, word: str) -> str | None:
-        """Return a sure word that is short for this one, or the other way round."""
+        """Return a right word of which this one is an abbreviation, or that is an abbreviation of it."""
         pairs = (sorted((word, each), key=len) for each in ([] if word in self._sure else self._sure))
         near = (pair for pair in pairs if len(pair[0]) >= 3 and pair[1].isalpha() and pair[1].startswith(pair[0]))
         return next((each for pair in near for each in pair if each != word), None)
 
 
 def _slips(word: str) -> Iterator[str]:
-    """Yield what a slip of the hand makes of `word`; its first letter is right."""
+    """Yield the words one typo away from `word`; the first letter is always right."""
     yield word
     for at in range(1, len(word)):
         start, rest = word[:at], word[at:]
@@ -186,7 +185,7 @@ def _slips(word: str) -> Iterator[str]:
 
 
 def _superfluous(entries: _Boxes) -> Iterator[tuple[int, int]]:
-    """Yield each entry that another one covers, with that one; of two that are equal the later."""
+    """Yield each entry that another one covers, with the other; the later of two equal ones."""
     for index, entry in enumerate(entries.boxes):
         for at in entries.covering(entry):
             if at != index and (at < index or not _box_covers(entry, entries.boxes[at])):
@@ -213,7 +212,7 @@ def _parts(box: Box) -> Iterator[Box]:
 
 
 def _arriving(match: Match, stream: Template | None) -> Box:
-    """Return what is known of the events of a route at an upstream, under their new name."""
+    """Return the patterns of a route's events at the upstream, under their new name."""
     arriving = match.patterns
     if stream is not None:
         arriving.pop("stream", None)
@@ -231,17 +230,17 @@ def _boxes_disjoint(one: Box, other: Box) -> bool:
 
 
 def covers(wide: Pattern, narrow: Pattern) -> bool:
-    """Whether certainly every text that matches `narrow` matches `wide`."""
+    """Whether every text that matches `narrow` certainly matches `wide`."""
     return all(any(matcher_covers(w, n) for w in wide.matchers) for n in narrow.matchers)
 
 
 def disjoint(one: Pattern, other: Pattern) -> bool:
-    """Whether certainly no text matches both."""
+    """Whether certainly no text matches both patterns."""
     return all(_matchers_disjoint(a, b) for a in one.matchers for b in other.matchers)
 
 
 def matcher_covers(wide: Matcher, narrow: Matcher) -> bool:
-    """Whether certainly every text of one alternative is a text of the other."""
+    """Whether every text that matches the alternative `narrow` certainly matches `wide`."""
     if isinstance(narrow, Literal):
         return wide.groups_in(narrow.text) is not None
     if isinstance(narrow, Regex):
@@ -299,7 +298,7 @@ def _piece_covers(wide: str, narrow: str) -> bool:
 
 
 def _meet(one: Sequence[str], other: Sequence[str]) -> bool:
-    """Whether some text may match both; any two sets are assumed to have a character in common."""
+    """Whether some text may match both; two sets are assumed to share a character."""
     reached, seen = [(0, 0)], {(0, 0)}
     while reached:
         i, j = reached.pop()
@@ -313,7 +312,7 @@ def _meet(one: Sequence[str], other: Sequence[str]) -> bool:
 
 
 def _steps(one: Sequence[str], i: int, other: Sequence[str], j: int) -> list[tuple[int, int]]:
-    """Return the positions that both may reach with one more character, or by ending a `*`."""
+    """Return the positions that both can reach with one more character, or by ending a `*`."""
     a = one[i] if i < len(one) else None
     b = other[j] if j < len(other) else None
     steps = []
@@ -335,7 +334,7 @@ def _may_be_equal(a: str, b: str) -> bool:
 
 @lru_cache(maxsize=256)
 def _members(piece: str) -> Sequence[str] | None:
-    """Return the characters that a piece of a glob stands for; None where they are too many to tell."""
+    """Return the characters that a piece of a glob matches; None if they are too many."""
     if not _is_set(piece):
         return None if piece in "?*" else [piece]
     if piece.startswith("[!") or not piece.isascii():

@@ -1,7 +1,6 @@
-"""What `routes.yaml` can say: a frozen `Config`, section by section.
+"""The keys of `routes.yaml`: a frozen `Config`, section by section.
 
-Every field says what it is for, its unit and its default. How a text becomes a `Config`, and what is said
-where it does not, is in `loader`.
+Every field documents its meaning, unit and default. `loader` turns a text into a `Config`, or reports problems.
 """
 
 from __future__ import annotations
@@ -118,10 +117,10 @@ HostName = Annotated[
 
 
 class Match(Section, frozen=True, kw_only=True):
-    """Which events: every key given must match; no key matches every event."""
+    """Selects events: all given keys must match; without keys, every event matches."""
 
     labels: dict[Name, PatternField] = {}
-    """What the pod is, given by `--label` or `SIDECAR_LABELS`; a label the pod does not have never matches."""
+    """Labels of the pod, set by `--label` or `SIDECAR_LABELS`; a label that the pod does not have never matches."""
     stream: PatternField | None = None
     """The event's `meta.stream`."""
     schema_: PatternField | None = msgspec.field(default=None, name="schema")
@@ -131,45 +130,45 @@ class Match(Section, frozen=True, kw_only=True):
 
     @property
     def patterns(self) -> dict[str, Pattern]:
-        """Every pattern by its key, as messages call it: `labels.env`, `stream`, `event.page.page_id`."""
+        """All patterns by their keys, as in messages: `labels.env`, `stream`, `event.page.page_id`."""
         found = {f"labels.{name}": pattern for name, pattern in self.labels.items()}
         found |= {key: each for key, each in (("stream", self.stream), ("schema", self.schema_)) if each is not None}
         return found | {f"event.{path}": pattern for path, pattern in self.event.items()}
 
 
 class Tls(Section, frozen=True, kw_only=True):
-    """How an https endpoint proves who it is."""
+    """How the certificate of an https endpoint is verified."""
 
     ca_file: Text | None = None
     """PEM bundle to verify against; default: the system's. On Wikimedia: /etc/ssl/certs/wmf-ca-certificates.crt."""
     server_name: HostName | None = None
-    """Name the certificate must carry and that is sent as SNI; default: the host of the URL."""
+    """Host name that the certificate must contain, also sent as SNI; default: the host of the URL."""
 
 
 class Timeouts(Section, frozen=True, kw_only=True):
-    """How long to wait; the producer gives up after 5 s, so the deadline stays below that."""
+    """How long to wait; producers give up after 5 s, so the deadline must be shorter."""
 
     connect: Duration = 0.5
     """TCP and TLS together."""
     attempt: Duration = 1.5
     """One POST to one endpoint, from the first byte to the last."""
     deadline: Duration = 4.0
-    """All attempts for one request together; the producer has its answer by then."""
+    """All attempts for one request together; the producer is answered by then."""
 
 
 class HealthCheck(Section, frozen=True, kw_only=True):
-    """Our periodic request to each address of an endpoint."""
+    """The periodic request to each address of an endpoint."""
 
     path: UrlPath = "/_info"
-    """What is fetched; never `/v1/_test/events`, which produces an event."""
+    """The path to fetch; not `/v1/_test/events`, which produces an event."""
     interval: Interval = 5.0
-    """Between two checks, ±20 %, 100ms to 1h; skipped while POSTs are answered, 1 s while a streak is deciding."""
+    """Between two checks, ±20 %, 100ms to 1h; skipped while POSTs are answered, 1 s during a streak."""
     timeout: UpToAnHour = 1.0
     """For the whole of a check: TCP, TLS and HTTP; up to the interval."""
     fall: Count = 3
     """Failures in a row that make a healthy address unhealthy."""
     rise: Count = 2
-    """Passes in a row that bring an unhealthy one back on probation."""
+    """Passes in a row after which an unhealthy address is on probation."""
 
 
 class Outlier(Section, frozen=True, kw_only=True):
@@ -178,50 +177,50 @@ class Outlier(Section, frozen=True, kw_only=True):
     consecutive: Count = 3
     """Failures in a row."""
     percent: Percent = 50
-    """Or this share of the POSTs within `window`, if there were `requests` at least."""
+    """Or this share of the POSTs within `window`, if there were at least `requests`."""
     requests: Count = 10
-    """For `percent` there must be at least so many."""
+    """The minimum number of POSTs for `percent`."""
     window: UpToAnHour = 30.0
     """How far back `percent` looks; up to 1h."""
     ejection: UpToAnHour = 5.0
-    """How long the first ejection lasts; each one in a row twice as long, ±25 %; up to 1h."""
+    """How long the first ejection lasts, ±25 %; each further one in a row lasts twice as long; up to 1h."""
     max_ejection: UpToAnHour = 60.0
-    """No ejection lasts longer than this; up to 1h."""
+    """The longest ejection; up to 1h."""
 
 
 class Coalesce(Section, frozen=True, kw_only=True):
-    """How concurrent POSTs travel together; EventGate takes an array almost as cheaply as one event."""
+    """How concurrent POSTs are combined; an array costs EventGate little more than one event."""
 
     max_events: Count = 128
-    """An array with so many events leaves at once."""
+    """An array with this many events is sent at once."""
     max_bytes: Size = 1024 * 1024
-    """So does one with so many bytes, up to 10MiB; a larger request travels alone."""
+    """An array of this size is sent at once, up to 10MiB; a larger request is sent alone."""
     linger: Duration = 0.005
-    """How long an event waits at most while other arrays are under way; up to half of the deadline."""
+    """The longest time that an event waits while other arrays are in flight; up to half of the deadline."""
 
 
 class Upstream(Section, frozen=True, kw_only=True):
     """An EventGate service: one URL, or one for each of its datacenters."""
 
     url: Url
-    """Where it takes events; `{datacenter}` stands for each of `datacenters`."""
+    """The URL that takes events; `{datacenter}` is replaced by each of `datacenters`."""
     datacenters: list[Name] = []
     """In order of preference."""
     accepts: list[Match] | None = None
-    """Last line of defence, whatever the routes say: what may be sent here, after rewriting. Default: all."""
+    """Last line of defence: which events may be sent here, after renaming, whatever the routes say. Default: all."""
     topic_prefixes: list[TopicPrefix] = []
-    """What its EventGates put before a stream's name to make the Kafka topic, with the dot; shown, never used."""
+    """Prefixes that its EventGates add to a stream's name to form the Kafka topic, with the dot; only shown."""
     event_service: Name | None = None
-    """What streams that it takes are declared with as `destination_event_service`; for `check --stream-config`."""
+    """The `destination_event_service` that its streams declare; for `check --stream-config`."""
     tls: Tls = Tls()
     timeouts: Timeouts = Timeouts()
     on_ambiguous: Literal["resend", "spool", "fail"] = "resend"
-    """An attempt that broke off after the event was sent may have been taken. `resend`: try the next endpoint,
-    same bytes, same `meta.id` (at least once); `spool`: the same, but later, from the spool; `fail`: tell the
-    producer (at most once)."""
+    """What to do if an attempt breaks off after the event was sent, since EventGate may have taken it. `resend`: try
+    the next endpoint, same bytes, same `meta.id` (at least once); `spool`: the same, but later, from the spool; `fail`:
+    tell the producer that it failed (at most once)."""
     spool: bool = True
-    """Whether events that no endpoint took in time are kept and sent later, where `serve` has a spool; else they
-    are answered 503."""
+    """Whether events that no endpoint took in time are kept and sent later, if `serve` has a spool; else they are
+    answered 503."""
 
     health_check: HealthCheck = HealthCheck()
     outlier: Outlier = Outlier()
@@ -231,51 +230,51 @@ class Upstream(Section, frozen=True, kw_only=True):
 
     @property
     def endpoints(self) -> tuple[tuple[str, str], ...]:
-        """Name and URL of each endpoint in order of preference; without datacenters host and port are the name."""
+        """Name and URL of each endpoint in order of preference; without datacenters, host and port are the name."""
         if not self.datacenters:
             return ((urlsplit(self.url).netloc, self.url),)
         return tuple((name, self.url.replace("{datacenter}", name)) for name in self.datacenters)
 
 
 class Mirror(Section, frozen=True, kw_only=True):
-    """Copies of a route's events for another upstream: sent once, after the event itself, and never in an answer."""
+    """Copies of a route's events for another upstream: sent once, after the event, without effect on the answer."""
 
     to: Name
-    """The upstream that gets the copies; its `accepts` holds for them."""
+    """The upstream that gets the copies; its `accepts` applies to them."""
     stream: TemplateField | None = None
-    """Name of the copy's stream; default: the name with which the event came."""
+    """The stream of the copy; default: the event's original name."""
     percent: Percent = 100
-    """The share of events that are copied, chosen by `meta.id`: the same event is always chosen or never."""
+    """The share of events that are copied, chosen by `meta.id`: an event is chosen always or never."""
 
 
 class Route(Section, frozen=True, kw_only=True):
     """One rule; the first whose `match` fits takes the event."""
 
     name: Name
-    """Shown by `explain`, in answers and in the log; each only once."""
+    """A unique name, shown by `explain`, in answers and in the log."""
     match: Match = Match()
     to: Name | None = None
     """The upstream that gets it."""
     stream: TemplateField | None = None
     """New name of its stream; default: the name stays."""
     reject: Text | None = None
-    """Instead of `to`: refuse it, and tell the producer why."""
+    """Instead of `to`: refuse the event, with this reason in the answer."""
     acknowledge: Literal["delivered", "spooled"] = "delivered"
-    """When the producer has its answer: once EventGate has the event, or as soon as it is in the spool. Then the
-    inference does not wait for EventGate at all; the answer is 202."""
+    """When the producer is answered: `delivered`, once EventGate has the event; `spooled`, once it is in the spool,
+    with 202 and without waiting for EventGate."""
     mirror: Mirror | None = None
-    """Copy what it takes to another upstream."""
+    """Copies of its events for another upstream."""
     order_by: list[Text] = []
-    """Dotted paths in the event. Of events with the same values there a newer one never overtakes an older one."""
+    """Dotted paths in the event; a newer event never overtakes an older one with the same values there."""
 
 
 class Expect(Section, frozen=True, kw_only=True):
-    """What a test says must become of its event; only the keys given are compared."""
+    """The expected result of a test; only the given keys are compared."""
 
     upstream: Name | None = None
     """The upstream that gets it."""
     stream: StreamName | None = None
-    """The name of its stream when it is sent."""
+    """The name of the stream that is sent."""
     route: Name | None = None
     """The route that takes it."""
     refused: bool | None = None
@@ -283,19 +282,19 @@ class Expect(Section, frozen=True, kw_only=True):
 
     @property
     def given(self) -> dict[str, Any]:
-        """The keys that say something."""
+        """The keys with a value."""
         return {key: value for key, value in msgspec.structs.asdict(self).items() if value is not None}
 
 
 class Test(Section, frozen=True, kw_only=True):
-    """An example in the file itself; `check` runs it."""
+    """An example that `check` runs."""
 
     name: Text
     """What it promises."""
     labels: dict[Name, Text] = {}
-    """What the pod of this example is."""
+    """The labels of the example's pod."""
     event: dict[Text, Any]
-    """The event, as much of it as routes look at."""
+    """The event, or as much of it as routes read."""
     expect: Expect
 
 
@@ -305,7 +304,7 @@ class Config(Section, frozen=True, kw_only=True):
     version: Version
     """Always 1."""
     upstreams: Annotated[dict[Name, Upstream], NotEmpty()]
-    """The EventGate services, by names of your own; at least one."""
+    """The EventGate services, by names that you choose; at least one."""
     routes: Annotated[list[Route], NotEmpty()]
     """Tried from the top; the first whose `match` fits takes the event."""
     tests: list[Test] = []
@@ -313,7 +312,7 @@ class Config(Section, frozen=True, kw_only=True):
 
     @property
     def needs_spool(self) -> list[str]:
-        """What only works where `serve` has a spool."""
+        """What needs a spool."""
         needs = [f"route {each.name} has acknowledge: spooled" for each in self.routes if each.acknowledge == "spooled"]
         needs += [f"route {each.name} has order_by" for each in self.routes if each.order_by]
         return needs + [

@@ -1,4 +1,4 @@
-"""How one event flows through the routes, and why: what `explain` shows."""
+"""The explanation of where an event goes, for the command `explain`."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from sidecar.routes.routing import Arrival, Mismatch, Router, Step
 
 
 class Line(TypedDict):
-    """One route, or one entry of `accepts`, that was looked at."""
+    """The result of one route, or of one entry of `accepts`."""
 
     name: str
     matched: bool
     because: str
-    """The values that it asks for and found, or the first that is not as it asks."""
+    """The values that matched, or the first that did not."""
 
 
 class Copied(TypedDict):
-    """What the route's `mirror` makes of the event."""
+    """The copy for the route's `mirror`."""
 
     upstream: str
     sent_as: str
     percent: int
     refused: str | None
-    """Why no copy is sent; None where one is."""
+    """Why no copy is sent; None if one is."""
     topics: list[str]
 
 
 class Explanation(TypedDict):
-    """The whole way of one event."""
+    """The explanation for one event."""
 
     stream: str | None
     schema: str | None
@@ -42,21 +42,21 @@ class Explanation(TypedDict):
     upstream: str | None
     sent_as: str | None
     accepts: list[Line]
-    """Of the upstream that the route leads to, up to the entry that took it; empty where it takes everything."""
+    """Entries of the route's upstream, up to the one that accepts the event; empty if it accepts everything."""
     topics: list[str]
     endpoints: list[str]
     copy: Copied | None
-    """None where its route has no mirror, or refuses it."""
+    """None if its route has no mirror, or refuses it."""
 
 
 class Tried(TypedDict):
-    """An address of the upstream, as a running sidecar sees it now."""
+    """An address of the upstream, with its state in a running sidecar."""
 
     endpoint: str
     address: str
     state: str
     place: int | None
-    """1 for the one that gets the next event; None where it gets none."""
+    """Its rank: 1 gets the next event, None gets none."""
 
 
 def explanation(router: Router, event: Event) -> Explanation:
@@ -106,7 +106,7 @@ def _line(name: str, match: Match, mismatch: Mismatch | None, stream: str | None
 
 
 def _values(match: Match, stream: str | None, router: Router, event: Event) -> Iterator[tuple[str, str | None]]:
-    """Yield each key of `match` with the value that it found."""
+    """Yield each key of `match` with the matching value."""
     for label in match.labels:
         yield f"labels.{label}", router.labels[label]
     if match.stream is not None:

@@ -1,7 +1,6 @@
-"""Files that somebody else writes: `routes.yaml`, and others that are opened by name.
+"""Reads files of operators safely: `routes.yaml`, and others that are opened by name.
 
-Only a regular file is read, and no more of it than allowed: opening a pipe that nobody writes would wait for ever, and
-a device may have no end.
+Only a regular file is read, up to a limit: opening a pipe without a writer would hang, and a device may have no end.
 """
 
 from __future__ import annotations
@@ -25,10 +24,10 @@ _KINDS = {
 
 
 def read_bytes(path: Path, limit: int = MAX_BYTES) -> bytes:
-    """Return what is in a regular file, `limit` bytes at most; never wait for it.
+    """Return the contents of a regular file, at most `limit` bytes, without waiting.
 
     Raises:
-        SettingError: it cannot be read, is no regular file, or is larger.
+        SettingError: it cannot be read, is not a regular file, or is larger.
 
     """
     try:
@@ -49,7 +48,7 @@ def read_bytes(path: Path, limit: int = MAX_BYTES) -> bytes:
 
 
 def read_text(path: Path) -> str:
-    """Return what is in the file.
+    """Return the text of the file.
 
     Raises:
         SettingError: it cannot be read.
@@ -68,7 +67,7 @@ def read_text(path: Path) -> str:
 
 
 def read_config(path: Path) -> Config:
-    """Return the configuration in the file for questions about it; its tests may fail.
+    """Return the configuration in the file, without running its tests.
 
     Raises:
         SettingError: it cannot be read.

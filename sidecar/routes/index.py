@@ -1,11 +1,11 @@
-"""Which of many matches may fit, found at a cost that hardly grows with their number.
+"""An index of many matches, whose cost hardly grows with their number.
 
 A set of matches is an integer with a bit for each, the first one's lowest. Each key of a `match` (`labels.env`,
 `stream`, `event.database`) has a table from a text to the set of those whose pattern may match it: literals by the
 whole text, globs by how they begin and end, regular expressions by RE2, which searches for many at once. `&` combines
 the keys, and the lowest bit that is left is the first match that may fit.
 
-A set found here is never too small. It may be too large: the caller compares each match itself.
+A set found here contains all matches that fit, and maybe more: the caller compares each match itself.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ from sidecar.routes.config import Config, Match, Route
 from sidecar.routes.pattern import Glob, Literal, Matcher, Pattern, Regex, Template
 
 MAX_SEARCHED = 256
-"""Regular expressions that are searched for at once: of more RE2 has no room to remember its states."""
+"""Regular expressions that are searched at once: for more, RE2 has too little memory for its states."""
 _START = re.compile(r"\^?(?:\.\*)+(?![*+?{])")
-"""What a search for many expressions is better off without: it would have to remember where each may be."""
+"""A start that is dropped from expressions, since it makes searching for many of them at once slow."""
 
 
 class Index:
-    """The matches of a list, by what they ask for.
+    """The matches of a list, indexed by their keys.
 
-    It takes a few hundred bytes for each alternative of a pattern; a file has 20,000 at most.
+    It takes a few hundred bytes for each alternative of a pattern; a file has at most 20,000.
     """
 
     def __init__(self, matches: Sequence[Match]) -> None:
-        """Their order is that of the bits."""
+        """The order of `matches` is that of the bits."""
         self._everything = (1 << len(matches)) - 1
         patterns: dict[str, list[tuple[int, Pattern]]] = {}
         for number, match in enumerate(matches):
@@ -47,7 +47,7 @@ class Index:
         """The dotted paths in an event that its matches ask for."""
 
     def fitting(self, key: str, value: str | None) -> int:
-        """Return the matches that may fit where `key` has this value; None: there is no such thing."""
+        """Return the matches that may fit if `key` has this value; None: it has none."""
         table = self._tables.get(key)
         return self._everything if table is None else table.fitting(value)
 
@@ -58,18 +58,18 @@ class Index:
         return functools.reduce(operator.and_, found, self._everything)
 
     def paths(self, among: int) -> Iterator[str]:
-        """Yield the dotted paths in an event that some of these matches ask for."""
+        """Yield the dotted paths in an event that some of these matches read."""
         return (key.removeprefix("event.") for key, table in self._events.items() if among & ~table.without)
 
     def covering(self, box: Mapping[str, Pattern]) -> int:
-        """Return the matches that may fit whatever fits all patterns of `box`, each at its key."""
+        """Return the matches that may fit everything that fits `box`."""
         found = self._everything
         for key, table in self._tables.items():
             found &= table.covering(box[key].matchers[0]) if key in box else table.without
         return found
 
     def meeting(self, box: Mapping[str, Pattern]) -> int:
-        """Return the matches that may fit something that fits all patterns of `box`."""
+        """Return the matches that may fit something that fits `box`."""
         found = self._everything
         for key in self._tables.keys() & box.keys():
             pattern = box[key]
@@ -79,7 +79,7 @@ class Index:
 
 
 class Indexes:
-    """Those of a configuration: the same for every pod, so that routers of many pods share them."""
+    """The indexes of a configuration, which routers of all pods share."""
 
     def __init__(self, config: Config) -> None:
         """Read every pattern once."""
@@ -105,7 +105,7 @@ def templates_of(route: Route) -> Iterator[Template]:
 
 
 def numbers(found: int) -> Iterator[int]:
-    """Yield the places of a set's matches in their list, in its order."""
+    """Yield the positions of a set's matches in their list, in order."""
     while found:
         lowest = found & -found
         yield lowest.bit_length() - 1
@@ -117,11 +117,11 @@ class _Table:
 
     def __init__(self, patterns: Iterable[tuple[int, Pattern]], everything: int) -> None:
         self.without = everything
-        """The matches that do not ask for the key."""
+        """The matches without the key."""
         self._literals: defaultdict[str, int] = defaultdict(int)
         self._beginnings, self._endings = _Edges(), _Edges()
         self._always = 0
-        """Those with a glob of wildcards only."""
+        """The matches with a glob of wildcards only."""
         self._searched: defaultdict[str, int] = defaultdict(int)
         for bit, pattern in patterns:
             self.without &= ~bit
@@ -150,7 +150,7 @@ class _Table:
         return self.without | self._always | self._literals.get(text, 0) | self._within(text, text) | self._search(text)
 
     def covering(self, narrow: Matcher) -> int:
-        """Return the matches that may fit whatever `narrow` does: `audit.matcher_covers` says which."""
+        """Return the matches that may fit everything that fits `narrow`; `audit.matcher_covers` decides."""
         if isinstance(narrow, Literal):
             return self.fitting(narrow.text)
         found = self.without | self._always
@@ -170,13 +170,13 @@ class _Table:
 
 
 def _without_start(expression: Regex) -> str:
-    """Return an expression that is in every text that this one is in."""
+    """Return an expression that matches in every text that this one does."""
     start = _START.match(expression.source)
     return expression.source[start.end() :] if start else expression.source
 
 
 class _Edges:
-    """What texts of globs begin with; for how they end, write both backwards."""
+    """The beginnings of globs; for their endings, reverse both texts."""
 
     def __init__(self) -> None:
         self._found: defaultdict[str, int] = defaultdict(int)
@@ -194,7 +194,7 @@ class _Edges:
 
 
 class _Search:
-    """Regular expressions that RE2 searches for all at once."""
+    """Regular expressions that RE2 searches at once."""
 
     def __init__(self, expressions: Sequence[tuple[str, int]]) -> None:
         self._all = functools.reduce(operator.or_, (bits for _, bits in expressions))
@@ -206,12 +206,12 @@ class _Search:
             self._set.Add(source)
         try:
             self._set.Compile()
-        except re2.error:  # each is small enough, and all together are not
+        except re2.error:  # each is small enough, but all together are not
             self._set = None
 
     def found_in(self, text: str) -> int:
-        """Return the matches of those that are in `text`; all where RE2 has no room to find out."""
+        """Return the matches whose expressions are in `text`; all if RE2 has too little memory."""
         found: Any = self._set.Match(text) if self._set else None
-        if not found:  # the empty expression is in every text
+        if not found:  # out of memory: else the empty expression is found in every text
             return self._all
         return functools.reduce(operator.or_, map(self._bits.__getitem__, found))

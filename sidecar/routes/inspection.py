@@ -1,8 +1,7 @@
-"""All checks of a `routes.yaml`: no sidecar starts with, or reloads, a file that `check` refuses.
+"""Runs all checks of a `routes.yaml`: a sidecar neither starts with nor loads a file that `check` refuses.
 
-The text becomes a configuration (`loader`), the configuration is searched for what has no effect (`audit`), and its
-own `tests:` are run: examples that keep an edit from changing what it should not. All problems are reported at once,
-each at its place.
+The text is read (`loader`), searched for parts without effect (`audit`), and its own `tests:` are run. All problems are
+reported at once, each at its place.
 """
 
 from __future__ import annotations
@@ -25,12 +24,12 @@ from sidecar.routes.streamconfig import StreamConfig
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
-    """What the checks found in a file."""
+    """The results of the checks of a file."""
 
     config: Config | None
-    """None if the text could not be read as one."""
+    """None if the text is not a configuration."""
     problems: tuple[Problem, ...]
-    """Each a reason to refuse the file."""
+    """Reasons to refuse the file."""
     warnings: tuple[Problem, ...]
 
     @property
@@ -54,7 +53,7 @@ def inspect(
 ) -> Inspection:
     """Check everything in `text`.
 
-    `file` is its name in messages, `labels` are those of the pod that will use it, `declared` the streams that exist.
+    `file` is its name in messages, `labels` are those of its pod, `declared` are the existing streams.
     """
     try:
         config, source = load(text, file)
@@ -84,7 +83,7 @@ def _failed_tests(config: Config) -> Iterator[Complaint]:
 
 
 def _differences(router: Router, test: Test) -> Iterator[Complaint]:
-    """Yield each key of the test that differs, with what was expected and what is."""
+    """Yield each key of the test that differs, with the expected and the actual value."""
     try:
         event = parse(msgspec.json.encode(test.event))[0]
     except (RequestError, TypeError, ValueError) as error:
@@ -96,7 +95,7 @@ def _differences(router: Router, test: Test) -> Iterator[Complaint]:
     for key, expected in test.expect.given.items():
         if found[key] != expected:
             yield ("expect", key), f"expected {_word(expected)}, got {_word(found[key])}{why}"
-            why = ""  # said once
+            why = ""  # only once
 
 
 def _as_expected(decision: Decision, stream: str | None) -> dict[str, str | bool | None]:

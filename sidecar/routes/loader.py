@@ -1,7 +1,7 @@
-"""Turns the text of `routes.yaml` into a `Config`, or into a list of everything that is wrong with it.
+"""Turns the text of `routes.yaml` into a `Config`, or into a list of all problems in it.
 
-It is read three times, each time as far as possible, so that one wrong line hides no other: the YAML itself
-(`yamlmarks`), each section against its fields (`config`), and the sections against each other (here).
+It is checked in three steps, each as far as possible, so that one wrong line hides no other: the YAML itself
+(`yamlmarks`), each section (`config`), and the sections together (here).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from sidecar.routes.yamlmarks import Mark, Marked
 from sidecar.routes.yamlmarks import read as read_yaml
 
 _NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9._*?\[\]!-]")
-"""What neither a stream's name nor a glob for one has."""
+"""Characters that neither a stream's name nor a glob for one has."""
 
 
 NOWHERE = "has neither to nor reject"
@@ -121,7 +121,7 @@ def _part(section: type[_S], value: Any, parts: Sequence[str] = ()) -> _S | None
 
 
 def _contradictions(parts: _Parts) -> Iterator[Complaint]:
-    """Yield what each part allows but the parts together do not."""
+    """Yield contradictions between valid parts."""
     for upstream_name, upstream in parts.upstreams.items():
         if upstream is not None:
             yield from _upstream_contradictions(("upstreams", upstream_name), upstream)
@@ -177,7 +177,7 @@ def _time_contradictions(path: Path, upstream: Upstream) -> Iterator[Complaint]:
 
 
 def _match_contradictions(path: Path, match: Match) -> Iterator[Complaint]:
-    """Yield the patterns that no stream's name can match, since they were meant as regular expressions."""
+    """Yield the patterns that no stream name can match; they were meant as regular expressions."""
     for matcher in match.stream.matchers if match.stream else ():
         text = matcher.source if isinstance(matcher, Glob) else matcher.text if isinstance(matcher, Literal) else ""
         strange = _NOT_IN_A_NAME.search(text)
@@ -187,7 +187,7 @@ def _match_contradictions(path: Path, match: Match) -> Iterator[Complaint]:
 
 
 def _endpoint_contradictions(path: Path, upstream: Upstream) -> Iterator[Complaint]:
-    """Yield why a datacenter's name cannot stand in the URL, and why a health check could never pass."""
+    """Yield datacenter names that do not fit in the URL, and a path that no health check can pass."""
     for datacenter, url in upstream.endpoints:
         try:
             url_in(url)

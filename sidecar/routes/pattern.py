@@ -1,6 +1,6 @@
-r"""Patterns say which values `routes.yaml` means; templates say how a route writes the new name of a stream.
+r"""Patterns, which select values in `routes.yaml`, and templates for the new name of a stream.
 
-A pattern has one of four forms, told apart by how it is written:
+A pattern has one of four forms:
 
     mediawiki.revision-score-test     a literal: equal, letter for letter
     mediawiki.revision_score_*        a glob: * any run of characters, ? one, [ab] one of these, [!ab] none of these
@@ -8,11 +8,11 @@ A pattern has one of four forms, told apart by how it is written:
                                       (lib/event-util.js, stringMatches): unanchored, case-sensitive
     [a, "b*", /c/]                    a list of these: any of them
 
-Regular expressions run on RE2, which is linear in the length of the text whatever the expression, so no
-event can make a route slow. RE2 has no look-around and no back-references; those are refused.
+Regular expressions run on RE2, whose time is always linear in the length of the text, so that no event can make a
+route slow. RE2 supports neither look-around nor back-references; those are refused.
 
-In a template `{stream}` is the original name, `{labels.isvc}` a label of the pod, `{1}` and `{name}` groups that
-the route's `match.stream` captured. Everything else stands for itself.
+In a template `{stream}` is the original name, `{labels.isvc}` a label of the pod, and `{1}` and `{name}` are groups
+that the route's `match.stream` captured. Everything else is literal.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ from sidecar.routes.section import string_in
 
 GLOB_CHARACTERS = frozenset("*?[")
 STREAM_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
-"""What a stream may be called: Kafka allows 249 of these characters in a topic, and a topic prefix comes on top."""
+"""Valid names of streams: Kafka allows 249 of these characters in a topic, which includes a topic prefix."""
 
 _FLAGS = re.compile(r"/(.+)/((?!(.).*\3)[dgimsuvy]{1,3})")
-"""A regular expression as JavaScript and Perl write it, with flags behind it."""
+"""A regular expression as in JavaScript and Perl, followed by flags."""
 _OF_A_REGEX = re.compile(r"[\^$()|+\\{}]")
-"""What a $schema, as /mediawiki/revision/score/2.0.0, never has."""
+"""Characters that no $schema has, such as /mediawiki/revision/score/2.0.0."""
 
 _PIECE = re.compile(r"\*|\?|\[!?+\]?+[^\]]*\]|.", re.DOTALL)
 _RUN = re.compile(r"[*?]*\*[*?]*")
@@ -44,10 +44,10 @@ _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 
 
 class Matcher(Protocol):
-    """One compiled form of a pattern; a literal, a glob and a regular expression each have theirs."""
+    """One compiled alternative of a pattern: a literal, a glob or a regular expression."""
 
     def groups_in(self, text: str) -> Mapping[str, str] | None:
-        """Return the groups captured in `text` ("1", "2", … and named ones), or None where it does not match."""
+        """Return the groups captured in `text` ("1", "2", … and named ones), or None if it does not match."""
 
     @property
     def group_names(self) -> frozenset[str]:
@@ -61,7 +61,7 @@ class Literal:
     text: str
 
     def groups_in(self, text: str) -> Mapping[str, str] | None:
-        """Return no groups where the text is equal."""
+        """Return no groups if the text is equal, else None."""
         return {} if text == self.text else None
 
     @property
@@ -76,7 +76,7 @@ class Glob:
     group_names: frozenset[str] = frozenset()
 
     def __init__(self, glob: str) -> None:
-        """Compile `glob`; the standard library's translation backtracks atomically, so it stays bounded."""
+        """Compile `glob`; the standard library translates it to atomic groups, which bounds backtracking."""
         self.source = glob
         self._regex = re.compile(fnmatch.translate(glob))
         ordered = _RUN.sub(lambda run: "?" * run[0].count("?") + "*", glob) if "[" not in glob else glob
@@ -84,10 +84,10 @@ class Glob:
         """`*`, `?`, `[…]` and single characters; of a run of `*` and `?` the `*` comes last, once."""
         runs = "".join("*" if piece == "?" or len(piece) > 1 else piece for piece in self.pieces).split("*")
         self.beginning, self.ending, self.longest = runs[0], runs[-1], max(runs, key=len)
-        """What every text that it matches begins with, ends with and contains, as far as it is written out."""
+        """Literal beginning, ending and longest part of every text that it matches."""
 
     def groups_in(self, text: str) -> Mapping[str, str] | None:
-        """Return no groups where the glob covers the whole text."""
+        """Return no groups if the glob matches the whole text, else None."""
         return {} if self._regex.match(text) else None
 
 
@@ -119,7 +119,7 @@ class Regex:
         return frozenset(self._names)
 
     def groups_in(self, text: str) -> Mapping[str, str] | None:
-        """Return the groups of the first match; a group that took no part in it is an empty string."""
+        """Return the groups of the first match; an unused group is an empty string."""
         found = self._regex.search(text)
         if found is None:
             return None
@@ -136,7 +136,7 @@ class Pattern:
     _others: tuple[Matcher, ...] = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        """Sort the alternatives, since there may be a thousand names in a list."""
+        """Separate literals from other alternatives, since a list may have a thousand names."""
         object.__setattr__(self, "_literals", frozenset(self.literals))
         object.__setattr__(self, "_others", tuple(each for each in self.matchers if not isinstance(each, Literal)))
 
@@ -157,9 +157,9 @@ class Pattern:
         return cls(text, (_matcher(text),))
 
     def groups_in(self, text: str) -> Mapping[str, str] | None:
-        """Return the groups of the first alternative that matches `text`, or None where none does.
+        """Return the groups of the first alternative that matches `text`, or None if none does.
 
-        Where one is a literal, no template can use a group.
+        If one is a literal, templates cannot use groups.
         """
         if text in self._literals:
             return {}
@@ -182,7 +182,7 @@ class Pattern:
 
     @property
     def literals(self) -> tuple[str, ...]:
-        """Alternatives that are literals: names a person wrote out."""
+        """The alternatives that are literals."""
         return tuple(matcher.text for matcher in self.matchers if isinstance(matcher, Literal))
 
     def __str__(self) -> str:
@@ -192,7 +192,7 @@ class Pattern:
 
 @dataclass(frozen=True)
 class Template:
-    """A stream's new name with its placeholders found."""
+    """A template for a stream's new name."""
 
     source: str
     placeholders: frozenset[str]
@@ -230,7 +230,7 @@ class Template:
         return frozenset(name for name in self.placeholders if name != "stream" and not name.startswith("labels."))
 
     def expand(self, stream: str, labels: Mapping[str, str], groups: Mapping[str, str]) -> str:
-        """Return the new name; every placeholder must have its value (`config` and `routing` see to that)."""
+        """Return the new name; every placeholder must have a value, which `loader` and `routing` ensure."""
         if not self.placeholders:
             return self.source
         words = {**groups, **{f"labels.{name}": value for name, value in labels.items()}, "stream": stream}

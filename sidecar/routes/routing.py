@@ -1,7 +1,7 @@
-"""Which upstream an event goes to, under which name, and why.
+"""Decides which upstream an event goes to, and under which stream name.
 
-One function, `_first_mismatch`, answers both the request path ("does this route take it?") and `explain`
-("why not?"), so that the two can never disagree.
+`_first_mismatch` serves both the request path ("does this route take it?") and `explain` ("why not?"), so that they
+cannot disagree.
 """
 
 from __future__ import annotations
@@ -18,26 +18,26 @@ from sidecar.routes.index import Index, Indexes, numbers
 from sidecar.routes.pattern import STREAM_NAME, Pattern, Template
 
 MAX_REMEMBERED = 1024
-"""Pairs of stream and schema whose decision is remembered; a producer can make up any number."""
+"""Pairs of stream and schema whose decision is cached; a producer can make up any number."""
 MAX_REMEMBERED_LENGTH = 512
-"""Characters of the two together; longer ones are made up."""
+"""Maximum characters of a cached pair; longer ones are made up."""
 
 
 class Decision(msgspec.Struct, frozen=True):
-    """What becomes of an event: sent to `upstream`, under the name `stream` where that is not None, or refused."""
+    """The decision for an event: sent to `upstream`, renamed if `stream` is not None, or refused."""
 
     route: str
-    """Name of the route that took it; empty where none did."""
+    """Name of the route that took it; empty if none did."""
     upstream: str | None = None
     stream: str | None = None
     refusal: str | None = None
-    """Why it is refused and what to do, for the producer; None where it is sent."""
+    """Why it is refused and what to do, for the producer; None if it is sent."""
     order_by: tuple[str, ...] = ()
     """Dotted paths: events with the same values there keep their order."""
     spool_first: bool = False
     """Whether its producer is answered as soon as it is in the spool."""
     copy: Copy | None = None
-    """What its route's `mirror` sends to another upstream, or would."""
+    """The copy for its route's `mirror`, even if it is refused."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class Mismatch:
     """As `routes.yaml` writes it: `labels.env`, `stream`, `event.page.page_id`."""
     wanted: str
     found: str | None
-    """None: the event or the pod has no such thing."""
+    """None: the event or the pod has no such key."""
 
     def __str__(self) -> str:
         """Return it as a line of `explain`."""
@@ -58,7 +58,7 @@ class Mismatch:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One route that was tried for an event."""
+    """A route that was tried for an event."""
 
     route: Route
     mismatch: Mismatch | None
@@ -67,20 +67,20 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """An event as it is compared with the `accepts` of its upstream."""
+    """The comparison of an event with the `accepts` of its upstream."""
 
     upstream: str
     stream: str | None
-    """Its name there."""
+    """The stream's name there."""
     acceptance: tuple[Mismatch | None, ...]
-    """Why each entry does not take it, up to the first that does (None), if one does."""
+    """The mismatch of each entry, up to the first that matches (None)."""
 
 
 class Router:
     """The routes of one configuration, for one set of labels."""
 
     def __init__(self, config: Config, labels: Mapping[str, str], indexes: Indexes | None = None) -> None:
-        """`labels` say what the pod is; they cannot change while it runs. Give `indexes` where they exist already."""
+        """`labels` are the pod's, and do not change while it runs. Pass `indexes` if they exist already."""
         self.config = config
         self.labels = dict(labels)
         indexes = indexes or Indexes(config)
@@ -96,9 +96,9 @@ class Router:
         self._label_missing = {route.name: label for route, key, label in self.missing_labels if key == ("stream",)}
 
     def decide(self, event: Event) -> Decision:
-        """Return what becomes of `event`: the first route that matches decides.
+        """Return the decision for `event`: the first route that matches takes it.
 
-        What stream and schema alone decided is remembered.
+        Decisions by stream and schema only are cached.
         """
         if event.unclear:
             return Decision("", refusal=f"no route takes it, because {event.unclear}")
@@ -127,7 +127,7 @@ class Router:
         return _LookedAt(event, self._paths)
 
     def lacks(self, event: Event) -> str | None:
-        """Return the key, such as `schema`, that `event` must have before its way can be told; None: it can be."""
+        """Return the key, such as `schema`, that `event` needs before it can be decided; None: nothing is missing."""
         if event.unclear:
             return None
         looked = self._look(event)
@@ -141,7 +141,7 @@ class Router:
         return self._accepts[route.to or ""].first_or_lacking(stream or event.stream, looked)[1]
 
     def accepts(self, upstream: str, stream: str | None, event: Event) -> bool:
-        """Whether `upstream` takes `event` under the name `stream`: any entry of its `accepts` will do."""
+        """Whether an entry of `upstream`'s `accepts` matches `event` under the name `stream`."""
         return self._accepted(upstream, stream, self._look(event))
 
     def _accepted(self, upstream: str, stream: str | None, looked: _LookedAt) -> bool:
@@ -149,7 +149,7 @@ class Router:
         return rules is None or rules.first(stream, looked) is not None
 
     def explain(self, event: Event) -> tuple[tuple[Step, ...], Decision]:
-        """Return every route looked at, in order, each with why it did not match, and the decision."""
+        """Return the routes tried, in order, each with its mismatch, and the decision."""
         steps: list[Step] = []
         looked = self._look(event)
         for route in () if event.unclear else self.config.routes:
@@ -159,7 +159,7 @@ class Router:
         return tuple(steps), self.decide(event)
 
     def arrival(self, event: Event) -> Arrival | None:
-        """Return how `event` arrives at its upstream, accepted there or not; None if no route sends it to one."""
+        """Return how `event` compares with its upstream's `accepts`; None if no route sends it to one."""
         looked = self._look(event)
         for route in () if event.unclear else self.config.routes:
             if _first_mismatch(route.match, event.stream, looked, self.labels) is None:
@@ -191,12 +191,12 @@ class Router:
 
     @property
     def reachable(self) -> set[str]:
-        """The upstreams that some route leads to from this pod."""
+        """The upstreams of this pod's routes."""
         return {each.to for each in self._own_routes if each.to}
 
     @property
     def mirrored_to(self) -> set[str]:
-        """The upstreams that get copies from this pod."""
+        """The upstreams of this pod's mirrors."""
         return {each.mirror.to for each in self._own_routes if each.mirror}
 
     @property
@@ -235,7 +235,7 @@ class Router:
         )
 
     def _copy(self, route: Route, event: Event, looked: _LookedAt, sent_as: str | None) -> Copy:
-        """Return the copy of an event that `route` sends to its own upstream under the name `sent_as`."""
+        """Return the copy of an event that `route` sends under the name `sent_as`."""
         mirror = route.mirror
         assert mirror is not None  # noqa: S101
         upstreams, refusal = self.config.upstreams, None
@@ -252,7 +252,7 @@ class Router:
         return Copy(route.name, mirror.to, stream or "", mirror.percent, refusal)
 
     def _naming(self, route: Route, event: Event) -> tuple[str | None, str | None]:
-        """Return the stream's new name, None where it stays; and why there can be none, None where there can."""
+        """Return the stream's new name, None if it stays; and why it cannot be renamed, None if it can."""
         label = self._label_missing.get(route.name)
         if label is not None:  # `serve` does not start then, but `check` and `explain` take any labels
             return None, f"route {route.name} uses label {label}, which {self._pod} does not have"
@@ -262,7 +262,7 @@ class Router:
         return stream, None
 
     def _new_name(self, template: Template | None, match: Match, event: Event) -> str | None:
-        """Return the stream's new name, or None where it stays; a stream that is not there is never made up."""
+        """Return the stream's new name, or None if it stays; an event without a stream does not get one."""
         if template is None or event.stream is None:
             return None
         groups = match.stream.groups_in(event.stream) if match.stream and template.groups else {}
@@ -271,7 +271,7 @@ class Router:
 
 
 def is_same_eventgate(one: Upstream, other: Upstream) -> bool:
-    """Whether two upstreams share an endpoint, whatever they are called."""
+    """Whether two upstreams share an endpoint, whatever their names."""
     return not {url for _, url in one.endpoints}.isdisjoint(url for _, url in other.endpoints)
 
 
@@ -284,10 +284,10 @@ def fitting(matches: Sequence[Match], index: Index, event: Event) -> tuple[int, 
 
 
 class _LookedAt:
-    """What rules compare of an event: it is read once, and only where one asks for more than stream and schema."""
+    """The values of an event that rules compare; it is read once, and only if stream and schema do not decide."""
 
     def __init__(self, event: Event, paths: tuple[str, ...]) -> None:
-        """`paths` are all that may be asked for."""
+        """`paths` are all that rules may read."""
         self.schema = event.schema
         self._event = event
         self._paths = paths
@@ -295,18 +295,18 @@ class _LookedAt:
 
     @property
     def inside(self) -> bool:
-        """Whether it was read: then another event of the same stream and schema may go another way."""
+        """Whether it was read: then events of the same stream and schema may have other decisions."""
         return self._values is not None
 
     def value_at(self, path: str) -> str | None:
-        """Return the scalar there."""
+        """Return the scalar at `path`."""
         if self._values is None:
             self._values = self._event.values_at(self._paths)
         return self._values.get(path)
 
 
 class _Rules:
-    """Matches of which the first that fits counts, seen from one pod."""
+    """A list of matches for one pod; the first that fits counts."""
 
     def __init__(self, matches: Sequence[Match], index: Index, labels: Mapping[str, str]) -> None:
         self._matches = matches
@@ -315,7 +315,7 @@ class _Rules:
         self._of_pod = index.of_pod(labels)
 
     def first(self, stream: str | None, event: _LookedAt) -> int | None:
-        """Return the number of the first that fits; look into the event only where one that may fit asks for it."""
+        """Return the number of the first that fits; read the event only if a candidate needs it."""
         found = self._of_pod & self._index.fitting("stream", stream) & self._index.fitting("schema", event.schema)
         for number in numbers(found):
             match = self._matches[number]
@@ -333,7 +333,7 @@ class _Rules:
         return None
 
     def first_or_lacking(self, stream: str | None, event: _LookedAt) -> tuple[int | None, str | None]:
-        """Return the first that fits, and the key that another before it asks for and the event does not have."""
+        """Return the first that fits, and a key that an earlier one needs and the event does not have."""
         found = self._of_pod & self._index.fitting("stream", stream)
         if event.schema is not None:
             found &= self._index.fitting("schema", event.schema)

@@ -1,6 +1,6 @@
-"""Scalars of `routes.yaml` as it writes them: durations, sizes, URLs, names of hosts, paths.
+"""Reads scalars of `routes.yaml`: durations, sizes, URLs, host names, paths.
 
-Each function returns what was meant, or raises ValueError with words that follow the name of the key.
+Each function returns the value, or raises ValueError with a message that follows the name of the key.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
 def duration(value: object, least: str = "1ms", most: str = "24h") -> float:
-    """Read `500ms`, `1.5s`, `5m` or `1h` as seconds; `least` and `most` are the bounds, written the same way.
+    """Read `500ms`, `1.5s`, `5m` or `1h` as seconds; `least` and `most` are the bounds, in the same format.
 
     Raises:
-        ValueError: it is none of these, or out of bounds.
+        ValueError: it is not a duration, or out of bounds.
 
     """
     found = DURATION.fullmatch(value) if isinstance(value, str) else None
@@ -44,7 +44,7 @@ def _seconds(found: re.Match[str]) -> float:
 
 
 def in_duration_words(seconds: float) -> str:
-    """Write seconds as `duration` reads them."""
+    """Return seconds in the format that `duration` reads."""
     return f"{seconds:g}s" if seconds >= 1 else f"{seconds * 1000:g}ms"
 
 
@@ -67,13 +67,13 @@ def size_in_bytes(value: object) -> int:
 
 
 def in_size_words(size: int) -> str:
-    """Write bytes as `size_in_bytes` reads them."""
+    """Return bytes in the format that `size_in_bytes` reads."""
     unit = next(unit for unit in ("MiB", "KiB", "B") if size % _BYTES[unit] == 0)
     return f"{size // _BYTES[unit]}{unit}"
 
 
 def text_in(value: object) -> str:
-    """Read any text that says something."""
+    """Read a text that is not empty."""
     text = string_in(value)
     if not text.strip():
         raise ValueError("is an empty string; write a value, or remove the key")
@@ -106,7 +106,7 @@ def url_in(value: object) -> str:
 
 
 def _need_ascii(text: str) -> None:
-    """Refuse what cannot be put on the wire; a pasted zero-width space is not seen in an editor."""
+    """Refuse characters that cannot be sent; an editor does not show a pasted zero-width space."""
     strange = next((each for each in text if not "!" <= each <= "~" and each != " "), None)
     if strange is not None:
         raise ValueError(
@@ -116,7 +116,7 @@ def _need_ascii(text: str) -> None:
 
 
 def _need_host(host: str) -> None:
-    """Refuse a name that no resolver or certificate can have: RFC 1035, 2.3.4, with underscores."""
+    """Refuse a name that is invalid in DNS and certificates: RFC 1035, 2.3.4, but with underscores."""
     if ":" in host:  # an IPv6 address; urlsplit has checked its brackets
         try:
             ipaddress.IPv6Address(host)
@@ -134,7 +134,7 @@ def _need_host(host: str) -> None:
 
 
 def host_in(value: object) -> str:
-    """Read the name of a host, or an IP address."""
+    """Read a host name or an IP address."""
     text = text_in(value)
     _need_ascii(text)
     _need_host(text)

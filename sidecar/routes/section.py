@@ -1,15 +1,15 @@
-"""Sections of `routes.yaml`: mappings with known keys. Reading one reports everything that is wrong in it at once.
+"""Sections of `routes.yaml`: mappings with known keys. Reading a section reports all problems in it at once.
 
-A section is a class of `config`; its annotations say what each key takes:
+A section is a class of `config`; its annotations are the types of the keys:
 
-    Annotated[T, Form]        a scalar, as the form reads it
-    list[T], dict[K, T]       a list, a mapping with keys that the operator chooses; with `NotEmpty` at least one entry
+    Annotated[T, Form]        a scalar, read by the form
+    list[T], dict[K, T]       a list, or a mapping with free keys; with `NotEmpty` at least one entry
     Literal["a", "b"]         one of these words
     T | None                  the same, or nothing
     bool, Any, another section
 
-msgspec makes the classes, frozen and cheap to import. Its own decoder would stop at the first wrong value, so the
-reading is done here, with messages of our own.
+msgspec makes the classes, frozen and cheap to import. Its decoder would stop at the first wrong value, so sections are
+read here, with our own messages.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ import msgspec
 Path = tuple[str | int, ...]
 """Keys and indices from the root: `("routes", 2, "match")`."""
 Complaint = tuple[Path, str]
-"""Where something is wrong, and what."""
+"""The place of a problem, and its message."""
 A_MAPPING = "a mapping (key: value)"
 
 fields = functools.cache(msgspec.structs.fields)
-"""The fields of a section, each with its key, its type and its default."""
+"""The fields of a section, each with key, type and default."""
 
 
 @dataclass(frozen=True, eq=False)
 class Form:
-    """How a scalar is written: our own function reads it, so that the error message is ours too."""
+    """The format of a scalar, with a function that reads it, so that the error messages are ours."""
 
     read: Callable[[object], Any]
-    """Returns what was meant, or raises ValueError."""
+    """Returns the value, or raises ValueError."""
     schema: Mapping[str, Any]
     """The same as JSON Schema, for editors."""
 
@@ -50,7 +50,7 @@ class NotEmpty:
 
 
 class Refused(ValueError):
-    """A section cannot be read; `complaints` holds everything that is wrong in it."""
+    """A section cannot be read; `complaints` has all problems in it."""
 
     def __init__(self, complaints: Iterable[Complaint]) -> None:
         """`complaints` is never empty."""
@@ -63,10 +63,10 @@ class Section(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def read(cls, value: object) -> Self:
-        """Return the section that plain data holds.
+        """Return the section in plain data.
 
         Raises:
-            Refused: with everything that is wrong.
+            Refused: with all problems.
 
         """
         reading = _Reading()
@@ -82,7 +82,7 @@ def keys_of(section: type[Section]) -> list[str]:
 
 
 def shown(value: object) -> str:
-    """Return a YAML value the way a message quotes it: short, and in YAML's words."""
+    """Return a YAML value for a message: short, and in YAML's syntax."""
     shown = {True: "true", False: "false", None: "empty"}.get(value) if isinstance(value, bool | None) else None
     return shortened(shown or repr(value))
 
@@ -116,14 +116,14 @@ def string_in(value: object) -> str:
 
 
 def nearest(found: str, allowed: Iterable[str]) -> str:
-    """Return a question whether a similar key was meant, or an empty string if none is similar."""
+    """Return a suggestion of a similar key, or an empty string."""
     words = {word.lower(): word for word in allowed}
     near = difflib.get_close_matches(found.lower(), list(words), n=1, cutoff=0.6)
     return f" (did you mean {words[near[0]]!r}?)" if near else ""
 
 
 class _Reading:
-    """One reading of plain data; after a complaint, ignore what its methods return."""
+    """Reads plain data once; after a complaint, ignore what its methods return."""
 
     def __init__(self) -> None:
         self.complaints: list[Complaint] = []
@@ -137,7 +137,7 @@ class _Reading:
         }
 
     def of(self, kind: Any, value: object, path: Path) -> Any:
-        """Return what `value` means as this type."""
+        """Return `value` as this type."""
         read = self._composed.get(typing.get_origin(kind))
         if read is not None:
             return read(value, path, *typing.get_args(kind))

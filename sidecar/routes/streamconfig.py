@@ -1,8 +1,8 @@
-"""Which streams Wikimedia declares, and what in a `routes.yaml` disagrees: `check --stream-config`.
+"""Compares a `routes.yaml` with the streams that Wikimedia declares: `check --stream-config`.
 
 EventGate takes an event only if its stream is declared, and only with a schema of the declared title. The declarations
-are those that MediaWiki answers to `action=streamconfigs&all_settings=true`: by the name of the stream, or by a regular
-expression for names, each with its settings.
+are MediaWiki's answer to `action=streamconfigs&all_settings=true`: settings by the name of a stream, or by a regular
+expression for names.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from sidecar.routes.section import Complaint, Path, nearest
 
 
 class Declaration(msgspec.Struct, frozen=True):
-    """What is declared of a stream, as far as it matters here."""
+    """The declaration of a stream, as far as it matters here."""
 
     schema_title: str | None = None
     """Title of the schemas that its events may have, such as `mediawiki/revision/score`."""
@@ -47,7 +47,7 @@ class StreamConfig:
     """All declarations."""
 
     def __init__(self, declarations: Mapping[str, Declaration], source: str) -> None:
-        """`source` is what messages call them: a file or a URL."""
+        """`source` is their name in messages: a file or a URL."""
         self.source = source
         self.declarations = declarations
         self._patterns = [(pattern, each) for name, each in declarations.items() if (pattern := _pattern_of(name))]
@@ -58,7 +58,7 @@ class StreamConfig:
         return found or next((each for pattern, each in self._patterns if pattern.groups_in(stream) is not None), None)
 
     def fault_of(self, stream: str, schema: str | None) -> str | None:
-        """Return why EventGate does not take events of a stream with this schema; None if it does, or may."""
+        """Return why EventGate does not take events of a stream with this schema; None if it may."""
         declared = self.of(stream)
         if declared is None:
             return f"it is not declared in {self.source}{nearest(stream, self.declarations)}"
@@ -67,17 +67,17 @@ class StreamConfig:
         return None
 
     def other_service(self, stream: str, event_service: str | None) -> str | None:
-        """Return the EventGate that a stream is declared for; None if that is `event_service`, or is not known."""
+        """Return the EventGate that a stream is declared for; None if it is `event_service`, or unknown."""
         declared = self.of(stream)
         service = declared.destination_event_service if declared else None
         return service if event_service is not None and service != event_service else None
 
 
 def read(answer: bytes, source: str) -> StreamConfig:
-    """Read what MediaWiki answered.
+    """Read MediaWiki's answer.
 
     Raises:
-        SettingError: it is something else, or has no stream, or not the settings that are needed.
+        SettingError: it is not such an answer, or has no streams, or not the needed settings.
 
     """
     try:
@@ -100,22 +100,22 @@ def title_of(schema: str) -> str:
 
 @functools.lru_cache(maxsize=1024)
 def _pattern_of(name: str) -> Pattern | None:
-    """Return the regular expression that a declaration is for; None if it is for one name, or cannot be read."""
+    """Return the regular expression in a declaration's name; None if it is a plain name, or invalid."""
     try:
         return Pattern.parse(name) if name.startswith("/") else None
     except ValueError:
         return None
 
 
-# --- what a file says that disagrees ---
+# --- comparison with a file ---
 
 
 def mistakes(config: Config, declared: StreamConfig) -> Iterator[Complaint]:
-    """Yield each stream that a route sends, or copies, to an EventGate that would not take it."""
+    """Yield each stream that a route sends or copies to an EventGate that would not take it."""
     routes = {route.name: (index, route) for index, route in enumerate(config.routes)}
     told: set[Complaint] = set()
     astray: dict[tuple[Path, str, str, str], dict[str, None]] = {}
-    """Streams that go to the wrong EventGate: by place, upstream, which it is, and which it should be."""
+    """Streams that go to the wrong EventGate, by place, upstream, its event service, and the right one."""
     for event, decision in _decisions(config):
         index, route = routes[decision.route]
         for place, upstream, stream in _destinations(route, event, decision):
@@ -154,7 +154,7 @@ def _as_written(matcher: Matcher) -> str:
 
 
 def _decisions(config: Config) -> Iterator[tuple[Event, Decision]]:
-    """Yield each event that the file names with what becomes of it, from each kind of pod that sends it."""
+    """Yield each event that the file names with its decision, for each kind of pod that sends it."""
     events, indexes = events_of([config]), Indexes(config)
     for labels in pods_of([config]):
         router = Router(config, labels, indexes)
@@ -165,7 +165,7 @@ def _decisions(config: Config) -> Iterator[tuple[Event, Decision]]:
 
 
 def _destinations(route: Route, event: Event, decision: Decision) -> Iterator[tuple[Path, str, str]]:
-    """Yield the key that says so, the upstream and the stream: of an event, and of its copy."""
+    """Yield key, upstream and stream of an event, and of its copy."""
     if decision.upstream is not None:
         named = route.match.stream is not None and event.stream in route.match.stream.literals
         place: Path = ("stream",) if route.stream is not None else ("match", "stream") if named else ()

@@ -1,4 +1,4 @@
-"""Which way each stream goes from each kind of pod: the table that `check`, `streams` and `diff` are made from."""
+"""The table of where each stream goes from each kind of pod, for `check`, `streams` and `diff`."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class CopyWay:
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """What becomes of a stream's events."""
+    """Where a stream's events go."""
 
     upstream: str | None = None
     stream: str | None = None

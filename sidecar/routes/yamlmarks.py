@@ -14,12 +14,11 @@ from sidecar.routes.section import Path, shortened
 MAX_BYTES = 1024 * 1024
 MAX_LEVELS = 50
 MAX_NODES = 20_000
-"""Keys and values: PyYAML needs about a second for so many, while events keep flowing."""
+"""Maximum keys and values: PyYAML needs about a second for them, while events keep flowing."""
 
 
 ALIAS = "\0alias"
-"""The tag of a node that stands for an alias, at the alias's own place; an anchored value is not there twice. No file
-can hold this tag."""
+"""The tag of a node that replaces an alias, so that an anchored value is read once. No file can contain this tag."""
 IS_ALIAS = "is an alias (*name); write the value out, or put it in quotes if it is a pattern"
 _ODD_NUMBER = re.compile(r"[-+]?0[0-9_xb].*|.*[_:].*", re.DOTALL)
 """A number that YAML 1.1 reads in base 8, 16, 2 or 60, or with underscores."""
@@ -35,7 +34,7 @@ class Mark:
 
 @dataclass
 class Marked:
-    """What a YAML text holds, the places of its values and keys, and what YAML allows but we do not."""
+    """The data of a YAML text, the places of its values and keys, and what YAML allows but we do not."""
 
     data: Any = None
     values: dict[Path, Mark] = field(default_factory=dict)
@@ -52,16 +51,16 @@ class Marked:
 
 
 class _TooMuch(yaml.MarkedYAMLError):
-    """It is YAML, but larger than any configuration."""
+    """The text is YAML, but larger than any configuration."""
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML's loader with limits: its own depth is bounded only by Python's stack, and its time not at all."""
+    """PyYAML's loader with limits: PyYAML bounds its depth only by Python's stack, and its time not at all."""
 
     levels = nodes = 0
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        """Compose a node and what is in it."""
+        """Compose a node and its contents."""
         self.levels += 1
         self.nodes += 1
         if self.levels > MAX_LEVELS:

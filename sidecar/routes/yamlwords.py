@@ -1,7 +1,7 @@
-"""What is wrong with a text that is not YAML: the place where the mistake began, its cause and the fix.
+"""Explains invalid YAML: where the mistake begins, its cause and the fix.
 
-A parser notices a mistake where it cannot go on, often lines later, and says which token it wants. Each function here
-recognises one mistake from that, from the brackets that are open and from the lines themselves.
+A parser reports a mistake where it cannot go on, often lines later, and the token it expects. Each function here
+recognises one mistake by that, by the open brackets and by the lines.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _VALUE_AFTER = re.compile(r"([-?:] +|[\[{,] *)(?=\S)")
 
 @dataclass(frozen=True)
 class _Mistake:
-    """What the parser says, and what it had read."""
+    """The parser's error, and its context in the text."""
 
     lines: list[str]
     context: str
@@ -34,11 +34,11 @@ class _Mistake:
     at: Place
     """Where it cannot go on."""
     begun: Place
-    """Where what it reads began."""
+    """The start of what it was reading."""
     open: Place | None
-    """Where the innermost bracket that is open begins."""
+    """The innermost open bracket."""
     quoted: tuple[Place, Place] | None
-    """Where the last text in quotes that has several lines begins and ends."""
+    """Start and end of the last quoted text with several lines."""
 
     def line(self, number: int) -> str:
         return self.lines[number] if number < len(self.lines) else ""
@@ -48,14 +48,14 @@ class _Mistake:
 
     @property
     def value(self) -> Place:
-        """Where the value begins that the problem is in, as far as its line shows."""
+        """The start of the value with the problem, as far as its line shows."""
         line, column = self.at
         found = [match.end() for match in _VALUE_AFTER.finditer(self.line(line)[:column])]
         return line, found[0] if found else column
 
 
 def explain(text: str, error: yaml.MarkedYAMLError) -> Said:
-    """Return where the mistake is that `error` comes from, and words for it."""
+    """Return the place of the mistake that caused `error`, and a message."""
     at = error.problem_mark or error.context_mark
     if at is None:
         return (0, 0), f"is not YAML: {error.problem}"
@@ -79,7 +79,7 @@ def explain(text: str, error: yaml.MarkedYAMLError) -> Said:
 
 
 def _read_until(text: str, index: int) -> tuple[Place | None, tuple[Place, Place] | None]:
-    """Return the innermost bracket that is open at `index`, and the last quoted text of several lines before it."""
+    """Return the innermost bracket open at `index`, and the last quoted text with several lines before it."""
     brackets: list[Place] = []
     quoted = None
     with contextlib.suppress(yaml.YAMLError, ValueError, OverflowError):
@@ -100,7 +100,7 @@ def _read_until(text: str, index: int) -> tuple[Place | None, tuple[Place, Place
 
 
 def _sign(mistake: _Mistake) -> Said | None:
-    """Find a value that begins with a sign of YAML's and is not in quotes."""
+    """Find an unquoted value that begins with one of YAML's indicators."""
     if mistake.context in ("while scanning an alias", "while scanning an anchor"):
         place = mistake.begun
     elif mistake.problem.startswith(("found undefined alias", "could not determine a constructor for the tag")):
@@ -167,7 +167,7 @@ def _colon(mistake: _Mistake) -> Said | None:
 
 
 def _no_key(mistake: _Mistake) -> Said | None:
-    """Find a line that should be a key and its value."""
+    """Find a line that is not a key with a value."""
     if mistake.problem == "could not find expected ':'":
         place = mistake.begun
     elif mistake.problem == "expected <block end>, but found '<scalar>'":
@@ -226,7 +226,7 @@ def _indentation(mistake: _Mistake) -> Said | None:
 
 
 def _columns(mistake: _Mistake, number: int) -> Iterator[tuple[int, int, bool]]:
-    """Yield each column where something is open above a line: of which line, and whether it is an entry's dash."""
+    """Yield each indentation open above a line: its line, its column, and whether it is an entry's dash."""
     limit = len(mistake.line(number)) + 1000
     for above in range(number - 1, -1, -1):
         line = mistake.line(above)

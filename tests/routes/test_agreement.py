@@ -1,4 +1,4 @@
-"""`explain`, `check`, `diff` and the running router say the same of any configuration, pod and event."""
+"""`explain`, `check`, `diff` and the running router agree on any configuration, pod and event."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def destination(router: Router, event: Event) -> tuple[str | None, str | None]:
 @unhurried
 @given(files(), LABELS, EVENTS)
 def test_explain_says_what_the_router_does(file: Any, labels: dict[str, str], value: Any) -> None:
-    """The same route, upstream, name and refusal; the line that took the event is the last, and the only one marked."""
+    """Same route, upstream, name and refusal; only the last line, of the route that took the event, is marked."""
     router, event = Router(config_of(file), labels), event_of(value)
     decision, found = router.decide(event), explanation(router, event)
     assert (found["upstream"], found["sent_as"]) == destination(router, event)
@@ -44,7 +44,7 @@ def test_explain_says_what_the_router_does(file: Any, labels: dict[str, str], va
 @unhurried
 @given(files(), LABELS, EVENTS)
 def test_a_copy_is_sent_where_all_say_so(file: Any, labels: dict[str, str], value: Any) -> None:
-    """Only of an event that is sent, to an upstream that accepts it, and never twice under a name to one EventGate."""
+    """Only of a sent event, to an upstream that accepts it, never twice under one name to one EventGate."""
     router, event = Router(config_of(file), labels), event_of(value)
     copy, found = router.decide(event).copy, explanation(router, event)["copy"]
     assert (copy and (copy.upstream, copy.stream)) == (found and (found["upstream"], found["sent_as"]))
@@ -59,7 +59,7 @@ def test_a_copy_is_sent_where_all_say_so(file: Any, labels: dict[str, str], valu
 @unhurried
 @given(files(), LABELS, EVENTS)
 def test_the_matrix_says_what_the_router_does(file: Any, labels: dict[str, str], value: Any) -> None:
-    """Where it says anything: what it calls open is an event that lacks what a rule asks for."""
+    """Except if a value is open, because the event lacks what a rule reads."""
     router, event = Router(config_of(file), labels), event_of(value)
     way = way_of(router, event)
     if way.depends_on is None:
@@ -71,7 +71,7 @@ def test_the_matrix_says_what_the_router_does(file: Any, labels: dict[str, str],
 @unhurried
 @given(files(), LABELS, EVENTS)
 def test_check_says_what_the_router_does(file: Any, labels: dict[str, str], value: Any) -> None:
-    """A test passes exactly where the event goes its way, and no event goes where a route is called unreachable."""
+    """A test passes exactly if the event is routed so, and no event takes an unreachable route."""
     router, event = Router(config_of(file), labels), event_of(value)
     upstream, stream = destination(router, event)
     expect: dict[str, Any] = {"upstream": upstream, "stream": stream, "route": router.decide(event).route or None}
@@ -98,5 +98,5 @@ def test_diff_says_what_check_says_of_each_file(old: Any, new: Any, value: Any) 
 @unhurried
 @given(files())
 def test_a_report_can_be_written_of_any_file(file: Any) -> None:
-    """Whatever is in it, `check` finds words and JSON for it."""
+    """`check` has text and JSON for it."""
     assert json.dumps(as_data(inspect(json.dumps(file))))

@@ -1,4 +1,4 @@
-"""Promises of `audit`: a route that can do nothing is found, and none that can is called so."""
+"""Promises of `audit`: routes without effect are found, and no others."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def mistaken(*routes: str) -> list[int]:
         ),
     ],
 )
-def test_a_route_below_what_takes_all_of_it_is_found(routes: tuple[str, ...], found: list[int]) -> None:
+def test_an_unreachable_route_is_found(routes: tuple[str, ...], found: list[int]) -> None:
     """One earlier route, or several together, may leave nothing for it."""
     assert mistaken(*routes) == found
 
@@ -88,18 +88,18 @@ def test_a_route_below_what_takes_all_of_it_is_found(routes: tuple[str, ...], fo
     ],
 )
 def test_a_route_that_is_never_accepted_is_found(route: str, found: list[int]) -> None:
-    """It is looked at what arrives, after renaming."""
+    """`accepts` is compared with the event after renaming."""
     assert mistaken(route) == found
 
 
-def test_too_many_combinations_are_looked_at_as_a_whole() -> None:
-    """A route with long lists costs no more than its patterns, and is still found below one that takes all."""
+def test_too_many_combinations_are_compared_as_a_whole() -> None:
+    """A route with long lists stays cheap, and is still found below one that takes everything."""
     lists = "{" + ", ".join(f"l{n}: [{', '.join(f'v{m}' for m in range(10))}]" for n in range(6)) + "}"
     assert mistaken(f"match: {{labels: {lists}}}, to: staging", f"match: {{labels: {lists}}}, to: staging") == [1]
 
 
-def test_the_later_of_two_equal_entries_is_superfluous() -> None:
-    """Of two that say the same one is named, so that one stays."""
+def test_the_later_of_two_equal_entries_is_redundant() -> None:
+    """Only one is reported, so that one stays."""
     text = UPSTREAMS.replace("{stream: test}]", "{stream: test}, {stream: test}]")
     found = audit.warnings(read(text + "  - {name: a, to: production}\n  - {name: b, match: {stream: x}, to: staging}"))
     assert [path for path, _ in found] == [("upstreams", "production", "accepts", 2)]
@@ -119,10 +119,10 @@ NAME = st.sampled_from(["a", "b", "ab", "ba", "c"])
 
 @unhurried
 @given(st.lists(MATCH, min_size=1, max_size=4), NAME, NAME, st.one_of(st.none(), NAME))
-def test_no_event_takes_a_route_that_is_said_to_be_without_effect(
+def test_no_event_takes_a_route_without_effect(
     matches: list[dict[str, object]], stream: str, schema: str, env: str | None
 ) -> None:
-    """Whatever the routes, `check` and the router agree."""
+    """For any routes, `check` and the router agree."""
     routes = [{"name": f"r{n}", "match": match, "to": "staging"} for n, match in enumerate(matches)]
     upstreams = {"staging": {"url": "http://s/v1/events"}}
     found = read(json.dumps({"version": 1, "upstreams": upstreams, "routes": routes}))
@@ -164,7 +164,7 @@ PATTERNS = st.one_of(GLOBS.map("".join), st.sampled_from(["/a/", "/^a/", "/b$/"]
     ],
 )
 def test_one_pattern_covers_another(wide: object, narrow: object, *, yes: bool) -> None:
-    """As an operator would see it; of regular expressions only what is plain."""
+    """As an operator would say; for regular expressions only in simple cases."""
     assert covers(Pattern.parse(wide), Pattern.parse(narrow)) is yes
 
 
@@ -188,15 +188,15 @@ def test_one_pattern_covers_another(wide: object, narrow: object, *, yes: bool) 
     ],
 )
 def test_two_patterns_have_nothing_in_common(one: object, other: object, *, yes: bool) -> None:
-    """In either order; where it cannot be told, they may have something in common."""
+    """In either order; if it is not certain, they may overlap."""
     assert disjoint(Pattern.parse(one), Pattern.parse(other)) is yes
     assert disjoint(Pattern.parse(other), Pattern.parse(one)) is yes
 
 
 @unhurried
 @given(PATTERNS, PATTERNS, TEXTS)
-def test_what_is_said_holds_for_every_text(one: str, other: str, text: str) -> None:
-    """No text that the narrow pattern takes escapes the wide one, and none is in two that are disjoint."""
+def test_covers_and_disjoint_hold_for_every_text(one: str, other: str, text: str) -> None:
+    """The wide pattern matches every text of the narrow one, and disjoint ones share none."""
     a, b = Pattern.parse(one), Pattern.parse(other)
     in_a, in_b = a.groups_in(text) is not None, b.groups_in(text) is not None
     assert not (covers(a, b) and in_b and not in_a)
@@ -206,7 +206,7 @@ def test_what_is_said_holds_for_every_text(one: str, other: str, text: str) -> N
 @unhurried
 @given(st.text("ab*?", min_size=1, max_size=6))
 def test_a_glob_covers_itself_and_everything_covers_it(glob: str) -> None:
-    """Whichever way its `*` and `?` are arranged."""
+    """However its `*` and `?` are arranged."""
     pattern = Pattern.parse(glob)
     assert covers(pattern, pattern)
     assert covers(Pattern.parse("*"), pattern)

@@ -1,4 +1,4 @@
-"""Promises of `config`: what each field takes, and what it is where the file does not say."""
+"""Promises of `config`: what each field accepts, and its default."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ URL = "https://eventgate-main.discovery.wmnet:4492/v1/events"
     [("500ms", 0.5), ("1ms", 0.001), ("1s", 1.0), ("1.5s", 1.5), ("5m", 300.0), ("0.5h", 1800.0)],
 )
 def test_a_duration_is_read_as_seconds(text: str, seconds: float) -> None:
-    """A number and its unit are one duration."""
+    """A duration is a number with a unit."""
     assert duration(text) == seconds
 
 
@@ -46,15 +46,15 @@ def test_a_duration_is_read_as_seconds(text: str, seconds: float) -> None:
         pytest.param("0.0ms", "is zero; a duration must be longer than 0s", id="0.0ms"),
     ],
 )
-def test_what_is_no_duration_is_refused(value: object, message: str) -> None:
-    """A bare number has no unit and no wait is endless: both are refused with how to write it."""
+def test_an_invalid_duration_is_refused(value: object, message: str) -> None:
+    """A number without a unit and an endless wait are refused, with the right format."""
     with pytest.raises(ValueError, match=r".") as refusal:
         duration(value)
     assert str(refusal.value) == message
 
 
-def test_only_what_must_be_said_must_be_said() -> None:
-    """An upstream needs its URL; all else has a default, which is the one that the reference names."""
+def test_only_required_keys_are_required() -> None:
+    """An upstream needs its URL; all else has the default that the reference names."""
     assert Upstream.read({"url": URL}) == Upstream.read(
         {
             "url": URL,
@@ -77,7 +77,7 @@ def test_only_what_must_be_said_must_be_said() -> None:
 
 
 def test_a_file_becomes_patterns_and_templates() -> None:
-    """What routing needs is compiled when the file is read, not when an event comes."""
+    """They are compiled when the file is read, not when an event comes."""
     route = Route.read(
         {
             "name": "a",
@@ -129,7 +129,7 @@ def test_a_file_becomes_patterns_and_templates() -> None:
     ],
 )
 def test_an_upstream_knows_its_endpoints(upstream: object, endpoints: tuple[tuple[str, str], ...]) -> None:
-    """Each endpoint has a name for logs and metrics, and its whole URL."""
+    """Each has a name for logs and metrics, and its full URL."""
     assert Upstream.read(upstream).endpoints == endpoints
 
 
@@ -142,8 +142,8 @@ def test_an_upstream_knows_its_endpoints(upstream: object, endpoints: tuple[tupl
         "https://{datacenter}.wmnet/{datacenter}/events",
     ],
 )
-def test_a_whole_url_is_taken(url: str) -> None:
-    """Names, addresses of both kinds, with a port or without, are taken as they are written."""
+def test_a_full_url_is_taken(url: str) -> None:
+    """Names and addresses of both kinds, with or without a port, are taken unchanged."""
     assert Upstream.read({"url": url}).url == url
 
 
@@ -166,7 +166,7 @@ def test_a_whole_url_is_taken(url: str) -> None:
     ids=str,
 )
 def test_half_a_url_is_refused(url: str | None) -> None:
-    """What could not be POSTed to, or would carry more than a place, is refused when the file is read."""
+    """A URL that cannot be posted to, or with extra parts, is refused when the file is read."""
     with pytest.raises(Refused) as refusal:
         Upstream.read({"url": url})
     assert [path for path, _ in refusal.value.complaints] == [("url",)]
@@ -174,13 +174,13 @@ def test_half_a_url_is_refused(url: str | None) -> None:
 
 @pytest.mark.parametrize("name", ["a", "a" * 63, "eqiad", "ml-staging.codfw_2", "0"])
 def test_a_name_is_taken(name: str) -> None:
-    """Names are what can stand in a metric, a header and a line of a log."""
+    """Names can be used in a metric, a header and a log line."""
     assert Route.read({"name": name}).name == name
 
 
 @pytest.mark.parametrize("name", ["", "a" * 64, "-a", "a b", "a;b", "zoë", "a\n", 404, None], ids=repr)
-def test_what_could_break_a_header_is_no_name(name: object) -> None:
-    """Spaces, separators, line breaks and what is no text are refused."""
+def test_a_name_that_could_break_a_header_is_refused(name: object) -> None:
+    """Spaces, separators, line breaks and other types."""
     with pytest.raises(Refused):
         Route.read({"name": name})
 
@@ -188,12 +188,12 @@ def test_what_could_break_a_header_is_no_name(name: object) -> None:
 @pytest.mark.parametrize(
     "section", [each for each in Section.__subclasses__() if each.__module__ == "sidecar.routes.config"]
 )
-def test_no_section_changes(section: type[Section]) -> None:
-    """What is in force cannot be edited by who reads it; a section that forgot to say `frozen=True` fails here."""
+def test_sections_are_immutable(section: type[Section]) -> None:
+    """A section without `frozen=True` fails here."""
     assert section.__struct_config__.frozen
 
 
 def test_a_file_needs_three_sections() -> None:
-    """A config is whole only with version, upstreams and routes; tests may be left out."""
+    """Version, upstreams and routes are required; tests are optional."""
     assert [field.name for field in fields(Config) if field.required] == ["version", "upstreams", "routes"]
     assert Match() == Match(labels={}, stream=None, schema_=None, event={})

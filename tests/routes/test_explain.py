@@ -1,4 +1,4 @@
-"""Promises of `explain`: an operator sees which route took an event and why each earlier one did not."""
+"""Promises of `explain`: it shows which route took an event and why each earlier one did not."""
 
 from __future__ import annotations
 
@@ -126,21 +126,21 @@ REFUSED = Explanation(
     ],
 )
 def test_the_way_of_an_event_is_data(stream: str | None, found: Explanation) -> None:
-    """Routes looked at in their order, the first that matches last; then where the event goes and as what."""
+    """Routes in order, up to the first that matches; then upstream and name."""
     router = Router(read(ROUTES), found["labels"])
     (event,) = parse(json.dumps([{"$schema": found["schema"], "meta": {"stream": stream} if stream else {}}]).encode())
     assert explanation(router, event) == found
 
 
 def test_an_event_without_a_stream_is_sent_without_one() -> None:
-    """Where a route takes an event that has no stream, no name is made up for it."""
+    """No name is made up for it."""
     (event,) = parse(b"[{}]")
     found = explanation(Router(read(ROUTES), {"env": "staging"}), event)
     assert (found["upstream"], found["sent_as"]) == ("staging", None)
 
 
 def test_a_route_without_a_match_says_so() -> None:
-    """What takes everything has no value to show; a value in the event is shown as it was compared."""
+    """It has no value to show; a value in the event is shown as compared."""
     (event,) = parse(b'{"meta":{"stream":"x"},"a":{"b":1}}')
     found = explanation(Router(read(ROUTES), {"env": "other"}), event)
     assert found["routes"][-1]["because"] == "labels.env is other, event.a.b is 1"

@@ -1,4 +1,4 @@
-"""Promises of `file`: a file that cannot be used is named, with the reason."""
+"""Promises of `file`: an unusable file is named, with the reason."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from sidecar.routes.file import read_bytes, read_config, read_text
 from tests.routes.test_loader import SMALL
 
 
-def test_a_configuration_that_is_not_there_is_named(tmp_path: Path) -> None:
-    """Who mistypes the file reads which file."""
+def test_a_missing_configuration_is_named(tmp_path: Path) -> None:
+    """The message has the path."""
     with pytest.raises(SettingError) as raised:
         read_config(tmp_path / "nope.yaml")
     assert str(raised.value) == f"cannot read {tmp_path}/nope.yaml: No such file or directory"
 
 
-def test_a_configuration_that_is_no_text_is_named(tmp_path: Path) -> None:
-    """A file in another encoding is refused in words."""
+def test_a_configuration_in_another_encoding_is_named(tmp_path: Path) -> None:
+    """The message has the place and the fix."""
     (tmp_path / "routes.yaml").write_bytes("a\né:".encode() + b"\xff\xfe")
     with pytest.raises(SettingError) as raised:
         read_config(tmp_path / "routes.yaml")
@@ -41,7 +41,7 @@ def test_a_configuration_that_is_no_text_is_named(tmp_path: Path) -> None:
         ("a\0b", "embedded null byte"),
     ],
 )
-def test_only_a_regular_file_of_some_size_is_read(tmp_path: Path, name: str, words: str) -> None:
+def test_only_a_regular_file_up_to_a_size_is_read(tmp_path: Path, name: str, words: str) -> None:
     """Nothing else is waited for or read to its end."""
     (tmp_path / "folder").mkdir()
     os.mkfifo(tmp_path / "pipe")
@@ -57,21 +57,21 @@ def test_only_a_regular_file_of_some_size_is_read(tmp_path: Path, name: str, wor
 
 
 def test_a_file_of_the_largest_size_is_read(tmp_path: Path) -> None:
-    """The limit is what may be read."""
+    """The limit itself is allowed."""
     (tmp_path / "file").write_bytes(b"12345")
     assert read_bytes(tmp_path / "file", 5) == b"12345"
     with pytest.raises(SettingError, match="over 4 bytes"):
         read_bytes(tmp_path / "file", 4)
 
 
-def test_a_configuration_whose_own_test_fails_can_be_asked_about(tmp_path: Path) -> None:
-    """That is when it is asked about."""
+def test_a_configuration_whose_own_test_fails_can_be_read(tmp_path: Path) -> None:
+    """Commands such as `explain` are needed then."""
     path = tmp_path / "routes.yaml"
     path.write_text(f"{SMALL}tests:\n  - {{name: t, event: {{meta: {{stream: a}}}}, expect: {{refused: true}}}}\n")
     assert len(read_config(path).tests) == 1
 
 
-def test_a_text_is_read_as_it_is(tmp_path: Path) -> None:
-    """Ends of lines stay what they are, so that its digest is the file's."""
+def test_a_text_is_read_unchanged(tmp_path: Path) -> None:
+    """Line endings stay, so that its digest is the file's."""
     (tmp_path / "routes.yaml").write_bytes(b"a\r\nb\n")
     assert read_text(tmp_path / "routes.yaml") == "a\r\nb\n"

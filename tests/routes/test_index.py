@@ -35,7 +35,7 @@ def fits(match: Match, values: dict[str, str | None]) -> bool:
 @unhurried
 @given(STREAMS, TEXTS, st.one_of(TEXTS, st.none()))
 def test_no_match_that_fits_is_missed(written: list[dict[str, Any]], stream: str, schema: str | None) -> None:
-    """Whatever is asked for, and whatever the event has."""
+    """For any key and any event."""
     matches = [Match.read(each) for each in written]
     known = Index(matches)
     candidates = set(numbers(known.fitting("stream", stream) & known.fitting("schema", schema)))
@@ -45,7 +45,7 @@ def test_no_match_that_fits_is_missed(written: list[dict[str, Any]], stream: str
 @unhurried
 @given(st.lists(MATCHES, min_size=1, max_size=12))
 def test_no_match_that_covers_or_meets_another_is_missed(written: list[dict[str, Any]]) -> None:
-    """`audit` compares only what the index finds."""
+    """`audit` compares only matches that the index finds."""
     matches = [Match.read(each) for each in written]
     known, boxes = Index(matches), [each.patterns for each in matches]
     for box in boxes:
@@ -62,7 +62,7 @@ def test_no_match_that_covers_or_meets_another_is_missed(written: list[dict[str,
 def test_the_index_and_the_plain_loop_decide_alike(
     written: list[dict[str, Any]], labels: dict[str, str], stream: str, schema: str | None, wiki: str | None
 ) -> None:
-    """For any routes, pod and event, the second time too, when the decision may be remembered."""
+    """For any routes, pod and event, even when the decision may be cached."""
     routes = [{"name": f"r{n}", "match": each, "to": "u"} for n, each in enumerate(written)]
     file = {"version": 1, "upstreams": {"u": {"url": "http://u/v1/events"}}, "routes": routes}
     event = event_of({"$schema": schema, "meta": {"stream": stream}, "page": {"wiki": wiki}})
@@ -110,7 +110,7 @@ def test_few_of_a_thousand_matches_have_to_be_compared(written: dict[str, Any]) 
 
 
 def test_expressions_that_are_too_large_together_are_compared_one_by_one() -> None:
-    """RE2 takes each of them, but not all at once; then none is left out."""
+    """RE2 takes each of them, but not all at once; none is left out."""
     large = [Match.read({"stream": f"/([a-z]{{1,200}}x{n}){{1,3}}/"}) for n in range(index.MAX_SEARCHED)]
     known = Index([*large, *(Match.read({"stream": f"/^b{n}$/"}) for n in range(100))])
     assert known.fitting("stream", "b7") == (1 << index.MAX_SEARCHED) - 1 | 1 << index.MAX_SEARCHED + 7

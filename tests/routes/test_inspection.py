@@ -1,4 +1,4 @@
-"""Promises of `inspection`: what is wrong with a file is found before it runs, all at once and in plain words."""
+"""Promises of `inspection`: mistakes in a file are found before it runs, all at once and in plain words."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ def differences(test: str) -> list[str]:
 
 
 @pytest.mark.parametrize("path", BAD, ids=lambda path: path.stem)
-def test_each_mistake_is_named_where_it_stands(path: Path) -> None:
-    """For every kind of mistake the operator reads exactly the text that lies beside the file."""
+def test_each_mistake_is_reported_at_its_place(path: Path) -> None:
+    """For every kind of mistake, the report is exactly the text beside the file."""
     found = inspect(path.read_text(encoding="utf-8"))
     assert "".join(f"{each}\n" for each in found.problems) == path.with_suffix(".txt").read_text(encoding="utf-8")
     with pytest.raises(ConfigError) as refusal:
@@ -48,8 +48,8 @@ def test_each_mistake_is_named_where_it_stands(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", WARNED, ids=lambda path: path.stem)
-def test_what_does_no_harm_is_a_warning(path: Path) -> None:
-    """What is superfluous is named the same way, and the file is taken."""
+def test_a_harmless_mistake_is_a_warning(path: Path) -> None:
+    """It is reported in the same format, and the file is accepted."""
     found = inspect(path.read_text(encoding="utf-8"))
     assert "".join(f"{each}\n" for each in found.warnings) == path.with_suffix(".txt").read_text(encoding="utf-8")
     assert (found.problems, found.approved) == ((), found.config)
@@ -93,7 +93,7 @@ BOOLEAN = "is false: YAML reads bare yes, no, on, off, true, false as a boolean;
     ],
 )
 def test_a_usual_mistake_is_one_problem(right: str, wrong: str, words: str) -> None:
-    """Whoever is new to the file reads its place, cause and fix, and nothing else."""
+    """Someone new to the file reads its place, cause and fix, and nothing else."""
     short = {
         "MEANT": "(did you mean 'to'?)",
         "KEYS": ", ".join(keys_of(Route)),
@@ -122,8 +122,8 @@ def test_a_usual_mistake_is_one_problem(right: str, wrong: str, words: str) -> N
         ("isvc: ruwiki-damaging", ""),
     ],
 )
-def test_what_is_close_to_a_known_label_or_value_is_a_warning(labels: str, words: str) -> None:
-    """A word of the tests or of more rules is taken to be right; one wiki's name is not taken for another's."""
+def test_a_word_close_to_a_known_label_or_value_is_a_warning(labels: str, words: str) -> None:
+    """Words of tests, or of more rules, count as right; wikis with similar names do not."""
     text = ROUTES.replace('labels: {env: staging}, stream: "score_*"', f'labels: {{{labels}}}, stream: "score_*"')
     isvc = "labels: {env: staging, isvc: enwiki-damaging}, event: {meta: {stream: b}}, expect: {upstream: staging}"
     found = inspect(f"{text}  - {{name: a test, {isvc}}}\n").warnings
@@ -131,7 +131,7 @@ def test_what_is_close_to_a_known_label_or_value_is_a_warning(labels: str, words
 
 
 def test_a_label_of_a_test_that_no_rule_has_is_a_warning() -> None:
-    """It is the test then that is misspelt."""
+    """Then the test is misspelt."""
     test = "labels: {evn: x}, event: {meta: {stream: never}}, expect: {refused: true}"
     found = inspect(f"{ROUTES}  - {{name: a test, {test}}}\n")
     assert [(each.path, each.message) for each in found.warnings] == [
@@ -140,7 +140,7 @@ def test_a_label_of_a_test_that_no_rule_has_is_a_warning() -> None:
 
 
 def test_a_long_line_is_cut() -> None:
-    """A problem in a line of 500 kB is shown with what is around it, and the caret below it."""
+    """Of a line of 500 kB, the part around the problem is shown, with the caret below it."""
     long = "x" * 250_000
     found = inspect(f"version: 1\nupstreams: {{a: {{url: {long}, b: {long}}}}}\nroutes: []\n").problems
     assert max(map(len, map(str, found))) < 3000
@@ -150,7 +150,7 @@ def test_a_long_line_is_cut() -> None:
 
 
 def test_mistakes_tests_and_warnings_come_together() -> None:
-    """What is found in the whole file comes in one go, in the order of the file."""
+    """All at once, in the order of the file."""
     found = inspect(
         """\
 version: 1
@@ -199,8 +199,8 @@ tests:
         ),
     ],
 )
-def test_an_example_that_holds_is_silent(test: str) -> None:
-    """Only the keys given are compared, and nothing is said of a test that holds."""
+def test_a_test_that_passes_is_silent(test: str) -> None:
+    """Only the given keys are compared."""
     assert differences(test) == []
 
 
@@ -260,13 +260,13 @@ def test_an_example_that_holds_is_silent(test: str) -> None:
         ),
     ],
 )
-def test_an_example_that_fails_says_in_what(test: str, found: tuple[str, ...]) -> None:
-    """Each key that differs is named with what was expected, what it is, and why an event was refused."""
+def test_a_test_that_fails_names_the_keys(test: str, found: tuple[str, ...]) -> None:
+    """Each with the expected and the actual value, and why an event was refused."""
     assert differences(test) == list(found)
 
 
 def test_failures_come_in_the_order_of_the_file() -> None:
-    """Each failure names its test and its place; those that hold are left out."""
+    """Each names its test and its place; passing tests are left out."""
     found = inspect(
         ROUTES
         + "  - {name: first, event: {meta: {stream: b}}, expect: {refused: false}}\n"
@@ -285,5 +285,5 @@ def test_failures_come_in_the_order_of_the_file() -> None:
 
 
 def test_a_file_without_tests_has_no_failures() -> None:
-    """Tests are an offer, not a duty."""
+    """Tests are optional."""
     assert inspect(ROUTES.replace("tests:\n", "")).problems == ()

@@ -1,4 +1,4 @@
-"""Promises of `loader`: a wrong `routes.yaml` is refused with all that is wrong, in the operator's words."""
+"""Promises of `loader`: a wrong `routes.yaml` is refused with all problems, in the operator's terms."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ tests:
 
 
 def test_many_mistakes_come_at_once_in_the_order_of_the_file() -> None:
-    """One reading says everything that is wrong, from the first line to the last."""
+    """One run reports everything, from the first line to the last."""
     with pytest.raises(ConfigError) as refusal:
         read(MANY.read_text(encoding="utf-8"))
     problems = refusal.value.problems
@@ -93,7 +93,7 @@ def problems_in(text: str) -> tuple[Problem, ...]:
 @unhurried
 @given(st.integers(0, len(SMALL) - 1), st.text(max_size=6))
 def test_any_edit_is_a_configuration_or_problems(place: int, text: str) -> None:
-    """Whatever is typed into a file, it is read, or refused with problems that stand in its lines."""
+    """Whatever is typed into a file, it is read, or refused with problems that have lines."""
     edited = SMALL[:place] + text + SMALL[place:]
     assert all(problem.line <= len(edited.splitlines()) + 1 for problem in problems_in(edited))
 
@@ -111,7 +111,7 @@ WORDS = st.one_of(
 @unhurried
 @given(st.sampled_from([SMALL, FULL]), st.integers(0), st.integers(0, 40), st.lists(WORDS, max_size=12).map("".join))
 def test_any_yaml_is_a_configuration_or_problems(whole: str, begin: int, length: int, text: str) -> None:
-    """Whatever of YAML stands in place of a part of a file: it is read, or every problem is told in words of ours."""
+    """Any YAML in any place is read, or every problem has a message of ours."""
     begin %= len(whole) + 1
     edited = whole[:begin] + text + whole[begin + length :]
     for problem in inspect(edited).problems:
@@ -123,7 +123,7 @@ def test_any_yaml_is_a_configuration_or_problems(whole: str, begin: int, length:
 @unhurried
 @given(st.data())
 def test_any_misplaced_value_is_refused_in_words(data: st.DataObject) -> None:
-    """A value of any kind in any place is taken, or refused in the same words as any other mistake."""
+    """A value of any kind in any place is taken, or refused like any other mistake."""
     lines = SMALL.splitlines()
     at = data.draw(st.integers(0, len(lines) - 1))
     key = lines[at].partition(":")[0]

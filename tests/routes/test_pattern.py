@@ -47,7 +47,7 @@ from tests.jsontext import unhurried
     ],
 )
 def test_a_pattern_matches(pattern: object, text: str, groups: dict[str, str] | None) -> None:
-    """Each form matches what its notation says, and hands out the groups it captured."""
+    """Each form matches as documented, and returns the captured groups."""
     assert Pattern.parse(pattern).groups_in(text) == groups
 
 
@@ -84,8 +84,8 @@ def test_a_pattern_matches(pattern: object, text: str, groups: dict[str, str] | 
         pytest.param("/(/", "is not a regular expression that RE2 accepts: missing ): (", id="half an expression"),
     ],
 )
-def test_what_is_no_pattern_is_refused_in_words(value: object, message: str) -> None:
-    """A value that is no pattern is refused with what was found and what to write instead."""
+def test_an_invalid_pattern_is_refused_with_a_fix(value: object, message: str) -> None:
+    """The message has the value and what to write instead."""
     with pytest.raises(ValueError, match=r".") as refusal:
         Pattern.parse(value)
     assert str(refusal.value) == message
@@ -101,10 +101,10 @@ def test_what_is_no_pattern_is_refused_in_words(value: object, message: str) -> 
         pytest.param(["a", "/(b)/", "c"], set(), ("a", "c"), "[a, /(b)/, c]", id="literals among others"),
     ],
 )
-def test_a_pattern_says_what_it_is_made_of(
+def test_the_parts_of_a_pattern(
     pattern: object, group_names: set[str], literals: tuple[str, ...], written: str
 ) -> None:
-    """Groups that a template may rely on, the names a person wrote out, and the pattern as it was written."""
+    """Groups that a template may use, the literals, and the source."""
     found = Pattern.parse(pattern)
     assert (set(found.group_names), found.literals, str(found)) == (group_names, literals, written)
 
@@ -112,20 +112,20 @@ def test_a_pattern_says_what_it_is_made_of(
 @unhurried
 @given(st.text("ab.*?[!]-", min_size=1, max_size=8), st.text("ab.!-]", max_size=8))
 def test_a_glob_is_a_shells_glob(glob: str, text: str) -> None:
-    """A glob matches what the standard library's does."""
+    """It matches the same as the standard library's."""
     found = Pattern.parse(glob).groups_in(text)
     assert (found == {}) == fnmatch.fnmatchcase(text, glob)
 
 
 @unhurried
 @given(st.text(max_size=20))
-def test_any_stream_name_can_be_looked_at(text: str) -> None:
-    """Whatever text an event holds, each form says yes or no to it."""
+def test_any_stream_name_can_be_matched(text: str) -> None:
+    """Each form returns a result for any text."""
     assert Pattern.parse(["a", "b*", "/c$/"]).groups_in(text) in (None, {})
 
 
 def test_an_expression_cannot_be_made_slow() -> None:
-    """An expression that makes a backtracking engine try for ages takes no time here."""
+    """One on which a backtracking engine hangs takes no time here."""
     assert Pattern.parse("/^(a+)+$/").groups_in("a" * 50_000 + "b") is None
 
 
@@ -139,21 +139,21 @@ def test_an_expression_cannot_be_made_slow() -> None:
         pytest.param("{stream}{stream}", "a.ba.b", id="the same twice"),
     ],
 )
-def test_placeholders_become_words(template: str, name: str) -> None:
-    """Each placeholder is replaced by its word, everything else stands for itself."""
+def test_placeholders_are_replaced(template: str, name: str) -> None:
+    """Everything else is literal."""
     found = Template.parse(template)
     words = {"1": "first", "model": "damaging"}
     assert found.expand("a.b", {"env": "staging", "isvc": "enwiki"}, words) == name
     assert str(found) == template
 
 
-def test_a_word_is_not_expanded_again() -> None:
-    """What an event or a label brings in is never read as a placeholder."""
+def test_a_value_is_not_expanded_again() -> None:
+    """Text from events and labels is never read as a placeholder."""
     assert Template.parse("{stream}.{1}").expand("{1}", {}, {"1": "{stream}"}) == "{1}.{stream}"
 
 
-def test_stream_is_always_the_name_that_came() -> None:
-    """A group that happens to be called `stream` does not change what `{stream}` means."""
+def test_stream_is_always_the_original_name() -> None:
+    """Even if a group is called `stream`."""
     assert Template.parse("{stream}.{1}").expand("a.b", {}, {"1": "b", "stream": "b"}) == "a.b.b"
 
 
@@ -168,7 +168,7 @@ def test_stream_is_always_the_name_that_came() -> None:
     ],
 )
 def test_a_template_says_what_it_needs(template: str, labels: set[str], groups: set[str]) -> None:
-    """The labels and the groups a template takes words from can be checked before any event comes."""
+    """Its labels and groups can be checked before any event comes."""
     found = Template.parse(template)
     assert (set(found.labels), set(found.groups)) == (labels, groups)
 
@@ -197,8 +197,8 @@ NO_NAME = "does not give a valid stream name; letters, digits, dots, dashes and 
         pytest.param("a" * 201, NO_NAME, id="too long"),
     ],
 )
-def test_what_gives_no_stream_name_is_refused(value: object, message: str) -> None:
-    """A template that could not give a stream name is refused with what is allowed."""
+def test_a_template_for_an_invalid_name_is_refused(value: object, message: str) -> None:
+    """The message says what is allowed."""
     with pytest.raises(ValueError, match=r".") as refusal:
         Template.parse(value)
     assert str(refusal.value) == message
@@ -221,6 +221,6 @@ def test_what_gives_no_stream_name_is_refused(value: object, message: str) -> No
     ],
     ids=repr,
 )
-def test_a_stream_name_is_one_kafka_takes(name: str, valid: bool) -> None:
-    """A stream's name holds what a Kafka topic may, and nothing that JSON would need to escape."""
+def test_stream_names_are_valid_in_kafka(name: str, valid: bool) -> None:
+    """They need no escape in JSON either."""
     assert bool(STREAM_NAME.fullmatch(name)) is valid

@@ -131,7 +131,7 @@ def stream_event(stream: str) -> Event:
     ],
 )
 def test_the_marked_route_wins(routes: str) -> None:
-    """The first route whose every key matches takes the event, whatever stands before and behind it."""
+    """The first route whose every key matches takes the event, whatever the others are."""
     assert router(routes).decide(event()).upstream == "expected"
 
 
@@ -145,8 +145,8 @@ def test_the_marked_route_wins(routes: str) -> None:
         pytest.param(None, id="null"),
     ],
 )
-def test_an_event_without_words_matches_only_what_asks_for_none(value: Json) -> None:
-    """What an event does not have, no pattern matches: such an event goes by the labels of its pod alone."""
+def test_an_event_without_values_matches_only_labels(value: Json) -> None:
+    """No pattern matches a missing value."""
     routes = """name: a, to: other, match: {stream: "*"}
                 name: b, to: other, match: {schema: "*"}
                 name: c, to: other, match: {event: {meta.stream: "*", $schema: "*"}}
@@ -187,7 +187,7 @@ def test_an_event_without_words_matches_only_what_asks_for_none(value: Json) -> 
     ],
 )
 def test_a_stream_gets_its_new_name(route: str, stream: str, new: str | None) -> None:
-    """A template makes the new name of the old one, of labels and of groups; None says the bytes may stay."""
+    """From the old one, labels and groups; None means that the bytes stay."""
     found = router(f"name: a, to: expected{', ' if route else ''}{route}").decide(stream_event(stream))
     assert found == Decision("a", "expected", new)
 
@@ -236,12 +236,12 @@ ASK = "post to a stream that has a route, or ask for one"
     ],
 )
 def test_a_refusal_says_what_to_do(routes: str, stream: str | None, decision: Decision) -> None:
-    """An event that goes nowhere is refused with the route's name and what its producer can do."""
+    """It has the route's name and what the producer can do."""
     assert router(routes).decide(stream_event(stream) if stream else event({})) == decision
 
 
-def test_an_unclear_event_is_refused_whatever_the_routes_say() -> None:
-    """Not even a route that takes everything gets an event whose stream can be read in two ways."""
+def test_an_ambiguous_event_is_refused() -> None:
+    """Even by a route that takes everything, if its stream can be read in two ways."""
     routing = router("name: a, to: expected")
     (unclear,) = parse(b'{"meta":{"stream":"s"},"meta.stream":"t"}')
     decision = routing.decide(unclear)
@@ -252,8 +252,8 @@ def test_an_unclear_event_is_refused_whatever_the_routes_say() -> None:
     assert routing.arrival(unclear) is None
 
 
-def test_an_upstream_that_says_nothing_accepts_everything() -> None:
-    """Without `accepts` the routes alone decide."""
+def test_an_upstream_without_accepts_accepts_everything() -> None:
+    """Only the routes decide."""
     assert router("name: a, to: other").decide(stream_event("c")) == Decision("a", "other")
 
 
@@ -269,8 +269,8 @@ def test_an_upstream_that_says_nothing_accepts_everything() -> None:
         pytest.param('[{event: {meta.stream: "c.*"}}]', "c.old", True, id="what else is in the event stays"),
     ],
 )
-def test_an_upstream_accepts_what_it_says(accepts: str, stream: str, accepted: bool) -> None:
-    """Whatever the routes say, an upstream gets only what its `accepts` names, after rewriting."""
+def test_an_upstream_gets_only_what_it_accepts(accepts: str, stream: str, accepted: bool) -> None:
+    """Whatever the routes say; compared after renaming."""
     routes = """name: rename, to: expected, match: {stream: c.old}, stream: new.c
                 name: keep, to: expected"""
     decision = router(routes, accepts=accepts).decide(stream_event(stream))
@@ -285,21 +285,21 @@ def test_an_upstream_accepts_what_it_says(accepts: str, stream: str, accepted: b
 
 
 def test_a_pod_without_labels_is_told_so() -> None:
-    """A refusal names the labels that were looked at, or that there are none."""
+    """A refusal names the pod's labels, or says that there are none."""
     decision = router("name: a, to: other, match: {labels: {env: x}}", labels={}).decide(stream_event("c"))
     assert decision.refusal == f"no route in routes.yaml takes stream c from a pod without labels; {ASK}"
 
 
 @pytest.mark.parametrize("text", [b'"\\ud800"', b'"\xff"', b'"a\\u0000\\n"'], ids=repr)
-def test_a_stream_of_any_characters_is_looked_at(text: bytes) -> None:
-    """A stream that is hardly a text is matched like any other, and can be spoken of in an answer."""
+def test_a_stream_of_any_characters_is_matched(text: bytes) -> None:
+    """And can be quoted in an answer."""
     (odd,) = parse(b'{"meta":{"stream":%b}}' % text)
     found = router("""name: a, to: other, match: {stream: [a, "/b$/"]}""").decide(odd)
     assert (found.refusal or "").encode().startswith(b"no route in routes.yaml takes stream ")
 
 
 def test_labels_that_a_template_needs_are_known_beforehand() -> None:
-    """Before any event comes it is known which routes would need a label that this pod does not have."""
+    """Before any event, missing labels of this pod are known."""
     found = router(
         """name: a, to: other, stream: "{labels.model}.{labels.isvc}.{labels.at}"
            name: b, to: other, stream: "{labels.model}", match: {labels: {env: production}}
@@ -360,7 +360,7 @@ def test_a_copy_goes_where_accepts_lets_it(mirror: str, accepts: str, stream: st
 
 
 def test_an_upstream_that_gets_copies_is_not_one_that_gets_events() -> None:
-    """From this pod: a route of another pod leads nowhere."""
+    """Routes of other pods do not count for this pod."""
     found = router(
         """name: a, to: other, mirror: {to: expected}, match: {labels: {env: staging}}
            name: b, to: expected, mirror: {to: other}, match: {labels: {env: production}}"""
@@ -407,7 +407,7 @@ def test_an_upstream_that_gets_copies_is_not_one_that_gets_events() -> None:
     ],
 )
 def test_a_mismatch_says_what_was_wanted_and_found(match: str, mismatch: Mismatch, words: str) -> None:
-    """The first key that does not match is named as the file writes it, with what was found instead."""
+    """The first key that does not match, as in the file, with the value found."""
     steps, decision = router(f"name: a, to: other, match: {{{match}}}\n name: b, to: expected").explain(event())
     assert [(step.route.name, step.mismatch) for step in steps] == [("a", mismatch), ("b", None)]
     assert decision == Decision("b", "expected")
@@ -457,7 +457,7 @@ def matched(match: Json, labels: dict[str, str], value: Json) -> bool:
     some_events,
 )
 def test_explain_and_decide_agree(routes: list[Json], accepts: list[Json], labels: dict[str, str], value: Json) -> None:
-    """What `explain` shows is what happens, and both are what the file says."""
+    """`explain` shows what happens, and both follow the file."""
     text = "\n".join(f"name: r{index}, to: expected, match: {json.dumps(each)}" for index, each in enumerate(routes))
     found = router(text, labels, json.dumps(accepts))
     steps, decision = found.explain(event(value))
@@ -472,8 +472,8 @@ def test_explain_and_decide_agree(routes: list[Json], accepts: list[Json], label
     assert (decision.refusal is None) is sent
 
 
-def test_it_knows_where_its_pod_can_reach() -> None:
-    """An upstream to which no route leads from this pod concerns nobody there."""
+def test_it_knows_the_upstreams_of_its_pod() -> None:
+    """An upstream without a route from this pod does not matter there."""
     routes = "name: a, match: {labels: {env: staging}, stream: x}, to: other"
     assert router(routes, {"env": "staging"}).reachable == {"other"}
     assert router(routes, {"env": "production"}).reachable == set()
@@ -481,8 +481,8 @@ def test_it_knows_where_its_pod_can_reach() -> None:
 
 @pytest.mark.parametrize("order", [("dewiki", "enwiki"), ("enwiki", "dewiki")], ids="then".join)
 @pytest.mark.parametrize("rules", ["a route", "accepts"])
-def test_a_decision_is_not_remembered_where_an_events_contents_decide(order: tuple[str, str], rules: str) -> None:
-    """Two events of one stream and schema that differ in a field go their own ways, whichever comes first."""
+def test_a_decision_by_contents_is_not_cached(order: tuple[str, str], rules: str) -> None:
+    """Events with equal stream and schema that differ in a field are routed separately."""
     if rules == "a route":
         found = router("name: a, to: expected, match: {event: {database: dewiki}}\nname: b, to: other")
     else:
@@ -494,14 +494,14 @@ def test_a_decision_is_not_remembered_where_an_events_contents_decide(order: tup
 
 
 def test_a_stream_that_cannot_be_renamed_arrives_nowhere() -> None:
-    """What no upstream is sent, none has to accept."""
+    """It is not compared with `accepts`."""
     found = router('name: a, to: expected, stream: "{labels.team}.{stream}"', {})
     assert found.decide(stream_event("s")).refusal is not None
     assert found.arrival(stream_event("s")) is None
 
 
 def test_an_event_arrives_under_its_own_name_or_its_new_one() -> None:
-    """What `accepts` looks at."""
+    """`accepts` is compared with that name."""
     for stream, name in (("", "s"), (', stream: "{stream}.rc0"', "s.rc0")):
         arrival = router(f"name: a, to: expected{stream}").arrival(stream_event("s"))
         assert arrival is not None
@@ -510,6 +510,6 @@ def test_an_event_arrives_under_its_own_name_or_its_new_one() -> None:
 
 @pytest.mark.parametrize("acknowledge", ["spooled", "delivered"])
 def test_a_route_may_acknowledge_what_is_stored(acknowledge: str) -> None:
-    """Its producer need not wait for EventGate."""
+    """Its producer does not wait for EventGate."""
     found = router(f"name: a, to: expected, acknowledge: {acknowledge}").decide(event())
     assert found.spool_first is (acknowledge == "spooled")

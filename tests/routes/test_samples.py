@@ -1,4 +1,4 @@
-"""Promises of `samples`: every name that a configuration writes out is asked about, and none is made up unsaid."""
+"""Promises of `samples`: every name that a configuration spells out is used, and none is made up silently."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def config(*routes: dict[str, Any], tests: list[dict[str, Any]] | None = None, a
     return read(json.dumps({"version": 1, "upstreams": {"u": upstream}, "routes": named, "tests": examples}))
 
 
-def test_streams_are_those_that_are_written_out() -> None:
-    """Names in tests, in routes and in `accepts`, in this order; what only matches a pattern has no name."""
+def test_streams_are_those_spelt_out() -> None:
+    """Names in tests, routes and `accepts`, in this order; a pattern has no name."""
     found = config(
         {"match": {"stream": ["literal", "glob.*", "/regex/"]}, "stream": "to"},
         {"match": {"stream": "other"}, "stream": "other-{stream}"},
@@ -35,7 +35,7 @@ def test_streams_are_those_that_are_written_out() -> None:
 
 
 def test_an_event_of_a_test_is_taken_as_it_is() -> None:
-    """A test's event stands for its stream; one that differs in what a route looks at is another."""
+    """It stands for its stream; one with another value that a route reads is separate."""
     events = [{"meta": {"stream": "a"}, "wiki": wiki, "n": n} for n, wiki in enumerate(("de", "de", "en"))]
     found = config(
         {"match": {"event": {"wiki": "de"}}}, {"match": {"stream": "b"}}, tests=[{"event": e} for e in events]
@@ -48,7 +48,7 @@ def test_an_event_of_a_test_is_taken_as_it_is() -> None:
 
 
 def test_more_events_may_be_given() -> None:
-    """They come first, and a bare one is not made up for a stream that is given."""
+    """They come first, and their streams get no bare event."""
     found = config({"match": {"stream": ["a", "b"]}})
     assert [(e.stream, e.schema) for e in events_of([found], [event_of("b", "/s/1.0.0")])] == [
         ("b", "/s/1.0.0"),
@@ -89,10 +89,10 @@ def test_more_events_may_be_given() -> None:
         "two",
     ],
 )
-def test_pods_are_told_apart_by_the_labels_that_are_asked_for(
+def test_pods_differ_in_the_labels_that_are_used(
     routes: list[dict[str, Any]], tests: list[dict[str, str]], pods: list[dict[str, str]]
 ) -> None:
-    """One for each set of matches that a pod can fit, with an example where nothing is written out."""
+    """Every value in tests and routes, and a pod without the label."""
     given = [{"labels": labels, "event": {"meta": {"stream": "a"}}} for labels in tests]
     assert pods_of([config(*routes, tests=given)]) == pods
 

@@ -1,4 +1,4 @@
-"""Promises of `scalars`: what is read can be used, and what cannot be used is refused in words."""
+"""Promises of `scalars`: what is accepted can be used, and what cannot be used is refused with a reason."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ odd = st.one_of(
 
 
 @given(odd)
-def test_a_host_that_is_read_can_be_asked_for(name: str) -> None:
-    """TLS takes it as the name of a server, and an HTTP header can carry it."""
+def test_an_accepted_host_can_be_used(name: str) -> None:
+    """As a TLS server name and in an HTTP header."""
     try:
         host = host_in(name)
     except ValueError:
@@ -32,8 +32,8 @@ def test_a_host_that_is_read_can_be_asked_for(name: str) -> None:
 
 
 @given(odd, odd)
-def test_a_url_that_is_read_can_be_put_on_the_wire(host: str, path: str) -> None:
-    """Its parts are those it was written with, and ASCII."""
+def test_an_accepted_url_can_be_sent(host: str, path: str) -> None:
+    """Its parts are unchanged, and ASCII."""
     try:
         url = url_in(f"HTTPS://{host}/{path}")
     except ValueError:
@@ -45,14 +45,14 @@ def test_a_url_that_is_read_can_be_put_on_the_wire(host: str, path: str) -> None
 
 
 def test_the_scheme_may_be_written_in_capitals() -> None:
-    """It says the same, so it becomes the same: TLS must not depend on it."""
+    """It becomes lower case: TLS must not depend on it."""
     assert url_in("HTTPS://h.wmnet:1/v1/events") == "https://h.wmnet:1/v1/events"
     assert url_in("Http://{datacenter}.wmnet/v1/events") == "http://{datacenter}.wmnet/v1/events"
 
 
 @pytest.mark.parametrize("host", ["10.0.0.1", "2620:0:861::1", "localhost", "a_b.wmnet", "a" * 63 + ".wmnet"])
 def test_a_host_may_be_an_address_or_a_name(host: str) -> None:
-    """As certificates may carry either."""
+    """Like names in certificates."""
     assert host_in(host) == host
 
 
@@ -63,14 +63,14 @@ def test_a_path_is_read(path: str) -> None:
 
 
 def test_bounds_of_a_duration_are_allowed() -> None:
-    """Both ends belong to it."""
+    """Both are included."""
     assert (duration("100ms", "100ms", "1h"), duration("60m", "100ms", "1h")) == (0.1, 3600.0)
     with pytest.raises(ValueError, match="is 99ms; allowed: from 100ms to 1h"):
         duration("99ms", "100ms", "1h")
 
 
 def test_the_largest_size_is_allowed() -> None:
-    """It is what EventGate takes at once."""
+    """It is EventGate's limit."""
     assert in_size_words(size_in_bytes("10MiB")) == "10MiB"
     with pytest.raises(ValueError, match="up to 10MiB"):
         size_in_bytes("10241KiB")

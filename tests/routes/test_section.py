@@ -1,4 +1,4 @@
-"""Promises of `section`: plain data becomes a section, or everything that is wrong with it."""
+"""Promises of `section`: plain data becomes a section, or a list of all problems."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def complaints(data: object) -> tuple[Complaint, ...]:
 
 
 def test_data_becomes_a_section() -> None:
-    """Every value is as its form reads it, and what is left out has its default."""
+    """Forms read the values, and missing keys get their defaults."""
     data = {
         "leaf": {"number": 0, "word": "two"},
         "maybe": 8,
@@ -63,8 +63,8 @@ def test_data_becomes_a_section() -> None:
     assert Tree.read({"leaves": ENOUGH}) == Tree(leaves=leaves)
 
 
-def test_everything_that_is_wrong_is_said_at_once() -> None:
-    """No mistake hides another, at whatever depth, and each comes with its path."""
+def test_all_problems_are_reported_at_once() -> None:
+    """At any depth, each with its path."""
     wrong = {
         "leaf": {"word": "on"},
         "maybe": 1,
@@ -116,19 +116,19 @@ def test_everything_that_is_wrong_is_said_at_once() -> None:
         ),
     ],
 )
-def test_each_mistake_has_its_words(data: object, expected: Complaint) -> None:
-    """What was found and what is allowed are both said."""
+def test_each_mistake_has_its_message(data: object, expected: Complaint) -> None:
+    """With the value found and what is allowed."""
     assert complaints(data) == (expected,)
 
 
 def test_a_refusal_can_be_read() -> None:
-    """Where no file is at hand, as in a test, the exception itself says what is wrong."""
+    """Without a file, as in a test, the exception has the problems."""
     with pytest.raises(Refused, match=r"^leaves\.2\.number is 1; write an even number$"):
         Tree.read({"leaves": {2: {"number": 1}}})
 
 
-def test_sections_share_nothing_that_can_change() -> None:
-    """A list that one section has by default is not another's."""
+def test_sections_share_no_mutable_defaults() -> None:
+    """Each section has its own default list."""
     assert Tree.read({"leaves": ENOUGH}).numbers is not Tree.read({"leaves": ENOUGH}).numbers
 
 
@@ -146,8 +146,8 @@ def test_sections_share_nothing_that_can_change() -> None:
         pytest.param("x" * 59, f"'{'x' * 56}...", id="long"),
     ],
 )
-def test_a_value_is_quoted_in_yamls_words(value: object, words: str) -> None:
-    """A message shows what was found as the file has it, and not at length."""
+def test_a_value_is_quoted_in_yaml_syntax(value: object, words: str) -> None:
+    """As in the file, but shortened."""
     assert shown(value) == words
 
 
@@ -155,6 +155,6 @@ def test_a_value_is_quoted_in_yamls_words(value: object, words: str) -> None:
     ("found", "words"),
     [("evnt", " (did you mean 'event'?)"), ("streem", " (did you mean 'stream'?)"), ("labels", ""), ("", "")],
 )
-def test_a_near_miss_is_pointed_out(found: str, words: str) -> None:
-    """Who mistyped a word reads which one was meant, and nobody is sent astray."""
+def test_a_typo_gets_a_suggestion(found: str, words: str) -> None:
+    """Only if a key is similar."""
     assert nearest(found, ["event", "stream"]) == words

@@ -1,4 +1,4 @@
-"""Promises of the shipped `routes.yaml`, the one to run on Lift Wing, with the streams in use there."""
+"""Promises of the shipped `routes.yaml`, which is for Lift Wing, with the streams in use there."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def shipped(stream: str, env: str) -> Decision:
 
 @pytest.mark.parametrize("stream", STREAMS)
 def test_staging_never_writes_into_a_production_stream(stream: str) -> None:
-    """What a staging pod posts to a real stream goes to a testing stream or stays in staging."""
+    """Events of staging pods go to a testing stream or stay in staging."""
     score = STREAMS[stream] == REVISION_SCORE
     assert shipped(stream, "staging") == Decision(
         "staging-scores-to-test-stream" if score else "staging",
@@ -60,26 +60,26 @@ def test_staging_never_writes_into_a_production_stream(stream: str) -> None:
 
 
 def test_a_misspelt_score_keeps_its_name_in_staging() -> None:
-    """EventGate then refuses it there as it would in production; renamed, it would be taken until production."""
+    """EventGate refuses it there, as in production; renamed, it would be accepted until production."""
     assert shipped("mediawiki.revision_score_draftopic", "staging") == Decision("staging", "staging")
 
 
 @pytest.mark.parametrize("stream", TEST_STREAMS)
 def test_staging_keeps_a_testing_stream(stream: str) -> None:
-    """A staging pod that is configured with a testing stream writes into it, as it does today."""
+    """A staging pod configured with a testing stream writes into it, as today."""
     assert shipped(stream, "staging") == Decision("staging-test-streams", "production")
 
 
 @pytest.mark.parametrize("stream", [*STREAMS, *TEST_STREAMS])
 def test_production_keeps_every_name(stream: str) -> None:
-    """What a production pod posts reaches production under the name it has."""
+    """Events of production pods reach production under their own names."""
     assert shipped(stream, "production") == Decision("production", "production")
 
 
 @pytest.mark.parametrize("stream", STREAMS)
 @pytest.mark.parametrize("env", ["Production", "prod", "experimental", ""])
-def test_a_pod_of_no_known_kind_sends_nothing(stream: str, env: str) -> None:
-    """A pod whose label is misspelt is refused rather than guessed at."""
+def test_a_pod_of_an_unknown_kind_sends_nothing(stream: str, env: str) -> None:
+    """A pod with a misspelt label is refused, not guessed."""
     assert shipped(stream, env).upstream is None
 
 
@@ -92,7 +92,7 @@ def test_a_pod_of_no_known_kind_sends_nothing(stream: str, env: str) -> None:
     )
 )
 def test_no_name_leads_from_staging_into_a_production_stream(stream: str) -> None:
-    """Whatever staging calls its stream, production receives nothing of it but the two testing streams."""
+    """Whatever the stream, production gets only the two testing streams from staging."""
     config = read(SHIPPED.read_text(encoding="utf-8"))
     (event,) = parse(json.dumps({"meta": {"stream": stream}}).encode())
     decision = Router(config, {"env": "staging"}).decide(event)
@@ -100,6 +100,6 @@ def test_no_name_leads_from_staging_into_a_production_stream(stream: str) -> Non
 
 
 def test_the_file_loads_and_its_own_tests_pass() -> None:
-    """The file is one that can be run, and does what the examples in it say."""
+    """It is valid."""
     config = inspect(SHIPPED.read_text(encoding="utf-8"), SHIPPED.name).approved
     assert {test.event["meta"]["stream"] for test in config.tests} == {*STREAMS, *TEST_STREAMS}

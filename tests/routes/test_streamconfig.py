@@ -1,4 +1,4 @@
-"""Promises of `streamconfig`: a route that sends what EventGate would not take is found, and a near name is told."""
+"""Promises of `streamconfig`: routes that send what EventGate would not take are found, with similar names."""
 
 from __future__ import annotations
 
@@ -116,12 +116,14 @@ def found(route: str, stream: str = "score_a", schema: str = "/score/1.0.0") -> 
         ),
     ],
 )
-def test_what_eventgate_would_not_take_is_found(route: str, stream: str, schema: str, words: list[str]) -> None:
-    """Undeclared streams, schemas with another title, another EventGate; each at the key that says so."""
+def test_streams_that_eventgate_would_not_take_are_found(
+    route: str, stream: str, schema: str, words: list[str]
+) -> None:
+    """Undeclared streams, schemas with another title, another EventGate; each at its key."""
     assert found(route, stream, schema) == words
 
 
-def test_streams_for_another_eventgate_are_told_together() -> None:
+def test_streams_for_another_eventgate_are_reported_together() -> None:
     """A wrong `event_service` is one mistake, however many streams go there."""
     events = "".join(
         f"  - {{name: t{n}, event: {{meta: {{stream: tags.v{n}}}}}, expect: {{refused: false}}}}\n" for n in range(3)
@@ -134,7 +136,7 @@ def test_streams_for_another_eventgate_are_told_together() -> None:
 
 
 def test_the_shipped_routes_send_only_streams_of_the_example() -> None:
-    """With the schemas and the EventGates that it declares."""
+    """With the schemas and EventGates declared there."""
     example = ROOT / "examples" / "streamconfigs.json"
     inspection = inspect((ROOT / "routes.yaml").read_text(), declared=read(example.read_bytes(), example.name))
     assert (inspection.problems, inspection.warnings) == ((), ())
@@ -152,19 +154,19 @@ def test_the_shipped_routes_send_only_streams_of_the_example() -> None:
     ],
     ids=["no JSON", "another answer", "of another kind", "an error", "not all settings", "deep"],
 )
-def test_what_is_no_answer_is_told(text: bytes, words: str) -> None:
-    """With what to ask for."""
+def test_an_invalid_answer_is_refused(text: bytes, words: str) -> None:
+    """With the right request."""
     with pytest.raises(SettingError) as refusal:
         read(text, "x")
     assert str(refusal.value).startswith(words)
 
 
 def test_a_declaration_by_name_comes_before_one_by_pattern() -> None:
-    """As MediaWiki merges them: the name is more exact."""
+    """As in MediaWiki: the name is more specific."""
     both = StreamConfig({"/^a/": Declaration("pattern"), "a": Declaration("name")}, "x")
     assert (both.of("a"), both.of("ab"), both.of("b")) == (Declaration("name"), Declaration("pattern"), None)
 
 
 def test_the_title_of_a_schema_is_its_path_without_the_version() -> None:
-    """As EventGate's schemas are named."""
+    """As in EventGate's schemas."""
     assert title_of("/mediawiki/revision/score/3.0.0") == "mediawiki/revision/score"

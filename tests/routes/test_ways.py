@@ -1,4 +1,4 @@
-"""Promises of `ways`: each stream's way from each kind of pod is the router's, or said to be open."""
+"""Promises of `ways`: each stream's way from each kind of pod is the router's, or marked open."""
 
 from __future__ import annotations
 
@@ -46,12 +46,12 @@ PREFIXES = ("eqiad.", "codfw.")
     ids=["renamed", "kept", "open", "no route", "rejected", "production"],
 )
 def test_the_way_of_a_stream(env: str, stream: str, schema: str | None, way: Way) -> None:
-    """Upstream, name and topics, or nothing; a schema that is not known is not guessed."""
+    """Upstream, name and topics, or none; an unknown schema is not guessed."""
     assert way_of(Router(read(ROUTES), {"env": env}), event_of(stream, schema)) == way
 
 
 def test_what_accepts_asks_for_may_be_open_too() -> None:
-    """Where only the upstream looks at the schema, the way depends on it as well."""
+    """If only the upstream reads the schema, the way depends on it as well."""
     text = ROUTES.replace('schema: "/score/*"}, to', "stream: score_a}, to")
     router = Router(read(text), {"env": "staging"})
     assert way_of(router, event_of("test")).depends_on == "schema"
@@ -59,12 +59,12 @@ def test_what_accepts_asks_for_may_be_open_too() -> None:
 
 
 def test_topics_are_prefix_and_name() -> None:
-    """As Kafka has them, one for each prefix."""
+    """One for each prefix, as in Kafka."""
     assert Way("production", "a", PREFIXES).topics == ("eqiad.a", "codfw.a")
 
 
 def test_every_pod_has_every_stream() -> None:
-    """A row for each; a stream whose events go one way has one row, whatever their schemas are."""
+    """A row for each; a stream whose events all go one way has one row, whatever their schemas."""
     found = matrix(read(ROUTES), [event_of("a", "/score/1"), event_of("a", "/score/2"), event_of("a", "/links/1")])
     rows = [(row.pod.get("env"), row.stream, row.way.upstream) for row in found if row.stream in {"a", "never"}]
     assert rows == [
@@ -78,6 +78,6 @@ def test_every_pod_has_every_stream() -> None:
     ]
 
 
-def test_a_row_names_the_stream_that_came() -> None:
-    """Not the one that leaves."""
+def test_a_row_has_the_original_stream() -> None:
+    """Not the new name."""
     assert Row(Pod({}, {}), event_of("a"), Way("u", "b")).stream == "a"

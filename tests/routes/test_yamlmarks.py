@@ -1,4 +1,4 @@
-"""Promises of `yamlmarks`: every value is known by its place, and no text makes the reader fall over."""
+"""Promises of `yamlmarks`: every value has its place, and no text crashes the reader."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ routes:
 
 
 def test_values_are_read_as_plain_data() -> None:
-    """What a YAML text says becomes mappings, lists, texts and numbers."""
+    """Mappings, lists, texts and numbers."""
     marked = read(TEXT)
     assert marked.data == {"routes": [{"name": "a", "match": {"stream": "b", "labels": {"env": "c"}}}, "d"]}
     assert marked.complaints == []
@@ -47,12 +47,12 @@ def test_values_are_read_as_plain_data() -> None:
     ],
 )
 def test_each_part_has_its_place(path: Path, mark: Mark) -> None:
-    """Line and column count from 1 and point at the key, or at the nearest part above that is there."""
+    """Line and column count from 1, and are those of the key, or of the nearest existing parent."""
     assert read(TEXT).mark_of(path) == mark
 
 
 def test_an_empty_text_has_a_place_too() -> None:
-    """A text with nothing in it is read as nothing, and what is missing from it is missing at its start."""
+    """It has no data, and keys are missing at its start."""
     marked = read("# nothing\n")
     assert (marked.data, marked.complaints, marked.mark_of(("version",))) == (None, [], Mark(1, 1))
 
@@ -128,23 +128,23 @@ HOUR = "is 1:30, which YAML reads as 90; write a plain number, or put text in qu
         ),
     ],
 )
-def test_what_yaml_lets_pass_is_said_with_its_place(text: str, complaints: list[tuple[Mark, Path, str]]) -> None:
-    """What would hide a line, grow without bound or is no YAML is a complaint, and no data is given."""
+def test_risky_yaml_is_a_complaint_with_its_place(text: str, complaints: list[tuple[Mark, Path, str]]) -> None:
+    """Duplicate keys, aliases and the like, or no YAML; then there is no data."""
     marked = read(text)
     assert (marked.complaints, marked.data) == (complaints, None)
 
 
 @pytest.mark.parametrize(("bracket", "column"), [("[", 51), ("{a: ", 198), ("- ", 101)], ids=["[", "{", "-"])
 @pytest.mark.parametrize("levels", [51, 1_000, 100_000])
-def test_nesting_without_end_is_a_complaint(bracket: str, column: int, levels: int) -> None:
-    """A text nested too deeply to be a configuration is refused in words, at the place where that shows."""
+def test_deep_nesting_is_a_complaint(bracket: str, column: int, levels: int) -> None:
+    """At the place where it becomes too deep."""
     assert read(bracket * levels).complaints == [
         (Mark(1, column), (), "is nested over 50 levels deep; a configuration needs ten at most")
     ]
 
 
 def test_too_many_values_are_a_complaint() -> None:
-    """Reading them would take seconds from the events of a running sidecar; 20,000 are taken."""
+    """Reading them would delay a running sidecar's events for seconds; 20,000 are accepted."""
     assert read("\n".join(["- a"] * 19_999)).complaints == []
     assert read("\n".join(["- a"] * 20_000)).complaints == [
         (Mark(20_000, 3), (), "has over 20000 keys and values; a configuration has a few hundred")
@@ -153,12 +153,12 @@ def test_too_many_values_are_a_complaint() -> None:
 
 @pytest.mark.parametrize(("length", "complaints"), [(MAX_BYTES, 0), (MAX_BYTES + 1, 1)], ids=["limit", "over"])
 def test_a_huge_text_is_not_read(length: int, complaints: int) -> None:
-    """A text over a megabyte is refused before YAML looks at it."""
+    """A text over a megabyte is refused before it is parsed."""
     assert len(read("#".ljust(length, "x")).complaints) == complaints
 
 
 def test_a_long_value_is_quoted_by_its_beginning() -> None:
-    """A message is for reading, and goes into the log and the status page."""
+    """Messages go into the log and the status page."""
     ((_, _, message),) = read(f"a: {'9' * 5000}").complaints
     assert message.startswith(f"is {'9' * 57}..., which YAML reads as a value of type int")
 
@@ -167,7 +167,7 @@ def test_a_long_value_is_quoted_by_its_beginning() -> None:
     "value", ["!!bool maybe", "!!int x", '!!int ""', "!!float x", "!!timestamp x", "2026-02-31", '!!float ""']
 )
 def test_a_value_that_is_not_of_its_kind_is_a_complaint(value: str) -> None:
-    """What YAML's own readers of scalars fall over is said like anything else that is wrong."""
+    """Even if PyYAML's own constructors fail on it."""
     ((mark, path, message),) = read(f"a: {value}").complaints
     assert (mark, path) == (Mark(1, 4), ("a",))
     assert re.fullmatch(
@@ -186,7 +186,7 @@ lines = st.tuples(st.sampled_from(["", "  ", "- "]), scalars, st.just(": "), tag
 @unhurried
 @given(st.one_of(st.text(max_size=30), st.lists(lines, max_size=4).map("\n".join)))
 def test_any_text_is_data_or_complaints(text: str) -> None:
-    """Whatever the text, the reader ends with data or with complaints, never with an exception."""
+    """Never an exception."""
     marked = read(text)
     assert marked.data is None or marked.complaints == []
     assert all(mark.line >= 1 and mark.column >= 1 for mark, _, _ in marked.complaints)
@@ -212,7 +212,7 @@ def paths_in(data: Json, path: Path) -> Iterator[Path]:
     )
 )
 def test_every_part_of_the_data_has_a_place(data: Json) -> None:
-    """Each mapping, list and scalar that is read has a mark of its own."""
+    """Each mapping, list and scalar has its own mark."""
     marked = read(yaml.safe_dump(data))
     assert marked.data == data
     assert set(marked.values) == set(paths_in(data, ()))

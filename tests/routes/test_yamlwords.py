@@ -1,4 +1,4 @@
-"""Promises of `yamlwords`: whoever is new to YAML reads where a mistake began, its cause and the fix."""
+"""Promises of `yamlwords`: someone new to YAML reads where a mistake begins, its cause and the fix."""
 
 from __future__ import annotations
 
@@ -131,8 +131,8 @@ def sign(character: str, means: str, value: str) -> str:
         ),
     ],
 )
-def test_a_mistake_is_named_where_it_began(right: str, wrong: str, place: str, words: str) -> None:
-    """One message, and for what is not known the parser's own words."""
+def test_a_mistake_is_reported_where_it_begins(right: str, wrong: str, place: str, words: str) -> None:
+    """With one message, or the parser's own if it is unknown."""
     text = FILE.replace(right, wrong, 1)
     assert text != FILE
     assert [(f"{mark.line}:{mark.column}", said) for mark, _, said in read(text).complaints] == [(place, words)]

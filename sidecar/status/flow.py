@@ -104,7 +104,7 @@ class _Graph:
 
     def link(self, source: _Key, target: _Key, events: int, kind: str = "") -> None:
         self.links[source, target] += events
-        self.kinds[source, target] = kind
+        self.kinds.setdefault((source, target), kind)
 
     def through(self, key: _Key) -> int:
         """Return how many events enter a node, or leave it if none enter."""
@@ -146,6 +146,10 @@ def _graph(status: Status) -> _Graph:
     for upstream in status.upstreams:
         if upstream.used or upstream.name in beyond:
             _add_upstream(graph, upstream, beyond.get(upstream.name, Counter()))
+    for route in status.routes:
+        if route.mirror and ("route", route.name) in graph.boxes and ("upstream", route.mirror.to) in graph.boxes:
+            graph.kinds.setdefault((("route", route.name), ("upstream", route.mirror.to)), "copies")
+            graph.link(("route", route.name), ("upstream", route.mirror.to), 0)
     if refused:
         graph.boxes["end", Outcome.REFUSED] = _Box(2, "refused", "warning")
     waiting = f" · {status.spool.events} wait" if status.spool else ""
@@ -255,7 +259,8 @@ def _links(graph: _Graph, columns: Sequence[Column]) -> list[Link]:
             *(columns[boxes[ends[0]].column].x + columns[boxes[ends[0]].column].width, places[ends, 0]),
             *(columns[boxes[ends[1]].column].x, places[ends, 1]),
             round(_wide(events, total), 1) if events else 0,
-            f"{boxes[ends[0]].name} → {boxes[ends[1]].name}: {_per_minute(events)}",
+            f"{boxes[ends[0]].name} → {boxes[ends[1]].name}: "
+            f"{'copies' if graph.kinds[ends] == 'copies' else _per_minute(events)}",
         )
         for ends, events in graph.links.items()
     ]

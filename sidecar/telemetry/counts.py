@@ -55,7 +55,7 @@ class Counts(Collector):
         """Start with all counters empty."""
         self.events: defaultdict[tuple[str, str], int] = defaultdict(int)
         """By stream and outcome."""
-        self.flows: defaultdict[tuple[str, str, str], int] = defaultdict(int)
+        self.flows: dict[tuple[str, str, str], int] = {}
         """The same events by stream, route and outcome, for the status page. It also has streams without a label of
         their own, up to a bound; routes are exact."""
         self.mirrored: defaultdict[tuple[str, str, str], int] = defaultdict(int)
@@ -94,7 +94,7 @@ class Counts(Collector):
         flow = (stream, route, outcome)
         if flow not in self.flows and len(self.flows) >= MAX_FLOWS:
             flow = (OTHER_STREAM, route, outcome)
-        self.flows[flow] += count
+        self.flows[flow] = self.flows.get(flow, 0) + count
 
     def keep(self, streams: Container[str], routes: Container[str], endpoints: Container[tuple[str, str]]) -> None:
         """Forget what is counted of any other stream, route and endpoint."""

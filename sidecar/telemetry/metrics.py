@@ -84,7 +84,7 @@ class Metrics:
         for stream, outcome in itertools.product(named, trouble):
             self.counts.events[stream, outcome] += 0
         for route, outcome in itertools.product(taking, trouble):
-            self.counts.flows[OTHER_STREAM, route, outcome] += 0
+            self.counts.flow(OTHER_STREAM, route, outcome, 0)
         upstreams = {upstream for upstream, _ in reached}
         for metric, labels in self._of_configuration:
             for sample in next(iter(metric.collect())).samples:
@@ -111,13 +111,21 @@ class Metrics:
         return Gauge(PREFIX + name, documentation, labels, registry=self._registry)
 
     def _count_requests(self) -> None:
-        counts, label = self.counts, self.label
+        counts, streams = self.counts, self._streams
+        events, flows = counts.events, counts.flows
 
         def ended(it: EventsEnded) -> None:
-            stream = label(it.stream)
-            counts.events[stream, it.outcome] += it.count
-            shown = it.stream if it.route and 0 < len(it.stream) <= MAX_FLOW_NAME else stream
-            counts.flow(shown, it.route or NO_ROUTE, it.outcome, it.count)
+            stream, route = it.stream, it.route or NO_ROUTE
+            if stream in streams:
+                label = shown = stream
+            else:
+                label = OTHER_STREAM
+                shown = stream if it.route and 0 < len(stream) <= MAX_FLOW_NAME else label
+            events[label, it.outcome] += it.count
+            try:
+                flows[shown, route, it.outcome] += it.count
+            except KeyError:
+                counts.flow(shown, route, it.outcome, it.count)
 
         def answered(it: RequestAnswered) -> None:
             counts.answers[it.status] += 1

@@ -16,6 +16,8 @@ PAGES = {
     "/_sidecar/status": "GET",
     "/_sidecar/status.json": "GET",
     "/_sidecar/config": "GET",
+    "/_sidecar/runbook": "GET",
+    "/_sidecar/probe": "GET",
     "/_sidecar/explain": "POST",
 }
 EVENT = b'{"meta":{"stream":"s"}}'
@@ -72,11 +74,12 @@ async def test_a_page_takes_no_post(before: Sidecar, path: str) -> None:
 
 
 def test_another_machine_is_refused(tmp_path: Path) -> None:
-    """Where somebody has it listen on every address, who comes by another than loopback is told nothing."""
+    """A gateway listens on every address; who comes by another than loopback is told nothing."""
     address = own_address()
     if address is None:
         pytest.skip("this machine has no address but loopback")
-    with sidecar(written(to_one("127.0.0.1:1"), tmp_path), "--listen", "0.0.0.0:0") as running:
+    options = ("--listen", "0.0.0.0:0", "--gateway", "--spool", str(tmp_path / "spool"))
+    with sidecar(written(to_one("127.0.0.1:1"), tmp_path), *options) as running:
         port = running.address.rpartition(":")[2]
         for path, method in PAGES.items():
             headers = {"host": "localhost"}

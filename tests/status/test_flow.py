@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from sidecar.status.flow import ALL_WIDE, MAX_NODES, NARROW, WIDE, Link, Picture, flow_of, lines_of
-from sidecar.status.value import FlowNow, RouteNow
+from sidecar.status.value import FlowNow, MirrorNow, RouteNow
 from tests.statuses import HANGS, address, endpoint, spool, status, upstream
 
 ROUTES = (RouteNow("scores", "staging", "test", None, {}), RouteNow("never", None, None, "no", {}))
@@ -52,6 +53,16 @@ def test_what_does_not_arrive_branches_off() -> None:
         "no route: 5/min", "refused: 8/min", "spool: 60/min · 90 wait",
     }  # fmt: skip
     assert "refused 8/min" in picture.words
+
+
+def test_copies_are_a_link_of_their_own() -> None:
+    """From the route to the upstream of its mirror, with no number: copies are counted apart."""
+    routes = (RouteNow("scores", "staging", None, None, {}, MirrorNow("lab", None, 5, {"sent": 9})),)
+    lab = msgspec.structs.replace(upstream(), name="lab", only_copies=True)
+    picture = drawn(FlowNow("a", "scores", {"delivered": 60}), routes=routes, upstreams=(upstream(), lab))
+    assert between(picture, "scores → lab")[:1] == ("copies",)
+    assert between(picture, "scores → lab").words == "scores → lab: copies"
+    assert between(picture, "scores → staging").words == "scores → staging: 60/min"
 
 
 def test_a_datacenter_that_hangs_is_red_and_says_why() -> None:

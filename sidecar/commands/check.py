@@ -15,10 +15,10 @@ from sidecar.commands.streams import declared_in, stream_config_option
 from sidecar.commands.terminal import (
     Complaints,
     aligned,
-    argument,
     counted,
     json_option,
     print_json,
+    routes_option,
 )
 from sidecar.errors import SettingError
 
@@ -30,10 +30,10 @@ HEADINGS = ("stream", "upstream", "sent as", "topic prefix", "copies")
 
 
 @click.command()
-@argument("file", default="routes.yaml", help="The configuration to check; default: routes.yaml.")
+@routes_option
 @stream_config_option
 @json_option
-def check(file: Path, stream_config: str | None, as_json: bool) -> None:
+def check(routes: Path, stream_config: str | None, as_json: bool) -> None:
     """Check a routes.yaml, run its tests, and show where streams go.
 
     Exit status: 0 if all is well, with or without warnings; 1 if there is a problem; 2 if the file cannot be read.
@@ -43,11 +43,11 @@ def check(file: Path, stream_config: str | None, as_json: bool) -> None:
 
     with Complaints():
         declared = declared_in(stream_config)
-        found = inspect(read_text(file), str(file), declared=declared)
+        found = inspect(read_text(routes), str(routes), declared=declared)
     if as_json:
         print_json(as_data(found))
     else:
-        print(in_text(found, str(file), len(declared.declarations) if declared else None), end="")
+        print(in_text(found, str(routes), len(declared.declarations) if declared else None), end="")
     if found.problems:
         sys.exit(1)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +12,7 @@ import click
 from sidecar.commands.terminal import (
     FILE,
     Complaints,
+    Wrong,
     label_option,
     labels_of,
     labels_variable,
@@ -107,45 +108,60 @@ def serve(
 
     import uvloop
 
+    from sidecar.intake.origins import Origins
+    from sidecar.intake.server import address_of
     from sidecar.serve.otelsettings import traces_asked_by
     from sidecar.serve.runtime import Runtime, Settings, prepare_process
 
-    with Complaints():
+    with Complaints(), Wrong() as wrong:
         settings = Settings(
             routes,
             listen,
             admin,
-            labels_of(label, labels_variable),
-            _seconds(drain),
+            wrong.unless({}, labels_of, label, labels_variable),
+            wrong.unless(0.0, _seconds, drain),
             spool=spool,
             prints_what_is_left=on_exit == "print",
             last_good=last_good,
-            traces=traces_asked_by(os.environ),
+            traces=wrong.unless("", traces_asked_by, os.environ),
             tap=tapped,
-            hand_over=_url(hand_over) if hand_over else "",
+            hand_over=wrong.unless("", _url, hand_over) if hand_over else "",
             gateway=gateway,
             hand_over_from=hand_over_from or "",
         )
-        _check(settings)
+        for each in (listen, admin):
+            wrong.unless(None, address_of, each)
+        wrong.unless(None, Origins, settings.hand_over_from)
+        wrong.words += _conflicts(settings)
+        if wrong.words and last_good is None:
+            wrong.unless(None, _inspect, routes, settings.labels)
+    with Complaints():
         prepare_process()
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(Runtime(settings).run())
 
 
-def _check(settings: Settings) -> None:
-    """Raise SettingError where settings do not go together."""
+def _inspect(routes: Path, labels: Mapping[str, str]) -> None:
+    from sidecar.routes.file import read_text
+    from sidecar.routes.inspection import inspect
+
+    inspect(read_text(routes), str(routes), labels).approved  # noqa: B018  it raises
+
+
+def _conflicts(settings: Settings) -> Iterator[str]:
+    """Yield which settings do not go together."""
     from sidecar.intake.origins import is_loopback
 
     if not settings.gateway and not is_loopback(settings.listen):
-        raise SettingError(
+        yield (
             f"--listen {settings.listen} is open to other machines, and a sidecar serves its own pod alone; listen on "
             "127.0.0.1, or serve others on purpose with --gateway"
         )
     for needs, flag in ((settings.gateway, "--gateway"), (bool(settings.hand_over), "--hand-over")):
         if needs and settings.spool is None:
-            raise SettingError(f"{flag} takes a spool, and there is none; give it a directory with --spool DIR")
+            yield f"{flag} takes a spool, and there is none; give it a directory with --spool DIR"
     if settings.hand_over_from and not settings.gateway:
-        raise SettingError("--hand-over-from says whose spools a gateway takes, and this is none; add --gateway")
+        yield "--hand-over-from says whose spools a gateway takes, and this is none; add --gateway"
 
 
 def _seconds(text: str) -> float:

@@ -16,10 +16,10 @@ import click
 from sidecar import __version__
 from sidecar.commands.terminal import (
     Complaints,
-    argument,
     json_option,
     markdown_table,
     print_json,
+    routes_option,
 )
 from sidecar.errors import SettingError
 
@@ -58,13 +58,13 @@ class Stream:
 
 
 @click.command()
-@argument("file", default="routes.yaml", help="The configuration to show; default: routes.yaml.")
+@routes_option
 @click.option(
     "--format", "form", type=click.Choice(["markdown", "wikitext"]), default="markdown", help="How to write it."
 )
 @stream_config_option
 @json_option
-def streams(file: Path, form: str, stream_config: str | None, as_json: bool) -> None:
+def streams(routes: Path, form: str, stream_config: str | None, as_json: bool) -> None:
     """List the streams of a routes.yaml with their Kafka topics.
 
     Exit status: 0 if it is shown; 2 if the file cannot be used.
@@ -73,7 +73,7 @@ def streams(file: Path, form: str, stream_config: str | None, as_json: bool) -> 
 
     with Complaints():
         declared = declared_in(stream_config)
-        found = streams_of(read_config(file), declared)
+        found = streams_of(read_config(routes), declared)
     if as_json:
         print_json(as_data(found, declared=declared is not None))
     else:

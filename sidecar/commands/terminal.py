@@ -5,14 +5,15 @@ from __future__ import annotations
 import functools
 import json
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NoReturn, TypeVar
+from typing import Any, NoReturn, ParamSpec, TypeVar
 
 import click
 
-from sidecar.errors import ConfigError, RequestError, SettingError
+from sidecar.errors import ConfigError, Problem, RequestError, SettingError
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 MANY = 500
@@ -22,16 +23,36 @@ argument = functools.partial(click.argument, type=FILE)
 setting = functools.partial(click.option, show_envvar=True)
 """An option that can also be set by a variable."""
 
+
+class Variable(click.Option):
+    """A variable without an option: neither taken nor suggested on the command line."""
+
+    def add_to_parser(self, parser: Any, ctx: click.Context) -> None:
+        """Add nothing."""
+
+
+def routes_option(command: Callable[..., None]) -> Callable[..., None]:
+    """Add FILE, `--routes` and SIDECAR_ROUTES, and call `command` with the one that is given as `routes`."""
+
+    @functools.wraps(command)
+    def called(file: Path | None, routes: Path, **rest: Any) -> None:
+        if file is not None and _is_flag("routes"):
+            fail("the configuration is given twice, as FILE and with --routes; leave one of them out")
+        command(routes=file or routes, **rest)
+
+    called = argument("file", required=False, help="The configuration; the same as --routes.")(called)
+    described = "The configuration."
+    return setting(
+        "--routes", envvar="SIDECAR_ROUTES", type=FILE, default="routes.yaml", help=described, metavar="FILE"
+    )(called)
+
+
+def _is_flag(name: str) -> bool:
+    return click.get_current_context().get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
+
+
 listen_option = functools.partial(
     setting, "--listen", envvar="SIDECAR_LISTEN", default="127.0.0.1:8888", metavar="HOST:PORT"
-)
-routes_option = setting(
-    "--routes",
-    envvar="SIDECAR_ROUTES",
-    type=FILE,
-    default="routes.yaml",
-    help="The configuration to use.",
-    metavar="FILE",
 )
 label_option = click.option(
     "--label",
@@ -39,7 +60,7 @@ label_option = click.option(
     help="A label of the pod, as k=v; may be repeated. Also SIDECAR_LABELS=k=v,k=v; flags override it.",
     metavar="K=V",
 )
-labels_variable = click.option("--labels-variable", envvar="SIDECAR_LABELS", default="", hidden=True)
+labels_variable = click.option("--labels-variable", cls=Variable, envvar="SIDECAR_LABELS", default="", hidden=True)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
 
 
@@ -77,6 +98,36 @@ class Complaints:
             sys.exit(2)
         if isinstance(error, (SettingError, RequestError)):
             fail(str(error))
+
+
+class Wrong:
+    """Collects what is wrong with settings, so that all of it is shown at once, with exit status 2."""
+
+    def __init__(self) -> None:
+        """Nothing is, so far."""
+        self.words: list[str] = []
+        self._problems: list[Problem] = []
+
+    def unless(self, otherwise: T, read: Callable[P, T], *args: P.args, **named: P.kwargs) -> T:
+        """Return what `read` does; where it refuses, note why and return `otherwise`."""
+        try:
+            return read(*args, **named)
+        except SettingError as error:
+            self.words.append(str(error))
+        except ConfigError as error:
+            self._problems += error.problems
+        return otherwise
+
+    def __enter__(self) -> Wrong:
+        """Collect from here on."""
+        return self
+
+    def __exit__(self, kind: object, _error: object, _traceback: object) -> None:
+        """Exit if anything is wrong."""
+        if kind is None and self.words:
+            lines = [f"eventgate-sidecar: {each}" for each in self.words]
+            print(*self._problems, *lines, sep="\n", file=sys.stderr)
+            sys.exit(2)
 
 
 def fail(words: str, status: int = 2) -> NoReturn:

@@ -106,6 +106,19 @@ def limits_here() -> Limits:
     return Limits(connections=min(usual.connections, soft // 2)) if bounded else usual
 
 
+def address_of(text: str) -> tuple[str, int]:
+    """Read `host:port`.
+
+    Raises:
+        SettingError: it is not of that form.
+
+    """
+    host, colon, port = text.rpartition(":")
+    if not colon or not host or not re.fullmatch("[0-9]{1,5}", port) or int(port) > 65535:
+        raise SettingError(f"{text!r} is not an address; write host:port, such as 127.0.0.1:8888")
+    return host.strip("[]"), int(port)
+
+
 def bind(address: str) -> socket.socket:
     """Listen on `address`, written `host:port`; port 0 means any free port.
 
@@ -113,14 +126,11 @@ def bind(address: str) -> socket.socket:
         SettingError: not of that form, or the address is not available.
 
     """
-    host, colon, port = address.rpartition(":")
-    if not colon or not host or not re.fullmatch("[0-9]{1,5}", port) or int(port) > 65535:
-        raise SettingError(f"{address!r} is not an address; write host:port, such as 127.0.0.1:8888")
-    host = host.strip("[]")
+    host, port = address_of(address)
     listening = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        listening.bind((host, int(port)))
+        listening.bind((host, port))
         listening.listen(BACKLOG)
     except OSError as error:
         listening.close()

@@ -30,7 +30,6 @@ def test_serve_does_not_start_with_a_bad_configuration(routes: Path) -> None:
         (("--drain", "9" * 400 + "s"), f"--drain is '{'9' * 56}...; write a duration such as 500ms, 1.5s, 5m or 1h"),
         (("--drain", "2h"), "--drain is 2h; allowed: from 1ms to 1h"),
         (("--listen", "127.0.0.1:²"), "'127.0.0.1:²' is not an address; write host:port, such as 127.0.0.1:8888"),
-        (("--labels-variable", "a=b,a=c"), "SIDECAR_LABELS gives a twice, as b and as c; keep one of them"),
         (("--label", "env"), "'env' is not KEY=VALUE; write a label such as env=staging"),
     ],
 )
@@ -38,3 +37,26 @@ def test_serve_does_not_start_with_a_bad_setting(routes: Path, words: tuple[str,
     """It is reported, and the status is 2."""
     result = run("serve", "--routes", routes, "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", *words)
     assert (result.exit_code, result.stderr) == (2, f"eventgate-sidecar: {complaint}\n")
+
+
+def test_every_wrong_setting_is_shown_at_once(routes: Path) -> None:
+    """With what is wrong with the configuration, which has the place in its lines."""
+    routes.write_text(ROUTES.replace("version: 1", "version: 2"))
+    words = ("--listen", "8888", "--drain", "soon", "--label", "env", "--gateway")
+    result = run("serve", routes, *words, env={"SIDECAR_LABELS": "a=b,a=c", "OTEL_TRACES_EXPORTER": "zipkin"})
+    assert result.exit_code == 2
+    assert [line.partition(" is ")[0].partition(" gives ")[0] for line in result.stderr.splitlines()[3:]] == [
+        "eventgate-sidecar: SIDECAR_LABELS",
+        "eventgate-sidecar: --drain",
+        "eventgate-sidecar: OTEL_TRACES_EXPORTER",
+        "eventgate-sidecar: '8888'",
+        "eventgate-sidecar: --gateway takes a spool, and there",
+    ]
+    assert result.stderr.startswith(f"{routes}:1:1: version is 2; allowed: 1\n")
+
+
+def test_a_variable_is_no_option() -> None:
+    """What `--help` does not show is neither taken nor suggested."""
+    result = run("serve", "--labels-variabl", "a=b")
+    assert (result.exit_code, "--labels-variable" in result.stderr) == (2, False)
+    assert run("serve", "--labels-variable", "a=b").exit_code == 2

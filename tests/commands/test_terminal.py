@@ -8,10 +8,13 @@ import pytest
 
 from sidecar.commands.cli import COMMANDS, load
 from sidecar.commands.terminal import aligned, counted, markdown_table
-from tests.commands.conftest import explained
+from tests.commands.conftest import explained, run
 
 SHARED = {"listen": "SIDECAR_LISTEN", "routes": "SIDECAR_ROUTES"}
-WHO = {"listen": {"serve", "explain", "tap", "top"}, "routes": {"serve", "explain", "probe"}}
+WHO = {
+    "listen": {"serve", "explain", "probe", "tap", "top"},
+    "routes": {"check", "explain", "probe", "serve", "streams"},
+}
 
 
 @pytest.mark.parametrize("name", SHARED)
@@ -47,11 +50,14 @@ def test_labels_come_from_flags_and_environment(
 
 
 def test_the_configuration_comes_from_flag_or_environment(routes: Path, tmp_path: Path) -> None:
-    """SIDECAR_ROUTES or --routes, which takes precedence."""
+    """SIDECAR_ROUTES or --routes, which takes precedence; or FILE, which is the same."""
     labels = ("--label", "env=staging", "--stream", "links")
     assert explained(*labels, env={"SIDECAR_ROUTES": str(routes)})["upstream"] == "staging"
     nope = {"SIDECAR_ROUTES": str(tmp_path / "nope.yaml")}
     assert explained(*labels, "--routes", routes, env=nope)["upstream"] == "staging"
+    assert explained(*labels, routes, env=nope)["upstream"] == "staging"
+    twice = run("check", routes, "--routes", routes)
+    assert (twice.exit_code, "given twice" in twice.stderr) == (2, True)
 
 
 def test_a_count_has_its_noun() -> None:

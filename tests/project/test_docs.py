@@ -213,7 +213,7 @@ def test_the_table_of_settings_is_complete() -> None:
     text = SETTINGS_PAGE.read_text()
     missing = []
     for parameter in COMMANDS["serve"].params:
-        if parameter.name in ("help", "labels_variable"):
+        if parameter.name in ("help", "labels_variable", "file"):
             continue
         variable = parameter.envvar or "SIDECAR_LABELS"
         without = "off" if getattr(parameter, "is_flag", False) else "none"

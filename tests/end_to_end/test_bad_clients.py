@@ -1,4 +1,4 @@
-"""Whatever a client sends, stops sending or does not read: the process answers the next one, and forgets it."""
+"""Whatever a client sends, stops sending or does not read, the process serves the next one and keeps nothing of it."""
 
 from __future__ import annotations
 
@@ -82,22 +82,22 @@ async def met(running: Sidecar, attack: Attack) -> tuple[int, ...]:
 
 
 @pytest.mark.parametrize("what", ATTACKS)
-async def test_what_a_client_does_it_gets_its_answer(shared: Sidecar, what: str) -> None:
-    """Each way of it is answered as it should be, and meanwhile and afterwards events of others are taken."""
+async def test_every_attack_gets_its_answer(shared: Sidecar, what: str) -> None:
+    """Meanwhile and afterwards the events of others are taken."""
     async with others_are_served(shared):
         found = {name: await met(shared, attack) for name, attack in ATTACKS[what].items()}
     assert found == {name: attack.statuses for name, attack in ATTACKS[what].items()}
 
 
-async def test_what_is_slow_is_told_so(shared: Sidecar) -> None:
-    """Slow headers and slow bodies, and what is announced and never comes, end when their time is over."""
+async def test_slow_requests_time_out(shared: Sidecar) -> None:
+    """Slow headers, slow bodies, and announced bodies that never come."""
     async with others_are_served(shared):
         statuses = await asyncio.gather(*(met(shared, attack) for attack in SLOW.values()))
     assert dict(zip(SLOW, statuses, strict=True)) == {name: attack.statuses for name, attack in SLOW.items()}
 
 
-async def test_of_all_at_once_nothing_is_left_behind(running: Sidecar) -> None:
-    """Every attack that is no matter of size, three times, at once: afterwards it is as if they had not been."""
+async def test_all_attacks_at_once_leave_nothing_behind(running: Sidecar) -> None:
+    """Every attack that is not a matter of size, three times, in parallel."""
     assert await well(running)
     files = running.process.open_files
     attacks = [attack for ways in ATTACKS.values() for attack in ways.values() if sum(map(len, attack.sent)) < MB]
@@ -107,8 +107,8 @@ async def test_of_all_at_once_nothing_is_left_behind(running: Sidecar) -> None:
     await end(running, files)
 
 
-async def test_a_client_may_close_its_half(shared: Sidecar) -> None:
-    """Half-close: one that will send nothing more gets the answers to what it sent, and then the end."""
+async def test_a_client_may_half_close(shared: Sidecar) -> None:
+    """It gets the answers to its requests, and then the connection ends."""
     for data, statuses in ((post(EVENT), [201]), (post(EVENT) * 3, [201] * 3), (post(EVENT)[:-9], [])):
         async with connected(shared.address) as client:
             await client.send(data)
@@ -120,15 +120,15 @@ async def test_a_client_may_close_its_half(shared: Sidecar) -> None:
 async def test_an_event_goes_to_the_configured_upstream_whatever_its_target_says(
     shared: Sidecar, eventgate: Emulator
 ) -> None:
-    """An absolute-form target and a Host header choose nothing: the event arrives where routes.yaml says."""
+    """An absolute-form target and a Host header have no effect: routes.yaml decides."""
     before = len(eventgate.kept)
     async with connected(shared.address) as client:
         answer = await client.post(EVENT, "http://192.0.2.1:9/v1/events", host="192.0.2.1:9")
     assert (answer.status, len(eventgate.kept)) == (201, before + 1)
 
 
-async def test_more_requests_than_are_held_are_asked_to_come_back(running: Sidecar) -> None:
-    """With 1,024 requests begun, one more gets 503 and `Retry-After: 1`; when they go on, all are served."""
+async def test_requests_over_the_limit_get_a_retry_after(running: Sidecar) -> None:
+    """With 1,024 requests in flight, one more gets 503 and `Retry-After: 1`; all others are served."""
     assert await well(running)
     files = running.process.open_files
     async with contextlib.AsyncExitStack() as stack, asyncio.timeout(3 * PATIENCE):
@@ -147,8 +147,8 @@ async def test_more_requests_than_are_held_are_asked_to_come_back(running: Sidec
     await end(running, files)
 
 
-async def test_a_client_that_leaves_does_not_take_its_event_along(running: Sidecar, eventgate: Emulator) -> None:
-    """What was sent whole arrives, although the sender did not wait for the answer."""
+async def test_the_event_of_a_client_that_left_is_delivered(running: Sidecar, eventgate: Emulator) -> None:
+    """A complete request counts, even if nobody waits for the answer."""
     await asyncio.to_thread(eventgate.fault, "slow", 0.2)
     async with connected(running.address) as client:
         await client.send(post(EVENT))
@@ -156,8 +156,8 @@ async def test_a_client_that_leaves_does_not_take_its_event_along(running: Sidec
     assert json.loads(eventgate.kept[0]["raw"])["meta"]["stream"] == "s"
 
 
-async def test_a_client_that_does_not_read_holds_up_nobody(running: Sidecar) -> None:
-    """Answers that nobody reads pile up on their own connection alone."""
+async def test_a_client_that_does_not_read_delays_nobody(running: Sidecar) -> None:
+    """Unread answers pile up on their own connection only."""
     async with connected(running.address) as deaf:
         deaf.writer.transport.pause_reading()  # type: ignore[attr-defined]
         refused = post(b'{"meta":{"stream":"s"},"x":"%b"}' % (b"x" * 100_000))

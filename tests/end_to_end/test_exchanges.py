@@ -1,4 +1,4 @@
-"""What the real EventGate was recorded to answer, it answers through the sidecar too."""
+"""The sidecar answers recorded requests as the real EventGate did."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ def without_parsers_words(body: Any) -> Any:
 
 
 @pytest.mark.parametrize("exchange", load(), ids=lambda each: each.name)
-def test_the_recorded_answer_holds(exchange: Exchange, before: Sidecar) -> None:
-    """Status, reason phrase, content type and body are EventGate's; the sidecar's own header is there as well."""
+def test_the_recorded_answer_is_returned(exchange: Exchange, before: Sidecar) -> None:
+    """Status, reason phrase, content type and body are EventGate's, besides the sidecar's own header."""
     seen = ask(before.address, exchange.method, exchange.path, exchange.body, exchange.headers)
     outcome = seen.headers["x-eventgate-sidecar"].partition(";")[0]
     assert outcome in {"delivered", "invalid", "refused", "failed", "mixed"}
@@ -54,7 +54,7 @@ def test_the_recorded_answer_holds(exchange: Exchange, before: Sidecar) -> None:
 
 
 def test_the_emulator_answers_the_same_without_the_sidecar(eventgate: Emulator) -> None:
-    """What stands behind the sidecar here is as faithful: a good event is accepted in the same words."""
+    """So the emulator is faithful: a good event is accepted in the same words."""
     (exchange,) = [each for each in load() if each.name == "one valid event"]
     seen = ask(eventgate.address, exchange.method, exchange.path, exchange.body, exchange.headers)
     assert (seen.status, seen.reason) == (exchange.status, exchange.reason)

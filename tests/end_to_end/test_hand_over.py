@@ -1,4 +1,4 @@
-"""A pod that is deleted with its disk: what its sidecar held is on a gateway, and arrives once."""
+"""A pod is deleted with its disk: its spool is on a gateway, and arrives once."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def rules(gate: str) -> Json:
 
 
 async def test_a_pod_that_is_deleted_with_its_disk_loses_nothing(tmp_path: Path, eventgate: Emulator) -> None:
-    """1,000 events answered 202 while EventGate is away arrive once, under the rules for the pod they came to."""
+    """1,000 events answered 202 while EventGate is down arrive once, routed by their pod's labels."""
     eventgate.forget()
     eventgate.fault("refuse")
     routes = written(rules(eventgate.address), tmp_path)
@@ -58,7 +58,7 @@ async def test_a_pod_that_is_deleted_with_its_disk_loses_nothing(tmp_path: Path,
 
 
 async def test_a_gateway_that_is_none_gets_nothing_and_deletes_nothing(tmp_path: Path) -> None:
-    """An EventGate in the place of the gateway reads no event; what it answers is no reason to forget any."""
+    """An EventGate in place of the gateway reads no event, and its answer deletes none."""
     async with FakeEventGate(otherwise=answer(201)) as other:
         with refusing() as nobody:
             spool, url = tmp_path / "spool", f"http://{other.address}/v1/events"
@@ -72,7 +72,7 @@ async def test_a_gateway_that_is_none_gets_nothing_and_deletes_nothing(tmp_path:
 
 
 async def test_a_hand_over_from_anywhere_else_is_refused(tmp_path: Path) -> None:
-    """Whoever is in no network that the setting names is told so, and its labels are not believed."""
+    """Clients outside the configured networks are refused, and their labels are not trusted."""
     with refusing() as nobody:
         words = ("--spool", str(tmp_path / "spool"), "--gateway", "--hand-over-from", "10.0.0.0/8")
         with sidecar(written(to_one(nobody), tmp_path), *words) as gateway:
@@ -96,7 +96,7 @@ async def test_a_hand_over_from_anywhere_else_is_refused(tmp_path: Path) -> None
     ],
 )
 async def test_settings_that_do_not_go_together_are_refused(tmp_path: Path, words: tuple[str, ...], said: str) -> None:
-    """What would open a pod to others, or hand over nothing, is said before the start."""
+    """Before the start, if they would open a pod to others, or hand over nothing."""
     with refusing() as nobody:
         ended = await asyncio.to_thread(serve, "--routes", str(written(to_one(nobody), tmp_path)), *words)
     assert (ended.returncode, said in ended.stderr) == (2, True), ended.stderr

@@ -1,4 +1,4 @@
-"""The log of a sidecar as it is run: who reads it sees what happened, and never what was in an event."""
+"""The log of a sidecar process shows what happened, but no event content."""
 
 from __future__ import annotations
 
@@ -75,8 +75,8 @@ async def test_no_event_is_in_log_or_metrics(tmp_path: Path, eventgate: Emulator
     assert actions >= {"EventsEnded", "RequestRefused", "PostFailed", "Replayed", "SpoolOpened"}
 
 
-async def test_a_log_tells_a_transition_once_and_failures_by_samples(tmp_path: Path) -> None:
-    """A health that changed is a line; of a hundred failures there is one a second, and all of them are counted."""
+async def test_the_log_has_each_transition_and_sampled_failures(tmp_path: Path) -> None:
+    """A health transition is one line; of a hundred failures one per second is logged, and all are counted."""
     clock = asyncio.get_running_loop().time
     with refusing() as nobody, sidecar(written(to_one(nobody), tmp_path)) as running:
         begun = clock()
@@ -116,8 +116,8 @@ def screen(words: list[str], env: dict[str, str]) -> str:
 @pytest.mark.parametrize(
     ("variables", "coloured"), [({}, True), ({"NO_COLOR": "1"}, False)], ids=["colour", "NO_COLOR"]
 )
-def test_an_operator_sees_lines(tmp_path: Path, variables: dict[str, str], coloured: bool) -> None:
-    """In a terminal the log is one line a message: the time, how bad it is, what happened, and dim the rest."""
+def test_a_terminal_shows_lines(tmp_path: Path, variables: dict[str, str], coloured: bool) -> None:
+    """Time, level and event in each line, and the rest dimmed."""
     with refusing() as nobody:
         addresses = ["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]
         words = ["--routes", str(written(to_one(nobody), tmp_path)), *addresses]

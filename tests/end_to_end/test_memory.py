@@ -96,13 +96,13 @@ async def at_once(running: Sidecar, count: int, data: bytes) -> Counter[int]:
 
 
 def test_the_cap_is_the_limit_of_the_container() -> None:
-    """What is measured here is what a pod allows."""
+    """These tests measure against the limit of a pod."""
     values = yaml.safe_load((ROOT / "helm/eventgate-sidecar/values.yaml").read_text())
     assert str(values["resources"]["limits"]["memory"]) == f"{CAP // MB}Mi"
 
 
 async def test_slow_bodies_of_10_mb(beset: Sidecar) -> None:
-    """Of 256 bodies that stop short of their end, as many are held as there is room for, and none for long."""
+    """Of 256 incomplete bodies, only as many are held as fit, and none for long."""
     async with others_are_served(beset), contextlib.AsyncExitStack() as stack:
         for _ in range(256):
             client = await stack.enter_async_context(connected(beset.address))
@@ -110,15 +110,15 @@ async def test_slow_bodies_of_10_mb(beset: Sidecar) -> None:
 
 
 async def test_large_bodies_at_once(beset: Sidecar) -> None:
-    """What there is no room for is asked to come back; small events always find some."""
+    """Those without room get a Retry-After; small events always fit."""
     async with others_are_served(beset):
         statuses = await at_once(beset, 20, post(LARGE))
     assert set(statuses) <= {500, 503}
     assert statuses[503] > 0
 
 
-async def test_compressed_bodies_count_by_what_they_become(beset: Sidecar) -> None:
-    """Bodies of 9 kB that become 9 MB each are held as 9 MB each, and bombs are not inflated to their end."""
+async def test_compressed_bodies_count_by_their_inflated_size(beset: Sidecar) -> None:
+    """Bodies of 9 kB that inflate to 9 MB count as 9 MB, and bombs are not inflated completely."""
     body = gzip.compress(LARGE)
     async with others_are_served(beset):
         statuses = await at_once(beset, 6, post(body, content_encoding="gzip"))
@@ -127,8 +127,8 @@ async def test_compressed_bodies_count_by_what_they_become(beset: Sidecar) -> No
     assert set(bombs) <= {500, 503}
 
 
-async def test_answers_that_nobody_reads(beset: Sidecar) -> None:
-    """Each answer echoes 9 MB to a client that does not read: it is cut off, and what it left unread is counted."""
+async def test_unread_answers(beset: Sidecar) -> None:
+    """Each answer echoes 9 MB to a client that does not read: it is cut off, and its unread bytes count."""
     async with others_are_served(beset), contextlib.AsyncExitStack() as stack:
         deaf = [await stack.enter_async_context(connected(beset.address)) for _ in range(20)]
         for client in deaf:
@@ -139,7 +139,7 @@ async def test_answers_that_nobody_reads(beset: Sidecar) -> None:
 
 
 async def test_wide_bodies(beset: Sidecar) -> None:
-    """As many events and as many values as one body may have, by the quick way and by the slow one."""
+    """As many events and values as a body may have, on the fast and the slow path."""
     events = b"[" + b",".join([b'{"meta":{"stream":"wide"}}'] * MAX_EVENTS) + b"]"
     values = b'{"meta":{"stream":"wide"},"x":"\\ud800","y":[' + b",".join([b"{}"] * (MAX_VALUES // 2 - 9)) + b"]}"
     async with others_are_served(beset):
@@ -148,7 +148,7 @@ async def test_wide_bodies(beset: Sidecar) -> None:
 
 
 async def test_floods_of_distinct_names(beset: Sidecar) -> None:
-    """Streams, headers, paths and types that are all different leave nothing behind, and no labels."""
+    """Distinct streams, headers, paths and types leave nothing behind, and no labels."""
     async with others_are_served(beset):
         pass  # what is counted of every event is there
     before = len(ask(beset.admin, "GET", "/metrics").body)
@@ -162,7 +162,7 @@ async def test_floods_of_distinct_names(beset: Sidecar) -> None:
 
 
 async def test_10_000_connections(beset: Sidecar) -> None:
-    """Whether they ask nothing or half a request, the oldest of them make room, and a new client is served."""
+    """The oldest, idle or with half a request, make room for a new client."""
     async with others_are_served(beset), contextlib.AsyncExitStack() as stack:
         for number in range(10_000):
             client = await stack.enter_async_context(connected(beset.address))
@@ -173,7 +173,7 @@ async def test_10_000_connections(beset: Sidecar) -> None:
 
 
 async def test_a_storm_of_connections(beset: Sidecar) -> None:
-    """2,000 connections that come and go at once, some without a word and some with one event, are all served."""
+    """2,000 short connections at once, some without a request and some with one event, are all served."""
 
     async def come_and_go(number: int) -> None:
         async with connected(beset.address) as client:
@@ -186,7 +186,7 @@ async def test_a_storm_of_connections(beset: Sidecar) -> None:
 
 
 async def test_without_file_descriptors_it_neither_spins_nor_dies(eventgate: Emulator, tmp_path: Path) -> None:
-    """Where no connection can be accepted any more they are turned away; once there are files again, all is well."""
+    """Without free descriptors, connections are turned away; it recovers when some are free again."""
     with sidecar(written(to_one(eventgate.address), tmp_path)) as running:
         async with connected(running.address) as client:
             assert (await client.post(EVENT)).status == 201

@@ -1,4 +1,4 @@
-"""Nothing but what is configured is ever contacted, whatever producers, upstreams, DNS and environment try."""
+"""Only configured hosts are contacted, whatever producers, upstreams, DNS and environment try."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def tried(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 def test_only_what_is_configured_is_contacted(tried: Any) -> None:
-    """Of all first packets none went anywhere but to the configured address, the name server and the sidecar itself."""
+    """All packets go to the configured address, the name server or the sidecar itself."""
     contacted = {tuple(each) for each in tried["contacted"]}
     configured = {tuple(each) for each in tried["configured"]}
     assert configured <= contacted, "what may be contacted was, so the kernel counted"
@@ -41,18 +41,18 @@ def test_only_what_is_configured_is_contacted(tried: Any) -> None:
 
 
 def test_only_configured_names_are_looked_up(tried: Any) -> None:
-    """No name of an event, a header, a Location, `tls.server_name` or a proxy was asked of DNS, which tells others."""
+    """No name in an event, a header, a Location, `tls.server_name` or a proxy variable is queried in DNS."""
     assert tried["asked"] == sorted(elsewhere.NAMES)
 
 
 def test_upstreams_see_their_own_name_and_no_passwords(tried: Any) -> None:
-    """The Host of every POST is that of the URL, never the producer's; nothing of a netrc file was sent."""
+    """The Host of every POST is the URL's, never the producer's; nothing of a netrc file is sent."""
     assert (set(tried["hosts"]) <= {tried["gate"], f"eqiad.localhost:{tried['gate'].rpartition(':')[2]}"}) is True
     assert tried["secrets"] == []
 
 
-def test_everybody_was_answered(tried: Any) -> None:
-    """What was tried was refused or delivered, and always answered."""
+def test_every_attempt_was_answered(tried: Any) -> None:
+    """Whether it was refused or delivered."""
     assert set(tried["statuses"]) <= {201, 202, 207, 400, 404, 500, 503}
     assert tried["posts"] > len(elsewhere.redirects()) + len(elsewhere.LEADING)
 
@@ -61,7 +61,7 @@ def test_everybody_was_answered(tried: Any) -> None:
     "name", ["evil.example/x#", "a@evil.example", "evil.example:80", "a b", "a\r\nb", "", "{datacenter}", "%2e", "a?b"]
 )
 def test_a_datacenter_cannot_change_where_a_url_leads(name: str) -> None:
-    """What stands for `{datacenter}` is a name: it cannot bring a host, a port, a user or a path along."""
+    """A value for `{datacenter}` is a name: it cannot contain a host, a port, a user or a path."""
     config = {"url": "http://staging.svc.{datacenter}.wmnet:4492/v1/events", "datacenters": ["eqiad", name]}
     with pytest.raises(ConfigError, match="datacenters"):
         read(json.dumps({"version": 1, "upstreams": {"main": config}, "routes": [{"name": "all", "to": "main"}]}))
@@ -81,13 +81,13 @@ def test_a_datacenter_cannot_change_where_a_url_leads(name: str) -> None:
     ],
 )
 def test_a_url_is_only_host_port_and_path(url: str) -> None:
-    """No user, query, fragment, line break, template of events or other scheme is taken."""
+    """No user, query, fragment, line break, placeholder or other scheme is accepted."""
     with pytest.raises(ConfigError, match="url"):
         read(json.dumps(to_one("x") | {"upstreams": {"main": upstream("x") | {"url": url}}}))
 
 
-def test_nobody_listens_but_the_two(eventgate: Emulator, tmp_path: Path) -> None:
-    """A sidecar with all its parts has two listening sockets, no other port over UDP, and no socket in a file."""
+def test_there_are_only_two_listeners(eventgate: Emulator, tmp_path: Path) -> None:
+    """With all its parts, a sidecar has two listening sockets, no other UDP port, and no Unix socket."""
     config = written(to_one(eventgate.address), tmp_path)
     with sidecar(config, "--spool", str(tmp_path / "spool"), "--last-good", str(tmp_path / "good")) as running:
         inodes = {

@@ -1,4 +1,4 @@
-"""More events than the sidecar holds: those beyond are asked to come back, quickly, and soon they are taken again."""
+"""More events than the sidecar can hold: the excess gets a quick 503 with Retry-After, and it recovers soon."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ PATIENT: dict[str, Any] = {
 """So that EventGate's slowness, and neither the number of connections to it nor a deadline, holds the events up."""
 
 
-async def test_beyond_the_cap_it_says_so_at_once_and_recovers_at_once(eventgate: Emulator, tmp_path: Path) -> None:
-    """With EventGate slow, 600 events a second fill the cap; the rest get 503 in little time, and none is lost."""
+async def test_overload_is_answered_at_once_and_ends_at_once(eventgate: Emulator, tmp_path: Path) -> None:
+    """With a slow EventGate, 600 events a second fill the limit; the rest get 503 soon, and none is lost."""
     eventgate.forget()
     answers: Answers = {}
     with sidecar(written(to_one(eventgate.address, **PATIENT), tmp_path)) as running:

@@ -1,4 +1,4 @@
-"""What the sidecar says of itself under `/_sidecar/` goes to its own machine alone, and changes nothing."""
+"""Pages under `/_sidecar/` are only for the sidecar's own machine, and change nothing."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ async def asked(address: str, method: str, path: str, *headers: bytes) -> int:
 
 
 @pytest.mark.parametrize("path", PAGES)
-async def test_only_who_calls_it_by_a_loopback_name_is_told(before: Sidecar, path: str) -> None:
-    """A page in a browser whose own name was made to point here (DNS rebinding) gets nothing."""
+async def test_only_loopback_names_are_answered(before: Sidecar, path: str) -> None:
+    """A page in a browser whose own name points here (DNS rebinding) gets nothing."""
     method = PAGES[path]
     for host in ("127.0.0.1:8888", "localhost", "LOCALHOST:80", "[::1]:1"):
         assert (host, await asked(before.address, method, path, f"host: {host}".encode())) == (host, 200)
@@ -63,18 +63,18 @@ async def test_only_who_calls_it_by_a_loopback_name_is_told(before: Sidecar, pat
 @pytest.mark.parametrize("path", [*PAGES, "/_sidecar", "/_sidecar/", "/_sidecar/tap", "/_sidecar/reload"])
 @pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE", "PROPFIND", "TRACE", "OPTIONS"])
 async def test_nothing_is_written_over_http(before: Sidecar, method: str, path: str) -> None:
-    """No method that could change anything leads anywhere; `explain` takes an event and sends it nowhere."""
+    """No method that could change anything is served; `explain` sends its event nowhere."""
     assert await asked(before.address, method, path, b"host: localhost") in (404, 405)
 
 
 @pytest.mark.parametrize("path", [path for path, method in PAGES.items() if method == "GET"])
 async def test_a_page_takes_no_post(before: Sidecar, path: str) -> None:
-    """What is shown cannot be posted to."""
+    """Pages refuse POSTs."""
     assert await asked(before.address, "POST", path, b"host: localhost") in (404, 405)
 
 
 def test_another_machine_is_refused(tmp_path: Path) -> None:
-    """A gateway listens on every address; who comes by another than loopback is told nothing."""
+    """Even if the sidecar listens on every address, only loopback clients are answered."""
     address = own_address()
     if address is None:
         pytest.skip("this machine has no address but loopback")
@@ -88,7 +88,7 @@ def test_another_machine_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", ["/", "/_sidecar/status.json", "/_sidecar/config", "/v1/events"])
-def test_the_other_listener_shows_none_of_it(before: Sidecar, path: str) -> None:
+def test_the_other_listener_has_none_of_them(before: Sidecar, path: str) -> None:
     """The cluster's listener has metrics and probes, and no event data."""
     assert ask(before.admin, "GET", path).status == 404
     assert ask(before.admin, "POST", path, EVENT).status == 404

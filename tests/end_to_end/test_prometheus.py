@@ -1,4 +1,4 @@
-"""A real Prometheus scrapes a running sidecar, and takes every rule and every query of the dashboard."""
+"""A real Prometheus scrapes a running sidecar, and loads every alert rule and dashboard query."""
 
 from __future__ import annotations
 
@@ -83,8 +83,8 @@ def _prometheus(folder: Path, target: str) -> Iterator[Prometheus]:
             process.kill()
 
 
-async def test_prometheus_takes_all_that_is_shown_and_alerted_on(scraped: Prometheus) -> None:
-    """No query has an error, every rule is evaluated, and a sidecar that is well raises no alert."""
+async def test_prometheus_takes_all_queries_and_alerts(scraped: Prometheus) -> None:
+    """No query has an error, every rule is evaluated, and a healthy sidecar fires no alert."""
     await eventually(lambda: scraped.get("status/runtimeinfo") is not None)
     await eventually(lambda: bool(scraped.query("up")))  # it takes up its targets after 5 s
     await eventually(lambda: bool(scraped.query("count_over_time(eventgate_sidecar_info[1m]) > 1")))

@@ -1,4 +1,4 @@
-"""What the README and the tutorial tell a new user to do, done."""
+"""Follows the steps of the README and the tutorial."""
 
 from __future__ import annotations
 

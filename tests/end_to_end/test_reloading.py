@@ -1,4 +1,4 @@
-"""Editing `routes.yaml` beside a running process: under load, with mistakes in it, and over a restart."""
+"""Edits of `routes.yaml` of a running process: under load, with mistakes, and across a restart."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def mixed(gates: tuple[FakeEventGate, ...]) -> list[int]:
 
 
 async def test_reloading_under_load_loses_nothing_and_mixes_nothing(tmp_path: Path) -> None:
-    """At 1,000 events a second every event arrives once, wholly under one configuration, whatever is edited."""
+    """At 1,000 events a second every event arrives once, under one configuration, whatever is edited."""
     async with FakeEventGate() as old, FakeEventGate() as new:
         path = written(both(old, new, "old"), tmp_path)
         with sidecar(path) as running:
@@ -116,8 +116,8 @@ async def test_reloading_under_load_loses_nothing_and_mixes_nothing(tmp_path: Pa
             assert running.metrics("eventgate_sidecar_config_loads_total")["applied",] >= applied
 
 
-async def test_what_is_under_way_ends_under_its_own_configuration(tmp_path: Path) -> None:
-    """A request that was sent before the edit is answered by whom it was sent to, though its upstream is gone."""
+async def test_a_request_in_flight_ends_under_its_own_configuration(tmp_path: Path) -> None:
+    """It is answered by its upstream, even if that was removed."""
     release = asyncio.Event()
     async with FakeEventGate(after(release)) as old, FakeEventGate() as new:
         path = written(to_one(old.address), tmp_path)
@@ -135,7 +135,7 @@ async def test_what_is_under_way_ends_under_its_own_configuration(tmp_path: Path
 
 
 async def test_an_upstream_that_stays_keeps_its_connections(tmp_path: Path) -> None:
-    """An edit of the routes costs no new connection, and no address its health."""
+    """An edit of the routes opens no connection, and changes no address's health."""
     async with FakeEventGate() as gate:
         path = written(to_one(gate.address), tmp_path)
         with sidecar(path) as running:
@@ -158,8 +158,8 @@ def streams(requests: list[Received]) -> list[str]:
     return [event["meta"]["stream"] for request in requests for event in request.events]
 
 
-async def test_what_is_in_the_spool_goes_where_the_new_configuration_says(tmp_path: Path) -> None:
-    """Events that nobody took before the edit are sent, as soon as their upstream has an endpoint that takes them."""
+async def test_spooled_events_follow_the_new_configuration(tmp_path: Path) -> None:
+    """They are sent as soon as their new upstream takes them."""
     with refusing() as nobody:
         async with FakeEventGate() as gate:
             path = written(to_one(nobody), tmp_path)
@@ -175,7 +175,7 @@ async def test_what_is_in_the_spool_goes_where_the_new_configuration_says(tmp_pa
 
 
 async def test_a_file_that_needs_a_spool_is_refused_without_one(tmp_path: Path) -> None:
-    """It would otherwise promise what it cannot keep."""
+    """The sidecar could not keep its promises."""
     async with FakeEventGate() as gate:
         path = written(to_one(gate.address), tmp_path)
         with sidecar(path) as running:
@@ -189,7 +189,7 @@ async def test_a_file_that_needs_a_spool_is_refused_without_one(tmp_path: Path) 
 
 
 async def test_a_broken_file_is_shown_and_events_go_on(tmp_path: Path) -> None:
-    """The poll finds it without a signal; log, metric and status show it as `check` does."""
+    """It is found without a signal; log, metric and status show it as `check` does."""
     async with FakeEventGate() as gate:
         path = written(to_one(gate.address), tmp_path)
         with sidecar(path) as running:
@@ -206,7 +206,7 @@ async def test_a_broken_file_is_shown_and_events_go_on(tmp_path: Path) -> None:
 
 
 async def test_a_restart_beside_a_broken_file_starts_with_the_last_good_one(tmp_path: Path) -> None:
-    """And takes the file as soon as it is mended."""
+    """The file is used once it is fixed."""
     async with FakeEventGate() as gate:
         path, kept = written(to_one(gate.address), tmp_path), tmp_path / "state" / "last-good.yaml"
         words = ("--last-good", str(kept))
@@ -226,8 +226,8 @@ async def test_a_restart_beside_a_broken_file_starts_with_the_last_good_one(tmp_
 # --- seen from the command line ---
 
 
-async def test_explain_asks_the_running_sidecar(tmp_path: Path) -> None:
-    """Its own labels decide, and the address is shown that would get the event now."""
+async def test_explain_queries_the_running_sidecar(tmp_path: Path) -> None:
+    """Its labels decide, and the address that would get the event now is shown."""
     async with FakeEventGate() as gate:
         config = to_one(gate.address)
         config["routes"] = [{"name": "r", "match": {"labels": {"env": "staging"}}, "to": "main"}]
@@ -248,7 +248,7 @@ async def test_explain_asks_the_running_sidecar(tmp_path: Path) -> None:
         )
 
 
-def test_a_test_that_fails_keeps_it_from_starting(tmp_path: Path) -> None:
+def test_it_does_not_start_if_a_test_fails(tmp_path: Path) -> None:
     """What `check` refuses does not start."""
     config = to_one("127.0.0.1:1")
     config["tests"] = [{"name": "t", "event": {"meta": {"stream": "s"}}, "expect": {"refused": True}}]

@@ -107,7 +107,7 @@ async def survives(running: Sidecar, caged: Cage | None, *sieges: tuple[str, str
 
 
 def test_the_limit_is_enforced(caged: Cage | None) -> None:
-    """The kernel holds the sidecar of this file to the limit of its container."""
+    """The kernel limits the sidecar of this file to its container's memory."""
     if caged is None:
         pytest.skip("THE MEMORY LIMIT IS NOT ENFORCED: no cgroup can be made here; only the peak is looked at")
 
@@ -122,13 +122,13 @@ async def test_one_after_the_other(besieged: Sidecar, caged: Cage | None, name: 
 
 
 async def test_all_together(besieged: Sidecar, caged: Cage | None) -> None:
-    """All of it at once, which is more than the machine of a test may serve in time: nothing is killed or lost."""
+    """All attacks at once may be too much for a test machine, but nothing is killed or lost."""
     await survives(besieged, caged, *SIEGES)
 
 
 @pytest.mark.parametrize("name", wide_bodies())
-async def test_no_input_holds_up_the_loop(besieged: Sidecar, name: str) -> None:
-    """The gauge of its lag stays under 100 ms, in the best of some tries: the machine is not ours alone."""
+async def test_no_input_blocks_the_loop(besieged: Sidecar, name: str) -> None:
+    """Its lag stays under 100 ms in the best of some tries, since the machine is shared."""
     body, lags = wide_bodies()[name], list[float]()
     while not lags or (lags[-1] > LAG_SECONDS and len(lags) < TRIES):
         besieged.gauge("eventgate_sidecar_event_loop_lag_seconds")

@@ -1,4 +1,4 @@
-"""The spool of a sidecar as it is run: what producers are told, what arrives, and what an operator reads."""
+"""The spool of a sidecar process: answers to producers, events that arrive, and reports to operators."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def logged(running: Sidecar, action: str) -> list[Json]:
 
 
 async def test_what_waits_is_sent_before_the_end(tmp_path: Path, gate: Emulator, spool: Path) -> None:
-    """After SIGTERM events are still taken; an endpoint that comes back within the drain time gets them all."""
+    """After SIGTERM events are still taken; an endpoint that recovers within the drain time gets them all."""
     gate.fault("refuse")
     routes = written(to_one(gate.address, **QUICK_CHECKS), tmp_path)
     with sidecar(routes, "--spool", str(spool), "--drain", "3s") as running:
@@ -79,7 +79,7 @@ async def test_what_waits_is_sent_before_the_end(tmp_path: Path, gate: Emulator,
 async def test_what_is_left_is_told_and_printed_and_sent_by_the_next(
     tmp_path: Path, gate: Emulator, spool: Path
 ) -> None:
-    """With no endpoint back the log has how much is left of each stream, and standard output the events themselves."""
+    """Without an endpoint, the log has the numbers by stream, and standard output the events."""
     gate.fault("refuse")
     routes = written(to_one(gate.address, **QUICK_CHECKS), tmp_path)
     with sidecar(routes, "--spool", str(spool), "--drain", "500ms", "--on-exit", "print") as running:
@@ -95,7 +95,7 @@ async def test_what_is_left_is_told_and_printed_and_sent_by_the_next(
 
 
 async def test_what_is_left_is_not_printed_unasked(tmp_path: Path, spool: Path) -> None:
-    """Events hold what not everybody may read, and a log goes far."""
+    """Events may be confidential, and logs are copied."""
     with refusing() as nobody:
         routes = written(to_one(nobody), tmp_path)
         with sidecar(routes, "--spool", str(spool), "--drain", "0s") as running:
@@ -107,7 +107,7 @@ async def test_what_is_left_is_not_printed_unasked(tmp_path: Path, spool: Path) 
 
 
 async def test_a_second_signal_does_not_wait_for_the_spool(tmp_path: Path, spool: Path) -> None:
-    """Who asks twice wants the end now: what waits is told and left for the next."""
+    """It ends at once; waiting events are reported and left for the next sidecar."""
     with refusing() as nobody, sidecar(written(to_one(nobody), tmp_path), "--spool", str(spool)) as running:
         assert await told(running, "a") == 202
         await told_it_stops(running)
@@ -120,7 +120,7 @@ async def test_a_second_signal_does_not_wait_for_the_spool(tmp_path: Path, spool
 
 
 async def test_todays_rules_decide_where_the_spool_goes(tmp_path: Path, gate: Emulator, spool: Path) -> None:
-    """An upstream that is at another URL now is told; what it does not accept any more becomes a dead letter."""
+    """A changed URL is reported; an event that is no longer accepted becomes a dead letter."""
     with refusing() as nobody:
         routes: Json = to_one(nobody, **QUICK_CHECKS)
         file = written(routes, tmp_path)
@@ -141,7 +141,7 @@ async def test_todays_rules_decide_where_the_spool_goes(tmp_path: Path, gate: Em
 
 
 async def test_acknowledge_spooled_does_not_wait_for_eventgate(tmp_path: Path, gate: Emulator, spool: Path) -> None:
-    """While EventGate hangs the answer is 202 all the same, in less than a second; the event arrives later."""
+    """While EventGate hangs, the answer is 202 in less than a second; the event arrives later."""
     gate.fault("freeze")
     config = to_one(gate.address, **QUICK_CHECKS)
     config["routes"] = [{"name": "all", "to": "main", "acknowledge": "spooled"}]
@@ -154,7 +154,7 @@ async def test_acknowledge_spooled_does_not_wait_for_eventgate(tmp_path: Path, g
 
 
 async def test_events_of_a_key_arrive_in_order(tmp_path: Path, gate: Emulator, spool: Path) -> None:
-    """While EventGate goes and comes back no event overtakes an older one with the same key."""
+    """While EventGate goes down and comes back, no event overtakes an older one with the same key."""
     config = to_one(gate.address, **QUICK_CHECKS)
     config["routes"] = [{"name": "all", "to": "main", "order_by": ["test"]}]
     posted = [(f"{number:02}", f"page {number % 3}") for number in range(30)]
@@ -173,7 +173,7 @@ async def test_events_of_a_key_arrive_in_order(tmp_path: Path, gate: Emulator, s
 
 
 async def test_what_may_have_been_taken_is_sent_later(tmp_path: Path, spool: Path) -> None:
-    """With `on_ambiguous: spool` an attempt that broke off is answered 202; later the same bytes are sent again."""
+    """With `on_ambiguous: spool`, a broken-off attempt is answered 202, and the same bytes are sent later."""
     async with FakeEventGate(reset) as broken:
         routes = written(to_one(broken.address, on_ambiguous="spool", **QUICK_CHECKS), tmp_path)
         with sidecar(routes, "--spool", str(spool)) as running:
@@ -183,7 +183,7 @@ async def test_what_may_have_been_taken_is_sent_later(tmp_path: Path, spool: Pat
 
 
 async def test_an_upstream_may_do_without_the_spool(tmp_path: Path, spool: Path) -> None:
-    """With `spool: false` its events are answered 503 as ever, and only they."""
+    """With `spool: false`, only its events are answered 503 as before."""
     with refusing() as nobody:
         config = to_one(nobody) | {
             "upstreams": {"main": upstream(nobody), "proud": upstream(nobody, spool=False)},
@@ -203,7 +203,7 @@ async def test_an_upstream_may_do_without_the_spool(tmp_path: Path, spool: Path)
     ],
 )
 def test_what_needs_a_spool_is_not_started_without(tmp_path: Path, upstreams: Json, routes: Json, words: str) -> None:
-    """The promise cannot be kept, so it is not made: one line says which it is and what to do, with status 2."""
+    """One line names the key and the fix, with status 2."""
     config = {**to_one("127.0.0.1:1", **upstreams), "routes": [{"name": "all", "to": "main", **routes}]}
     ended = serve("--routes", str(written(config, tmp_path)))
     assert (ended.returncode, ended.stdout) == (2, "")
@@ -214,7 +214,7 @@ def test_what_needs_a_spool_is_not_started_without(tmp_path: Path, upstreams: Js
 
 
 async def test_for_each_stream_received_is_where_it_ended(tmp_path: Path, gate: Emulator, spool: Path) -> None:
-    """Received = delivered + invalid + refused + spooled + failed; what is spooled arrives or is a dead letter."""
+    """Received = delivered + invalid + refused + spooled + failed; a spooled event arrives or is a dead letter."""
     with refusing() as nobody:
         config = {
             "version": 1,
@@ -292,7 +292,7 @@ def full() -> Iterator[Path]:
 
 
 async def test_a_full_spool_is_told_loudly(tmp_path: Path, full: Path) -> None:
-    """503 and its header to the producer, the log, a count and the page to the operator; nothing is dropped."""
+    """The producer gets 503 and the header, the operator log, metric and page; nothing is dropped."""
     before = waiting(full)
     with refusing() as nobody, sidecar(written(to_one(nobody), tmp_path), "--spool", str(full)) as running:
         assert await told(running, "a") == 503
@@ -312,7 +312,7 @@ async def test_a_full_spool_is_told_loudly(tmp_path: Path, full: Path) -> None:
 
 @needs_root
 async def test_a_full_disk_costs_only_the_spool(tmp_path: Path, gate: Emulator) -> None:
-    """Meanwhile events are delivered live; once there is room they are kept again, and all answered 202 arrive."""
+    """Live delivery goes on; once there is room events are spooled again, and all answered 202 arrive."""
     routes = written(to_one(gate.address, **QUICK_CHECKS), tmp_path)
     with small_disk(tmp_path / "disk", "8m") as disk, sidecar(routes, "--spool", str(disk / "spool")) as running:
         (disk / "ballast").write_bytes(bytes(5 * MEBIBYTE))

@@ -103,7 +103,7 @@ async def live_until_killed(
 
 
 async def test_a_sidecar_killed_at_any_moment_loses_nothing(tmp_path: Path, datacenters: Gates) -> None:
-    """Every event answered 201 or 202 arrives; once, unless a kill came between EventGate's taking it and the note."""
+    """Every event answered 201 or 202 arrives, more than once only if a kill came before the delivery was recorded."""
     # Where an attempt is late no second one is sent beside it: then only a kill can make anything arrive twice.
     config = to_one(*(gate.address for gate in datacenters), on_ambiguous="spool", **QUICK_CHECKS)
     routes, spool, chance = written(config, tmp_path), tmp_path / "spool", random.Random()
@@ -132,7 +132,7 @@ async def test_a_sidecar_killed_at_any_moment_loses_nothing(tmp_path: Path, data
 
 
 async def test_an_outage_of_every_datacenter_costs_nothing(tmp_path: Path, datacenters: Gates) -> None:
-    """All are answered 202 meanwhile and arrive afterwards; live events are answered soon while the spool is sent."""
+    """All are answered 202 and arrive afterwards; the spool does not slow live events down."""
     config = to_one(*(gate.address for gate in datacenters), **QUICK_CHECKS)
     ids, answers, clock = new_ids(), Answers(), asyncio.get_running_loop().time
     over = asyncio.Event()

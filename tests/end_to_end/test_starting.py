@@ -1,4 +1,4 @@
-"""What a command loads: nearly all of the time from exec to ready is imports, and so is most of the memory."""
+"""What a command imports: imports take nearly all of the time from exec to ready, and most of the memory."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def loaded_by_serve(folder: Path, eventgate: Emulator, *words: str) -> set[str]:
 
 
 def test_serve_loads_only_what_it_uses(tmp_path: Path, eventgate: Emulator) -> None:
-    """What serve has no use for, or only where there is a spool, costs its start and its memory nothing."""
+    """Modules that serve does not need, or only with a spool, are not loaded."""
     modules = loaded_by_serve(tmp_path, eventgate)
     assert packages(modules) - FOR_SERVE == set()
     assert modules & (SPOOL | FOR_OTHERS) == set()
@@ -71,7 +71,7 @@ def test_serve_loads_only_what_it_uses(tmp_path: Path, eventgate: Emulator) -> N
 
 
 def test_the_status_page_is_loaded_at_its_first_view(tmp_path: Path, eventgate: Emulator) -> None:
-    """Whoever never looks at it has neither the time nor the memory for a template engine."""
+    """Without a view the template engine takes no time or memory."""
     with sidecar(written(to_one(eventgate.address), tmp_path), env=TELLING) as running:
         before = loaded(running.process.lines)
         assert ask(running.address, "GET", "/_sidecar/status").status == 200
@@ -80,15 +80,15 @@ def test_the_status_page_is_loaded_at_its_first_view(tmp_path: Path, eventgate: 
 
 
 def test_serve_with_a_spool_loads_that_too(tmp_path: Path, eventgate: Emulator) -> None:
-    """What is left out above is really what the spool is made of."""
+    """Those modules are what the spool needs."""
     modules = loaded_by_serve(tmp_path, eventgate, "--spool", str(tmp_path / "spool"))
     assert packages(modules) - FOR_SERVE == set()
     assert (SPOOL - modules, "sqlite3" in modules) == (set(), True)
 
 
 @pytest.mark.parametrize("words", [("check",), ("explain", "--stream", "s"), ("schema",), ("--help",)], ids=" ".join)
-def test_a_command_for_editing_waits_for_no_network(words: tuple[str, ...]) -> None:
-    """Who edits routes.yaml has the answer at once: no event loop, server or resolver is loaded for it."""
+def test_a_command_for_editing_loads_no_network_code(words: tuple[str, ...]) -> None:
+    """It answers at once, without an event loop, a server or a resolver."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("SIDECAR_")} | TELLING
     command = [sys.executable, "-m", "sidecar", *words]
     told = subprocess.run(

@@ -1,4 +1,4 @@
-"""Starting and stopping the process: what it says, and its exit status."""
+"""Start and stop of the process: its output and its exit status."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def serve(*words: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-async def test_what_is_under_way_is_finished(tmp_path: Path, number: signal.Signals) -> None:
-    """A signal costs no event that was on its way, and the process ends with status 0."""
+async def test_requests_in_flight_are_finished(tmp_path: Path, number: signal.Signals) -> None:
+    """After a signal they are answered, and the process ends with status 0."""
     release = asyncio.Event()
     async with FakeEventGate(after(release)) as gate:
         with sidecar(written(to_one(gate.address), tmp_path), "--drain", "0") as running:
@@ -70,8 +70,8 @@ def starting(routes: Path, mask: str, number: signal.Signals) -> Process:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_that_comes_early_ends_it(tmp_path: Path, number: signal.Signals) -> None:
-    """It ends with status 0, and has not listened: as PID 1 it would otherwise live until it is killed."""
+def test_an_early_signal_ends_it(tmp_path: Path, number: signal.Signals) -> None:
+    """With status 0, before it listens: as PID 1 it would otherwise run until it is killed."""
     process = starting(written(to_one("127.0.0.1:1"), tmp_path), "SigCgt", signal.SIGTERM)
     try:
         process.tell(number)
@@ -81,8 +81,8 @@ def test_a_signal_that_comes_early_ends_it(tmp_path: Path, number: signal.Signal
         process.kill()
 
 
-def test_a_signal_to_load_the_configuration_does_not_end_what_is_starting(tmp_path: Path) -> None:
-    """SIGHUP is harmless from the start: what it asks for is under way then, and ends as it would have."""
+def test_an_early_sighup_does_not_end_it(tmp_path: Path) -> None:
+    """SIGHUP is harmless from the start: the file is being loaded anyway."""
     routes = tmp_path / "routes.yaml"
     routes.write_text("version: 2")
     process = starting(routes, "SigIgn", signal.SIGHUP)
@@ -95,7 +95,7 @@ def test_a_signal_to_load_the_configuration_does_not_end_what_is_starting(tmp_pa
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 7), (signal.SIGINT, 8), (signal.SIGHUP, 9)])
 def test_the_image_s_first_process_passes_signals_on(number: signal.Signals, status: int) -> None:
-    """What it starts gets each signal, and its exit status becomes that of the container."""
+    """To its child, whose exit status it returns."""
     handlers = "[signal.signal(n, lambda n, _: sys.exit({15: 7, 2: 8, 1: 9}[n])) for n in (15, 2, 1)]"
     script = f"import signal, sys, time; {handlers}"
     command = [
@@ -111,15 +111,15 @@ def test_the_image_s_first_process_passes_signals_on(number: signal.Signals, sta
         assert process.wait(PATIENCE) == status
 
 
-def test_the_image_s_first_process_ends_what_has_only_just_started() -> None:
-    """A SIGTERM that comes before there is any handler is not lost."""
+def test_the_image_s_first_process_loses_no_early_signal() -> None:
+    """Even a SIGTERM before it has a handler ends the child."""
     with subprocess.Popen([str(ROOT / "scripts" / "init"), "sleep", "60"]) as process:
         process.send_signal(signal.SIGTERM)
         assert process.wait(PATIENCE) in {128 + signal.SIGTERM, -signal.SIGTERM}
 
 
 def test_a_bad_configuration_does_not_start(tmp_path: Path) -> None:
-    """Every problem is on standard error, with its place and the mend, and the status is 2."""
+    """Every problem is on standard error, with its place and the fix, and the status is 2."""
     config = to_one("127.0.0.1:1")
     config["routes"] = [{"name": "r", "to": "mian"}]
     ended = serve("--routes", str(written({**config, "version": 2}, tmp_path)))
@@ -129,8 +129,8 @@ def test_a_bad_configuration_does_not_start(tmp_path: Path) -> None:
     assert ended.stderr.endswith("\n2 problems\n")
 
 
-def test_an_address_in_use_is_said_in_words(tmp_path: Path) -> None:
-    """A second process on the same port ends with status 2 and one line, without a traceback."""
+def test_an_address_in_use_is_one_line(tmp_path: Path) -> None:
+    """A second process on the same port ends with status 2, without a traceback."""
     routes = written(to_one("127.0.0.1:1"), tmp_path)
     with sidecar(routes) as first:
         ended = serve("--routes", str(routes), "--listen", first.address)
@@ -140,7 +140,7 @@ def test_an_address_in_use_is_said_in_words(tmp_path: Path) -> None:
 
 
 def test_a_flag_wins_over_the_environment(tmp_path: Path) -> None:
-    """SIDECAR_LABELS says what the pod is, unless --label says otherwise."""
+    """--label overrides SIDECAR_LABELS."""
     env = {"SIDECAR_LABELS": "env=staging,isvc=a"}
     with sidecar(written(to_one("127.0.0.1:1"), tmp_path), "--label", "env=production", env=env) as running:
         loaded = running.process.line(lambda line: line["event"]["action"] == "ConfigLoaded")

@@ -1,4 +1,4 @@
-"""`eventgate-sidecar tap` beside a sidecar: two processes, as a user has them."""
+"""`eventgate-sidecar tap` with a running sidecar, in two processes."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ async def begun(running: Sidecar, listener: Process) -> None:
 
 @pytest.mark.parametrize("ended_by", ["Ctrl-C", "the sidecar's stop"])
 async def test_events_are_shown_as_they_pass(tapped: Sidecar, ended_by: str) -> None:
-    """Accepted, called invalid or refused; it ends with status 0, and keeps no sidecar from stopping."""
+    """Accepted, invalid and refused ones; it ends with status 0, and does not keep the sidecar from stopping."""
     listener = Process("sidecar", "tap", "--listen", tapped.address, "--json")
     try:
         await begun(tapped, listener)
@@ -64,8 +64,8 @@ async def test_events_are_shown_as_they_pass(tapped: Sidecar, ended_by: str) -> 
         listener.kill()
 
 
-async def test_a_sidecar_that_is_killed_is_told_from_one_that_stops(tapped: Sidecar) -> None:
-    """What passes then is not known, so that is exit status 2."""
+async def test_a_killed_sidecar_is_status_2(tapped: Sidecar) -> None:
+    """The events that it would have shown are unknown."""
     listener = Process("sidecar", "tap", "--listen", tapped.address)
     try:
         await begun(tapped, listener)
@@ -76,8 +76,8 @@ async def test_a_sidecar_that_is_killed_is_told_from_one_that_stops(tapped: Side
         listener.kill()
 
 
-def test_a_sidecar_that_was_not_told_so_shows_nothing(before: Sidecar) -> None:
-    """Its tap is off, and the words say how to have it."""
+def test_without_the_flag_nothing_is_shown(before: Sidecar) -> None:
+    """The tap is off, and the message says how to enable it."""
     listener = Process("sidecar", "tap", "--listen", before.address)
     assert listener.end() == 2
     (words,) = listener.lines

@@ -1,4 +1,4 @@
-"""Traces as a collector gets them: from a sidecar process, over OTLP, read by OpenTelemetry's own protocol."""
+"""Traces from a sidecar process to a collector, over OTLP, parsed by OpenTelemetry's own protocol."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def texts(span: Span) -> dict[str, str]:
 
 
 async def test_a_collector_gets_the_trace_of_the_producer(tmp_path: Path, collector: Collector) -> None:
-    """A failover in the trace that came: request, array, an attempt that failed and one that did not."""
+    """A failover in the producer's trace: request, array, a failed attempt and a successful one."""
     env = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url}
     async with FakeEventGate(otherwise=reset) as eqiad, FakeEventGate(beside=eqiad.address) as codfw:
         routes = written(to_one(eqiad.address, codfw.address), tmp_path)
@@ -128,8 +128,8 @@ async def test_a_collector_gets_the_trace_of_the_producer(tmp_path: Path, collec
     assert collector.resource["eventgate_sidecar.label.env"] == "staging"
 
 
-async def test_a_collector_sees_who_travelled_together(tmp_path: Path, collector: Collector) -> None:
-    """Of three producers in three traces there is one span of their array, and each trace leads to the others."""
+async def test_a_collector_sees_requests_that_shared_an_array(tmp_path: Path, collector: Collector) -> None:
+    """Three producers in three traces share one span of their array, linked with each trace."""
     let = asyncio.Event()
     env = {"OTEL_TRACES_EXPORTER": "otlp", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": f"{collector.url}/v1/traces"}
     async with FakeEventGate(after(let)) as gate:
@@ -151,8 +151,8 @@ async def test_a_collector_sees_who_travelled_together(tmp_path: Path, collector
     assert [[link.span_id for link in each.links] for each in others] == [[array.span_id]] * 2
 
 
-async def test_a_collector_that_hangs_costs_nobody_anything(tmp_path: Path) -> None:
-    """Events are answered as ever, the metric tells of the spans, and the sidecar ends in its time."""
+async def test_a_hanging_collector_delays_nothing(tmp_path: Path) -> None:
+    """Events are answered as usual, the metric counts the spans, and the sidecar ends in time."""
     with hanging() as nowhere:
         env = {"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://{nowhere}", "OTEL_BSP_MAX_QUEUE_SIZE": "10",
                "OTEL_BSP_MAX_EXPORT_BATCH_SIZE": "10"}  # fmt: skip
@@ -176,8 +176,8 @@ def serve_without(packages: str, tmp_path: Path, env: dict[str, str]) -> subproc
                           timeout=PATIENCE, check=False)  # fmt: skip
 
 
-def test_who_asks_for_traces_without_their_packages_is_told(tmp_path: Path) -> None:
-    """At the start and in words, with what to install: not by spans that are missing."""
+def test_traces_without_their_packages_are_refused(tmp_path: Path) -> None:
+    """At the start, with the packages to install."""
     run = serve_without("opentelemetry", tmp_path, {"OTEL_TRACES_EXPORTER": "otlp"})
     assert (run.returncode, run.stdout) == (2, "")
     assert run.stderr == (
@@ -186,8 +186,8 @@ def test_who_asks_for_traces_without_their_packages_is_told(tmp_path: Path) -> N
     )
 
 
-async def test_a_process_that_traces_nothing_knows_nothing_of_traces(tmp_path: Path) -> None:
-    """A sidecar that took an event, passed its trace on and ended has imported none of OpenTelemetry."""
+async def test_without_traces_opentelemetry_is_not_imported(tmp_path: Path) -> None:
+    """Even after it took an event, passed its trace on and ended."""
     async with FakeEventGate() as gate:
         with sidecar(written(to_one(gate.address), tmp_path), env={"PYTHONPROFILEIMPORTTIME": "1"}) as running:
             assert await told(running, "a", 1) == 201

@@ -1,4 +1,4 @@
-"""From the model server to the right EventGate: what arrives, where, and under which name."""
+"""From the model server to the right EventGate: which events arrive, where, and under which name."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def an_event(stream: str, more: str = "") -> bytes:
 
 
 def test_a_score_arrives_in_the_test_stream_of_production(wikimedia: Wikimedia) -> None:
-    """Of its bytes only `meta.stream` and the missing `meta.id` differ; the headers that matter came along."""
+    """Only `meta.stream` and the missing `meta.id` differ; the relevant headers arrive too."""
     headers = {"x_request_id": "r-1", "traceparent": "00-abc-def-01", "user_agent": "drafttopic/1"}
     assert wikimedia.post(an_event(SCORES), **headers) == (201, "All 1 out of 1 events were accepted.")
     (kept,) = wikimedia.production.kept
@@ -124,8 +124,8 @@ def test_a_score_arrives_in_the_test_stream_of_production(wikimedia: Wikimedia) 
     }
 
 
-def test_an_outlink_arrives_in_staging_as_it_was_sent(wikimedia: Wikimedia) -> None:
-    """Where no route renames it and it has an id, every byte arrives; Kafka's topic says staging."""
+def test_an_outlink_arrives_in_staging_unchanged(wikimedia: Wikimedia) -> None:
+    """If no route renames it and it has an id, every byte is the same; the Kafka topic is staging's."""
     event = an_event(LINKS, ', "id":"11111111-1111-4111-8111-111111111111"')
     assert wikimedia.post(event)[0] == 201
     (kept,) = wikimedia.eqiad.kept
@@ -134,7 +134,7 @@ def test_an_outlink_arrives_in_staging_as_it_was_sent(wikimedia: Wikimedia) -> N
 
 
 def test_an_array_is_split_and_answered_as_one(wikimedia: Wikimedia) -> None:
-    """Two upstreams, one event that its schema refuses, one without a route, one not accepted: one answer."""
+    """Two upstreams, an invalid event, one without a route, one not accepted: one answer."""
     ids = [f"{number}1111111-1111-4111-8111-111111111111" for number in range(5)]
     streams = [LINKS, SCORES, SCORES, "unheard-of", "live"]
     events = [an_event(stream, f', "id":"{id_}"') for stream, id_ in zip(streams, ids, strict=True)]
@@ -166,7 +166,7 @@ def test_when_one_datacenter_fails_nobody_notices(own: Wikimedia, fault: str) ->
 
 
 def test_with_both_datacenters_gone_the_producer_is_told(own: Wikimedia) -> None:
-    """503 with Retry-After and EventGate's words; once they are back, events are taken again."""
+    """503 with Retry-After in EventGate's format; once they are back, events are taken again."""
     own.eqiad.fault("refuse")
     own.codfw.fault("refuse")
     seen = ask(own.sidecar.address, "POST", "/v1/events", an_event(LINKS), JSON)
@@ -189,7 +189,7 @@ def test_every_event_is_counted_where_it_ended(own: Wikimedia) -> None:
 
 
 def test_no_event_is_written_to_the_log(own: Wikimedia) -> None:
-    """Whatever becomes of an event, nothing that stands in it is in the log."""
+    """Whatever its outcome, no event content is in the log."""
     marker = "Zq7MARKERq7Z"
     for stream in (LINKS, SCORES, "live", "unheard-of"):
         event = an_event(stream, f', "id":"{marker}"').replace(BODY, f'"{marker}"'.encode())

@@ -1,4 +1,4 @@
-"""What an upstream can answer to a POST: every way that is wrong, one by one."""
+"""Every wrong answer that an upstream can give to a POST."""
 
 from __future__ import annotations
 
@@ -118,8 +118,8 @@ def table(cases: dict[str, tuple[Reply, str]]) -> pytest.MarkDecorator:
 
 
 @table(AMBIGUOUS)
-async def test_what_is_no_answer_leaves_doubt(tmp_path: Path, reply: Reply, words: str) -> None:
-    """The producer gets 503 within the deadline, with the reason; it is sent once, and nothing stays open."""
+async def test_a_broken_answer_is_ambiguous(tmp_path: Path, reply: Reply, words: str) -> None:
+    """The producer gets 503 with the reason within the deadline; one attempt, and no open connection."""
     async with (
         FakeEventGate(reply) as gate,
         sidecar(to_one(gate.address, on_ambiguous="fail", **SHORT), tmp_path) as it,
@@ -136,7 +136,7 @@ async def test_what_is_no_answer_leaves_doubt(tmp_path: Path, reply: Reply, word
 
 @table(NO_VERDICT)
 async def test_an_answer_without_a_verdict_accepts_nothing(tmp_path: Path, reply: Reply, words: str) -> None:
-    """The producer gets 503 and the reason, and the event goes nowhere that `routes.yaml` does not name."""
+    """The producer gets 503 with the reason, and the event goes only where `routes.yaml` says."""
     async with FakeEventGate(otherwise=reply) as gate:
         config = to_one(gate.address, on_ambiguous="fail", **SHORT)
         async with sidecar(config, tmp_path) as it:
@@ -147,7 +147,7 @@ async def test_an_answer_without_a_verdict_accepts_nothing(tmp_path: Path, reply
 
 @table(NOT_ACCEPTED)
 async def test_an_answer_that_cannot_be_true_accepts_nothing(tmp_path: Path, reply: Reply, words: str) -> None:
-    """An event is accepted only where the answer surely means it; else nobody knows, and that is said."""
+    """An event counts as accepted only if the answer surely says so; else it is reported as ambiguous."""
     config = {"on_ambiguous": "fail", **SHORT}
     async with FakeEventGate(reply) as gate, sidecar(to_one(gate.address, **config), tmp_path) as it:
         seen = await it.post(EVENT)
@@ -157,7 +157,7 @@ async def test_an_answer_that_cannot_be_true_accepts_nothing(tmp_path: Path, rep
 
 
 async def test_a_207_that_names_an_event_twice_accepts_no_other(tmp_path: Path) -> None:
-    """Of three events one is named twice: what became of any of them is not known."""
+    """Of three events one is named twice: none of their statuses is known."""
     twice = with_json(207, {"invalid": [echo("a"), echo("a")], "error": []})
     config = {"on_ambiguous": "fail", **SHORT}
     async with FakeEventGate(twice) as gate, sidecar(to_one(gate.address, **config), tmp_path) as it:
@@ -174,14 +174,14 @@ async def test_a_207_that_names_an_event_twice_accepts_no_other(tmp_path: Path) 
     ],
     ids=["100", "103", "16 of 102"],
 )
-async def test_interim_answers_are_passed_over(tmp_path: Path, interim: bytes) -> None:
-    """The answer behind them counts."""
+async def test_interim_answers_are_skipped(tmp_path: Path, interim: bytes) -> None:
+    """The final answer counts."""
     async with FakeEventGate(raw(interim + FINE)) as gate, sidecar(to_one(gate.address, **SHORT), tmp_path) as it:
         assert ((await it.post(EVENT)).status, await ends(it)) == (201, {"answered": 1.0})
 
 
-async def test_a_redirect_leads_nowhere(tmp_path: Path) -> None:
-    """What a Location names is never contacted, be it another host or the same."""
+async def test_redirects_are_not_followed(tmp_path: Path) -> None:
+    """To another host or to the same."""
     async with FakeEventGate() as elsewhere:
         location = {"location": f"http://{elsewhere.address}/v1/events"}
         replies = [answer(status, "", headers=location) for status in (300, 301, 302, 303, 305, 307, 308)]
@@ -190,16 +190,16 @@ async def test_a_redirect_leads_nowhere(tmp_path: Path) -> None:
         assert (first, elsewhere.connections, len(gate.requests)) == (503, 0, 2)
 
 
-async def test_bytes_behind_a_short_content_length_answer_nobody(tmp_path: Path) -> None:
-    """A second 201 behind the first does not pass for the next event's answer, which is another."""
+async def test_bytes_behind_a_short_content_length_are_ignored(tmp_path: Path) -> None:
+    """A second 201 behind the first is not taken for the next event's answer."""
     no = with_json(400, {"invalid": [echo("a")]})
     async with FakeEventGate(raw(FINE + FINE), no) as gate, sidecar(to_one(gate.address, **SHORT), tmp_path) as it:
         assert [(await it.post(EVENT)).status for _ in range(2)] == [201, 400]
         assert len(gate.requests) == 2
 
 
-async def test_an_answer_for_nobody_on_an_idle_connection_ends_it(tmp_path: Path) -> None:
-    """What comes while nothing was asked is no answer to what is asked later."""
+async def test_an_unrequested_answer_closes_an_idle_connection(tmp_path: Path) -> None:
+    """It is not taken for the answer to the next request."""
     late = asyncio.Event()
 
     async def twice(_: Received, line: Line) -> None:
@@ -226,7 +226,7 @@ async def test_an_answer_for_nobody_on_an_idle_connection_ends_it(tmp_path: Path
     ids=["201", "413"],
 )
 async def test_an_answer_before_the_request_is_sent(tmp_path: Path, early: bytes, status: int, words: str) -> None:
-    """Who has not read an event cannot have accepted it; a refusal is believed. The connection is not used again."""
+    """An acceptance of an unread event is not believed, a refusal is. The connection is not reused."""
     heads: list[bytes] = []
     done = asyncio.Event()
 
@@ -249,7 +249,7 @@ async def test_an_answer_before_the_request_is_sent(tmp_path: Path, early: bytes
 
 
 async def test_a_connection_closed_while_it_idles_costs_nothing(tmp_path: Path) -> None:
-    """The close was seen before the next event: that goes out on a new connection, at once."""
+    """The next event is sent on a new connection at once."""
     async with FakeEventGate(then_close(FINE)) as gate, sidecar(to_one(gate.address, **SHORT), tmp_path) as it:
         assert [(await it.post(EVENT)).status for _ in range(3)] == [201] * 3
         assert await ends(it) == {"answered": 3.0}
@@ -259,7 +259,7 @@ async def test_a_connection_closed_while_it_idles_costs_nothing(tmp_path: Path) 
 async def test_a_connection_closed_just_when_it_is_used_again(
     tmp_path: Path, setting: str, status: int, posts: int
 ) -> None:
-    """The event may have been taken: it is sent again with the same `meta.id`, or where that is forbidden, refused."""
+    """The event may have been taken: it is sent again with the same `meta.id`, or refused if that is forbidden."""
     async with FakeEventGate(accept, reset) as gate:
         async with sidecar(to_one(gate.address, on_ambiguous=setting, **SHORT), tmp_path) as it:
             assert [(await it.post(EVENT)).status for _ in range(2)] == [201, status]

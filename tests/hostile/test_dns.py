@@ -1,4 +1,4 @@
-"""What a name server can answer, wrong on purpose; tests/upstreams/test_resolver.py has silence and garbage."""
+"""Every wrong answer of a name server; tests/upstreams/test_resolver.py has silence and garbage."""
 
 from __future__ import annotations
 
@@ -133,8 +133,8 @@ LONG_CHAIN = [f"{NAME} 60 CNAME n0.wmnet."] + [f"n{n} 60 CNAME n{n + 1}." for n 
         pytest.param(records(f"{NAME} 60 TXT 10.6.6.6"), None, NoAnswer(""), id="another type"),
     ],
 )
-async def test_a_wrong_answer_leads_nowhere(tmp_path: Path, udp: Speak, tcp: Speak | None, expected: DnsAnswer) -> None:
-    """Only addresses of the name that was asked for are taken, and only from a whole answer to that question."""
+async def test_a_wrong_answer_is_ignored(tmp_path: Path, udp: Speak, tcp: Speak | None, expected: DnsAnswer) -> None:
+    """Only addresses of the queried name are used, and only from a complete answer to that question."""
     answer = await looked_up(tmp_path, udp, tcp=tcp)
     assert type(answer) is type(expected)
     assert isinstance(answer, Found) == isinstance(expected, Found)
@@ -142,14 +142,14 @@ async def test_a_wrong_answer_leads_nowhere(tmp_path: Path, udp: Speak, tcp: Spe
         assert answer.addresses == expected.addresses
 
 
-async def test_a_false_answer_before_the_true_one_is_passed_over(tmp_path: Path) -> None:
-    """Who races the name server with answers to other questions delays nothing."""
+async def test_a_false_answer_before_the_true_one_is_ignored(tmp_path: Path) -> None:
+    """Racing the name server with answers to other questions delays nothing."""
     answer = await looked_up(tmp_path, to_another_question, records(f"{NAME} 60 A 10.0.0.1"))
     assert answer == Found(("10.0.0.1",))
 
 
 async def test_of_a_thousand_records_a_few_are_used(tmp_path: Path) -> None:
-    """Of a huge answer 256 addresses are remembered, always the same, and how many were left out is told."""
+    """256 addresses are remembered, always the same, and the number of others is reported."""
     answer = await looked_up(tmp_path, truncated, tcp=records(*reversed(THOUSAND)))
     assert isinstance(answer, Found)
     known = learn(Known(NAME), answer, 0.0)
@@ -158,8 +158,8 @@ async def test_of_a_thousand_records_a_few_are_used(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("ttl", "asked_after"), [(0, MIN_TTL), (1, MIN_TTL), (2**31 - 1, MAX_TTL)])
-async def test_no_time_to_live_is_obeyed_to_the_letter(tmp_path: Path, ttl: int, asked_after: float) -> None:
-    """With 0 DNS is not asked without pause, and with 68 years a moved name is still found within a minute."""
+async def test_the_time_to_live_is_bounded(tmp_path: Path, ttl: int, asked_after: float) -> None:
+    """With 0, DNS is not queried without pause; with 68 years, a move is found within a minute."""
     answer = await looked_up(tmp_path, records(f"{NAME} {ttl} A 10.0.0.1"))
     assert learn(Known(NAME), answer, 100.0).ask_again == 100.0 + asked_after
 
@@ -180,7 +180,7 @@ NOWHERE_ELSE = [
 
 @pytest.mark.parametrize("address", NOWHERE_ELSE)
 async def test_a_name_that_leads_into_the_pod_is_not_followed(tmp_path: Path, address: str) -> None:
-    """DNS cannot have events posted to this machine, its links or everyone; the words say what to do if it is meant."""
+    """DNS cannot direct events to this machine, link-local or broadcast addresses; the message has the fix."""
     answer = await looked_up(tmp_path, records(f"{NAME} 60 CNAME {FALSE}.", f"{FALSE} 60 A {address}"))
     assert answer == NoAnswer(
         f"DNS leads to {address}, which is not another machine, so nothing is sent there; "
@@ -189,7 +189,7 @@ async def test_a_name_that_leads_into_the_pod_is_not_followed(tmp_path: Path, ad
 
 
 async def test_addresses_known_before_stay_in_use(tmp_path: Path) -> None:
-    """What was good is used on while DNS leads into the pod, flagged stale with the reason."""
+    """They are used while DNS points into the pod, and flagged stale with the reason."""
     known = learn(Known(NAME), Found(("10.0.0.1",)), 0.0)
     after = learn(known, await looked_up(tmp_path, records(f"{NAME} 60 A 127.0.0.1")), 10.0)
     assert (after.addresses, after.stale) == (("10.0.0.1",), True)
@@ -197,7 +197,7 @@ async def test_addresses_known_before_stay_in_use(tmp_path: Path) -> None:
 
 
 async def test_good_addresses_beside_such_are_used(tmp_path: Path) -> None:
-    """The others are left out, and that is told."""
+    """The others are left out, and that is reported."""
     answer = await looked_up(tmp_path, records(f"{NAME} 60 A 127.0.0.1", f"{NAME} 60 A 10.0.0.1"))
     assert str(learn(Known(NAME), answer, 0.0)) == f"{NAME} → 10.0.0.1 (left out: 127.0.0.1)"
 
@@ -214,8 +214,8 @@ async def test_good_addresses_beside_such_are_used(tmp_path: Path) -> None:
         (NAME, f"fe80::1 {NAME}\n"),
     ],
 )
-async def test_what_the_operator_writes_is_believed(tmp_path: Path, name: str, hosts: str) -> None:
-    """A literal address, localhost and the hosts file may lead into the pod: no name server has a say in them."""
+async def test_addresses_of_the_operator_are_trusted(tmp_path: Path, name: str, hosts: str) -> None:
+    """A literal address, localhost and the hosts file may point into the pod, since no name server decides."""
     async with asking(tmp_path, records(f"{NAME} 60 A 10.0.0.1"), hosts=hosts) as resolver:
         answer = await resolver.look_up(name)
     assert isinstance(answer, Found)

@@ -1,4 +1,4 @@
-"""What an upstream sends costs a bounded amount of memory, measured in a process of its own, and gives it back."""
+"""Answers of an upstream take bounded memory, measured in a separate process, and it is freed."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ async def well_again(running: Sidecar) -> None:
 
 @pytest.mark.parametrize("reply", [pytest.param(reply, id=name) for name, reply in UPSTREAMS.items()])
 async def test_answers_of_any_size_cost_little_memory(tmp_path: Path, reply: Reply) -> None:
-    """32 of them at once cost 24 MiB at most; everyone is answered, and connections are given back."""
+    """32 at once cost at most 24 MiB; everyone is answered, and connections are released."""
     async with FakeEventGate() as gate, before(gate, tmp_path) as running:
         assert await post_many(running) == {201}
         at_rest, files = memory_in_mib(running.process.pid, "VmHWM"), running.process.open_files
@@ -105,7 +105,7 @@ async def test_answers_of_any_size_cost_little_memory(tmp_path: Path, reply: Rep
 
 
 async def test_health_checks_cost_little_memory(tmp_path: Path) -> None:
-    """An endless body, endless headers and floods on `/_info`, three times a second, cost little and are over soon."""
+    """An endless body, endless headers and floods on `/_info`, three times a second, cost little and end soon."""
     body = flood(b"HTTP/1.1 200 OK\r\n\r\n", b"x" * 65536)
     async with FakeEventGate() as gate, before(gate, tmp_path) as running:
         assert await post_many(running) == {201}

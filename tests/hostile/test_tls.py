@@ -1,4 +1,4 @@
-"""TLS that is not as it should be: no event leaves, no health check passes, and the words say what to mend."""
+"""Broken TLS: no event is sent, no health check passes, and the message has the fix."""
 
 from __future__ import annotations
 
@@ -145,10 +145,10 @@ peers = pytest.mark.parametrize(("peer", "words"), [pytest.param(*case, id=name)
 
 
 @peers
-async def test_nothing_leaves_over_tls_that_does_not_hold(
+async def test_nothing_is_sent_over_broken_tls(
     tmp_path: Path, authority: Authority, stranger: Authority, peer: Peer, words: str
 ) -> None:
-    """The producer gets 503 in time and the reason; no byte of an event was sent, and nothing stays open."""
+    """The producer gets 503 with the reason in time; no byte of an event was sent, and nothing stays open."""
     tls = {"ca_file": str(authority.ca_file), "server_name": NAME}
     async with peer(authority, stranger) as address:
         before = descriptors()
@@ -162,10 +162,10 @@ async def test_nothing_leaves_over_tls_that_does_not_hold(
 
 
 @peers
-async def test_no_health_check_passes_over_tls_that_does_not_hold(
+async def test_no_health_check_passes_over_broken_tls(
     authority: Authority, stranger: Authority, peer: Peer, words: str
 ) -> None:
-    """The check fails within its time, in the same words, and leaves nothing open."""
+    """It fails in time, with the same reason, and leaves nothing open."""
     trusting = make_ssl_context(str(authority.ca_file))
     seconds = PATIENCE if words else 0.1
     async with peer(authority, stranger) as address:
@@ -184,13 +184,13 @@ async def status_over_tls(gate: FakeEventGate, folder: Path, **tls: str) -> int:
 
 
 async def test_a_certificate_of_the_authority_is_trusted(tmp_path: Path, authority: Authority) -> None:
-    """A certificate that `tls.ca_file` signed, for the host of the URL, is all it takes."""
+    """If `tls.ca_file` signed it and it is for the URL's host."""
     async with FakeEventGate(tls=authority.server("127.0.0.1")) as gate:
         assert (await status_over_tls(gate, tmp_path, ca_file=str(authority.ca_file)), len(gate.requests)) == (201, 1)
 
 
 async def test_the_name_can_be_set(tmp_path: Path, authority: Authority) -> None:
-    """With `tls.server_name` that name is verified in place of the URL's host, and dialled is the URL's."""
+    """`tls.server_name` is verified instead of the URL's host, which is still the one connected to."""
     tls = {"ca_file": str(authority.ca_file), "server_name": NAME}
     async with FakeEventGate(tls=authority.server(NAME)) as gate:
         assert (await status_over_tls(gate, tmp_path, **tls), len(gate.requests)) == (201, 1)

@@ -116,9 +116,7 @@ def found(route: str, stream: str = "score_a", schema: str = "/score/1.0.0") -> 
         ),
     ],
 )
-def test_streams_that_eventgate_would_not_take_are_found(
-    route: str, stream: str, schema: str, words: list[str]
-) -> None:
+def test_streams_that_eventgate_refuses_are_found(route: str, stream: str, schema: str, words: list[str]) -> None:
     """Undeclared streams, schemas with another title, another EventGate; each at its key."""
     assert found(route, stream, schema) == words
 

@@ -17,4 +17,4 @@ Each package's docstring says what belongs there, which modules other packages m
 (pure). The contracts at the end of `pyproject.toml` and `tests/project/test_layout.py` enforce this.
 """
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

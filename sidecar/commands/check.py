@@ -98,7 +98,7 @@ def _summary(found: Inspection, declared: int | None) -> str:
 
 
 def _rows(found: Inspection) -> tuple[list[Row], str | None]:
-    """Return the table of a file that is well, and why it is left out, if it is."""
+    """Return the table of a valid file, and why it is left out, if it is."""
     from sidecar.routes.ways import matrix
 
     try:

@@ -50,7 +50,7 @@ class Change:
     after: Way
     mark: Danger | None
     stands_for: str | None = None
-    """The patterns that its event is only an example of."""
+    """The patterns of which its event is an example."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ class Setting:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A key of a route that differs: `match.stream`. The whole route is new or removed where the key is empty."""
+    """A changed key of a route, such as `match.stream`; if it is empty, the route is new or removed."""
 
     route: str
     key: str
@@ -73,7 +73,7 @@ class Rule:
     after: str
 
     def __str__(self) -> str:
-        """Return it as a line."""
+        """Return the change as a line."""
         if not self.key:
             return f"route {self.route} is new: {self.after}" if self.after else f"route {self.route} is removed"
         if self.before and self.after:
@@ -90,10 +90,10 @@ class Diff:
     settings: tuple[Setting, ...]
     rules: tuple[Rule, ...]
     streams: int
-    """Those with a name, and examples of patterns that none of these matches."""
+    """Named streams, and examples of patterns that match none of these."""
     pods: int
     not_compared: tuple[str, ...] = ()
-    """Patterns for which no text was found that matches."""
+    """Patterns for which no matching text was found."""
 
     @property
     def marked(self) -> int:
@@ -115,8 +115,8 @@ class Diff:
 def diff(old: Path, new: Path, streams: Path | None, form: str, as_json: bool) -> None:
     """Show what an edit changes: which streams, from which pods.
 
-    Exit status: 0 if nothing starts writing to production and nothing stops being delivered; 1 where something
-    does; 2 where a file cannot be used, where `check` refuses NEW, or where there is too much to compare.
+    Exit status: 0 if nothing starts writing to production and nothing stops being delivered; 1 if something
+    does; 2 if a file cannot be used, if `check` refuses NEW, or if there is too much to compare.
     """
     from sidecar.routes.file import read_config, read_text
     from sidecar.routes.inspection import inspect
@@ -136,7 +136,7 @@ def diff(old: Path, new: Path, streams: Path | None, form: str, as_json: bool) -
 
 
 def compare(old: Config, new: Config, more: Iterable[Event] = ()) -> Diff:
-    """Compare two configurations by the ways of all streams and pods they know, and of the events in `more`.
+    """Compare two configurations for all streams and pods in them, and for the events in `more`.
 
     Raises:
         SettingError: there are too many.
@@ -218,7 +218,7 @@ def _settings(old: Config, new: Config) -> Iterator[Setting]:
 
 
 def _rules(old: Config, new: Config) -> Iterator[Rule]:
-    """Yield what differs in routes; neither another name alone nor another place is told."""
+    """Yield the differences in routes, except a mere change of name or position."""
     before, after = ({route.name: _keys(route) for route in config.routes} for config in (old, new))
     gone = [keys for name, keys in before.items() if name not in after]
     for name, keys in after.items():
@@ -237,7 +237,7 @@ def _rules(old: Config, new: Config) -> Iterator[Rule]:
 
 
 def _keys(route: Route) -> dict[str, str]:
-    """Return what a route says, key by key, without its name."""
+    """Return the keys of a route with their values, without its name."""
     found = {f"match.{key}": str(pattern) for key, pattern in route.match.patterns.items()}
     found |= {key: str(getattr(route, key)) for key in ("to", "reject", "stream") if getattr(route, key) is not None}
     if route.mirror is not None:

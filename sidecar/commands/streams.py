@@ -127,7 +127,7 @@ async def _fetched(url: str) -> bytes:
 
 
 def streams_of(config: Config, declared: StreamConfig | None = None) -> list[Stream]:
-    """Return all streams named in `config`, with what is declared of them.
+    """Return all streams named in `config`, with their declarations.
 
     Raises:
         SettingError: there are too many kinds of pods.
@@ -158,14 +158,14 @@ def _stream_in(event: dict[str, Any]) -> object:
 
 
 def in_markdown(streams: Sequence[Stream], *, declared: bool = False) -> str:
-    """Format the table as Markdown; `declared`: with what is declared of each stream."""
+    """Format the table as Markdown; `declared`: with the declaration of each stream."""
     headings, rows = _cells(streams, declared=declared)
     code = [[", ".join(f"`{word}`" if coded else word for word, coded in cell) for cell in row] for row in rows]
     return "\n".join(markdown_table(headings, code)) + "\n"
 
 
 def in_wikitext(streams: Sequence[Stream], *, declared: bool = False) -> str:
-    """Format the table as wikitext; `declared`: with what is declared of each stream."""
+    """Format the table as wikitext; `declared`: with the declaration of each stream."""
     headings, rows = _cells(streams, declared=declared)
     lines = ['{| class="wikitable sortable"', f"! {' !! '.join(headings)}"]
     for row in rows:
@@ -175,7 +175,7 @@ def in_wikitext(streams: Sequence[Stream], *, declared: bool = False) -> str:
 
 
 def as_data(streams: Sequence[Stream], *, declared: bool = False) -> list[dict[str, Any]]:
-    """Return the table for JSON; `declared`: with what is declared of each stream."""
+    """Return the table for JSON; `declared`: with the declaration of each stream."""
     import msgspec
 
     from sidecar.routes.ways import way_as_data

@@ -12,17 +12,17 @@ Reading (`loader`, `yamlmarks`, `yamlwords`, `file`)
     finds contradictions between keys, such as a route to an upstream that does not exist. `yamlwords` explains invalid
     YAML.
 
-What it decides (`index`, `routing`, `explain`)
-    `routing.Router.decide` says which upstream an event goes to and under which stream, or why it is refused. `index`
-    finds the few routes that may take an event, so that a thousand routes cost it no more than ten.
-    `explain` shows that decision, made by the same function.
+Decisions (`index`, `routing`, `explain`)
+    `routing.Router.decide` returns the upstream and the stream of an event, or why it is refused. `index` finds the few
+    routes that may take an event, so that a thousand routes cost no more than ten. `explain` shows the decision of the
+    same function.
 
-What is wrong with it, beyond a single key (`audit`, `inspection`)
-    `audit` finds routes and entries that have no effect. `inspection` puts all checks together and runs the `tests:` of
-    the file. What it refuses, `check` reports, and no sidecar starts with it or reloads it. `streamconfig` compares the
-    file with the streams that are declared, for `check` alone.
+Problems beyond a single key (`audit`, `inspection`, `streamconfig`)
+    `audit` finds routes and entries that have no effect. `inspection` runs all checks and the `tests:` of the file;
+    `check` reports what it refuses, and no sidecar starts with it or loads it. `streamconfig` compares the file with
+    the declared streams, only for `check`.
 
-What it means for every stream (`samples`, `texts`, `ways`)
+All streams (`samples`, `texts`, `ways`)
     `samples` lists the streams and pods that a file names, with an example from `texts` of each pattern; `ways` is the
     table of where each stream goes.
 

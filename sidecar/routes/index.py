@@ -44,7 +44,7 @@ class Index:
         self._tables = {key: _Table(found, self._everything) for key, found in patterns.items()}
         self._events = {key: table for key, table in self._tables.items() if key.startswith("event.")}
         self.all_paths = tuple(key.removeprefix("event.") for key in self._events)
-        """The dotted paths in an event that its matches ask for."""
+        """The dotted paths in an event that its matches read."""
 
     def fitting(self, key: str, value: str | None) -> int:
         """Return the matches that may fit if `key` has this value; None: it has none."""
@@ -86,13 +86,13 @@ class Indexes:
         self.routes = Index([route.match for route in config.routes])
         self.accepts = {name: Index(each.accepts or ()) for name, each in config.upstreams.items()}
         self.paths = tuple({path: None for each in (*self.accepts.values(), self.routes) for path in each.all_paths})
-        """The dotted paths in an event that any of them asks for."""
+        """The dotted paths in an event that any of them reads."""
         self.with_labels = [route for route in config.routes if any(each.labels for each in templates_of(route))]
-        """Routes that take words from a label."""
+        """Routes whose templates use a label."""
 
 
 def matches_of(config: Config) -> Iterator[Match]:
-    """Yield every `match` there is: of `accepts`, then of the routes."""
+    """Yield every `match`: those of `accepts`, then those of the routes."""
     for upstream in config.upstreams.values():
         yield from upstream.accepts or ()
     for route in config.routes:
@@ -100,7 +100,7 @@ def matches_of(config: Config) -> Iterator[Match]:
 
 
 def templates_of(route: Route) -> Iterator[Template]:
-    """Yield the templates of a route: of its own stream, and of the one for copies."""
+    """Yield the templates of a route: for its stream, and for that of copies."""
     yield from (each for each in (route.stream, route.mirror and route.mirror.stream) if each)
 
 

@@ -179,7 +179,7 @@ class Router:
 
     @property
     def missing_labels(self) -> Iterator[tuple[Route, tuple[str, ...], str]]:
-        """Routes that take words from a label this pod does not have, each with the key that does and the label."""
+        """Routes that use a label that this pod does not have, each with the key and the label."""
         for route in self._with_labels:
             if _first_label_mismatch(route.match, self.labels) is None:
                 yield from ((route, ("stream",), label) for label in self._missing(route.stream))
@@ -201,7 +201,7 @@ class Router:
 
     @property
     def only_mirrored_to(self) -> set[str]:
-        """The upstreams that get nothing but copies from this pod."""
+        """The upstreams that get only copies from this pod."""
         return self.mirrored_to - self.reachable
 
     @property
@@ -276,7 +276,7 @@ def is_same_eventgate(one: Upstream, other: Upstream) -> bool:
 
 
 def fitting(matches: Sequence[Match], index: Index, event: Event) -> tuple[int, ...]:
-    """Return the numbers of the matches that fit an event, whatever the pod is."""
+    """Return the numbers of the matches that fit an event, regardless of labels."""
     looked = _LookedAt(event, index.all_paths)
     found = index.fitting("stream", event.stream) & index.fitting("schema", event.schema)
     found = _after_a_look(found, index, looked, known_only=False)
@@ -347,7 +347,7 @@ class _Rules:
 
 
 def _after_a_look(found: int, index: Index, event: _LookedAt, *, known_only: bool) -> int:
-    """Return those that what is in the event leaves; with `known_only`, what is not there excludes none."""
+    """Return the candidates left after reading the event; with `known_only`, missing values exclude none."""
     for path in index.paths(found):
         value = event.value_at(path)
         if value is not None or not known_only:

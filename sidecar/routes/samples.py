@@ -1,7 +1,7 @@
-"""The streams and pods that a configuration names: what can be asked about it without a real event.
+"""The streams and pods that a configuration names, to evaluate it without real events.
 
-Streams are those that routes, `accepts` and tests spell out; a pod is a set of labels that they tell apart. A glob or
-a regular expression names no stream, but `diff` asks about an example of each.
+Streams are those that routes, `accepts` and tests spell out; a pod is a set of labels that they distinguish. A glob or
+a regular expression names no stream, but `diff` uses an example of each.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from sidecar.routes.routing import fitting
 from sidecar.routes.texts import examples
 
 MAX_PODS = 2500
-"""Kinds of pods that are looked at."""
+"""Maximum kinds of pods."""
 MAX_WAYS = 250_000
-"""Events times pods of which the ways are compared; that takes some seconds."""
+"""Maximum of events times pods in a comparison, which takes some seconds."""
 MAX_ROWS = 20_000
-"""Of them in a table."""
+"""Maximum of events times pods in a table."""
 
 Labels = Mapping[str, str]
 
@@ -44,7 +44,7 @@ def streams_named_by(config: Config) -> list[str]:
 def events_of(configs: Sequence[Config], more: Iterable[Event] = ()) -> list[Event]:
     """Return an event of each stream that these configurations name, as their tests have it, and `more`.
 
-    Of one stream there are several where they differ in what a route looks at.
+    A stream has several if they differ in a value that a route reads.
     """
     paths = sorted({path for config in configs for match in matches_of(config) for path in match.event})
     tested = [event for config in configs for event in _tested_events(config)]
@@ -63,9 +63,9 @@ def event_of(stream: str, schema: str | None = None) -> Event:
 
 
 def examples_of(configs: Sequence[Config], events: Sequence[Event]) -> list[tuple[Event, str]]:
-    """Return an event for each match that none of `events` fits, each with the patterns that it stands for.
+    """Return an example event for each match that fits none of `events`, with its patterns.
 
-    Of those that the same matches fit one is enough.
+    Of several that fit the same matches, only one.
     """
     distinct: dict[tuple[tuple[str, Pattern], ...], Match] = {}
     for match in (each for config in configs for each in matches_of(config)):
@@ -86,7 +86,7 @@ def examples_of(configs: Sequence[Config], events: Sequence[Event]) -> list[tupl
 
 
 def without_example(configs: Sequence[Config], pods: Iterable[Pod], events: Iterable[Event]) -> list[str]:
-    """Return the patterns of labels and streams that match nothing which is looked at, since no text was found."""
+    """Return the patterns of labels and streams without a known or an example text."""
     texts: dict[str, set[str]] = {"stream": {event.stream for event in events if event.stream}}
     for pod in pods:
         for name, value in pod.items():
@@ -100,7 +100,7 @@ def without_example(configs: Sequence[Config], pods: Iterable[Pod], events: Iter
 
 
 def _examples(match: Match) -> Iterator[Event]:
-    """Yield an event for each alternative of its stream, with all else that it asks for."""
+    """Yield an event for each alternative of its stream that fits its other keys, too."""
     rest = {path: next(_texts(pattern), "") for path, pattern in match.event.items()}
     schema = next(_texts(match.schema_), "") if match.schema_ else ""
     for stream in _texts(match.stream) if match.stream else ("any-other-stream",):
@@ -122,32 +122,32 @@ def _texts(pattern: Pattern) -> Iterator[str]:
 
 
 def needs_not_too_many(pods: Sequence[Pod], events: Sequence[Event], most: int = MAX_WAYS) -> None:
-    """Refuse what would take minutes, or fill a book.
+    """Refuse a comparison that would take minutes, or a table that is too long.
 
     Raises:
-        SettingError: there are more ways than that.
+        SettingError: there are more than `most` combinations.
 
     """
     if len(pods) * len(events) > most:
-        raise SettingError(f"{len(events)} events from {len(pods)} kinds of pods are too many to look at")
+        raise SettingError(f"{len(events)} events from {len(pods)} kinds of pods are too many")
 
 
 class Pod(dict[str, str]):
-    """The labels of a pod; `alike` are further values of them that no rule tells apart from those."""
+    """The labels of a pod; `alike` has further values of each that all rules treat the same."""
 
     def __init__(self, labels: Labels, alike: Mapping[str, Sequence[str]]) -> None:
-        """`alike` has only labels that have such values."""
+        """`alike` has only labels with such values."""
         super().__init__(labels)
         self.alike = dict(alike)
 
     def with_one_of(self, label: str, values: Sequence[str]) -> Pod:
-        """Return the same with one more label, which has the first of these values."""
+        """Return a pod with one more label, which has the first of these values."""
         rest = {label: values[1:]} if len(values) > 1 else {}
         return Pod({**self, label: values[0]}, {**self.alike, **rest})
 
 
 def pods_of(configs: Sequence[Config]) -> list[Pod]:
-    """Return a pod of each kind that these configurations tell apart: the one with the fewest labels.
+    """Return a pod of each kind that these configurations distinguish: the one with the fewest labels.
 
     Raises:
         SettingError: there are over `MAX_PODS` kinds.
@@ -173,7 +173,7 @@ def pods_of(configs: Sequence[Config]) -> list[Pod]:
             found.pop(key, None)
             found[key] = pod
         if len(found) > MAX_PODS:
-            raise SettingError(f"the labels in the rules tell over {MAX_PODS} kinds of pods apart, too many to look at")
+            raise SettingError(f"the labels in the rules distinguish over {MAX_PODS} kinds of pods, too many")
         kinds = found
     return list(kinds.values())
 
@@ -189,7 +189,7 @@ def _fitting_label(index: Index, matches: Sequence[Match], name: str, value: str
 
 
 def _values_of_labels(configs: Sequence[Config], in_names: Iterable[str]) -> dict[str, list[str]]:
-    """Return each label that a rule looks at or takes words from, with a value for each way to look at it."""
+    """Return each label that a rule matches or a template uses, with all known and example values."""
     patterns: dict[str, list[Pattern]] = {}
     for config in configs:
         for match in matches_of(config):
@@ -212,4 +212,4 @@ def _tested_events(config: Config) -> Iterator[Event]:
         try:
             yield parse(msgspec.json.encode(test.event))[0]
         except (RequestError, TypeError, ValueError):
-            continue  # `check` says so of the test
+            continue  # `check` reports it

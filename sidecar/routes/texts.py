@@ -1,4 +1,4 @@
-"""A text that matches a pattern, so that rules can be asked about what only an expression names."""
+"""Finds texts that match a pattern, so that rules can be evaluated for streams that only a pattern names."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ _TOKEN = re.compile(
     re.DOTALL,
 )
 MAX_BRANCHES = 100
-"""Alternatives in an expression of which each has an example."""
+"""Maximum alternatives in an expression that get an example."""
 _EDGES = frozenset(["^", "$", "\\b", "\\B", "\\A", "\\z"])
 _CHARACTERS = "x0-_." + "".join(map(chr, range(33, 127))) + " "
-"""Those that a name has come first."""
+"""Characters of names come first."""
 
 
 def examples(matcher: Matcher) -> list[str]:
-    """Return texts that match: one for each alternative inside an expression; none where none is found."""
+    """Return matching texts, one for each alternative inside an expression; an empty list if none is found."""
     if isinstance(matcher, Literal):
         return [matcher.text]
     if isinstance(matcher, Glob):
@@ -38,20 +38,20 @@ def examples(matcher: Matcher) -> list[str]:
 
 
 def _member(piece: str) -> str:
-    """Return a character that `[…]` in a glob stands for."""
+    """Return a character that `[…]` in a glob matches."""
     found = Glob(piece)
     return next((each for each in _CHARACTERS if found.groups_in(each) is not None), "")
 
 
 class _Reading:
-    """One reading of an expression: at each `|` the first alternative, but where the `branch`-th `|` leads."""
+    """Reads an expression once: the first alternative at each `|`, but the second at the `branch`-th one."""
 
     def __init__(self, tokens: Iterator[str], branch: int) -> None:
         self._tokens = tokens
         self._left = branch
 
     def text(self) -> tuple[str, bool]:
-        """Return a text for what comes up to the end of a group, and whether the branch is in it."""
+        """Return a text for the rest of a group, and whether the branch is in it."""
         parts: list[str] = []
         chosen: str | None = None
         here = found = False

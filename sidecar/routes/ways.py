@@ -14,7 +14,7 @@ from sidecar.routes.routing import Router
 from sidecar.routes.samples import MAX_ROWS, Pod, events_of, examples_of, needs_not_too_many, pods_of
 
 MAX_ALIKE = 3
-"""Further values of a label that are shown."""
+"""Maximum further values of a label that are shown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,11 +29,11 @@ class CopyWay:
 
     @property
     def topics(self) -> tuple[str, ...]:
-        """The Kafka topics that the copies end in, as far as the configuration says."""
+        """The Kafka topics of the copies, as far as the configuration says."""
         return tuple(f"{prefix}{self.stream}" for prefix in self.topic_prefixes)
 
     def in_words(self, came_as: str) -> str:
-        """Return where copies go of a stream that has the name `came_as`."""
+        """Return where copies of the stream `came_as` go, as text."""
         share = f"{self.percent} % copied" if self.percent < 100 else "copied"
         return f"{share} to {self.upstream}{'' if self.stream == came_as else f' as {self.stream}'}"
 
@@ -44,14 +44,14 @@ class Way:
 
     upstream: str | None = None
     stream: str | None = None
-    """The name they leave under."""
+    """The name they are sent under."""
     topic_prefixes: tuple[str, ...] = ()
     urls: tuple[str, ...] = ()
-    """Of the upstream's endpoints."""
+    """URLs of the upstream's endpoints."""
     depends_on: str | None = None
-    """The key, such as `schema`, that an event must have before it can be told."""
+    """The key, such as `schema`, that an event needs before this is known."""
     copy: CopyWay | None = None
-    """Where copies of them go; None where none do."""
+    """Where their copies go; None if there are none."""
     route: str = field(default="", compare=False)
     refusal: str | None = field(default=None, compare=False)
 
@@ -62,7 +62,7 @@ class Way:
 
     @property
     def topics(self) -> tuple[str, ...]:
-        """The Kafka topics they end in, as far as the configuration says."""
+        """Their Kafka topics, as far as the configuration says."""
         return tuple(f"{prefix}{self.stream}" for prefix in self.topic_prefixes)
 
 
@@ -76,12 +76,12 @@ class Row:
 
     @property
     def stream(self) -> str:
-        """The name that it comes under."""
+        """Its original name."""
         return self.event.stream or ""
 
 
 def way_of(router: Router, event: Event) -> Way:
-    """Return the way of `event`, or what it lacks to tell."""
+    """Return the way of `event`, or the key that is missing to know it."""
     decision, lacking = router.decide(event), router.lacks(event)
     if lacking is not None:
         return Way(depends_on=lacking, route=decision.route)
@@ -107,7 +107,7 @@ def _copy_way(copy: Copy, config: Config) -> CopyWay:
 def matrix(config: Config, more: Iterable[Event] = ()) -> list[Row]:
     """Return a row for each kind of pod and each stream that `config` names, and for each event in `more`.
 
-    Where it names none they are examples of its patterns.
+    If there are none, examples of its patterns are used.
 
     Raises:
         SettingError: there are too many.
@@ -118,7 +118,7 @@ def matrix(config: Config, more: Iterable[Event] = ()) -> list[Row]:
 
 
 def rows(config: Config, pods: Sequence[Pod], events: Sequence[Event]) -> list[Row]:
-    """Return a row for each of `pods` and each of `events`; those alike in stream and way are one.
+    """Return a row for each of `pods` and each of `events`; rows with the same stream and way are one.
 
     Raises:
         SettingError: there are too many.
@@ -148,7 +148,7 @@ def row_as_data(row: Row) -> dict[str, Any]:
 
 
 def way_as_data(way: Way) -> dict[str, Any]:
-    """Return what becomes of a stream for a program."""
+    """Return the way of a stream for a program."""
     copy = way.copy
     return {
         "upstream": way.upstream,
@@ -167,7 +167,7 @@ def way_as_data(way: Way) -> dict[str, Any]:
 
 
 def pod_in_words(pod: Pod) -> str:
-    """Return what a pod is, as a table heads it."""
+    """Return a pod's labels as the heading of a table."""
     words = (f"{name}={value}{_or_others(pod.alike.get(name, ()))}" for name, value in pod.items())
     return " ".join(words) or "no labels"
 

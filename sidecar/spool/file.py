@@ -312,7 +312,7 @@ class SpoolFile:
 
     def failed(self, arrival: int, reason: str, now: float, due: float = 0.0, *, error: bool = False) -> None:
         """Record a failed attempt; `error`: it was this event's fault."""
-        self._fresh.take(arrival)  # it is another event now
+        self._fresh.take(arrival)  # it is outdated now
         room = self._free_pages() + self._spare_pages // 2  # the rest is for what else has to be changed
         self._connection.execute(FAILED, (error, now, reason[:1000] if room > 0 else "", due, arrival))
 

@@ -31,7 +31,7 @@ class Spooled(msgspec.Struct, frozen=True, kw_only=True):
     """Whether EventGate takes `meta.request_id` from the header."""
     hasty: bool = False
     headers: Headers = ()
-    """Passed on to EventGate, except `LABELS`, which an event has that was handed over."""
+    """Passed on to EventGate, except `LABELS` of an event that was handed over."""
     order_key: int | None = None
     """Events with the same key (`ordering.key_of`) are sent one after the other, by number."""
     ahead: bool = False
@@ -69,13 +69,13 @@ class Spooled(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def origin(self) -> dict[str, str] | None:
-        """The labels of the pod that handed it over; None where it came from its producer."""
+        """The labels of the pod that handed it over; None if it came from its producer."""
         said = next((value for name, value in self.headers if name == LABELS), None)
         return None if said is None else dict(parse_qsl(said))
 
     @property
     def origin_words(self) -> str:
-        """These labels as a person writes them; empty where there are none."""
+        """The labels as text; empty if there are none."""
         return ",".join(f"{name}={value}" for name, value in (self.origin or {}).items())
 
     @property
@@ -87,22 +87,22 @@ class Spooled(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Fresh:
-    """The events that were stored last, by number: they are sent without being read back."""
+    """A cache of the events stored last, by number, which are sent without being read back."""
 
     def __init__(self) -> None:
-        """Nothing was stored."""
+        """Start empty."""
         self._events: dict[int, Spooled] = {}
         self._room = FRESH_BYTES
 
     def add(self, arrival: int, event: Spooled) -> None:
-        """Keep an event, in place of the oldest ones if there is no room."""
+        """Add an event; drop the oldest ones if there is no room."""
         self._events[arrival] = event
         self._room -= len(event.body)
         while self._room < 0:
             self.take(next(iter(self._events)))
 
     def take(self, arrival: int) -> list[tuple[Spooled, bool]]:
-        """Return an event as `SpoolFile.waiting` does, and forget it; nothing if it is not here."""
+        """Remove an event and return it as `SpoolFile.waiting` does; an empty list if it is not here."""
         event = self._events.pop(arrival, None)
         if event is None:
             return []
@@ -139,7 +139,7 @@ def line_of(event: Spooled, letter: DeadLetter | None = None) -> bytes:
 MAX_SET_BACK_SECONDS = 120.0
 """Maximum delay before a failed event is tried again."""
 FRESH_BYTES = 1024 * 1024
-"""Of the bodies of events that are not read back before they are sent."""
+"""Maximum bytes of the bodies in `Fresh`."""
 ROW_BYTES = 256
 """Size of a row besides its texts: numbers, times, index entries."""
 

@@ -27,11 +27,11 @@ from sidecar.telemetry.telemetry import Telemetry
 from sidecar.timers import Timers
 
 PUT_SECONDS = 1.0
-"""How long an event waits for the disk; its producer needs an answer, and may have waited for an endpoint before."""
+"""How long an event waits for the disk; its producer may have waited for endpoints before, and needs an answer."""
 MAX_WAITING_BYTES = 32 * 1024 * 1024
-"""Bytes of events that may wait for the disk in memory."""
+"""Maximum bytes of events in memory that wait for the disk."""
 LAZY_EVENTS = 8
-"""That so few were delivered is not fsynced at once: a slow stream of events would take two fsyncs for each."""
+"""The delivery of up to this many events is recorded without an fsync; else a slow stream would take two per event."""
 
 T = TypeVar("T")
 Choose = Callable[[SpoolFile, frozenset[int], frozenset[Key]], Batch]
@@ -101,7 +101,7 @@ class Spool:
         self._full_at: float | None = None
         """`Totals.taken` when there was no room; None once an event is stored."""
         self._timers: Timers[Operation] = Timers(self._late, lambda *_: None)
-        """Of events that wait for the disk; after a standstill the loop hears the disk's answer first."""
+        """For events that wait for the disk; after a stall the disk's answer is processed before they fire."""
         self._handing_out = asyncio.Lock()
         self._opened = asyncio.Event()
         self._came: dict[str, asyncio.Event] = {}
@@ -136,7 +136,7 @@ class Spool:
             came.set()
 
     def _set_clock(self) -> None:
-        """Set the clock to the wall clock, unless there are events with times of before."""
+        """Set the clock to the wall clock, unless there are events with older times."""
         if not self._commits.totals.events and not self._commits.waiting_size:
             self._clock.set()
             self._taken.clear()
@@ -184,7 +184,7 @@ class Spool:
         operation.done.add_done_callback(ended)
 
     def _late(self, operation: Operation) -> None:
-        """Give up on an operation that the disk does not answer."""
+        """Cancel an operation that the disk does not answer."""
         self._commits.withdraw(operation)
         self._commits.stuck(f"{self._directory}: the disk has not answered for {PUT_SECONDS:g} s")
         operation.done.cancel()

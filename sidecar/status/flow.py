@@ -294,7 +294,7 @@ def lines_of(text: str, characters: int) -> tuple[str, ...]:
 
 
 def _fitted(note: str, characters: int) -> str:
-    """Return as much of a note as fits: the number without the health that its symbol shows, or the first part."""
+    """Return the part of a note that fits: the number without the health, which the symbol shows, or the first part."""
     first, _, more = note.partition(" · ")
     if len(note) > characters and more:
         note = f"{first[0]} {more}" if first[0] in SYMBOLS.values() else first

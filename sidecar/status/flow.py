@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from sidecar.events.results import Outcome
-from sidecar.status.value import EndpointNow, Status, UpstreamNow, title_of
+from sidecar.status.value import EndpointNow, RouteNow, Status, UpstreamNow, title_of
 from sidecar.upstreams.health import OUT
 
 MAX_NODES = 8
@@ -146,10 +146,11 @@ def _graph(status: Status) -> _Graph:
     for upstream in status.upstreams:
         if upstream.used or upstream.name in beyond:
             _add_upstream(graph, upstream, beyond.get(upstream.name, Counter()))
+            if not status.flows:
+                graph.boxes["route", ""] = _Box(1, "no events")
+                graph.link(("route", ""), ("upstream", upstream.name), 0)
     for route in status.routes:
-        if route.mirror and ("route", route.name) in graph.boxes and ("upstream", route.mirror.to) in graph.boxes:
-            graph.kinds.setdefault((("route", route.name), ("upstream", route.mirror.to)), "copies")
-            graph.link(("route", route.name), ("upstream", route.mirror.to), 0)
+        _add_copies(graph, route)
     if refused:
         graph.boxes["end", Outcome.REFUSED] = _Box(2, "refused", "warning")
     waiting = f" · {status.spool.events} wait" if status.spool else ""
@@ -207,6 +208,13 @@ def _add_upstream(graph: _Graph, upstream: UpstreamNow, outcomes: Counter[str]) 
             box = graph.boxes.pop(("end", outcome), None) or _Box(3, name, kind)
             graph.boxes["end", outcome] = box  # below all datacenters
             graph.link(this, ("end", outcome), outcomes[outcome], "spooled" if kind == "warning" else "down")
+
+
+def _add_copies(graph: _Graph, route: RouteNow) -> None:
+    """Add the way of its mirror, if both ends are drawn."""
+    this, that = ("route", route.name), ("upstream", route.mirror.to if route.mirror else "")
+    if this in graph.boxes and that in graph.boxes:
+        graph.link(this, that, 0, "copies")
 
 
 def _busiest(counts: Counter[str] | Counter[str | None]) -> set[str | None]:

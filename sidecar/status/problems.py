@@ -244,21 +244,22 @@ def _of_events(status: Status) -> Iterator[ProblemNow]:
         (
             "refused",
             Level.WARNING,
-            "refused: no route takes them, or their upstream does not accept them",
+            "{were} refused: no route takes them, or their upstream does not accept them",
             "Run eventgate-sidecar explain --running --stream STREAM, for a stream of the last failures below",
             "EventGateSidecarEventsRefused",
         ),
         (
             "invalid",
             Level.WARNING,
-            "called invalid by EventGate",
+            "{were} called invalid by EventGate",
             "Tell the model's developers: the last failures below have the stream and the reason",
             "Events are invalid",
         ),
     ):
         if status.last_minute.get(outcome):
-            words = f"{_count(status.last_minute[outcome], 'event')} in the last minute {words}"  # noqa: PLW2901
-            yield ProblemNow(level, words, step, runbook)
+            count = status.last_minute[outcome]
+            became = words.format(were="was" if count == 1 else "were")
+            yield ProblemNow(level, f"{_count(count, 'event')} in the last minute {became}", step, runbook)
 
 
 def _and(names: Iterable[str]) -> str:

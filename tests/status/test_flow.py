@@ -102,7 +102,8 @@ def test_nothing_overlaps_and_all_is_inside(columns: Any) -> None:
 
 def test_a_pod_without_events_shows_where_they_would_go() -> None:
     """Upstreams that a route leads to, with their datacenters; and nothing at all is a picture, too."""
-    assert [each.lines[0] for each in drawn().nodes] == ["staging", "eqiad", "codfw"]
+    assert {each.lines[0] for each in drawn().nodes} == {"no events", "staging", "eqiad", "codfw"}
+    assert between(drawn(), "no events → staging").width == 0
     assert drawn(upstreams=(upstream(used=False),)).nodes == []
 
 

@@ -169,6 +169,7 @@ def _add_streams_and_routes(graph: _Graph, status: Status) -> None:
         by_route[flow.route] += sum(flow.outcomes.values())
     streams, routes = _busiest(by_stream), _busiest(by_route)
     order = {route.name: place for place, route in enumerate(status.routes)}
+    places = {route.name: route.to for route in status.routes}
     flows = sorted(status.flows, key=lambda each: (order.get(each.route or "", len(order)), each.stream))
     ends = [
         (
@@ -187,7 +188,7 @@ def _add_streams_and_routes(graph: _Graph, status: Status) -> None:
         graph.boxes.setdefault(route, _Box(1, name, "" if flow.route else "warning"))
         events, refused = sum(flow.outcomes.values()), flow.outcomes.get(Outcome.REFUSED, 0)
         graph.link(stream, route, events)
-        to = next((each.to for each in status.routes if each.name == flow.route), None)
+        to = places.get(flow.route or "")
         if to and events > refused:
             graph.link(route, ("upstream", to), events - refused)
         if refused:

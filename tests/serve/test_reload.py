@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import sys
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
 from sidecar.errors import ConfigError, SettingError
 from sidecar.routes.config import Config
-from sidecar.serve.reload import Loaded, Polling, Reloader, begin, keep
+from sidecar.serve.reload import TURN_SECONDS, Loaded, Polling, Reloader, begin, keep
 from sidecar.telemetry.happenings import ConfigNotKept, ConfigRefused, Unexpected
 from tests.fakes import eventually
 from tests.routes.test_loader import SMALL
@@ -69,6 +70,34 @@ async def watched(folder: Path, polling: Polling = QUICK) -> AsyncIterator[Watch
 
 
 # --- what is taken ---
+
+
+class Asked(Mapping[str, str]):
+    """No labels; notes how long a turn of the interpreter is whenever they are asked for."""
+
+    def __init__(self) -> None:
+        """Nobody has asked yet."""
+        self.turns: list[float] = []
+
+    def __getitem__(self, name: str) -> str:
+        raise KeyError(name)
+
+    def __len__(self) -> int:
+        return 0
+
+    def __iter__(self) -> Iterator[str]:
+        self.turns.append(sys.getswitchinterval())
+        return iter(())
+
+
+async def test_events_go_on_while_a_file_is_checked(tmp_path: Path) -> None:
+    """The thread that checks it takes short turns, and only for so long."""
+    watching = Watched(tmp_path, NEVER)
+    usual, labels = sys.getswitchinterval(), Asked()
+    watching.reloader._labels = labels
+    await watching.reloader._reload(settled=True)
+    assert (watching.applied, set(labels.turns)) == (["everything"], {TURN_SECONDS})
+    assert sys.getswitchinterval() == usual
 
 
 async def test_an_edit_is_applied_and_saved(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Promises of `errors`: the tree drawn at its top is the tree, and each error says what a producer reads."""
+"""Promises of `errors`: the tree in its docstring is right, and each error has EventGate's text."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def defined() -> dict[str, tuple[str, int | None]]:
 
 
 def test_the_drawing_is_the_tree() -> None:
-    """The docstring shows every error, under its parent and with its status, and none that is not there."""
+    """It has every error with parent and status, and no others."""
     assert drawn() == defined()
 
 
@@ -59,18 +59,18 @@ def test_the_drawing_is_the_tree() -> None:
         pytest.param(errors.Overloaded("x"), (503, "overloaded", "ServiceUnavailable"), id="overloaded"),
     ],
 )
-def test_a_refused_request_has_eventgates_words(error: RequestError, answer: tuple[int, str, str]) -> None:
-    """Status, type and title of each refusal are those of EventGate, where EventGate refuses the same."""
+def test_a_refused_request_has_eventgates_text(error: RequestError, answer: tuple[int, str, str]) -> None:
+    """Status, type and title are EventGate's, if EventGate refuses the same."""
     assert (error.status, error.kind, error.title) == answer
 
 
 def test_an_empty_body_is_refused_with_eventgates_reason() -> None:
-    """EventGate answers an empty body in the reason phrase alone, so the detail is that phrase."""
+    """EventGate answers it only by the reason phrase, so the detail is that phrase."""
     assert EmptyBody().detail == str(EmptyBody()) == "Request body was empty. Must provide JSON encoded events."
 
 
-def test_a_wrong_configuration_says_everything_in_one_text() -> None:
-    """The text of a `ConfigError` is all its problems, in the order given."""
+def test_the_text_of_a_config_error_has_all_problems() -> None:
+    """In the given order."""
     problems = [Problem("r.yaml", line, 1, "", f"is wrong {line}", "a line") for line in (1, 2)]
     error = ConfigError(problems)
     assert error.problems == tuple(problems)
@@ -79,7 +79,7 @@ def test_a_wrong_configuration_says_everything_in_one_text() -> None:
     )
 
 
-def test_a_problem_is_shown_as_a_compiler_shows_it() -> None:
-    """Place, path, message, the line itself and a caret under the column."""
+def test_a_problem_is_shown_like_a_compilers() -> None:
+    """Place, path, message, the line and a caret under the column."""
     problem = Problem("a.yaml", 3, 5, "routes[0].to", "is wrong", "    to: b")
     assert str(problem) == "a.yaml:3:5: routes[0].to is wrong\n        to: b\n        ^"

@@ -1,4 +1,4 @@
-"""Promises of `check`: an editor and a person read the same findings, in the order of the file."""
+"""Promises of `check`: findings in the order of the file, for editors and people."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ WRONG_TEST = """\
 UNUSED = SMALL.replace("routes:", "  spare:\n    url: http://spare/v1/events\nroutes:")
 
 
-def test_problems_and_warnings_stand_in_the_order_of_the_file() -> None:
-    """Each with its line and a caret; then how many there are, and no table of a file that is refused."""
+def test_problems_and_warnings_are_in_the_order_of_the_file() -> None:
+    """Each with its line and a caret, then their numbers; a refused file has no table."""
     found = inspect(UNUSED + "  - name: late\n    to: production\n")
     assert in_text(found, "r.yaml") == (
         "routes.yaml:5:3: warning: upstreams.spare is not used by any route; remove it, or add a route to it\n"
@@ -39,7 +39,7 @@ def test_problems_and_warnings_stand_in_the_order_of_the_file() -> None:
 
 
 def test_the_table_shows_each_kind_of_outcome() -> None:
-    """Sent, renamed, refused, and what cannot be told from the stream's name."""
+    """Sent, renamed, refused, and not decided by the stream's name."""
     found = inspect(
         """\
 version: 1
@@ -71,8 +71,8 @@ routes:
     ]
 
 
-def test_the_table_shows_copies_where_there_are_any() -> None:
-    """A column more, with the share and the other name."""
+def test_the_table_has_a_column_for_copies() -> None:
+    """Only if there are any, with the percentage and the new name."""
     text = SMALL.replace("routes:", "  spare: {url: 'http://spare/v1/events', topic_prefixes: [s.]}\nroutes:")
     routes = text + "    match: {stream: a}\n    mirror: {to: spare, percent: 5, stream: b}\n"
     found = inspect(routes)
@@ -82,8 +82,8 @@ def test_the_table_shows_copies_where_there_are_any() -> None:
     assert row["copy"] == {"upstream": "spare", "sent_as": "b", "percent": 5, "topics": ["s.b"]}
 
 
-def test_a_table_that_nobody_would_read_is_left_out() -> None:
-    """Said, and not passed over."""
+def test_a_huge_table_is_left_out() -> None:
+    """With a line that says so."""
     routes = "".join(
         f"  - {{name: r{n}, match: {{labels: {{isvc: m{n}}}, stream: s{n}}}, to: production}}\n" for n in range(150)
     )
@@ -97,7 +97,7 @@ def test_a_table_that_nobody_would_read_is_left_out() -> None:
 
 
 def test_check_says_that_all_is_well(routes: Path) -> None:
-    """Which way each stream goes, one line with what was checked, and status 0."""
+    """The way of each stream, one line with what was checked, and status 0."""
     result = run("check", routes)
     assert (result.exit_code, result.stdout) == (
         0,
@@ -112,8 +112,8 @@ def test_check_says_that_all_is_well(routes: Path) -> None:
     )
 
 
-def test_check_says_so_as_json(routes: Path) -> None:
-    """The same for a machine."""
+def test_check_has_json(routes: Path) -> None:
+    """The same for machines."""
     result = run("check", "--json", routes)
     found = json.loads(result.stdout)
     assert (result.exit_code, found["ok"], found["problems"], found["warnings"], found["tests"]) == (0, True, [], [], 1)
@@ -133,7 +133,7 @@ def test_check_says_so_as_json(routes: Path) -> None:
 
 
 def test_check_shows_every_test_that_fails(routes: Path) -> None:
-    """A test that does not hold is shown at each key that differs, and the status is 1."""
+    """At each key that differs, with status 1."""
     routes.write_text(ROUTES + WRONG_TEST)
     result = run("check", routes)
     assert (result.exit_code, result.stdout) == (
@@ -150,7 +150,7 @@ def test_check_shows_every_test_that_fails(routes: Path) -> None:
 
 
 def test_check_shows_a_warning_and_passes(routes: Path) -> None:
-    """What is superfluous is shown, and the status is 0."""
+    """A redundant entry is shown, and the status is 0."""
     spare = 'upstreams:\n  spare: {url: "http://spare/v1/events"}\n'
     routes.write_text(ROUTES.replace("upstreams:\n", spare))
     result = run("check", routes)
@@ -159,8 +159,8 @@ def test_check_shows_a_warning_and_passes(routes: Path) -> None:
     assert result.stdout.endswith(f"\n{routes}: 2 upstreams, 2 routes, 1 test; 1 warning\n")
 
 
-def test_check_shows_every_problem_where_it_stands(routes: Path) -> None:
-    """File, line, column, path, what is wrong and what was meant: for each of them, and status 1."""
+def test_check_shows_every_problem_at_its_place(routes: Path) -> None:
+    """File, line, column, path, problem and suggestion of each, and status 1."""
     routes.write_text(
         ROUTES.replace("to: staging, stream", "to: stagin, stream").replace("match: {labels", "mach: {labels", 1)
     )
@@ -180,8 +180,8 @@ def test_check_shows_every_problem_where_it_stands(routes: Path) -> None:
 
 
 @pytest.mark.parametrize("command", [("check",), ("explain", "--stream", "s", "--routes"), ("serve", "--routes")])
-def test_a_file_that_is_not_there_is_status_2(command: tuple[str, ...], tmp_path: Path) -> None:
-    """What cannot be read is said on standard error, and told from a file with problems."""
+def test_a_missing_file_is_status_2(command: tuple[str, ...], tmp_path: Path) -> None:
+    """Unlike a file with problems; the message is on standard error."""
     result = run(*command, tmp_path / "nope.yaml")
     words = f"eventgate-sidecar: cannot read {tmp_path}/nope.yaml: No such file or directory\n"
     assert (result.exit_code, result.stdout, result.stderr) == (2, "", words)

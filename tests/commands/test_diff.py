@@ -1,4 +1,4 @@
-"""Promises of `diff`: it shows what an edit does to streams, neither more nor less, and marks what is dangerous."""
+"""Promises of `diff`: it shows exactly the effect of an edit on streams, and marks dangerous changes."""
 
 from __future__ import annotations
 
@@ -55,8 +55,8 @@ def changed(old: str, new: str) -> list[tuple[str, str | None, Danger | None]]:
     ],
     ids=["a route has another name", "the same"],
 )
-def test_what_changes_lines_alone_changes_nothing(old: str, new: str) -> None:
-    """A name that nobody outside sees is no change, and neither is another order with the same effect."""
+def test_mere_changes_of_text_change_nothing(old: str, new: str) -> None:
+    """Such as another route name, or another order with the same effect."""
     if not new:
         text = ROUTES.replace(old, "").replace("routes:\n", f"routes:\n{old}")
         assert compare(read(ROUTES), read(text)).changes == ()
@@ -96,10 +96,10 @@ def test_what_changes_lines_alone_changes_nothing(old: str, new: str) -> None:
         "production moves",
     ],
 )  # fmt: skip
-def test_what_goes_another_way_is_shown(
+def test_streams_with_another_way_are_shown(
     old: str, new: str, changes: list[tuple[str, str | None, Danger | None]]
 ) -> None:
-    """Each stream from each kind of pod, and a mark where events reach production or nobody."""
+    """For each kind of pod, with a mark if events newly reach production or nobody."""
     assert sorted(changed(old, new)) == sorted(changes)
 
 
@@ -113,7 +113,7 @@ def test_what_goes_another_way_is_shown(
     ids=["to staging", "some of them", "to production"],
 )
 def test_a_copy_is_a_change(mirror: str, mark: Danger | None, after: str) -> None:
-    """With a mark where it writes a name to production that was not written before."""
+    """Marked if it writes a new name to production."""
     new = ROUTES.replace("env: production}}, to: production", f"env: production}}}}, to: production, mirror: {mirror}")
     changes = [change for change in compare(read(ROUTES), read(new)).changes if change.event.stream == "link"]
     assert [change.mark for change in changes] == [mark]
@@ -122,14 +122,14 @@ def test_a_copy_is_a_change(mirror: str, mark: Danger | None, after: str) -> Non
 
 
 def test_a_new_environment_and_a_new_stream_are_compared() -> None:
-    """What only one of the files knows is asked of both."""
+    """What only one file names is compared in both."""
     new = "  - {name: new, match: {labels: {env: new}, stream: fresh}, to: production}\ntests:\n"
     found = changed("tests:\n", new)
     assert found == [("new", "fresh", Danger.TO_PRODUCTION)]
 
 
-def test_streams_may_be_given() -> None:
-    """A stream that no file names is compared when it is asked for; of the patterns' examples only others are."""
+def test_streams_can_be_added() -> None:
+    """Streams that no file names are compared; only other examples of patterns remain."""
     old, new = read(ROUTES), read(ROUTES.replace('"score_*"', '"*_a"'))
     found = compare(old, new, streams_in("# more\nscore_b  /score/1.0.0\n\nlink_a # new\n", "streams.txt"))
     assert [(each.event.stream, each.event.schema, each.mark, each.stands_for) for each in found.changes] == [
@@ -139,7 +139,7 @@ def test_streams_may_be_given() -> None:
 
 
 def test_patterns_are_compared_by_an_example() -> None:
-    """A narrower glob stops what it no longer takes, though no file names such a stream."""
+    """A narrower glob stops streams that no file names."""
     text = ROUTES.replace("  - {name: staging, match: {labels: {env: staging}}, to: staging}\n", "")
     old, new = read(text.replace("stream: score_a", "stream: score_damaging")), text.replace('"score_*"', '"score_d*"')
     found = compare(old, read(new.replace("stream: score_a", "stream: score_damaging")))
@@ -150,8 +150,8 @@ def test_patterns_are_compared_by_an_example() -> None:
     assert "route scores: match.stream was score_*, is score_d*\n" in in_text(found)
 
 
-def test_values_of_labels_that_no_rule_tells_apart_are_one_change() -> None:
-    """A route to production for 21 names is marked once, and an expression names pods, too."""
+def test_values_of_labels_that_no_rule_distinguishes_are_one_change() -> None:
+    """A route to production for 21 names is marked once; expressions name pods, too."""
     names = [f"n{number}" for number in range(21)]
     route = f"  - {{name: more, match: {{labels: {{isvc: [{', '.join(names)}]}}}}, to: production}}\ntests:\n"
     found = compare(read(ROUTES), read(ROUTES.replace("tests:\n", route)))
@@ -165,8 +165,8 @@ def test_values_of_labels_that_no_rule_tells_apart_are_one_change() -> None:
     }
 
 
-def test_what_has_no_example_is_told() -> None:
-    """An expression for which no text is found is not passed over."""
+def test_patterns_without_an_example_are_reported() -> None:
+    """They are not skipped silently."""
     found = compare(read(ROUTES), read(ROUTES.replace("labels: {env: production}", "labels: {env: '/a\\Bb\\b./'}")))
     assert found.not_compared == ("labels.env /a\\Bb\\b./",)
     assert "not compared: what labels.env /a\\Bb\\b./ matches, since no example was found\n" in in_text(found)
@@ -185,14 +185,14 @@ def test_what_has_no_example_is_told() -> None:
         ("to: production, stream", "to: production, order_by: [a, b], stream", ["order_by is new: a, b"]),
     ],
 )
-def test_what_differs_in_a_route_is_told(old: str, new: str, rules: list[str]) -> None:
-    """Key by key, and another name alone is nothing."""
+def test_differences_in_a_route_are_reported(old: str, new: str, rules: list[str]) -> None:
+    """Key by key; another name alone is none."""
     found = compare(read(ROUTES), read(ROUTES.replace(old, new))).rules
     assert [str(each) for each in found] == [f"route scores: {each}" for each in rules]
 
 
-def test_a_route_that_only_one_file_has_is_told() -> None:
-    """What it says is told with it."""
+def test_new_and_removed_routes_are_reported() -> None:
+    """With their keys."""
     more = read(ROUTES.replace("tests:\n", "  - {name: late, match: {stream: late}, reject: too late}\ntests:\n"))
     assert list(map(str, compare(read(ROUTES), more).rules)) == [
         "route late is new: match.stream late, reject too late"
@@ -206,8 +206,8 @@ def test_a_list_of_streams_has_a_stream_in_each_line() -> None:
         streams_in("a\na b c", "s.txt")
 
 
-def test_settings_that_move_no_stream_are_told() -> None:
-    """What says how events travel, and who may send, is not passed over."""
+def test_settings_that_move_no_stream_are_reported() -> None:
+    """How events are delivered, and what is accepted."""
     settings = ("timeouts: {attempt: 1s}", "on_ambiguous: fail", "accepts: [{labels: {env: staging}, stream: '*'}]")
     new = ROUTES.replace("    datacenters", "".join(f"    {each}\n" for each in settings) + "    datacenters")
     found = compare(read(ROUTES), read(new))
@@ -224,7 +224,7 @@ def test_settings_that_move_no_stream_are_told() -> None:
 @unhurried
 @given(CONFIGS, CONFIGS, EVENTS)
 def test_diff_and_router_agree(old: Config, new: Config, value: dict[str, object]) -> None:
-    """For any two files an event is a change exactly where the routers send it to different places."""
+    """For any two files, an event is a change exactly if the routers send it to different places."""
     event = event_of(value)
     changes = compare(old, new, [event]).changes
     for labels in pods_of([old, new]):
@@ -260,7 +260,7 @@ def _place(way: Way) -> tuple[object, ...] | None:
 @unhurried
 @given(CONFIGS, EVENTS)
 def test_a_file_does_not_differ_from_itself(config: Config, value: dict[str, object]) -> None:
-    """Whatever is in it."""
+    """Any file."""
     found = compare(config, config, [event_of(value)])
     assert (found.changes, found.settings, found.rules, found.marked) == ((), (), (), 0)
 
@@ -269,7 +269,7 @@ def test_a_file_does_not_differ_from_itself(config: Config, value: dict[str, obj
 
 
 def test_a_terminal_shows_each_pod_and_its_streams() -> None:
-    """What is marked stands out, with before and after, and how much was compared."""
+    """Marked changes stand out, with before and after, and the number of streams compared."""
     assert in_text(compare(read(ROUTES), read(NEW))) == (
         "env=staging:\n"
         "! score_a: starts writing to production\n"
@@ -305,8 +305,8 @@ def test_a_comment_on_a_review_is_a_table() -> None:
     )
 
 
-def test_what_keeps_its_name_shows_what_differs() -> None:
-    """Where upstream and stream are called the same, the URLs tell; a setting has a line of its own."""
+def test_equal_names_show_the_difference_behind_them() -> None:
+    """The URLs of upstreams with one name; a setting has its own line."""
     assert in_text(compare(read(ROUTES), read(OTHER_HOST))).splitlines()[1:5] == [
         "  link",
         "    staging at http://eqiad/v1/events, http://codfw/v1/events → "
@@ -318,13 +318,13 @@ def test_what_keeps_its_name_shows_what_differs() -> None:
     assert "upstream staging: failback was 30s, is 60s\n" in in_text(compare(read(ROUTES), read(OTHER_HOST)))
 
 
-def test_topics_tell_where_all_else_is_the_same() -> None:
-    """An upstream's new topic prefix is a change that consumers feel."""
+def test_topics_are_shown_if_all_else_is_the_same() -> None:
+    """A new topic prefix of an upstream is a change for consumers."""
     text = ROUTES.replace("datacenters", "topic_prefixes: [staging.]\n    datacenters")
     assert "  link\n    topics not said → topics staging.link\n" in in_text(compare(read(ROUTES), read(text)))
 
 
-def test_nothing_is_said_in_one_line() -> None:
+def test_no_changes_are_one_line() -> None:
     """Two files with the same effect."""
     same = "3 streams from 3 kinds of pods: every one goes the same way\n"
     assert in_text(compare(read(ROUTES), read(ROUTES))) == same
@@ -332,7 +332,7 @@ def test_nothing_is_said_in_one_line() -> None:
 
 
 def test_a_program_reads_the_same() -> None:
-    """Each change whole, as JSON can hold it."""
+    """The complete changes, as JSON."""
     data = json.loads(json.dumps(as_data(compare(read(ROUTES), read(NEW)))))
     assert (data["marked"], data["streams"], data["pods"], data["settings"]) == (3, 3, 3, [])
     change = data["changes"][0]
@@ -348,7 +348,7 @@ def test_a_program_reads_the_same() -> None:
 
 
 def test_diff_marks_what_must_not_be_overlooked(routes: Path, tmp_path: Path) -> None:
-    """Status 1 where a stream stops being delivered, in each form; 0 where nothing is marked."""
+    """Status 1 if a stream stops being delivered, in each format; 0 if nothing is marked."""
     new = tmp_path / "new.yaml"
     new.write_text(WELL.replace("stream: links}, to: staging", "stream: links}, reject: no more"))
     text = run("diff", routes, new)
@@ -364,7 +364,7 @@ def test_diff_marks_what_must_not_be_overlooked(routes: Path, tmp_path: Path) ->
 
 
 def test_diff_takes_more_streams(routes: Path, tmp_path: Path) -> None:
-    """A list of streams that the files do not name is compared, too; a list that is none is status 2."""
+    """A list of additional streams is compared; a broken list is status 2."""
     (tmp_path / "streams.txt").write_text("other\n")
     (tmp_path / "none.txt").write_text("other than these\n")
     more = run("diff", routes, routes, "--streams", tmp_path / "streams.txt")
@@ -374,7 +374,7 @@ def test_diff_takes_more_streams(routes: Path, tmp_path: Path) -> None:
 
 
 def test_diff_refuses_a_file_that_check_refuses(routes: Path, tmp_path: Path) -> None:
-    """A new file with a test that fails is status 2, with its problems; an old one may be as it is."""
+    """A new file with a failing test is status 2, with its problems; the old file may have any."""
     bad = tmp_path / "bad.yaml"
     bad.write_text(WELL.replace("upstream: staging, stream: score-test", "stream: other"))
     assert bad.read_text() != WELL

@@ -171,8 +171,8 @@ async def test_endpoints_are_probed_in_parallel(tmp_path: Path) -> None:
     assert ends[2]["problem"].startswith("the name servers failed: ")
 
 
-def test_what_the_running_sidecar_uses_is_shown() -> None:
-    """Where DNS is dead and the last known address still answers, both are said; so is what it does not use."""
+def test_addresses_in_use_are_shown() -> None:
+    """A dead DNS and a last known address that answers, and addresses not in use."""
     codfw = found()[2]
     known = Known("codfw", ("10.0.0.1", "10.0.0.2"), problem=SILENT)
     states = {"10.0.0.1": "healthy (its health check passed)"}
@@ -186,7 +186,7 @@ def test_what_the_running_sidecar_uses_is_shown() -> None:
 
 
 async def test_the_running_sidecar_probes(tmp_path: Path) -> None:
-    """`--running` asks it, wherever it listens: through a port-forward, too; status 2 where none answers."""
+    """With `--running`, at any address, such as that of a port-forward; status 2 without an answer."""
     async with FakeEventGate(health=answer(200)) as gate, sidecar(to_one(gate.address), tmp_path) as running:
         ended = await run(tmp_path, {}, "--running", "--listen", running.address)
     assert (ended.status, ended.error) == (0, "")

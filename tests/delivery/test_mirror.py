@@ -1,4 +1,4 @@
-"""Promises of `mirror`: copies of what was accepted, bounded and counted, that nothing waits for."""
+"""Promises of `mirror`: copies of accepted events are bounded and counted, and delay nothing."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class Between:
 
 
 async def test_what_is_accepted_is_copied_after_its_answer() -> None:
-    """Delivered or in the spool; not what is invalid, failed, or without a mirror. The copy has its id and its name."""
+    """Delivered or spooled; not invalid, failed, or without a mirror. The copy has the same id and its own name."""
     between = Between([SUCCESS, SPOOLED, refused(b"{}", "no", ""), FAILED, SUCCESS])
     events = [event(0), event(1), event(2), event(3), event(4, copy=None)]
     await between.take(*events, headers=(AGENT, ("traceparent", "00-1")))
@@ -88,7 +88,7 @@ async def test_what_is_accepted_is_copied_after_its_answer() -> None:
 
 
 async def test_a_copy_under_the_same_name_has_the_same_bytes() -> None:
-    """They are not even read again."""
+    """The event is not even parsed again."""
     between = Between()
     sent = event(copy=msgspec.structs.replace(COPY, stream="score"))
     await between.take(sent)
@@ -101,7 +101,7 @@ async def test_a_copy_under_the_same_name_has_the_same_bytes() -> None:
     ids=["sent", "failed", "invalid"],
 )
 async def test_each_copy_is_counted(result: EventStatus, counted: dict[str, int]) -> None:
-    """By what its upstream said; it is not sent again."""
+    """By its upstream's status; it is not sent again."""
     between = Between()
     await between.take(event())
     between.end(0, result)
@@ -111,15 +111,15 @@ async def test_each_copy_is_counted(result: EventStatus, counted: dict[str, int]
     assert [each.reason for each in between.recorder.all_of(Mirrored)] == [reasons[each] for each in counted]
 
 
-async def test_what_may_not_be_sent_is_counted_and_not_sent() -> None:
-    """`accepts` of the mirror's upstream was asked when the event was routed."""
+async def test_a_copy_that_is_not_accepted_is_counted_and_not_sent() -> None:
+    """`accepts` of the mirror's upstream was checked when the event was routed."""
     between = Between()
     await between.take(event(copy=msgspec.structs.replace(COPY, refusal="staging does not accept it")))
     assert (between.posts, between.counted) == ([], {"refused": 1})
 
 
 async def test_the_queue_has_a_bound_in_copies_and_in_bytes() -> None:
-    """What is over it is dropped; there is room again once something is sent."""
+    """Excess copies are dropped; there is room again once something is sent."""
     between = Between(limits=Coalesce(max_events=128))
     await between.take(*map(event, range(MAX_COPIES + 7)))
     assert between.counted == {"full": 7}
@@ -132,8 +132,8 @@ async def test_the_queue_has_a_bound_in_copies_and_in_bytes() -> None:
     assert large.counted == {"full": 2}
 
 
-async def test_arrays_have_like_headers_and_ids_of_their_own() -> None:
-    """And no more events and bytes than the upstream's `coalesce` allows."""
+async def test_arrays_have_equal_headers_and_unique_ids() -> None:
+    """And at most the events and bytes of the upstream's `coalesce`."""
     between = Between(limits=Coalesce(max_events=3, max_bytes=1000))
     await between.take(event(0), event(1), event(1), headers=(AGENT,))
     between.mirror.deliver(Load("production", [event(2), event(3)]), between.told.extend)
@@ -144,15 +144,15 @@ async def test_arrays_have_like_headers_and_ids_of_their_own() -> None:
     assert between.sizes == [2, 1, 2, 1, 1]
 
 
-async def test_what_ends_alike_is_reported_once() -> None:
-    """A large array whose copies find no room is no flood of happenings."""
+async def test_copies_with_one_result_are_reported_once() -> None:
+    """A large array whose copies do not fit does not flood the happenings."""
     between = Between()
     await between.take(*map(event, range(MAX_COPIES + 50)))
     assert [each.count for each in between.recorder.all_of(Mirrored)] == [50]
 
 
-async def test_few_arrays_are_under_way_at_once() -> None:
-    """An upstream that hangs holds so many connections and no more; what waits meanwhile leaves together."""
+async def test_few_arrays_are_in_flight_at_once() -> None:
+    """A hanging upstream holds a few connections; waiting copies are then sent together."""
     between = Between()
     for number in range(40):
         await between.take(event(number))
@@ -163,7 +163,7 @@ async def test_few_arrays_are_under_way_at_once() -> None:
 
 
 async def test_an_upstream_that_fails_at_once_costs_no_recursion() -> None:
-    """Where no endpoint is there each array ends while it is sent."""
+    """Without an endpoint each array ends while it is being sent."""
     between = Between(limits=Coalesce(max_events=1))
     between.mirror._send = lambda load, done: done([FAILED] * len(load.events))
     await between.take(*map(event, range(MAX_COPIES)))
@@ -171,7 +171,7 @@ async def test_an_upstream_that_fails_at_once_costs_no_recursion() -> None:
 
 
 async def test_after_the_end_nothing_is_sent() -> None:
-    """At a stop and at a reload: what waits or is under way is counted, once, and so is what is accepted later."""
+    """At a stop and a reload, copies waiting, in flight or accepted later are counted once."""
     between = Between()
     for number in range(MAX_POSTS_OF_COPIES + 3):
         await between.take(event(number))
@@ -182,8 +182,8 @@ async def test_after_the_end_nothing_is_sent() -> None:
     assert (len(between.posts), between.counted) == (MAX_POSTS_OF_COPIES, {"stopped": MAX_POSTS_OF_COPIES + 4})
 
 
-async def test_a_mistake_of_ours_costs_copies_alone() -> None:
-    """The producer is told before, and what is raised is reported."""
+async def test_a_bug_costs_only_copies() -> None:
+    """The producer is answered first, and the exception is reported."""
     between = Between()
     await between.take(msgspec.structs.replace(event(), body=b"this cannot be renamed"))
     assert between.told == [SUCCESS]
@@ -191,7 +191,7 @@ async def test_a_mistake_of_ours_costs_copies_alone() -> None:
 
 
 def test_a_percentage_is_stable() -> None:
-    """The same ids are chosen each time and by a larger share too, and about as many as asked for."""
+    """The same ids are always chosen, also by a larger share, and about as many as requested."""
     events = [event(number) for number in range(2000)]
     tenth, half = ({each.id for each in events if is_chosen(each, percent)} for percent in (10, 50))
     assert tenth < half

@@ -1,4 +1,4 @@
-"""The charts as Helm and a cluster see them: lint, package, snapshots, Kubernetes' own schemas."""
+"""The charts as seen by Helm and a cluster: lint, package, snapshots, Kubernetes' own schemas."""
 
 from __future__ import annotations
 
@@ -52,15 +52,15 @@ def as_pod(isvc: Isvc) -> Object:
 
 
 @each_fixture
-def test_helm_finds_nothing_to_complain_about(path: Path) -> None:
-    """`helm lint --strict` is content with every fixture."""
+def test_helm_lint_passes(path: Path) -> None:
+    """Strictly, with every fixture."""
     report = helm_python.lint(str(built()), values_of(path), strict=True, with_subcharts=True)
     assert [each for each in report["messages"] if each["severity"] > INFO] == []
 
 
 @pytest.mark.parametrize("name", [LIBRARY, APPLICATION])
 def test_the_chart_can_be_packaged(name: str, tmp_path: Path) -> None:
-    """A package can be loaded again; that of the application has the library inside."""
+    """A package can be loaded again; the application's contains the library."""
     source = built() if name == APPLICATION else CHARTS / name
     archive = helm_python.package(str(source), destination=str(tmp_path))
     with helm_python.Chart.load(archive) as chart:
@@ -69,20 +69,20 @@ def test_the_chart_can_be_packaged(name: str, tmp_path: Path) -> None:
 
 
 @each_fixture
-def test_a_fixture_renders_as_it_did(path: Path) -> None:
-    """Every change of what is rendered is seen in a diff; `make helm` writes the snapshots anew."""
+def test_a_fixture_renders_as_its_snapshot(path: Path) -> None:
+    """Every change shows in a diff; `make helm` writes the snapshots."""
     assert rendered_text(values_of(path)) == (SNAPSHOTS / path.name).read_text()
 
 
 @each_fixture
 def test_a_fixture_breaks_no_rule(path: Path) -> None:
-    """What is rendered now, not only what was, is what a cluster takes."""
+    """The current rendering, not only the snapshot, is valid in a cluster."""
     assert problems(rendered(values_of(path))) == []
 
 
 @each_fixture
 def test_no_key_is_rendered_twice(path: Path) -> None:
-    """YAML keeps the last of two, and Helm says nothing."""
+    """YAML keeps the last of two, and Helm does not report it."""
     text = rendered_text(values_of(path))
     assert [key for document in yaml.compose_all(text, yaml.SafeLoader) for key in repeated(document)] == []
 
@@ -100,7 +100,7 @@ def repeated(node: yaml.Node) -> Iterator[str]:
 @pytest.mark.parametrize("version", KUBERNETES)
 @each_fixture
 def test_kubernetes_takes_the_objects(path: Path, version: str) -> None:
-    """Every core object fits Kubernetes' schema, and so does the pod that an InferenceService becomes."""
+    """Every core object fits Kubernetes' schema, and so does the pod of an InferenceService."""
     release = rendered(values_of(path))
     core = [each for each in release if each["apiVersion"] in {"v1", "networking.k8s.io/v1"}]
     pods = [as_pod(isvc) for isvc in isvcs(release)]
@@ -111,8 +111,8 @@ def test_kubernetes_takes_the_objects(path: Path, version: str) -> None:
 
 
 @each_fixture
-def test_without_the_sidecar_nothing_of_it_is_there(path: Path) -> None:
-    """Switched off, the chart renders what it would render if there were no sidecar."""
+def test_disabled_it_renders_nothing(path: Path) -> None:
+    """The chart renders the same as without the sidecar."""
     text = rendered_text(overlaid(values_of(path), OFF))
     assert "sidecar.istio.io" in text or path.stem == "mesh"
     assert "eventgate-sidecar" not in text
@@ -120,8 +120,8 @@ def test_without_the_sidecar_nothing_of_it_is_there(path: Path) -> None:
 
 
 @each_fixture
-def test_what_is_around_the_pods_outlives_the_sidecar_where_prepared(path: Path) -> None:
-    """Pods of the old revision keep their way out and Prometheus's way in; their ConfigMap is kept by Helm itself."""
+def test_objects_around_the_pods_outlive_the_sidecar_if_prepared(path: Path) -> None:
+    """Pods of the old revision keep their egress, and Prometheus its access; Helm keeps their ConfigMap."""
     around = {"NetworkPolicy", "ServiceEntry", "DestinationRule", "VirtualService"}
     on = rendered(values_of(path))
     prepared = rendered(overlaid(values_of(path), {"eventgate_sidecar": {"enabled": False, "prepare": True}}))
@@ -133,14 +133,14 @@ def test_what_is_around_the_pods_outlives_the_sidecar_where_prepared(path: Path)
 
 
 @each_fixture
-def test_switched_on_exactly_what_should_differs(path: Path) -> None:
-    """Take back what the sidecar needs, and the rest is as it was."""
+def test_enabled_it_changes_only_what_it_needs(path: Path) -> None:
+    """Without these changes, the rest is the same."""
     on, off = rendered(values_of(path)), rendered(overlaid(values_of(path), OFF))
     assert [without_the_sidecar(each, off) for each in on if is_there(each, off)] == off
 
 
 @each_fixture
-def test_an_isvc_that_is_not_named_stays_as_it_was(path: Path) -> None:
+def test_an_isvc_that_is_not_named_is_unchanged(path: Path) -> None:
     """Only those in `isvcs` get the sidecar."""
     named = values_of(path)["eventgate_sidecar"].get("isvcs")
     release = rendered(values_of(path))

@@ -1,4 +1,4 @@
-"""Edits find their place by what is there."""
+"""Edits are placed by the text around them."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ TEXT = "a: 1\n  b: 2\n  c: 3\n"
     ],
 )
 def test_an_edit_is_made_once(edit: Edit, expected: str) -> None:
-    """Lines are replaced, or others are put beside them; the second time nothing is left to do."""
+    """Lines are replaced or inserted; a second run changes nothing."""
     assert edited(TEXT, [edit]) == expected
     assert edited(expected, [edit]) == expected
 
 
 @pytest.mark.parametrize(("at", "times"), [(("x",), 0), (("b:", "a"), 0), ((":",), 3)])
-def test_a_place_that_is_not_clear_is_refused(at: tuple[str, ...], times: int) -> None:
-    """Text that others changed since is not edited by guess."""
+def test_an_ambiguous_place_is_refused(at: tuple[str, ...], times: int) -> None:
+    """Text that others have changed is not edited by guess."""
     with pytest.raises(Unknown, match=f"^text: {times} places have "):
         edited(TEXT, [Edit(at, "new\n")])

@@ -1,4 +1,4 @@
-"""The gateway's chart: what it renders is what its README promises, and Kubernetes takes it."""
+"""The gateway's chart: it renders what its README promises, and Kubernetes accepts it."""
 
 from __future__ import annotations
 
@@ -51,8 +51,8 @@ def environment(objects: dict[str, Object]) -> dict[str, str]:
     return {each["name"]: each["value"] for each in container(objects)["env"]}
 
 
-def test_helm_finds_nothing_to_complain_about() -> None:
-    """`helm lint --strict` is content."""
+def test_helm_lint_passes() -> None:
+    """Strictly."""
     report = helm_python.lint(str(CHART), overlaid(VALUES, ALL), strict=True)
     assert [each for each in report["messages"] if each["severity"] > 1] == []
 
@@ -66,8 +66,8 @@ def test_kubernetes_takes_the_objects(version: str) -> None:
         kubernetes_validate.validate(each, version, strict=True)
 
 
-def test_it_serves_others_and_believes_the_networks_alone() -> None:
-    """The explicit flag, an open address, a spool on the claim, and whose labels count."""
+def test_it_serves_others_and_trusts_only_the_networks() -> None:
+    """The flag, an open address, a spool on the volume, and the networks whose labels count."""
     objects = release()
     variables = environment(objects)
     assert variables["SIDECAR_GATEWAY"] == "1"
@@ -79,7 +79,7 @@ def test_it_serves_others_and_believes_the_networks_alone() -> None:
 
 
 def test_scaling_down_keeps_the_claim() -> None:
-    """What a pod holds when it goes waits for the next of its number; that is not handed over a second time."""
+    """Events left on it wait for the next pod with its number, and are not handed over again."""
     spec = release()["StatefulSet"]["spec"]
     assert spec["persistentVolumeClaimRetentionPolicy"] == {"whenDeleted": "Retain", "whenScaled": "Retain"}
     assert [each["metadata"]["name"] for each in spec["volumeClaimTemplates"]] == ["spool"]
@@ -91,7 +91,7 @@ def test_scaling_down_keeps_the_claim() -> None:
 
 
 def test_the_pod_has_time_to_end() -> None:
-    """It is killed after `drain_seconds` and what an end takes beside."""
+    """It is killed after `drain_seconds` and the additional time of an end."""
     spec = release(drain_seconds=40)["StatefulSet"]["spec"]["template"]["spec"]
     assert (spec["terminationGracePeriodSeconds"], environment(release(drain_seconds=40))["SIDECAR_DRAIN"]) == (
         55,
@@ -106,7 +106,7 @@ def test_a_client_stays_with_a_pod() -> None:
 
 
 def test_the_pod_is_restricted() -> None:
-    """By the restricted standard of Kubernetes, with a root that cannot be written and no token."""
+    """By Kubernetes' restricted standard, with a read-only root and no token."""
     objects = release()
     pod = objects["StatefulSet"]["spec"]["template"]["spec"]
     assert pod["automountServiceAccountToken"] is False

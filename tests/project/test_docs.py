@@ -1,4 +1,4 @@
-"""What README and docs say is true: keys and defaults, YAML, commands and their output, settings, answers."""
+"""README and docs are right: keys and defaults, YAML, commands and their output, settings, answers."""
 
 from __future__ import annotations
 
@@ -99,13 +99,13 @@ def all_sections() -> set[type[Section]]:
 
 
 def test_every_section_is_in_the_reference() -> None:
-    """A new section of routes.yaml has to be written about."""
+    """A new section of routes.yaml must be documented."""
     assert set(HEADINGS.values()) == all_sections()
 
 
 @pytest.mark.parametrize("heading", HEADINGS)
 def test_every_key_is_in_the_reference(heading: str) -> None:
-    """The table of a section has its keys, all of them and no others, in their order."""
+    """The table of a section has exactly its keys, in order."""
     assert list(rows(heading)) == keys_of(HEADINGS[heading])
 
 
@@ -134,7 +134,7 @@ def test_defaults_are_as_the_reference_says(heading: str) -> None:
 
 @pytest.mark.parametrize("block", list(blocks("yaml")))
 def test_yaml_that_is_shown_is_accepted(block: str) -> None:
-    """Every piece of routes.yaml on a page is right, and its tests pass; a part is completed first."""
+    """Every piece of routes.yaml on a page is valid, and its tests pass; parts are completed first."""
     part = yaml.safe_load(block)
     if "version" not in part:
         upstreams = {**REST["upstreams"], **part.get("upstreams", {})}
@@ -146,20 +146,20 @@ def test_yaml_that_is_shown_is_accepted(block: str) -> None:
 def test_the_page_of_streams_has_the_table_of_the_shipped_file(
     form: str, show: Callable[[Sequence[Stream]], str]
 ) -> None:
-    """`make docs` wrote both pages after the last change of `routes.yaml`."""
+    """`make docs` was run after the last change of `routes.yaml`."""
     shipped = loader.read((ROOT / "routes.yaml").read_text(encoding="utf-8"))
     assert show(streams_of(shipped)) in (ROOT / "docs" / f"streams.{form}").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
 def test_each_example_passes_its_own_tests(path: Path) -> None:
-    """The files to start from are right, and say so by tests of their own."""
+    """Each file is valid."""
     assert len(inspect(path.read_text()).approved.tests) >= 5
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
 def test_no_example_lets_staging_into_a_production_stream(path: Path) -> None:
-    """In each, production takes from staging nothing but testing streams, whatever becomes of the routes."""
+    """Production accepts only testing streams from staging, whatever the routes say."""
     spoilt = yaml.safe_load(path.read_text())
     spoilt["routes"] = [{"name": "mistake", "to": "production"}]
     spoilt["tests"] = [
@@ -179,8 +179,8 @@ def test_no_example_lets_staging_into_a_production_stream(path: Path) -> None:
 
 
 @pytest.mark.parametrize(("command", "output"), list(transcripts()))
-def test_output_that_is_shown_is_what_comes(command: str, output: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every command that is shown with its output gives that output."""
+def test_output_that_is_shown_is_right(command: str, output: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every command shown with output prints that output."""
     monkeypatch.chdir(ROOT)
     for variable in [name for name in os.environ if name.startswith("SIDECAR_")]:
         monkeypatch.delenv(variable)
@@ -191,7 +191,7 @@ def test_output_that_is_shown_is_what_comes(command: str, output: str, monkeypat
 
 @pytest.mark.parametrize("page", PAGES + EXAMPLES, ids=lambda page: page.name)
 def test_commands_that_are_shown_exist(page: Path) -> None:
-    """No page speaks of a command that there is not, or of an option that it does not have."""
+    """No page shows a command or an option that does not exist."""
     for command, rest in re.findall(r"eventgate-sidecar ([a-z]+)\b([^`\n]*)", page.read_text()):
         assert command in COMMANDS
         described = COMMANDS[command]
@@ -203,7 +203,7 @@ def test_commands_that_are_shown_exist(page: Path) -> None:
 
 
 def test_every_command_is_on_its_page() -> None:
-    """A new command has to be written about."""
+    """A new command must be documented."""
     text = COMMANDS_PAGE.read_text()
     assert [command for command in COMMANDS if f"**`{command}`**" not in text] == []
 
@@ -224,14 +224,14 @@ def test_the_table_of_settings_is_complete() -> None:
 
 
 def test_every_command_of_the_spool_is_on_the_page_of_commands() -> None:
-    """A new one has to be written about."""
+    """A new one must be documented."""
     text = COMMANDS_PAGE.read_text()
     assert [command for command in spool.commands if not re.search(rf"^\| `{command}\b", text, re.MULTILINE)] == []
 
 
 @pytest.mark.parametrize("page", PROMISES, ids=lambda page: page.name)
 def test_every_promise_has_its_test(page: Path) -> None:
-    """Each test that the page names is there."""
+    """Each test named on the page exists."""
     named = set(re.findall(r"`(test_\w+|Test\w+)`", page.read_text()))
     tests = "\n".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
     there = set(re.findall(r"^(?:async )?def (test_\w+)|^(Test\w+) = ", tests, re.MULTILINE))
@@ -245,8 +245,8 @@ def test_every_outcome_is_on_the_page_of_answers() -> None:
     assert [word for word in (*Outcome, MIXED) if f"| `{word}` |" not in text] == []
 
 
-def test_every_target_of_make_is_written_about() -> None:
-    """CONTRIBUTING.md has what `make help` lists."""
+def test_every_make_target_is_documented() -> None:
+    """CONTRIBUTING.md has all that `make help` lists."""
     targets = re.findall(r"^([a-z-]+):.*## ", (ROOT / "Makefile").read_text(), re.MULTILINE)
     text = CONTRIBUTING.read_text()
     assert [target for target in targets if target != "help" and f"`make {target}`" not in text] == []
@@ -254,7 +254,7 @@ def test_every_target_of_make_is_written_about() -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_lead_somewhere(page: Path) -> None:
-    """Every link to a file of ours, and to a heading of a page, has its target."""
+    """Every link to a file or a heading of ours has a target."""
     for link in re.findall(r"\]\(([^)]+)\)", page.read_text()):
         if link.startswith("https://"):
             continue
@@ -267,14 +267,14 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 
 def test_every_page_is_in_the_index() -> None:
-    """Whoever looks for something finds it from docs/README.md."""
+    """docs/README.md links to it."""
     index = (ROOT / "docs" / "README.md").read_text()
     pages = {path.name for path in (ROOT / "docs").glob("*.md")} - {"README.md"}
     assert [page for page in pages if f"]({page})" not in index] == []
 
 
 def test_the_readme_is_short() -> None:
-    """A first-time reader gets through it in five minutes."""
+    """It takes five minutes to read."""
     assert len(README.read_text().split()) <= 1300
 
 

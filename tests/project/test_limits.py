@@ -1,4 +1,4 @@
-"""What docs/limits.md says of bounds is what the code has, and no bound of the code is missing there."""
+"""docs/limits.md has the code's values, and every bound of the code."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ def constants_of(path: Path) -> set[str]:
     return {f"{module}.{name}" for name in re.findall(r"^(MAX_\w+) = ", path.read_text(), re.MULTILINE)}
 
 
-def test_the_page_says_what_the_code_has() -> None:
-    """A constant that is changed is changed on the page: `make docs`."""
+def test_the_page_has_the_values_of_the_code() -> None:
+    """After a change, run `make docs`."""
     assert SCRIPT["renewed"](PAGE) == PAGE
 
 
@@ -50,19 +50,19 @@ def test_the_page_says_what_the_code_has() -> None:
         ("`status.sse.END_SECONDS = 1`", "`status.sse.END_SECONDS = 0.5`"),
     ],
 )
-def test_a_value_that_is_wrong_is_written_anew(before: str, after: str) -> None:
-    """As the code would have it; one that is written in another way is left."""
+def test_a_wrong_value_is_rewritten(before: str, after: str) -> None:
+    """As the code writes it; an equal value in another form stays."""
     assert SCRIPT["renewed"](before) == after
 
 
 def test_every_bound_is_on_the_page() -> None:
-    """A new `MAX_…` has to say there what happens at it, and what an operator sees."""
+    """A new `MAX_…` needs a row with what happens at it, and what an operator sees."""
     constants = {name for path in PACKAGE.rglob("*.py") for name in constants_of(path)}
     named = {f"{module}{path}" for module, path, _ in SCRIPT["NAMED"].findall(PAGE)}
     assert constants - named == NOT_OF_WHAT_COMES_FROM_OUTSIDE
 
 
 def test_every_metric_on_the_page_exists() -> None:
-    """What is said to show a bound is among the metrics."""
+    """Those that show a bound."""
     known = set(re.findall(r"^\| `(eventgate_sidecar_\w+)`", (ROOT / "docs" / "metrics.md").read_text(), re.MULTILINE))
     assert set(re.findall(r"`(eventgate_sidecar_\w+)", PAGE)) <= known

@@ -1,4 +1,4 @@
-"""Promises of `flow`: one look shows which way events go, how many, and where they do not get on."""
+"""Promises of `flow`: the picture shows where events go, how many, and where they fail."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def between(picture: Picture, words: str) -> Link:
     return found
 
 
-def test_links_are_as_wide_as_their_events_are_many() -> None:
+def test_the_width_of_a_link_shows_its_events() -> None:
     """From the stream over its route and upstream to the datacenter."""
     picture = drawn(FlowNow("a", "scores", {"delivered": 3000}), FlowNow("b", "scores", {"delivered": 140}))
     assert between(picture, "scores → staging").width == ALL_WIDE
@@ -35,8 +35,8 @@ def test_links_are_as_wide_as_their_events_are_many() -> None:
     assert [each.lines[0] for each in picture.nodes if not each.kind] == ["a", "b", "scores", "staging"]
 
 
-def test_what_does_not_arrive_branches_off() -> None:
-    """Refused before an upstream, spooled and failed behind it; each with its number and its kind."""
+def test_events_that_do_not_arrive_branch_off() -> None:
+    """Refused before an upstream, spooled and failed behind it; each with number and kind."""
     picture = drawn(
         FlowNow("a", "scores", {"spooled": 60, "failed": 7, "refused": 2}),
         FlowNow("_other", None, {"refused": 5}),
@@ -56,7 +56,7 @@ def test_what_does_not_arrive_branches_off() -> None:
 
 
 def test_copies_are_a_link_of_their_own() -> None:
-    """From the route to the upstream of its mirror, with no number: copies are counted apart."""
+    """From the route to its mirror's upstream, without a number, since copies are counted separately."""
     routes = (RouteNow("scores", "staging", None, None, {}, MirrorNow("lab", None, 5, {"sent": 9})),)
     lab = msgspec.structs.replace(upstream(), name="lab", only_copies=True)
     picture = drawn(FlowNow("a", "scores", {"delivered": 60}), routes=routes, upstreams=(upstream(), lab))
@@ -65,8 +65,8 @@ def test_copies_are_a_link_of_their_own() -> None:
     assert between(picture, "scores → staging").words == "scores → staging: 60/min"
 
 
-def test_a_datacenter_that_hangs_is_red_and_says_why() -> None:
-    """With a link on which nothing comes through, though it answered a minute ago."""
+def test_a_hanging_datacenter_is_red_with_the_reason() -> None:
+    """Its link has no events, even if it answered a minute ago."""
     picture = drawn(upstreams=(upstream(HUNG, endpoint("codfw", address()), first="codfw"),))
     assert (between(picture, "staging → eqiad").kind, between(picture, "staging → eqiad").width) == ("down", 0)
     kinds = {each.lines[0]: (each.kind, each.note) for each in picture.nodes}
@@ -76,8 +76,8 @@ def test_a_datacenter_that_hangs_is_red_and_says_why() -> None:
     assert {each.lines[0]: each.kind for each in drawn(upstreams=(upstream(HUNG),)).nodes}["staging"] == "bad"
 
 
-def test_what_a_producer_makes_up_is_bounded() -> None:
-    """The busiest have a node of their own, and the rest share one, at the bottom."""
+def test_made_up_streams_are_bounded() -> None:
+    """The busiest have their own nodes, and the rest share one at the bottom."""
     flows = [FlowNow(f"s{number}", f"r{number}", {"delivered": 100 - number}) for number in range(3 * MAX_NODES)]
     picture = drawn(*flows)
     for word, more in (("s", "streams"), ("r", "routes")):
@@ -88,7 +88,7 @@ def test_what_a_producer_makes_up_is_bounded() -> None:
 
 @pytest.mark.parametrize("columns", [WIDE, NARROW], ids=["wide", "narrow"])
 def test_nothing_overlaps_and_all_is_inside(columns: Any) -> None:
-    """Boxes of a column stand below each other, and links end in their boxes."""
+    """Boxes of a column are below each other, and links end in their boxes."""
     flows = [FlowNow(f"stream.{number}" * 8, "scores", {"delivered": 9, "spooled": number}) for number in range(9)]
     picture = flow_of(status(routes=ROUTES, flows=tuple(flows)), columns)
     for one in picture.nodes:
@@ -101,14 +101,14 @@ def test_nothing_overlaps_and_all_is_inside(columns: Any) -> None:
 
 
 def test_a_pod_without_events_shows_where_they_would_go() -> None:
-    """Upstreams that a route leads to, with their datacenters; and nothing at all is a picture, too."""
+    """Upstreams with a route, and their datacenters; without any there is a picture, too."""
     assert {each.lines[0] for each in drawn().nodes} == {"no events", "staging", "eqiad", "codfw"}
     assert between(drawn(), "no events → staging").width == 0
     assert drawn(upstreams=(upstream(used=False),)).nodes == []
 
 
 def test_a_narrow_note_keeps_its_number() -> None:
-    """The symbol shows the health, and of the spool what goes into it matters more than what waits."""
+    """The symbol shows the health; for the spool, the inflow matters more than what waits."""
     flows = (FlowNow("a", "scores", {"spooled": 6000}),)
     wide, narrow = (
         flow_of(status(routes=ROUTES, flows=flows, spool=spool(events=123)), each) for each in (WIDE, NARROW)
@@ -119,7 +119,7 @@ def test_a_narrow_note_keeps_its_number() -> None:
 
 
 def test_a_long_name_has_two_lines() -> None:
-    """Broken before a part of it; what is still too long is cut off."""
+    """Broken between its parts; the rest is cut off."""
     assert lines_of("short", 9) == ("short",)
     assert lines_of("mediawiki.revision_score", 12) == ("mediawiki", ".revision_s…")
     assert lines_of("x" * 30, 12) == ("x" * 12, "x" * 11 + "…")

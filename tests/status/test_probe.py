@@ -1,4 +1,4 @@
-"""Promises of `probe`: whoever asks learns which addresses answer now, and nobody can hammer EventGate with it."""
+"""Promises of `probe`: it returns which addresses answer now, and cannot be used to flood EventGate."""
 
 from __future__ import annotations
 
@@ -52,8 +52,8 @@ class World:
 
 
 @pytest.mark.looptime
-async def test_what_the_sidecar_uses_is_checked_though_dns_is_dead() -> None:
-    """With the state that each address has; nothing is changed by it."""
+async def test_addresses_in_use_are_checked_while_dns_is_dead() -> None:
+    """With their states, which do not change."""
     pool = make_pool({"eqiad": [EQIAD]})
     out(pool, Health.UNHEALTHY, EQIAD)
     before = pool.endpoints[0].known
@@ -65,8 +65,8 @@ async def test_what_the_sidecar_uses_is_checked_though_dns_is_dead() -> None:
 
 
 @pytest.mark.looptime
-async def test_what_dns_gives_now_is_checked_too() -> None:
-    """Before the sidecar uses it."""
+async def test_new_addresses_in_dns_are_checked_too() -> None:
+    """Before the sidecar uses them."""
     pool = make_pool({"eqiad": [EQIAD]})
     world = World(Found((CODFW,)))
     (found,) = await probe_all([pool], world.look_up, world.check)
@@ -74,8 +74,8 @@ async def test_what_dns_gives_now_is_checked_too() -> None:
 
 
 @pytest.mark.looptime
-async def test_many_who_ask_share_one_probe() -> None:
-    """One runs at a time, and its result is given to whoever asks in the seconds after it."""
+async def test_many_clients_share_one_probe() -> None:
+    """One runs at a time, and its result is cached for some seconds."""
     world = World(Found((EQIAD,)))
     prober = world.prober(main=make_pool({"eqiad": [EQIAD]}))
     results = await asyncio.gather(*(prober.result() for _ in range(100)))
@@ -87,8 +87,8 @@ async def test_many_who_ask_share_one_probe() -> None:
 
 
 @pytest.mark.looptime
-async def test_a_probe_has_an_end() -> None:
-    """However many endpoints hang, and however long their checks may take; what was not reached is told."""
+async def test_a_probe_has_a_deadline() -> None:
+    """However many endpoints hang; unfinished ones are reported."""
     pools = {f"u{number}": make_pool({"eqiad": [ESAMS]}) for number in range(3 * AT_ONCE)}
     world = World(Found((ESAMS,)), check_seconds=SECONDS * 0.6)
     start = asyncio.get_running_loop().time()

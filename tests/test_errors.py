@@ -12,7 +12,7 @@ from sidecar.errors import ConfigError, EmptyBody, Problem, RequestError, Sideca
 
 
 def drawn() -> dict[str, tuple[str, int | None]]:
-    """Each error of the drawing with its parent and, where one stands there, its status."""
+    """Return each error of the docstring with its parent and, if given, its status."""
     tree: dict[str, tuple[str, int | None]] = {}
     above: list[str] = []
     for line in (errors.__doc__ or "").splitlines():
@@ -25,7 +25,7 @@ def drawn() -> dict[str, tuple[str, int | None]]:
 
 
 def defined() -> dict[str, tuple[str, int | None]]:
-    """Each error of the module with its parent and the status it is answered with."""
+    """Return each error of the module with its parent and its status."""
     return {
         name: (
             each.__base__.__name__ if each.__base__ else "",

@@ -141,7 +141,7 @@ class TakeOver:
     def __init__(self, spool: Spool, telemetry: Telemetry) -> None:
         """Refuse hand-overs until `routers` is set."""
         self.routers: Routers | None = None
-        """Of the configuration in force."""
+        """Routers of the configuration in force."""
         self.stopping = False
         self._spool = spool
         self._telemetry = telemetry

@@ -42,7 +42,7 @@ OTHER_HOST = ROUTES.replace("[eqiad, codfw]", "[codfw, eqiad]\n    topic_prefixe
 
 
 def changed(old: str, new: str) -> list[tuple[str, str | None, Danger | None]]:
-    """Which streams of which environment go another way, and the mark of each."""
+    """The streams of each environment whose way changes, with their marks."""
     found = compare(read(ROUTES), read(ROUTES.replace(old, new)))
     return [(change.labels.get("env", ""), change.event.stream, change.mark) for change in found.changes]
 
@@ -238,7 +238,7 @@ def test_diff_and_router_agree(old: Config, new: Config, value: dict[str, object
 
 
 def place(router: Router, event: Event) -> tuple[object, ...] | None:
-    """Where the running sidecar would send `event`."""
+    """The upstream and stream to which a running sidecar would send `event`."""
 
     def at(name: str) -> tuple[object, ...]:
         upstream = router.config.upstreams[name]

@@ -29,13 +29,13 @@ def run(*words: str | Path | int, folder: Path | None = None, given: str = "") -
 
 
 def loaded(result: Result) -> Any:
-    """Return what was printed as JSON."""
+    """Return the printed JSON."""
     return json.loads(result.stdout)
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Return a spool with three events that wait and two dead letters."""
+    """Return a spool with three waiting events and two dead letters."""
     events = [
         spooled(1, "enwiki 7", headers=(("x-request-id", "r"),)),
         spooled(2, stream="links", upstream="staging"),

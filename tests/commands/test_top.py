@@ -19,12 +19,12 @@ HUNG = upstream(endpoint("eqiad", address("unhealthy", HANGS)), endpoint("codfw"
 
 
 def top(*flags: str) -> Result:
-    """Run it."""
+    """Run `top`."""
     return CliRunner().invoke(app, ["top", *flags])
 
 
 def shown(data: Any, *flags: str) -> Result:
-    """Run it beside a sidecar that says this."""
+    """Run `top` with a sidecar that has this status."""
     with respx.mock:
         respx.get("http://127.0.0.1:8888/_sidecar/status.json").respond(json=data)
         return top(*flags)

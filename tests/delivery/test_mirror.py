@@ -30,7 +30,7 @@ def event(number: int | None = 0, copy: Copy | None = COPY, size: int = 0) -> Ou
 
 
 class Between:
-    """A mirror between an end that says `answers` at once, and one that is told later what became of copies."""
+    """A mirror between a delivery that answers at once, and a sender of copies that is answered by `end`."""
 
     def __init__(self, answers: Sequence[EventStatus] = (SUCCESS,), limits: Coalesce | None = None) -> None:
         """`answers` are taken in turn."""
@@ -49,17 +49,17 @@ class Between:
         self.ends.append(done)
 
     async def take(self, *events: Outgoing, headers: Headers = ()) -> None:
-        """Let a request pass, and the loop turn."""
+        """Pass a request on, and run one turn of the loop."""
         self.mirror.deliver(Load("production", events, headers), self.told.extend)
         await asyncio.sleep(0)
 
     def end(self, place: int, status: EventStatus = SUCCESS) -> None:
-        """Say what became of an array of copies."""
+        """Set the result of an array of copies."""
         self.ends[place]([status] * len(self.posts[place].events))
 
     @property
     def counted(self) -> dict[str, int]:
-        """How many copies ended how."""
+        """The number of copies by result."""
         counts: Counter[str] = Counter()
         for each in self.recorder.all_of(Mirrored):
             assert (each.route, each.upstream) == ("scores", "staging")
@@ -68,7 +68,7 @@ class Between:
 
     @property
     def sizes(self) -> list[int]:
-        """How many copies each array has."""
+        """The number of copies in each array."""
         return [len(each.events) for each in self.posts]
 
 

@@ -23,7 +23,7 @@ from tests import exchanges
 from tests.exchanges import Exchange
 
 SECONDS = 10
-"""Longer than anything here takes; a test that waits for what never comes fails instead of hanging."""
+"""Longer than anything here takes, so that a waiting test fails instead of hanging."""
 
 SCORE = exchanges.named("one valid event").body
 INVALID = exchanges.named("one schema-invalid event").body
@@ -32,7 +32,7 @@ JSON = {"content-type": "application/json"}
 
 @pytest.fixture(autouse=True)
 async def bound() -> AsyncIterator[None]:
-    """No test outlasts its bound."""
+    """Limit the time of every test."""
     async with asyncio.timeout(SECONDS):
         yield
 
@@ -41,7 +41,7 @@ async def bound() -> AsyncIterator[None]:
 async def served(
     emulator: EventGateEmulator, *, control: tuple[str, int] | None = None
 ) -> AsyncIterator[httpx.AsyncClient]:
-    """A client of this emulator, served on a free port."""
+    """Yield a client of this emulator, served on a free port."""
     async with (
         running(emulator, control=control) as url,
         httpx.AsyncClient(base_url=url, timeout=SECONDS) as client,
@@ -50,7 +50,7 @@ async def served(
 
 
 async def exchange(client: httpx.AsyncClient, recorded: Exchange) -> httpx.Response:
-    """Send what was sent to the real one."""
+    """Send the recorded request."""
     headers = {"accept-encoding": "identity", **recorded.headers}
     body = recorded.body if recorded.method == "POST" else None
     return await client.request(recorded.method, recorded.path, headers=headers, content=body)
@@ -400,23 +400,23 @@ async def test_the_process_prints_its_address_and_ends_on_sigterm(tmp_path: Path
 
 
 async def until_served(client: httpx.AsyncClient, emulator: EventGateEmulator) -> None:
-    """Return once the emulator has turned to what was sent before: one event loop takes both in order."""
+    """Return once the emulator has processed earlier requests: one event loop takes both in order."""
     await client.get(f"{emulator.control_url}/_emulator/fault")
 
 
 async def connect(client: httpx.AsyncClient) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """A bare connection to where the client sends."""
+    """Return a raw connection to the client's server."""
     return await asyncio.open_connection(client.base_url.host, client.base_url.port)
 
 
 def root(error: BaseException) -> BaseException:
-    """The first cause."""
+    """Return the first cause."""
     *_, last = causes(error)
     return last
 
 
 def causes(error: BaseException | None) -> Iterator[BaseException]:
-    """An error and what it came from, outermost first."""
+    """Yield an error and its causes, outermost first."""
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__

@@ -21,7 +21,7 @@ CHUNKED = b" HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n"
 
 @contextlib.asynccontextmanager
 async def talking(size: int, limits: Limits | None = None) -> AsyncIterator[tuple[Client, Echo]]:
-    """One connection to an `Echo` with so large a budget; afterwards nothing is held."""
+    """Yield one connection to an `Echo` with a budget of this size; afterwards nothing may be held."""
     echo = Echo()
     echo.budget = ByteBudget(size, kept_free=0)
     async with serving(echo, limits, echo, echo.budget) as address, connected(address) as client:

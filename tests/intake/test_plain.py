@@ -50,7 +50,7 @@ REQUEST_LINES = (
 
 
 class Read:
-    """What llhttp reads."""
+    """The result of llhttp."""
 
     def __init__(self, data: bytes) -> None:
         """Read all of it."""

@@ -35,7 +35,7 @@ TAKEN = Ended()
 
 
 class FakeGateway(Gateway):
-    """Takes everything, or says what it is told to; keeps the events that it got."""
+    """Takes everything, or answers as configured; keeps the received events."""
 
     def __init__(self, *ends: Ended, forever: Ended = TAKEN) -> None:
         """Its first answer is the first of `ends`, and `forever` those behind them."""
@@ -45,7 +45,7 @@ class FakeGateway(Gateway):
         self.hangs = False
 
     async def post(self, ip: str, body: bytes, events: int) -> Ended:
-        """Take note of it."""
+        """Record the hand-over."""
         got = [int(each.id or 0) for each in unpacked(body, "", NOON)]
         assert (ip, events) == ("10.0.0.9", len(got))
         self.posts.append(got)
@@ -61,7 +61,7 @@ async def found(host: str) -> Sequence[str] | str:
 
 
 def handing(opened: Opened, gateway: Gateway) -> HandOver:
-    """Return what hands over the events of a spool."""
+    """Return the hand-over of a spool."""
     return HandOver(opened.spool, gateway, found, opened.telemetry, lambda: 1.0)
 
 
@@ -183,14 +183,14 @@ async def test_a_spool_that_is_nearly_full_hands_over_early(
 
 
 def taking(opened: Opened) -> TakeOver:
-    """Return what takes hand-overs, under `ROUTES` and as a pod in production."""
+    """Return a taker of hand-overs, with `ROUTES` and as a pod in production."""
     made = TakeOver(opened.spool, opened.telemetry)
     made.routers = Routers(Router(config_of(yaml.safe_load(ROUTES)), {"env": "production"}))
     return made
 
 
 async def take(made: TakeOver, events: Sequence[Spooled], labels: str) -> tuple[int, str]:
-    """Hand over events; return what is answered."""
+    """Hand over events; return the answer."""
     told: asyncio.Future[tuple[int, str]] = asyncio.get_running_loop().create_future()
     for _ in made.take(packed(events, NOON), labels, lambda count, why: told.set_result((count, why))):
         pass

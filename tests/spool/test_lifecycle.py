@@ -22,14 +22,14 @@ QUICK: dict[str, Any] = {
 
 
 def config(address: str, **route: object) -> dict[str, Any]:
-    """A `routes.yaml` with one upstream that is checked often, and one route."""
+    """A `routes.yaml` with one route and one upstream, which is checked often."""
     made: dict[str, Any] = to_one(address, **QUICK)
     made["routes"][0] |= route
     return made
 
 
 def held(running: Running) -> int:
-    """How many events wait."""
+    """The number of waiting events."""
     spooling = running.runtime._spooling
     assert spooling is not None
     return spooling.state.totals.events

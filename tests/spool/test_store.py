@@ -31,7 +31,7 @@ LARGE = b"x" * 100_000
 
 
 class Stuck(AtOnce):
-    """A hand that hangs while it is told to."""
+    """A hand that hangs until `free` is set."""
 
     def __init__(self) -> None:
         """It does not hang."""

@@ -21,7 +21,7 @@ def drawn(*flows: FlowNow, **more: Any) -> Picture:
 
 
 def between(picture: Picture, words: str) -> Link:
-    """Return the link whose words begin so."""
+    """Return the link whose text begins with this."""
     (found,) = (each for each in picture.links if each.words.startswith(f"{words}: "))
     return found
 

@@ -30,7 +30,7 @@ CONFIGURATION = {"file": "f", "in_force": "f", "digest": "d", "since": WALL, "re
 
 
 def sources(spool: SpoolState | None = None, config: dict[str, Any] = FILE, **places: str) -> Sources:
-    """Return what is known of a sidecar with one upstream, `main`, all healthy."""
+    """Return the sources of a sidecar with one upstream, `main`, all healthy."""
     parsed = config_of(config)
     now = InForce(
         parsed, Router(parsed, {"env": "staging"}), {"main": make_pool({name: [ip] for name, ip in places.items()})}

@@ -28,7 +28,7 @@ EVENT = b'{"meta":{"stream":"s"}}'
 
 
 def app(tap: Tap | None = None) -> Starlette:
-    """Return an application that knows one healthy address."""
+    """Return an application with one healthy address."""
     known = sources(eqiad=EQIAD)
     prober = World(Found((EQIAD,))).prober(main=known.in_force().pools["main"])
     return Starlette(
@@ -48,7 +48,7 @@ async def asked(
     tap: Tap | None = None,
     **more: Any,
 ) -> httpx.Response:
-    """Ask as this peer, calling it by this name."""
+    """Send a request from this peer to this host name."""
     transport = httpx.ASGITransport(app(tap), client=(peer, 50000))
     async with httpx.AsyncClient(transport=transport, base_url="http://sidecar") as client:
         return await client.request(method, path, headers={"host": host}, **more)

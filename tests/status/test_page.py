@@ -31,7 +31,7 @@ HUNG = upstream(
 
 
 class Reader(HTMLParser):
-    """Reads a page, and holds it against the rules of nesting."""
+    """Parses a page, and checks its nesting."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -43,7 +43,7 @@ class Reader(HTMLParser):
         assert self.open == []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Note a tag."""
+        """Record a tag."""
         self.tags.append((tag, dict(attrs)))
         if tag not in VOID:
             self.open.append(tag)
@@ -53,16 +53,16 @@ class Reader(HTMLParser):
         assert self.open.pop() == tag
 
     def handle_data(self, data: str) -> None:
-        """Note what is to be read."""
+        """Record the text."""
         self.words += data
 
     def all_of(self, tag: str) -> list[dict[str, str | None]]:
-        """Return the attributes of each such tag."""
+        """Return the attributes of all tags with this name."""
         return [attributes for each, attributes in self.tags if each == tag]
 
 
 def evil() -> Status:
-    """Return a status in which everything that comes from outside is an attack."""
+    """Return a status in which every external text is an attack."""
     ends = upstream(
         endpoint("eqiad", address("unhealthy", EVIL, check=EVIL), problem=EVIL), endpoint("codfw", problem=EVIL)
     )

@@ -20,7 +20,7 @@ SILENT = "no name server answered within 1.5 s"
 
 @dataclass
 class World:
-    """DNS and addresses that are asked, and how often at once."""
+    """DNS and addresses, with the number of concurrent requests."""
 
     dns: DnsAnswer
     check_seconds: float = 0.1
@@ -29,12 +29,12 @@ class World:
     most: int = 0
 
     async def look_up(self, host: str) -> DnsAnswer:
-        """Answer as DNS."""
+        """Answer like DNS."""
         del host
         return self.dns
 
     async def check(self, target: Target, _: float) -> CheckResult:
-        """Answer as an address, after some time."""
+        """Answer like an address, after some time."""
         self.asked.append(target.address)
         self.at_once += 1
         self.most = max(self.most, self.at_once)

@@ -8,7 +8,7 @@ from sidecar.telemetry.counts import MAX_FLOWS, OTHER_STREAM, Counts
 
 
 def exposed(counts: Counts) -> list[str]:
-    """Return what a scrape shows of them."""
+    """Return them as in a scrape."""
     registry = CollectorRegistry()
     registry.register(counts)
     return generate_latest(registry).decode().splitlines()

@@ -32,7 +32,7 @@ from tests.scripted import now
 
 @dataclass
 class Clock:
-    """Goes on by hand."""
+    """A manual clock."""
 
     time: float = 600.0
 
@@ -42,7 +42,7 @@ class Clock:
 
 
 def remembered(*happenings: Happening) -> History:
-    """Return the memory of these, as `telemetry` tells of them."""
+    """Return the history of these, emitted by `telemetry`."""
     log = logging.Logger("nobody reads it")  # noqa: LOG001
     log.addHandler(logging.NullHandler())
     telemetry, history = Telemetry(("s",), log), History(Clock())

@@ -32,15 +32,15 @@ CHANGED = HealthChanged("staging", "eqiad", "10.2.1.1", "healthy", "unhealthy", 
 
 
 class Terminal(io.StringIO):
-    """A stream that says it is a terminal."""
+    """A stream that is a terminal."""
 
     def isatty(self) -> bool:
-        """Say so."""
+        """Return True."""
         return True
 
 
 def shown(*happenings: Happening, variables: Mapping[str, str] = NO_COLOUR) -> str:
-    """Return what a terminal shows of them, without the time of day."""
+    """Return the lines in a terminal, without the time of day."""
     terminal = Terminal()
     telemetry = Telemetry([], make_log(terminal, variables))
     for each in happenings:

@@ -31,7 +31,7 @@ USABLE = 'usable{directory="/spool"}'
 
 
 def of_spool_after(*happenings: Happening) -> dict[str, float]:
-    """Return all samples of the spool's metrics that are not 0."""
+    """Return all samples of the spool's metrics except those at 0."""
     desk = Desk()
     desk.after(*happenings)
     samples = (line.rpartition(" ") for line in desk.telemetry.exposition().decode().splitlines() if line[0] != "#")

@@ -20,7 +20,7 @@ from tests.telemetry.desk import Desk
 
 
 def made_up(kind: type[Happening]) -> Happening:
-    """Return a happening of that kind, its fields filled with something of their type."""
+    """Return a happening of this kind, with arbitrary values in its fields."""
     values = {"str": "word", "int": 1, "float": 0.5, "bool": True}
     return kind(**{name: values[kind.__annotations__[name]] for name in kind.__struct_fields__})
 

@@ -18,24 +18,24 @@ from tests.running import sidecar, to_one
 
 @dataclass
 class Holding:
-    """What is in flight."""
+    """The counts of what is in flight."""
 
     in_flight: int = 0
     bytes_in_flight: int = 0
 
 
 class Desk:
-    """The vitals of a sidecar with one upstream in two datacenters, of which codfw cannot be used."""
+    """The vitals of a sidecar with one upstream in two datacenters, of which codfw is down."""
 
     def __init__(self, clock: Callable[[], float] = lambda: 0.0) -> None:
-        """Nothing has happened yet."""
+        """Start with a new sidecar."""
         self.registry = CollectorRegistry()
         self.holding = Holding()
         self.endpoints = [("staging", "eqiad", True, True), ("staging", "codfw", False, False)]
         self.vitals = Vitals(self.registry, lambda: self.endpoints, self.holding, clock)
 
     def read(self, name: str, **labels: str) -> float | None:
-        """Return one sample, as a scrape finds it."""
+        """Return one sample of a scrape."""
         return self.registry.get_sample_value(f"eventgate_sidecar_{name}", labels)
 
 

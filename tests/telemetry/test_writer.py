@@ -16,7 +16,7 @@ LINE = "x" * 1023 + "\n"
 
 @pytest.fixture
 def pipe() -> Iterator[tuple[int, int]]:
-    """A pipe: who reads, who writes."""
+    """A pipe: its reading and its writing end."""
     reader, writer = os.pipe()
     yield reader, writer
     for each in (reader, writer):
@@ -24,7 +24,7 @@ def pipe() -> Iterator[tuple[int, int]]:
 
 
 def read(reader: int, size: int) -> bytes:
-    """Read exactly so many bytes."""
+    """Read exactly this number of bytes."""
     found = b""
     while len(found) < size:
         found += os.read(reader, size - len(found))

@@ -52,7 +52,7 @@ def values_of(status: Status) -> dict[str, Any]:
         "labels": ", ".join(f"{name}={value}" for name, value in status.labels.items()) or "no labels",
         "problems": problems,
         "upstreams": sorted(status.upstreams, key=_concern),
-        "broken_file_first": bool(status.configuration["refused"]) and level is not Level.BAD,
+        "broken_file_first": bool(problems) and problems[0].runbook == "EventGateSidecarConfigRefused",
         "flows": [("on-wide", flow_of(status)), ("on-narrow", flow_of(status, NARROW))],
         "streams": status.streams[:MAX_STREAMS],
         "begin": begin,

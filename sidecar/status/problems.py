@@ -23,12 +23,13 @@ def problems_of(status: Status) -> list[ProblemNow]:
     """Return what is wrong, the worst first."""
     used = [each for each in status.upstreams if each.used]
     found = [
-        *_of_spool(status.spool, told=any(each.out and not each.only_copies for each in used)),
-        *_of_orphans(status),
+        *_of_spool(status.spool),
         *_of_upstreams(used, status),
         *_of_authorities(used),
         *_of_configuration(status),
         *_of_events(status),
+        *_of_waiting(status.spool, told=any(each.out and not each.only_copies for each in used)),
+        *_of_orphans(status),
     ]
     return sorted(found, key=lambda each: each.level is not Level.BAD)
 
@@ -191,8 +192,8 @@ def _waiting(spool: SpoolNow) -> str:
     return f"{_count(spool.events, 'event')} {waits}, the oldest for {age(spool.oldest_seconds)}"
 
 
-def _of_spool(spool: SpoolNow | None, *, told: bool) -> Iterator[ProblemNow]:
-    """Yield what is wrong with the spool; `told`: that events wait is said already, of an upstream that is out."""
+def _of_spool(spool: SpoolNow | None) -> Iterator[ProblemNow]:
+    """Yield why the spool does not take events, or soon will not."""
     if spool is None:
         return
     full = "Bring the upstream back; meanwhile export dead letters and drop them, which makes room"
@@ -206,6 +207,12 @@ def _of_spool(spool: SpoolNow | None, *, told: bool) -> Iterator[ProblemNow]:
     elif spool.percent >= NEARLY_FULL:
         words = f"The spool is {spool.percent} % full; once it is full, events that need it get 503{_room(spool)}"
         yield ProblemNow(Level.BAD, words, full, "EventGateSidecarSpoolFull")
+
+
+def _of_waiting(spool: SpoolNow | None, *, told: bool) -> Iterator[ProblemNow]:
+    """Yield what is in the spool; `told`: that events wait is said already, of an upstream that is out."""
+    if spool is None:
+        return
     if spool.events and not spool.trouble and not told:
         words = f"In the spool {_waiting(spool)}; {spool.in_flight} in flight"
         yield ProblemNow(Level.WARNING, words, f"{NO_ACTION}: they are being sent", "EventGateSidecarSpoolOld")

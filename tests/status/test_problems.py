@@ -224,6 +224,19 @@ def test_what_costs_events_comes_first() -> None:
     assert words.endswith("(and 2 more problems)")
 
 
+def test_a_datacenter_that_is_down_comes_before_what_can_wait() -> None:
+    """An edit that is refused, what the spool is sending, and dead letters, in this order."""
+    refused, kept = {**CONFIGURATION, "refused": "x"}, spool(events=3, dead_letters=2)
+    down = upstream(OUT, UP, first="codfw")
+    problems = problems_of(status(upstreams=(down,), spool=kept, configuration=refused))
+    assert [each.runbook for each in problems] == [
+        "One datacenter is down",
+        "EventGateSidecarConfigRefused",
+        "EventGateSidecarSpoolOld",
+        "EventGateSidecarDeadLetters",
+    ]
+
+
 @pytest.mark.parametrize(
     ("problems", "why"),
     [

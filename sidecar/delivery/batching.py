@@ -29,8 +29,11 @@ def groups(events: Sequence[Outgoing]) -> list[list[Outgoing]]:
 
     Ids are unique in each array. If that takes too many arrays, the rest is one array without ids.
     """
+    ids = {event.id for event in events}
+    if len(ids) == len(events) and None not in ids:  # nearly always
+        return [list(events)]
     found: list[list[Outgoing]] = []
-    ids: set[str] = set()
+    ids = set()
     for place, event in enumerate(events):
         if found and event.id is not None and event.id not in ids and found[-1][0].id is not None:
             found[-1].append(event)

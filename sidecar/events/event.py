@@ -48,9 +48,9 @@ NEAR_BYTES = 4096
 _T = TypeVar("_T")
 _SPACE = b" \t\r\n"
 _META_MEMBER = re.compile(rb'"meta"[ \t\r\n]*:[ \t\r\n]*\{([ \t\r\n]*\})?')
-_INTO_META = re.compile(rb'\{[^\\{}\[\]]*"meta"[ \t\r\n]*:[ \t\r\n]*\{[^\\{}\[\]]*')
-"""From the start of an event into its `meta`, past strings and numbers without an escape."""
 _STREAM_MEMBER = re.compile(rb'"stream"[ \t\r\n]*:[ \t\r\n]*"([^"\\]*)"')
+_USUAL = re.compile(rb'\{[^\\{}\[\]]*"meta"[ \t\r\n]*:[ \t\r\n]*\{[^\\{}\[\]]*?' + _STREAM_MEMBER.pattern)
+"""From the start of an event to its stream, past strings and numbers without escapes: it can be no other key."""
 
 
 _count = itertools.count().__next__
@@ -58,8 +58,7 @@ _count = itertools.count().__next__
 
 
 class _AnyString(type):
-    def __instancecheck__(cls, value: object) -> bool:
-        return isinstance(value, str)
+    __instancecheck__ = str.__instancecheck__
 
 
 if TYPE_CHECKING:
@@ -160,18 +159,27 @@ class Event(msgspec.Struct, frozen=True):
 
     def _renamed(self, stream: str) -> bytes | None:
         """Guess the place of `"stream": "<its stream>"` and replace it there; None if it is not found."""
-        raw, place = self.raw, -1
-        for _ in range(GUESSES if self.stream is not None else 0):
-            place = raw.find(b'"stream"', place + 1)
-            found = _STREAM_MEMBER.match(raw, place) if place >= 0 else None
-            if found is None or found[1].decode("utf-8", errors="replace") != self.stream:
+        if self.stream is None:
+            return None
+        usual = None if self.unclear else _USUAL.match(self.raw, 0, NEAR_BYTES)
+        if usual is not None and usual[1].decode(errors="replace") == self.stream:
+            return _replaced(usual, stream)
+        place = -1
+        for _ in range(GUESSES):
+            place = self.raw.find(b'"stream"', place + 1)
+            found = _STREAM_MEMBER.match(self.raw, place) if place >= 0 else None
+            if found is None or found[1].decode(errors="replace") != self.stream:
                 continue
-            renamed = b"%b%b%b" % (raw[: found.start(1)], stream.encode(), raw[found.end(1) :])
-            # Elsewhere the key that is meant may be another of that name, or be written with escapes.
-            sure = place < NEAR_BYTES and not self.unclear and _INTO_META.fullmatch(raw, 0, place)
-            if sure or _meta_of(renamed).stream == stream:
+            renamed = _replaced(found, stream)
+            if _meta_of(renamed).stream == stream:  # else another key of that name is meant
                 return renamed
         return None
+
+
+def _replaced(found: re.Match[bytes], text: str) -> bytes:
+    """Return the bytes that were searched with `text` in the place of the group."""
+    raw = found.string
+    return b"%b%b%b" % (raw[: found.start(1)], text.encode(), raw[found.end(1) :])
 
 
 def _with_id(raw: bytes, new_id: str) -> bytes | None:

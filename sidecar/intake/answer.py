@@ -6,7 +6,7 @@ Statuses, bodies and reason phrases follow EventGate's routes/events.js and lib/
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
@@ -80,7 +80,8 @@ def _success(total: int, outcome: str, received: bool) -> Answer:
     return Answer(201, f"All {total} out of {total} events were accepted.", outcome)
 
 
-def _header(statuses: Sequence[EventStatus], routes: Sequence[str]) -> str:
+def _header(statuses: Iterable[EventStatus], routes: Sequence[str]) -> str:
+    statuses = set(statuses)  # nearly always one
     outcomes = {each.outcome for each in statuses}
     words = [outcomes.pop() if len(outcomes) == 1 else MIXED]
     places = {

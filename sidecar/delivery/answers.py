@@ -21,10 +21,6 @@ class Answers:
         self.places: Sequence[int] = range(len(load.events))
         """Indexes of the events still to be sent."""
 
-    def __bool__(self) -> bool:
-        """Whether an attempt returned errors, so that its answer alone is not the result."""
-        return bool(self._known)
-
     @property
     def part(self) -> Load:
         """The events still to be sent."""

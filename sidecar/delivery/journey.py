@@ -74,14 +74,13 @@ class Journey:
         trace: LoadTrace | None = None,
     ) -> None:
         """`give_up`: the deadline, in seconds of the clock; `on_end` is called once with the result."""
-        self._pool = pool
-        self._means = means
+        self._pool, self._means, self._load = pool, means, load
         self._give_up = give_up
         self._on_end: OnEnd | None = on_end
         self._trace = trace
         self._emit = means.telemetry.emit if trace is None else trace.emit
         self._tries: list[Try] = []
-        self._answers = Answers(load)
+        self._answers: Answers | None = None  # until an attempt returns errors, its answer is the result
 
     @property
     def _tried(self) -> list[Address]:
@@ -137,7 +136,7 @@ class Journey:
         if isinstance(outcome, Failed):
             self._attempt_failed(each, outcome)
             return
-        errors = each.erred = any(status.status == "error" for status in outcome)
+        errors = each.erred = "error" in [status.status for status in outcome]
         errs_with_others = errors and each.errs_with_others(outcome)
         # An answer of a healthy address changes nothing, so it is recorded after the producers have theirs.
         decides = each.trial or errors or each.address.standing.health is not Health.HEALTHY
@@ -149,8 +148,9 @@ class Journey:
                 if other.erred and other is not each:
                     other.note_that_another_took_them(self._means.clock(), jitter)
         if self._on_end is not None and (errors or self._answers):
+            self._answers = self._answers or Answers(self._load)
             self._answers.learn(each.places, outcome, errors_with_others=errs_with_others or not errors)
-            self._send_the_rest()
+            self._send_the_rest(self._answers)
         else:
             self._end(outcome)
         if not decides:
@@ -162,12 +162,11 @@ class Journey:
         if not (outcome.failure is FailureClass.THROTTLED and self._rest()):
             self._go_on_or_end()
 
-    def _send_the_rest(self) -> None:
+    def _send_the_rest(self, answers: Answers) -> None:
         """Send the events with errors to the next endpoint.
 
         If another attempt with them is in progress, wait for it: it may have been accepted.
         """
-        answers = self._answers
         if not answers.places:
             self._end(answers.statuses(None))
         elif answers.cannot_be_told_apart:
@@ -251,7 +250,8 @@ class Journey:
             return False
         first = next((e.address.endpoint.name for e in self._tries if e.sent), self._ended_at) if doubles else None
         ends_by = min(now + pool.config.timeouts.attempt, self._give_up)
-        load, places = self._answers.part, self._answers.places
+        load, answers = self._load, self._answers
+        load, places = (answers.part, answers.places) if answers else (load, range(len(load.events)))
         each = Try(pool, choice.address, choice.trial, now, ends_by, load, places, first, self._emit)
         self._tries.append(each)
         # Counted at once, so that attempts started in the same turn of the loop see it.

@@ -182,8 +182,10 @@ def _match_contradictions(path: Path, match: Match) -> Iterator[Complaint]:
         text = matcher.source if isinstance(matcher, Glob) else matcher.text if isinstance(matcher, Literal) else ""
         strange = _NOT_IN_A_NAME.search(text)
         if strange is not None:
-            words = f"has {strange[0]!r}, which no stream name contains; write a regular expression as /…/"
-            yield (*path, "stream"), words
+            fix = (
+                'put the name in straight quotes: "…"' if strange[0] in "“”‘’„" else "write a regular expression as /…/"
+            )
+            yield (*path, "stream"), f"has {strange[0]!r}, which no stream name contains; {fix}"
 
 
 def _endpoint_contradictions(path: Path, upstream: Upstream) -> Iterator[Complaint]:

@@ -164,7 +164,7 @@ class _Reading:
 
     def _list(self, value: object, path: Path, items: Any) -> Any:
         if not isinstance(value, list):
-            return self._should_be("a list (each entry after a dash, or in brackets)", value, path)
+            return self._should_be("a list (each entry after a dash and a space, or in brackets)", value, path)
         return [self.of(items, each, (*path, index)) for index, each in enumerate(value)]
 
     def _mapping(self, value: object, path: Path, names: Any, values: Any) -> Any:

@@ -91,7 +91,7 @@ def _read_until(text: str, index: int) -> tuple[Place | None, tuple[Place, Place
                 brackets.append((start.line, start.column))
             elif isinstance(token, yaml.FlowSequenceEndToken | yaml.FlowMappingEndToken) and brackets:
                 brackets.pop()
-            elif isinstance(token, yaml.ScalarToken) and not token.plain and start.line < end.line:
+            elif isinstance(token, yaml.ScalarToken) and token.style in ("'", '"') and start.line < end.line:
                 quoted = (start.line, start.column), (end.line, end.column)
     return brackets[-1] if brackets else None, quoted
 

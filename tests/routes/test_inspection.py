@@ -88,6 +88,12 @@ BOOLEAN = "is false: YAML reads bare yes, no, on, off, true, false as a boolean;
             "write a string, in quotes if it has braces",
         ),
         ('"score_*"', '"^score_.*"', "6:52: routes[0].match.stream has '^', which no stream name contains; SLASHES"),
+        (
+            '"score_*"',
+            "“score_*”",
+            "6:52: routes[0].match.stream has '“', which no stream name contains; "
+            'put the name in straight quotes: "…"',
+        ),
         ('"score_*"', "null", "6:52: routes[0].match.stream is empty; EMPTY"),
         ("accepts: [{labels: {env: staging}}]", "accepts: {}", "4:52: upstreams.staging.accepts is {}; LIST"),
     ],
@@ -100,7 +106,7 @@ def test_a_usual_mistake_is_one_problem(right: str, wrong: str, words: str) -> N
         "ONLY": "the only placeholder is {datacenter}, for each of datacenters",
         "SLASHES": "write a regular expression as /…/",
         "EMPTY": "write a value, in quotes if it begins with #, or remove the key",
-        "LIST": "it must be a list (each entry after a dash, or in brackets)",
+        "LIST": "it must be a list (each entry after a dash and a space, or in brackets)",
     }
     for word, long in short.items():
         words = words.replace(word, long)

@@ -103,7 +103,7 @@ def test_all_problems_are_reported_at_once() -> None:
         ),
         pytest.param(
             {"leaves": ENOUGH, "numbers": "2"},
-            (("numbers",), "is '2'; it must be a list (each entry after a dash, or in brackets)"),
+            (("numbers",), "is '2'; it must be a list (each entry after a dash and a space, or in brackets)"),
             id="no list",
         ),
         pytest.param(

@@ -124,6 +124,12 @@ def sign(character: str, means: str, value: str) -> str:
             "begins a second document, and a configuration is one; remove this line",
         ),
         (
+            "to: staging",
+            "reject: |\n   x",
+            "12:4",
+            "is not a key and its value; write KEY: VALUE, with a space after the colon",
+        ),
+        (
             "not today",
             ">x\n      not today",
             "13:14",

@@ -87,6 +87,8 @@ def spool(**more: Any) -> SpoolNow:
         "in_flight": 0,
         "upstreams": {},
         "lasts_seconds": None,
+        "handed_over": {},
+        "taken_over": {},
     }
     return SpoolNow(**(usual | more))
 

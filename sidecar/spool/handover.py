@@ -14,6 +14,7 @@ import asyncio
 import contextlib
 import functools
 import re
+from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 
 import msgspec
@@ -24,7 +25,7 @@ from sidecar.events.event import parse
 from sidecar.events.outgoing import LABELS, Headers
 from sidecar.spool.file import DAMAGED_EVENT, SpoolFile
 from sidecar.spool.ordering import Key
-from sidecar.spool.policy import Routers, backoff, reroute
+from sidecar.spool.policy import MAX_ORIGINS, Routers, backoff, reroute
 from sidecar.spool.record import Batch, Gone, Spooled
 from sidecar.spool.store import PutResult, Spool
 from sidecar.telemetry.handovers import HandedOver, TakenOver
@@ -143,6 +144,8 @@ class TakeOver:
         self.routers: Routers | None = None
         """Routers of the configuration in force."""
         self.stopping = False
+        self.origins: Counter[str] = Counter()
+        """Events taken over, by the labels of their pods."""
         self._spool = spool
         self._telemetry = telemetry
 
@@ -172,8 +175,15 @@ class TakeOver:
             done(0 if result.reason else len(found), result.reason)
             if not result.reason:
                 self._telemetry.emit(TakenOver(labels, len(found)))
+                self._count(found)
 
         self._spool.store(found, stored)
+
+    def _count(self, events: Sequence[Spooled]) -> None:
+        counts = Counter(each.origin_words for each in events)
+        if len(self.origins | counts) > MAX_ORIGINS:
+            self.origins.clear()
+        self.origins += counts
 
     def _routed(self, event: Spooled) -> Spooled:
         """Route an event, which sets its order key; one without a route is later buried by `replay`."""
@@ -198,6 +208,8 @@ class HandOver:
         self._addresses: Sequence[str] = ()
         self._no_address = ""
         self._failures = 0
+        self.results: Counter[str] = Counter()
+        """Events sent, by result."""
         self._stopping = asyncio.Event()
 
     async def early(self, failing: Collection[str], hurry: Callable[[], bool]) -> None:
@@ -256,6 +268,7 @@ class HandOver:
     def _note(self, events: Sequence[Spooled], ended: Ended) -> None:
         result = "doubtful" if ended.doubtful else "refused" if ended.reason else "taken"
         self._failures = self._failures + 1 if ended.reason else 0
+        self.results[result] += len(events)
         self._telemetry.emit(HandedOver(result, len(events), ended.reason))
         if ended.reason:
             self._spool.release(events)

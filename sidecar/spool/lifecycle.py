@@ -8,6 +8,7 @@ import functools
 import random
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from sidecar.delivery.coalescer import Coalescer
@@ -92,7 +93,8 @@ class Spooling:
     @property
     def state(self) -> SpoolState:
         """The current state of the spool."""
-        return self._spool.state
+        results = self._handing.results if self._handing else {}
+        return replace(self._spool.state, handed_over=dict(results), taken_over=dict(self.taking.origins))
 
     async def start(self, tasks: asyncio.TaskGroup) -> None:
         """Open the spool and start replay; returns when the order of its events is known."""

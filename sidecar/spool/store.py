@@ -11,8 +11,8 @@ import contextlib
 import enum
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -74,6 +74,10 @@ class SpoolState:
     """Its events being sent."""
     full: bool = False
     """Whether there was no room for the last event, and none has become free."""
+    handed_over: Mapping[str, int] = field(default_factory=dict)
+    """Events sent to the gateway since the start, by result."""
+    taken_over: Mapping[str, int] = field(default_factory=dict)
+    """Events that pods handed over to this gateway since the start, by their labels."""
 
 
 class Spool:

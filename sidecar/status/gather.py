@@ -256,4 +256,6 @@ def _spool(state: SpoolState, last_minute: int) -> SpoolNow:
         in_flight=state.in_flight,
         upstreams=dict(totals.upstreams),
         lasts_seconds=lasts,
+        handed_over=state.handed_over,
+        taken_over=state.taken_over,
     )

@@ -243,6 +243,10 @@ class SpoolNow(msgspec.Struct, frozen=True, kw_only=True):
     upstreams: Mapping[str, int]
     lasts_seconds: float | None
     """Time until it is full at the rate of the last minute; None if nothing went into it."""
+    handed_over: Mapping[str, int]
+    """Events sent to the gateway since the start, by result."""
+    taken_over: Mapping[str, int]
+    """Events that pods handed over to this gateway since the start, by their labels."""
 
 
 class Minute(msgspec.Struct, frozen=True):

@@ -43,6 +43,16 @@ class Datacenters:
 
     folder: Path
     processes: dict[str, subprocess.Popen[str]]
+    controls: dict[str, str]
+    """Where each is told to go wrong."""
+    podman: Podman
+
+    def fault(self, mode: str) -> None:
+        """Have all of them go wrong from now on."""
+        code = "import sys, urllib.request as u; u.urlopen(u.Request(sys.argv[1], sys.argv[2].encode(), method='PUT'))"
+        body = json.dumps({"mode": mode, "seconds": 1.0})
+        for url in self.controls.values():
+            self.podman.run(*self.podman.inside(), sys.executable, "-c", code, f"{url}/_emulator/fault", body)
 
     @property
     def ca_file(self) -> Path:
@@ -70,10 +80,11 @@ def datacenters(podman: Podman, folder: Path) -> Iterator[Datacenters]:
                 *("--certfile", f"{stem}.pem", "--keyfile", f"{stem}.key"),
             )
             processes[gate.name] = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT)
-        for process in processes.values():
+        controls = {}
+        for name, process in processes.items():
             assert process.stdout is not None
-            assert process.stdout.readline()
-        yield Datacenters(folder, processes)
+            controls[name] = json.loads(process.stdout.readline())["control"]
+        yield Datacenters(folder, processes, controls, podman)
     finally:
         for process in processes.values():
             process.kill()
@@ -124,9 +135,11 @@ class Pod:
 
 
 @contextlib.contextmanager
-def playing(podman: Podman, objects: list[Object], folder: Path, ca_file: Path) -> Iterator[Pod]:
+def playing(
+    podman: Podman, objects: list[Object], folder: Path, ca_file: Path, hosts: dict[str, str] = HOSTS
+) -> Iterator[Pod]:
     """Run the pod for as long as the block lasts."""
-    file = written(folder / "pod.yaml", objects, HOSTS, ca_file)
+    file = written(folder / "pod.yaml", objects, hosts, ca_file)
     podman("kube", "play", str(file))
     try:
         yield Pod(podman, _ready(podman))

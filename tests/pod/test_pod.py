@@ -13,10 +13,20 @@ import yaml
 
 from tests.helm.engine import ROOT, remove_built
 from tests.helm.release import SIDECAR
-from tests.pod import image, needs
+from tests.pod import gateway, image, needs
 from tests.pod.manifests import MODEL, TAG, release
 from tests.pod.podman import Podman, PodmanError, podman
-from tests.pod.stage import GATES, Datacenters, Pod, container, datacenters, playing, posts_in, wrong
+from tests.pod.stage import (
+    GATES,
+    HOSTS,
+    Datacenters,
+    Pod,
+    container,
+    datacenters,
+    playing,
+    posts_in,
+    wrong,
+)
 
 Measured = Callable[[str, object], None]
 MEGABYTE = 1_000_000
@@ -206,6 +216,33 @@ def test_a_killed_sidecar_loses_nothing_of_its_spool(tool: Podman, gates: Datace
         assert pod.state(SIDECAR)["RestartCount"] == 1
         good = [post for post in posts if not post.kind.wrong]
         assert wrong(good, gates.records(), allowed=("wrongly_answered", "doubled")) == []
+
+
+def test_a_deleted_pod_loses_nothing_of_its_spool(tool: Podman, gates: Datacenters, tmp_path: Path) -> None:
+    """EventGate away, 1,000 events answered 202, the pod deleted with its emptyDir, EventGate back: each once."""
+    url = f"http://{gateway.HOST}:{gateway.PORT}/v1/events"
+    objects = release(spool={"enabled": True, "hand_over": url}, drain="30s")
+    with gateway.gateway(tool, tmp_path, HOSTS, gates.ca_file) as there:
+        hosts = {**HOSTS, gateway.HOST: there.address}
+        gates.fault("refuse")
+        try:
+            with playing(tool, objects, tmp_path, gates.ca_file, hosts) as pod:
+                posts = pod.post(1000, 10)
+                # As kubelet does it: podman's own `pod stop` takes the network away first.
+                tool("kill", "--signal", "TERM", container(MODEL), container(SIDECAR))
+                tool("wait", container(MODEL), container(SIDECAR))
+                posts += posts_in(pod.log(MODEL))  # as it drains
+                log = pod.log(SIDECAR)
+            assert {post.status for post in posts} == {202}
+            taken = there.gauge("eventgate_sidecar_spool_taken_over_events_total")
+            assert taken == there.gauge("eventgate_sidecar_spool_events") == len(posts), log[-4000:]
+        finally:
+            gates.fault("none")
+        hopeless = sum(post.kind.status == 500 for post in posts)  # EventGate meets an error with them each time
+        assert there.gauge("eventgate_sidecar_spool_events", hopeless) == hopeless, there.log()[-4000:]
+        good = [post for post in posts if not post.kind.wrong]
+        assert len(good) > 800
+        assert wrong(good, gates.records(), allowed=("wrongly_answered",)) == []
 
 
 def test_it_takes_what_a_draining_model_server_posts(pod: Pod, gates: Datacenters) -> None:

@@ -206,6 +206,7 @@ async def test_what_is_taken_is_durable_and_under_the_rules_of_its_origin(tmp_pa
         assert await take(made, events, "env=staging") == (3, "")
         assert await take(made, [spooled(4, came_as="score")], "env=production") == (1, "")
         kept = await opened.spool.read(lambda file: [event for event, _ in file.waiting()])
+        assert made.origins == {"env=staging": 3, "env=production": 1}
         labels = [each["labels"] for each in opened.log("TakenOver")]
         assert labels == ["env=staging", "env=production"]
     assert [(each.stream, each.order_key is not None) for each in kept] == [

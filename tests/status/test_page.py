@@ -340,3 +340,11 @@ def test_waiting_events_are_shown_with_their_age() -> None:
     assert waiting(spool()) == "0 events"
     some = spool(events=3, oldest_seconds=300.0, upstreams={"a": 2, "b": 1})
     assert waiting(some) == "3 events, the oldest for 5 min (a: 2, b: 1)"
+
+
+def test_what_changed_hands_is_shown() -> None:
+    """At a pod how much its gateway has, and at a gateway whose events they are; nothing where there is none."""
+    html = page(status(spool=spool(handed_over={"taken": 5, "doubtful": 2}, taken_over={"env=staging": 7, "": 1})))
+    assert "<dt>Handed over</dt><dd>5 taken, 2 doubtful</dd>" in html
+    assert "<dt>Taken over</dt><dd>7 from env=staging; 1 from a pod without labels</dd>" in html
+    assert "Handed over" not in page(status())

@@ -6,11 +6,18 @@ import json
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sidecar.errors import SettingError
 from sidecar.routes.config import Config
 from sidecar.routes.loader import read
+from sidecar.routes.routing import Router
 from sidecar.routes.samples import MAX_PODS, event_of, events_of, examples_of, pods_of, streams_named_by
+from sidecar.routes.ways import way_of
+from tests.anyroutes import CONFIGS, EVENTS
+from tests.anyroutes import event_of as event_of_value
+from tests.jsontext import unhurried
 
 OTHER = ("any-other-stream", None, None, "any other stream")
 
@@ -132,3 +139,16 @@ def test_each_pattern_has_an_example(match: dict[str, Any], examples: list[tuple
     """An event that fits where no known one does, and one that fits none."""
     found = examples_of([config({"match": match})], [event_of("named")] if match.get("schema") is None else [])
     assert [(e.stream, e.schema, e.value_at("page.wiki"), words) for e, words in found] == examples
+
+
+@unhurried
+@given(CONFIGS, st.data(), EVENTS)
+def test_no_pod_goes_a_way_that_none_of_its_kind_goes(
+    config: Config, data: st.DataObject, value: dict[str, Any]
+) -> None:
+    """Whatever labels that the files know it has: one of the pods that are looked at sends everything the same way."""
+    event, pods = event_of_value(value), pods_of([config])
+    known = {name: [*{pod[name] for pod in pods if name in pod}] for pod in pods for name in pod}
+    known |= {name: [*known[name], *values] for pod in pods for name, values in pod.alike.items()}
+    labels = {name: data.draw(st.sampled_from(values)) for name, values in known.items() if data.draw(st.booleans())}
+    assert way_of(Router(config, labels), event) in [way_of(Router(config, pod), event) for pod in pods]

@@ -178,6 +178,10 @@ class Waiting:
         if not self.events:
             await self._empty.wait()
 
+    def wake(self) -> None:
+        """Let nobody wait any more."""
+        self._empty.set()
+
     @property
     def state(self) -> SpoolState:
         """Nobody looks at it but for upstreams that are gone."""

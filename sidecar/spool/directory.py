@@ -76,6 +76,7 @@ class SpoolDir:
         self._quota = quota
         self._lock: int | None = None
         self._file: SpoolFile | None = None
+        self._watched = (path / FILE, log_of(path / FILE))
         self._names: tuple[object, ...] = ()
         """The inodes of `FILE` and its log after the last transaction."""
         self._found: list[Found] = []
@@ -186,7 +187,7 @@ class SpoolDir:
             file.close()
 
     def _names_now(self) -> tuple[object, ...]:
-        return (_inode(self.path / FILE), _inode(log_of(self.path / FILE)))
+        return tuple([_inode(each) for each in self._watched])
 
     def _own(self) -> None:
         if self._lock is not None:

@@ -103,6 +103,7 @@ class Replay:
     def stop(self) -> None:
         """Start no more attempts."""
         self._stopping.set()
+        self._spool.wake()
         for healed in self._healed.values():
             healed.set()
 
@@ -159,12 +160,7 @@ class Replay:
 
     async def _something_for(self, upstream: str) -> bool:
         """Wait until events wait, and return True; return False when stopped."""
-        async with asyncio.TaskGroup() as tasks:
-            waiting = tasks.create_task(self._spool.something_for(upstream))
-            stopping = tasks.create_task(self._stopping.wait())
-            await asyncio.wait((waiting, stopping), return_when=asyncio.FIRST_COMPLETED)
-            waiting.cancel()
-            stopping.cancel()
+        await self._spool.something_for(upstream)
         self._begin()  # a moved event may be the first for its upstream
         return not self._stopping.is_set()
 

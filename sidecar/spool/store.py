@@ -109,6 +109,7 @@ class Spool:
         self._handing_out = asyncio.Lock()
         self._opened = asyncio.Event()
         self._came: dict[str, asyncio.Event] = {}
+        self._awake = False
 
     async def run(self) -> None:
         """Open and run the spool until `close` is called and everything before is durable."""
@@ -136,8 +137,7 @@ class Spool:
         if news.newest is not None and not self._knows_time:
             self._clock.begin_after(news.newest)
         self._knows_time = True
-        for came in self._came.values():
-            came.set()
+        self._wake()
 
     def _set_clock(self) -> None:
         """Set the clock to the wall clock, unless there are events with older times."""
@@ -234,10 +234,19 @@ class Spool:
         return not self._commits.trouble and upstream in self._commits.totals.upstreams
 
     async def something_for(self, upstream: str) -> None:
-        """Wait until there are events for `upstream`."""
-        while not self.waits_for(upstream):
+        """Wait until there are events for `upstream`, or until `wake`."""
+        while not (self.waits_for(upstream) or self._awake):
             self._coming(upstream).clear()
             await self._coming(upstream).wait()
+
+    def wake(self) -> None:
+        """Let nobody wait for events any more."""
+        self._awake = True
+        self._wake()
+
+    def _wake(self) -> None:
+        for came in self._came.values():
+            came.set()
 
     def _coming(self, upstream: str) -> asyncio.Event:
         return self._came.setdefault(upstream, asyncio.Event())

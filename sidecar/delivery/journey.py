@@ -84,8 +84,9 @@ class Journey:
 
     @property
     def _tried(self) -> list[Address]:
-        """The addresses tried so far."""
-        return [each.address for each in self._tries]
+        """Where not to go again; once another attempt was sent, one may go once more to where one was given up."""
+        tried, free = [each.address for each in self._tries], [each.address for each in self._tries if each.given_up]
+        return tried if not self._sent else [each for each in tried if each not in free or tried.count(each) > 1]
 
     @property
     def _under_way(self) -> list[Try]:
@@ -274,12 +275,11 @@ class Journey:
         for address in addresses:
             if address.standing.health is Health.EJECTED:
                 tell(self._emit, address, pool.judge.time_passed(address.standing, now))
+        pool.turn += not self._tries
+        choices = order(addresses, pool.config.failback, pool.turn, now)
         if not self._tries:
-            pool.turn += 1
-            choices = order(addresses, pool.config.failback, pool.turn, now)
             self._note_first(choices)
             return choices[0] if choices else None
-        choices = order(addresses, pool.config.failback, pool.turn, now)
         choice = next_elsewhere(choices, self._tried, other_endpoint=self._sent > 0)
         # A single endpoint is tried twice, since its name may have many servers behind it.
         # So is one that throttled, see `_rest`.

@@ -15,6 +15,7 @@ from sidecar.events.outgoing import Headers, Load
 from sidecar.events.results import BUG, EventStatus, placed
 from sidecar.telemetry.happenings import Happening, PostAnswered, PostFailed, Resent, Unexpected
 from sidecar.upstreams.endpoints import Address, Pool, tell
+from sidecar.upstreams.health import Health
 
 _FAULTS = (FailureClass.NEVER_SENT, FailureClass.INFRASTRUCTURE, FailureClass.AMBIGUOUS)
 """Failures that count against the address; the others prove that it answers."""
@@ -51,6 +52,11 @@ class Try(msgspec.Struct, eq=False):
     def sent(self) -> bool:
         """Whether it may have reached the endpoint."""
         return self.attempt is not None and self.attempt.sent_at is not None
+
+    @property
+    def given_up(self) -> bool:
+        """Whether it ended before it was sent, and its address is well now."""
+        return self.over and not self.sent and self.address.standing.health is Health.HEALTHY
 
     def judge(self, result: Result, events: int, now: float, jitter: Callable[[], float]) -> list[EventStatus] | Failed:
         """Return the outcome; a failure is recorded for the address at once, an answer by `note_answer`."""

@@ -249,6 +249,16 @@ async def test_an_attempt_not_yet_sent_is_given_up_when_another_answers() -> Non
     assert (len(codfw.posts), codfw.sent, recorder.all_of(Resent)) == (1, [], [])
 
 
+async def test_an_endpoint_given_up_while_connecting_is_tried_again() -> None:
+    """A single lost packet gave it up; it is well, and the other hangs: no event is refused while one would take it."""
+    pool, _, codfw = two(NO_CONNECTION, HANG)
+    eqiad = script(at(pool, EQIAD), NO_CONNECTION, otherwise=Act())
+    async with delivering(pool) as (delivery, _):
+        asyncio.get_running_loop().call_later(0.15, pool.judge.check_passed, pool.addresses[0].standing, 0.15)
+        assert await deliver(delivery) == Seen(0.2, "success", "eqiad")
+    assert (len(eqiad.posts), len(eqiad.sent), len(codfw.sent)) == (2, 1, 1)
+
+
 async def test_a_second_attempt_that_was_never_sent_is_no_duplicate() -> None:
     """With eqiad late and codfw refusing, eqiad's answer is awaited, and nothing counts as resent."""
     pool, _, codfw = two(Act(takes=0.4), refuses())

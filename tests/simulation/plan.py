@@ -128,7 +128,7 @@ class Maker:
             act: Act = {"at": round(at, 4), "do": "post", "events": events, "array": count > 1}
             if chance.random() < 0.5:
                 act["request_id"] = True
-            if mixed and chance.random() < 0.05:
+            if mixed and chance.random() < 0.1:
                 act["hasty"] = True
             if mixed and chance.random() < 0.1:
                 act |= chance.choice(

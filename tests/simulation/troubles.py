@@ -18,7 +18,7 @@ def _gates(maker: Maker, setup: dict[str, Any]) -> None:
     for begin, end in maker.spans():
         bad = names if chance.random() < 0.4 else [chance.choice(names)]
         mode, alike = chance.choice(MODES)(chance), chance.random() < 0.6
-        if mode["mode"] == "hang" and chance.random() < 0.5:  # many events are about to be sent there
+        if mode["mode"] == "hang" and chance.random() < 0.8:  # many events are about to be sent there
             event = {"stream": "scores.v1", "kind": "good"}
             for _ in range(100):
                 maker.act(round(begin + 0.01, 3), "post", events=[event], array=False, request_id=True)
@@ -27,8 +27,13 @@ def _gates(maker: Maker, setup: dict[str, Any]) -> None:
             maker.act(end, "gate", gate=name, mode={"mode": "well"})
 
 
+def _hang(chance: random.Random) -> dict[str, Any]:
+    return {"mode": "hang", "takes": chance.random() < 0.5, "checks": chance.random() < 0.6}
+
+
 MODES: tuple[Callable[[random.Random], dict[str, Any]], ...] = (
-    lambda chance: {"mode": "hang", "takes": chance.random() < 0.5, "checks": chance.random() < 0.6},
+    _hang,
+    _hang,
     lambda chance: {"mode": "slow", "seconds": chance.choice([0.2, 0.6, 1.2, 3.0]), "late": chance.random() < 0.5},
     lambda chance: {
         "mode": "cut",
@@ -47,6 +52,7 @@ MODES: tuple[Callable[[random.Random], dict[str, Any]], ...] = (
         "status": chance.choice([503, 429]),
         "retry_after": chance.choice(["1", "0", "120", "Thu, 01 Jan 2026 00:00:00 GMT", "soon", "-1", "1.5"]),
     },
+    lambda _: {"mode": "kafka"},
     lambda _: {"mode": "kafka"},
     lambda chance: {"mode": "too large", "most": chance.choice([1, 2, 10])},
     lambda chance: {
@@ -110,6 +116,11 @@ def _kill(maker: Maker, _: dict[str, Any]) -> None:
             step = maker.random.randint(1, 400) if how == "kill in job" else 0
             maker.act(begin, "kill", step=step)
         maker.act(again, "start")
+        if how == "kill" and maker.random.random() < 0.3:  # what waits is not known yet while new events come
+            maker.act(round(max(0.1, begin - 2.0), 3), "door", gate="main/*", door="refuse")
+            maker.act(round(again - 0.01, 3), "disk", mode="hangs")
+            maker.act(round(again + 0.2, 3), "door", gate="main/*", door="open")
+            maker.act(round(again + 2.0, 3), "disk", mode="well")
 
 
 def _disk(maker: Maker, _: dict[str, Any]) -> None:

@@ -127,7 +127,7 @@ class World:
     def _add_many(self, many: dict[str, Any]) -> None:
         """Give a name many addresses, of which the lowest are dead."""
         record = self._record(many["gate"])
-        record.addresses = [f"10.7.0.{number + 1}" for number in range(many["all"])]
+        record.addresses = [f"10.7.0.{number + 101}" for number in range(many["all"])]
         for number, address in enumerate(record.addresses):
             machine = self._add_machine(many["gate"], address)
             if number < many["dead"]:

@@ -1,6 +1,6 @@
 """Measures what the simulator finds: each fault that was fixed is put back in a copy, and seeds are tried.
 
-`python -m tests.simulation.recall` tries all of `recall.toml`, which takes half an hour; `--report` writes the table in
+`python -m tests.simulation.recall` tries all of `recall.toml`, which takes minutes; `--report` writes the table in
 docs/simulation.md. A seed counts only if every promise holds under it in the code as it is.
 """
 
@@ -125,7 +125,7 @@ def in_words(found: Sequence[Found], most: int) -> str:
     """Return the part of the page."""
     seeds = [each.tried for each in found if each.seed is not None]
     lines = [
-        f"Of {len(found)} faults **{len(seeds)} are found** within {most} seeds, "
+        f"Of {len(found)} faults **{len(seeds)} are found** within {most} seeds with the troubles named, "
         f"half of them within {statistics.median_low(seeds) if seeds else 0}.",
         "",
         "| fault put back | troubles | seeds | promise |",

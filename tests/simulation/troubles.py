@@ -120,7 +120,7 @@ def _kill(maker: Maker, _: dict[str, Any]) -> None:
             maker.act(round(max(0.1, begin - 2.0), 3), "door", gate="main/*", door="refuse")
             maker.act(round(again - 0.01, 3), "disk", mode="hangs")
             maker.act(round(again + 0.2, 3), "door", gate="main/*", door="open")
-            maker.act(round(again + 2.0, 3), "disk", mode="well")
+            maker.act(round(again + 6.0, 3), "disk", mode="well")
 
 
 def _disk(maker: Maker, _: dict[str, Any]) -> None:

@@ -61,7 +61,7 @@ def liveness_after_faults(world: World) -> Iterator[Broken]:
             continue
         if not _all_good(world, request) or not world.ledger.quiet("sidecar", request.began, request.began + 1.0):
             continue
-        if 2 * sum(each.size for each in request.events) + 100_000 > world.plan.setup.get("quota", math.inf):
+        if 2 * sum(each.size for each in request.events) + 100_000 >= world.plan.setup.get("quota", math.inf):
             continue  # as large as the whole spool, where one of its key may be
         if request.end != "answered" or request.status not in (201, 202):
             text = f"{request} was answered {request.status or request.end} though all was well"

@@ -261,7 +261,7 @@ def _full(maker: Maker, setup: dict[str, Any]) -> None:
     for act in maker.posts():
         for event in act["events"]:
             if maker.random.random() < 0.3:
-                event["size"] = maker.random.choice([500, 5_000, 50_000])
+                event["size"] = maker.random.choice([500, 5_000, 50_000, 150_000])
     maker.act(maker.random.uniform(2.0, maker.heal - 4.0), "door", gate="main/*", door="refuse")
 
 

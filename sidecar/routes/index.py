@@ -24,6 +24,8 @@ from sidecar.routes.pattern import Glob, Literal, Matcher, Pattern, Regex, Templ
 
 MAX_SEARCHED = 256
 """Regular expressions that are searched at once: for more, RE2 has too little memory for its states."""
+MAX_SEARCH_BYTES = 512 * 1024
+"""For the expressions of a search and its states; without enough room for the expressions each is compared."""
 _START = re.compile(r"\^?(?:\.\*)+(?![*+?{])")
 """A start that is dropped from expressions, since it makes searching for many of them at once slow."""
 
@@ -201,6 +203,7 @@ class _Search:
         self._bits = [0, *(bits for _, bits in expressions)]
         options = re2.Options()
         options.log_errors = False
+        options.max_mem = MAX_SEARCH_BYTES
         self._set: re2.Set | None = re2.Set.SearchSet(options)
         for source in ("", *(source for source, _ in expressions)):
             self._set.Add(source)

@@ -7,7 +7,6 @@ expression for names.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterator, Mapping
 
 import msgspec
@@ -98,7 +97,6 @@ def title_of(schema: str) -> str:
     return schema.strip("/").rpartition("/")[0]
 
 
-@functools.lru_cache(maxsize=1024)
 def _pattern_of(name: str) -> Pattern | None:
     """Return the regular expression in a declaration's name; None if it is a plain name, or invalid."""
     try:

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar.routes.scalars import duration, host_in, in_size_words, path_in, size_in_bytes, url_in
+from tests.jsontext import unhurried
 
 odd = st.one_of(
     st.text(max_size=40),
@@ -19,6 +20,7 @@ odd = st.one_of(
 )
 
 
+@unhurried
 @given(odd)
 def test_an_accepted_host_can_be_used(name: str) -> None:
     """As a TLS server name and in an HTTP header."""
@@ -31,6 +33,7 @@ def test_an_accepted_host_can_be_used(name: str) -> None:
     assert host.encode("ascii") == name.encode("ascii")
 
 
+@unhurried
 @given(odd, odd)
 def test_an_accepted_url_can_be_sent(host: str, path: str) -> None:
     """Its parts are unchanged, and ASCII."""

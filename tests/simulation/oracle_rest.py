@@ -61,8 +61,8 @@ def liveness_after_faults(world: World) -> Iterator[Broken]:
             continue
         if not _all_good(world, request) or not world.ledger.quiet("sidecar", request.began, request.began + 1.0):
             continue
-        if 2 * sum(each.size for each in request.events) + 100_000 >= world.plan.setup.get("quota", math.inf):
-            continue  # as large as the whole spool, where one of its key may be
+        if _fills_the_spool(world, request):
+            continue
         if request.end != "answered" or request.status not in (201, 202):
             text = f"{request} was answered {request.status or request.end} though all was well"
             yield Broken("liveness_after_faults", text, request.began, tuple(each.number for each in request.events))
@@ -101,6 +101,8 @@ def what_one_endpoint_takes_is_not_refused(world: World) -> Iterator[Broken]:
     """At no time is an event refused while an endpoint of its upstream would take it."""
     for request in world.ledger.requests:
         if request.end != "answered" or request.sent is None or not _all_good(world, request):
+            continue
+        if _fills_the_spool(world, request):
             continue
         words = said(request)
         ordered = not world.ledger.quiet(
@@ -274,6 +276,12 @@ def check_and_diff_say_what_happens(world: World) -> Iterator[Broken]:
 def _url(config: rules.Config, stream: str) -> str | None:
     way = rules.decide(config, stream)
     return config["upstreams"][way[0]]["url"] if way else None
+
+
+def _fills_the_spool(world: World, request: Request) -> bool:
+    """Whether its events are too large for a small spool, in which one has to wait behind another of its key."""
+    quota: float = world.plan.setup.get("quota", math.inf)
+    return 2 * sum(each.size for each in request.events) + 100_000 >= quota
 
 
 def _all_good(world: World, request: Request) -> bool:

@@ -40,10 +40,12 @@ class Figures:
             f"{self.seeds} seeds, {hours:.1f} simulated hours, {minutes:.1f} minutes of one core: "
             f"**{hours / minutes:.1f} simulated hours a minute**.",
             "",
-            "| promise | seeds that break it | first |",
-            "| --- | ---: | ---: |",
         ]
         found = sorted(self.found.items(), key=lambda each: (-len(each[1]), each[0]))
+        if found:
+            lines += ["| promise | seeds that break it | first |", "| --- | ---: | ---: |"]
+        else:
+            lines.append("No seed broke a promise.")
         lines += [f"| {promise(name)} | {len(seeds)} | {min(seeds)} |" for name, seeds in found]
         return "\n".join([*lines, "", *_recorded_table(recorded)])
 

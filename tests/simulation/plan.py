@@ -24,6 +24,8 @@ WEIGHTS = {"gates": 6, "doors": 2, "names": 2, "edits": 2}
 NEED_TIME = {"tightened", "ejections", "authority"}
 HOPS_SHARE = 0.12
 """Of the plans so many are for the two-hop world."""
+BESIDE_HOPS = ("clock", "disk", "edits", "full", "gates", "kill", "names", "network", "poison", "still", "twins")
+"""What else goes wrong in it, one of these."""
 REST = 150.0
 """Seconds after all is well again, at the end of which the sidecar is at rest."""
 
@@ -65,8 +67,9 @@ class Maker:
         all_kinds = sorted(self.troubles.keys() - {"hops"})
         counts = [WEIGHTS.get(each, 1) for each in all_kinds]
         chosen = kinds or tuple(set(chance.sample(all_kinds, chance.choice([1, 2, 2, 2, 3, 4]), counts=counts)))
-        if not kinds and random.Random(f"{self.seed}/hops").random() < HOPS_SHARE:  # the others stay as they were
-            chosen = ("hops",)
+        hops = random.Random(f"{self.seed}/hops")  # so that the other plans stay as they were
+        if not kinds and hops.random() < HOPS_SHARE:
+            chosen = ("hops", hops.choice(BESIDE_HOPS))
         if "ejections" in chosen and not kinds and chance.random() < 0.7:  # it takes many POSTs, and so much time
             chosen = ("gates",)
         if NEED_SPOOL & set(chosen):

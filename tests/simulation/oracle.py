@@ -184,6 +184,8 @@ def _in_doubt(world: World, before: Exchange, after: Exchange) -> bool:
         return True
     if any(who == "sidecar" and "doubtful" in what and at <= after.at for at, who, what in world.ledger.story):
         return True  # it may be on the gateway as well, and that is told
+    if not world.ledger.quiet("disk", before.at - 2.0, after.at):
+        return True  # it took an event too late, which was sent live meanwhile (docs/guarantees.md)
     network = world.ledger.quiet(f"{before.gate}:network", before.at - 5.0, after.at)
     door = world.ledger.quiet(f"{before.gate}:door", before.at - 5.0, after.at)
     return not network or not door or before.answered + 1.0 > after.at

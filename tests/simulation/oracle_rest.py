@@ -156,7 +156,10 @@ def _had_accepted(world: World, erred: Exchange) -> bool:
     here = [each for each in world.ledger.exchanges if (each.address, each.life) == (erred.address, erred.life)]
     ended = [each for each in here if each is not erred and each.answered and each.answered <= (erred.answered or 0.0)]
     told = [each for each in ended if not each.events[0].request.hasty and (each.accepted or _errs(each))]
-    return bool(told) and bool(max(told, key=lambda each: each.answered or 0.0).accepted)
+    now = (erred.answered or 0.0) - 0.1  # answers of the same moment reach the sidecar in any order
+    told.sort(key=lambda each: each.answered or 0.0)
+    before = [each for each in told if (each.answered or 0.0) < now]
+    return any(each.accepted for each in [*before[-1:], *told[len(before) :]])
 
 
 def _errs(exchange: Exchange) -> bool:

@@ -25,7 +25,7 @@ from tests.simulation.strangers import Stranger
 
 AUTHORITIES = Path(__file__).parent / "authorities"
 SPOOL_BYTES = 8 * 1024 * 1024
-LARGEST_TRANSACTION = 300_000
+LARGEST_TRANSACTION = 800_000
 """Bytes: the log of a spool as small as here has no room for it within the spool's bound, that of a real one has."""
 
 

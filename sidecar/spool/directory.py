@@ -192,14 +192,12 @@ class SpoolDir:
     def _own(self) -> None:
         if self._lock is not None:
             return
-        lock = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
+        self._lock = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            os.close(lock)
             process = _first_line(self.path / OWNER) or "unknown"
             raise OSError(f"another sidecar, process {process}, uses it; give each a directory of its own") from None
-        self._lock = lock
 
     def _set_others_aside(self, now: float) -> None:
         """Rename anything but a regular file that has the name of a spool file: opening a pipe would block."""

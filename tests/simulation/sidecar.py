@@ -252,6 +252,7 @@ class Sidecar:
             sys.setprofile(None)
             if left > 0:
                 self._hand_over()
+            self._let_go()  # again: the rest of the job may have opened what a dead process would not have
             self._be_dead()
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -56,9 +57,12 @@ def main(arguments: list[str]) -> int:
     given = parser.parse_args(arguments)
     if given.command == "check":
         return check(given.checkout, given.before)
+    if shutil.which("sextant") is None:  # before the first edit
+        sys.stderr.write("sextant is not on the PATH; get it with `pip install sextant`. Nothing was changed.\n")
+        return 1
     try:
         apply_chart(given.checkout)
-    except (Unknown, FileNotFoundError) as error:  # the second where there is no chart, or no sextant
+    except (Unknown, FileNotFoundError) as error:  # the second where there is no chart
         sys.stderr.write(f"{error}\n")
         return 1
     except subprocess.CalledProcessError as error:

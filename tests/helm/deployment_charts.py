@@ -57,7 +57,7 @@ def main(arguments: list[str]) -> int:
     given = parser.parse_args(arguments)
     if given.command == "check":
         return check(given.checkout, given.before)
-    if shutil.which("sextant") is None:  # before the first edit
+    if (given.checkout / CHART).is_dir() and shutil.which("sextant") is None:  # before the first edit
         sys.stderr.write("sextant is not on the PATH; get it with `pip install sextant`. Nothing was changed.\n")
         return 1
     try:

@@ -104,12 +104,12 @@ class Wrong:
     """Collects what is wrong with settings, so that all of it is shown at once, with exit status 2."""
 
     def __init__(self) -> None:
-        """Nothing is, so far."""
+        """Start with nothing wrong."""
         self.words: list[str] = []
         self._problems: list[Problem] = []
 
     def unless(self, otherwise: T, read: Callable[P, T], *args: P.args, **named: P.kwargs) -> T:
-        """Return what `read` does; where it refuses, note why and return `otherwise`."""
+        """Return the result of `read`; if it raises, record why and return `otherwise`."""
         try:
             return read(*args, **named)
         except SettingError as error:
@@ -119,7 +119,7 @@ class Wrong:
         return otherwise
 
     def __enter__(self) -> Wrong:
-        """Collect from here on."""
+        """Start collecting."""
         return self
 
     def __exit__(self, kind: object, _error: object, _traceback: object) -> None:

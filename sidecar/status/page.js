@@ -1,5 +1,5 @@
 // Keeps the page live: the whole of it comes every two seconds as a server-sent event, and what has changed is put in
-// its place. One that gets no stream, as there are too many, loads itself anew; one that nobody looks at asks for nothing.
+// its place. Without a stream, because there are too many, it reloads; while it is hidden it requests nothing.
 
 let live = null;
 let last = Date.now(); // when the sidecar was heard last

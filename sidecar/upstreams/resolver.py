@@ -4,7 +4,7 @@ dnspython reads resolv.conf once, ignores the hosts file, waits the whole timeou
 and may exceed its lifetime; this module corrects all four. Names are absolute: the pod's search list would send every
 query to the cluster's own domains first.
 
-Addresses of this machine and link-local ones are ignored in DNS answers: otherwise whoever controls a name could have
+Addresses of this machine and link-local ones are ignored in DNS answers. Otherwise the owner of a name could have
 events posted to the sidecar itself, to another container of the pod or to a cloud's metadata service (DNS rebinding).
 They are accepted if the operator wrote them: in the URL, as `localhost`, or in the hosts file.
 """

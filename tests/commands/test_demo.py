@@ -116,7 +116,7 @@ async def test_every_event_arrives_where_routes_yaml_says(tmp_path: Path) -> Non
 async def test_with_keep_it_stays_until_it_is_told_to_end(tmp_path: Path) -> None:
     """`--keep` tells in plain 80 columns what went where, then takes events until Ctrl-C, and exits 0.
 
-    By then a new sidecar runs: whoever looks at its page sees one that is well.
+    By then a new sidecar runs, and its page says that all is well.
     """
     async with demo(tmp_path, "--keep") as process:
         shown = await lines_until(process, "Everything keeps running")

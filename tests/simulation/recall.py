@@ -40,7 +40,7 @@ class Change:
         """Return the source without it.
 
         Raises:
-            ValueError: the piece is not there, or not once; whoever changed the code must change `recall.toml`.
+            ValueError: the piece is missing, or there twice; update `recall.toml` after the change of the code.
 
         """
         source = (tree / self.file).read_text()

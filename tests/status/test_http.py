@@ -97,7 +97,7 @@ async def test_the_tap_is_off_unless_enabled() -> None:
     ids=["no outcome", "no stream", "no pattern"],
 )
 async def test_an_impossible_filter_is_refused(query: str, words: str) -> None:
-    """Waiting for a match would be in vain."""
+    """A filter that no event can match is an error, not a wait without end."""
     answer = await asked(path=f"/_sidecar/tap?{query}", tap=Tap(lambda: 0.0))
     assert (answer.status_code, answer.json()["detail"]) == (400, words)
 

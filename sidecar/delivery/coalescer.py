@@ -24,7 +24,7 @@ from sidecar.eventgate.failures import FailureClass
 from sidecar.events.outgoing import Done, Headers, Load, Outgoing
 from sidecar.events.results import EventStatus
 from sidecar.routes.config import Coalesce
-from sidecar.telemetry.happenings import Unexpected
+from sidecar.telemetry.contained import unexpected
 from sidecar.telemetry.telemetry import Telemetry
 
 HALVED = frozenset({FailureClass.REFUSED, FailureClass.INFRASTRUCTURE})
@@ -135,7 +135,7 @@ class Coalescer:
             try:
                 each.done(statuses[start:end])
             except Exception as error:  # noqa: BLE001  a bug must not cost the others their answers
-                self._telemetry.emit(Unexpected("coalescer", f"{type(error).__name__}: {error}"))
+                self._telemetry.emit(unexpected("coalescer", error))
             start = end
 
     def _send(self, load: Load, done: Done, give_up: float | None = None, since: float | None = None) -> None:

@@ -23,7 +23,8 @@ from sidecar.eventgate.client import Result
 from sidecar.eventgate.failures import Failed, FailureClass
 from sidecar.events.outgoing import Load
 from sidecar.events.results import BUG, EventStatus
-from sidecar.telemetry.happenings import FailedOver, Unexpected
+from sidecar.telemetry.contained import unexpected
+from sidecar.telemetry.happenings import FailedOver
 from sidecar.telemetry.telemetry import Telemetry
 from sidecar.timers import EARLY_SECONDS, Timers
 from sidecar.upstreams.endpoints import Address, Pool, tell
@@ -211,16 +212,15 @@ class Journey:
     def put_off(self, seconds: float) -> None:
         """Postpone all deadlines by `seconds`, in which the process was stalled."""
         self._give_up += seconds
-        for each in self._tries:
-            if not each.over:
-                each.put_off(seconds)
+        for each in self._under_way:
+            each.put_off(seconds)
 
     def _step(self, step: Callable[..., None], *arguments: object) -> None:
         """Run a step; a bug in it ends this journey and nothing else."""
         try:
             step(*arguments)
         except Exception as error:  # noqa: BLE001  see above
-            self._emit(Unexpected("delivery", f"{type(error).__name__}: {error}"))
+            self._emit(unexpected("delivery", error))
             if self._on_end is not None:
                 self._how = Failed(FailureClass.AMBIGUOUS, BUG)
                 self._end(self._undelivered())

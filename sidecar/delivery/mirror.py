@@ -21,7 +21,8 @@ from sidecar.events.event import parse
 from sidecar.events.outgoing import Copy, Deliver, Done, Headers, Load, Outgoing
 from sidecar.events.results import EventStatus, context_of
 from sidecar.routes.config import Coalesce
-from sidecar.telemetry.happenings import Happening, Mirrored, Unexpected
+from sidecar.telemetry.contained import unexpected
+from sidecar.telemetry.happenings import Happening, Mirrored
 
 MAX_COPIES = 1000
 """Copies waiting or in flight, for all upstreams together."""
@@ -91,7 +92,7 @@ class Mirroring:
                     if why_not is not None:
                         ends[copy.route, copy.upstream, *why_not] += 1
         except Exception as error:  # noqa: BLE001  a bug must only cost copies
-            self._emit(Unexpected("mirror", f"{type(error).__name__}: {error}"))
+            self._emit(unexpected("mirror", error))
         self._count(ends)
 
     def _take(self, event: Outgoing, copy: Copy, headers: Headers) -> tuple[CopyResult, str] | None:

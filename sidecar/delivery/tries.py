@@ -13,7 +13,8 @@ from sidecar.eventgate.client import Attempt, Result
 from sidecar.eventgate.failures import Failed, FailureClass
 from sidecar.events.outgoing import Headers, Load
 from sidecar.events.results import BUG, EventStatus, placed
-from sidecar.telemetry.happenings import Happening, PostAnswered, PostFailed, Resent, Unexpected
+from sidecar.telemetry.contained import unexpected
+from sidecar.telemetry.happenings import Happening, PostAnswered, PostFailed, Resent
 from sidecar.upstreams.endpoints import Address, Pool, tell
 from sidecar.upstreams.health import Health
 
@@ -67,7 +68,7 @@ class Try(msgspec.Struct, eq=False):
         if isinstance(result, list):
             return placed(result, pool.name, endpoint)
         if isinstance(result, Exception):
-            self.emit(Unexpected("delivery", f"{type(result).__name__}: {result}"))
+            self.emit(unexpected("delivery", result))
             result = Failed(FailureClass.AMBIGUOUS, BUG)
         self._note_failure(result, jitter)
         return result
@@ -92,7 +93,7 @@ class Try(msgspec.Struct, eq=False):
                 changes = pool.judge.answered(standing, server_seconds, self.ended, trial=self.trial)
             tell(self.emit, self.address, changes)
         except Exception as error:  # noqa: BLE001  a bug here must not change what the producer is told
-            self.emit(Unexpected("health", f"{type(error).__name__}: {error}"))
+            self.emit(unexpected("health", error))
 
     def note_that_another_took_them(self, now: float, jitter: Callable[[], float]) -> None:
         """Record that another endpoint took events for which this one returned errors: this one cannot produce."""
@@ -100,7 +101,7 @@ class Try(msgspec.Struct, eq=False):
         try:
             tell(self.emit, self.address, self.pool.judge.failed(self.address.standing, reason, now, jitter()))
         except Exception as error:  # noqa: BLE001  as above
-            self.emit(Unexpected("health", f"{type(error).__name__}: {error}"))
+            self.emit(unexpected("health", error))
 
     def _note_failure(self, failed: Failed, jitter: Callable[[], float]) -> None:
         pool, address, seconds = self.pool, self.address, self.ended - self.began
@@ -115,7 +116,7 @@ class Try(msgspec.Struct, eq=False):
             elif self.trial:
                 tell(self.emit, address, pool.judge.answered(address.standing, seconds, self.ended, trial=True))
         except Exception as error:  # noqa: BLE001  as above
-            self.emit(Unexpected("health", f"{type(error).__name__}: {error}"))
+            self.emit(unexpected("health", error))
 
     def put_off(self, seconds: float) -> None:
         """Postpone all deadlines by `seconds`, in which the process was stalled."""

@@ -13,8 +13,7 @@ from urllib.parse import urlencode, urlsplit
 
 import msgspec
 
-from sidecar import __version__
-from sidecar.eventgate.client import KEEPALIVE_SECONDS, phrase
+from sidecar.eventgate.client import AGENT, KEEPALIVE_SECONDS, phrase
 from sidecar.eventgate.connection import Connection, Reply, open_connection
 from sidecar.eventgate.failures import system_words
 from sidecar.eventgate.trust import Trust
@@ -45,7 +44,7 @@ class Gateway:
         self._port = parts.port or (443 if self._trust else 80)
         self._head = (
             f"POST {parts.path or '/v1/events'} HTTP/1.1\r\nHost: {parts.netloc}\r\nContent-Type: {HAND_OVER}\r\n"
-            f"User-Agent: eventgate-sidecar/{__version__}\r\n{LABELS}: {urlencode(labels)}\r\n"
+            f"User-Agent: {AGENT[1]}\r\n{LABELS}: {urlencode(labels)}\r\n"
         )
         self._connection: Connection | None = None
         self._used = 0.0

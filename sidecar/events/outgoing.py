@@ -10,6 +10,8 @@ from sidecar.events.results import EventStatus
 
 Headers = tuple[tuple[str, str], ...]
 """A producer's headers that are passed on to EventGate; names in lower case."""
+PASSED_ON = ("x-request-id", "traceparent", "tracestate", "user-agent")
+"""Their names; EventGate fills `meta.request_id` from the first."""
 HAND_OVER = "application/vnd.eventgate-sidecar.spool"
 """The content type of a hand-over, of events from a spool to a gateway; EventGate takes it for an empty body."""
 LABELS = "x-eventgate-sidecar-labels"

@@ -14,7 +14,7 @@ from typing import Protocol as Interface
 from urllib.parse import parse_qs
 
 from sidecar.errors import BodyTooLarge, Forbidden, MalformedBody, Overloaded, RequestError, SlowBody
-from sidecar.events.outgoing import HAND_OVER, LABELS
+from sidecar.events.outgoing import HAND_OVER, LABELS, PASSED_ON
 from sidecar.events.results import BUG
 from sidecar.intake.answer import Answer, of_error, of_hand_over
 from sidecar.intake.body import MAX_BODY_BYTES, decoded
@@ -22,15 +22,15 @@ from sidecar.intake.budget import SMALL_BYTES, SMALL_HEAD_BYTES, ByteBudget
 from sidecar.intake.intake import Intake, Post
 from sidecar.intake.origins import Origins
 from sidecar.intake.request import EventsRequest
-from sidecar.telemetry.happenings import Happening, RequestAnswered, RequestRefused, Unexpected
+from sidecar.telemetry.contained import unexpected
+from sidecar.telemetry.happenings import Happening, RequestAnswered, RequestRefused
 from sidecar.telemetry.telemetry import Telemetry
 
 MAX_DRAINED_BYTES = 8 * MAX_BODY_BYTES
 """How much of a body that is too large is read and dropped, so that its sender can read the refusal."""
 MAX_REQUESTS = 1024
 """Requests in flight."""
-PASSED_ON = tuple((name.encode(), name) for name in ("x-request-id", "traceparent", "tracestate", "user-agent"))
-"""Headers of the producer that are passed on; EventGate fills `meta.request_id` from the first."""
+_PASSED_ON = tuple((name.encode(), name) for name in PASSED_ON)
 
 
 HANDED_OVER = HAND_OVER.encode()
@@ -207,7 +207,7 @@ class EventsEndpoint:
         return True
 
     def _answer_bug(self, request: EventsRequest, error: Exception) -> None:
-        self._telemetry.emit(Unexpected("intake", f"{type(error).__name__}: {error}"))
+        self._telemetry.emit(unexpected("intake", error))
         self._answer(request, _of_error(RequestError(BUG), request))
 
     def too_slow(self, request: EventsRequest, seconds: float) -> None:
@@ -246,7 +246,7 @@ class EventsEndpoint:
 
         """
         headers = request.headers
-        passed_on = tuple([(text, headers[name].decode("latin-1")) for name, text in PASSED_ON if name in headers])
+        passed_on = tuple([(text, headers[name].decode("latin-1")) for name, text in _PASSED_ON if name in headers])
         body = bytes(request.collected)
         request.collected = b""
         kind = headers.get(b"content-type", b"").decode("latin-1")

@@ -24,12 +24,18 @@ class Origins:
 
     def believes(self, client: str) -> bool:
         """Whether the client's address is in one of them."""
-        try:
-            address = ipaddress.ip_address(client)
-        except ValueError:  # such as a Unix socket
-            return False
-        mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
-        return any((mapped or address) in each for each in self._networks)
+        address = address_of_client(client)
+        return address is not None and any(address in each for each in self._networks)
+
+
+def address_of_client(client: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """Return a client's address, an IPv4-mapped one as IPv4; None if it has none, such as on a Unix socket."""
+    try:
+        address = ipaddress.ip_address(client)
+    except ValueError:
+        return None
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return mapped or address
 
 
 def is_loopback(listen: str) -> bool:

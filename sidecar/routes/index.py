@@ -20,7 +20,7 @@ from typing import Any
 import re2
 
 from sidecar.routes.config import Config, Match, Route
-from sidecar.routes.pattern import Glob, Literal, Matcher, Pattern, Regex, Template
+from sidecar.routes.pattern import Glob, Literal, Matcher, Pattern, Regex, Template, quiet
 
 MAX_SEARCHED = 256
 """Regular expressions that are searched at once: for more, RE2 has too little memory for its states."""
@@ -201,8 +201,7 @@ class _Search:
     def __init__(self, expressions: Sequence[tuple[str, int]]) -> None:
         self._all = functools.reduce(operator.or_, (bits for _, bits in expressions))
         self._bits = [0, *(bits for _, bits in expressions)]
-        options = re2.Options()
-        options.log_errors = False
+        options = quiet()
         options.max_mem = MAX_SEARCH_BYTES
         self._set: re2.Set | None = re2.Set.SearchSet(options)
         for source in ("", *(source for source, _ in expressions)):

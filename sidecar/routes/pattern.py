@@ -91,6 +91,13 @@ class Glob:
         return {} if self._regex.match(text) else None
 
 
+def quiet() -> re2.Options:
+    """Return options with which RE2 raises errors without logging them too."""
+    options = re2.Options()
+    options.log_errors = False
+    return options
+
+
 class Regex:
     """A regular expression searched for anywhere in the text."""
 
@@ -102,10 +109,8 @@ class Regex:
 
         """
         self.source = source
-        options = re2.Options()
-        options.log_errors = False
         try:
-            self._regex = re2.compile(source, options)
+            self._regex = re2.compile(source, quiet())
         except re2.error as refusal:
             reason = refusal.args[0]
             words = reason.decode(errors="replace") if isinstance(reason, bytes) else str(reason)

@@ -83,15 +83,13 @@ class Router:
         """`labels` are the pod's, and do not change while it runs. Pass `indexes` if they exist already."""
         self.config = config
         self.labels = dict(labels)
-        indexes = indexes or Indexes(config)
-        self._routes = _Rules([route.match for route in config.routes], indexes.routes, self.labels)
+        self.indexes = indexes or Indexes(config)
+        self._routes = _Rules([route.match for route in config.routes], self.indexes.routes, self.labels)
         self._accepts = {
-            name: _Rules(upstream.accepts, indexes.accepts[name], self.labels)
+            name: _Rules(upstream.accepts, self.indexes.accepts[name], self.labels)
             for name, upstream in config.upstreams.items()
             if upstream.accepts is not None
         }
-        self._paths = indexes.paths
-        self._with_labels = indexes.with_labels
         self._remembered: dict[tuple[str | None, str | None], Decision] = {}
         self._label_missing = {route.name: label for route, key, label in self.missing_labels if key == ("stream",)}
 
@@ -124,7 +122,7 @@ class Router:
         )
 
     def _look(self, event: Event) -> _LookedAt:
-        return _LookedAt(event, self._paths)
+        return _LookedAt(event, self.indexes.paths)
 
     def lacks(self, event: Event) -> str | None:
         """Return the key, such as `schema`, that `event` needs before it can be decided; None: nothing is missing."""
@@ -161,14 +159,15 @@ class Router:
     def arrival(self, event: Event) -> Arrival | None:
         """Return how `event` compares with its upstream's `accepts`; None if no route sends it to one."""
         looked = self._look(event)
-        for route in () if event.unclear else self.config.routes:
-            if _first_mismatch(route.match, event.stream, looked, self.labels) is None:
-                stream, unnamed = self._naming(route, event)
-                if route.to is None or unnamed is not None:
-                    return None
-                final = stream or event.stream
-                return Arrival(route.to, final, tuple(self._acceptance(route.to, final, looked)))
-        return None
+        number = None if event.unclear else self._routes.first(event.stream, looked)
+        if number is None:
+            return None
+        route = self.config.routes[number]
+        stream, unnamed = self._naming(route, event)
+        if route.to is None or unnamed is not None:
+            return None
+        final = stream or event.stream
+        return Arrival(route.to, final, tuple(self._acceptance(route.to, final, looked)))
 
     def _acceptance(self, upstream: str, stream: str | None, event: _LookedAt) -> Iterator[Mismatch | None]:
         for entry in self.config.upstreams[upstream].accepts or ():
@@ -180,7 +179,7 @@ class Router:
     @property
     def missing_labels(self) -> Iterator[tuple[Route, tuple[str, ...], str]]:
         """Routes that use a label that this pod does not have, each with the key and the label."""
-        for route in self._with_labels:
+        for route in self.indexes.with_labels:
             if _first_label_mismatch(route.match, self.labels) is None:
                 yield from ((route, ("stream",), label) for label in self._missing(route.stream))
                 if route.mirror is not None:

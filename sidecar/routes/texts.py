@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import re2
 
-from sidecar.routes.pattern import Glob, Literal, Matcher, Regex
+from sidecar.routes.pattern import Glob, Literal, Matcher, Regex, quiet
 
 _TOKEN = re.compile(
     r"\\[pP](?:\w|\{\^?\w+\})|\\x\{\w+\}|\\x\w\w|\\.|\[\^?\]?(?:\[:\^?\w+:\]|\\.|[^\]\\])*\]"
@@ -77,10 +77,8 @@ class _Reading:
 def _character(token: str) -> str:
     if len(token) == 1 and token != ".":  # noqa: S105
         return token
-    options = re2.Options()
-    options.log_errors = False
     try:
-        found = re2.compile(token, options)
+        found = re2.compile(token, quiet())
     except re2.error:
         return ""
     return next((each for each in _CHARACTERS if found.fullmatch(each)), "")

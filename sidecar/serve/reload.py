@@ -24,7 +24,8 @@ from sidecar.errors import ConfigError, Problem, SettingError
 from sidecar.routes.config import Config
 from sidecar.routes.file import read_bytes, read_text
 from sidecar.routes.inspection import inspect
-from sidecar.telemetry.happenings import ConfigNotKept, ConfigRefused, Unexpected
+from sidecar.telemetry.contained import unexpected
+from sidecar.telemetry.happenings import ConfigNotKept, ConfigRefused
 from sidecar.telemetry.telemetry import Telemetry
 
 TURN_SECONDS = 0.0005
@@ -181,7 +182,7 @@ class Reloader:
                 try:
                     await self._reload(settled=asked)
                 except Exception as error:  # noqa: BLE001  a bug must not end the configuration in force
-                    self._telemetry.emit(Unexpected("reload", f"{type(error).__name__}: {error}"))
+                    self._telemetry.emit(unexpected("reload", error))
 
     async def _asked_within(self, seconds: float) -> bool:
         try:

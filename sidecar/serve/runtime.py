@@ -147,7 +147,7 @@ class Runtime:
         taking = (origins, self._spooling.taking) if settings.gateway and self._spooling else None
         self._events = EventsEndpoint(self._generation.intake, self.telemetry, budget, follow, taking=taking)
         if settings.hand_over and self._spooling:
-            look_up = functools.partial(_addresses, outside.resolver().look_up)
+            look_up = functools.partial(_addresses, resolver.look_up)
             self._spooling.hand_over_to(Gateway(settings.hand_over, settings.labels), look_up)
         self._vitals = Vitals(self.telemetry.registry, self._endpoints, self._events)
         self._ready = False

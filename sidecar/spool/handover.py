@@ -22,7 +22,7 @@ import msgspec
 from sidecar.errors import BodyTooLarge, MalformedBody, RequestError
 from sidecar.eventgate.gateway import Ended, Gateway
 from sidecar.events.event import parse
-from sidecar.events.outgoing import LABELS, Headers
+from sidecar.events.outgoing import LABELS, PASSED_ON, Headers
 from sidecar.spool.file import DAMAGED_EVENT, SpoolFile
 from sidecar.spool.ordering import Key
 from sidecar.spool.policy import MAX_ORIGINS, Routers, backoff, reroute
@@ -42,7 +42,7 @@ MAX_FAILURES = 2
 NEARLY_FULL = 0.8
 """The usage of the spool from which events are handed over while no endpoint takes them."""
 LOOK_SECONDS = 1.0
-PASSED_ON = frozenset({"x-request-id", "traceparent", "tracestate", "user-agent", LABELS})
+HANDED_ON = frozenset({*PASSED_ON, LABELS})
 """Headers of an event that are accepted; they are written into requests."""
 HEADER_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 
@@ -116,7 +116,7 @@ def _spooled(its: _Handed, body: bytes, labels: str, now: float) -> Spooled:
         stream, id_, lacks = "", None, True
     else:
         stream, id_, lacks = event.stream or "", event.id, event.lacks_request_id
-    headers = [each for each in its.headers if each[0] in PASSED_ON and HEADER_VALUE.fullmatch(each[1])]
+    headers = [each for each in its.headers if each[0] in HANDED_ON and HEADER_VALUE.fullmatch(each[1])]
     if not any(name == LABELS for name, _ in headers):
         headers.append((LABELS, labels))
     return Spooled(

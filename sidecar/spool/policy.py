@@ -167,7 +167,7 @@ class Routers:
         if key not in self._others:
             if len(self._others) == MAX_ORIGINS:
                 self._others.clear()
-            self._others[key] = Router(self._own.config, labels)
+            self._others[key] = Router(self._own.config, labels, self._own.indexes)
         return self._others[key]
 
 

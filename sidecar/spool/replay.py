@@ -32,8 +32,8 @@ from sidecar.spool.policy import (
 )
 from sidecar.spool.record import Spooled
 from sidecar.spool.store import Spool
-from sidecar.telemetry.contained import keep_running
-from sidecar.telemetry.happenings import Replayed, Unexpected
+from sidecar.telemetry.contained import keep_running, unexpected
+from sidecar.telemetry.happenings import Replayed
 from sidecar.telemetry.telemetry import Telemetry
 
 Send = Callable[[str, Sequence[Spooled]], Awaitable[Sequence[EventStatus]]]
@@ -201,7 +201,7 @@ class Replay:
                 if any(status.status == "success" for status in ended.statuses):
                     self._spool.taken(upstream)
         except Exception as error:  # noqa: BLE001  see above
-            self._telemetry.emit(Unexpected("replay", f"{type(error).__name__}: {error}"))
+            self._telemetry.emit(unexpected("replay", error))
             self._spool.release(ended.sent or events)
             ended.sent, ended.statuses = [], []
             return ended

@@ -6,7 +6,7 @@ Refused, spooled and failed events branch off. page.html.j2 draws it.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -134,8 +134,8 @@ def flow_of(status: Status, columns: Sequence[Column] = WIDE) -> Picture:
 
 def _graph(status: Status) -> _Graph:
     graph = _Graph()
-    _add_streams_and_routes(graph, status)
     places = {route.name: route.to for route in status.routes}
+    _add_streams_and_routes(graph, status, places)
     beyond: dict[str, Counter[str]] = {}
     refused = 0
     for flow in status.flows:
@@ -161,15 +161,14 @@ def _graph(status: Status) -> _Graph:
     return graph
 
 
-def _add_streams_and_routes(graph: _Graph, status: Status) -> None:
-    """Add the busiest streams and routes, in order of the routes, and their links."""
+def _add_streams_and_routes(graph: _Graph, status: Status, places: Mapping[str, str | None]) -> None:
+    """Add the busiest streams and routes, in order of the routes, and their links; `places`: where a route leads."""
     by_stream, by_route = Counter[str](), Counter[str | None]()
     for flow in status.flows:
         by_stream[flow.stream] += sum(flow.outcomes.values())
         by_route[flow.route] += sum(flow.outcomes.values())
     streams, routes = _busiest(by_stream), _busiest(by_route)
     order = {route.name: place for place, route in enumerate(status.routes)}
-    places = {route.name: route.to for route in status.routes}
     flows = sorted(status.flows, key=lambda each: (order.get(each.route or "", len(order)), each.stream))
     ends = [
         (

@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import ipaddress
 import json
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -39,6 +38,7 @@ from sidecar.errors import NotFound, RequestError
 from sidecar.events.event import parse
 from sidecar.events.results import Outcome
 from sidecar.intake.answer import headers_of, of_error
+from sidecar.intake.origins import address_of_client
 from sidecar.routes.explain import explanation
 from sidecar.routes.pattern import Pattern
 from sidecar.status.gather import Sources, status_now, tried_now
@@ -242,7 +242,8 @@ def local_alone(endpoint: _Endpoint) -> _Endpoint:
     """Refuse requests from other machines, or with another host name than a loopback one."""
 
     async def guarded(request: Request) -> Response:
-        if not _is_loopback(request.client.host if request.client else ""):
+        client = address_of_client(request.client.host if request.client else "")
+        if client is None or not client.is_loopback:
             return _refusal(403, "this is only for requests from the sidecar's own machine")
         host = request.headers.get("host", "")
         name = host if host.endswith("]") else host.rpartition(":")[0] or host
@@ -261,15 +262,6 @@ async def _turn(request: Request) -> None:
         state.turn = asyncio.Lock()
     async with state.turn:
         await asyncio.sleep(0)
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
-    return (mapped or address).is_loopback
 
 
 async def _body(request: Request) -> bytes:

@@ -25,3 +25,19 @@ def demo(keep: bool, as_json: bool) -> None:
 
     gc.enable()  # with --keep it may run for hours; see `__main__`
     sys.exit(run(keep=keep, as_json=as_json))
+
+
+def _sidecar(hosts: str, *arguments: str) -> None:
+    """Run a command with this hosts file: the demo's sidecar, whose datacenters are addresses of this machine."""
+    import functools
+    from pathlib import Path
+
+    from sidecar.commands.cli import app
+    from sidecar.serve.runtime import Outside
+    from sidecar.upstreams.resolver import Resolver
+
+    app(arguments, obj=Outside(resolver=functools.partial(Resolver, hosts=Path(hosts))))
+
+
+if __name__ == "__main__":
+    _sidecar(*sys.argv[1:])

@@ -23,7 +23,7 @@ from sidecar.commands.terminal import (
 from sidecar.errors import SettingError
 
 if TYPE_CHECKING:
-    from sidecar.serve.runtime import Settings
+    from sidecar.serve.runtime import Outside, Settings
 
 
 @click.command()
@@ -83,7 +83,9 @@ if TYPE_CHECKING:
 @setting(
     "--tap", "tapped", envvar="SIDECAR_TAP", is_flag=True, help="Let `tap` show events that pass, on this machine."
 )
+@click.pass_obj
 def serve(
+    outside: Outside | None,
     routes: Path,
     listen: str,
     admin: str,
@@ -138,7 +140,7 @@ def serve(
     with Complaints():
         prepare_process()
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(Runtime(settings).run())
+            runner.run(Runtime(settings, outside).run())
 
 
 def _inspect(routes: Path, labels: Mapping[str, str]) -> None:

@@ -71,7 +71,7 @@ def _revision_score(stream: str, number: int) -> Event:
     }
 
 
-def _prediction_is_no_list(stream: str, number: int) -> Event:
+def _prediction_not_a_list(stream: str, number: int) -> Event:
     event = _revision_score(stream, number)
     for score in event["scores"].values():
         score["prediction"] = "true"
@@ -140,7 +140,7 @@ OUTLINK = Kind("mediawiki.page_outlink_topic_prediction_change.v1", _classificat
 COUNTRY = Kind("mediawiki.article_country_prediction_change.v1", _classification)
 TAGS = Kind("mediawiki.cirrussearch.page_weighted_tags_change.v1", _weighted_tags)
 TESTING = Kind("mediawiki.page_prediction_change.rc0", _classification)
-INVALID = Kind(DAMAGING.stream, _prediction_is_no_list, "its prediction is no list", 400)
+INVALID = Kind(DAMAGING.stream, _prediction_not_a_list, "its prediction is not a list", 400)
 UNKNOWN = Kind("mediawiki.revision_scores_damaging", _revision_score, "no such stream", 500)
 KINDS = (DRAFTTOPIC, DAMAGING, GOODFAITH, OUTLINK, COUNTRY, TAGS, TESTING, INVALID, UNKNOWN)
 

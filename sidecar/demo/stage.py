@@ -1,7 +1,7 @@
 """Starts the parts of the demo as processes on loopback, lets the model server post, and stops everything.
 
-`{datacenter}` in a url becomes part of a host name, but no host name resolves to a chosen loopback address on every
-machine. So datacenters are named by their addresses: 127.0.0.2 is eqiad, 127.0.0.3 is codfw.
+The demo's sidecar reads a hosts file of its own, in which staging.eqiad.test and staging.codfw.test are 127.0.0.2 and
+127.0.0.3. Nobody else has names below `test` (RFC 6761), and only Linux has these addresses without setup.
 """
 
 from __future__ import annotations
@@ -78,6 +78,7 @@ class _Demo:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._routes = folder / "routes.yaml"
+        self._hosts = folder / "hosts"
         self._posts: list[modelserver.Posted] = []
         self._processes: dict[str, Process] = {}
         self._services: dict[str, Json] = {}
@@ -144,6 +145,7 @@ class _Demo:
         streams.write_text(json.dumps(STREAMS))
         ports = {"staging": _free_port("127.0.0.2", "127.0.0.3"), "production": _free_port("127.0.0.1")}
         self._routes.write_text(_routes(ports))
+        self._hosts.write_text("".join(f"{gate.host} staging.{gate.name}.test\n" for gate in GATES))
         for gate in GATES:
             listen = f"{gate.host}:{ports[gate.upstream]}"
             where = ("--listen", listen, "--output", str(self._output(gate)), "--streams", str(streams))
@@ -163,7 +165,8 @@ class _Demo:
     async def _start_sidecar(self, listen: str, admin: str) -> None:
         labels = [word for name, value in LABELS.items() for word in ("--label", f"{name}={value}")]
         where = ("--routes", str(self._routes), "--listen", listen, "--admin", admin)
-        await self._launch("sidecar", "sidecar", "serve", *where, *labels, "--drain", "0s", "--tap")
+        command = ("sidecar.commands.demo", str(self._hosts), "serve")
+        await self._launch("sidecar", *command, *where, *labels, "--drain", "0s", "--tap")
         said = await self._heard("sidecar", "intake")
         self._services["sidecar"] = {
             "url": f"http://{said['intake']}",
@@ -273,16 +276,16 @@ class _Demo:
         event = self._folder / "event.json"
         event.write_text(json.dumps(modelserver.OUTLINK.make(modelserver.OUTLINK.stream, 42)))
         url, eqiad = self._services["sidecar"]["url"], self._services["eqiad"]["control"]
-        sidecar = f"{shlex.quote(sys.executable)} -m sidecar"
+        sidecar, listen = f"{shlex.quote(sys.executable)} -m sidecar", f"--listen {url.removeprefix('http://')}"
         why = f"{sidecar} explain --routes {self._routes} --label env=staging --event {event}"
         return [
             ("post an event", f"curl -i -H 'content-type: application/json' -d @{event} {url}/v1/events"),
             ("see it arrive", f"tail -n 1 {self._output(GATES[0])}"),
             ("see why it went there", why),
-            ("see the whole state", f"{sidecar} top --listen {url.removeprefix('http://')}"),
-            ("watch events pass; then post again", f"{sidecar} tap --listen {url.removeprefix('http://')}"),
+            ("see the whole state", f"{sidecar} top {listen}"),
+            ("watch events pass; then post again", f"{sidecar} tap {listen}"),
             ("see the state in a browser", f"{url}/_sidecar/status"),
-            ("which datacenter answers?", f"{sidecar} probe --routes {self._routes}"),
+            ("which datacenter answers?", f"{sidecar} probe --running {listen}"),
             ("let eqiad hang; then post again: codfw gets the event", _fault(eqiad, "freeze")),
             ("let eqiad answer again", _fault(eqiad, "none")),
             ("see the metrics", f"curl -s {self._services['sidecar']['admin']}/metrics"),
@@ -314,18 +317,15 @@ def _routes(ports: dict[str, int]) -> str:
     if not shipped:
         raise DemoError("the routes.yaml that comes with the package is not there")
     config = yaml.safe_load(shipped[0].read_text())
-    hosts = {gate.name: gate.host for gate in GATES}
     try:
         production, staging = config["upstreams"]["production"], config["upstreams"]["staging"]
-        staging["datacenters"] = [hosts[name] for name in staging["datacenters"]]
     except (KeyError, TypeError):
-        raise DemoError(
-            f"{shipped[0]} should have an upstream production, and staging with datacenters eqiad and codfw"
-        ) from None
-    production["url"] = f"http://{hosts['production']}:{ports['production']}/v1/events"
-    staging["url"] = f"http://{{datacenter}}:{ports['staging']}/v1/events"
+        raise DemoError(f"{shipped[0]} should have the upstreams production and staging") from None
+    production["url"] = f"http://127.0.0.1:{ports['production']}/v1/events"
+    staging["url"] = f"http://staging.{{datacenter}}.test:{ports['staging']}/v1/events"
+    staging["datacenters"] = [gate.name for gate in GATES if gate.upstream == "staging"]
     for upstream in (production, staging):
         upstream.pop("tls", None)
-    return "# The shipped rules; eqiad is 127.0.0.2 here, codfw 127.0.0.3.\n" + yaml.safe_dump(
+    return "# The shipped rules; only the urls are the demo's.\n" + yaml.safe_dump(
         config, sort_keys=False, allow_unicode=True, width=110
     )

@@ -99,7 +99,7 @@ async def test_every_event_arrives_where_routes_yaml_says(tmp_path: Path) -> Non
         assert {(place["upstream"], place["stream"], place["topic"]) for place in arrived} == {
             ("staging", stream, f"staging.{stream}")
         }
-    invalid = way_of(summary, "mediawiki.revision_score_damaging", "its prediction is no list")
+    invalid = way_of(summary, "mediawiki.revision_score_damaging", "its prediction is not a list")
     assert invalid["arrived"] == []
     assert {answer[:3] for answer in invalid["answers"]} == {"400"}
     assert (set(invalid["outcomes"]), events["invalid"], events["failed"] > 0) == ({"invalid"}, invalid["sent"], True)
@@ -116,7 +116,7 @@ async def test_every_event_arrives_where_routes_yaml_says(tmp_path: Path) -> Non
 async def test_with_keep_it_stays_until_it_is_told_to_end(tmp_path: Path) -> None:
     """`--keep` tells in plain 80 columns what went where, then takes events until Ctrl-C, and exits 0.
 
-    By then a new sidecar runs, and its page says that all is well.
+    By then a new sidecar runs. Its page says that all is well, and names the datacenter.
     """
     async with demo(tmp_path, "--keep") as process:
         shown = await lines_until(process, "Everything keeps running")
@@ -126,7 +126,7 @@ async def test_with_keep_it_stays_until_it_is_told_to_end(tmp_path: Path) -> Non
             answer = await client.post(f"{url}/v1/events", json={"meta": {"stream": "s"}})
         process.send_signal(signal.SIGINT)
         commands, _ = await process.communicate()
-    assert "✓ All well" in page.text
+    assert "✓ All well: production, staging → eqiad" in page.text
     assert answer.headers["x-eventgate-sidecar"].startswith("failed; upstream=staging")
     assert [line for line in shown if len(line) > 80 or "\x1b" in line] == []
     assert any("0 lost" in line for line in shown)

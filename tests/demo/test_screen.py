@@ -23,7 +23,7 @@ SUMMARY: dict[str, Any] = {
         },
         {
             "stream": "mediawiki.revision_score_damaging",
-            "wrong": "its prediction is no list",
+            "wrong": "its prediction is not a list",
             "sent": 1,
             "outcomes": {"invalid": 1},
             "answers": {"400 1 out of 1 events were invalid and not accepted.": 1},
@@ -46,7 +46,7 @@ def test_a_stream_is_shown_with_its_topics(capsys: pytest.CaptureFixture[str]) -
     assert shown[2:6] == [
         "1 mediawiki.revision_score_damaging",
         "→ production eqiad.test",
-        "1 mediawiki.revision_score_damaging (its prediction is no list)",
+        "1 mediawiki.revision_score_damaging (its prediction is not a list)",
         "→ invalid    400 1 out of 1 events were invalid and not accepted",
     ]
     assert "for meta.stream. 0 lost; nothing was written to a production stream." in shown

@@ -25,13 +25,13 @@ def test_the_shipped_rules_are_used() -> None:
     assert inspect(text).problems == ()
 
 
-def test_the_urls_lead_to_the_emulated_eventgates() -> None:
-    """Staging has two datacenters, in the shipped order; nothing leaves this machine."""
+def test_datacenters_have_their_names() -> None:
+    """Staging's are eqiad and codfw, in the shipped order; no name leads to another machine."""
     demo = loader.read(stage._routes({"staging": 1, "production": 2}))
-    assert [url for upstream in demo.upstreams.values() for _, url in upstream.endpoints] == [
-        "http://127.0.0.1:2/v1/events",
-        "http://127.0.0.2:1/v1/events",
-        "http://127.0.0.3:1/v1/events",
+    assert [endpoint for upstream in demo.upstreams.values() for endpoint in upstream.endpoints] == [
+        ("127.0.0.1:2", "http://127.0.0.1:2/v1/events"),
+        ("eqiad", "http://staging.eqiad.test:1/v1/events"),
+        ("codfw", "http://staging.codfw.test:1/v1/events"),
     ]
 
 

@@ -199,11 +199,6 @@ class Router:
         return {each.mirror.to for each in self._own_routes if each.mirror}
 
     @property
-    def only_mirrored_to(self) -> set[str]:
-        """The upstreams that get only copies from this pod."""
-        return self.mirrored_to - self.reachable
-
-    @property
     def _own_routes(self) -> list[Route]:
         return [each for each in self.config.routes if not _first_label_mismatch(each.match, self.labels)]
 

@@ -262,10 +262,11 @@ class Runtime:
         self.telemetry.emit(ConfigLoaded(loaded.file, len(config.routes), len(config.upstreams), words, loaded.digest))
 
     def _now_in_force(self) -> InForce:
-        return InForce(self._generation.config, self._generation.router, self._generation.pools)
+        now = self._generation
+        return InForce(now.config, now.router, now.pools, takes_hand_overs=bool(self._settings.hand_over_from))
 
     def _endpoints(self) -> Iterator[tuple[str, str, bool, bool]]:
-        events_go_to = self._generation.pools.keys() - self._generation.router.only_mirrored_to
+        events_go_to = self._now_in_force().events_go_to
         for pool in self._generation.pools.values():
             for endpoint in pool.endpoints if pool.name in events_go_to else ():
                 yield pool.name, endpoint.name, pool.may_get_events(endpoint), bool(endpoint.known.problem)

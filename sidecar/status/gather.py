@@ -47,6 +47,12 @@ class InForce:
     config: Config
     router: Router
     pools: Mapping[str, Pool]
+    takes_hand_overs: bool = False
+
+    @property
+    def events_go_to(self) -> set[str]:
+        """The upstreams that events may go to; pods that hand over to a gateway may have any labels."""
+        return {each.to for each in self.config.routes if each.to} if self.takes_hand_overs else self.router.reachable
 
 
 @dataclass(frozen=True)
@@ -78,7 +84,7 @@ def status_now(sources: Sources) -> Status:
         started=sources.started,
         events_per_second=round(history.events_per_second, 2),
         last_minute=dict(history.last_minute),
-        upstreams=tuple(present.upstream(pool, router) for pool in now.pools.values()),
+        upstreams=tuple(present.upstream(pool, now) for pool in now.pools.values()),
         routes=_routes(now.config, sources.counts),
         streams=_streams(sources.counts.flows),
         flows=_flows(present.recent.flows),
@@ -119,14 +125,14 @@ class _Present:
         """Convert a monotonic time to Unix time."""
         return round(self.wall - self._now + time_of_clock, 3)
 
-    def upstream(self, pool: Pool, router: Router) -> UpstreamNow:
+    def upstream(self, pool: Pool, now: InForce) -> UpstreamNow:
         """Return the state of an upstream."""
         choices = order(pool.addresses, pool.config.failback, 0, self._now)
         failovers = [each for each in self._history.failovers if each.upstream == pool.name]
         return UpstreamNow(
             name=pool.name,
-            used=pool.name in router.reachable | router.mirrored_to,
-            only_copies=pool.name in router.only_mirrored_to,
+            used=pool.name in now.events_go_to | now.router.mirrored_to,
+            only_copies=pool.name in now.router.mirrored_to - now.events_go_to,
             first=choices[0].address.endpoint.name if choices else None,
             endpoints=tuple(self._endpoint(pool.judge, each) for each in pool.endpoints),
             failovers=tuple(

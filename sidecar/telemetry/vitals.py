@@ -79,7 +79,8 @@ class Vitals(Collector):
     def _of_endpoints(self) -> Iterable[Metric]:
         labels = ("upstream", "endpoint")
         documentation = (
-            "1 while events may be sent to it, including as a trial; 0 while all its addresses fail or it has none."
+            "1 while events may be sent to it, including as a trial; 0 while all its addresses fail or it has none. "
+            "Only of upstreams that get events of this pod."
         )
         healthy = GaugeMetricFamily("eventgate_sidecar_endpoint_healthy", documentation, labels=labels)
         documentation = "1 while DNS gives no address for its name; the last known addresses stay in use."

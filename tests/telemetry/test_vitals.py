@@ -92,12 +92,24 @@ async def test_a_running_sidecar_has_vitals(tmp_path: Path) -> None:
         assert b"\neventgate_sidecar_requests_in_flight 0.0\n" in (await running.get("/metrics")).body
 
 
-async def test_an_upstream_that_gets_only_copies_wakes_nobody(tmp_path: Path) -> None:
-    """The alert that an upstream is down goes by the health of endpoints to which events go."""
+@pytest.mark.parametrize(
+    ("settings", "shown"),
+    [({}, ["main"]), ({"gateway": True, "hand_over_from": "10.0.0.0/8"}, ["main", "others"])],
+    ids=["sidecar", "gateway"],
+)
+async def test_an_upstream_without_events_of_this_pod_wakes_nobody(
+    tmp_path: Path, settings: Any, shown: list[str]
+) -> None:
+    """The alert goes by the endpoints to which events may go: not by those of copies, or of other pods' routes.
+
+    The pods that hand over to a gateway have labels of their own.
+    """
+    nowhere = {"url": "http://127.0.0.1:1/v1/events"}
     async with FakeEventGate() as gate:
         file: Any = to_one(gate.address)
-        file["upstreams"]["copies"] = {"url": "http://127.0.0.1:1/v1/events"}
-        file["routes"][0]["mirror"] = {"to": "copies"}
-        async with sidecar(file, tmp_path) as running:
-            shown = await running.metrics("eventgate_sidecar_endpoint_healthy")
-            assert list(shown) == [f'{{endpoint="{gate.address}",upstream="main"}}']
+        file["upstreams"] |= {"copies": nowhere, "others": nowhere}
+        file["routes"].insert(0, {"name": "others", "match": {"labels": {"env": "other"}}, "to": "others"})
+        file["routes"][1]["mirror"] = {"to": "copies"}
+        async with sidecar(file, tmp_path, **settings) as running:
+            found = await running.metrics("eventgate_sidecar_endpoint_healthy")
+            assert sorted(each.split('upstream="')[1].rstrip('"}') for each in found) == shown

@@ -111,9 +111,10 @@ def _table(rows: Sequence[Row]) -> Iterator[str]:
     """Yield a block for each kind of pod; a line if everything is refused."""
     from sidecar.routes.ways import pod_in_words
 
+    any_kind = any(row.pod for row in rows)
     for kind, block in groupby(rows, key=lambda row: row.pod):
         of_pod = list(block)
-        pod = pod_in_words(kind)
+        pod = pod_in_words(kind) if any_kind else "every pod"
         if all(row.way.refused for row in of_pod):
             yield f"{pod}: everything is refused"
         else:

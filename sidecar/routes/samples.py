@@ -26,6 +26,9 @@ MAX_WAYS = 250_000
 MAX_ROWS = 20_000
 """Maximum of events times pods in a table."""
 
+ANY_OTHER = "any-other-stream"
+"""The stream of an example for a match without one."""
+
 Labels = Mapping[str, str]
 
 
@@ -103,7 +106,7 @@ def _examples(match: Match) -> Iterator[Event]:
     """Yield an event for each alternative of its stream that fits its other keys, too."""
     rest = {path: next(_texts(pattern), "") for path, pattern in match.event.items()}
     schema = next(_texts(match.schema_), "") if match.schema_ else ""
-    for stream in _texts(match.stream) if match.stream else ("any-other-stream",):
+    for stream in _texts(match.stream) if match.stream else (ANY_OTHER,):
         value: dict[str, Any] = {"$schema": schema} if schema else {}
         for path, text in {**rest, "meta.stream": stream}.items():
             *above, last = path.split(".")

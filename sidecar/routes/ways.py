@@ -11,7 +11,7 @@ from sidecar.events.outgoing import Copy
 from sidecar.routes.config import Config
 from sidecar.routes.index import Indexes
 from sidecar.routes.routing import Router
-from sidecar.routes.samples import MAX_ROWS, Pod, events_of, examples_of, needs_not_too_many, pods_of
+from sidecar.routes.samples import ANY_OTHER, MAX_ROWS, Pod, events_of, examples_of, needs_not_too_many, pods_of
 
 MAX_ALIKE = 3
 """Maximum further values of a label that are shown."""
@@ -107,14 +107,16 @@ def _copy_way(copy: Copy, config: Config) -> CopyWay:
 def matrix(config: Config, more: Iterable[Event] = ()) -> list[Row]:
     """Return a row for each kind of pod and each stream that `config` names, and for each event in `more`.
 
-    If there are none, examples of its patterns are used.
+    A glob or regular expression that none of them fits is represented by an example.
 
     Raises:
         SettingError: there are too many.
 
     """
-    events = events_of([config], more) or [event for event, _ in examples_of([config], [])]
-    return rows(config, pods_of([config]), events)
+    events = events_of([config], more)
+    examples = [event for event, _ in examples_of([config], events)]
+    known = {ANY_OTHER, *(event.stream for event in events)} if events else set()
+    return rows(config, pods_of([config]), [*events, *(each for each in examples if each.stream not in known)])
 
 
 def rows(config: Config, pods: Sequence[Pod], events: Sequence[Event]) -> list[Row]:

@@ -39,7 +39,7 @@ def test_problems_and_warnings_are_in_the_order_of_the_file() -> None:
 
 
 def test_the_table_shows_each_kind_of_outcome() -> None:
-    """Sent, renamed, refused, and not decided by the stream's name."""
+    """Sent, renamed, refused, and not decided by the stream's name; a glob has an example."""
     found = inspect(
         """\
 version: 1
@@ -50,17 +50,19 @@ routes:
   - {name: never, match: {stream: never}, reject: not today}
   - {name: schema, match: {stream: c, schema: s}, to: u}
   - {name: same, match: {stream: b}, to: u}
+  - {name: glob, match: {stream: "d_*"}, to: u}
 """
     )
     assert in_text(found, "r.yaml") == (
-        "no labels:\n"
+        "every pod:\n"
         "  stream     upstream               sent as   topic prefix\n"
         "  long.name  u                      b         eqiad. codfw.\n"
         "  b          u                      the same  eqiad. codfw.\n"
         "  never      refused\n"
         "  c          depends on its schema\n"
+        "  d_x        u                      the same  eqiad. codfw.\n"
         "\n"
-        "r.yaml: 1 upstream, 4 routes, 0 tests; all is well\n"
+        "r.yaml: 1 upstream, 5 routes, 0 tests; all is well\n"
     )
     data = json.loads(json.dumps(as_data(found)))
     assert [(row["stream"], row["topics"], row["depends_on"]) for row in data["matrix"]] == [
@@ -68,6 +70,7 @@ routes:
         ("b", ["eqiad.b", "codfw.b"], None),
         ("never", [], None),
         ("c", [], "schema"),
+        ("d_x", ["eqiad.d_x", "codfw.d_x"], None),
     ]
 
 

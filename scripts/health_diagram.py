@@ -11,8 +11,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # the package of this folder, installed or not
 
-from sidecar.routes.config import HealthCheck, Outlier, Upstream  # noqa: E402
-from sidecar.routes.section import fields  # noqa: E402
+from sidecar.routes.language.config import HealthCheck, Outlier, Upstream  # noqa: E402
+from sidecar.routes.language.section import fields  # noqa: E402
 from sidecar.upstreams.health import TRANSITIONS, Health, Signal  # noqa: E402
 
 PAGE = ROOT / "docs" / "health.md"

@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # the package of this folder, installed or not
 
 from sidecar.commands.streams import Stream, in_markdown, in_wikitext, streams_of  # noqa: E402
-from sidecar.routes import loader  # noqa: E402
+from sidecar.routes.language import loader  # noqa: E402
 
 PAGE = ROOT / "docs" / "streams.md"
 TABLE = re.compile(r"(<!-- table: written by scripts/docs -->\n).*?(<!-- end of table -->)", re.DOTALL)

@@ -9,7 +9,7 @@ A package imports only packages below it; packages on one line do not import eac
     delivery             batching, attempts, retries
     upstreams            DNS, health, failover
     eventgate            one POST or health check to one address, and its result
-    routes               routes.yaml: its format, its decisions, its mistakes
+    routes               routes.yaml: its language, its decisions, its mistakes
     telemetry │ events   log lines and metrics │ an event, its status, and how it is passed on
     errors, timers       what can go wrong, and timeouts
 

@@ -8,8 +8,8 @@ from typing import Any
 from hypothesis import strategies as st
 
 from sidecar.events.event import Event, parse
-from sidecar.routes.config import Config
-from sidecar.routes.loader import read
+from sidecar.routes.language.config import Config
+from sidecar.routes.language.loader import read
 
 NAMES = st.sampled_from(["a", "b", "ab", "ba", "a.b"])
 PATTERNS = st.sampled_from(["a", "b", "ab", "a*", "*b", "*", "?", "[ab]*", "*b*", "a*b", "/a/", "/^(a+)b?$/"])

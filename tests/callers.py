@@ -17,7 +17,7 @@ from sidecar.eventgate.failures import FailureClass
 from sidecar.eventgate.verdict import read
 from sidecar.events.outgoing import Headers, Load, Outgoing
 from sidecar.events.results import EventStatus
-from sidecar.routes.config import Coalesce
+from sidecar.routes.language.config import Coalesce
 from tests.scripted import Recorder, now
 
 AGENT: Headers = (("user-agent", "model/1"),)

@@ -17,7 +17,7 @@ from sidecar.eventgate.client import Attempt, EventGate, OnResult, Result
 from sidecar.eventgate.failures import Failed, FailureClass
 from sidecar.events.outgoing import Headers, Load, Outgoing
 from sidecar.events.results import EventStatus, Outcome, StatusWord
-from sidecar.routes.config import Timeouts, Upstream
+from sidecar.routes.language.config import Timeouts, Upstream
 from sidecar.telemetry.happenings import Happening
 from sidecar.telemetry.telemetry import Telemetry
 from sidecar.upstreams.endpoints import Address, Pool

@@ -21,9 +21,9 @@ from sidecar.errors import SettingError
 
 if TYPE_CHECKING:
     from sidecar.events.event import Event
-    from sidecar.routes.config import Config, Match, Route
+    from sidecar.routes.language.config import Config, Match, Route
+    from sidecar.routes.language.section import Section
     from sidecar.routes.samples import Pod
-    from sidecar.routes.section import Section
     from sidecar.routes.ways import CopyWay, Way
 
 PRODUCTION = "production"
@@ -249,7 +249,7 @@ def _keys(route: Route) -> dict[str, str]:
 
 
 def _values(section: Section, above: str = "") -> Iterator[tuple[str, str]]:
-    from sidecar.routes.section import Section
+    from sidecar.routes.language.section import Section
 
     for key in section.__struct_fields__:
         value = getattr(section, key)

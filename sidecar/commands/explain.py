@@ -86,7 +86,7 @@ def explain(
 def _event(stream: str | None, file: Path | None) -> Event:
     from sidecar.events.event import parse
     from sidecar.routes.file import read_bytes
-    from sidecar.routes.scalars import LARGEST
+    from sidecar.routes.language.scalars import LARGEST
 
     if (stream is None) == (file is None):
         raise SettingError("explain needs either --stream or --event")

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from sidecar.routes.config import Config
+    from sidecar.routes.language.config import Config
     from sidecar.upstreams.resolver import Resolver
 
 Json = dict[str, Any]

@@ -18,9 +18,9 @@ import msgspec
 from msgspec.structs import FieldInfo
 
 from sidecar.commands.terminal import print_json
-from sidecar.routes import config
-from sidecar.routes.scalars import in_duration_words, in_size_words
-from sidecar.routes.section import Form, NotEmpty, Section, fields
+from sidecar.routes.language import config
+from sidecar.routes.language.scalars import in_duration_words, in_size_words
+from sidecar.routes.language.section import Form, NotEmpty, Section, fields
 
 Schema = dict[str, Any]
 

@@ -167,7 +167,7 @@ def _conflicts(settings: Settings) -> Iterator[str]:
 
 
 def _seconds(text: str) -> float:
-    from sidecar.routes.scalars import duration
+    from sidecar.routes.language.scalars import duration
 
     if text in ("0", "0s"):
         return 0.0
@@ -178,7 +178,7 @@ def _seconds(text: str) -> float:
 
 
 def _url(text: str) -> str:
-    from sidecar.routes.scalars import url_in
+    from sidecar.routes.language.scalars import url_in
 
     try:
         return url_in(text)

@@ -24,7 +24,7 @@ from sidecar.commands.terminal import (
 from sidecar.errors import SettingError
 
 if TYPE_CHECKING:
-    from sidecar.routes.config import Config
+    from sidecar.routes.language.config import Config
     from sidecar.routes.samples import Pod
     from sidecar.routes.streamconfig import Declaration, StreamConfig
     from sidecar.routes.ways import Row, Way

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 import msgspec
 
 from sidecar.events.outgoing import Done, Headers, Load, Outgoing
-from sidecar.routes.config import Coalesce
+from sidecar.routes.language.config import Coalesce
 
 WORTH_ITS_COST = 8
 """Fewer waiting events do not leave while others are in flight: a POST costs about as much as this many events."""

@@ -23,7 +23,7 @@ from sidecar.delivery.sender import Sender
 from sidecar.eventgate.failures import FailureClass
 from sidecar.events.outgoing import Done, Headers, Load, Outgoing
 from sidecar.events.results import EventStatus
-from sidecar.routes.config import Coalesce
+from sidecar.routes.language.config import Coalesce
 from sidecar.telemetry.contained import unexpected
 from sidecar.telemetry.telemetry import Telemetry
 

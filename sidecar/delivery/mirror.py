@@ -20,7 +20,7 @@ from sidecar.delivery.batching import must_share
 from sidecar.events.event import parse
 from sidecar.events.outgoing import Copy, Deliver, Done, Headers, Load, Outgoing
 from sidecar.events.results import EventStatus, context_of
-from sidecar.routes.config import Coalesce
+from sidecar.routes.language.config import Coalesce
 from sidecar.telemetry.contained import unexpected
 from sidecar.telemetry.happenings import Happening, Mirrored
 

@@ -25,7 +25,7 @@ from sidecar.eventgate.trust import Trust
 from sidecar.eventgate.verdict import read
 from sidecar.events.outgoing import Headers, Load, Outgoing
 from sidecar.events.results import EventStatus
-from sidecar.routes.config import Timeouts
+from sidecar.routes.language.config import Timeouts
 
 MAX_CONNECTIONS = 256
 """To one address; further POSTs wait."""

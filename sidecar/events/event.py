@@ -129,7 +129,7 @@ class Event(msgspec.Struct, frozen=True):
     def with_stream_and_id(self, stream: str | None, new_id: str | None) -> bytes:
         """Return the bytes with `meta.stream` replaced and a missing `meta.id` added; None leaves either alone.
 
-        `stream` and `new_id` are ASCII without quotes or backslashes, as `routes.pattern` and uuid4 ensure.
+        `stream` and `new_id` are ASCII without quotes or backslashes, as `routes.language.pattern` and uuid4 ensure.
         """
         raw: bytes | None = self.raw
         if stream is not None:

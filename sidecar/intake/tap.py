@@ -15,7 +15,7 @@ import msgspec
 from sidecar.events.event import Event
 from sidecar.events.outgoing import Outgoing
 from sidecar.events.results import EventStatus, Outcome, context_of
-from sidecar.routes.pattern import Pattern
+from sidecar.routes.language.pattern import Pattern
 
 PER_SECOND = 50
 """Maximum events a second for a listener; more than anybody can read."""

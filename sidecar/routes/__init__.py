@@ -1,16 +1,9 @@
-"""`routes.yaml`: its keys, its decisions, and its problems.
+"""`routes.yaml`: its language, its decisions, and its problems.
 
-Keys (`config`, `section`, `pattern`, `scalars`)
-    Every key is a field in `config`, with its meaning, unit and default; add new ones there. The field's type decides
-    how the value is read, and its JSON Schema for editors. `scalars` reads durations, sizes and URLs. `pattern` has the
-    patterns of `match`, and the templates that rename a stream. `section` reads a mapping and collects all problems. A
-    new key of `match` also needs a line in `config.Match.patterns`, in `routing._first_mismatch` and in
-    `explain._values`.
-
-Reading (`loader`, `yamlmarks`, `yamlwords`, `file`)
-    `file` reads the bytes, `yamlmarks` the YAML with the line of each part, and `loader` the sections. `loader` also
-    finds contradictions between keys, such as a route to an upstream that does not exist. `yamlwords` explains invalid
-    YAML.
+Language (`language`, `file`)
+    `language` is what the file may say: its keys, patterns and values, and how they are read. `file` reads the bytes. A
+    new key is a field in `language.config`. A new key of `match` also needs a line in `language.config.Match.patterns`,
+    in `routing._first_mismatch` and in `explain._values`.
 
 Decisions (`index`, `routing`, `explain`)
     `routing.Router.decide` returns the upstream and the stream of an event, or why it is refused. `index` finds the few
@@ -29,7 +22,6 @@ All streams (`samples`, `texts`, `ways`)
 What does not belong here: watching and reloading the file (`serve`), printing (`commands`), and choosing an endpoint of
 an upstream (`upstreams`).
 
-Doors: config, section, scalars, pattern, file, index, routing, explain, samples, ways, inspection, streamconfig.
-Pure: audit, config, explain, index, inspection, loader, pattern, routing, samples, scalars, section, streamconfig,
-    texts, ways, yamlmarks, yamlwords.
+Doors: language, file, index, routing, explain, samples, ways, inspection, streamconfig.
+Pure: audit, explain, index, inspection, routing, samples, streamconfig, texts, ways.
 """

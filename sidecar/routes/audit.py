@@ -17,10 +17,10 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 
-from sidecar.routes.config import Config, Match, Route
 from sidecar.routes.index import Index, numbers
-from sidecar.routes.pattern import Glob, Literal, Matcher, Pattern, Regex, Template
-from sidecar.routes.section import Complaint, Path
+from sidecar.routes.language.config import Config, Match, Route
+from sidecar.routes.language.pattern import Glob, Literal, Matcher, Pattern, Regex, Template
+from sidecar.routes.language.section import Complaint, Path
 
 MAX_SPELT = 1000
 """Maximum values of a label, and maximum characters of a value, that are checked for typos."""

@@ -7,7 +7,7 @@ from typing import TypedDict
 
 from sidecar.events.event import Event
 from sidecar.events.outgoing import Copy
-from sidecar.routes.config import Match
+from sidecar.routes.language.config import Match
 from sidecar.routes.routing import Arrival, Mismatch, Router, Step
 
 

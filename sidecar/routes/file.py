@@ -10,9 +10,9 @@ import stat
 from pathlib import Path
 
 from sidecar.errors import SettingError
-from sidecar.routes import loader
-from sidecar.routes.config import Config
-from sidecar.routes.yamlmarks import MAX_BYTES
+from sidecar.routes.language import loader
+from sidecar.routes.language.config import Config
+from sidecar.routes.language.marks import MAX_BYTES
 
 _KINDS = {
     stat.S_IFDIR: "a directory",

@@ -19,8 +19,8 @@ from typing import Any
 
 import re2
 
-from sidecar.routes.config import Config, Match, Route
-from sidecar.routes.pattern import Glob, Literal, Matcher, Pattern, Regex, Template, quiet
+from sidecar.routes.language.config import Config, Match, Route
+from sidecar.routes.language.pattern import Glob, Literal, Matcher, Pattern, Regex, Template, quiet
 
 MAX_SEARCHED = 256
 """Regular expressions that are searched at once: for more, RE2 has too little memory for its states."""

@@ -14,11 +14,11 @@ import msgspec
 from sidecar.errors import ConfigError, Problem, RequestError
 from sidecar.events.event import parse
 from sidecar.routes import audit, streamconfig
-from sidecar.routes.config import Config, Test
 from sidecar.routes.index import Indexes
-from sidecar.routes.loader import load
+from sidecar.routes.language.config import Config, Test
+from sidecar.routes.language.loader import load
+from sidecar.routes.language.section import Complaint
 from sidecar.routes.routing import Decision, Router
-from sidecar.routes.section import Complaint
 from sidecar.routes.streamconfig import StreamConfig
 
 

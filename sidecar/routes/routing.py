@@ -13,9 +13,9 @@ import msgspec
 
 from sidecar.events.event import Event
 from sidecar.events.outgoing import Copy
-from sidecar.routes.config import Config, Match, Route, Upstream
 from sidecar.routes.index import Index, Indexes, numbers
-from sidecar.routes.pattern import STREAM_NAME, Pattern, Template
+from sidecar.routes.language.config import Config, Match, Route, Upstream
+from sidecar.routes.language.pattern import STREAM_NAME, Pattern, Template
 
 MAX_REMEMBERED = 1024
 """Pairs of stream and schema whose decision is cached; a producer can make up any number."""

@@ -13,9 +13,9 @@ import msgspec
 
 from sidecar.errors import RequestError, SettingError
 from sidecar.events.event import Event, parse
-from sidecar.routes.config import Config, Match
 from sidecar.routes.index import Index, matches_of, numbers, templates_of
-from sidecar.routes.pattern import Pattern
+from sidecar.routes.language.config import Config, Match
+from sidecar.routes.language.pattern import Pattern
 from sidecar.routes.routing import fitting
 from sidecar.routes.texts import examples
 

@@ -13,12 +13,12 @@ import msgspec
 
 from sidecar.errors import SettingError
 from sidecar.events.event import Event
-from sidecar.routes.config import Config, Route
 from sidecar.routes.index import Indexes
-from sidecar.routes.pattern import Glob, Literal, Matcher, Pattern, Regex
+from sidecar.routes.language.config import Config, Route
+from sidecar.routes.language.pattern import Glob, Literal, Matcher, Pattern, Regex
+from sidecar.routes.language.section import Complaint, Path, nearest
 from sidecar.routes.routing import Decision, Router
 from sidecar.routes.samples import events_of, pods_of
-from sidecar.routes.section import Complaint, Path, nearest
 
 
 class Declaration(msgspec.Struct, frozen=True):

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import re2
 
-from sidecar.routes.pattern import Glob, Literal, Matcher, Regex, quiet
+from sidecar.routes.language.pattern import Glob, Literal, Matcher, Regex, quiet
 
 _TOKEN = re.compile(
     r"\\[pP](?:\w|\{\^?\w+\})|\\x\{\w+\}|\\x\w\w|\\.|\[\^?\]?(?:\[:\^?\w+:\]|\\.|[^\]\\])*\]"

@@ -8,8 +8,8 @@ from typing import Any
 
 from sidecar.events.event import Event
 from sidecar.events.outgoing import Copy
-from sidecar.routes.config import Config
 from sidecar.routes.index import Indexes
+from sidecar.routes.language.config import Config
 from sidecar.routes.routing import Router
 from sidecar.routes.samples import ANY_OTHER, MAX_ROWS, Pod, events_of, examples_of, needs_not_too_many, pods_of
 

@@ -19,7 +19,7 @@ from sidecar.delivery.mirror import Mirroring
 from sidecar.delivery.sender import Sender
 from sidecar.errors import SettingError
 from sidecar.intake.intake import Intake
-from sidecar.routes.config import Config, Upstream
+from sidecar.routes.language.config import Config, Upstream
 from sidecar.routes.routing import Router
 from sidecar.telemetry.telemetry import Telemetry
 from sidecar.upstreams.endpoints import Pool, make_pools

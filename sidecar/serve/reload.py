@@ -21,9 +21,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from sidecar.errors import ConfigError, Problem, SettingError
-from sidecar.routes.config import Config
 from sidecar.routes.file import read_bytes, read_text
 from sidecar.routes.inspection import inspect
+from sidecar.routes.language.config import Config
 from sidecar.telemetry.contained import unexpected
 from sidecar.telemetry.happenings import ConfigNotKept, ConfigRefused
 from sidecar.telemetry.telemetry import Telemetry

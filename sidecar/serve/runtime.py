@@ -28,7 +28,7 @@ from sidecar.intake.budget import ByteBudget, GatewayBudget
 from sidecar.intake.endpoint import EventsEndpoint
 from sidecar.intake.origins import Origins
 from sidecar.intake.server import bind, make_server, serve_by
-from sidecar.routes.config import Config
+from sidecar.routes.language.config import Config
 from sidecar.routes.samples import streams_named_by
 from sidecar.serve.generation import Generation
 from sidecar.serve.reload import Loaded, Reloader, begin

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from sidecar import __version__
 from sidecar.events.results import Outcome
-from sidecar.routes.config import Config
 from sidecar.routes.explain import Tried
+from sidecar.routes.language.config import Config
 from sidecar.routes.routing import Router
 from sidecar.status.value import (
     AddressNow,

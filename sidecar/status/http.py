@@ -40,7 +40,7 @@ from sidecar.events.results import Outcome
 from sidecar.intake.answer import headers_of, of_error
 from sidecar.intake.origins import address_of_client
 from sidecar.routes.explain import explanation
-from sidecar.routes.pattern import Pattern
+from sidecar.routes.language.pattern import Pattern
 from sidecar.status.gather import Sources, status_now, tried_now
 from sidecar.status.page import FILTERS, policy, values_of
 from sidecar.status.probe import Prober

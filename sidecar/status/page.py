@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from sidecar.events.results import Outcome
-from sidecar.routes.scalars import in_size_words
+from sidecar.routes.language.scalars import in_size_words
 from sidecar.status.flow import NARROW, SYMBOLS, flow_of
 from sidecar.status.problems import age, level_of, problems_of, rate, sentence
 from sidecar.status.value import AddressNow, EndpointNow, Level, Minute, MirrorNow, SpoolNow, Status, UpstreamNow

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from sidecar.eventgate.client import EventGate
 from sidecar.eventgate.healthcheck import CheckResult, Target
 from sidecar.eventgate.trust import Trust
-from sidecar.routes.config import Upstream
+from sidecar.routes.language.config import Upstream
 from sidecar.telemetry.happenings import Happening, HealthChanged
 from sidecar.upstreams.addresses import Known, Left, choose
 from sidecar.upstreams.health import DOWN, Health, Judge, Standing, Transition, returning

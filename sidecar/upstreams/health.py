@@ -20,7 +20,7 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
-from sidecar.routes.config import HealthCheck, Outlier
+from sidecar.routes.language.config import HealthCheck, Outlier
 
 
 class Health(enum.StrEnum):

@@ -10,7 +10,7 @@ import pytest
 from sidecar.commands.check import as_data, in_text
 from sidecar.routes.inspection import inspect
 from tests.commands.conftest import ROUTES, run
-from tests.routes.test_loader import SMALL
+from tests.routes.language.test_loader import SMALL
 
 WRONG_TEST = """\
   - name: this is not so

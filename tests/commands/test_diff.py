@@ -11,8 +11,8 @@ from hypothesis import given
 from sidecar.commands.diff import Danger, Setting, as_data, compare, in_markdown, in_text, streams_in
 from sidecar.errors import SettingError
 from sidecar.events.event import Event
-from sidecar.routes.config import Config
-from sidecar.routes.loader import read
+from sidecar.routes.language.config import Config
+from sidecar.routes.language.loader import read
 from sidecar.routes.routing import Router
 from sidecar.routes.samples import pods_of
 from sidecar.routes.ways import Way, way_of

@@ -19,8 +19,8 @@ from rich.console import Console
 from sidecar.commands.probe import probed as probe_config
 from sidecar.commands.probe import show
 from sidecar.eventgate.healthcheck import CheckResult, Phase
-from sidecar.routes.config import Upstream
-from sidecar.routes.loader import read
+from sidecar.routes.language.config import Upstream
+from sidecar.routes.language.loader import read
 from sidecar.status.probe import Probed, all_reachable, as_data
 from sidecar.upstreams.addresses import Known
 from sidecar.upstreams.endpoints import Pool

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from sidecar.commands.schema import json_schema
 from sidecar.errors import ConfigError
-from sidecar.routes.loader import read
+from sidecar.routes.language.loader import read
 from tests.anyroutes import files
 from tests.commands.conftest import run
 from tests.jsontext import unhurried

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from sidecar.commands.streams import as_data, in_markdown, in_wikitext, streams_of
-from sidecar.routes.loader import read
+from sidecar.routes.language.loader import read
 from tests.commands.conftest import run
 
 ROUTES = """\

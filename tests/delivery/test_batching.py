@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from sidecar.delivery.batching import MAX_GROUPS, Rider, Room, common_headers, groups, must_share
 from sidecar.events.outgoing import Headers, Load, Outgoing
-from sidecar.routes.config import Coalesce
+from sidecar.routes.language.config import Coalesce
 from tests.jsontext import unhurried
 
 

@@ -14,7 +14,7 @@ from sidecar.delivery.coalescer import Coalescer
 from sidecar.delivery.journey import MIN_ATTEMPT_SECONDS, OnEnd
 from sidecar.events.outgoing import Headers, Load, Outgoing
 from sidecar.events.results import EventStatus
-from sidecar.routes.config import Coalesce
+from sidecar.routes.language.config import Coalesce
 from sidecar.telemetry.happenings import Unexpected
 from tests.callers import (
     AGENT,

@@ -19,7 +19,7 @@ from sidecar.eventgate.client import Attempt, OnResult
 from sidecar.eventgate.failures import FailureClass
 from sidecar.events.outgoing import Load
 from sidecar.events.results import BUG, SUCCESS
-from sidecar.routes.config import Timeouts
+from sidecar.routes.language.config import Timeouts
 from sidecar.telemetry.happenings import FailedOver, HealthChanged, PostAnswered, PostFailed, Resent, Unexpected
 from sidecar.upstreams.health import Health, Judge
 from tests.scripted import (

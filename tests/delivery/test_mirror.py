@@ -13,7 +13,7 @@ import pytest
 from sidecar.delivery.mirror import MAX_COPIED_BYTES, MAX_COPIES, MAX_POSTS_OF_COPIES, Mirroring, is_chosen
 from sidecar.events.outgoing import Copy, Done, Headers, Load, Outgoing
 from sidecar.events.results import SUCCESS, EventStatus, Outcome, failed, refused
-from sidecar.routes.config import Coalesce
+from sidecar.routes.language.config import Coalesce
 from sidecar.telemetry.happenings import Mirrored, Unexpected
 from tests.scripted import Recorder
 

@@ -9,7 +9,7 @@ import pytest
 
 from sidecar.demo.modelserver import DRAFTTOPIC, INVALID, OUTLINK, Kind, Posted
 from sidecar.demo.proof import PROBLEMS, Gate, Record, lines_of, problems, repeated, ways
-from sidecar.routes.loader import read
+from sidecar.routes.language.loader import read
 from sidecar.routes.routing import Router
 
 EQIAD = Gate("eqiad", "staging", "127.0.0.2", "staging.")

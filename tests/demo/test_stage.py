@@ -8,8 +8,8 @@ from pathlib import Path
 import yaml
 
 from sidecar.demo import stage
-from sidecar.routes import loader
 from sidecar.routes.inspection import inspect
+from sidecar.routes.language import loader
 
 SHIPPED = Path(__file__).parent.parent.parent / "routes.yaml"
 

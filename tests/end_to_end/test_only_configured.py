@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from sidecar.errors import ConfigError
-from sidecar.routes.loader import read
+from sidecar.routes.language.loader import read
 from tests.end_to_end.conftest import written
 from tests.end_to_end.processes import ROOT, Emulator, sidecar
 from tests.netns import elsewhere, needs

@@ -16,7 +16,7 @@ from sidecar.eventgate.connection import MAX_REPLY_BYTES
 from sidecar.eventgate.failures import Failed, FailureClass
 from sidecar.eventgate.trust import Trust
 from sidecar.events.outgoing import Load, Outgoing
-from sidecar.routes.config import Timeouts
+from sidecar.routes.language.config import Timeouts
 from tests.fakes import FakeEventGate, Reply, after, answer, close, eventually, refusing, stall
 
 EVENT = Outgoing(0, b'{"meta":{"stream":"s","id":"a"}}', "a", "s")

@@ -23,7 +23,7 @@ from sidecar.events.results import EventStatus, Outcome, failed
 from sidecar.intake.answer import Answer
 from sidecar.intake.intake import EVENTS_AT_ONCE, Intake, Post
 from sidecar.intake.tap import Tap, Wanted
-from sidecar.routes.loader import read
+from sidecar.routes.language.loader import read
 from sidecar.routes.routing import Router
 from sidecar.telemetry.log import make_log
 from sidecar.telemetry.telemetry import Telemetry

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from sidecar.events.event import parse
 from sidecar.intake.answer import Answer
 from sidecar.intake.intake import Intake, Post
-from sidecar.routes.config import Config
+from sidecar.routes.language.config import Config
 from sidecar.routes.routing import Router
 from tests import jsontext
 from tests.anyroutes import CONFIGS, LABELS, event_of

@@ -10,7 +10,7 @@ from sidecar.events.event import Event
 from sidecar.events.outgoing import Outgoing
 from sidecar.events.results import EventStatus, Outcome, failed, refused
 from sidecar.intake.tap import MAX_EVENT_BYTES, MAX_SAID, MAX_WAITING, PER_SECOND, Listener, Missed, Passed, Tap, Wanted
-from sidecar.routes.pattern import Pattern
+from sidecar.routes.language.pattern import Pattern
 from tests.anyroutes import event_of
 
 DELIVERED = EventStatus("success", Outcome.DELIVERED, upstream="main", endpoint="eqiad")

@@ -16,7 +16,7 @@ from typing import Any
 
 from sidecar.demo.modelserver import KINDS, Posted
 from sidecar.demo.proof import STREAMS, Gate, Record, problems, records_in
-from sidecar.routes.loader import read
+from sidecar.routes.language.loader import read
 from sidecar.routes.routing import Router
 from tests.helm.engine import ROOT, Object
 from tests.helm.release import SIDECAR

@@ -44,7 +44,7 @@ from bench.idle import Idle, shipped_routes, wakeups
 from bench.measure import Plan
 from bench.processes import ticks_in
 from bench.upstream import Upstream, UpstreamError, given
-from sidecar.routes import loader
+from sidecar.routes.language import loader
 
 WRK = """Running 2s test @ http://127.0.0.1:1/v1/events
   1 threads and 64 connections

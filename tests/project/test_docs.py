@@ -20,10 +20,10 @@ from sidecar.commands.spool import spool
 from sidecar.commands.streams import Stream, in_markdown, in_wikitext, streams_of
 from sidecar.events.results import Outcome
 from sidecar.intake.answer import MIXED
-from sidecar.routes import config, loader
 from sidecar.routes.inspection import inspect
-from sidecar.routes.scalars import duration, size_in_bytes
-from sidecar.routes.section import Section, fields, keys_of
+from sidecar.routes.language import config, loader
+from sidecar.routes.language.scalars import duration, size_in_bytes
+from sidecar.routes.language.section import Section, fields, keys_of
 
 ROOT = Path(__file__).parent.parent.parent
 README = ROOT / "README.md"

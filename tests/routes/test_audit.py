@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from sidecar.events.event import parse
 from sidecar.routes import audit
 from sidecar.routes.audit import covers, disjoint
-from sidecar.routes.config import Config
-from sidecar.routes.loader import read
-from sidecar.routes.pattern import Pattern
+from sidecar.routes.language.config import Config
+from sidecar.routes.language.loader import read
+from sidecar.routes.language.pattern import Pattern
 from sidecar.routes.routing import Router
 from tests.jsontext import unhurried
 

@@ -8,7 +8,7 @@ import pytest
 
 from sidecar.events.event import parse
 from sidecar.routes.explain import Explanation, explanation
-from sidecar.routes.loader import read
+from sidecar.routes.language.loader import read
 from sidecar.routes.routing import Router
 
 ROUTES = """\

@@ -10,7 +10,7 @@ import pytest
 
 from sidecar.errors import SettingError
 from sidecar.routes.file import read_bytes, read_config, read_text
-from tests.routes.test_loader import SMALL
+from tests.routes.language.test_loader import SMALL
 
 
 def test_a_missing_configuration_is_named(tmp_path: Path) -> None:

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar.routes import audit, index
-from sidecar.routes.config import Match
 from sidecar.routes.index import Index, numbers
-from sidecar.routes.loader import read
+from sidecar.routes.language.config import Match
+from sidecar.routes.language.loader import read
 from sidecar.routes.routing import Router
 from tests.anyroutes import LABELS, MATCHES, event_of
 from tests.jsontext import unhurried

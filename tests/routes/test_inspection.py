@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from sidecar.errors import ConfigError
-from sidecar.routes.config import Route
 from sidecar.routes.inspection import inspect
-from sidecar.routes.section import keys_of
+from sidecar.routes.language.config import Route
+from sidecar.routes.language.section import keys_of
 
 DATA = Path(__file__).parent.parent / "data"
 BAD = sorted((DATA / "bad_routes").glob("*.yaml"))

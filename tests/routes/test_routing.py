@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from sidecar.events.event import Event, parse
 from sidecar.events.outgoing import Copy
-from sidecar.routes.loader import read
+from sidecar.routes.language.loader import read
 from sidecar.routes.routing import Decision, Mismatch, Router
 from tests.jsontext import Json, unhurried
 

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar.errors import SettingError
-from sidecar.routes.config import Config
-from sidecar.routes.loader import read
+from sidecar.routes.language.config import Config
+from sidecar.routes.language.loader import read
 from sidecar.routes.routing import Router
 from sidecar.routes.samples import MAX_PODS, event_of, events_of, examples_of, pods_of, streams_named_by
 from sidecar.routes.ways import way_of

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from sidecar.events.event import parse
 from sidecar.routes.inspection import inspect
-from sidecar.routes.loader import read
+from sidecar.routes.language.loader import read
 from sidecar.routes.routing import Decision, Router
 from tests.jsontext import unhurried
 

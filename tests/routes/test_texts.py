@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.routes.pattern import Pattern
+from sidecar.routes.language.pattern import Pattern
 from sidecar.routes.texts import examples
 from tests.jsontext import unhurried
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sidecar.routes.loader import read
+from sidecar.routes.language.loader import read
 from sidecar.routes.routing import Router
 from sidecar.routes.samples import Pod, event_of
 from sidecar.routes.ways import Row, Way, matrix, way_of

@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 
 from sidecar.errors import ConfigError, SettingError
-from sidecar.routes.config import Config
+from sidecar.routes.language.config import Config
 from sidecar.serve.reload import TURN_SECONDS, Loaded, Polling, Reloader, begin, keep
 from sidecar.telemetry.happenings import ConfigNotKept, ConfigRefused, Unexpected
 from tests.fakes import eventually
-from tests.routes.test_loader import SMALL
+from tests.routes.language.test_loader import SMALL
 from tests.scripted import Recorder
 
 OTHER = SMALL.replace("everything", "all")

@@ -24,7 +24,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 
 from sidecar.intake.budget import ByteBudget
 from sidecar.intake.endpoint import EventsEndpoint
-from sidecar.routes.loader import read
+from sidecar.routes.language.loader import read
 from sidecar.serve.generation import Generation
 from sidecar.serve.tracing import Tracing
 from sidecar.status.http import make_intake_app

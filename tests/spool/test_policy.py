@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from sidecar.events.results import EventStatus, Outcome, failed, refused
-from sidecar.routes.loader import read
+from sidecar.routes.language.loader import read
 from sidecar.routes.routing import Router
 from sidecar.spool.ordering import key_of
 from sidecar.spool.policy import (

@@ -10,7 +10,7 @@ import pytest
 from sidecar.errors import SettingError
 from sidecar.eventgate.healthcheck import Target
 from sidecar.events.outgoing import Load, Outgoing
-from sidecar.routes.config import Upstream
+from sidecar.routes.language.config import Upstream
 from sidecar.telemetry.happenings import HealthChanged
 from sidecar.upstreams.endpoints import FIRST_ROUND_SECONDS, Budget, Endpoint, Pool, make_pools, tell
 from sidecar.upstreams.health import Health, Signal, Standing, Transition

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.routes.config import HealthCheck, Outlier
+from sidecar.routes.language.config import HealthCheck, Outlier
 from sidecar.upstreams.health import DOWN, OUT, TRANSITIONS, Health, Judge, Signal, Standing, Transition
 
 ROOT = Path(__file__).parent.parent.parent

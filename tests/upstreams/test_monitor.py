@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from sidecar.eventgate.healthcheck import CheckResult, Phase, Target
-from sidecar.routes.config import Upstream
+from sidecar.routes.language.config import Upstream
 from sidecar.telemetry.happenings import AddressesChanged, CaFileChanged, Checked, HealthChanged, Unexpected
 from sidecar.upstreams.addresses import DnsAnswer, Found, NoAnswer
 from sidecar.upstreams.endpoints import Pool

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 import pytest
 
-from sidecar.routes.section import Complaint, Form, NotEmpty, Refused, Section, keys_of, nearest, shown
+from sidecar.routes.language.section import Complaint, Form, NotEmpty, Refused, Section, keys_of, nearest, shown
 
 
 def _even(value: object) -> int:

@@ -1,7 +1,7 @@
 """Turns the text of `routes.yaml` into a `Config`, or into a list of all problems in it.
 
 It is checked in three steps, each as far as possible, so that one wrong line hides no other: the YAML itself
-(`yamlmarks`), each section (`config`), and the sections together (here).
+(`marks`), each section (`config`), and the sections together (here).
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from sidecar.errors import ConfigError, Problem
-from sidecar.routes.config import Config, Expect, Match, Mirror, Route, Test, Upstream
-from sidecar.routes.pattern import STREAM_NAME, Glob, Literal, Template
-from sidecar.routes.scalars import in_duration_words, path_in, url_in
-from sidecar.routes.section import Complaint, Path, Refused, Section, keys_of, nearest
-from sidecar.routes.yamlmarks import Mark, Marked
-from sidecar.routes.yamlmarks import read as read_yaml
+from sidecar.routes.language.config import Config, Expect, Match, Mirror, Route, Test, Upstream
+from sidecar.routes.language.marks import Mark, Marked
+from sidecar.routes.language.marks import read as read_yaml
+from sidecar.routes.language.pattern import STREAM_NAME, Glob, Literal, Template
+from sidecar.routes.language.scalars import in_duration_words, path_in, url_in
+from sidecar.routes.language.section import Complaint, Path, Refused, Section, keys_of, nearest
 
 _NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9._*?\[\]!-]")
 """Characters that neither a stream's name nor a glob for one has."""

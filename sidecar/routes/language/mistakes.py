@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import yaml
 
-from sidecar.routes.section import shortened
+from sidecar.routes.language.section import shortened
 
 Place = tuple[int, int]
 """Line and column, both from 0."""

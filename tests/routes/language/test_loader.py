@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from sidecar.errors import ConfigError, Problem
 from sidecar.routes.inspection import inspect
-from sidecar.routes.loader import read
+from sidecar.routes.language.loader import read
 from tests.jsontext import unhurried
 
-MANY = Path(__file__).parent.parent / "data" / "bad_routes" / "many_mistakes.yaml"
+MANY = Path(__file__).parents[2] / "data" / "bad_routes" / "many_mistakes.yaml"
 
 SMALL = """\
 version: 1

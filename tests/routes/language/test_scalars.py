@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.routes.scalars import duration, host_in, in_size_words, path_in, size_in_bytes, url_in
+from sidecar.routes.language.scalars import duration, host_in, in_size_words, path_in, size_in_bytes, url_in
 from tests.jsontext import unhurried
 
 odd = st.one_of(

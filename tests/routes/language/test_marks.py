@@ -1,4 +1,4 @@
-"""Promises of `yamlmarks`: every value has its place, and no text crashes the reader."""
+"""Promises of `marks`: every value has its place, and no text crashes the reader."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.routes.section import Path
-from sidecar.routes.yamlmarks import IS_ALIAS, MAX_BYTES, Mark, read
-from sidecar.routes.yamlwords import MERGES
+from sidecar.routes.language.marks import IS_ALIAS, MAX_BYTES, Mark, read
+from sidecar.routes.language.mistakes import MERGES
+from sidecar.routes.language.section import Path
 from tests.jsontext import Json, unhurried
 
 TEXT = """\

@@ -9,7 +9,7 @@ import ipaddress
 import re
 from urllib.parse import urlsplit
 
-from sidecar.routes.section import shown, string_in
+from sidecar.routes.language.section import shown, string_in
 
 DURATION = re.compile(r"([0-9]{1,6}(?:\.[0-9]{1,6})?)(ms|s|m|h)")
 SIZE = re.compile(r"([0-9]{1,9})(B|KiB|MiB)")

@@ -8,8 +8,8 @@ from typing import Any, NoReturn
 
 import yaml
 
-from sidecar.routes import yamlwords
-from sidecar.routes.section import Path, shortened
+from sidecar.routes.language import mistakes
+from sidecar.routes.language.section import Path, shortened
 
 MAX_BYTES = 1024 * 1024
 MAX_LEVELS = 50
@@ -102,7 +102,7 @@ def read(text: str) -> Marked:
     except _TooMuch as error:
         marked.complaints.append((_mark_of(error.problem_mark or loader.get_mark()), (), str(error.problem)))
     except yaml.MarkedYAMLError as error:
-        (line, column), words = yamlwords.explain(text, error)
+        (line, column), words = mistakes.explain(text, error)
         marked.complaints.append((Mark(line + 1, column + 1), (), words))
     except (ValueError, OverflowError):  # what PyYAML's scanner raises; only these two are numbers to it
         at = loader.get_mark()
@@ -160,7 +160,7 @@ def _walk_mapping(node: yaml.MappingNode, path: Path, marked: Marked, loader: ya
             marked.complaints.append((_mark(key), path, f"has a key that {IS_ALIAS}"))
             continue
         if key.tag == "tag:yaml.org,2002:merge":
-            marked.complaints.append((_mark(key), (), yamlwords.MERGES))
+            marked.complaints.append((_mark(key), (), mistakes.MERGES))
             continue
         if not isinstance(key, yaml.ScalarNode) or key.tag != "tag:yaml.org,2002:str":
             found = key.value if isinstance(key, yaml.ScalarNode) else "a list or a mapping"

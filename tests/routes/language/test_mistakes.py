@@ -1,10 +1,10 @@
-"""Promises of `yamlwords`: someone new to YAML reads where a mistake begins, its cause and the fix."""
+"""Promises of `mistakes`: someone new to YAML reads where a mistake begins, its cause and the fix."""
 
 from __future__ import annotations
 
 import pytest
 
-from sidecar.routes.yamlmarks import read
+from sidecar.routes.language.marks import read
 
 FILE = """\
 version: 1

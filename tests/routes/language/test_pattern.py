@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.routes.pattern import STREAM_NAME, Pattern, Template
+from sidecar.routes.language.pattern import STREAM_NAME, Pattern, Template
 from tests.jsontext import unhurried
 
 

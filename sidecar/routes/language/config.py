@@ -12,9 +12,9 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from sidecar.routes.pattern import STREAM_NAME, Pattern, Template
-from sidecar.routes.scalars import DURATION, LABEL, SIZE, duration, host_in, size_in_bytes, text_in, url_in
-from sidecar.routes.section import Form, NotEmpty, Section, shown, string_in
+from sidecar.routes.language.pattern import STREAM_NAME, Pattern, Template
+from sidecar.routes.language.scalars import DURATION, LABEL, SIZE, duration, host_in, size_in_bytes, text_in, url_in
+from sidecar.routes.language.section import Form, NotEmpty, Section, shown, string_in
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _TOPIC_PREFIX = re.compile(r"[A-Za-z0-9._-]{1,40}")

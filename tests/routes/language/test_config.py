@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from sidecar.routes.config import Config, Match, Route, Upstream
-from sidecar.routes.pattern import Pattern, Template
-from sidecar.routes.scalars import duration
-from sidecar.routes.section import Refused, Section, fields
+from sidecar.routes.language.config import Config, Match, Route, Upstream
+from sidecar.routes.language.pattern import Pattern, Template
+from sidecar.routes.language.scalars import duration
+from sidecar.routes.language.section import Refused, Section, fields
 
 URL = "https://eventgate-main.discovery.wmnet:4492/v1/events"
 
@@ -185,9 +185,7 @@ def test_a_name_that_could_break_a_header_is_refused(name: object) -> None:
         Route.read({"name": name})
 
 
-@pytest.mark.parametrize(
-    "section", [each for each in Section.__subclasses__() if each.__module__ == "sidecar.routes.config"]
-)
+@pytest.mark.parametrize("section", [each for each in Section.__subclasses__() if each.__module__ == Config.__module__])
 def test_sections_are_immutable(section: type[Section]) -> None:
     """A section without `frozen=True` fails here."""
     assert section.__struct_config__.frozen

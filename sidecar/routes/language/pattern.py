@@ -25,7 +25,7 @@ from typing import Protocol
 
 import re2
 
-from sidecar.routes.section import string_in
+from sidecar.routes.language.section import string_in
 
 GLOB_CHARACTERS = frozenset("*?[")
 STREAM_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")

@@ -15,10 +15,11 @@ The file (`schema`, `record`, `file`)
     came with; a hash of its order key; when it was first seen and what was tried; and a checksum over all that must not
     change. `file` is plain synchronous SQL; SQLite itself limits the size. `record` has the values for other modules.
 
-Storing an event (`keeping`, `ordering`, `store`)
+Storing an event (`keeping`, `policy`, `store`)
     `keeping` is between intake and coalescer. It stores an event for one of three reasons: no endpoint took it in time,
-    its route acknowledges it once it is stored, or an earlier event with its order key is not settled. `ordering` knows
-    the busy order keys: in flight, being written, or stored. Before the file is read, all keys are busy.
+    its route acknowledges it once it is stored, or an earlier event with its order key is not settled.
+    `policy.Ordering` knows the busy order keys: in flight, being written, or stored. Before the file is read, all keys
+    are busy.
 
 Durability (`groupcommit`)
     One thread writes. Operations that arrive during a commit go into the next transaction, so that many events share
@@ -49,5 +50,5 @@ Start and end (`lifecycle`)
 What does not belong here: HTTP, and routing: events are sent through the coalescer, like live ones.
 
 Doors: damage, directory, file, lifecycle, policy, record, schema, store.
-Pure: record, ordering, policy.
+Pure: record, policy.
 """

@@ -14,7 +14,6 @@ from typing import Literal
 
 import msgspec
 
-from sidecar.spool.ordering import Key
 from sidecar.spool.record import (
     DEAD_SHARE,
     MAX_SET_BACK_SECONDS,
@@ -22,6 +21,7 @@ from sidecar.spool.record import (
     DeadLetter,
     Fresh,
     Gone,
+    Key,
     Quota,
     Spooled,
     Tally,

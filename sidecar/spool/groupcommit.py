@@ -22,8 +22,7 @@ from typing import Any, Protocol
 
 from sidecar.spool.directory import SetAside, SpoolDir, Trouble
 from sidecar.spool.file import SpoolFile
-from sidecar.spool.ordering import Key
-from sidecar.spool.record import Totals
+from sidecar.spool.record import Key, Totals
 from sidecar.telemetry.contained import keep_running, unexpected
 from sidecar.telemetry.happenings import (
     SpoolBroken,

@@ -24,9 +24,8 @@ from sidecar.eventgate.gateway import Ended, Gateway
 from sidecar.events.event import parse
 from sidecar.events.outgoing import LABELS, PASSED_ON, Headers
 from sidecar.spool.file import DAMAGED_EVENT, SpoolFile
-from sidecar.spool.ordering import Key
 from sidecar.spool.policy import MAX_ORIGINS, Routers, backoff, reroute
-from sidecar.spool.record import Batch, Gone, Spooled
+from sidecar.spool.record import Batch, Gone, Key, Spooled
 from sidecar.spool.store import PutResult, Spool
 from sidecar.telemetry.handovers import HandedOver, TakenOver
 from sidecar.telemetry.telemetry import Telemetry

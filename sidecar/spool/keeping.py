@@ -15,9 +15,8 @@ import msgspec
 from sidecar.delivery.batching import groups, must_share
 from sidecar.events.outgoing import Deliver, Done, Headers, Load, Outgoing
 from sidecar.events.results import EventStatus, Outcome, failed
-from sidecar.spool.ordering import Key, key_of
 from sidecar.spool.policy import reason
-from sidecar.spool.record import Spooled
+from sidecar.spool.record import Key, Spooled, key_of
 from sidecar.spool.store import Kept, PutResult, Spool
 
 

@@ -1,4 +1,4 @@
-"""Decides when and how fast to send the spool, and what an answer means for a spooled event.
+"""Decides when, in which order and how fast to send the spool, and what an answer means for a spooled event.
 
 Until the first success one event is sent alone, so that at most one is duplicated while nothing answers. Then batches
 grow, and after that the number of parallel batches. Any failure starts again at one. Pauses after failures use full
@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import enum
 import json
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import msgspec
@@ -18,8 +19,7 @@ from sidecar.errors import RequestError
 from sidecar.events.event import Event, parse
 from sidecar.events.results import EventStatus, context_of
 from sidecar.routes.routing import Router
-from sidecar.spool.ordering import key_of
-from sidecar.spool.record import MAX_SET_BACK_SECONDS, Spooled
+from sidecar.spool.record import MAX_SET_BACK_SECONDS, Key, Spooled, key_of
 
 MAX_BACKOFF_SECONDS = 60.0
 MIN_BACKOFF_SECONDS = 0.1
@@ -74,6 +74,72 @@ class SpoolClock:
     def begin_after(self, newest: float) -> None:
         """Start at the newest time in a file, or up to `MAX_AWAY_SECONDS` later."""
         self._offset += min(max(self.now(), newest), newest + MAX_AWAY_SECONDS) - self.now()
+
+
+class Ordering:
+    """Keeps events of one order key in order: tracks which keys are busy.
+
+    The first event of a key is sent live; one that arrives while an earlier one is not settled goes into the spool,
+    behind it. That takes three facts about each key:
+
+    1. whether its first event is in flight, which means it was not behind another, and is neither settled nor stored
+       yet;
+    2. how many of its events may be in a transaction that has not ended, whatever their producers were told;
+    3. whether the file has events with this key. Until the file has been read, every key is busy.
+    """
+
+    def __init__(self) -> None:
+        """Start without knowing the file, so all keys are busy."""
+        self._known = False
+        self._first: set[Key] = set()
+        self._storing: Counter[Key] = Counter()
+        self._stored: set[Key] = set()
+
+    def arrive(self, key: Key | None) -> bool:
+        """Return whether an event must wait behind another with its key; if not, `settled` must be called for it."""
+        if key is None:
+            return False
+        if self.is_busy(key):
+            return True
+        self._first.add(key)
+        return False
+
+    def settled(self, key: Key | None) -> None:
+        """Record that the first event of a key was delivered, refused, stored, or answered as failed."""
+        if key is not None:
+            self._first.discard(key)
+
+    def is_busy(self, key: Key) -> bool:
+        """Whether an event with this key is in flight, may be being written, or is in the spool."""
+        return not self._known or key in self._first or key in self._storing or key in self._stored
+
+    def held_back(self) -> frozenset[Key]:
+        """Return the keys whose first event is in flight; the spool's events with these keys are newer."""
+        return frozenset(self._first)
+
+    # --- called by the spool ---
+
+    def storing(self, keys: Iterable[Key]) -> None:
+        """Record that events with these keys are about to be written."""
+        self._storing.update(keys)
+
+    def wrote(self, keys: Iterable[Key], *, stored: bool) -> None:
+        """Record that the transaction with these keys has ended, and whether the events are stored."""
+        for key in keys:
+            self._storing[key] -= 1
+            if not self._storing[key]:
+                del self._storing[key]
+            if stored:
+                self._stored.add(key)
+
+    def freed(self, key: Key) -> None:
+        """Record that the spool has no more events with this key."""
+        self._stored.discard(key)
+
+    def learn(self, stored: Iterable[Key]) -> None:
+        """Set the keys in the file."""
+        self._known = True
+        self._stored = set(stored)
 
 
 @dataclass(frozen=True, slots=True)

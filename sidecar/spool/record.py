@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,6 +12,15 @@ from urllib.parse import parse_qsl
 import msgspec
 
 from sidecar.events.outgoing import LABELS, Headers, Load, Outgoing
+
+Key = int
+"""A hash of upstream and order key, see `key_of`."""
+
+
+def key_of(upstream: str, order_key: str) -> Key:
+    """Hash an order key of an upstream to 63 bits."""
+    digest = hashlib.blake2b(f"{upstream}\0{order_key}".encode(errors="replace"), digest_size=8).digest()
+    return int.from_bytes(digest, "big") >> 1
 
 
 class Spooled(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,8 +42,8 @@ class Spooled(msgspec.Struct, frozen=True, kw_only=True):
     hasty: bool = False
     headers: Headers = ()
     """Passed on to EventGate, except `LABELS` of an event that was handed over."""
-    order_key: int | None = None
-    """Events with the same key (`ordering.key_of`) are sent one after the other, by number."""
+    order_key: Key | None = None
+    """Events with the same key are sent one after the other, by number."""
     ahead: bool = False
     """It was tried live while later events with its key were stored, so it goes before them."""
     first_seen: float

@@ -17,8 +17,7 @@ from typing import Any, Literal
 import msgspec
 
 from sidecar.events.outgoing import Headers
-from sidecar.spool.ordering import key_of
-from sidecar.spool.record import DeadLetter, Spooled
+from sidecar.spool.record import DeadLetter, Spooled, key_of
 
 APPLICATION_ID = 0x65675350
 """In the file header: 'egSP'."""

@@ -19,9 +19,8 @@ from typing import Literal, TypeVar
 from sidecar.spool.directory import SpoolDir, Trouble
 from sidecar.spool.file import SpoolFile
 from sidecar.spool.groupcommit import STOPPING, GroupCommit, Hand, News, Operation, Writer
-from sidecar.spool.ordering import Key, Ordering
-from sidecar.spool.policy import SpoolClock
-from sidecar.spool.record import Batch, Gone, Quota, Spooled, Totals
+from sidecar.spool.policy import Ordering, SpoolClock
+from sidecar.spool.record import Batch, Gone, Key, Quota, Spooled, Totals
 from sidecar.telemetry.happenings import DeadLettered, DeadLettersDropped, EventsSpooled, SpoolRefused
 from sidecar.telemetry.telemetry import Telemetry
 from sidecar.timers import Timers

@@ -16,7 +16,7 @@ from click.testing import CliRunner, Result
 from sidecar.commands.cli import app
 from sidecar.events.outgoing import LABELS
 from sidecar.spool.directory import FILE
-from sidecar.spool.ordering import key_of
+from sidecar.spool.record import key_of
 from tests.spool.spools import NOON, fill, needs_root, small_disk, spool_file, spooled, waiting
 
 COMMANDS = ("ls", "show", "retry", "export", "drop", "verify")

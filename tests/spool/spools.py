@@ -18,8 +18,7 @@ import pytest
 
 from sidecar.spool.directory import FILE, SpoolDir
 from sidecar.spool.file import SpoolFile
-from sidecar.spool.ordering import key_of
-from sidecar.spool.record import Quota, Spooled
+from sidecar.spool.record import Quota, Spooled, key_of
 from sidecar.spool.schema import APPLICATION_ID, STATEMENTS, old_checksum_of
 from sidecar.spool.store import PutResult, Spool
 from sidecar.telemetry.log import make_log

@@ -12,8 +12,7 @@ import pytest
 
 from sidecar.spool.directory import FILE
 from sidecar.spool.file import DAMAGED_EVENT, SpoolFile
-from sidecar.spool.ordering import key_of
-from sidecar.spool.record import Batch, Gone, Quota
+from sidecar.spool.record import Batch, Gone, Quota, key_of
 from tests.spool.spools import NOON, arrivals, fill, spool_file, spooled, waiting
 
 EVENT = spooled(1).size

@@ -1,10 +1,11 @@
-"""Promises of `ordering`: which events must wait behind which."""
+"""Promises of `policy.Ordering`: which events must wait behind which."""
 
 from __future__ import annotations
 
 import pytest
 
-from sidecar.spool.ordering import Ordering, key_of
+from sidecar.spool.policy import Ordering
+from sidecar.spool.record import key_of
 
 KEY, OTHER = key_of("main", "enwiki 1"), key_of("main", "enwiki 2")
 

@@ -10,7 +10,6 @@ import pytest
 from sidecar.events.results import EventStatus, Outcome, failed, refused
 from sidecar.routes.language.loader import read
 from sidecar.routes.routing import Router
-from sidecar.spool.ordering import key_of
 from sidecar.spool.policy import (
     IDLE_SECONDS,
     MAX_BACKOFF_SECONDS,
@@ -28,7 +27,7 @@ from sidecar.spool.policy import (
     set_back,
     verdict,
 )
-from sidecar.spool.record import MAX_SET_BACK_SECONDS, Spooled
+from sidecar.spool.record import MAX_SET_BACK_SECONDS, Spooled, key_of
 from tests.spool.spools import NOON, spooled
 
 SUCCESS = EventStatus("success", Outcome.DELIVERED)

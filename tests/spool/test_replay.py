@@ -14,9 +14,8 @@ import pytest
 
 from sidecar.events.results import EventStatus, Outcome, failed, refused
 from sidecar.spool import policy
-from sidecar.spool.ordering import key_of
 from sidecar.spool.policy import IDLE_SECONDS, MAX_BATCHES, MAX_ERRORS, MAX_REST_SECONDS
-from sidecar.spool.record import Spooled
+from sidecar.spool.record import Spooled, key_of
 from sidecar.spool.replay import Passage, Replay, Send
 from tests.spool.spools import NOON, AtOnce, Opened, arrivals, open_spool, spool_file, spooled, waiting
 

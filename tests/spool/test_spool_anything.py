@@ -16,8 +16,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from sidecar.spool.ordering import key_of
-from sidecar.spool.record import Quota, Spooled
+from sidecar.spool.record import Quota, Spooled, key_of
 from sidecar.spool.store import Kept, Spool
 from sidecar.telemetry.log import make_log
 from sidecar.telemetry.telemetry import Telemetry

@@ -14,8 +14,7 @@ import uvloop
 
 from sidecar.spool.directory import Trouble
 from sidecar.spool.groupcommit import LOOK_SECONDS, Writer
-from sidecar.spool.ordering import key_of
-from sidecar.spool.record import Quota, Spooled, Totals
+from sidecar.spool.record import Quota, Spooled, Totals, key_of
 from sidecar.spool.store import PUT_SECONDS, Kept, PutResult, SpoolState
 from tests.spool.spools import NOON, AtOnce, arrivals, open_spool, spool_file, spooled, waiting
 

@@ -15,8 +15,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from sidecar.spool.ordering import key_of
-from sidecar.spool.record import Quota, Spooled
+from sidecar.spool.record import Quota, Spooled, key_of
 from sidecar.spool.store import Kept, PutResult, Spool
 from sidecar.telemetry.telemetry import Telemetry
 

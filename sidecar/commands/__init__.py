@@ -2,7 +2,8 @@
 
 The list (`cli`)
     Each command with the first line of its help, so that neither `--help` nor completion loads its module. A new
-    command is a module with a click command of the same name, and a line in the list.
+    command is a module with a click command of the same name, and a line in the list. `demo` prints nothing of its own,
+    so it has no module: `cli` calls the package `demo`.
 
 Shared code (`terminal`)
     Common options, tables, counts, and error messages.
@@ -14,8 +15,6 @@ Commands about routes.yaml (`check`, `explain`, `diff`, `streams`, `schema`)
 
 Commands about endpoints (`probe`), a running sidecar (`top`, `tap`) and its spool (`spool`)
     `top` and `tap` use HTTP; `spool` opens the file.
-
-The demo (`demo`)
 
 A module imports click and `terminal` at its top, and everything else in the functions that need it, so that help and
 completion are fast.

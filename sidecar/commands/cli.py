@@ -1,4 +1,4 @@
-"""The command line: the list of commands, whose modules are loaded on demand."""
+"""The command line: the list of commands, whose modules are loaded on demand, and `demo`, which needs none."""
 
 from __future__ import annotations
 
@@ -11,14 +11,13 @@ import sys
 import click
 
 from sidecar import __version__
-from sidecar.commands.terminal import fail
+from sidecar.commands.terminal import fail, json_option
 
 NOT_READ = 128 + signal.SIGPIPE
 """The exit status when the reader of the output has gone, as a shell reports for SIGPIPE."""
 
 COMMANDS = {
     "check": "Check a routes.yaml, run its tests, and show where streams go.",
-    "demo": "Run it all on this machine, with emulated datacenters.",
     "diff": "Show what an edit changes: which streams, from which pods.",
     "explain": "Show which route takes an event, and why no earlier one does.",
     "probe": "Check every endpoint once, now: which datacenter answers?",
@@ -29,11 +28,13 @@ COMMANDS = {
     "tap": "Show events as they pass through a running sidecar.",
     "top": "Show the state of a running sidecar, refreshed until Ctrl-C.",
 }
-"""Each command with the first line of its docstring, so that neither `--help` nor completion loads its module."""
+"""Each module with the first line of its command's help, so that neither `--help` nor completion loads it."""
 
 
 def load(name: str) -> click.Command:
-    """Return a command from the module of the same name."""
+    """Return `demo`, or a command from the module of the same name."""
+    if name not in COMMANDS:
+        return app.commands[name]
     command = getattr(importlib.import_module(f"sidecar.commands.{name}"), name)
     assert isinstance(command, click.Command)  # noqa: S101
     return command
@@ -58,6 +59,24 @@ class LazyGroup(click.Group):
 @click.version_option(__version__, message="eventgate-sidecar %(version)s", help="Print the version and exit.")
 def app() -> None:
     """A local proxy for EventGate: model servers POST events to localhost, routes.yaml decides where they go."""
+
+
+@app.command()
+@click.option("--keep", is_flag=True, help="Leave everything running for curl; Ctrl-C ends it.")
+@json_option
+def demo(keep: bool, as_json: bool) -> None:
+    """Run it all on this machine, with emulated datacenters.
+
+    Starts emulated EventGates, the sidecar and a model server, and shows where each event went.
+
+    Exit status: 0 if every event arrived where routes.yaml says; 1 otherwise.
+    """
+    import gc
+
+    from sidecar.demo.stage import run
+
+    gc.enable()  # with --keep it may run for hours; see `__main__`
+    sys.exit(run(keep=keep, as_json=as_json))
 
 
 def main() -> None:

@@ -165,7 +165,7 @@ class _Demo:
     async def _start_sidecar(self, listen: str, admin: str) -> None:
         labels = [word for name, value in LABELS.items() for word in ("--label", f"{name}={value}")]
         where = ("--routes", str(self._routes), "--listen", listen, "--admin", admin)
-        command = ("sidecar.commands.demo", str(self._hosts), "serve")
+        command = ("sidecar.commands", str(self._hosts), "serve")
         await self._launch("sidecar", *command, *where, *labels, "--drain", "0s", "--tap")
         said = await self._heard("sidecar", "intake")
         self._services["sidecar"] = {

@@ -25,9 +25,10 @@ def loaded_by(lines: str) -> set[str]:
 
 
 def test_the_list_has_the_docstrings_first_lines() -> None:
-    """For all modules but two."""
+    """For all modules but two; `demo` is defined beside the list."""
     modules = {path.stem for path in Path(sidecar.commands.__path__[0]).glob("*.py")}
-    assert set(COMMANDS) == modules - {"__init__", "cli", "terminal"}
+    assert app.commands.keys() == COMMANDS.keys() | {"demo"}
+    assert set(COMMANDS) == modules - {"__init__", "__main__", "cli", "terminal"}
     assert {name: (load(name).help or "").splitlines()[0] for name in COMMANDS} == COMMANDS
 
 
@@ -61,7 +62,7 @@ def test_options_are_completed() -> None:
     assert "verify" in [each.value for each in shell.get_completions(["spool"], "")]
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", app.commands)
 def test_every_command_has_help(command: str) -> None:
     """With its exit statuses."""
     result = run(command, "--help")
@@ -74,7 +75,7 @@ def test_every_command_has_help(command: str) -> None:
 def test_the_commands_are_listed(words: tuple[str, ...]) -> None:
     """Without a command, and with --help."""
     listed = run(*words).output
-    assert [command for command in COMMANDS if f"\n  {command} " not in listed] == []
+    assert [command for command in app.commands if f"\n  {command} " not in listed] == []
 
 
 def test_version() -> None:

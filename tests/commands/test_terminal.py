@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sidecar.commands.cli import COMMANDS, load
+from sidecar.commands.cli import app, load
 from sidecar.commands.terminal import aligned, counted, markdown_table
 from tests.commands.conftest import explained, run
 
@@ -22,7 +22,7 @@ def test_shared_options_have_one_variable(name: str) -> None:
     """`SIDECAR_LISTEN` and `SIDECAR_ROUTES` are for all commands."""
     having = {
         command.name: {parameter.envvar for parameter in command.params if parameter.name == name}
-        for command in map(load, COMMANDS)
+        for command in map(load, app.commands)
         if any(parameter.name == name for parameter in command.params)
     }
     assert having == {command: {SHARED[name]} for command in WHO[name]}

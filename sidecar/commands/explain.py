@@ -22,7 +22,7 @@ from sidecar.commands.terminal import (
     print_json,
     routes_option,
 )
-from sidecar.errors import SettingError
+from sidecar.errors import RequestError, SettingError
 
 if TYPE_CHECKING:
     from sidecar.events.event import Event
@@ -89,12 +89,16 @@ def _event(stream: str | None, file: Path | None) -> Event:
     from sidecar.routes.language.scalars import LARGEST
 
     if (stream is None) == (file is None):
-        raise SettingError("explain needs either --stream or --event")
+        raise SettingError("explain needs an event: give one of --stream STREAM and --event FILE")
     if file is None:
         return parse(json.dumps({"meta": {"stream": stream}}).encode())[0]
-    events = parse(sys.stdin.buffer.read() if str(file) == "-" else read_bytes(file, LARGEST))
+    name, text = ("standard input", sys.stdin.buffer.read()) if str(file) == "-" else (file, read_bytes(file, LARGEST))
+    try:
+        events = parse(text)
+    except RequestError as error:
+        raise SettingError(f"{name} is not an event: {error}") from None
     if len(events) != 1:
-        raise SettingError(f"{file} holds {len(events)} events; explain takes one")
+        raise SettingError(f"{name} holds {len(events)} events; explain takes one")
     return events[0]
 
 

@@ -30,7 +30,7 @@ def probe(routes: Path, running: bool, listen: str, as_json: bool) -> None:
     """Check every endpoint once, now: which datacenter answers?
 
     With --running, the running sidecar probes the endpoints of its own configuration. It also checks the addresses
-    that it uses though DNS does not give them now.
+    that it still uses although DNS no longer returns them.
 
     Exit status: 0 if every upstream has an endpoint that answers; 1 if one has none; 2 if the file cannot
     be used or no sidecar answers.

@@ -30,7 +30,11 @@ if TYPE_CHECKING:
 @routes_option
 @listen_option(help="Where model servers POST events.")
 @setting(
-    "--admin", envvar="SIDECAR_ADMIN", default="0.0.0.0:9102", help="/metrics, /livez and /readyz.", metavar="HOST:PORT"
+    "--admin",
+    envvar="SIDECAR_ADMIN",
+    default="0.0.0.0:9102",
+    help="Where the cluster reads /metrics, /livez, /readyz.",
+    metavar="HOST:PORT",
 )
 @label_option
 @labels_variable
@@ -58,7 +62,7 @@ if TYPE_CHECKING:
 @setting(
     "--hand-over",
     envvar="SIDECAR_HAND_OVER",
-    help="At the end, and when it is nearly full in an outage, send what the spool holds to the gateway at this URL.",
+    help="Send the spool's events to the gateway at this URL: at shutdown, and when an outage has nearly filled it.",
     metavar="URL",
 )
 @setting(
@@ -131,8 +135,8 @@ def serve(
             gateway=gateway,
             hand_over_from=hand_over_from or "",
         )
-        for each in (listen, admin):
-            wrong.unless(None, address_of, each)
+        for flag, each in (("--listen", listen), ("--admin", admin)):
+            wrong.unless(None, address_of, each, flag)
         wrong.unless(None, Origins, settings.hand_over_from)
         wrong.words += _conflicts(settings)
         if wrong.words and last_good is None:
@@ -161,9 +165,9 @@ def _conflicts(settings: Settings) -> Iterator[str]:
         )
     for needs, flag in ((settings.gateway, "--gateway"), (bool(settings.hand_over), "--hand-over")):
         if needs and settings.spool is None:
-            yield f"{flag} takes a spool, and there is none; give it a directory with --spool DIR"
+            yield f"{flag} needs a spool; give it a directory with --spool DIR"
     if settings.hand_over_from and not settings.gateway:
-        yield "--hand-over-from says whose spools a gateway takes, and this is none; add --gateway"
+        yield "--hand-over-from has no effect without --gateway; add --gateway"
 
 
 def _seconds(text: str) -> float:

@@ -87,7 +87,9 @@ def ls(directory: Path, dead: bool, stream: str | None, limit: int, as_json: boo
 @directory_option
 @json_option
 def show(number: int, directory: Path, as_json: bool) -> None:
-    """Show one event: where it goes, what was tried, its bytes, and EventGate's verdict on a dead letter.
+    """Show one event in full.
+
+    That is: where it goes, what was tried, its bytes, and EventGate's verdict on a dead letter.
 
     Exit status: 0; 1 if there is no such event; 2 if the spool cannot be used.
     """
@@ -110,8 +112,9 @@ def show(number: int, directory: Path, as_json: bool) -> None:
 @click.option("--all", "everything", is_flag=True, help="All dead letters and all waiting events.")
 @json_option
 def retry(directory: Path, numbers: Sequence[int], everything: bool, as_json: bool) -> None:
-    """Send events as soon as possible: queue dead letters again, in their old place, and end pauses after errors.
+    """Send events as soon as possible, dead letters too.
 
+    Dead letters are queued again in their old place, and pauses after errors end.
     A dead letter with an order key is older than later events of that key; sending it may undo them.
 
     Exit status: 0; 1 if one is no longer there; 2 if the spool cannot be used.
@@ -148,7 +151,9 @@ def _open_now(path: str, flags: int) -> int:
 @dead_option
 @stream_option
 def export(directory: Path, output: Path, dead: bool, stream: str | None) -> None:
-    """Write events as JSON lines, each with its bytes under "event"; nothing is removed.
+    """Write events as JSON lines; nothing is removed.
+
+    Each line has the event's bytes under "event".
 
     Exit status: 0; 2 if the spool cannot be used, or the file cannot be written.
     """
@@ -177,7 +182,9 @@ def export(directory: Path, output: Path, dead: bool, stream: str | None) -> Non
 @click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 @json_option
 def drop(directory: Path, numbers: Sequence[int], everything: bool, dead: bool, yes: bool, as_json: bool) -> None:
-    """Remove events for good: they will never be sent. One that is being sent now may still arrive.
+    """Remove events for good: they will never be sent.
+
+    One that is being sent now may still arrive.
 
     Exit status: 0; 1 if one is no longer there, or the answer was no; 2 if the spool cannot be used.
     """
@@ -198,7 +205,9 @@ def drop(directory: Path, numbers: Sequence[int], everything: bool, dead: bool, 
 @directory_option
 @json_option
 def verify(directory: Path, as_json: bool) -> None:
-    """Check the file and every event in it, and list the files that were set aside.
+    """Check the file and every event in it.
+
+    It also lists the files that were set aside.
 
     Exit status: 0 if all is well; 1 if something is damaged; 2 if the spool cannot be used.
     """

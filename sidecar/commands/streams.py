@@ -39,7 +39,7 @@ ISVC = "isvc"
 
 stream_config_option = click.option(
     "--stream-config",
-    help="Streams that are declared: MediaWiki's answer to action=streamconfigs&all_settings=true, saved or fetched.",
+    help="Compare with the declared streams: MediaWiki's answer to action=streamconfigs&all_settings=true.",
     metavar="FILE|URL",
 )
 

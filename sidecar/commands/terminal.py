@@ -73,16 +73,16 @@ def labels_of(flags: Sequence[str], variable: str) -> Mapping[str, str]:
     """
     labels: dict[str, str] = {}
     for word in filter(str.strip, variable.split(",")):
-        name, value = _label(word)
+        name, value = _label("SIDECAR_LABELS", word)
         if labels.setdefault(name, value) != value:
             raise SettingError(f"SIDECAR_LABELS gives {name} twice, as {labels[name]} and as {value}; keep one of them")
-    return {**labels, **dict(map(_label, flags))}
+    return {**labels, **dict(_label("--label", word) for word in flags)}
 
 
-def _label(word: str) -> tuple[str, str]:
+def _label(setting: str, word: str) -> tuple[str, str]:
     name, equals, value = word.strip().partition("=")
     if not (name and equals and value):
-        raise SettingError(f"{word!r} is not KEY=VALUE; write a label such as env=staging")
+        raise SettingError(f"{setting} has {word!r}, which is not KEY=VALUE; write a label such as env=staging")
     return name, value
 
 

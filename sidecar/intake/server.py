@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import functools
 import math
 import re
@@ -106,8 +107,8 @@ def limits_here() -> Limits:
     return Limits(connections=min(usual.connections, soft // 2)) if bounded else usual
 
 
-def address_of(text: str) -> tuple[str, int]:
-    """Read `host:port`.
+def address_of(text: str, flag: str = "") -> tuple[str, int]:
+    """Read `host:port`; `flag` is named in the error.
 
     Raises:
         SettingError: it is not of that form.
@@ -115,7 +116,7 @@ def address_of(text: str) -> tuple[str, int]:
     """
     host, colon, port = text.rpartition(":")
     if not colon or not host or not re.fullmatch("[0-9]{1,5}", port) or int(port) > 65535:
-        raise SettingError(f"{text!r} is not an address; write host:port, such as 127.0.0.1:8888")
+        raise SettingError(f"{flag} {text!r} is not an address; write host:port, such as 127.0.0.1:8888".lstrip())
     return host.strip("[]"), int(port)
 
 
@@ -134,6 +135,7 @@ def bind(address: str) -> socket.socket:
         listening.listen(BACKLOG)
     except OSError as error:
         listening.close()
-        raise SettingError(f"cannot listen on {address}: {error.strerror}") from None
+        advice = "; stop what listens there, or use another port" if error.errno == errno.EADDRINUSE else ""
+        raise SettingError(f"cannot listen on {address}: {error.strerror}{advice}") from None
     listening.setblocking(False)
     return listening

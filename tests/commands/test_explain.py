@@ -84,12 +84,18 @@ def test_explain_takes_a_whole_event(routes: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "complaint"),
     [
-        ((), "explain needs either --stream or --event"),
-        (("--stream", "s", "--event", "-"), "explain needs either --stream or --event"),
+        ((), "explain needs an event: give one of --stream STREAM and --event FILE"),
+        (("--stream", "s", "--event", "-"), "explain needs an event: give one of --stream STREAM and --event FILE"),
         (("--event", "/no/such/file"), "cannot read /no/such/file: No such file or directory"),
-        (("--event", "-"), "- holds 2 events; explain takes one"),
-        (("--stream", "s", "--label", "staging"), "'staging' is not KEY=VALUE; write a label such as env=staging"),
-        (("--stream", "s", "--label", "env="), "'env=' is not KEY=VALUE; write a label such as env=staging"),
+        (("--event", "-"), "standard input holds 2 events; explain takes one"),
+        (
+            ("--stream", "s", "--label", "staging"),
+            "--label has 'staging', which is not KEY=VALUE; write a label such as env=staging",
+        ),
+        (
+            ("--stream", "s", "--label", "env="),
+            "--label has 'env=', which is not KEY=VALUE; write a label such as env=staging",
+        ),
     ],
 )
 def test_explain_says_what_it_needs(routes: Path, words: tuple[str, ...], complaint: str) -> None:
@@ -101,7 +107,10 @@ def test_explain_says_what_it_needs(routes: Path, words: tuple[str, ...], compla
 def test_explain_refuses_a_broken_event(routes: Path) -> None:
     """Half an event is status 2, not a traceback."""
     result = run("explain", "--routes", routes, "--event", "-", given='{"meta"')
-    assert (result.exit_code, result.stderr.startswith("eventgate-sidecar: ")) == (2, True)
+    assert (result.exit_code, result.stderr.startswith("eventgate-sidecar: standard input is not an event: ")) == (
+        2,
+        True,
+    )
 
 
 @pytest.mark.parametrize(

@@ -24,13 +24,19 @@ def test_serve_does_not_start_with_a_bad_configuration(routes: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "complaint"),
     [
-        (("--listen", "8888"), "'8888' is not an address; write host:port, such as 127.0.0.1:8888"),
-        (("--admin", "127.0.0.1:x"), "'127.0.0.1:x' is not an address; write host:port, such as 127.0.0.1:8888"),
+        (("--listen", "8888"), "--listen '8888' is not an address; write host:port, such as 127.0.0.1:8888"),
+        (
+            ("--admin", "127.0.0.1:x"),
+            "--admin '127.0.0.1:x' is not an address; write host:port, such as 127.0.0.1:8888",
+        ),
         (("--drain", "soon"), "--drain is 'soon'; write a duration such as 500ms, 1.5s, 5m or 1h"),
         (("--drain", "9" * 400 + "s"), f"--drain is '{'9' * 56}...; write a duration such as 500ms, 1.5s, 5m or 1h"),
         (("--drain", "2h"), "--drain is 2h; allowed: from 1ms to 1h"),
-        (("--listen", "127.0.0.1:²"), "'127.0.0.1:²' is not an address; write host:port, such as 127.0.0.1:8888"),
-        (("--label", "env"), "'env' is not KEY=VALUE; write a label such as env=staging"),
+        (
+            ("--listen", "127.0.0.1:²"),
+            "--listen '127.0.0.1:²' is not an address; write host:port, such as 127.0.0.1:8888",
+        ),
+        (("--label", "env"), "--label has 'env', which is not KEY=VALUE; write a label such as env=staging"),
     ],
 )
 def test_serve_does_not_start_with_a_bad_setting(routes: Path, words: tuple[str, ...], complaint: str) -> None:
@@ -49,8 +55,8 @@ def test_every_wrong_setting_is_shown_at_once(routes: Path) -> None:
         "eventgate-sidecar: SIDECAR_LABELS",
         "eventgate-sidecar: --drain",
         "eventgate-sidecar: OTEL_TRACES_EXPORTER",
-        "eventgate-sidecar: '8888'",
-        "eventgate-sidecar: --gateway takes a spool, and there",
+        "eventgate-sidecar: --listen '8888'",
+        "eventgate-sidecar: --gateway needs a spool; give it a directory with --spool DIR",
     ]
     assert result.stderr.startswith(f"{routes}:1:1: version is 2; allowed: 1\n")
 

@@ -88,8 +88,8 @@ async def test_a_hand_over_from_anywhere_else_is_refused(tmp_path: Path) -> None
     ("words", "said"),
     [
         (("--listen", "0.0.0.0:0"), "is open to other machines, and a sidecar serves its own pod alone"),
-        (("--gateway",), "--gateway takes a spool"),
-        (("--hand-over", "http://gateway:8888/v1/events"), "--hand-over takes a spool"),
+        (("--gateway",), "--gateway needs a spool"),
+        (("--hand-over", "http://gateway:8888/v1/events"), "--hand-over needs a spool"),
         (("--hand-over", "gateway:8888"), "write the full URL"),
         (("--hand-over-from", "10.0.0.0/8"), "add --gateway"),
         (("--gateway", "--spool", "/tmp/x", "--hand-over-from", "10.0.0.1/8"), "has host bits set"),

@@ -37,7 +37,10 @@ def test_an_address_in_use_is_named() -> None:
         address = f"127.0.0.1:{other.getsockname()[1]}"
         with pytest.raises(SettingError) as raised:
             bind(address)
-    assert str(raised.value) == f"cannot listen on {address}: Address already in use"
+    assert (
+        str(raised.value)
+        == f"cannot listen on {address}: Address already in use; stop what listens there, or use another port"
+    )
 
 
 def test_an_unknown_host_is_named() -> None:

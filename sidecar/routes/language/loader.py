@@ -144,11 +144,17 @@ def _contradictions(parts: _Parts) -> Iterator[Complaint]:
 def _upstream_contradictions(path: Path, upstream: Upstream) -> Iterator[Complaint]:
     templated = "{datacenter}" in upstream.url
     if templated and not upstream.datacenters:
-        yield (*path, "url"), "contains {datacenter}, but there is no list of datacenters"
+        yield (
+            (*path, "url"),
+            "contains {datacenter}, but there is no list of datacenters; add one, such as datacenters: [eqiad, codfw]",
+        )
     if upstream.datacenters and not templated:
-        yield (*path, "datacenters"), "is given, but url does not contain {datacenter}"
+        yield (
+            (*path, "datacenters"),
+            "is given, but url does not contain {datacenter}; put it where the name belongs, or remove the list",
+        )
     if len(set(upstream.datacenters)) != len(upstream.datacenters):
-        yield (*path, "datacenters"), "lists a datacenter twice"
+        yield (*path, "datacenters"), "lists a datacenter twice; keep one of them"
     if upstream.accepts == []:
         yield (*path, "accepts"), "is an empty list, which accepts nothing; remove the key to accept everything"
     if upstream.outlier.percent > 100:
@@ -210,9 +216,9 @@ def _route_contradictions(path: Path, route: Route, upstreams: list[str]) -> Ite
     if route.reject is not None:
         for key in ("stream", "mirror", "order_by"):
             if getattr(route, key):
-                yield (*path, key), "has no effect in a route with reject"
+                yield (*path, key), "has no effect in a route with reject; remove it"
         if route.acknowledge == "spooled":
-            yield (*path, "acknowledge"), "has no effect in a route with reject"
+            yield (*path, "acknowledge"), "has no effect in a route with reject; remove it"
     yield from _match_contradictions((*path, "match"), route.match)
     yield from _name_contradictions((*path, "stream"), route.stream, route.match)
     if route.mirror is not None:

@@ -249,7 +249,7 @@ class Template:
 def _text(value: object) -> str:
     text = string_in(value)
     if not text:
-        raise ValueError("is an empty string, which matches no value")
+        raise ValueError("is an empty string, which matches no value; remove the key to match everything")
     return text
 
 

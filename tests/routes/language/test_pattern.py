@@ -54,7 +54,9 @@ def test_a_pattern_matches(pattern: object, text: str, groups: dict[str, str] | 
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        pytest.param("", "is an empty string, which matches no value", id="empty text"),
+        pytest.param(
+            "", "is an empty string, which matches no value; remove the key to match everything", id="empty text"
+        ),
         pytest.param(
             [],
             "is an empty list, which matches nothing; remove the key to match everything",

@@ -32,6 +32,7 @@ from sidecar.spool.schema import (
     BURY,
     COLUMNS,
     COUNTS,
+    DELIVERED,
     FAILED,
     GROW,
     HEADS,
@@ -300,14 +301,14 @@ class SpoolFile:
 
     def delivered(self, arrivals: Iterable[int]) -> list[Gone]:
         """Delete events; return those that were still there."""
-        gone, statement = [], "DELETE FROM waiting WHERE arrival = ? RETURNING upstream, stream, order_key, head, size"
-        for arrival in arrivals:
-            for upstream, stream, key, head, size in self._connection.execute(statement, (arrival,)).fetchall():
-                self._tally.waiting(upstream, stream, -1, -size)
-                freed = key is not None and not self.first_two(key)
-                if key is not None and head and not freed:
-                    self._put_in_front(key)
-                gone.append(Gone(arrival, stream, key if freed else None))
+        # One statement for all: each step of SQLite lets another thread run Python, and has to wait for it.
+        gone, numbers = list[Gone](), msgspec.json.encode(list(arrivals)).decode()
+        for arrival, upstream, stream, key, head, size in self._connection.execute(DELIVERED, (numbers,)).fetchall():
+            self._tally.waiting(upstream, stream, -1, -size)
+            freed = key is not None and not self.first_two(key)
+            if key is not None and head and not freed:
+                self._put_in_front(key)
+            gone.append(Gone(arrival, stream, key if freed else None))
         return gone
 
     def failed(self, arrival: int, reason: str, now: float, due: float = 0.0, *, error: bool = False) -> None:

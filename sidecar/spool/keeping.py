@@ -29,8 +29,13 @@ class Keeping:
         spool: Spool,
         keeps: Mapping[str, bool],
         now: Callable[[], float] = time.time,
+        number: int = 0,
     ) -> None:
-        """`keeps`: whether undelivered events of an upstream are stored; `now` is the spool's clock."""
+        """`keeps`: whether undelivered events of an upstream are stored; `now` is the spool's clock.
+
+        `number`: of the configuration by which events were routed; 0: they are routed again before they are sent.
+        """
+        self.number = number
         self._deliver = deliver
         self._spool = spool
         self._keeps = keeps
@@ -91,7 +96,7 @@ class Keeping:
                 pending.part_ended()
 
         now = self._now()  # not earlier: the clock may be set until the spool is open, and while nothing waits
-        self._spool.store([pending.spooled(index, now, ahead=index in tried) for index in indices], stored)
+        self._spool.store([pending.spooled(index, now, self.number, ahead=index in tried) for index in indices], stored)
 
     def _settle(self, pending: _Pending, index: int, status: EventStatus) -> None:
         if not pending.behind[index]:
@@ -139,9 +144,9 @@ class _Pending:
         """Parts in progress."""
         self._done = done
 
-    def spooled(self, index: int, now: float, *, ahead: bool) -> Spooled:
+    def spooled(self, index: int, now: float, routed_by: int, *, ahead: bool) -> Spooled:
         """Convert an event for the spool; `ahead`: it was tried live before."""
-        return Spooled.of(self.load.events[index], self.load, self.keys[index], now, ahead=ahead)
+        return Spooled.of(self.load.events[index], self.load, self.keys[index], now, routed_by, ahead=ahead)
 
     def part_ended(self) -> None:
         """Record that all events of a part have a status."""

@@ -57,6 +57,7 @@ class Spooling:
         """Takes hand-overs of other sidecars, in a gateway."""
         self._handing: HandOver | None = None
         self._leaving = False
+        self._configurations = 0
         self._tasks: list[asyncio.Task[None]] = []
         """The spool's, the replay's and the early hand-over's, once started."""
 
@@ -72,7 +73,8 @@ class Spooling:
     def keeping(self, pools: Mapping[str, Pool], coalescer: Coalescer) -> Keeping:
         """Return the stage between an `intake` and this coalescer."""
         keeps = {name: pool.config.spool for name, pool in pools.items()}
-        return Keeping(coalescer.deliver, self._spool, keeps, self._spool.now)
+        self._configurations += 1
+        return Keeping(coalescer.deliver, self._spool, keeps, self._spool.now, self._configurations)
 
     def follow(
         self, pools: Mapping[str, Pool], keeping: Keeping, pressing: Callable[[str], bool], router: Router
@@ -86,7 +88,7 @@ class Spooling:
         routers = self.taking.routers = Routers(router)
 
         def route(event: Spooled) -> Spooled | str:
-            return reroute(event, routers.of(event))
+            return event if event.routed_by == keeping.number else reroute(event, routers.of(event))
 
         self._replay.follow(Passage(pools, keeping.send, pressing, route))
 

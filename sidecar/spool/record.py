@@ -55,9 +55,13 @@ class Spooled(msgspec.Struct, frozen=True, kw_only=True):
     last_error: str = ""
     due: float = 0.0
     """Not sent before this time, after a failure."""
+    routed_by: int = 0
+    """The number of the configuration that routed it; 0 if unknown, since it is not written to the file."""
 
     @classmethod
-    def of(cls, event: Outgoing, load: Load, order_key: int | None, first_seen: float, *, ahead: bool) -> Spooled:
+    def of(
+        cls, event: Outgoing, load: Load, order_key: int | None, first_seen: float, routed_by: int, *, ahead: bool
+    ) -> Spooled:
         """Convert an event of `load`."""
         return cls(
             upstream=load.upstream,
@@ -71,6 +75,7 @@ class Spooled(msgspec.Struct, frozen=True, kw_only=True):
             order_key=order_key,
             ahead=ahead,
             first_seen=first_seen,
+            routed_by=routed_by,
         )
 
     def outgoing(self, index: int) -> Outgoing:
@@ -126,9 +131,9 @@ def most_bytes(size: int, page: int) -> int:
 
 
 def as_json(event: Spooled) -> dict[str, Any]:
-    """Return all fields of an event but its bytes, for JSON."""
+    """Return all fields of an event that are in the file but its bytes, for JSON."""
     known = msgspec.to_builtins(event)
-    del known["body"]
+    del known["body"], known["routed_by"]
     known["headers"] = [list(pair) for pair in event.headers]
     known |= {"origin": event.origin_words} if event.origin_words else {}
     return dict(known)

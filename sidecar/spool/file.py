@@ -37,7 +37,10 @@ from sidecar.spool.schema import (
     GROW,
     HEADS,
     PAGE,
+    PAGE_BYTES,
+    PAGE_ROWS,
     PUT,
+    READ,
     VERSION,
     Unusable,
     create,
@@ -292,12 +295,18 @@ class SpoolFile:
             size -= its_size
             if len(chosen) == events:
                 break
-        batch = Batch([], [])
-        for arrival in chosen or [arrival for _, arrival in sorted(tried)[:1]]:
-            for event, sound in self._fresh.take(arrival) or self.waiting(arrival, arrival):
-                batch.events.extend([event] if sound else [])
-                batch.damaged.extend([] if sound else self.bury(arrival, DAMAGED_EVENT, b"", now))
-        return batch
+        found = self._read(chosen or [arrival for _, arrival in sorted(tried)[:1]])
+        damaged = [event.arrival for event, sound in found if not sound]
+        gone = [each for arrival in damaged for each in self.bury(arrival, DAMAGED_EVENT, b"", now)]
+        return Batch([event for event, sound in found if sound], gone)
+
+    def _read(self, arrivals: Sequence[int]) -> list[tuple[Spooled, bool]]:
+        """Return events in the order of `arrivals`, from memory where they are; False: damaged."""
+        found = {arrival: (event, True) for arrival in arrivals if (event := self._fresh.take(arrival))}
+        if missing := [arrival for arrival in arrivals if arrival not in found]:
+            rows = self._connection.execute(READ, (msgspec.json.encode(missing).decode(),)).fetchall()
+            found |= {row[0]: event_of(row) for row in rows}
+        return [found[arrival] for arrival in arrivals if arrival in found]
 
     def delivered(self, arrivals: Iterable[int]) -> list[Gone]:
         """Delete events; return those that were still there."""
@@ -339,19 +348,14 @@ class SpoolFile:
             self._tally.dead(1, size)
         return gone
 
-    def too_old(
-        self, before: float, in_flight: Collection[int], events: int = 500, size: int = 1024 * 1024
-    ) -> list[int]:
-        """Return the oldest events first seen before a time, at most `events` and `size` bytes."""
-        chosen: list[int] = []
-        for arrival, its_size in self._connection.execute(
-            "SELECT arrival, size FROM waiting WHERE first_seen < ? ORDER BY first_seen LIMIT ?", (before, events)
-        ):
-            if arrival not in in_flight:
-                if chosen and its_size > size:
-                    break
+    def too_old(self, before: float, in_flight: Collection[int]) -> list[int]:
+        """Return the oldest events first seen before a time, at most `PAGE_ROWS` and about `PAGE_BYTES`."""
+        chosen, size = list[int](), 0
+        oldest = f"SELECT arrival, size FROM waiting WHERE first_seen < ? ORDER BY first_seen LIMIT {PAGE_ROWS}"
+        for arrival, its_size in self._connection.execute(oldest, (before,)):
+            if arrival not in in_flight and size < PAGE_BYTES:
                 chosen.append(arrival)
-                size -= its_size
+                size += its_size
         return chosen
 
     # --- dead letters ---

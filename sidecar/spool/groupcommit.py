@@ -114,6 +114,8 @@ class Operation:
     size: int
     """Bytes it holds in memory until then."""
     done: asyncio.Future[Any]
+    closed: bool = False
+    """Whether its transaction has begun, or it failed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,8 +186,17 @@ class GroupCommit:
         self._woken.set()
         return operation
 
+    def extend(self, operation: Operation, size: int) -> bool:
+        """Let an operation hold more bytes; return False if it has begun or would be too large."""
+        if operation.closed or operation.size + size > MAX_COMMIT_BYTES:
+            return False
+        operation.size += size
+        self.waiting_size += size
+        return True
+
     def withdraw(self, operation: Operation) -> None:
-        """Remove an operation, unless its transaction has started."""
+        """Remove an operation, unless its transaction has begun."""
+        operation.closed = True
         if operation in self._operations:
             self._operations.remove(operation)
             self.waiting_size -= operation.size
@@ -220,7 +231,7 @@ class GroupCommit:
             its_time = clock() >= next_look
             if its_time:
                 next_look = clock() + until_tick(clock(), LOOK_SECONDS)
-                self._safely(lambda: self._look(look))
+                self.safely(lambda: self._look(look))
             if its_time or (self._operations and not self.trouble):
                 await self._commit()
             opened.set()
@@ -228,7 +239,7 @@ class GroupCommit:
                 await self._tidy()
             await self._wake(next_look - clock())
 
-    def _safely(self, call: Callable[[], object]) -> None:
+    def safely(self, call: Callable[[], object]) -> None:
         """Call it, and report a bug in it, so that nothing else is lost or left waiting."""
         try:
             call()
@@ -289,9 +300,9 @@ class GroupCommit:
             self._has_trouble("the sidecar had an internal error; its log has more", operations)
         else:
             if news is not None:
-                self._safely(lambda: self._take_note(news))
-            self._safely(self._tell_what_was_found)
-            self._safely(lambda: self._is_well(totals))
+                self.safely(lambda: self._take_note(news))
+            self.safely(self._tell_what_was_found)
+            self.safely(lambda: self._is_well(totals))
             self._untidy = unused
             self._lazy_commits = 0 if durable else self._lazy_commits + 1
             self._finish(operations, results)
@@ -307,6 +318,7 @@ class GroupCommit:
         size = 0
         while self._operations and (not operations or size + self._operations[0].size <= MAX_COMMIT_BYTES):
             operations.append(self._operations.popleft())
+            operations[-1].closed = True
             size += operations[-1].size
         return operations
 
@@ -319,7 +331,7 @@ class GroupCommit:
     def _finish(self, operations: Sequence[Operation], results: Sequence[Any]) -> None:
         for operation, result in zip(operations, results, strict=True):
             self.waiting_size -= operation.size
-            self._safely(functools.partial(operation.after, result))
+            self.safely(functools.partial(operation.after, result))
             _finish(operation.done, result, None)
 
     def _is_well(self, totals: Totals) -> None:
@@ -339,8 +351,9 @@ class GroupCommit:
 
     def _fail(self, operations: Iterable[Operation], reason: str, *, certain: bool = True) -> None:
         for each in operations:
+            each.closed = True
             self.waiting_size -= each.size
-            self._safely(functools.partial(each.undone, certain))
+            self.safely(functools.partial(each.undone, certain))
             _finish(each.done, None, Trouble(reason))
             if not each.done.cancelled():
                 each.done.exception()  # marks it as retrieved, since it may not be awaited

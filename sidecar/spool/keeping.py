@@ -146,7 +146,7 @@ class _Pending:
 
     def spooled(self, index: int, now: float, routed_by: int, *, ahead: bool) -> Spooled:
         """Convert an event for the spool; `ahead`: it was tried live before."""
-        return Spooled.of(self.load.events[index], self.load, self.keys[index], now, routed_by, ahead=ahead)
+        return Spooled.of(self.load.events[index], self.load, self.keys[index], now, ahead=ahead, routed_by=routed_by)
 
     def part_ended(self) -> None:
         """Record that all events of a part have a status."""

@@ -60,7 +60,7 @@ class Spooled(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def of(
-        cls, event: Outgoing, load: Load, order_key: int | None, first_seen: float, routed_by: int, *, ahead: bool
+        cls, event: Outgoing, load: Load, order_key: int | None, first_seen: float, *, ahead: bool, routed_by: int = 0
     ) -> Spooled:
         """Convert an event of `load`."""
         return cls(
@@ -116,13 +116,13 @@ class Fresh:
         while self._room < 0:
             self.take(next(iter(self._events)))
 
-    def take(self, arrival: int) -> list[tuple[Spooled, bool]]:
-        """Remove an event and return it as `SpoolFile.waiting` does; an empty list if it is not here."""
+    def take(self, arrival: int) -> Spooled | None:
+        """Remove an event and return it; None if it is not here."""
         event = self._events.pop(arrival, None)
         if event is None:
-            return []
+            return None
         self._room += len(event.body)
-        return [(msgspec.structs.replace(event, arrival=arrival), True)]
+        return msgspec.structs.replace(event, arrival=arrival)
 
 
 def most_bytes(size: int, page: int) -> int:

@@ -32,10 +32,10 @@ COLUMNS = (
 """The columns of an event, in both tables."""
 _MARKS = ", ".join("?" * (COLUMNS.count(",") + 1))
 PUT = f"INSERT INTO waiting ({COLUMNS}, head) VALUES ({_MARKS}, ?)"  # noqa: S608  ours
-DELIVERED = (
-    "DELETE FROM waiting WHERE arrival IN (SELECT value FROM json_each(?)) "
-    "RETURNING arrival, upstream, stream, order_key, head, size"
-)
+_THESE = "FROM waiting WHERE arrival IN (SELECT value FROM json_each(?))"
+READ = f"SELECT {COLUMNS} {_THESE}"
+DELIVERED = f"DELETE {_THESE} RETURNING arrival, upstream, stream, order_key, head, size"
+"""These two get the numbers of events as a JSON array."""
 FAILED = (
     "UPDATE waiting SET attempts = attempts + 1, errors = errors + ?, last_attempt = ?, last_error = ?, due = ? "
     "WHERE arrival = ?"

@@ -9,12 +9,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import enum
+import functools
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal, NamedTuple, TypeVar
 
 from sidecar.spool.directory import SpoolDir, Trouble
 from sidecar.spool.file import SpoolFile
@@ -56,6 +57,20 @@ class PutResult:
     kept: Kept
     reason: str = ""
     """Why they were not stored, in words."""
+
+
+STORED = PutResult(Kept.STORED)
+
+
+_Call = tuple[Sequence[Spooled], Callable[[PutResult], None]]
+"""Arguments of `store`."""
+
+
+class _Puts(NamedTuple):
+    """Calls of `store` that share a transaction."""
+
+    operation: Operation
+    calls: list[_Call]
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +119,9 @@ class Spool:
         self._full_at: float | None = None
         """`Totals.taken` when there was no room; None once an event is stored."""
         self._timers: Timers[Operation] = Timers(self._late, lambda *_: None)
-        """For events that wait for the disk; after a stall the disk's answer is processed before they fire."""
+        """For calls of `store`; after a stall the disk's answer is processed before they fire."""
+        self._puts: _Puts | None = None
+        """The last ones."""
         self._handing_out = asyncio.Lock()
         self._opened = asyncio.Event()
         self._came: dict[str, asyncio.Event] = {}
@@ -164,27 +181,38 @@ class Spool:
 
         After `broken` they may be stored and sent nevertheless, if the disk takes them too late.
         """
-        size = sum(each.size for each in events)
+        size = sum([each.size for each in events])
         if trouble := self._trouble_with(size):
             done(self._refuse(Kept.BROKEN, trouble, len(events)))
             return
         # The keys are busy until the transaction has ended, whatever the producers are told.
-        keys = [each.order_key for each in events if each.order_key is not None]
-        self.order.storing(keys)
+        self.order.storing(_keys_of(events))
+        if self._puts is None or not self._commits.extend(self._puts.operation, size):
+            self._puts = self._begin_puts(size)
+        self._puts.calls.append((events, done))
+
+    def _begin_puts(self, size: int) -> _Puts:
+        """Begin to collect calls of `store` for the next transaction."""
+        calls: list[_Call] = []
+
+        def undone(certain: bool) -> None:
+            for events, _ in calls:
+                self.order.wrote(_keys_of(events), stored=not certain)
+
+        def ended(future: asyncio.Future[list[int | None]]) -> None:
+            self._timers.clear(operation)
+            for number, (events, done) in enumerate(calls):
+                self._commits.safely(functools.partial(done, self._result(future, number, len(events))))
+
         operation = self._commits.add(
-            lambda file: file.put(events),
-            lambda dropped: self._stored(events, keys, dropped),
-            lambda certain: self.order.wrote(keys, stored=not certain),
+            lambda file: _put_each(file, [events for events, _ in calls]),
+            lambda results: self._stored(calls, results),
+            undone,
             size=size,
         )
-
         self._timers.set(operation, PUT_SECONDS)
-
-        def ended(future: asyncio.Future[int | None]) -> None:
-            self._timers.clear(operation)
-            done(self._result(future, len(events)))
-
         operation.done.add_done_callback(ended)
+        return _Puts(operation, calls)
 
     def _late(self, operation: Operation) -> None:
         """Cancel an operation that the disk does not answer."""
@@ -199,27 +227,29 @@ class Spool:
             return f"{self._directory}: the disk does not keep up with the events"
         return ""
 
-    def _result(self, future: asyncio.Future[int | None], events: int) -> PutResult:
+    def _result(self, future: asyncio.Future[list[int | None]], number: int, events: int) -> PutResult:
         if future.cancelled():
             return self._refuse(Kept.BROKEN, self._commits.trouble, events)
         if error := future.exception():
             return self._refuse(Kept.BROKEN, str(error), events)
-        if future.result() is None:
-            self._full_at = self._commits.totals.taken
+        if future.result()[number] is None:
             full = f"{self._directory}: the spool is full; it may take {self._limits.size // 1024} KiB of the disk"
             return self._refuse(Kept.FULL, full, events)
-        return PutResult(Kept.STORED)
+        return STORED
 
-    def _stored(self, events: Sequence[Spooled], keys: Sequence[Key], dropped: int | None) -> None:
-        self.order.wrote(keys, stored=dropped is not None)
-        if dropped is None:
-            return
-        self._full_at = None
-        for stream, count in Counter(each.stream for each in events).items():
+    def _stored(self, calls: Sequence[_Call], results: Sequence[int | None]) -> None:
+        streams, upstreams = Counter[str](), set[str]()
+        for (events, _), dropped in zip(calls, results, strict=True):
+            self.order.wrote(_keys_of(events), stored=dropped is not None)
+            self._full_at = self._commits.totals.taken if dropped is None else None
+            if dropped is not None:
+                streams.update([each.stream for each in events])
+                upstreams.update([each.upstream for each in events])
+        for stream, count in streams.items():
             self._telemetry.emit(EventsSpooled(stream, count))
-        if dropped:
-            self._telemetry.emit(DeadLettersDropped(dropped))
-        for upstream in {each.upstream for each in events}:
+        if letters := sum(filter(None, results)):
+            self._telemetry.emit(DeadLettersDropped(letters))
+        for upstream in upstreams:
             self._coming(upstream).set()
 
     def _refuse(self, kept: Kept, reason: str, events: int) -> PutResult:
@@ -378,6 +408,16 @@ class Spool:
         """
         found: T = await self._commits.add(work, after, lazy=True).done
         return found
+
+
+def _keys_of(events: Sequence[Spooled]) -> list[Key]:
+    return [each.order_key for each in events if each.order_key is not None]
+
+
+def _put_each(file: SpoolFile, every: Sequence[Sequence[Spooled]]) -> list[int | None]:
+    """Store the events of several calls, and return the result of `SpoolFile.put` for each."""
+    dropped = file.put([event for events in every for event in events])
+    return [file.put(events) for events in every] if dropped is None else [dropped, *[0] * (len(every) - 1)]
 
 
 def _bury_old(file: SpoolFile, before: float, in_flight: frozenset[int], now: float) -> list[Gone]:

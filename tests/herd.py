@@ -17,9 +17,9 @@ import looptime
 
 from sidecar.eventgate.healthcheck import CheckResult, Target
 from sidecar.events.results import EventStatus, Outcome, failed
-from sidecar.spool.record import Quota, Spooled, Totals
+from sidecar.spool.record import Quota, Spooled, SpoolState, Totals
 from sidecar.spool.replay import Passage, Replay
-from sidecar.spool.store import Spool, SpoolState
+from sidecar.spool.store import Spool
 from sidecar.upstreams.addresses import Found
 from sidecar.upstreams.endpoints import Pool
 from sidecar.upstreams.health import OUT

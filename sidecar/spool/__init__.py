@@ -27,11 +27,11 @@ Durability (`groupcommit`)
     a commit takes longer than a second, the event is not stored and its producer is told so.
 
 Sending an event (`replay`, `policy`)
-    For each upstream, `replay` takes the oldest events that may be sent, routes each again by the current
-    configuration, and sends them with lower priority than live events, and in separate arrays. `policy` decides how
-    many at once, how long to pause after failures, and what an answer means: delivered, invalid, the event's fault, or
-    a failure unrelated to it. A failed event goes behind the others and is sent alone. Events with the same order key
-    are sent one after the other.
+    For each upstream, `replay` takes the oldest events that may be sent, routes each again if the configuration
+    changed, and sends them with lower priority than live events, and in separate arrays. `policy` decides how many at
+    once, how long to pause after failures, and what an answer means: delivered, invalid, the event's fault, or a
+    failure unrelated to it. A failed event goes behind the others and is sent alone. Events with the same order key are
+    sent one after the other.
 
 Damage (`damage`, `directory`)
     A file that is damaged, of another program or of a newer version is renamed and replaced. A damaged file is read
@@ -49,6 +49,6 @@ Start and end (`lifecycle`)
 
 What does not belong here: HTTP, and routing: events are sent through the coalescer, like live ones.
 
-Doors: damage, directory, file, lifecycle, policy, record, schema, store.
+Doors: damage, directory, file, lifecycle, policy, record, schema.
 Pure: record, policy.
 """

@@ -14,6 +14,7 @@ from typing import Literal
 
 import msgspec
 
+from sidecar.spool import schema
 from sidecar.spool.record import (
     DEAD_SHARE,
     MAX_SET_BACK_SECONDS,
@@ -28,30 +29,7 @@ from sidecar.spool.record import (
     Totals,
     most_bytes,
 )
-from sidecar.spool.schema import (
-    BURY,
-    COLUMNS,
-    COUNTS,
-    DELIVERED,
-    FAILED,
-    GROW,
-    HEADS,
-    PAGE,
-    PAGE_BYTES,
-    PAGE_ROWS,
-    PUT,
-    READ,
-    VERSION,
-    Unusable,
-    create,
-    event_of,
-    lenient_text,
-    letter_of,
-    problems_of,
-    row_of,
-    rows_of,
-    version_of,
-)
+from sidecar.spool.schema import PAGE, Unusable, event_of, letter_of, row_of, rows_of
 
 Table = Literal["waiting", "dead"]
 Mode = Literal["create", "write", "read", "build"]
@@ -83,7 +61,7 @@ class SpoolFile:
         self._dead_share = self._max_pages * PAGE // DEAD_SHARE
         uri = f"{path.absolute().as_uri()}?mode={_ACCESS[mode]}"
         self._connection = sqlite3.connect(uri, busy_seconds, isolation_level=None, uri=True)
-        self._connection.text_factory = lenient_text
+        self._connection.text_factory = schema.lenient_text
         try:
             self._set_up(mode)
         except BaseException:
@@ -91,8 +69,8 @@ class SpoolFile:
             raise
 
     def _set_up(self, mode: Mode) -> None:
-        version = version_of(self._connection)
-        if version not in (0, VERSION):
+        version = schema.version_of(self._connection)
+        if version not in (0, schema.VERSION):
             raise Unusable("older", f"it has version {version}; a sidecar migrates it when it starts", version)
         if version == 0 and mode not in ("create", "build"):
             raise Unusable("damaged", "it is empty")
@@ -111,7 +89,7 @@ class SpoolFile:
             self.frames_read = self._one("PRAGMA wal_checkpoint(PASSIVE)", 1)
         if version == 0:
             with self.transaction():
-                create(self._connection)
+                schema.create(self._connection)
         self._durable = True
         self._seen = self._one("PRAGMA data_version")
         self._count()
@@ -153,7 +131,7 @@ class SpoolFile:
 
     def prove_writable(self) -> None:
         """Write something, to see whether that works; call it in a transaction."""
-        self._connection.execute(f"PRAGMA user_version = {VERSION}")
+        self._connection.execute(f"PRAGMA user_version = {schema.VERSION}")
 
     def copy_log(self) -> None:
         """Write the contents of the write-ahead log into the file, durably."""
@@ -170,14 +148,14 @@ class SpoolFile:
 
     def problems(self) -> list[str]:
         """Return everything that SQLite finds wrong; slow for a large file."""
-        return problems_of(self._connection)
+        return schema.problems_of(self._connection)
 
     def _one(self, statement: str, column: int = 0) -> int:
         return int(self._connection.execute(statement).fetchone()[column])
 
     def _count(self) -> None:
         self._tally, self._fresh, self._room, self._largest = Tally(), Fresh(), 0, 0
-        for upstream, stream, events, size, largest in self._connection.execute(COUNTS):
+        for upstream, stream, events, size, largest in self._connection.execute(schema.COUNTS):
             self._tally.waiting(upstream, stream, events, size)
             self._largest = max(self._largest, largest)
         self._tally.dead(*self._connection.execute("SELECT count(*), total(size) FROM dead").fetchone())
@@ -221,7 +199,7 @@ class SpoolFile:
         """Store an event of this size without checking for room; IntegrityError if its number is taken."""
         key = event.order_key
         head = key is None or not self.first_two(key)
-        self._fresh.add(self._connection.execute(PUT, (*row_of(event, size), head)).lastrowid or 0, event)
+        self._fresh.add(self._connection.execute(schema.PUT, (*row_of(event, size), head)).lastrowid or 0, event)
         self._tally.waiting(event.upstream, event.stream, 1, size)
         if key is not None and not head:
             self._put_in_front(key)
@@ -268,11 +246,11 @@ class SpoolFile:
         self,
         upstream: str,
         now: float,
+        in_flight: Collection[int] = (),
+        held_back: Collection[Key] = (),
         *,
         events: int,
         size: int,
-        in_flight: Collection[int] = (),
-        held_back: Collection[Key] = (),
         untried_first: bool = False,
         keyed: bool = True,
     ) -> Batch:
@@ -282,7 +260,7 @@ class SpoolFile:
         `untried_first`: events that were set back only if there are no others. A damaged one becomes a dead letter.
         """
         chosen, tried = list[int](), list[tuple[float, int]]()
-        for arrival, key, due, its_size in self._connection.execute(HEADS, (upstream, keyed)):
+        for arrival, key, due, its_size in self._connection.execute(schema.HEADS, (upstream, keyed)):
             # An event due later than the maximum delay was written with a wrong clock.
             if arrival in in_flight or key in held_back or now < due <= now + MAX_SET_BACK_SECONDS:
                 continue
@@ -304,7 +282,7 @@ class SpoolFile:
         """Return events in the order of `arrivals`, from memory where they are; False: damaged."""
         found = {arrival: (event, True) for arrival in arrivals if (event := self._fresh.take(arrival))}
         if missing := [arrival for arrival in arrivals if arrival not in found]:
-            rows = self._connection.execute(READ, (msgspec.json.encode(missing).decode(),)).fetchall()
+            rows = self._connection.execute(schema.READ, (msgspec.json.encode(missing).decode(),)).fetchall()
             found |= {row[0]: event_of(row) for row in rows}
         return [found[arrival] for arrival in arrivals if arrival in found]
 
@@ -312,7 +290,8 @@ class SpoolFile:
         """Delete events; return those that were still there."""
         # One statement for all: each step of SQLite lets another thread run Python, and has to wait for it.
         gone, numbers = list[Gone](), msgspec.json.encode(list(arrivals)).decode()
-        for arrival, upstream, stream, key, head, size in self._connection.execute(DELIVERED, (numbers,)).fetchall():
+        rows = self._connection.execute(schema.DELIVERED, (numbers,)).fetchall()
+        for arrival, upstream, stream, key, head, size in rows:
             self._tally.waiting(upstream, stream, -1, -size)
             freed = key is not None and not self.first_two(key)
             if key is not None and head and not freed:
@@ -324,7 +303,7 @@ class SpoolFile:
         """Record a failed attempt; `error`: it was this event's fault."""
         self._fresh.take(arrival)  # it is outdated now
         room = self._free_pages() + self._spare_pages // 2  # the rest is for what else has to be changed
-        self._connection.execute(FAILED, (error, now, reason[:1000] if room > 0 else "", due, arrival))
+        self._connection.execute(schema.FAILED, (error, now, reason[:1000] if room > 0 else "", due, arrival))
 
     def hurry_all(self, upstream: str) -> None:
         """Make failed events due at once, unless the failure was their own fault."""
@@ -339,21 +318,21 @@ class SpoolFile:
 
     def bury(self, arrival: int, reason: str, verdict: bytes, now: float) -> list[Gone]:
         """Make an event a dead letter."""
-        row = self._connection.execute(f"SELECT {COLUMNS} FROM waiting WHERE arrival = ?", (arrival,)).fetchone()  # noqa: S608
+        row = self._connection.execute(schema.READ, (f"[{arrival}]",)).fetchone()
         gone = self.delivered([arrival])  # first, since a full file needs its pages
         if gone:
             self._make_room(len(row[-1]) // PAGE + 4 - self._spare_pages // 2, 0)
-            self._connection.execute(BURY, (*row, reason[:1000], verdict, now))
-            (size,) = self._connection.execute(GROW, (arrival,)).fetchone()
+            self._connection.execute(schema.BURY, (*row, reason[:1000], verdict, now))
+            (size,) = self._connection.execute(schema.GROW, (arrival,)).fetchone()
             self._tally.dead(1, size)
         return gone
 
     def too_old(self, before: float, in_flight: Collection[int]) -> list[int]:
         """Return the oldest events first seen before a time, at most `PAGE_ROWS` and about `PAGE_BYTES`."""
         chosen, size = list[int](), 0
-        oldest = f"SELECT arrival, size FROM waiting WHERE first_seen < ? ORDER BY first_seen LIMIT {PAGE_ROWS}"
-        for arrival, its_size in self._connection.execute(oldest, (before,)):
-            if arrival not in in_flight and size < PAGE_BYTES:
+        oldest = "SELECT arrival, size FROM waiting WHERE first_seen < ? ORDER BY first_seen LIMIT ?"
+        for arrival, its_size in self._connection.execute(oldest, (before, schema.PAGE_ROWS)):
+            if arrival not in in_flight and size < schema.PAGE_BYTES:
                 chosen.append(arrival)
                 size += its_size
         return chosen
@@ -384,7 +363,7 @@ class SpoolFile:
     def restore_letter(self, letter: DeadLetter) -> None:
         """Add a dead letter of another file."""
         size = letter.event.size
-        self._connection.execute(BURY, (*row_of(letter.event, size), letter.reason, letter.verdict, letter.died))
+        self._connection.execute(schema.BURY, (*row_of(letter.event, size), letter.reason, letter.verdict, letter.died))
         self._tally.dead(1, size)
 
     # --- reading ---

@@ -20,10 +20,10 @@ from sidecar.spool.groupcommit import Hand
 from sidecar.spool.handover import HandOver, LookUp, TakeOver
 from sidecar.spool.keeping import Keeping
 from sidecar.spool.policy import Routers, reroute
-from sidecar.spool.record import Quota, Spooled, line_of
+from sidecar.spool.record import Quota, Spooled, SpoolState, line_of
 from sidecar.spool.replay import Passage, Replay
 from sidecar.spool.schema import PAGE_BYTES, PAGE_ROWS
-from sidecar.spool.store import PUT_SECONDS, Spool, SpoolState
+from sidecar.spool.store import PUT_SECONDS, Spool
 from sidecar.telemetry.contained import keep_running
 from sidecar.telemetry.happenings import SpoolLeft, SpoolNotPrinted, SpoolRerouted
 from sidecar.telemetry.telemetry import Telemetry

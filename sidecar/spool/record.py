@@ -251,3 +251,24 @@ class Quota:
 
 DEAD_SHARE = 4
 """Dead letters are dropped to make room, the oldest first, until they take only a quarter of the space."""
+
+
+@dataclass(frozen=True, slots=True)
+class SpoolState:
+    """The state of the spool, for the status page."""
+
+    directory: str
+    trouble: str
+    """Why it cannot be used; empty if it can."""
+    totals: Totals
+    limits: Quota
+    oldest_seconds: float
+    """Age of the oldest waiting event."""
+    in_flight: int
+    """Its events being sent."""
+    full: bool = False
+    """Whether there was no room for the last event, and none has become free."""
+    handed_over: Mapping[str, int] = field(default_factory=dict)
+    """Events sent to the gateway since the start, by result."""
+    taken_over: Mapping[str, int] = field(default_factory=dict)
+    """Events that pods handed over to this gateway since the start, by their labels."""

@@ -12,8 +12,8 @@ import enum
 import functools
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple, TypeVar
 
@@ -21,7 +21,7 @@ from sidecar.spool.directory import SpoolDir, Trouble
 from sidecar.spool.file import SpoolFile
 from sidecar.spool.groupcommit import STOPPING, GroupCommit, Hand, News, Operation, Writer
 from sidecar.spool.policy import Ordering, SpoolClock
-from sidecar.spool.record import Batch, Gone, Key, Quota, Spooled, Totals
+from sidecar.spool.record import Batch, Gone, Key, Quota, Spooled, SpoolState
 from sidecar.telemetry.happenings import DeadLettered, DeadLettersDropped, EventsSpooled, SpoolRefused
 from sidecar.telemetry.telemetry import Telemetry
 from sidecar.timers import Timers
@@ -71,27 +71,6 @@ class _Puts(NamedTuple):
 
     operation: Operation
     calls: list[_Call]
-
-
-@dataclass(frozen=True, slots=True)
-class SpoolState:
-    """The state of the spool, for the status page."""
-
-    directory: str
-    trouble: str
-    """Why it cannot be used; empty if it can."""
-    totals: Totals
-    limits: Quota
-    oldest_seconds: float
-    """Age of the oldest waiting event."""
-    in_flight: int
-    """Its events being sent."""
-    full: bool = False
-    """Whether there was no room for the last event, and none has become free."""
-    handed_over: Mapping[str, int] = field(default_factory=dict)
-    """Events sent to the gateway since the start, by result."""
-    taken_over: Mapping[str, int] = field(default_factory=dict)
-    """Events that pods handed over to this gateway since the start, by their labels."""
 
 
 class Spool:
@@ -286,18 +265,10 @@ class Spool:
         None of them, and no other of its key, is handed out again before `delivered`, `failed`, `dead` or `release` is
         called for it. There are none while the spool cannot be used.
         """
-        now = self.now()
-        return await self.choose(
-            lambda file, in_flight, held_back: file.hand_out(
-                upstream,
-                now,
-                events=events,
-                size=size,
-                in_flight=in_flight,
-                held_back=held_back,
-                untried_first=untried_first,
-            )
+        how = functools.partial(
+            SpoolFile.hand_out, upstream=upstream, now=self.now(), events=events, size=size, untried_first=untried_first
         )
+        return await self.choose(lambda file, in_flight, held_back: how(file, in_flight=in_flight, held_back=held_back))
 
     async def choose(self, choose: Choose) -> list[Spooled]:
         """Hand out the events that `choose` finds in the file, as in `hand_out`."""

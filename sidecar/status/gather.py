@@ -37,7 +37,7 @@ from sidecar.upstreams.failover import order
 from sidecar.upstreams.health import Health, Judge
 
 if TYPE_CHECKING:
-    from sidecar.spool.store import SpoolState
+    from sidecar.spool.record import SpoolState
 
 
 @dataclass(frozen=True)

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from sidecar.delivery.coalescer import Coalescer
+from sidecar.delivery.sender import Sender
 from sidecar.errors import SettingError
-from sidecar.spool.lifecycle import written
-from sidecar.spool.record import line_of
+from sidecar.routes.routing import Router
+from sidecar.spool.lifecycle import Spooling, written
+from sidecar.spool.record import Spooled, line_of
+from sidecar.telemetry.log import make_log
+from sidecar.telemetry.telemetry import Telemetry
+from tests.anyroutes import config_of
 from tests.fakes import FakeEventGate, eventually, refusing
 from tests.running import Running, sidecar, to_one
 from tests.spool.spools import AtOnce, open_spool, spooled, waiting
@@ -19,6 +26,9 @@ QUICK: dict[str, Any] = {
     "timeouts": {"connect": "100ms", "attempt": "200ms", "deadline": "2s"},
     "health_check": {"interval": "200ms", "timeout": "100ms"},
 }
+
+
+REJECT = {"name": "none", "match": {"stream": "*"}, "reject": "not today"}
 
 
 def config(address: str, **route: object) -> dict[str, Any]:
@@ -97,3 +107,21 @@ async def test_what_is_left_can_be_written_out_at_the_end(tmp_path: Path) -> Non
         assert lines == [line_of(event) for event in events]
         (tmp_path / "spool" / "spool.db").unlink()
         assert [count async for count in written(opened.spool, print)] == []
+
+
+def test_an_event_is_routed_again_only_by_other_rules(tmp_path: Path) -> None:
+    """The rules that it came under would decide the same; those after an edit or a restart may not."""
+    no_routes = config_of({"version": 1, "upstreams": {"main": {"url": "http://a/v1/events"}}, "routes": [REJECT]})
+    telemetry = Telemetry([], make_log(io.StringIO()))
+    spooling, idle = Spooling(tmp_path, telemetry), Coalescer(Sender({}, telemetry, lambda: 0.5), {}, telemetry)
+
+    def routed(event: Spooled) -> Spooled | str:
+        return spooling._replay._passage.route(event)
+
+    first, second = (spooling.keeping({}, idle) for _ in range(2))
+    event = spooled(1, came_as="score", routed_by=first.number)
+    spooling.follow({}, first, lambda _: False, Router(no_routes, {}))
+    assert routed(event) is event
+    assert isinstance(routed(spooled(2, came_as="score")), str)
+    spooling.follow({}, second, lambda _: False, Router(no_routes, {}))
+    assert isinstance(routed(event), str)

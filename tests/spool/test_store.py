@@ -14,8 +14,8 @@ import uvloop
 
 from sidecar.spool.directory import Trouble
 from sidecar.spool.groupcommit import LOOK_SECONDS, Writer
-from sidecar.spool.record import Quota, Spooled, Totals, key_of
-from sidecar.spool.store import PUT_SECONDS, Kept, PutResult, SpoolState
+from sidecar.spool.record import Quota, Spooled, SpoolState, Totals, key_of
+from sidecar.spool.store import PUT_SECONDS, Kept, PutResult
 from tests.spool.spools import NOON, AtOnce, arrivals, open_spool, spool_file, spooled, waiting
 
 pytestmark = pytest.mark.looptime
@@ -73,6 +73,21 @@ async def test_a_callback_is_called(tmp_path: Path) -> None:
         opened.spool.close()
         opened.spool.store([spooled(3)], note)
         assert told[2:] == [(Kept.BROKEN, [1])]
+
+
+async def test_a_bug_in_one_callback_does_not_cost_the_others_theirs(tmp_path: Path) -> None:
+    """Events that share a transaction are answered one by one, and the bug is reported."""
+    async with open_spool(tmp_path, hand=AtOnce()) as opened:
+        told: list[PutResult] = []
+
+        def fail(_: PutResult) -> None:
+            raise ValueError
+
+        opened.spool.store([spooled(0)], fail)
+        opened.spool.store([spooled(0)], told.append)
+        await asyncio.sleep(0.1)
+        assert told == [PutResult(Kept.STORED)]
+        assert len(opened.log("Unexpected")) == 1
 
 
 async def test_a_full_spool_says_so(tmp_path: Path) -> None:

@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 
 from sidecar.routes.routing import Router
-from sidecar.spool.record import Quota, Totals
-from sidecar.spool.store import SpoolState
+from sidecar.spool.record import Quota, SpoolState, Totals
 from sidecar.status.gather import InForce, Sources, status_now, tried_now
 from sidecar.status.value import MirrorNow
 from sidecar.telemetry.counts import Counts

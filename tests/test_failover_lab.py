@@ -1,4 +1,4 @@
-"""Failover with real hosts: what only they can show must hold, and the lab must count right."""
+"""Failover with real hosts: what only they can show, and that the lab counts correctly."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.netns.scenarios import SCENARIOS, Bars, Outage, Scenario, misses
 TIMELINE = Timeline(begun=0.0, injected=2.0, healed=6.0, ended=10.0)
 TRIES = 3
 BUSY_MS = 20
-"""Traffic that is later than that says that the machine had no time for it."""
+"""If traffic is later than this, the machine was too busy."""
 SIMULATED = frozenset(
     [
         "frozen",
@@ -34,15 +34,15 @@ SIMULATED = frozenset(
         "forty-addresses",
     ]
 )
-"""Lines of the table that are left to `python -m tests.netns`, the long run and the simulator: what an EventGate, a
-proxy or DNS says needs no real host, and of each kind one line is tried here. In CI every second costs."""
+"""Scenarios that only `python -m tests.netns` runs: answers of an EventGate, a proxy or DNS need no real host, and the
+long run and the simulator have them too. One of each kind runs here, to keep CI short."""
 HOME = frozenset({"eqiad"})
 FRAME = dataclasses.replace(SCENARIOS[0], bars=Bars(worst_ms=300, slow=1))
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def lab(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Lab]:
-    """Hosts, DNS and emulated datacenters, made once for all scenarios."""
+    """Hosts, DNS and emulated datacenters, built once for all scenarios."""
     if why := needs.missing():
         pytest.skip(f"FAILOVER IS NOT TESTED: the lab cannot run here: {why}")
     async with built(tmp_path_factory.mktemp("lab")) as lab:
@@ -54,7 +54,7 @@ async def lab(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Lab]:
     "scenario", [each for each in SCENARIOS if each.name not in SIMULATED], ids=lambda scenario: scenario.name
 )
 async def test_a_fault_is_survived(lab: Lab, scenario: Scenario, tmp_path: Path) -> None:
-    """Whatever happens to the preferred datacenter, the model server is answered and no event is lost."""
+    """With each fault of the preferred datacenter, the model server is answered and no event is lost."""
     for left in reversed(range(TRIES)):
         folder = tmp_path / str(left)
         folder.mkdir()
@@ -62,7 +62,7 @@ async def test_a_fault_is_survived(lab: Lab, scenario: Scenario, tmp_path: Path)
         missed = misses(scenario, measured)
         if not missed:
             return
-        if not left or measured.lost or measured.lag_ms < BUSY_MS:  # what is lost is lost on a busy machine, too
+        if not left or measured.lost or measured.lag_ms < BUSY_MS:  # a busy machine does not excuse a lost event
             pytest.fail(_words(scenario, measured, missed, folder), pytrace=False)
 
 
@@ -81,17 +81,17 @@ def _words(scenario: Scenario, measured: Measured, missed: list[str], folder: Pa
 
 
 def answer(identifier: str, sent: float, took: float = 0.01, status: int | None = 201) -> Answer:
-    """An answer at a time."""
+    """Return an answer at this time."""
     return Answer(identifier, sent, took, status, "", retry_after="1" if status == 503 else "")
 
 
 def counted(answers: list[Answer], hosts: dict[str, list[str]], grace: float = 0.0) -> Measured:
-    """What is measured from these answers and files."""
+    """Measure these answers and files."""
     return measure(Book(answers, hosts), TIMELINE, HOME, grace=grace)
 
 
 def test_an_event_answered_2xx_that_is_in_no_file_is_lost() -> None:
-    """Only what was answered 2xx can be lost, and any file will do."""
+    """Only an event answered 2xx can be lost; it may be in any file."""
     answers = [
         answer("there", 1.0),
         answer("elsewhere", 1.0),
@@ -102,7 +102,7 @@ def test_an_event_answered_2xx_that_is_in_no_file_is_lost() -> None:
 
 
 def test_an_event_in_two_files_or_twice_in_one_is_doubled() -> None:
-    """Each event counts once however often it is there; events of other runs do not count."""
+    """Each event counts once, however often it is there; events of other runs do not count."""
     hosts = {
         "both": ["eqiad", "codfw"],
         "twice": ["codfw", "codfw", "codfw"],
@@ -113,8 +113,8 @@ def test_an_event_in_two_files_or_twice_in_one_is_doubled() -> None:
     assert counted(answers, hosts).doubled == 2
 
 
-def test_traffic_is_back_when_the_last_event_went_home() -> None:
-    """The time runs from the mending to the last event that went elsewhere; nothing before counts."""
+def test_traffic_is_back_after_the_last_event_that_went_elsewhere() -> None:
+    """The time runs from the end of the fault to the last event that went elsewhere."""
     hosts = {"early": ["codfw"], "away": ["codfw"], "home": ["eqiad"], "both": ["codfw", "eqiad"]}
     answers = [answer("early", 5.9), answer("away", 7.5), answer("home", 8.0), answer("both", 9.0)]
     assert counted(answers, hosts).back_after == pytest.approx(1.5)
@@ -130,8 +130,8 @@ def test_traffic_is_back_when_the_last_event_went_home() -> None:
         pytest.param(7.1, 1, id="later"),
     ],
 )
-def test_a_failure_is_stray_where_a_datacenter_was_there(sent: float, stray: int) -> None:
-    """While everything is gone an event may be refused, and for a moment after, and at no other time."""
+def test_a_failure_is_stray_while_a_datacenter_can_be_reached(sent: float, stray: int) -> None:
+    """Events may be refused only while no datacenter can be reached, and for a moment after."""
     assert counted([answer("x", sent, status=503)], {}, grace=1.0).stray_failures == stray
 
 
@@ -154,14 +154,14 @@ def test_a_failure_is_stray_where_a_datacenter_was_there(sent: float, stray: int
     ],
 )
 def test_a_bar_that_is_not_held_is_named_with_its_value(changes: dict[str, object], words: str | None) -> None:
-    """Whoever reads the failure knows what was promised and what was measured."""
+    """The failure message has the promise and the measured value."""
     well = counted([answer("a", 1.0), answer("b", 3.0)], {"a": ["eqiad"], "b": ["codfw"]})
     measured = dataclasses.replace(well, **changes)  # type: ignore[arg-type]
     assert misses(FRAME, measured) == ([words] if words else [])
 
 
-def test_a_refusal_must_come_soon_and_say_when_to_try_again() -> None:
-    """With everything gone, a 500 is no help and neither is a 503 after three seconds."""
+def test_a_refusal_must_be_quick_and_have_retry_after() -> None:
+    """If no datacenter can be reached, a 500 is wrong, and so is a 503 after three seconds."""
     answers = [answer("a", 3.0, took=3.0, status=503), answer("b", 3.0, status=500)]
     scenario = dataclasses.replace(FRAME, bars=Bars(outage=Outage()), leaves=False)
     assert misses(scenario, counted(answers, {}, grace=3.0)) == [
@@ -171,7 +171,7 @@ def test_a_refusal_must_come_soon_and_say_when_to_try_again() -> None:
 
 
 def test_the_document_has_a_line_for_every_scenario_and_marks_what_was_not_held() -> None:
-    """A table that hides a miss would be worse than none."""
+    """The table hides no miss."""
     well = counted([answer("a", 1.0)], {"a": ["codfw"]})
     text = report.in_markdown([(FRAME, well), (FRAME, dataclasses.replace(well, lost=3))])
     lines = [line for line in text.splitlines() if line.startswith(f"| {FRAME.title}")]

@@ -1,4 +1,4 @@
-"""`python -m tests.netns`: try everything, print the table, and write docs/failover.md where asked to."""
+"""`python -m tests.netns`: run every scenario, print the table, and with `--write` write docs/failover.md."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.netns.scenarios import SCENARIOS, Scenario, misses
 
 
 async def run(scenarios: Sequence[Scenario], folder: Path) -> report.Results:
-    """Try the scenarios one after another; say on standard error how each went."""
+    """Run the scenarios one after another; report each on standard error."""
     loop = asyncio.get_running_loop()
     task = asyncio.current_task()
     assert task is not None
@@ -34,7 +34,7 @@ async def run(scenarios: Sequence[Scenario], folder: Path) -> report.Results:
 
 
 def main() -> int:
-    """Exit status: 0 where every bar was held, 1 where not, 2 where the lab cannot run here, 130 where stopped."""
+    """Exit status: 0 if every bar was held, 1 if not, 2 if the lab cannot run here, 130 if it was stopped."""
     options = _parser().parse_args()
     if why := needs.missing():
         sys.stderr.write(f"The failover lab cannot run here: {why}.\n")

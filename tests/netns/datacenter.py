@@ -1,4 +1,4 @@
-"""What runs in a datacenter: an emulated EventGate over TLS, and before it, where asked for, a relay."""
+"""A datacenter: an emulated EventGate with TLS, and a relay in front of it if a scenario needs one."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ async def make_authority(folder: Path) -> Path:
 
 
 async def make_certificate(folder: Path, datacenter: str) -> Path:
-    """Make the certificate of a datacenter's EventGate, with the real ones' names; return its stem."""
+    """Make the certificate of a datacenter's EventGate, with the real one's names; return its path without suffix."""
     names = (
         "eventgate-main.discovery.wmnet",
         f"eventgate-main.svc.{datacenter}.wmnet",
@@ -57,7 +57,7 @@ async def _openssl(stem: Path, *arguments: str) -> None:
 
 @dataclass(frozen=True)
 class EventGate:
-    """A running emulator; `output` has a JSON line for every event it accepted."""
+    """A running emulator; `output` has a JSON line for each accepted event."""
 
     host: str
     output: Path
@@ -67,11 +67,11 @@ class EventGate:
 
     @property
     def pid(self) -> int:
-        """The process."""
+        """Its process id."""
         return self._process.pid
 
     async def fault(self, mode: str, seconds: float = 1.0) -> None:
-        """Let it fail in one of the ways it knows; `none` ends that."""
+        """Set one of the emulator's faults; `none` ends it."""
         body = json.dumps({"mode": mode, "seconds": seconds})
         connection = http.client.HTTPConnection("127.0.0.1", self._control, timeout=ANSWER_SECONDS)
         with contextlib.closing(connection):
@@ -109,13 +109,13 @@ async def eventgate(network: Network, host: str, certificate: Path, folder: Path
 
 @dataclass(frozen=True)
 class Relay:
-    """A running relay before an EventGate."""
+    """A running relay in front of an EventGate."""
 
     _process: asyncio.subprocess.Process
     _log: Path
 
     async def tell(self, words: str) -> None:
-        """Change what it does; `relay` says what it knows."""
+        """Send it a command of those that `relay` lists."""
         assert self._process.stdin is not None
         self._process.stdin.write(f"{words}\n".encode())
         await _line(self._process, self._log)
@@ -133,7 +133,7 @@ async def relay(network: Network, host: str, folder: Path) -> AsyncIterator[Rela
 
 
 async def _line(process: asyncio.subprocess.Process, log: Path) -> bytes:
-    """Read the line by which a program of ours says that it is ready."""
+    """Read the line with which a program of the lab says that it is ready."""
     assert process.stdout is not None
     try:
         async with asyncio.timeout(START_SECONDS):

@@ -1,7 +1,7 @@
-"""`python -m tests.netns.elsewhere FOLDER`, in network and mount namespaces of its own: try to lead a sidecar astray.
+"""`python -m tests.netns.elsewhere FOLDER`, in its own namespaces: try to make a sidecar send elsewhere.
 
-The kernel counts where every first packet goes, whoever sends it and by whatever library; the way out leads into a
-wire at whose other end nobody is. What was contacted, asked and answered is printed as JSON.
+The kernel records the destination of each first packet, whatever program or library sends it. Packets that leave the
+namespace reach no host. The contacted addresses, the DNS queries and the answers are printed as JSON.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tests.fakes import Client, FakeEventGate, Reply, answer, connected, eventua
 from tests.running import Running, sidecar
 
 FALSE = "203.0.113.66"
-"""Where nothing may ever go (TEST-NET-3)."""
+"""Nothing may be sent to this address (TEST-NET-3)."""
 RULES = """
 table inet watch {
     set seen { type ipv4_addr . inet_proto . inet_service; flags dynamic; size 1000; }
@@ -44,7 +44,7 @@ NAMES = {
     "everyone.test": "224.0.0.1",
     "broadcast.test": "255.255.255.255",
 }
-"""Names that are configured, and where DNS says that they lead."""
+"""The configured names, and their addresses in DNS."""
 PORT = 4492
 STREAMS = (
     f"http://{FALSE}/v1/events",
@@ -91,13 +91,13 @@ PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "FTP_PROXY")
 
 
 class NameServer(asyncio.DatagramProtocol):
-    """Leads every name that is configured into the pod, and all others to `FALSE`."""
+    """Answers configured names with addresses of this machine, and all others with `FALSE`."""
 
     def __init__(self) -> None:
         self.asked: set[str] = set()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keep what answers are sent by."""
+        """Keep the transport, which sends the answers."""
         self._transport: Any = transport
 
     def datagram_received(self, data: bytes, addr: tuple[str | Any, int]) -> None:
@@ -111,7 +111,7 @@ class NameServer(asyncio.DatagramProtocol):
 
 
 def configuration(gate: str) -> dict[str, Any]:
-    """Return a configuration of which only one upstream, `main`, leads somewhere."""
+    """Return a configuration in which one upstream, `main`, can be reached."""
     short = {"timeouts": {"connect": "200ms", "attempt": "300ms", "deadline": "500ms"}, "on_ambiguous": "fail"}
     upstreams: dict[str, Any] = {
         name.partition(".")[0]: {"url": f"http://{name}:{PORT}/v1/events", **short} for name in NAMES
@@ -131,7 +131,7 @@ def configuration(gate: str) -> dict[str, Any]:
 
 
 def redirects() -> list[Reply]:
-    """Return answers that lead elsewhere by every header there is."""
+    """Return answers with every header that names another place."""
     lines = "".join(f"{name}: {value}\r\n" for name, value in LEADING_BACK.items())
     hints = f"HTTP/1.1 103 Early Hints\r\n{lines}\r\n".encode()
     final = f"HTTP/1.1 201 Created\r\n{lines}content-length: 0\r\n\r\n".encode()
@@ -140,13 +140,13 @@ def redirects() -> list[Reply]:
 
 
 def event(stream: str) -> bytes:
-    """Return an event that names places wherever it can."""
+    """Return an event with another place in every field that may hold one."""
     meta = {"stream": stream, "id": "a", "uri": f"http://{FALSE}/", "domain": FALSE}
     return json.dumps({"$schema": f"http://{FALSE}/schema", "meta": meta}).encode()
 
 
 async def attempt_all(it: Running, of_upstreams: int) -> list[int]:
-    """Try everything; return the statuses."""
+    """Send everything; return the statuses."""
     statuses = [(await it.post(event("s"))).status for _ in range(of_upstreams)]
     statuses += [(await it.post(event(stream))).status for stream in (*STREAMS, *(f"t{each}" for each in STREAMS))]
     statuses += [await _on_new_connection(it, post(event("s"), target)) for target in TARGETS]
@@ -169,7 +169,7 @@ async def _status(client: Client, data: bytes) -> int:
 
 @contextlib.contextmanager
 def environment(folder: Path) -> Iterator[None]:
-    """Set what programs are led astray by: proxies, and a file of passwords."""
+    """Set what makes programs send elsewhere: proxies, and a file of passwords."""
     logins = (f"machine {machine} login a password b\n" for machine in ("127.0.0.1", "eqiad.localhost", FALSE))
     (folder / ".netrc").write_text("".join(logins))
     proxies: Mapping[str, str] = dict.fromkeys(PROXIES, f"http://{FALSE}:3128")
@@ -179,7 +179,7 @@ def environment(folder: Path) -> Iterator[None]:
 
 
 async def main(folder: Path) -> dict[str, Any]:
-    """Run a sidecar, try everything, and return what was seen."""
+    """Run a sidecar, send everything, and return what was seen."""
     loop = asyncio.get_running_loop()
     _, server = await loop.create_datagram_endpoint(NameServer, local_addr=("127.0.0.1", 53))
     replies = redirects()
@@ -199,7 +199,7 @@ async def main(folder: Path) -> dict[str, Any]:
 
 
 def running(gate: FakeEventGate, folder: Path) -> contextlib.AbstractAsyncContextManager[Running]:
-    """Run the sidecar; its label goes into the name of the stream, too."""
+    """Run the sidecar, with a label that a template puts into the stream's name."""
     return sidecar(configuration(gate.address), folder, labels={"env": f"http://{FALSE}/"})
 
 
@@ -214,7 +214,7 @@ def _command(*words: str, given: str = "") -> str:
 
 
 def prepare(folder: Path) -> None:
-    """Lay out the network, and put a resolv.conf and an empty hosts file over the machine's, here only."""
+    """Set up the network, and mount a resolv.conf and an empty hosts file over the machine's in this namespace."""
     _command("ip", "link", "add", "name", "out", "type", "veth", "peer", "name", "nobody")
     _command("ip", "address", "add", "198.51.100.2/24", "dev", "out")
     for device in ("lo", "out", "nobody"):

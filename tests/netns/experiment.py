@@ -1,4 +1,4 @@
-"""One line of the table, tried: set up, warm up, break, hold, mend, wait until traffic is back, count."""
+"""Runs one scenario: sets it up, warms up, starts the fault, ends it, waits until traffic is back, and counts."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from tests.netns.scenarios import Scenario
 
 WARM_SECONDS = 2.0
 CALM_SECONDS = 0.5
-"""Traffic goes on for so long after it is back."""
+"""How long traffic continues after it is back."""
 SETTLE_SECONDS = 0.2
 BACK_COUNT = 20
-"""So many events in a row must have gone home before traffic counts as back."""
+"""Traffic counts as back after this many events in a row at the preferred datacenter."""
 
 
 class Journal:
-    """A file that grows by lines of JSON, read from where it ended when this was made."""
+    """A growing file of JSON lines, read from its end at the time this was created."""
 
     def __init__(self, path: Path) -> None:
-        """The file must be there."""
+        """The file must exist."""
         self._path = path
         self._read = path.stat().st_size
 
     def news(self) -> Iterator[dict[str, Any]]:
-        """Yield the lines that are new and whole."""
+        """Yield the new complete lines."""
         with self._path.open("rb") as file:
             file.seek(self._read)
             for line in file:
@@ -53,8 +53,8 @@ class Watch:
     hosts: dict[str, Journal]
 
     def look(self) -> Book:
-        """Return all that is known by now."""
-        # The answers first: whatever was answered by then is in a file by now.
+        """Return everything known so far."""
+        # The answers come first: an event that is answered by then is in a file by now.
         self.book.answers += [Answer.read(record) for record in self.answers.news()]
         for host, journal in self.hosts.items():
             self.book.note_written(host, [record["event"]["meta"]["id"] for record in journal.news()])
@@ -62,7 +62,7 @@ class Watch:
 
 
 async def run(lab: Lab, scenario: Scenario, folder: Path) -> Measured:
-    """Try one scenario; what the sidecar and the traffic wrote is left in `folder`."""
+    """Run one scenario; the files of the sidecar and of the traffic stay in `folder`."""
     clock = asyncio.get_running_loop().time
     begun = clock()
     async with AsyncExitStack() as around:
@@ -108,7 +108,7 @@ async def _wait_until_back(watch: Watch, scenario: Scenario, healed: float) -> b
 
 
 def log_tail(folder: Path, lines: int = 25) -> str:
-    """Return the end of the sidecar's log, a readable line for each line of ECS JSON."""
+    """Return the end of the sidecar's log, with a readable line for each line of ECS JSON."""
     log = folder / "sidecar.log"
     found = log.read_text(errors="replace").splitlines()[-lines:] if log.exists() else []
     return "\n".join(_readable(line) for line in found)

@@ -13,12 +13,12 @@ from tests.netns.nameserver import NameServer
 from tests.netns.network import Network
 
 EVENTGATES = {"eqiad": "eqiad", "eqiad2": "eqiad", "codfw": "codfw"}
-"""Each host that has an EventGate, and its datacenter."""
+"""Each host with an EventGate, and its datacenter."""
 
 
 @dataclass(frozen=True)
 class Lab:
-    """What the experiments share; each leaves it as it was."""
+    """What the experiments share; each restores what it changes."""
 
     network: Network
     names: NameServer
@@ -29,7 +29,7 @@ class Lab:
 
 @contextlib.asynccontextmanager
 async def built(folder: Path) -> AsyncIterator[Lab]:
-    """Build the lab for as long as the block lasts; its files are in `folder`."""
+    """Build the lab for the duration of the block; its files are in `folder`."""
     async with contextlib.AsyncExitStack() as stack:
         network = await stack.enter_async_context(Network())
         names = NameServer(network, folder)

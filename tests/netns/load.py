@@ -1,8 +1,8 @@
-"""The traffic: posts events by the clock, as a model server does: `python -m tests.netns.load`.
+"""The traffic: posts events at a fixed rate, as a model server does: `python -m tests.netns.load`.
 
-It waits for a line on standard input, posts so many events a second whether or not the earlier ones are
-answered, until standard input ends; then it waits for the answers that are due. Every event leaves a JSON
-line in the output file when its fate is known. Times are those of the monotonic clock.
+It waits for a line on standard input, and then posts at this rate until standard input ends, whether or not earlier
+events are answered. Then it waits for the outstanding answers. The output file gets a JSON line for each event with its
+result. Times are of the monotonic clock.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any, TextIO
 import aiohttp
 
 CLIENT_SECONDS = 5.0
-"""After this a model server of Lift Wing's gives up."""
+"""Lift Wing's model servers give up after this time."""
 TOPICS = (
     "Culture.Biography.Biography*", "Culture.Biography.Women", "Culture.Food and drink",
     "Culture.Internet culture", "Culture.Linguistics", "Culture.Literature", "Culture.Media.Books",
@@ -33,7 +33,7 @@ TOPICS = (
 def event(number: int, *, request_id: bool = True) -> tuple[str, bytes]:
     """Return the id and the bytes of a revision score of about 1 kB, as drafttopic sends it.
 
-    Without a `request_id` of its own EventGate takes that of the request.
+    If it has no `request_id`, EventGate uses that of the request.
     """
     identifier = str(uuid.uuid4())
     score = {
@@ -66,10 +66,10 @@ def event(number: int, *, request_id: bool = True) -> tuple[str, bytes]:
 
 
 class Poster:
-    """Posts to one URL and writes down what comes back."""
+    """Posts to one URL and records the answers."""
 
     def __init__(self, session: aiohttp.ClientSession, url: str, output: TextIO, *, request_ids: bool) -> None:
-        """`output` takes a line for each event; `request_ids`: each request has one, and its event has none."""
+        """`output` gets a line for each event; `request_ids`: requests have one, events do not."""
         self._request_ids = request_ids
         self._session = session
         self._url = url
@@ -102,7 +102,7 @@ async def run(url: str, rate: float, seconds: float, output: TextIO, *, request_
     told = asyncio.StreamReader()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(told), sys.stdin)
     timeout = aiohttp.ClientTimeout(total=CLIENT_SECONDS)
-    connector = aiohttp.TCPConnector(limit=0)  # nobody waits here for a connection
+    connector = aiohttp.TCPConnector(limit=0)  # no limit: posts do not wait for a connection
     async with (
         aiohttp.ClientSession(timeout=timeout, connector=connector) as session,
         asyncio.TaskGroup() as posts,

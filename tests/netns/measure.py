@@ -1,4 +1,4 @@
-"""What an experiment showed: the fate of every event, counted. Pure: records in, numbers out."""
+"""Counts the results of an experiment. Pure: records in, numbers out."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from dataclasses import dataclass, field
 from typing import Any
 
 SLOW_SECONDS = 0.25
-"""An answer that takes longer is felt by whoever waits for the score."""
+"""An answer that takes longer delays the score noticeably."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What became of one event, as the model server saw it; times in seconds of one clock."""
+    """The result of one event as the model server saw it; times in seconds of one clock."""
 
     id: str
     sent: float
     took: float
     status: int | None
-    """None where there was no answer."""
+    """None: there was no answer."""
     words: str
-    """The outcome that the sidecar names, or the client's error."""
+    """The outcome in the sidecar's header, or the client's error."""
     retry_after: str = ""
     lag: float = 0.0
-    """How much later than due it was sent: how busy the machine was, not the sidecar."""
+    """Seconds it was sent late, because the machine was busy."""
 
     @classmethod
     def read(cls, record: Mapping[str, Any]) -> Answer:
@@ -42,12 +42,12 @@ class Answer:
 
 @dataclass(frozen=True)
 class Timeline:
-    """When what happened; seconds of the same clock."""
+    """Times of the experiment, in seconds of the same clock."""
 
     begun: float
     injected: float
     healed: float
-    """Where nothing is healed, when it was injected."""
+    """The same as `injected` if the fault does not end."""
     ended: float
 
 
@@ -58,28 +58,28 @@ class Measured:
     sent: int
     good: int
     failures: Mapping[str, int]
-    """Answers that were no 2xx, and errors, by their words."""
+    """Answers other than 2xx and errors, counted by their text."""
     worst_ms: float
     slow: int
     """Answers over 250 ms."""
     lost: int
-    """Answered 2xx, and in no datacenter's file."""
+    """Answered 2xx, but in no datacenter's file."""
     doubled: int
     """In the files more than once."""
     back_after: float | None
-    """Seconds after the mending until every event went home again; None if that never happened."""
+    """Seconds from the end of the fault until every event went to the preferred datacenter; None: never."""
     stray_failures: int
-    """Failures sent while at least one datacenter was there."""
+    """Failures while at least one datacenter could be reached."""
     unhelpful_failures: int
-    """Failures that were no 503 with Retry-After."""
+    """Failures other than 503 with Retry-After."""
     worst_failure: float
-    """Seconds until the latest answer that was no 2xx."""
+    """Seconds that the slowest answer other than 2xx took."""
     recovered_after: float
-    """Seconds after the mending until the last failure was answered; 0 if there was none."""
+    """Seconds from the end of the fault until the last failure was answered; 0 if there was none."""
     hosts: Mapping[str, int]
     """Events in each host's file."""
     lag_ms: float
-    """How late the traffic itself was at worst."""
+    """The most by which an event was sent late."""
     seconds: float
     listened_after: float = 0.0
     idled: float = 0.0
@@ -88,23 +88,23 @@ class Measured:
 
 @dataclass
 class Book:
-    """All that is known: the answers, and which hosts wrote which event down."""
+    """All records: the answers, and which hosts have which event."""
 
     answers: list[Answer] = field(default_factory=list)
     hosts: dict[str, list[str]] = field(default_factory=dict)
-    """Id of an event to the hosts that have it, with repetitions."""
+    """For each event id the hosts that have it, with repetitions."""
 
     def note_written(self, host: str, identifiers: Collection[str]) -> None:
-        """Take what is new in a host's file."""
+        """Add the new events in a host's file."""
         for identifier in identifiers:
             self.hosts.setdefault(identifier, []).append(host)
 
     def at_home(self, answer: Answer, home: Collection[str]) -> bool:
-        """Whether the event was accepted, by a host that it should go to when all is well."""
+        """Whether one of the preferred hosts accepted the event."""
         return answer.good and not set(home).isdisjoint(self.hosts.get(answer.id, ()))
 
     def is_back(self, home: Collection[str], since: float, count: int) -> bool:
-        """Whether the last `count` events that were sent after `since` and are answered went home."""
+        """Whether the last `count` answered events sent after `since` went to the preferred hosts."""
         answers = [each for each in self.answers if each.sent >= since]
         last = sorted(answers, key=lambda each: each.sent)[-count:]
         return len(last) == count and all(self.at_home(each, home) for each in last)
@@ -113,7 +113,7 @@ class Book:
 def measure(
     book: Book, timeline: Timeline, home: Collection[str], *, grace: float = 0.0, back: bool = True
 ) -> Measured:
-    """Count; `grace` is for how long after the mending failures still belong to the outage."""
+    """Count; failures up to `grace` seconds after the end of the fault still belong to the outage."""
     answers = book.answers
     bad = [each for each in answers if not each.good]
     since_healed = [each for each in answers if each.sent >= timeline.healed]

@@ -1,4 +1,4 @@
-"""The DNS server of the lab: Debian's dnsmasq. As in reality, the names of staging are CNAMEs to workers."""
+"""The lab's DNS server: Debian's dnsmasq. As in production, the names of staging are CNAMEs of workers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from tests.netns.network import HOSTS, LabError, Network, eventually, words_of
 
 TTL = 5
-"""Seconds; small, so that a change is felt within one experiment."""
+"""Seconds; short, so that a change takes effect within one experiment."""
 START_SECONDS = 5.0
 WORKERS: Mapping[str, Sequence[str]] = {
     "kubestage1003.eqiad.wmnet": HOSTS["eqiad"][:1],
@@ -23,16 +23,16 @@ CNAMES: Mapping[str, str] = {
 
 
 class NameServer:
-    """One dnsmasq; started anew to change what it serves, which takes some 20 ms."""
+    """One dnsmasq; it is restarted to change what it serves, which takes about 20 ms."""
 
     def __init__(self, network: Network, folder: Path) -> None:
-        """`folder` is for its files."""
+        """Its files go to `folder`."""
         self._network = network
         self._folder = folder
         self._running = contextlib.AsyncExitStack()
 
     async def serve(self, cnames: Mapping[str, str] = CNAMES, workers: Mapping[str, Sequence[str]] = WORKERS) -> None:
-        """Serve these names, and that no other exists."""
+        """Serve these names; for others, answer that there is no such name."""
         hosts = self._folder / "workers"
         lines = [f"{address} {name}\n" for name, addresses in workers.items() for address in addresses]
         hosts.write_text("".join(lines))
@@ -58,19 +58,19 @@ class NameServer:
         arguments = ("dnsmasq", f"--conf-file={self._folder / 'dnsmasq.conf'}")
         running = self._network.running("dns", *arguments, log=log, talks=False)
         await self._running.enter_async_context(running)
-        # Its last word on starting is that it has read the workers.
+        # When it has read the workers, it is ready.
         if not await eventually(lambda: b"read " in log.read_bytes(), START_SECONDS):
             raise LabError(f"dnsmasq does not start: {words_of(log)}")
 
     async def stop(self) -> None:
-        """Let nobody answer any more; the host tells those who ask that the port is closed."""
+        """Stop answering; the host reports a closed port."""
         await self._running.aclose()
 
     @contextlib.asynccontextmanager
     async def instead(
         self, cnames: Mapping[str, str] = CNAMES, workers: Mapping[str, Sequence[str]] = WORKERS
     ) -> AsyncIterator[None]:
-        """Serve other names for as long as the block lasts."""
+        """Serve other names for the duration of the block."""
         await self.serve(cnames, workers)
         try:
             yield

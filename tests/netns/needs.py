@@ -1,4 +1,4 @@
-"""Whether the lab can be built here, and if not, exactly why."""
+"""Whether the lab can be built here, and if not, why."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ NETEM = ("tc", "qdisc", "add", "dev", "lo", "root", "netem", "delay", "1ms")
 
 @functools.cache
 def missing() -> str | None:
-    """Say in one sentence what is missing; None where the lab can run. Installs Debian packages if it may."""
+    """Return in one sentence what is missing; None if the lab can run. Installs Debian packages if it may."""
     if os.geteuid() != 0:
         return "network namespaces take root, and this is not root"
     return _tools() or _namespaces()
@@ -53,7 +53,7 @@ def _tools() -> str | None:
 
 
 def _namespaces() -> str | None:
-    """Try in a small way what the lab does: a namespace, a bridge with a pair of ends, a rule that drops."""
+    """Try what the lab needs: a namespace, a bridge with a veth pair, a rule that drops packets."""
     name = f"egwtry{os.getpid()}-{secrets.token_hex(2)}"
     rules = "add table bridge t; add chain bridge t c { type filter hook forward priority 0; };"
     rules += 'add rule bridge t c iifname "end2" ether type ip numgen random mod 100 < 30 drop'
@@ -73,7 +73,7 @@ def _namespaces() -> str | None:
 
 
 def _run(*command: str) -> str | None:
-    """Run a command; return why it failed, in its last words, or None."""
+    """Run a command; return its last line of output if it failed, else None."""
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     try:
         done = subprocess.run(

@@ -1,7 +1,7 @@
-"""The hosts: one network namespace each, all on one bridge that has a namespace of its own.
+"""The hosts: a network namespace each, all on one bridge in another namespace.
 
-The machine's own network is never touched: no interface, no rule and no route is outside the namespaces.
-Their names carry the process id of the run, so that a later run can tell leftovers and remove them.
+The machine's own network is not changed: all interfaces, rules and routes are inside the namespaces. Their names
+contain the process id of the run, so that a later run recognises leftovers and removes them.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from types import TracebackType
 PREFIX = "egw"
 NETNS = Path("/run/netns")
 TEMPORARY = Path(tempfile.gettempdir())
-"""A run of its own, outside the tests, has a folder here named like its namespaces."""
+"""A run outside the tests has a folder here, named like its namespaces."""
 ETC = Path("/etc/netns")
-"""What lies in `ETC/<namespace>/` stands in for the file of that name in /etc: `ip netns exec` sees to it."""
+"""`ip netns exec` mounts a file in `ETC/<namespace>/` over the file of that name in /etc."""
 SWITCH = "switch"
 HOSTS = {
     "pod": ("198.18.0.2",),
@@ -32,13 +32,13 @@ HOSTS = {
     "eqiad2": ("198.18.1.12",),
     "codfw": ("198.18.2.21",),
 }
-"""Addresses from 198.18.0.0/15, the range that is set aside for testing networks (RFC 2544)."""
+"""Addresses from 198.18.0.0/15, which is reserved for testing networks (RFC 2544)."""
 RESOLV_CONF = f"""\
 nameserver {HOSTS["dns"][0]}
 search revscoring-drafttopic.svc.cluster.local svc.cluster.local cluster.local
 options ndots:5
 """
-"""As Kubernetes writes it: a name with fewer than five dots is tried with every suffix first."""
+"""As Kubernetes writes it: a name with fewer than five dots is first tried with each suffix."""
 COMMAND_SECONDS = 10.0
 STOP_SECONDS = 8.0
 POLL_SECONDS = 0.01
@@ -48,7 +48,7 @@ _setns = ctypes.CDLL(None, use_errno=True).setns
 
 @contextlib.contextmanager
 def folder_of_a_run(keep: Path | None) -> Iterator[Path]:
-    """Make a folder for what a run outside the tests writes: `keep`, or one that is removed with the run."""
+    """Make a folder for the files of a run outside the tests: `keep`, or one that is removed after the run."""
     if keep:
         keep.mkdir(parents=True)
         yield keep.resolve()
@@ -58,14 +58,14 @@ def folder_of_a_run(keep: Path | None) -> Iterator[Path]:
 
 
 class LabError(Exception):
-    """The lab itself failed, so nothing is known about the sidecar."""
+    """The lab failed, so the result says nothing about the sidecar."""
 
 
 async def command(*arguments: str) -> str:
     """Run a short command; return what it wrote.
 
     Raises:
-        LabError: it failed, with its words.
+        LabError: it failed; the message has its output.
 
     """
     process = await asyncio.create_subprocess_exec(
@@ -87,7 +87,7 @@ async def command(*arguments: str) -> str:
 
 
 async def eventually(true: Callable[[], bool], seconds: float) -> bool:
-    """Ask again and again; return whether it came true in time."""
+    """Poll until it is true; return whether that was in time."""
     try:
         async with asyncio.timeout(seconds):
             while not true():  # noqa: ASYNC110 - files and other processes set no Event
@@ -98,15 +98,15 @@ async def eventually(true: Callable[[], bool], seconds: float) -> bool:
 
 
 def words_of(log: Path) -> str:
-    """Return what a program said."""
+    """Return the output of a program."""
     return log.read_text(errors="replace").strip()
 
 
 class Network:
-    """All hosts; an asynchronous context that removes them whatever happens."""
+    """All hosts; an asynchronous context that always removes them at the end."""
 
     def namespace(self, host: str) -> str:
-        """Name the namespace of a host."""
+        """Return the name of a host's namespace."""
         return f"{PREFIX}{os.getpid()}-{host}"
 
     async def __aenter__(self) -> Network:
@@ -125,7 +125,7 @@ class Network:
         _error: BaseException | None,
         _traceback: TracebackType | None,
     ) -> None:
-        """Remove them, and whatever still runs in them."""
+        """Remove them, and end the processes in them."""
         await self._remove_own()
 
     async def inside(self, host: str, *arguments: str) -> str:
@@ -133,7 +133,7 @@ class Network:
         return await command("ip", "netns", "exec", self.namespace(host), *arguments)
 
     def socket_on(self, host: str) -> socket.socket:
-        """Return a TCP socket that connects and is connected as if this process were on the host."""
+        """Return a TCP socket in the host's network."""
         with _moved_to(self.namespace(host)):
             return socket.socket(socket.AF_INET, socket.SOCK_STREAM)
 
@@ -141,10 +141,10 @@ class Network:
     async def running(
         self, host: str, *arguments: str, log: Path, talks: bool = True
     ) -> AsyncIterator[asyncio.subprocess.Process]:
-        """Run a program on a host for as long as the block lasts, its standard error in `log`.
+        """Run a program on a host for the duration of the block, with its standard error in `log`.
 
-        Standard output is a pipe where the program `talks`, else it goes to `log` too. The pid is that of the
-        program itself. Should we be killed, so is it.
+        Standard output is a pipe if the program `talks`, else it goes to `log` too. The pid is the program's own. It
+        is killed if this process is killed.
         """
         enter = ("setpriv", "--pdeathsig", "KILL", "ip", "netns", "exec", self.namespace(host))
         with log.open("ab") as errors:
@@ -186,7 +186,7 @@ class Network:
 
 
 async def end(process: asyncio.subprocess.Process, number: signal.Signals = signal.SIGTERM) -> int:
-    """Tell a program to stop, make it stop where it does not, and return its exit status."""
+    """Stop a program, kill it if it does not end, and return its exit status."""
     with contextlib.suppress(ProcessLookupError):
         process.send_signal(number)
     if process.stdin is not None:
@@ -205,7 +205,7 @@ def _ours() -> list[str]:
 
 
 def _alive(name: str) -> bool:
-    """Whether the run that this namespace belongs to is still there."""
+    """Whether the run to which this namespace belongs is still running."""
     pid = name.removeprefix(PREFIX).partition("-")[0]
     return not pid.isdigit() or Path("/proc", pid).exists()
 
@@ -224,12 +224,12 @@ def _forget(name: str) -> None:
     for place in (ETC, TEMPORARY):
         shutil.rmtree(place / name, ignore_errors=True)
     with contextlib.suppress(OSError):
-        ETC.rmdir()  # where nobody else has anything in it
+        ETC.rmdir()  # unless another run has something in it
 
 
 @contextlib.contextmanager
 def _moved_to(namespace: str) -> Iterator[None]:
-    """Let this thread make sockets in another network namespace; there must be no `await` in the block."""
+    """Let this thread create sockets in another network namespace; the block must not `await`."""
     there = os.open(NETNS / namespace, os.O_RDONLY)
     here = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
     try:

@@ -21,7 +21,7 @@ UPSTREAM: dict[str, object] = {
     "datacenters": ["eqiad", "codfw"],
 }
 SETTINGS: dict[str, object] = {"health_check": {"interval": "1s"}, "failback": "3s"}
-"""What the upstream in routes.yaml has otherwise than the defaults, so that the experiments are short."""
+"""Settings of the upstream that differ from the defaults, so that the experiments are short."""
 ARGUMENTS: tuple[str, ...] = ()
 """More arguments for `serve`."""
 
@@ -38,11 +38,11 @@ class Sidecar:
 
     log: Path
     listened_after: float
-    """Seconds from exec until it took connections."""
+    """Seconds from exec until it accepted connections."""
     idled: float
-    """Of these, the seconds in which it waited for something that is no processor, such as an answer."""
+    """The seconds of these in which it waited for something other than a processor, such as an answer."""
     exit_status: int | None = None
-    """After the end."""
+    """Known after the end."""
 
 
 def routes(ca_file: Path) -> str:
@@ -56,7 +56,7 @@ def routes(ca_file: Path) -> str:
 
 @contextlib.asynccontextmanager
 async def sidecar(lab: Lab, folder: Path, *, wait_ready: bool = True) -> AsyncIterator[Sidecar]:
-    """Run the sidecar; the block begins once it listens, with `wait_ready` once it says it is ready."""
+    """Run the sidecar; the block begins once it listens, or with `wait_ready` once it is ready."""
     (folder / "routes.yaml").write_text(routes(lab.ca_file))
     log = folder / "sidecar.log"
     serve = ("-m", "sidecar", "serve", "--routes", str(folder / "routes.yaml"), *ARGUMENTS)
@@ -77,7 +77,7 @@ async def sidecar(lab: Lab, folder: Path, *, wait_ready: bool = True) -> AsyncIt
 
 @contextlib.asynccontextmanager
 async def traffic(lab: Lab, folder: Path, *, request_ids: bool = False) -> AsyncIterator[Traffic]:
-    """Have a client ready that posts events to the sidecar."""
+    """Start a client that can post events to the sidecar."""
     output, log = folder / "answers", folder / "load.log"
     output.touch()
     arguments = (
@@ -94,19 +94,19 @@ async def traffic(lab: Lab, folder: Path, *, request_ids: bool = False) -> Async
 
 @dataclass(frozen=True)
 class Traffic:
-    """A client in the pod; `output` has a JSON line for every event whose fate is known."""
+    """A client in the pod; `output` has a JSON line for each event with its result."""
 
     output: Path
     _process: asyncio.subprocess.Process
     _log: Path
 
     def start(self) -> None:
-        """Post from now on."""
+        """Start posting."""
         assert self._process.stdin is not None
         self._process.stdin.write(b"go\n")
 
     async def finish(self) -> None:
-        """Post no more, and wait for the answers that are due."""
+        """Stop posting, and wait for the outstanding answers."""
         assert self._process.stdin is not None
         self._process.stdin.close()
         async with asyncio.timeout(READY_SECONDS):
@@ -124,7 +124,7 @@ async def _until(true: Callable[[], bool], process: asyncio.subprocess.Process, 
 
 
 def _processor_seconds(pid: int) -> float:
-    """Return for how long a process ran or stood in line for a processor; 0 where nobody counts."""
+    """Return how long a process ran or waited for a processor; 0 if the kernel does not count."""
     try:
         ran, stood = Path("/proc", str(pid), "schedstat").read_text().split()[:2]
     except (OSError, ValueError):

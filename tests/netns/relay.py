@@ -1,12 +1,12 @@
-"""A TCP relay that plays what the kernel cannot: `python -m tests.netns.relay`.
+"""A TCP relay for faults that the kernel cannot simulate: `python -m tests.netns.relay`.
 
-It is told on standard input, a line each, what to do from now on, and answers each with a line:
+It reads commands on standard input, one per line, and answers each with a line:
 
-- `pass`: bytes go through.
-- `silent`: connections are cut; new ones are accepted, and nothing is ever read from or written to them.
-- `late SECONDS`: what the server sends arrives that much later, on connections old and new.
-- `stale`: now and then, when bytes arrive on a connection that has been in use before, it is closed and they
-  are thrown away, as by a server whose patience with an idle connection ended just then.
+- `pass`: bytes pass.
+- `silent`: connections are closed; new ones are accepted, but nothing is read from or written to them.
+- `late SECONDS`: what the server sends arrives that much later, on old and new connections.
+- `stale`: now and then, when bytes arrive on a reused connection, it is closed and they are dropped, as by a server
+  that closes an idle connection at that moment.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ import sys
 
 CHUNK = 65536
 HANDSHAKE_CHUNKS = 3
-"""So many pieces of what a client sends belong to the making of the connection and its first request."""
+"""This many pieces from a client belong to the handshake and the first request."""
 STALE_SECONDS = 0.2
-"""At most one connection in this time is found stale."""
+"""At most one connection per this time is stale."""
 
 
 class Relay:
     """The relay and its connections."""
 
     def __init__(self, to: tuple[str, int]) -> None:
-        """`to` is the server behind it."""
+        """It relays to the server `to`."""
         self._to = to
         self._mode = "pass"
         self._delay = 0.0
@@ -36,7 +36,7 @@ class Relay:
         self._last_stale = 0.0
 
     def tell(self, words: str) -> None:
-        """Take a line of standard input."""
+        """Follow a command."""
         self._mode, _, seconds = words.partition(" ")
         self._delay = float(seconds) if seconds else 0.0
         if self._mode == "silent":

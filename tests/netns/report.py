@@ -47,7 +47,7 @@ openssl; it takes about {minutes:.0f} minutes. `make test` runs half of it and f
 
 
 def cells(scenario: Scenario, measured: Measured) -> tuple[str, ...]:
-    """Return one line of the table, without the bars."""
+    """Return a row of the table, without the bars."""
     back = "never" if measured.back_after is None else f"{measured.back_after:.1f}"
     numbers = (measured.sent, measured.good, sum(measured.failures.values()))
     more = (measured.slow, measured.lost, measured.doubled, measured.hosts.get("codfw", 0))
@@ -55,7 +55,7 @@ def cells(scenario: Scenario, measured: Measured) -> tuple[str, ...]:
 
 
 def bar_words(bars: Bars) -> str:
-    """Say what must hold beyond what must hold everywhere."""
+    """Describe the bars of this scenario, beyond those of every scenario."""
     words = []
     if bars.worst_ms is not None:
         words.append(f"worst ≤ {bars.worst_ms:g} ms")
@@ -74,7 +74,7 @@ def bar_words(bars: Bars) -> str:
 
 
 def in_text(results: Results) -> str:
-    """Return the table for a terminal, and below it every bar that was not held."""
+    """Return the table for a terminal, followed by each bar that was not held."""
     table = [(*HEADS, "s"), *((*cells(*each), f"{each[1].seconds:.1f}") for each in results)]
     widths = [max(len(row[column]) for row in table) for column in range(len(table[0]))]
     lines = [_aligned(row, widths) for row in table]

@@ -1,4 +1,4 @@
-"""The table: what is tried, and what must hold."""
+"""The scenarios and their bars."""
 
 from __future__ import annotations
 
@@ -9,35 +9,35 @@ from tests.netns.faults import Fault
 from tests.netns.measure import Measured
 
 SHORT, LONG = 4.0, 8.0
-"""Seconds for which a fault lasts; the longer one outlives what DNS answers are good for."""
+"""Seconds that a fault lasts; the longer one is longer than DNS answers are valid."""
 
 
 @dataclass(frozen=True)
 class Bars:
-    """What must hold, besides: nothing is lost, traffic comes back, and the sidecar stops as it is told."""
+    """What must hold, besides these: nothing is lost, traffic comes back, and the sidecar stops when asked."""
 
     worst_ms: float | None = None
     """Slowest answer."""
     slow: int | None = None
     """Answers over 250 ms."""
     doubles: bool = False
-    """Whether an event may arrive twice: where it cannot be known if the first time worked."""
+    """Whether an event may arrive twice: the result of the first attempt may be unknown."""
     back_after: float = 15.0
     """Seconds until traffic is back at the preferred datacenter."""
     outage: Outage | None = None
-    """None: every answer is a 2xx."""
+    """None: every answer must be 2xx."""
     idled: float | None = None
-    """Seconds spent waiting for anything but a processor, from exec until connections are taken."""
+    """Seconds of waiting for anything but a processor, from exec until connections are accepted."""
 
 
 @dataclass(frozen=True)
 class Outage:
-    """Where no datacenter can be reached: how it may be refused."""
+    """How events may be refused while no datacenter can be reached."""
 
     answer_seconds: float = 2.0
-    """Each refusal, a 503 with Retry-After, comes within so many seconds."""
+    """Seconds within which each refusal comes, a 503 with Retry-After."""
     recovered_after: float = 3.0
-    """Seconds after the mending until nothing is refused any more."""
+    """Seconds after the end of the fault until nothing is refused any more."""
 
 
 @dataclass(frozen=True)
@@ -46,23 +46,23 @@ class Scenario:
 
     name: str
     title: str
-    """What happens, in words."""
+    """Description of what happens."""
     fault: Fault
     bars: Bars
     setting: Fault = faults.nothing
-    """What is different before the sidecar starts."""
+    """What is set up before the sidecar starts."""
     hold: float = SHORT
-    """Seconds until the fault is mended."""
+    """Seconds until the fault ends."""
     heals: bool = True
-    """Where it does not, traffic must find its way while the fault lasts."""
+    """If not, traffic must come back while the fault lasts."""
     at_start: bool = False
-    """The fault is there already when the sidecar starts."""
+    """Whether the fault starts before the sidecar."""
     request_ids: bool = False
-    """Whether each request has an x-request-id of its own, which EventGate writes into its event."""
+    """Whether each request has its own x-request-id, which EventGate writes into the event."""
     leaves: bool = True
-    """Whether events must go to other hosts than eqiad's first: if none does, the fault was none."""
+    """Whether events must go to hosts other than eqiad's first; if none does, the fault had no effect."""
     home: frozenset[str] = field(default=frozenset({"eqiad"}))
-    """Hosts of the preferred datacenter that should have the traffic in the end."""
+    """Hosts of the preferred datacenter that should get the traffic in the end."""
 
 
 HANG = Bars(worst_ms=150, doubles=True)
@@ -184,7 +184,7 @@ SCENARIOS = (
 
 
 def misses(scenario: Scenario, measured: Measured) -> list[str]:
-    """Say which bars were not held, each with what was measured."""
+    """Return the bars that were not held, each with the measured value."""
     bars = scenario.bars
     found = [
         _over("answered 2xx and lost", measured.lost, 0),

@@ -40,9 +40,7 @@ directory_option = setting(
 )
 dead_option = click.option("--dead", is_flag=True, help="Dead letters instead of waiting events.")
 stream_option = click.option("--stream", help="Only events of this stream.", metavar="S")
-numbers_argument = click.argument(
-    "numbers", type=int, nargs=-1, help="Numbers of events, as ls shows them.", metavar="[ID…]"
-)
+numbers_argument = click.argument("numbers", type=int, nargs=-1, help="Numbers, as ls shows them.", metavar="[ID…]")
 
 
 @click.group()
@@ -54,9 +52,7 @@ def spool() -> None:
 @directory_option
 @dead_option
 @stream_option
-@click.option(
-    "--limit", type=click.IntRange(min=0), default=50, help="Show at most this many; 0 shows all.", metavar="N"
-)
+@click.option("--limit", type=click.IntRange(min=0), default=50, help="At most this many; 0 shows all.", metavar="N")
 @json_option
 def ls(directory: Path, dead: bool, stream: str | None, limit: int, as_json: bool) -> None:
     """List the waiting events, the next to be sent first.
@@ -116,8 +112,9 @@ def retry(directory: Path, numbers: Sequence[int], everything: bool, as_json: bo
 
     Dead letters are queued again in their old place, and pauses after errors end.
     A dead letter with an order key is older than later events of that key; sending it may undo them.
+    A damaged event is never sent.
 
-    Exit status: 0; 1 if one is no longer there; 2 if the spool cannot be used.
+    Exit status: 0; 1 if one is damaged or no longer there; 2 if the spool cannot be used.
     """
     with _opened(directory, write=True) as file:
         # The newest time in the file is the sidecar's; the wall clock may have stepped since.
@@ -128,7 +125,7 @@ def retry(directory: Path, numbers: Sequence[int], everything: bool, as_json: bo
 
         chosen = _chosen(file, numbers, everything=everything, tables=("dead", "waiting"))
         done = _each(file, chosen, again, "retrying")
-    _report(chosen, done, "will be sent again", as_json=as_json)
+    _report(chosen, done, "will be sent again", "damaged or no longer there", as_json=as_json)
 
 
 def _open_now(path: str, flags: int) -> int:
@@ -153,7 +150,7 @@ def _open_now(path: str, flags: int) -> int:
 def export(directory: Path, output: Path, dead: bool, stream: str | None) -> None:
     """Write events as JSON lines; nothing is removed.
 
-    Each line has the event's bytes under "event".
+    Each line has the event's bytes under "event". Damaged events are left out.
 
     Exit status: 0; 2 if the spool cannot be used, or the file cannot be written.
     """
@@ -164,8 +161,10 @@ def export(directory: Path, output: Path, dead: bool, stream: str | None) -> Non
         try:
             to_stdout = contextlib.nullcontext(sys.stdout.buffer)
             with to_stdout if str(output) == "-" else open(output, "wb", opener=_open_now) as out:
-                for event, letter, _ in watched(_all(file, dead=dead), total, "exporting"):
-                    if stream in (None, event.stream):
+                for event, letter, sound in watched(_all(file, dead=dead), total, "exporting"):
+                    if not sound:
+                        print(f"event {event.arrival} is damaged and left out", file=sys.stderr)
+                    elif stream in (None, event.stream):
                         out.write(line_of(event, letter))
                 out.flush()
         except OSError as error:
@@ -198,7 +197,7 @@ def drop(directory: Path, numbers: Sequence[int], everything: bool, dead: bool, 
         if chosen and not yes and not click.confirm(f"drop {counted(len(chosen), 'event')} for good?", err=True):
             fail("nothing was dropped", 1)
         done = _each(file, chosen, forget, "dropping")
-    _report(chosen, done, "dropped", as_json=as_json)
+    _report(chosen, done, "dropped", "no longer there", as_json=as_json)
 
 
 @spool.command()
@@ -339,11 +338,8 @@ def _each(file: SpoolFile, numbers: list[int], change: Callable[[SpoolFile, int]
 def _known(event: Spooled, letter: DeadLetter | None, sound: bool) -> dict[str, Any]:
     from sidecar.spool.record import as_json
 
-    known: dict[str, Any] = {
-        "id": event.arrival,
-        "state": "dead letter" if letter else "waiting",
-        "size": len(event.body),
-    }
+    state = "dead letter" if letter else "waiting"
+    known: dict[str, Any] = {"id": event.arrival, "state": state, "size": len(event.body)}
     known |= {"meta_id" if name == "id" else name: value for name, value in as_json(event).items()}
     del known["arrival"]
     if letter is not None:
@@ -372,14 +368,14 @@ def _table(entries: Sequence[Entry], now: float) -> RichTable:
     return table
 
 
-def _report(chosen: list[int], done: list[int], words: str, *, as_json: bool) -> None:
+def _report(chosen: list[int], done: list[int], words: str, why_not: str, *, as_json: bool) -> None:
     missing = sorted(set(chosen) - set(done))
     if as_json:
         print_json({"done": done, "missing": missing})
     else:
         print(f"{counted(len(done), 'event')} {words}")
         if missing:
-            print(f"no longer there: {', '.join(map(str, missing))}", file=sys.stderr)
+            print(f"{why_not}: {', '.join(map(str, missing))}", file=sys.stderr)
     if missing:
         sys.exit(1)
 

@@ -347,12 +347,13 @@ class SpoolFile:
         return len(sizes)
 
     def revive(self, arrival: int, now: float) -> bool:
-        """Queue a dead letter again, with a new age but its old place in the order."""
-        for letter, _ in self.dead_letters(arrival, arrival):
-            self.drop_dead([arrival])
-            fresh = msgspec.structs.replace(letter.event, errors=0, due=0.0, first_seen=now)
-            self.restore(fresh, fresh.size)
-            return True
+        """Queue a dead letter again, with a new age but its old place in the order; False if it is damaged or gone."""
+        for letter, sound in self.dead_letters(arrival, arrival):
+            if sound:  # else it would get a checksum that fits, and be sent
+                self.drop_dead([arrival])
+                fresh = msgspec.structs.replace(letter.event, errors=0, due=0.0, first_seen=now)
+                self.restore(fresh, fresh.size)
+            return sound
         return False
 
     def hurry(self, arrival: int) -> bool:

@@ -182,7 +182,7 @@ async def written(spool: Spool, write: Callable[[bytes], object]) -> AsyncIterat
             events, last = await spool.read(_write_from(first, write))
         except Trouble:
             return
-        if not events:
+        if not last:
             return
         first, count = last + 1, count + events
         yield count
@@ -190,12 +190,13 @@ async def written(spool: Spool, write: Callable[[bytes], object]) -> AsyncIterat
 
 def _write_from(first: int, write: Callable[[bytes], object]) -> Callable[[SpoolFile], tuple[int, int]]:
     def page(file: SpoolFile) -> tuple[int, int]:
-        """Write some events; return how many, and the number of the last."""
-        count = size = last = 0
-        for event, _ in file.waiting(first):
-            write(line_of(event))
-            count, size, last = count + 1, size + event.size, event.arrival
-            if size >= PAGE_BYTES or count == PAGE_ROWS:
+        """Write some events, but no damaged ones; return how many, and the number of the last."""
+        rows = count = size = last = 0
+        for event, sound in file.waiting(first):
+            if sound:
+                write(line_of(event))
+            rows, count, size, last = rows + 1, count + sound, size + event.size, event.arrival
+            if size >= PAGE_BYTES or rows == PAGE_ROWS:
                 break
         return count, last
 

@@ -19,7 +19,7 @@ from sidecar.telemetry.telemetry import Telemetry
 from tests.anyroutes import config_of
 from tests.fakes import FakeEventGate, eventually, refusing
 from tests.running import Running, sidecar, to_one
-from tests.spool.spools import AtOnce, open_spool, spooled, waiting
+from tests.spool.spools import AtOnce, open_spool, spool_file, spooled, waiting
 
 EVENT = b'{"meta":{"stream":"s","id":"%d"},"page":{"id":7}}'
 QUICK: dict[str, Any] = {
@@ -105,6 +105,9 @@ async def test_what_is_left_can_be_written_out_at_the_end(tmp_path: Path) -> Non
         lines: list[bytes] = []
         assert [count async for count in written(opened.spool, lines.append)] == [200, 400, 450]
         assert lines == [line_of(event) for event in events]
+        with spool_file(tmp_path / "spool") as theirs, theirs.transaction():
+            theirs._connection.execute("UPDATE waiting SET body = x'7b7d' WHERE arrival <= 200")
+        assert [count async for count in written(opened.spool, lines.append)] == [0, 200, 250]
         (tmp_path / "spool" / "spool.db").unlink()
         assert [count async for count in written(opened.spool, print)] == []
 

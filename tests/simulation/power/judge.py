@@ -103,7 +103,7 @@ async def look(folder: Path) -> Found:
     if not trouble:
         with contextlib.closing(SpoolFile(folder / FILE, Quota())) as file:
             waiting = tuple(event.body for event, sound in file.waiting() if sound)
-            dead = tuple(letter.event.body for letter, _ in file.dead_letters())
+            dead = tuple(letter.event.body for letter, sound in file.dead_letters() if sound)
         if NEW not in {name_of(body) for body in waiting}:
             trouble = "an event that was put in now is not there"
     return Found(waiting, dead, trouble, written.getvalue())

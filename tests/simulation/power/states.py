@@ -38,15 +38,19 @@ class Tally:
 
 
 def moments(ops: Sequence[Op], count: int, chance: random.Random) -> list[int]:
-    """Choose when the power goes: before so many operations, half of them at those where something is at stake."""
+    """Choose when the power goes: before so many operations, half of them at those where something is at stake.
+
+    Not before the last mark `begun`: what was there at the beginning had been synced.
+    """
+    first = max((at + 1 for at, op in enumerate(ops) if isinstance(op, Mark) and op.kind == "begun"), default=0)
     turning = [
         at + after
         for at, op in enumerate(ops)
-        if not isinstance(op, Write)
+        if at >= first and not isinstance(op, Write)
         for after in ((1,) if isinstance(op, Mark) else (0, 1))
     ]
     return sorted(
-        chance.choice(turning) if chance.random() < 0.5 else chance.randrange(len(ops) + 1) for _ in range(count)
+        chance.choice(turning) if chance.random() < 0.5 else chance.randrange(first, len(ops) + 1) for _ in range(count)
     )
 
 

@@ -145,6 +145,7 @@ class Recorder:
                 self.do(Sync(file))
         for folder in ["", *(name for name, file in self.names.items() if file == FOLDER)]:
             self.do(SyncNames(folder))
+        self.do(Mark("begun", ()))
 
     def _differing(self) -> list[str]:
         """Return the names of files that the operations do not explain."""

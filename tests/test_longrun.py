@@ -1,4 +1,4 @@
-"""The long run's own arithmetic: what happens when follows from the seed, and what is wrong is found and told."""
+"""The long run's own computations: the schedule follows from the seed, and failures are found and reported."""
 
 from __future__ import annotations
 
@@ -29,26 +29,26 @@ REQUESTS = "eventgate_sidecar_requests_total"
 
 
 def life(number: int = 1, began: float = BEGUN - 1, **more: object) -> Life:
-    """A sidecar that is told to stop at the very end, and does."""
+    """Return a sidecar that is stopped at the end."""
     ends: dict[str, object] = {"signal": "SIGTERM", "told": BEGUN + 60, "ended": BEGUN + 61, "status": 0, **more}
     return Life(number, Path(f"sidecar-{number}.log"), 1, began, began + 0.5, **ends)  # type: ignore[arg-type]
 
 
 def request(first: int = 0, sent: float = 1.0, kind: str = "lone", fate: str = "201", **more: object) -> Request:
-    """A request, with seconds from the beginning."""
+    """Return a request; seconds from the beginning."""
     values: dict[str, object] = {"took": 0.01, "lag": 0.0, "count": 1, "words": "delivered", "failed": "-", **more}
     return Request(sent=BEGUN + sent, first=first, kind=kind, fate=fate, **values)  # type: ignore[arg-type]
 
 
 def sample(at: float = 2.0, memory: int = 70_000_000, files: int = 20, **counts: int) -> Sample:
-    """A look at a sidecar that has counted so much."""
+    """Return a sample of a sidecar with these counts."""
     metrics = {f'{EVENTS}{{stream="score",outcome="{outcome}"}}': float(count) for outcome, count in counts.items()}
     metrics[f'{REQUESTS}{{status="201"}}'] = float(sum(counts.values()))
     return Sample(1, BEGUN + at, BEGUN + at + 0.1, memory, files, 5, 1.0, metrics)
 
 
 def records(*requests: Request, **more: object) -> Records:
-    """What a minute left behind in which all went well, unless `more` says otherwise."""
+    """Return the records of a minute without failures, changed by `more`."""
     values: dict[str, object] = {
         "requests": list(requests),
         "lives": [life()],
@@ -77,7 +77,7 @@ def test_a_run_is_a_function_of_its_seed() -> None:
 
 @pytest.mark.parametrize("seed", range(20))
 def test_faults_follow_each_other_and_kills_stay_in_the_first_act(seed: int) -> None:
-    """Each fault is mended before the next, all before the end; a fault beside a start has that start alone."""
+    """Each fault ends before the next, and all before the end; a fault at a start affects that start only."""
     plan = schedule.made(seed, 1800.0)
     assert all(before.until < after.at for before, after in itertools.pairwise(plan.faults))
     assert plan.faults[-1].until < plan.seconds
@@ -93,7 +93,7 @@ def test_faults_follow_each_other_and_kills_stay_in_the_first_act(seed: int) -> 
 
 
 def test_three_minutes_have_some_of_everything() -> None:
-    """What CI runs has kills of both kinds, edits of both kinds, several faults, and every load."""
+    """The run in CI has both kinds of kills and of edits, several faults, and every load."""
     plan = schedule.made(2, 180.0)
     assert {each.signal for each in plan.kills} == set(schedule.KILLS)
     assert {each.kind for each in plan.edits} == set(schedule.EDITS)
@@ -101,18 +101,18 @@ def test_three_minutes_have_some_of_everything() -> None:
     assert len({each.name for each in plan.faults}) >= 6
 
 
-def test_what_is_due_is_what_the_phases_say() -> None:
+def test_the_phases_determine_how_many_events_are_due() -> None:
     """Two seconds of 100 and one of 0 are 200 events, evenly."""
     ticks = list(client.due([schedule.Phase(0.0, 100), schedule.Phase(2.0, 0)], 3.0))
     assert ticks[-1][1] == pytest.approx(200)
     assert ticks[len(ticks) // 3][1] == pytest.approx(100, abs=1)
 
 
-# --- what was written down ---
+# --- records ---
 
 
 def test_a_request_is_read_as_it_was_written(tmp_path: Path) -> None:
-    """The producers' lines say what they were told, and the answer's failures are found in it."""
+    """A line of the producers' output gives the request, with the failures that the answer lists."""
     output = tmp_path / "requests"
     with output.open("w") as file:
         producers = client.Producers(("127.0.0.1", 1), 1, file)
@@ -127,7 +127,7 @@ def test_a_request_is_read_as_it_was_written(tmp_path: Path) -> None:
 
 
 def test_a_refusal_of_a_whole_request_counts_no_events(tmp_path: Path) -> None:
-    """Such as a 503 for too much in flight: the sidecar has not read them."""
+    """As with a 503 for too much in flight: the sidecar has not read them."""
     output = tmp_path / "requests"
     with output.open("w") as file:
         producers = client.Producers(("127.0.0.1", 1), 1, file)
@@ -145,7 +145,7 @@ def test_arrivals_are_counted_by_event(tmp_path: Path) -> None:
 
 
 def test_a_traceback_in_a_log_is_found_and_a_refused_file_is_not(tmp_path: Path) -> None:
-    """What is logged on purpose is no complaint; whatever is no line of JSON is one."""
+    """Intended log lines are no finding; a line that is not JSON is one."""
     log = tmp_path / "sidecar-1.log"
     log.write_text('{"log.level":"error","event":{"action":"ConfigRefused"}}\nTraceback (most recent call last):\n')
     assert complaints_in([log]) == ["sidecar-1.log: Traceback (most recent call last):"]
@@ -157,27 +157,27 @@ def test_metrics_are_read_by_their_labels() -> None:
     assert exposed(text) == {'a_total{x="1"}': 2.0, "c": 4.0}
 
 
-# --- what is found ---
+# --- findings ---
 
 
 def missed(these: Records) -> list[str]:
-    """What did not hold, without what a run of a few requests never has."""
+    """Return the failed checks, except those that a run of a few requests always fails."""
     return [each for each in misses(found(these)) if "never checked" not in each]
 
 
 def test_all_well() -> None:
-    """A run in which nothing happened misses nothing."""
+    """A run without failures passes every check."""
     assert missed(records(request(0), request(1), request(2, kind="invalid", fate="400", words="invalid"))) == []
 
 
 def test_an_event_answered_2xx_that_never_arrived_is_lost() -> None:
-    """And only such a one: what was refused was promised nothing."""
+    """Only such an event: nothing is promised for a refused one."""
     these = records(request(0), request(1), request(2, fate="503", words="failed", failed="2"), arrived={0: 1})
     assert found(these).lost == [1]
 
 
 def test_an_invalid_event_that_was_spooled_must_be_a_dead_letter() -> None:
-    """It was answered 202, EventGate does not take it, and a valid one has no business there."""
+    """It was answered 202 and EventGate rejects it; a valid event must not be a dead letter."""
     spooled = request(0, kind="invalid", fate="202", words="spooled")
     assert found(records(spooled, arrived={}, dead=frozenset({0}))).lost == []
     assert found(records(spooled, arrived={})).lost == [0]
@@ -188,7 +188,7 @@ def test_an_invalid_event_that_was_spooled_must_be_a_dead_letter() -> None:
 
 
 def test_a_post_that_a_kill_cut_off_is_no_loss_and_no_miss() -> None:
-    """It is counted apart; the same without a kill is a miss."""
+    """It is counted separately; without a kill it is a miss."""
     cut = request(1, sent=9.99, fate="cut", words="-")
     killed = [life(1, signal="SIGKILL", told=BEGUN + 10, ended=BEGUN + 10, status=-9), life(2, BEGUN + 11)]
     assert dict(found(records(request(0), cut, lives=killed)).killed) == {"cut": 1}
@@ -197,7 +197,7 @@ def test_a_post_that_a_kill_cut_off_is_no_loss_and_no_miss() -> None:
 
 
 def test_a_valid_event_that_is_not_answered_2xx_is_a_miss() -> None:
-    """With a spool every answer can be a 2xx."""
+    """With a spool, each valid event can be answered 2xx."""
     assert missed(records(request(0), request(1, fate="503", words="failed", failed="1"))) == [
         "not answered as they should be: 1 x 503 failed"
     ]
@@ -212,7 +212,7 @@ def test_a_valid_event_that_is_not_answered_2xx_is_a_miss() -> None:
         pytest.param({"delivered": 1}, ["1 events", "1 requests", "1 delivered"], id="one too few"),
     ],
 )
-def test_sums_are_held_against_what_the_producers_know(counts: dict[str, int], wrong: list[str]) -> None:
+def test_sums_are_compared_with_the_producers_records(counts: dict[str, int], wrong: list[str]) -> None:
     """While nothing is in flight, every outcome must be counted exactly."""
     sums = found(records(request(0), request(1), samples=[sample(**counts)])).sums
     assert (sums.checked, sums.exact) == (1, 1)
@@ -220,7 +220,7 @@ def test_sums_are_held_against_what_the_producers_know(counts: dict[str, int], w
 
 
 def test_what_is_in_flight_may_be_counted_or_not() -> None:
-    """A request that was sent before a look and answered after it may be in the sums."""
+    """A request that was sent before a sample and answered after it may be in the sums."""
     under_way = request(1, sent=1.99, took=1.0)
     for counts in ({"delivered": 1}, {"delivered": 2}):
         sums = found(records(request(0), under_way, samples=[sample(**counts)])).sums
@@ -236,14 +236,14 @@ def test_what_is_in_flight_may_be_counted_or_not() -> None:
         pytest.param({"memory": 120_000_000, "files": 60}, {}, [], id="shrinking"),
     ],
 )
-def test_growth_in_the_last_life_is_told(first: dict[str, int], last: dict[str, int], words: list[str]) -> None:
-    """The median of the last third is held against that of the first."""
+def test_growth_in_the_last_life_is_reported(first: dict[str, int], last: dict[str, int], words: list[str]) -> None:
+    """The median of the last third is compared with that of the first."""
     looks = [sample(10.0 + each, **(first if each < 4 else last), delivered=1) for each in range(12)]
     assert missed(records(request(0), samples=looks)) == words
 
 
-def test_a_run_that_is_slower_in_the_end_is_told() -> None:
-    """At the same load, while all is well."""
+def test_a_run_that_becomes_slower_is_reported() -> None:
+    """At the same load, while nothing is wrong."""
     rate = next(each for each in schedule.made(1, 60.0).phases if each.rate == 200)
     phase = dataclasses.replace(rate, at=0.0)
     plan = dataclasses.replace(schedule.made(1, 60.0), phases=(phase,))
@@ -253,15 +253,15 @@ def test_a_run_that_is_slower_in_the_end_is_told() -> None:
     assert missed(these) == ["at 200 events a second p50 went from 2.0 to 500.0 ms"]
 
 
-def test_calm_is_when_nothing_is_wrong_or_getting_over_it() -> None:
-    """Faults and kills leave a mark for some seconds."""
+def test_calm_spans_leave_out_faults_and_their_after_effects() -> None:
+    """Faults and kills have effects for some seconds."""
     killed = [life(1, signal="SIGKILL", told=BEGUN + 40, ended=BEGUN + 40, status=-9), life(2, BEGUN + 41)]
     spans = calm_spans(records(lives=killed, troubles=[Trouble("blackholed", BEGUN + 10, BEGUN + 15)]))
     assert [(began - BEGUN, ended - BEGUN) for began, ended in spans] == [(0, 10), (24, 40), (44.5, 60)]
 
 
-def test_what_is_left_and_what_ended_ill_is_told() -> None:
-    """An event stuck in the spool, a traceback, and a status that is not as told."""
+def test_waiting_events_tracebacks_and_bad_exits_are_reported() -> None:
+    """An event left in the spool, a traceback in the log, and an unexpected exit status."""
     ill = [life(status=1)]
     assert missed(records(request(0), left=3, complaints=["sidecar-1.log: Traceback"], lives=ill)) == [
         "still in the spool at the end: 3",
@@ -270,8 +270,8 @@ def test_what_is_left_and_what_ended_ill_is_told() -> None:
     ]
 
 
-def test_the_page_and_the_picture_show_what_was_found(tmp_path: Path) -> None:
-    """A miss is on the page and in the terminal, and the picture has each panel's points."""
+def test_the_page_and_the_picture_show_the_findings(tmp_path: Path) -> None:
+    """The page and the terminal show a miss, and the picture has the points of each panel."""
     log = tmp_path / "sidecar-1.log"
     log.touch()
     these = records(request(0), left=3, samples=[sample(delivered=1)], lives=[dataclasses.replace(life(), log=log)])

@@ -1,8 +1,8 @@
-"""A long run: hours of trouble in minutes, and what must hold all the while.
+"""The long run: hours of faults in minutes, and checks of what must hold throughout.
 
-`python -m tests.longrun` runs it, on the hosts that `tests.netns` makes of network namespaces.
+`python -m tests.longrun` runs it, on the hosts that `tests.netns` creates as network namespaces.
 
-`schedule` says what happens when, as a function of a seed and a length. `client` posts, a process of its own;
-`lives` starts, kills and restarts the sidecar, `samples` looks at it every second, `run` does all that is
-scheduled. `records` reads what was written down, `findings` judges it, `report` and `picture` show it.
+`schedule` has the times of all faults, as a function of a seed and a length. `client` posts, in a separate process.
+`lives` starts, kills and restarts the sidecar, and samples it every second. `run` carries out the schedule. `records`
+reads the recorded files, `findings` checks them, `report` and `picture` show the result.
 """

@@ -1,4 +1,4 @@
-"""`python -m tests.longrun`: play a run, say what was found, and write docs/reliability.md where asked to."""
+"""`python -m tests.longrun`: run a schedule, report the findings, and with `--write` write docs/reliability.md."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.netns.network import LabError, folder_of_a_run
 
 
 async def played(plan: schedule.Schedule, folder: Path) -> Records:
-    """Build the lab, play the run in it, and remove it whatever happens."""
+    """Build the lab, run the schedule in it, and always remove the lab."""
     loop = asyncio.get_running_loop()
     task = asyncio.current_task()
     assert task is not None
@@ -26,7 +26,7 @@ async def played(plan: schedule.Schedule, folder: Path) -> Records:
 
 
 def main() -> int:
-    """Exit status: 0 where all held, 1 where not, 2 where it cannot run here, 130 where stopped."""
+    """Exit status: 0 if all checks passed, 1 if not, 2 if it cannot run here, 130 if it was stopped."""
     options = _parser().parse_args()
     plan = schedule.made(options.seed, options.minutes * 60)
     if options.plan:
@@ -55,7 +55,7 @@ def main() -> int:
 
 
 def _words_of_the_lab(error: Exception) -> str | None:
-    """Say what failed in the lab; None where it is anything else."""
+    """Return what failed in the lab; None if it is another error."""
     if isinstance(error, ExceptionGroup):
         told = [_words_of_the_lab(each) for each in error.exceptions]
         return "\n".join(each for each in told if each) if all(told) else None

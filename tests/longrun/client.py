@@ -1,8 +1,8 @@
-"""The producers: post by the clock as scheduled, whatever becomes of what was posted: `python -m tests.longrun.client`.
+"""The producers: post at the scheduled times, whatever the answers: `python -m tests.longrun.client`.
 
-Of a core that is shared with the sidecar it must take little: events are made by filling in a template, and
-answers are read by httptools. Every request leaves a line of words in the output once its fate is known; `records`
-reads them. Times are seconds of the machine's monotonic clock.
+It shares a core with the sidecar, so it must use little of it: events are filled-in templates, and httptools reads the
+answers. The output gets a line for each request with its result, which `records` reads. Times are seconds of the
+machine's monotonic clock.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from tests.longrun.schedule import Phase, made
 
 TICK_SECONDS = 0.005
 PATIENCE_SECONDS = 5.0
-"""After this a model server of Lift Wing's gives up."""
+"""Lift Wing's model servers give up after this time."""
 MOST_IN_FLIGHT = 3000
-"""What is due beyond is not posted: a model server waits for its answers."""
+"""Further events that are due are not posted: a model server waits for its answers."""
 IDLE_CONNECTIONS = 200
 NEW_CONNECTION_SHARE = 0.15
-"""Of the requests: each has a connection of its own, which it closes."""
+"""Share of the requests that use a new connection and close it."""
 KINDS = ("lone", "quick", "array", "mixed", "invalid", "nowhere", "garbage")
 WEIGHTS = (76, 6, 10, 2, 3, 2, 1)
 """A request that is not lone: to a route that answers from the spool, an array, an array with an invalid event
@@ -39,13 +39,13 @@ in it (the last), an invalid event, one that no route takes, and no JSON."""
 LARGEST_ARRAY = 16
 STREAMS = {"quick": "quick", "nowhere": "nowhere"}
 AGENTS, AGENT_WEIGHTS = ("model-server", "another", "curl"), (90, 8, 2)
-"""Events of different clients travel apart, since each user agent is passed on."""
+"""Events of different clients are sent separately, since each user agent is passed on."""
 PADDING = "x" * 200
 now = time.perf_counter  # noqa: TID251  uvloop's own clock has milliseconds, and stands still within a turn of the loop
 
 
 def event(number: int, stream: str = "score", more: str = "") -> str:
-    """Return an event that EventGate takes, unless `more` makes it invalid."""
+    """Return an event that EventGate accepts, unless `more` makes it invalid."""
     meta = f'{{"stream":"{stream}","id":"{number:08}-1111-4111-8111-111111111111","dt":"2026-11-22T00:00:00Z"}}'
     return f'{{"$schema":"/test/event/1.0.0","meta":{meta},"test":"{PADDING}"{more}}}'
 
@@ -61,12 +61,12 @@ def body(kind: str, first: int, count: int) -> bytes:
 
 
 class Request:
-    """One POST on its way."""
+    """One POST in flight."""
 
     __slots__ = ("count", "data", "first", "kind", "lag", "sent")
 
     def __init__(self, kind: str, first: int, count: int, agent: str, lag: float) -> None:
-        """It is written once there is a connection."""
+        """It is sent once there is a connection."""
         self.kind, self.first, self.count, self.lag = kind, first, count, lag
         content = body(kind, first, count)
         head = f"POST /v1/events HTTP/1.1\r\nhost: localhost\r\nuser-agent: {agent}\r\n"
@@ -79,7 +79,7 @@ class Connection(asyncio.Protocol):
     """A connection to the sidecar, with at most one request on it."""
 
     def __init__(self, producers: Producers, request: Request, *, keep: bool) -> None:
-        """`keep` says whether other requests follow this one."""
+        """`keep`: whether other requests follow this one."""
         self._producers = producers
         self.request: Request | None = request
         self._keep = keep
@@ -95,16 +95,16 @@ class Connection(asyncio.Protocol):
             self._transport.write(self.request.data)
 
     def post(self, request: Request) -> None:
-        """Write another one."""
+        """Write another request."""
         self.request = request
         self._transport.write(request.data)
 
     def data_received(self, data: bytes) -> None:
-        """Read a part of an answer."""
+        """Read part of an answer."""
         self._parser.feed_data(data)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Keep the one that says what became of the events."""
+        """Keep the header with the outcome."""
         if name.lower() == b"x-eventgate-sidecar":
             self._words = value.decode("latin-1")
 
@@ -113,7 +113,7 @@ class Connection(asyncio.Protocol):
         self._body += data
 
     def on_message_complete(self) -> None:
-        """Note the answer, and be ready for the next request."""
+        """Record the answer, and be ready for the next request."""
         request, self.request = self.request, None
         assert request is not None, "an answer that nobody asked for"
         self._producers.answered(request, self._parser.get_status_code(), self._words, self._body)
@@ -123,24 +123,24 @@ class Connection(asyncio.Protocol):
         self._transport.close()
 
     def give_up(self) -> None:
-        """Wait no longer."""
+        """Stop waiting."""
         request, self.request = self.request, None
         if request is not None:
             self._producers.note(request, "late")
             self._transport.abort()
 
     def connection_lost(self, _: Exception | None) -> None:
-        """Note that there will be no answer."""
+        """Record that there will be no answer."""
         self._producers.lost(self)
         if self.request is not None:
             self._producers.note(self.request, "cut")
 
 
 class Producers:
-    """All clients, their connections and what they were told."""
+    """All clients, their connections and their answers."""
 
     def __init__(self, address: tuple[str, int], seed: int, output: TextIO) -> None:
-        """`output` takes a line for each request."""
+        """`output` gets a line for each request."""
         self._address = address
         self._chance = random.Random(f"{seed} posts")
         self._output = output
@@ -150,7 +150,7 @@ class Producers:
         self.in_flight = 0
 
     def post(self, tasks: asyncio.TaskGroup, lag: float) -> int:
-        """Post something, so much later than it was due; return how many events that are."""
+        """Post something this many seconds late; return the number of its events."""
         chance = self._chance
         (kind,) = chance.choices(KINDS, WEIGHTS)
         count = chance.randint(2, LARGEST_ARRAY) if kind in {"array", "mixed"} else 1
@@ -190,19 +190,19 @@ class Producers:
             self._idle.remove(connection)
 
     def answered(self, request: Request, status: int, words: str, content: bytes) -> None:
-        """Note an answer, with the numbers of the events that it calls failed."""
+        """Record an answer, with the numbers of the events that it lists as failed."""
         failed = "-" if status in {201, 202} else _failed(content)
         self.note(request, str(status), words.partition(";")[0] or "-", failed)
 
     def note(self, request: Request, fate: str, words: str = "-", failed: str = "-") -> None:
-        """Write the fate of a request down."""
+        """Write the result of a request."""
         self.in_flight -= 1
         took = now() - request.sent
         what = f"{request.first} {request.count} {request.kind}"
         self._output.write(f"{request.sent:.6f} {took:.6f} {request.lag:.4f} {what} {fate} {words} {failed}\n")
 
     def give_up_on_late_ones(self) -> None:
-        """Wait no longer for what took too long."""
+        """Stop waiting for requests that took too long."""
         since = now() - PATIENCE_SECONDS
         for connection in list(self._open):
             if connection.request is not None and connection.request.sent < since:
@@ -220,7 +220,7 @@ def _failed(content: bytes) -> str:
 
 
 def due(phases: Sequence[Phase], seconds: float) -> Iterator[tuple[float, float]]:
-    """Yield each tick's time, and how many events are due until then."""
+    """Yield the time of each tick, and the number of events due until then."""
     total, place = 0.0, 0
     for tick in range(int(seconds / TICK_SECONDS)):
         at = tick * TICK_SECONDS
@@ -231,7 +231,7 @@ def due(phases: Sequence[Phase], seconds: float) -> Iterator[tuple[float, float]
 
 
 async def run(options: argparse.Namespace, output: TextIO) -> None:
-    """Post all that is scheduled; the time that it begins at comes on standard input."""
+    """Post everything that is scheduled; the start time comes on standard input."""
     loop = asyncio.get_running_loop()
     plan = made(options.seed, options.seconds)
     producers = Producers(("127.0.0.1", options.port), options.seed, output)

@@ -1,4 +1,4 @@
-"""What a run showed, judged. Pure: records in, findings out."""
+"""Checks the records of a run. Pure: records in, findings out."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from tests.longrun.records import Life, Records, Request, Sample
 from tests.longrun.schedule import RATES
 
 AFTER_FAULT_SECONDS = 9.0
-"""A fault is felt for so long after its mending: a DNS answer is good for 5 s, and failback takes 3 s."""
+"""How long a fault has effects after its end: a DNS answer is valid for 5 s, and failback takes 3 s."""
 AFTER_START_SECONDS = 3.0
-"""A sidecar that has just started warms up, and its clients connect anew."""
+"""How long a new sidecar warms up, and its clients reconnect."""
 MEMORY_GROWTH, MEMORY_SLACK = 0.25, 8 << 20
-"""What memory may be more in the last third of the last life than in the first."""
+"""By how much memory may grow from the first to the last third of the last life."""
 FILES_SLACK = 8
-"""What open files may be more."""
+"""By how much the number of open files may grow."""
 HURT_SHARE = 0.02
-"""Of all requests, those that may be answered late or with a 503: a machine may be too slow for 2,000 a second."""
+"""Share of requests that may be answered late or with a 503: a machine may be too slow for 2,000 a second."""
 P50_FACTOR, P50_SLACK = 3.0, 0.010
 P99_FACTOR, P99_SLACK = 10.0, 1.0
-"""How much slower the last third of the run may be than the first, at the same load: a busy machine is no fault."""
+"""How much slower the last third of the run may be than the first at the same load, since the machine may be busy."""
 FEWEST = 100
-"""Answers that say something about latency."""
+"""The fewest answers from which latency is computed."""
 COMPARED_RATES = tuple(rate for rate in RATES if 0 < rate <= 800)
 
 OUTCOMES = ("delivered", "invalid", "refused", "spooled", "failed")
@@ -37,7 +37,7 @@ Spans = Sequence[tuple[float, float]]
 
 @dataclass(frozen=True)
 class Thirds:
-    """A number in the first third of something and in the last."""
+    """A number in the first and in the last third of something."""
 
     first: float
     last: float
@@ -45,7 +45,7 @@ class Thirds:
 
 @dataclass(frozen=True)
 class Latency:
-    """Of lone events answered 201, while nothing else was wrong; seconds."""
+    """Latency of single events answered 201 while nothing was wrong; seconds."""
 
     count: int
     p50: float
@@ -54,11 +54,11 @@ class Latency:
 
 @dataclass(frozen=True)
 class Sums:
-    """How often the sums of outcomes were held against what the producers know."""
+    """How often the sums of outcomes were compared with the producers' records."""
 
     checked: int
     exact: int
-    """Of these, while nothing was in flight, so that both must be equal."""
+    """Of these, comparisons while nothing was in flight, so that both must be equal."""
     wrong: Sequence[str]
 
 
@@ -74,14 +74,14 @@ class Findings:
     doubled: int
     dead: int
     dead_valid: Sequence[int]
-    """Dead letters that EventGate should have taken."""
+    """Dead letters that EventGate should have accepted."""
     left: int
     fates: Mapping[str, int]
-    """Requests by kind and fate."""
+    """Requests by kind and result."""
     hurt: Mapping[str, int]
     """Requests of valid events answered with anything but a 2xx, and those not answered though no sidecar ended."""
     killed: Mapping[str, int]
-    """Requests without an answer because a sidecar had ended, by fate."""
+    """Requests without an answer because a sidecar had ended, by result."""
     sums: Sums
     memory: Thirds
     files: Thirds
@@ -93,7 +93,7 @@ class Findings:
 
 
 def found(records: Records) -> Findings:
-    """Judge a run."""
+    """Check a run."""
     calm, timings = calm_spans(records), Timings.of(records.requests)
     promised = [number for each in records.requests for number in each.promised]
     spoilt = {number for each in records.requests for number in each.spoilt}
@@ -127,7 +127,7 @@ def found(records: Records) -> Findings:
 
 
 def misses(findings: Findings) -> list[str]:
-    """Say what did not hold, each with what was measured."""
+    """Return the checks that failed, each with the measured value."""
     memory, files = findings.memory, findings.files
     told = [
         _unless(not findings.lost, f"answered 2xx and lost: {len(findings.lost)}, such as {findings.lost[:5]}"),
@@ -156,7 +156,7 @@ def misses(findings: Findings) -> list[str]:
 
 
 def calm_spans(records: Records) -> Spans:
-    """Return when nothing was wrong and nothing was getting over it; seconds of the monotonic clock."""
+    """Return the spans without a fault and without its after-effects; seconds of the monotonic clock."""
     rough = [(each.began, each.ended + AFTER_FAULT_SECONDS) for each in records.troubles]
     rough += [(life.told, following + AFTER_START_SECONDS) for life, following in _ends(records)]
     at, spans = records.begun, []
@@ -168,9 +168,9 @@ def calm_spans(records: Records) -> Spans:
 
 
 def sums(records: Records) -> Sums:
-    """Hold each look at the metrics against what the producers know of that life.
+    """Compare each sample of the metrics with the producers' records of that life.
 
-    Whatever they had an answer for by then is counted, and nothing that they had not sent yet.
+    Everything answered by then must be counted, and nothing that was not sent yet.
     """
     checked, exact, wrong = 0, 0, list[str]()
     reached = [each for each in records.requests if each.fate != "unreachable"]
@@ -187,22 +187,22 @@ def sums(records: Records) -> Sums:
 
 @dataclass
 class Ledger:
-    """What the producers know of one life at one time, and a later one; times are asked for in order."""
+    """The producers' records of one life at a time and at a later one; times must be requested in order."""
 
     requests: InitVar[Sequence[Request]]
     sent: int = 0
     told: int = 0
     sent_events: int = 0
     told_events: Counter[str] = field(default_factory=Counter)
-    """By the outcome that the answer names."""
+    """Counts by the outcome in the answer."""
 
     def __post_init__(self, requests: Sequence[Request]) -> None:
-        """Put them in order."""
+        """Sort the requests."""
         self._by_sending = deque(sorted(requests, key=lambda each: each.sent))
         self._by_end = deque(sorted((each for each in requests if each.answered), key=lambda each: each.ended))
 
     def at(self, began: float, ended: float) -> Ledger:
-        """Turn to what had an answer when a look began, and what had been sent when it ended."""
+        """Advance to what was answered when a sample began, and what was sent when it ended."""
         while self._by_sending and self._by_sending[0].sent < ended:
             self.sent += 1
             self.sent_events += self._by_sending.popleft().events
@@ -213,7 +213,7 @@ class Ledger:
         return self
 
     def disagreements(self, sample: Sample) -> Iterator[str]:
-        """Say where the metrics cannot be right."""
+        """Return where the metrics cannot be right."""
         name = "eventgate_sidecar_events_total"
         told = self.told_events.total()
         yield from _outside("events", sample.total(name), told, self.sent_events)
@@ -239,7 +239,7 @@ def thirds_of_last_life(records: Records, value: Callable[[Sample], float]) -> T
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """Return the value that this share of the sorted values is not above."""
+    """Return this quantile of the sorted values."""
     return values[min(len(values) - 1, int(len(values) * share))]
 
 
@@ -259,19 +259,19 @@ def _by_thirds(records: Records, timings: Timings, calm: Spans, rate: int) -> tu
 
 @dataclass(frozen=True)
 class Timings:
-    """How long lone events took that were answered 201, in the order in which they were sent."""
+    """Latencies of single events answered 201, in the order of sending."""
 
     sent: Sequence[float]
     took: Sequence[float]
 
     @classmethod
     def of(cls, requests: Sequence[Request]) -> Timings:
-        """Choose them."""
+        """Select them."""
         pairs = sorted((each.sent, each.took) for each in requests if each.kind == "lone" and each.fate == "201")
         return cls([sent for sent, _ in pairs], [took for _, took in pairs])
 
     def latency(self, spans: Spans) -> Latency | None:
-        """Return that of those sent within the spans; None where there are too few."""
+        """Return the latency of those sent within the spans; None if there are too few."""
         places = (
             (bisect.bisect_left(self.sent, began), bisect.bisect_left(self.sent, ended)) for began, ended in spans
         )
@@ -292,13 +292,13 @@ def _minutes(records: Records) -> Iterator[tuple[float, float]]:
 
 
 def _ends(records: Records) -> Iterator[tuple[Life, float]]:
-    """Yield each life that was ended during the run, with when the next one listened."""
+    """Yield each life that ended during the run, with the time at which the next one listened."""
     for life, following in itertools.pairwise(records.lives):
         yield life, following.listened
 
 
 def _while_away(request: Request, away: Spans) -> bool:
-    """Whether a sidecar was ended while this was on its way, or none was there."""
+    """Whether a sidecar ended while this was in flight, or none was running."""
     return any(request.sent < back and request.ended >= told for told, back in away)
 
 

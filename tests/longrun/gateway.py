@@ -2,8 +2,8 @@
 
 Two measurements with real processes on the loopback interface, printed as JSON:
 
-- a sidecar whose EventGate is away ends with `EVENTS` events of 1 kB in its spool, and hands them over;
-- `CLIENTS` clients, each with an address of its own, post `RATE` events a second together for `SECONDS`.
+- a sidecar whose EventGate is down ends with `EVENTS` events of 1 kB in its spool, and hands them over;
+- `CLIENTS` clients, each with its own address, together post `RATE` events a second for `SECONDS`.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ GATEWAY = ("--gateway", "--hand-over-from", "127.0.0.0/8")
 
 
 async def main() -> None:
-    """Measure both."""
+    """Run both measurements."""
     with tempfile.TemporaryDirectory() as folder:
         sys.stdout.write(json.dumps(await hand_over(Path(folder))) + "\n")
     with tempfile.TemporaryDirectory() as folder:
@@ -40,7 +40,7 @@ async def main() -> None:
 
 
 async def hand_over(folder: Path) -> dict[str, Any]:
-    """Return how many events a second change hands, and the processor time of both ends."""
+    """Return how many events per second are handed over, and the processor time of both ends."""
     with refusing() as nobody:
         routes = folder / "routes.yaml"
         routes.write_text(json.dumps(to_one(nobody)))
@@ -48,7 +48,7 @@ async def hand_over(folder: Path) -> dict[str, Any]:
         with sidecar(routes, "--spool", str(folder / "gateway"), *GATEWAY) as gateway:
             url = f"http://{gateway.address}/v1/events"
             with sidecar(routes, "--spool", str(folder / "pod"), "--drain", "30s", "--hand-over", url) as pod:
-                await asyncio.sleep(3)  # it knows that its EventGate is away
+                await asyncio.sleep(3)  # it knows that its EventGate is down
                 before = [_cpu(each.process) for each in (pod, gateway)]
                 pod.process.tell(signal.SIGTERM)
                 begun, seconds = await _all_taken(gateway)
@@ -77,7 +77,7 @@ def _spooled(number: int) -> Spooled:
 
 
 async def _all_taken(gateway: Sidecar) -> tuple[float, float]:
-    """Return when the first event was there, in seconds from now, and how long the rest took."""
+    """Return in how many seconds the first event arrived, and how long the rest took."""
     clock = asyncio.get_running_loop().time
     since = clock()
     first = 0.0
@@ -91,7 +91,7 @@ async def _all_taken(gateway: Sidecar) -> tuple[float, float]:
 
 
 async def clients(folder: Path) -> dict[str, Any]:
-    """Return what clients of a gateway were answered, how soon, and what it took."""
+    """Return the answers to a gateway's clients, their latency, and the resources used."""
     with emulator(folder) as gate:
         routes = folder / "routes.yaml"
         routes.write_text(json.dumps(to_one(gate.address)))
@@ -116,7 +116,7 @@ async def clients(folder: Path) -> dict[str, Any]:
 
 
 async def _client(number: int, address: str, seconds: list[float], statuses: Counter[int]) -> None:
-    """Post at an even pace from an address of its own, on a connection that stays."""
+    """Post at an even pace from one address, on a persistent connection."""
     host, _, port = address.rpartition(":")
     mine = (f"127.1.{number // 250}.{number % 250 + 1}", 0)
     clock, pause = asyncio.get_running_loop().time, CLIENTS / RATE

@@ -1,4 +1,4 @@
-"""The sidecar's lives: started, looked at every second, killed or told to stop, and started again."""
+"""Starts the sidecar, samples it every second, stops or kills it, and starts it again."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from tests.netns.network import LabError, Network, eventually, words_of
 
 INTAKE, ADMIN = 8888, 9102
 DRAIN_SECONDS = 3.0
-"""How long it still takes events after SIGTERM. Kubernetes has to wait for it, so a model server's is longer."""
+"""How long it accepts events after SIGTERM. Kubernetes has to wait for it, so a model server's is longer."""
 READY_SECONDS = 20.0
 END_SECONDS = 25.0
 SAMPLE_SECONDS = 1.0
 LOOK_SECONDS = 3.0
 LOOK_AGAIN_SECONDS = 0.2
 ESTABLISHED, NOT_ACCEPTED = "01", "0"
-"""A connection that still waits to be accepted has no inode."""
+"""A connection that is not accepted yet has no inode."""
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 @dataclass
 class Lives:
-    """One sidecar after the other in the pod, with the same spool, the same routes.yaml and the same last good one."""
+    """One sidecar after the other in the pod, with the same spool, routes.yaml and last good configuration."""
 
     lab: Lab
     folder: Path
@@ -44,7 +44,7 @@ class Lives:
 
     @property
     def routes(self) -> Path:
-        """The file that it reads."""
+        """The routes.yaml that it reads."""
         return self.folder / "routes.yaml"
 
     @property
@@ -53,17 +53,17 @@ class Lives:
         return self.folder / "spool"
 
     async def __aenter__(self) -> Lives:
-        """Without a sidecar yet."""
+        """No sidecar is started yet."""
         return self
 
     async def __aexit__(
         self, _type: type[BaseException] | None, _error: BaseException | None, _traceback: TracebackType | None
     ) -> None:
-        """End what runs."""
+        """End the running sidecar."""
         await self._around.aclose()
 
     async def start(self, *, wait_ready: bool = True) -> None:
-        """Start the next one; return once it takes connections, or says it is ready."""
+        """Start the next one; return once it accepts connections, or is ready."""
         log = self.folder / f"sidecar-{len(self.lives) + 1}.log"
         words = ("--routes", str(self.routes), "--spool", str(self.spool), "--drain", f"{DRAIN_SECONDS:g}s")
         last_good = ("--last-good", str(self.folder / "last-good.yaml"))
@@ -87,7 +87,7 @@ class Lives:
         life.listened = _now()
 
     async def end(self, number: signal.Signals) -> None:
-        """Send it a signal, and wait for its end."""
+        """Send it a signal, and wait until it ends."""
         assert self._process is not None
         life = self.lives[-1]
         life.signal, life.told = number.name, _now()
@@ -101,12 +101,12 @@ class Lives:
         self._process = None
 
     def tell(self, number: signal.Signals) -> None:
-        """Send it a signal that does not end it, if it is there."""
+        """Send it a signal that does not end it, if it is running."""
         if self._process is not None:
             self._process.send_signal(number)
 
     async def watch(self) -> None:
-        """Take a sample every second, for ever."""
+        """Take a sample every second until cancelled."""
         due = _now()
         while True:
             if self._process is not None:
@@ -129,7 +129,7 @@ class Lives:
         return Sample(life.number, began, clock(), memory, files - producers, producers, processor, metrics)
 
     async def until_the_spool_is_empty(self, seconds: float) -> float:
-        """Return how many events still wait when the time is up, or 0 as soon as none does."""
+        """Return how many events still wait at the deadline, or 0 once none does."""
         until, waits = _now() + seconds, -1.0
         while waits != 0 and _now() < until:
             await asyncio.sleep(LOOK_AGAIN_SECONDS)
@@ -144,20 +144,20 @@ def resident(pid: int) -> int:
 
 
 def connections_of(pid: int) -> int:
-    """Return how many connections of producers this process has accepted, and neither side has closed."""
+    """Return the number of producers' connections that this process has accepted and neither side has closed."""
     rows = (line.split() for line in Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:])
     ours = (row for row in rows if row[1].endswith(f":{INTAKE:04X}"))
     return sum(row[3] == ESTABLISHED and row[9] != NOT_ACCEPTED for row in ours)
 
 
 def processor_of(pid: int) -> float:
-    """Return how many seconds of a processor a process has had."""
+    """Return the processor seconds of a process."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / _TICKS
 
 
 def rewrite(path: Path, text: str) -> None:
-    """Put another text in place of a file, as Kubernetes does: at once."""
+    """Replace a file atomically, as Kubernetes does."""
     beside = path.with_suffix(".new")
     beside.write_text(text)
     beside.rename(path)
@@ -168,7 +168,7 @@ def _now() -> float:
 
 
 def _asked(network: Network, path: str) -> tuple[int, bytes]:
-    """Ask the cluster's listener; status 0 stands for no answer."""
+    """Query the cluster's listener; status 0 means no answer."""
     connection = http.client.HTTPConnection("127.0.0.1", ADMIN)
     with contextlib.closing(connection), network.socket_on("pod") as line:
         line.settimeout(LOOK_SECONDS)

@@ -1,6 +1,6 @@
-"""Draws docs/reliability.png: `picture.py FILE` reads on standard input what `report.drawing` chose.
+"""Draws docs/reliability.png: `picture.py FILE` reads the output of `report.drawing` on standard input.
 
-It runs with .venv-bench's interpreter, which has matplotlib, and so it imports nothing of ours.
+It runs with the interpreter of .venv-bench, which has matplotlib, so it imports nothing of this project.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ EDITS = {"good": "#009e73", "broken": "#d55e00"}
 
 
 def main() -> None:
-    """Draw a panel for each thing that was looked at, one below the other."""
+    """Draw a panel for each measured value, one below the other."""
     drawing = json.load(sys.stdin)
     panels = drawing["panels"]
     heights = [panel["height"] for panel in panels]
@@ -62,7 +62,7 @@ def _draw(axis: Any, panel: dict[str, Any]) -> None:
 
 
 def _mark(axis: Any, drawing: dict[str, Any]) -> None:
-    """Show when something was wrong."""
+    """Mark when something was wrong."""
     for began, ended in drawing["faults"]:
         axis.axvspan(began, ended, color=FAULT, lw=0, zorder=0)
     for at, name in drawing["kills"]:

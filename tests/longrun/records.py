@@ -1,4 +1,4 @@
-"""What a run wrote down, as values. Reads files and does nothing else."""
+"""The records of a run, as values. Only reads files."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from tests.longrun.schedule import Schedule
 
 CHUNK = 1 << 24
 NUMBER = re.compile(rb'"event":\{"\$schema":"[^"]*","meta":\{"stream":"[^"]*","id":"(\d{8})-')
-"""An accepted event in a line of an EventGate's output; the same text, escaped, is in the line once more."""
+"""An accepted event in a line of an EventGate's output; the line has the same text once more, escaped."""
 TROUBLE = re.compile(r'Traceback|"stack_trace"|"action":"Unexpected"')
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One POST, and what became of it."""
+    """One POST and its result."""
 
     sent: float
     took: float
     lag: float
-    """How much later than due it was sent: how busy the machine was, not the sidecar."""
+    """Seconds it was sent late, because the machine was busy."""
     first: int
     """Number of its first event."""
     count: int
@@ -32,13 +32,13 @@ class Request:
     """An HTTP status; `cut`: the connection ended before the answer; `late`: given up after 5 s; `unreachable`:
     nothing listened."""
     words: str
-    """The outcome that the answer names."""
+    """The outcome in the answer."""
     failed: str
     """Numbers of the events that the answer lists, `*` for all of a request that was refused as a whole."""
 
     @property
     def ended(self) -> float:
-        """When its fate was known."""
+        """When its result was known."""
         return self.sent + self.took
 
     @property
@@ -48,7 +48,7 @@ class Request:
 
     @property
     def events(self) -> int:
-        """How many events the sidecar counts if it answers this."""
+        """How many events the sidecar counts for this answer."""
         return 0 if self.kind == "garbage" or self.failed == "*" else self.count
 
     @property
@@ -61,12 +61,12 @@ class Request:
 
     @property
     def spoilt(self) -> Iterator[int]:
-        """The events that EventGate does not take: the last of these kinds."""
+        """The events that EventGate does not accept: the last of these kinds."""
         return iter((self.first + self.count - 1,) if self.kind in {"mixed", "invalid"} else ())
 
     @property
     def is_valid(self) -> bool:
-        """Whether all of it should be taken."""
+        """Whether all of its events should be accepted."""
         return self.kind in {"lone", "quick", "array"}
 
 
@@ -87,13 +87,13 @@ class Life:
 
     @property
     def ended_well(self) -> bool:
-        """Whether it ended as it was told."""
+        """Whether it ended as expected."""
         return self.status == (-9 if self.signal == "SIGKILL" else 0)
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """The sidecar at one moment."""
+    """A sample of the sidecar."""
 
     life: int
     began: float
@@ -103,11 +103,11 @@ class Sample:
     files: int
     """Open descriptors, without the connections of producers."""
     producers: int
-    """Those."""
+    """Connections of producers."""
     processor: float
-    """Seconds of a processor that it has had."""
+    """Its processor seconds."""
     metrics: Mapping[str, float]
-    """By name, with the labels as they are written there; empty where it gave none."""
+    """Metrics by name with labels, as written; empty if it gave none."""
 
     def total(self, name: str, label: str = "") -> float:
         """Add up the samples of a metric that have a label."""
@@ -116,7 +116,7 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """A fault as it was played, from its setting to its mending."""
+    """A fault as it happened, from its setup to its end."""
 
     name: str
     began: float
@@ -125,7 +125,7 @@ class Trouble:
 
 @dataclass(frozen=True)
 class Records:
-    """All that is known of a run."""
+    """All records of a run."""
 
     schedule: Schedule
     begun: float
@@ -136,19 +136,19 @@ class Records:
     samples: list[Sample]
     troubles: list[Trouble]
     arrived: Mapping[int, int]
-    """How often an EventGate took each event."""
+    """How often an EventGate accepted each event."""
     dead: frozenset[int]
     """Events that are dead letters at the end."""
     left: int
-    """Events that wait in the spool at the end."""
+    """Events waiting in the spool at the end."""
     complaints: list[str]
-    """Lines of the sidecars' logs that speak of a bug."""
+    """Lines of the sidecars' logs that report a bug."""
     logged: Mapping[str, int]
-    """What the logs speak of, and how often."""
+    """What the logs report, and how often."""
     processor: Mapping[str, float]
-    """Seconds of a processor that each program of the run has had."""
+    """Processor seconds of each program of the run."""
     machine_load: tuple[float, float, float]
-    """How many programs wanted a processor, in the last 1, 5 and 15 minutes of the run."""
+    """Load averages over the last 1, 5 and 15 minutes of the run."""
 
 
 def exposed(text: str) -> dict[str, float]:
@@ -158,7 +158,7 @@ def exposed(text: str) -> dict[str, float]:
 
 
 def requests_in(path: Path) -> list[Request]:
-    """Read what the producers wrote."""
+    """Read the producers' output."""
     found = []
     for line in path.read_text().splitlines():
         sent, took, lag, first, count, *words = line.split(" ")
@@ -180,13 +180,13 @@ def arrivals_in(paths: Iterable[Path]) -> dict[int, int]:
 
 
 def complaints_in(paths: Iterable[Path]) -> list[str]:
-    """Return the lines of the logs that speak of a bug."""
+    """Return the lines of the logs that report a bug."""
     lines = ((path.name, line) for path in paths for line in path.read_text(errors="replace").splitlines())
     return [f"{name}: {line[:500]}" for name, line in lines if TROUBLE.search(line) or not line.startswith("{")]
 
 
 def actions_in(paths: Iterable[Path]) -> dict[str, int]:
-    """Count what the logs speak of, by the name of it."""
+    """Count what the logs report, by its name."""
     counts: dict[str, int] = {}
     for path in paths:
         for line in path.read_text(errors="replace").splitlines():

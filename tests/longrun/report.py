@@ -1,4 +1,4 @@
-"""What was found: for the terminal, for docs/reliability.md and for the picture beside it."""
+"""Shows the findings: on the terminal, in docs/reliability.md and in its picture."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ MINUTE = 60.0
 
 
 def in_text(records: Records, findings: Findings) -> str:
-    """Return what a terminal shows: the numbers, and below them each check that failed."""
+    """Return the text for a terminal: the numbers, and below them each failed check."""
     rows = list(_numbers(records, findings))
     width = max(len(name) for name, _ in rows)
     lines = [f"{name.ljust(width)}  {value}" for name, value in rows]
@@ -42,7 +42,7 @@ def in_text(records: Records, findings: Findings) -> str:
 
 
 def write(path: Path, records: Records, findings: Findings) -> str:
-    """Write the page, and the picture beside it; return why there is no picture, or nothing."""
+    """Write the page and its picture; return why there is no picture, or nothing."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(in_markdown(records, findings, path.with_suffix(".png").name), encoding="utf-8")
     python, why = asyncio.run(painter(may_install=True))
@@ -83,7 +83,7 @@ def in_markdown(records: Records, findings: Findings, picture: str) -> str:
 
 
 def drawing(records: Records, findings: Findings) -> Mapping[str, object]:
-    """Return what the picture shows; times in minutes from the first event on."""
+    """Return the data of the picture; times in minutes from the first event on."""
     posted, spooled = Counter[int](), Counter[int]()
     for each in records.requests:
         second = int(each.sent - records.begun)
@@ -148,7 +148,7 @@ def _arguments(records: Records) -> str:
 
 
 def _numbers(records: Records, findings: Findings) -> Iterator[tuple[str, str]]:
-    """Yield what the table says."""
+    """Yield the rows of the table."""
     fates = Counter[str]()
     for kind_and_fate, count in findings.fates.items():
         fates[kind_and_fate.partition(" ")[2]] += count

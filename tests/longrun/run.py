@@ -1,4 +1,4 @@
-"""Plays a schedule: hosts, producers, faults, kills and edits; then gathers what was written down."""
+"""Carries out a schedule: hosts, producers, faults, kills and edits; then gathers the records."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ from tests.netns.network import LabError, words_of
 from tests.netns.pod import SETTINGS, UPSTREAM
 
 AT_START_SECONDS = 3.0
-"""For so long a fault lasts that is there when a sidecar starts."""
+"""How long a fault lasts that is present when a sidecar starts."""
 EMPTY_SECONDS = 120.0
-"""Until the spool is empty, after the last event and the last fault."""
+"""Maximum time until the spool is empty after the last event and the last fault."""
 BROKEN = (
     "version: 1\nupstreams: {}\nroutes: []\n",
     "version: 1\n  routes: - nonsense\n",
@@ -51,7 +51,7 @@ def routes(ca_file: Path, number: int = 0) -> str:
 
 @dataclass
 class Player:
-    """Does what is scheduled, each kind of thing on its own."""
+    """Carries out the schedule, each kind of action in its own task."""
 
     schedule: Schedule
     lab: Lab
@@ -61,7 +61,7 @@ class Player:
     troubles: list[Trouble] = field(default_factory=list)
 
     async def play(self) -> None:
-        """Return when all has been done."""
+        """Return when everything is done."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._faults())
             tasks.create_task(self._kills())
@@ -69,7 +69,7 @@ class Player:
             tasks.create_task(self._reach(self.schedule.seconds))
 
     def say(self, words: str) -> None:
-        """Tell whoever watches what happens now."""
+        """Report progress."""
         self.tell(f"{asyncio.get_running_loop().time() - self.begun:8.1f} s  {words}")
 
     async def _faults(self) -> None:
@@ -109,7 +109,7 @@ class Player:
 
     @contextlib.asynccontextmanager
     async def _noted(self, name: str) -> AsyncIterator[None]:
-        """Write down from when to when there was a fault."""
+        """Record the start and end of a fault."""
         clock = asyncio.get_running_loop().time
         began = clock()
         try:
@@ -119,7 +119,7 @@ class Player:
 
 
 async def run(schedule: Schedule, lab: Lab, folder: Path, say: Say) -> Records:
-    """Play a schedule in a lab; all that is written is left in `folder`."""
+    """Carry out a schedule in a lab; all files stay in `folder`."""
     clock = asyncio.get_running_loop().time
     output, log = folder / "requests", folder / "client.log"
     client = (
@@ -140,7 +140,7 @@ async def run(schedule: Schedule, lab: Lab, folder: Path, say: Say) -> Records:
             watching = tasks.create_task(lives.watch())
             await player.play()
             processor = _processors(lab)
-            # Its last word is how much of a processor it has had.
+            # Its last line has its processor time.
             async with asyncio.timeout(4 * PATIENCE_SECONDS):
                 processor["producers"] = float(await producers.stdout.readline() or "nan")
                 status = await producers.wait()
@@ -186,7 +186,7 @@ def _gathered(player: Player, lives: Lives, processor: dict[str, float]) -> Reco
 
 
 def _in_spool(folder: Path) -> tuple[frozenset[int], int]:
-    """Return the events that are dead letters, and how many wait."""
+    """Return the events that are dead letters, and the number of waiting ones."""
     directory = SpoolDir(folder, Quota())
     with contextlib.closing(directory):
         letters, waiting = directory.commit(

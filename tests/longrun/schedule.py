@@ -1,8 +1,8 @@
-"""What happens when: a function of a seed and a length, and of nothing else.
+"""The schedule of a run: a function of a seed and a length only.
 
-A run has two acts. In the first the sidecar is killed again and again; in the second one sidecar lives through
-everything else, long enough to tell whether anything grows. Load, faults and edits go on through both, each
-drawn from a generator of its own, so that one more fault does not change the load.
+A run has two acts. In the first the sidecar is killed again and again. In the second one sidecar runs throughout, long
+enough to show whether anything grows. Load, faults and edits continue through both, each from its own generator, so
+that one more fault does not change the load.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from tests.netns import faults
 from tests.netns.scenarios import SCENARIOS, Scenario
 
 KILLING_SHARE = 0.35
-"""Of the run: the first act."""
+"""Share of the run that is the first act."""
 RATES = (0, 10, 50, 100, 200, 400, 800, 2000)
-"""Events a second. Each comes once in every round, so that no part of the run has only one kind of load."""
+"""Events per second. Each rate comes once per round, so that no part of the run has only one kind of load."""
 PHASE_SECONDS = (2.5, 6.0)
 """How long a rate is kept."""
 HOLD_SECONDS = (4.0, 8.0)
@@ -27,17 +27,17 @@ HOLD_SECONDS = (4.0, 8.0)
 CALM_SECONDS = (10.0, 16.0)
 """Between the end of a fault and the next."""
 LIFE_SECONDS = (8.0, 35.0)
-"""In the first act, from one kill to the next."""
+"""Seconds from one kill to the next in the first act."""
 AWAY_SECONDS = (0.5, 2.5)
-"""From the end of a sidecar to the start of the next, as it takes a kubelet."""
+"""Seconds from the end of a sidecar to the start of the next, as a kubelet takes."""
 START_SECONDS = 15.0
-"""A sidecar that is killed and started beside a fault of its own has that one alone for so long."""
+"""How long a fault that starts with a killed sidecar is the only one."""
 EDIT_SECONDS = (15.0, 40.0)
-"""From one edit of routes.yaml to the next."""
+"""Seconds from one edit of routes.yaml to the next."""
 KILLS = ("SIGKILL", "SIGKILL", "SIGTERM")
 EDITS = ("good", "good", "broken")
 SETTING_SECONDS = 6.0
-"""A fault that needs the datacenter's name to lead elsewhere begins this long after: a DNS answer is good for 5 s."""
+"""A fault that changes the datacenter's DNS name begins this long after the change: a DNS answer is valid for 5 s."""
 BY_NAME = {each.name: each for each in SCENARIOS}
 ANYTIME = tuple(each.name for each in SCENARIOS if not each.at_start)
 Card = TypeVar("Card")
@@ -46,7 +46,7 @@ AT_START = tuple(each.name for each in SCENARIOS if each.at_start)
 
 @dataclass(frozen=True)
 class Phase:
-    """From `at` on, so many events a second."""
+    """A rate in events per second, from `at` on."""
 
     at: float
     rate: int
@@ -62,17 +62,17 @@ class Fault:
 
     @property
     def scenario(self) -> Scenario:
-        """What the failover suite knows of it."""
+        """Its scenario in the failover suite."""
         return BY_NAME[self.name]
 
     @property
     def until(self) -> float:
-        """When all is mended."""
+        """When it has ended."""
         return self.begins + self.hold
 
     @property
     def begins(self) -> float:
-        """When it is felt."""
+        """When it has effects."""
         return self.at + (0.0 if self.scenario.setting is faults.nothing else SETTING_SECONDS)
 
 
@@ -84,7 +84,7 @@ class Kill:
     signal: str
     away: float
     fault: str = ""
-    """One that is there when the next one starts, or nothing."""
+    """A fault that is present when the next one starts, or nothing."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ class Edit:
 
 @dataclass(frozen=True)
 class Schedule:
-    """All of it; seconds from the first event on."""
+    """The whole schedule; seconds from the first event on."""
 
     seed: int
     seconds: float
@@ -109,11 +109,11 @@ class Schedule:
 
     @property
     def second_act(self) -> float:
-        """From here on no sidecar is killed."""
+        """When the second act begins: from then on no sidecar is killed."""
         return self.seconds * KILLING_SHARE
 
     def lines(self) -> Iterator[str]:
-        """Say what will happen, in order."""
+        """Describe the schedule in order."""
         told = [(each.at, f"{each.rate} events a second") for each in self.phases]
         told += [(each.at, f"fault {each.name} until {each.until:.1f} s") for each in self.faults]
         told += [(each.at, _killing(each)) for each in self.kills]
@@ -123,7 +123,7 @@ class Schedule:
 
 
 def made(seed: int, seconds: float) -> Schedule:
-    """Return what this seed stands for."""
+    """Return the schedule of this seed."""
     found = tuple(_faults(random.Random(f"{seed} faults"), seconds))
     return Schedule(
         seed,
@@ -174,7 +174,7 @@ def _edits(chance: random.Random, seconds: float) -> Iterator[Edit]:
 
 
 def _dealt(chance: random.Random, cards: Sequence[Card]) -> Iterator[Card]:
-    """Yield all cards in random order, and again, for ever."""
+    """Yield all cards in random order, again and again."""
     for _ in itertools.count():
         yield from chance.sample(cards, len(cards))
 

@@ -1,1 +1,1 @@
-"""The status page as an operator sees it: a real sidecar in trouble, in a real browser."""
+"""The status page of a real sidecar in trouble, in a real browser."""

@@ -1,4 +1,4 @@
-"""Debian's Chromium, and a page in it that remembers whom it asked and what it complained of."""
+"""Debian's Chromium, and a page that records its requests and the browser's complaints."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PATIENCE_MS = 15_000
 
 @dataclass(frozen=True)
 class Look:
-    """How somebody looks at a page."""
+    """A way to look at a page: screen, colours, JavaScript."""
 
     name: str
     width: int
@@ -35,13 +35,13 @@ NO_SCRIPT = Look("without JavaScript", 1280, 800, script=False)
 
 @dataclass
 class Opened:
-    """A page."""
+    """An open page."""
 
     page: Page
     asked: list[str] = field(default_factory=list)
-    """Every address that was asked for anything."""
+    """Every URL that was requested."""
     complaints: list[str] = field(default_factory=list)
-    """What the console shows as warning or error, and what no script caught."""
+    """Warnings and errors of the console, and uncaught exceptions."""
 
 
 @contextlib.contextmanager
@@ -60,7 +60,7 @@ def chromium() -> Iterator[Browser]:
 
 @contextlib.contextmanager
 def opened(browser: Browser, url: str, look: Look, scale: float = 1) -> Iterator[Opened]:
-    """Open `url` with nothing kept from before."""
+    """Open `url` in a new browser context."""
     context = browser.new_context(
         viewport={"width": look.width, "height": look.height},
         color_scheme=look.colours,

@@ -1,7 +1,7 @@
-"""What an operator may find at 3 a.m.: a sidecar with its datacenters, and one thing wrong.
+"""Scenes that an operator may find at 3 a.m.: a sidecar with its datacenters, and one fault.
 
-The sidecar runs with the shipped `routes.yaml` and the real names of production and staging. For that it gets an
-`/etc/hosts` and an `/etc/resolv.conf` of its own, in a namespace of mounts of its own.
+The sidecar runs with the shipped `routes.yaml` and the real names of production and staging. For that it has its own
+`/etc/hosts` and `/etc/resolv.conf`, in its own mount namespace.
 """
 
 from __future__ import annotations
@@ -31,18 +31,18 @@ NAMES = {
 }
 POD = "enwiki-drafttopic-predictor-00042-7d9f4"
 SILENT = "127.9.9.9"
-"""Where no name server is."""
+"""An address without a name server."""
 QUICK = {"health_check": {"interval": "500ms", "timeout": "500ms"}, "failback": "1s"}
 KINDS = (modelserver.DRAFTTOPIC, modelserver.OUTLINK, modelserver.DAMAGING, modelserver.COUNTRY, modelserver.TAGS)
 POSTERS, PAUSE_SECONDS = 4, 0.2
 
 Gates = Mapping[str, Emulator]
-"""By their names."""
+"""EventGates by name."""
 
 
 @dataclass(frozen=True)
 class Stage:
-    """A running sidecar, and what can go wrong around it."""
+    """A running sidecar, and the faults around it."""
 
     running: Sidecar
     gates: Gates
@@ -51,49 +51,49 @@ class Stage:
 
     @property
     def url(self) -> str:
-        """The status page's."""
+        """URL of the status page."""
         return f"http://{self.running.address}/_sidecar/status"
 
     def fault(self, mode: str, *names: str) -> None:
-        """Let EventGates go wrong."""
+        """Set a fault in some EventGates."""
         for name in names:
             self.gates[name].fault(mode)
 
     def lose_names(self) -> None:
-        """Let no name be found any more."""
+        """Make every look-up fail."""
         self.hosts.write_text("")
 
     def misspell(self) -> None:
-        """Edit `routes.yaml`, and get one word wrong."""
+        """Put a typo into `routes.yaml`."""
         text = self.routes.read_text()
         self.routes.write_text(text.replace("to: staging\n", "to: stagign\n", 1))
 
 
 @dataclass(frozen=True)
 class Scene:
-    """What happens, and what the top of the page says then."""
+    """A fault, and what the page then shows."""
 
     name: str
     level: str
     sentence: str
-    """A regular expression for all of it."""
+    """Regular expression for the whole sentence on top."""
     marks: dict[str, str]
-    """What is to be read in the card or the section of this heading, as a regular expression."""
+    """For headings of cards and sections, a regular expression for the text there."""
     begin: Callable[[Stage], None]
     options: tuple[str, ...] = ()
-    """Of `serve`."""
+    """Options of `serve`."""
     with_names: bool = True
     """Whether names can be looked up at the start."""
 
     @contextlib.contextmanager
     def prepared(self, gates: Gates, folder: Path) -> Iterator[Stage]:
-        """Run what it takes; nothing is wrong yet, unless it is from the start."""
+        """Start everything; the fault is not there yet, unless it is there from the start."""
         options = [option.format(folder=folder) for option in self.options]
         with stage(gates, folder, *options, with_names=self.with_names) as running:
             yield running
 
     def says(self) -> re.Pattern[str]:
-        """Return what the sentence fits."""
+        """Return the expression that the sentence must match."""
         return re.compile(f"^{self.sentence}$")
 
 
@@ -178,7 +178,7 @@ SCENES = (
 
 @contextlib.contextmanager
 def gates_running(folder: Path) -> Iterator[Gates]:
-    """Run two staging datacenters and production, for one scene after the other."""
+    """Run two staging datacenters and production, for all scenes."""
     streams = folder / "streams.json"
     streams.write_text(json.dumps(STREAMS))
     port = _free_port(*(gate.host for gate in GATES))
@@ -191,7 +191,7 @@ def gates_running(folder: Path) -> Iterator[Gates]:
 
 @contextlib.contextmanager
 def stage(gates: Gates, folder: Path, *options: str, with_names: bool = True) -> Iterator[Stage]:
-    """Run a sidecar before them, and a model server that posts."""
+    """Run a sidecar in front of them, and a model server that posts."""
     hosts = folder / "hosts"
     hosts.write_text("".join(f"{gate.host} {NAMES[gate.name]}\n" for gate in GATES) if with_names else "")
     routes = _routes(folder, gates["production"].address.rpartition(":")[2])
@@ -205,7 +205,7 @@ def stage(gates: Gates, folder: Path, *options: str, with_names: bool = True) ->
 
 
 def namespace(folder: Path, hosts: Path) -> Sequence[str]:
-    """Return a command that runs another one with these hosts, and with no name server that answers."""
+    """Return the prefix that runs a command with these hosts and without a name server that answers."""
     resolv_conf = folder / "resolv.conf"
     resolv_conf.write_text(f"nameserver {SILENT}\n")
     script = (
@@ -215,7 +215,7 @@ def namespace(folder: Path, hosts: Path) -> Sequence[str]:
 
 
 def missing(folder: Path) -> str | None:
-    """Say why no scene can be played here; None where it can."""
+    """Return why no scene can run here; None if they can."""
     hosts = folder / "hosts"
     hosts.write_text("")
     try:
@@ -232,7 +232,7 @@ def _routes(folder: Path, port: str) -> Path:
         upstream |= {
             "url": re.sub(r"^https(.*):\d+/", rf"http\1:{port}/", upstream["url"]),
             **deepcopy(QUICK),
-        }  # YAML marks what is there twice
+        }  # YAML would write equal values as aliases
         del upstream["tls"]
     path = folder / "routes.yaml"
     path.write_text(yaml.safe_dump(config, sort_keys=False, width=110))
@@ -241,7 +241,7 @@ def _routes(folder: Path, port: str) -> Path:
 
 @contextlib.contextmanager
 def _posting(address: str) -> Iterator[None]:
-    """Posted one event after the other, whatever is said to them."""
+    """Post events one after the other, whatever the answers."""
     ended, numbers = threading.Event(), itertools.count()
 
     def post() -> None:

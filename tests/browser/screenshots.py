@@ -1,6 +1,6 @@
-"""`make screenshots`: writes the pictures of the status page in `docs` anew, as ever more goes wrong.
+"""`make screenshots`: retakes the pictures of the status page in `docs`.
 
-Each scene lasts a minute before its pictures are taken, so that there is something to see on the time lines.
+Each scene runs for a minute before its pictures are taken, so that the time lines have content.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ STORY = {
     "one datacenter hangs": {"status-hung": HALF},
     "the spool fills": {"status-spool": DARK, "status-phone": PHONE},
 }
-"""Which pictures are taken in which scene, in this order."""
+"""The pictures of each scene, in this order."""
 
 
 def main() -> None:
-    """Play the story, and take them."""
+    """Run the scenes, and take the pictures."""
     scenes = {scene.name: scene for scene in SCENES}
     with chromium() as browser, tempfile.TemporaryDirectory() as name, gates_running(Path(name)) as gates:
         options = [option.format(folder=name) for option in SPOOL]

@@ -1,4 +1,4 @@
-"""The status page in Chromium, scene by scene: one look tells, whoever looks, by whatever screen."""
+"""The status page in Chromium, scene by scene, on each kind of screen."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ from tests.browser.scenes import POD, SCENES, Gates, Scene, Stage, gates_running
 from tests.browser.scenes import stage as stage_with
 
 LOOKS = (DESKTOP, PHONE)
-"""Light and wide, dark and narrow: contrast does not depend on width, nor what fits on colours."""
+"""Light and wide, dark and narrow; contrast does not depend on the width, nor the layout on colours."""
 
 
 @pytest.fixture(scope="session")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    """Run one browser for all."""
+    """Run one browser for all tests."""
     if why := (None if CHROMIUM else NO_CHROMIUM) or missing(tmp_path_factory.mktemp("namespace")):
         pytest.skip(f"THE STATUS PAGE IS NOT TESTED IN A BROWSER: {why}")
     with chromium() as running:
@@ -41,7 +41,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 
 @pytest.fixture(scope="session")
 def gates(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gates]:
-    """Run the EventGates, for one scene after the other."""
+    """Run the EventGates for all scenes."""
     with gates_running(tmp_path_factory.mktemp("gates")) as running:
         yield running
 
@@ -55,26 +55,26 @@ def scene(request: pytest.FixtureRequest) -> Scene:
 
 @pytest.fixture(scope="session")
 def stage(scene: Scene, gates: Gates, browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    """Play the scene until a page says so that was opened before anything went wrong, and is not loaded again."""
+    """Run the scene until a page shows it that was opened before the fault and never reloaded."""
     folder = tmp_path_factory.mktemp("scene")
     with scene.prepared(gates, folder) as running, opened(browser, running.url, DESKTOP) as live:
         live.page.evaluate("window.openedOnce = true")
         scene.begin(running)
         expect(live.page.get_by_role("heading", level=1)).to_have_text(scene.says(), timeout=PATIENCE_MS)
-        assert live.page.evaluate("window.openedOnce") is True, "the page was loaded anew"
+        assert live.page.evaluate("window.openedOnce") is True, "the page was reloaded"
         yield running
 
 
 @pytest.fixture(scope="module", params=LOOKS, ids=lambda look: look.name)
 def look(request: pytest.FixtureRequest) -> Look:
-    """Return each look."""
+    """Return each way to look at a page."""
     found: Look = request.param
     return found
 
 
 @pytest.fixture(scope="module")
 def seen(stage: Stage, look: Look, browser: Browser) -> Iterator[Opened]:
-    """Look at the scene."""
+    """Open the page in the scene."""
     with opened(browser, stage.url, look) as found:
         yield found
 
@@ -90,8 +90,8 @@ def part(page: Page, heading: str) -> Locator:
     return page.locator("article, section").filter(has=title).last
 
 
-def test_the_sentence_on_top_says_it(scene: Scene, seen: Opened) -> None:
-    """What is wrong and what happens to events meanwhile, in the words and the colour of how bad it is, and its pod."""
+def test_the_sentence_on_top_names_the_problem(scene: Scene, seen: Opened) -> None:
+    """It says what is wrong and what happens to events, in the colour of its level, and the pod's name is below it."""
     sentence = seen.page.get_by_role("heading", level=1)
     expect(seen.page.get_by_text(POD)).to_be_visible()
     expect(sentence).to_have_text(scene.says())
@@ -99,47 +99,47 @@ def test_the_sentence_on_top_says_it(scene: Scene, seen: Opened) -> None:
     expect(sentence).to_be_in_viewport()
 
 
-def test_the_place_is_marked(scene: Scene, seen: Opened) -> None:
-    """In the card or the section that it is about."""
+def test_the_problem_is_shown_where_it_is(scene: Scene, seen: Opened) -> None:
+    """In the card or section of what has the problem."""
     _find_marks(scene, seen.page)
 
 
-def test_everybody_can_read_it(seen: Opened) -> None:
-    """axe-core finds nothing serious: contrast, names, order, landmarks."""
+def test_the_page_is_accessible(seen: Opened) -> None:
+    """axe-core finds no serious problem: contrast, names, order, landmarks."""
     found = Axe().run(seen.page).response["violations"]
     assert [(each["id"], each["nodes"][0]["html"]) for each in found if each["impact"] in {"serious", "critical"}] == []
 
 
-def test_nothing_is_cut_off(seen: Opened) -> None:
-    """However narrow the screen is, the page itself scrolls in one direction only."""
+def test_the_page_fits_the_screen(seen: Opened) -> None:
+    """On a narrow screen, too, the page scrolls in one direction only."""
     wide = seen.page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
     assert wide == 0
 
 
-def test_one_picture_of_the_flow_is_seen(seen: Opened) -> None:
-    """The wide one or the narrow one, not wider than the page."""
+def test_one_picture_of_the_flow_is_visible(seen: Opened) -> None:
+    """It is the wide or the narrow one, and not wider than the page."""
     (picture,) = (each for each in seen.page.locator("svg.flow").all() if each.is_visible())
     box = picture.bounding_box()
     assert box is not None
     assert 0 <= box["x"] < box["x"] + box["width"] <= (seen.page.viewport_size or {"width": 0})["width"]
 
 
-def test_it_asks_the_sidecar_alone(stage: Stage, seen: Opened) -> None:
-    """Everything that the page asks for, it asks this sidecar for; and the browser has nothing to complain of."""
+def test_it_sends_requests_to_the_sidecar_only(stage: Stage, seen: Opened) -> None:
+    """The page loads nothing from elsewhere, and the browser reports no error."""
     asked = {url for url in seen.asked if not url.startswith("data:")}
     assert {url[: len(stage.url)] for url in asked} == {stage.url}
     assert seen.complaints == []
 
 
 def test_javascript_is_not_needed(scene: Scene, stage: Stage, browser: Browser) -> None:
-    """Without it the same is there to be read."""
+    """The page has the same text without it."""
     with opened(browser, stage.url, NO_SCRIPT) as seen:
         expect(seen.page.get_by_role("heading", level=1)).to_have_text(scene.says())
         _find_marks(scene, seen.page)
 
 
 def test_the_next_step_leads_to_the_runbook(gates: Gates, browser: Browser, tmp_path: Path) -> None:
-    """To the section of the problem, which can be read on any screen, with nothing loaded from elsewhere."""
+    """The link leads to the problem's section, which fits any screen and loads nothing from elsewhere."""
     with stage_with(gates, tmp_path) as running, opened(browser, running.url, PHONE) as seen:
         running.misspell()
         seen.page.get_by_role("link", name="Runbook: ConfigRefused").click(timeout=PATIENCE_MS)
@@ -152,8 +152,8 @@ def test_the_next_step_leads_to_the_runbook(gates: Gates, browser: Browser, tmp_
         assert seen.complaints == []
 
 
-def test_a_sidecar_that_is_gone_is_told(gates: Gates, browser: Browser, tmp_path: Path) -> None:
-    """What an open page shows is old then, and it says so, until a sidecar answers there again."""
+def test_the_page_says_that_the_sidecar_is_gone(gates: Gates, browser: Browser, tmp_path: Path) -> None:
+    """An open page then says that its content is old, until a sidecar answers again."""
     with contextlib.ExitStack() as first:
         running = first.enter_context(stage_with(gates, tmp_path))
         with opened(browser, running.url, DESKTOP) as live:

@@ -1,6 +1,6 @@
-"""Input that nobody thought of: coverage-guided for three readers of bytes, generated for everything described.
+"""Fuzzing: coverage-guided for three parsers, and generated requests for the API that OpenAPI describes.
 
-`targets` holds what must be true of any input and `seeds` where the search begins; `__main__` searches (`make fuzz`),
-an input at a time, for what takes the code where it has not been. `test_described` asks a running sidecar everything
-that its description says may be asked. What was ever found stays in `found/`, and is tried by every test run.
+`targets` has the properties that must hold for any input, and `seeds` the first inputs. `__main__` searches
+(`make fuzz`) for inputs that reach new code. `test_described` sends a running sidecar the requests that its description
+allows. Every input that broke a property stays in `found/`, and each test run tries it.
 """

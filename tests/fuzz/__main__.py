@@ -1,7 +1,7 @@
-"""Searches for bytes that break a promise: `make fuzz ARGS='--seconds 600 body'`.
+"""Searches for bytes that break a property: `make fuzz ARGS='--seconds 600 body'`.
 
-Each target has its share of the time, in a process of its own. What the search has come upon is kept in the folder,
-and the next run goes on from there.
+Each target gets its share of the time, in its own process. The inputs that the search finds are kept in the folder, and
+the next run continues with them.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from tests.fuzz.seeds import MAX_BYTES, seeds
 from tests.fuzz.targets import TARGETS
 
 FOUND = 3
-"""The exit status where something was found: another than that of a search that did not run."""
+"""Exit status if something was found; it differs from that of a search that did not run."""
 GRACE = 60
-"""Seconds that a search may take longer than it was told to, before it is ended."""
+"""Seconds by which a search may exceed its time before it is killed."""
 
 
 @dataclass(frozen=True)
 class Search:
-    """How one went."""
+    """Result of a search."""
 
     target: str
     runs: int
@@ -41,11 +41,11 @@ class Search:
 
 
 def search(target: str, seconds: int, folder: Path) -> Search:
-    """Search for so long; stops at the first input that breaks a promise."""
+    """Search for this time, or until the first input that breaks a property."""
     seeded, corpus, broken = (folder / target / name for name in ("seeds", "corpus", "broken"))
     for each in (seeded, corpus, broken):
         each.mkdir(parents=True, exist_ok=True)
-    for path in broken.iterdir():  # maybe mended; if not, it is found again at once
+    for path in broken.iterdir():  # it may be fixed; if not, it is found again at once
         path.rename(seeded / path.name)
     for data in seeds(target):
         (seeded / hashlib.sha256(data).hexdigest()[:16]).write_bytes(data)
@@ -66,7 +66,7 @@ def search(target: str, seconds: int, folder: Path) -> Search:
 
 
 def main() -> int:
-    """Search each target; return FOUND where a promise was broken."""
+    """Search each target; return FOUND if a property was broken."""
     arguments = argparse.ArgumentParser(prog="make fuzz", description=__doc__)
     arguments.add_argument("targets", nargs="*", metavar="TARGET", help=f"of {', '.join(TARGETS)}; default: all")
     arguments.add_argument("--seconds", type=int, default=60, help="for all targets together; default: %(default)s")

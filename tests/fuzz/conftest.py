@@ -1,4 +1,4 @@
-"""Leaves out what needs a fuzzer where none is installed, and says so."""
+"""Leaves out tests that need a fuzzer if none is installed, and says so."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from hypothesis import settings
 
 INSTALLED = importlib.util.find_spec("schemathesis") is not None
 
-settings.register_profile("long")  # what that means, test_described says
+settings.register_profile("long")  # test_described says what this means
 
 
 def pytest_ignore_collect(collection_path: Path) -> bool | None:
-    """Collect only what can run."""
+    """Collect only tests that can run."""
     return True if collection_path.name == "test_described.py" and not INSTALLED else None
 
 

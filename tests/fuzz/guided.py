@@ -1,4 +1,4 @@
-"""One search, in a process of its own, which libFuzzer ends: `python -m tests.fuzz.guided body FLAGS FOLDERS`."""
+"""One search in its own process, which libFuzzer ends: `python -m tests.fuzz.guided body FLAGS FOLDERS`."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ with atheris.instrument_imports(include=["sidecar", "json", "h11"]):  # before a
 
 
 def mutate(data: bytes, max_size: int, seed: int) -> bytes:
-    """Change it by its words, or as libFuzzer does."""
+    """Change an input by its tokens, or as libFuzzer does."""
     dice = random.Random(seed)
     return mutated(data, dice)[:max_size] if dice.random() < 0.5 else bytes(atheris.Mutate(data, max_size))
 
 
 def main() -> None:
-    """Search until the time is up or a promise is broken."""
+    """Search until the time is up or a property is broken."""
     name, *flags = sys.argv[1:]
     target = TARGETS[name]
 

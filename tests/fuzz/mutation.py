@@ -1,4 +1,4 @@
-"""Changes of JSON and HTTP by their words: bytes changed at random are hardly ever JSON, and end at its first check."""
+"""Changes JSON and HTTP token by token: bytes changed at random are rarely JSON, and fail the first check."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _NEW = (
         b"0\r\n\r\n",
     ),
 )
-"""What JSON, events, EventGate's answers and HTTP are made of."""
+"""Tokens of JSON, events, EventGate's answers and HTTP."""
 
 
 def mutated(data: bytes, dice: random.Random) -> bytes:
-    """Return it with a few of its words gone, doubled, exchanged or replaced; `dice` decides."""
+    """Return it with a few tokens removed, doubled, swapped or replaced, as `dice` decides."""
     words = _WORDS.findall(data) or [b""]
     for _ in range(dice.randint(1, 4)):
         begin = dice.randrange(len(words) + 1)

@@ -1,4 +1,4 @@
-"""Where the search begins: what EventGate and its producers really sent, and what is peculiar about JSON and HTTP."""
+"""The first inputs: what EventGate and its producers really sent, and unusual JSON and HTTP."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from tests import exchanges
 from tests.fuzz.targets import STATUSES
 
 FOUND = Path(__file__).parent / "found"
-"""What once broke a promise, a folder for each target."""
+"""Inputs that once broke a property, in a folder for each target."""
 MAX_BYTES = 4096
-"""Larger ones would be cut by the search."""
+"""The search would cut larger ones."""
 
 _PECULIAR = [
     b'{"meta":{"stream":"a","stream":"b","id":"x"},"meta":{"id":"y"}}',
@@ -33,7 +33,7 @@ _ANSWERS = [
 
 
 def seeds(target: str) -> list[bytes]:
-    """Return the inputs that a target starts with, those first that once broke it."""
+    """Return the inputs with which a target starts; those that once broke it come first."""
     known = {"body": _bodies, "reply": _replies, "answer": _answers}[target]()
     found = (path.read_bytes() for path in sorted((FOUND / target).glob("*")))
     return [*found, *(each for each in known if len(each) <= MAX_BYTES)]
@@ -46,7 +46,7 @@ def _bodies() -> Iterator[bytes]:
 
 
 def _replies() -> Iterator[bytes]:
-    """EventGate's own words about events, and the same about those of the target."""
+    """Yield recorded answers of EventGate, and answers about the target's events."""
     for each in exchanges.load():
         if each.json is not None and each.status in STATUSES:
             yield bytes([STATUSES.index(each.status)]) + json.dumps(each.json).encode()

@@ -1,7 +1,6 @@
-"""What must be true whatever bytes come: from a producer, in EventGate's answers, from its connection.
+"""Properties that must hold for any bytes: from a producer, in EventGate's answers, on its connection.
 
-Each target takes any bytes and fails where a promise is broken. None of them knows what makes up the bytes: the
-tests give them the seeds, `guided` whatever it finds.
+Each target takes any bytes, and fails if they break a property. The tests pass the seeds, and `guided` what it finds.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ NEW_ID = "5ab1b3f0-6f0a-4d69-9a3c-1b0c3ad1d6c5"
 
 
 class _InPython(json.JSONDecoder):
-    """The standard library's reader of JSON without its parts in C: how far it gets guides the search."""
+    """The standard library's JSON parser without its parts in C: its coverage guides the search."""
 
     def __init__(self) -> None:
         super().__init__(parse_constant=refuse_constant)
@@ -49,7 +48,7 @@ def _as_read(raw: bytes) -> Json:
 
 
 def _may_be_deep(data: bytes) -> bool:
-    """Whether Python's own reader might run out of stack; each reader's limit is its own."""
+    """Whether Python's own parser may run out of stack; each parser has another limit."""
     return data.count(b"[") + data.count(b"{") > 100
 
 
@@ -57,7 +56,7 @@ def _may_be_deep(data: bytes) -> bool:
 
 
 def body(data: bytes) -> None:
-    """It is split into exactly the bytes of its events, or refused; JSON.parse and we agree on which."""
+    """A body is split into exactly the bytes of its events, or refused, as JSON.parse accepts or refuses it."""
     try:
         events = parse(data)
         changed = [event.with_stream_and_id(NEW_STREAM, NEW_ID) for event in events]
@@ -94,7 +93,7 @@ def _is_read_right(event: Event, value: Json) -> None:
 
 
 def _as_changed(value: Json) -> Json:
-    """Return it with the new stream, and with an id if it had none: all else is as it came."""
+    """Return it with the new stream, and with an id if it had none; the rest is unchanged."""
     meta = meta_of(value)
     if meta is not None:
         if "stream" in meta:
@@ -116,12 +115,12 @@ WITHOUT = tuple(Outgoing(index, b'{"meta":{"stream":"s"}}', None, "s") for index
 
 
 def reply(data: bytes) -> None:
-    """Its first byte is the status, and whether the events have ids; what it does not say is never a success."""
+    """The first byte gives the status and whether events have ids. No event is a success unless the answer says so."""
     first = data[:1] or b"\0"
     status, events = STATUSES[first[0] % len(STATUSES)], WITHOUT if first[0] & 0x80 else WITH_IDS
     statuses = read(status, _REASONS.get(status, ""), data[1:], events, status == 202)
     if statuses is None:
-        # A success may contradict itself: with failures in its body, or with another number than that of the events.
+        # A success may contradict itself: its body has failures, or its number of events is wrong.
         assert status not in (201, 202) or data[1:] or events is WITHOUT
         return
     assert len(statuses) == len(events)
@@ -143,7 +142,7 @@ def reply(data: bytes) -> None:
 
 
 def _named_ids(data: bytes) -> list[str | None]:
-    """The ids of the events that an answer calls failed, None for one without, as Python reads it."""
+    """Return the ids of the events that an answer lists as failed, None for one without id, as Python parses it."""
     try:
         said = _as_read(data)
     except ValueError:
@@ -159,7 +158,7 @@ def _named_ids(data: bytes) -> list[str | None]:
 
 
 class Line(asyncio.Transport):
-    """A transport of which only its end matters."""
+    """A transport that only records whether it was closed."""
 
     def __init__(self) -> None:
         """It is open."""
@@ -170,11 +169,11 @@ class Line(asyncio.Transport):
         """Take it."""
 
     def get_write_buffer_size(self) -> int:
-        """Nothing is kept back here."""
+        """Do nothing; it buffers nothing."""
         return 0
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
-        """Nothing is kept back here."""
+        """Do nothing; it buffers nothing."""
 
     def is_closing(self) -> bool:
         """Whether it was closed."""
@@ -189,9 +188,9 @@ NEXT = b"HTTP/1.1 201 Created\r\ncontent-length: 0\r\n\r\n"
 
 
 def answer(data: bytes) -> None:
-    """In one piece, byte for byte or in two: it is one answer, the same each time, or one reason why there is none.
+    """Bytes in one piece, in two, or one by one give the same answer, or the same reason why there is none.
 
-    Where the connection may be used again, the next answer is that to the next request.
+    If the connection may be used again, the next answer belongs to the next request.
     """
     whole = _answer_in([data])
     assert _answer_in([data[place : place + 1] for place in range(len(data))]) == whole
@@ -204,7 +203,7 @@ def answer(data: bytes) -> None:
 
 
 def _answer_in(pieces: Sequence[bytes]) -> tuple[object, ...]:
-    """Return what is told of an answer that comes in these pieces, before its connection is closed."""
+    """Return the result for an answer in these pieces, before its connection is closed."""
     line, connection, told = Line(), Connection(), list[Reply | Exception]()
     connection.connection_made(line)
     connection.exchange(b"POST /v1/events HTTP/1.1\r\n\r\n", told.append)
@@ -226,7 +225,7 @@ def _answer_in(pieces: Sequence[bytes]) -> tuple[object, ...]:
 
 
 def _answer_by_h11(data: bytes) -> tuple[int, bytes] | None:
-    """Return status and body as h11 reads them; None where it does not, or not to the end."""
+    """Return status and body as h11 reads them; None if it refuses them or they are incomplete."""
     peer = h11.Connection(h11.CLIENT)
     peer.send(h11.Request(method="POST", target="/", headers=[("host", "x"), ("content-length", "0")]))
     peer.send(h11.EndOfMessage())

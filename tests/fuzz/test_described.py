@@ -1,7 +1,7 @@
-"""A running sidecar answers as its description says, to what it allows and to what it does not.
+"""A running sidecar answers as its OpenAPI description says, to allowed requests and to others.
 
-schemathesis makes the requests: some that the description allows, some that it does not, and looks at the answers.
-They are few, and the same in every run, unless it is told otherwise: `make api-test ARGS=--hypothesis-profile=long`.
+schemathesis creates the requests, both allowed and not, and checks the answers. They are few, and the same in every
+run; `make api-test ARGS=--hypothesis-profile=long` sends more.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ cluster = described.include(tag="cluster")
 
 AS_EVENTGATE = [
     checks.unsupported_method,  # 404, as Express says it
-    not_a_server_error,  # 500 for what is no JSON, and for events whose schema cannot be had
-    checks.positive_data_acceptance,  # whether an event is valid is said by the schema that it names
+    not_a_server_error,  # 500 for a body that is not JSON, and for events whose schema cannot be fetched
+    checks.positive_data_acceptance,  # whether an event is valid depends on the schema that it names
 ]
 HASTY = [checks.negative_data_rejection]
-"""With `hasty`, EventGate takes events before it has looked at them: all of an array, or some."""
+"""With `hasty`, EventGate accepts events before it validates them: all of an array, or some."""
 WITHOUT_BODY = [checks.content_type_conformance, checks.response_schema_conformance]
-"""What a 400 to no event at all has nothing of, as EventGate's has not."""
+"""Missing in a 400 to an empty array, as in EventGate's."""
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +78,7 @@ def running(gate: Emulator, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 @events.parametrize()
 @asked
 def test_events_are_answered_as_described(case: schemathesis.Case, running: Sidecar) -> None:
-    """Every status, header and body is a described one, and none tells of a mistake of ours."""
+    """Every status, header and body is described, and none reports a bug of the sidecar."""
     answer = case.call(base_url=f"http://{running.address}")
     excluded = AS_EVENTGATE + (HASTY if answer.status_code in (202, 207) else [])
     excluded += WITHOUT_BODY if answer.status_code == 400 and not answer.content else []
@@ -89,7 +89,7 @@ def test_events_are_answered_as_described(case: schemathesis.Case, running: Side
 @inquiries.parametrize()
 @asked
 def test_inquiries_are_answered_as_described(case: schemathesis.Case, running: Sidecar) -> None:
-    """What is allowed is answered, what is not is refused, and no check is left out but that of other methods."""
+    """Allowed requests are answered, others refused. Only the check of other methods is left out."""
     case.call_and_validate(base_url=f"http://{running.address}", excluded_checks=[checks.unsupported_method])
 
 

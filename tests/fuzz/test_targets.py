@@ -1,4 +1,4 @@
-"""What the search starts from, and what it ever found, keeps every promise: also where no search can run."""
+"""Seeds and all earlier findings keep every property, also where no search can run."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ each_target = pytest.mark.parametrize("name", TARGETS)
 
 
 @each_target
-def test_what_is_known_breaks_nothing(name: str) -> None:
-    """Recorded bodies and answers, peculiar ones, and whatever once broke a promise."""
+def test_known_inputs_break_no_property(name: str) -> None:
+    """Recorded bodies and answers, unusual ones, and those that once broke a property."""
     for data in seeds(name):
         TARGETS[name](data)
 
 
 @each_target
-def test_a_little_search_breaks_nothing(name: str) -> None:
-    """The same with their words mixed up a few hundred times: a search without guidance, alike in every run."""
+def test_a_short_search_breaks_no_property(name: str) -> None:
+    """The same inputs with tokens changed a few hundred times: an unguided search, the same in every run."""
     dice = random.Random(name)
     known = seeds(name)
     for _ in range(500):
         TARGETS[name](mutated(dice.choice(known), dice))
 
 
-def test_what_was_found_belongs_to_a_target() -> None:
-    """No finding lies where nobody tries it."""
+def test_each_finding_belongs_to_a_target() -> None:
+    """Otherwise no test would try it."""
     assert {path.name for path in FOUND.iterdir()} <= set(TARGETS)

@@ -1,6 +1,6 @@
-"""Changes one thing at a time and lists what no test of the module notices: `make mutants ARGS=sidecar.routes.routing`.
+"""Makes one change at a time and lists those that no test of the module notices: `make mutants ARGS=sidecar.timers`.
 
-By default in the modules that were changed since `main`. Survivors that are fine are in tests/mutants/accepted.toml.
+By default it changes the modules that differ from `main`. tests/mutants/accepted.toml lists accepted survivors.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from tests.mutants.mutation import Key, Mutant, mutants
 
 ACCEPTED = Path(__file__).with_name("accepted.toml")
 TIMES_AS_LONG = 3
-"""How much longer than unchanged the tests may take, plus `GRACE` seconds: a change may well loop for ever."""
+"""How much longer than unchanged the tests may take, plus `GRACE` seconds; a change may cause an endless loop."""
 GRACE = 10.0
 FIRST_LIMIT = 300.0
-"""Seconds that a module's tests may take unchanged."""
+"""Seconds that a module's tests may take without a change."""
 
 
 def accepted() -> dict[Key, str]:
@@ -34,14 +34,14 @@ def accepted() -> dict[Key, str]:
 
 
 def sample(module: str, path: Path, each: int, seed: int) -> list[Mutant]:
-    """Return so many of the module's changes, all for 0: always the same ones for a seed."""
+    """Return this many of the module's changes, all for 0; a seed always gives the same ones."""
     known = accepted()
     found = [mutant for mutant in mutants(module, path.read_text()) if mutant.key not in known]
     return found if each == 0 or len(found) <= each else random.Random(f"{seed} {module}").sample(found, each)
 
 
 def _stale() -> set[Key]:
-    """Return the accepted survivors that today's code does not have."""
+    """Return the accepted survivors that no longer exist in the code."""
     known = accepted()
     named = {module: path for module, path in modules.eligible().items() if module in {key[0] for key in known}}
     return set(known) - {each.key for module, path in named.items() for each in mutants(module, path.read_text())}
@@ -72,7 +72,7 @@ def _chosen(given: argparse.Namespace) -> dict[str, Path]:
 
 
 def _unchanged(chosen: dict[str, Path], folder: Path, jobs: int) -> dict[str, float]:
-    """Return how long each module's tests take, without those modules whose tests fail as it is."""
+    """Return how long each module's tests take, without modules whose tests fail unchanged."""
     names = {path.relative_to(modules.ROOT): name for name, path in chosen.items()}
     trials = [
         trial.Trial(file, (modules.ROOT / file).read_text(), _tests(name, chosen), FIRST_LIMIT)
@@ -88,7 +88,7 @@ def _unchanged(chosen: dict[str, Path], folder: Path, jobs: int) -> dict[str, fl
 
 
 def _tests(name: str, chosen: dict[str, Path]) -> tuple[Path, ...]:
-    """Return the module's own tests, and that of the page which has the values of its bounds."""
+    """Return the module's own tests, and the test of the page that has its limits."""
     own = [path.relative_to(modules.ROOT) for path in modules.own_tests(chosen[name])]
     return (*own, *([modules.BOUNDS] if "\nMAX_" in chosen[name].read_text() else []))
 
@@ -96,7 +96,7 @@ def _tests(name: str, chosen: dict[str, Path]) -> tuple[Path, ...]:
 def _try(
     mutated: list[Mutant], chosen: dict[str, Path], seconds: dict[str, float], folder: Path, jobs: int
 ) -> Iterator[tuple[Mutant, bool]]:
-    """Yield each change with whether it survived."""
+    """Yield each change, and whether it survived."""
     running: dict[trial.Trial, Mutant] = {}
 
     def trials() -> Iterator[trial.Trial]:
@@ -112,7 +112,7 @@ def _try(
 
 
 def main() -> int:
-    """Try the changes and print the survivors; return 2 where tests fail without a change."""
+    """Try the changes and print the survivors; return 2 if tests fail without a change."""
     given = _arguments()
     chosen = _chosen(given)
     trial.preload()

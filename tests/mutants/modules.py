@@ -9,10 +9,10 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent.parent
 ACTING = ("delivery", "eventgate", "spool", "upstreams")
-"""Packages that are changed whole, beside the pure modules: what they do wrong costs events."""
+"""Packages of which all modules are changed, besides the pure modules: their bugs lose events."""
 
 BOUNDS = Path("tests/project/test_limits.py")
-"""Holds every `MAX_…` to docs/limits.md."""
+"""Compares every `MAX_…` with docs/limits.md."""
 
 
 def eligible() -> dict[str, Path]:
@@ -29,16 +29,16 @@ def eligible() -> dict[str, Path]:
 
 
 def changed_since(commit: str) -> set[Path]:
-    """Return the files that differ from where this branch left `commit`, changes that are not committed included."""
+    """Return the files that differ from the merge base with `commit`, uncommitted changes included."""
     base = _git("merge-base", commit, "HEAD").strip()
     listed = _git("diff", "--name-only", base) + _git("ls-files", "--others", "--exclude-standard")
     return {ROOT / line for line in listed.splitlines()}
 
 
 def own_tests(module: Path) -> list[Path]:
-    """Return the module's own test files, its twin first.
+    """Return the module's own test files, the one named after it first.
 
-    Its second files are named after it (`test_sender_limits` of `sender`), or after no module at all and import it
+    Further files begin with its name (`test_sender_limits` of `sender`), or have the name of no module and import it
     (`test_overlap` of `audit`).
     """
     folder = ROOT / "tests" / module.relative_to(ROOT / "sidecar").parent

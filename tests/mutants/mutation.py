@@ -35,18 +35,18 @@ OPERATORS: dict[type[ast.operator], type[ast.operator]] = {
 }
 TWINS = {"min": "max", "max": "min", "any": "all", "all": "any"}
 NOT_CODE = {"annotation", "returns", "type_comment", "decorator_list", "bases", "type_params"}
-"""Fields of a node that say something to a reader or a type checker, and nothing to a test."""
+"""Fields of a node that matter to readers and type checkers, but not to tests."""
 LONGEST_EXCERPT = 120
-"""Characters of source that a change is shown within, so that it can be recognized after its lines have moved."""
+"""Characters of source shown around a change, so that it is recognised after its lines have moved."""
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 
 
 Way = tuple[tuple[str, int | None], ...]
-"""Leads from the module to a node: the names of fields, with an index where a field is a list."""
+"""Path from the module to a node: names of fields, with an index if a field is a list."""
 
 Key = tuple[str, str, str, str]
-"""Module, function, original and changed source: a change, however its lines have moved."""
+"""Identifies a change even if its lines have moved: module, function, original and changed source."""
 
 
 @dataclass(frozen=True)
@@ -195,7 +195,7 @@ def _of_constant(node: ast.expr, parent: ast.AST, field: str) -> Iterator[ast.AS
 
 
 def _is_looked_at(parent: ast.AST, field: str) -> bool:
-    """Tell a text that is compared or looked up from one that is shown to somebody."""
+    """Distinguish a string that is compared or looked up from one that is shown to people."""
     return isinstance(parent, ast.Compare | ast.Subscript | ast.Set | ast.Tuple | ast.arguments) or field == "keys"
 
 
@@ -249,7 +249,7 @@ def _line(tree: ast.AST, way: Way) -> int:
 
 
 def _around(tree: ast.AST, way: Way) -> list[str]:
-    """Return the source of the node and of each that it is a part of, up to its statement."""
+    """Return the source of the node and of each enclosing node, up to its statement."""
     found = []
     for end in range(len(way), 0, -1):
         node = _at(tree, way[:end])
@@ -261,7 +261,7 @@ def _around(tree: ast.AST, way: Way) -> list[str]:
 
 
 def _in_a_line(node: ast.AST) -> str:
-    """Return the source in one line; of a statement with others inside its first."""
+    """Return the source in one line; of a compound statement only the first line."""
     text = ast.unparse(node)
     return text.splitlines()[0] if isinstance(node, ast.stmt) and hasattr(node, "body") else " ".join(text.split())
 

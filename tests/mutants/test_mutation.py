@@ -1,4 +1,4 @@
-"""What is changed in a source, and what is left alone."""
+"""What is changed in a source, and what is not."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.mutants.mutation import LONGEST_EXCERPT, mutants
 
 
 def changes(source: str) -> set[str]:
-    """Return what each change makes of the part that is shown."""
+    """Return the shown part after each change."""
     return {mutant.changed for mutant in mutants("m", source)}
 
 
@@ -41,7 +41,7 @@ def changes(source: str) -> set[str]:
     ],
 )
 def test_each_kind_of_change_is_made(source: str, changed: set[str]) -> None:
-    """Comparison, boundary, constant, operand, argument, condition, and the statement that is gone."""
+    """Comparison, boundary, constant, operand, argument, condition, and a removed statement."""
     assert changes(source) == changed
 
 
@@ -59,13 +59,13 @@ def test_each_kind_of_change_is_made(source: str, changed: set[str]) -> None:
         "__slots__ = ('a', 'b')",
     ],
 )
-def test_what_no_test_can_notice_stays(source: str) -> None:
-    """Docstrings, types and wording are not changed."""
+def test_docstrings_types_and_wording_stay(source: str) -> None:
+    """No test can notice a change of them."""
     assert changes(source) == set()
 
 
-def test_a_change_knows_its_place_by_more_than_its_line() -> None:
-    """The same change has the same key after lines were added above it, and says which function it is in."""
+def test_the_key_of_a_change_does_not_depend_on_its_line() -> None:
+    """The same change has the same key after lines were added above it. It names the function."""
     source = "class A:\n    def f(self):\n        return self.x < 1\n"
     first, moved = list(mutants("m", source)), list(mutants("m", "import a\n\n" + source))
     assert [each.key for each in first] == [each.key for each in moved]
@@ -73,7 +73,7 @@ def test_a_change_knows_its_place_by_more_than_its_line() -> None:
 
 
 def test_the_source_is_changed_in_that_place_only() -> None:
-    """The rest of the module stays, but for its comments."""
+    """The rest of the module stays the same, except for comments."""
     source = "A = 1  # why\nB = 1\n"
     assert [each.source for each in mutants("m", source)] == [
         "A = 2\nB = 1\n", "A = 0\nB = 1\n", "A = 1\nB = 2\n", "A = 1\nB = 0\n",
@@ -81,13 +81,13 @@ def test_the_source_is_changed_in_that_place_only() -> None:
 
 
 def test_a_long_statement_is_shown_in_part() -> None:
-    """A table of a hundred lines is not repeated for each of its numbers."""
+    """A table of a hundred lines is not repeated for each changed number."""
     source = "TABLE = {" + ", ".join(f"'k{number}': {number} + a" for number in range(99)) + "}"
     assert max(len(each.original) for each in mutants("m", source)) <= LONGEST_EXCERPT
 
 
 def test_every_change_of_a_real_module_can_be_compiled() -> None:
-    """No change is noticed for the one reason that Python cannot read it."""
+    """A syntax error would count as noticed."""
     path = ROOT / "sidecar" / "timers.py"
     source = path.read_text()
     for mutant in list(mutants("m", source)):
@@ -95,10 +95,10 @@ def test_every_change_of_a_real_module_can_be_compiled() -> None:
 
 
 def test_every_module_that_is_changed_has_tests() -> None:
-    """Its twin, at least."""
+    """At least the file named after it."""
     assert [name for name, path in eligible().items() if not own_tests(path)] == []
 
 
 def test_an_accepted_survivor_has_a_reason() -> None:
-    """What the code no longer has is told by `make mutants`; here each entry only has to say why it is fine."""
+    """`make mutants` reports entries that no longer exist; here each must say why it is accepted."""
     assert all(accepted().values())

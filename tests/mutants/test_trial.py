@@ -21,7 +21,7 @@ def ended(folder: Path, *sources: str, limit: float = 60.0) -> dict[str, Ended]:
 
 
 def test_a_change_that_no_test_notices_survives_and_others_do_not(tmp_path: Path) -> None:
-    """The tests see the changed source, each trial its own; the tree itself is untouched."""
+    """Each trial's tests see its own changed source; the tree itself is not changed."""
     before = (ROOT / FILE).read_text()
     found = ended(tmp_path, before, "raise SystemError('changed')\n")
     assert [found[source].survived for source in (before, "raise SystemError('changed')\n")] == [True, False]
@@ -30,12 +30,12 @@ def test_a_change_that_no_test_notices_survives_and_others_do_not(tmp_path: Path
 
 
 def test_a_change_that_never_ends_is_ended(tmp_path: Path) -> None:
-    """Out of time is noticed too."""
+    """A change whose tests run out of time counts as noticed."""
     endless = "while True:\n    pass\n"
     assert ended(tmp_path, endless, limit=1.0)[endless].status is None
 
 
 @pytest.mark.parametrize("sources", [1, 3])
-def test_every_trial_is_told(tmp_path: Path, sources: int) -> None:
-    """More trials than copies of the tree take turns."""
+def test_every_trial_has_a_result(tmp_path: Path, sources: int) -> None:
+    """If there are more trials than copies of the tree, they take turns."""
     assert len(ended(tmp_path, *(f"raise SystemError({number})\n" for number in range(sources)))) == sources

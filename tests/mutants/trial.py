@@ -1,8 +1,7 @@
 """Runs a module's own tests against a change, in a copy of the tree, several at a time.
 
-Each trial is a fork of this process, which has imported the slow third-party modules and none of the project's, so a
-trial starts without their second. The copy holds the changed source as a file: what a test starts as a process of its
-own is changed too.
+Each trial is a fork of this process, which has imported the slow third-party modules but none of the project's. That
+saves a second per trial. The copy has the changed source as a file, so processes that a test starts use it too.
 """
 
 from __future__ import annotations
@@ -47,7 +46,7 @@ class Trial:
 
 @dataclass(frozen=True)
 class Ended:
-    """How a trial went: pytest's exit status or minus the signal, nothing where it ran out of time; and its output."""
+    """Result of a trial: pytest's exit status or minus the signal, None if it ran out of time; and its output."""
 
     status: int | None
     seconds: float
@@ -61,7 +60,7 @@ class Ended:
 
 @dataclass
 class _Slot:
-    """A copy of the tree and the trial that runs in it."""
+    """A copy of the tree, and the trial in it."""
 
     folder: Path
     began: float = 0.0
@@ -90,7 +89,7 @@ class _Slot:
         self.handle = os.pidfd_open(self.pid)
 
     def end(self, now: float) -> Ended:
-        """End the trial, with whatever its tests have started, and restore the tree."""
+        """End the trial and all processes that its tests started, and restore the tree."""
         trial, overdue = self._trial(), now - self.began >= self._trial().limit
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
@@ -112,13 +111,13 @@ class _Slot:
 
 
 def preload() -> None:
-    """Import what every trial would import."""
+    """Import the modules that every trial needs."""
     for name in SLOW_IMPORTS:
         importlib.import_module(name)
 
 
 def run(trials: Iterable[Trial], folder: Path, jobs: int, clock: Callable[[], float]) -> Iterator[tuple[Trial, Ended]]:
-    """Run the trials, so many at a time, and yield each as it ends; keeps its copies of the tree in the folder."""
+    """Run the trials, this many at a time, and yield each as it ends; the copies of the tree are in the folder."""
     slots = [_Slot(folder / str(number)) for number in range(jobs)]
     for slot in slots:
         if not slot.tree.exists():

@@ -1,1 +1,1 @@
-"""The sidecar in a real pod: its image, what the chart renders, a model server and two datacenters."""
+"""The sidecar in a real pod: the image, the rendered chart, a model server and two datacenters."""

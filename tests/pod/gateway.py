@@ -1,4 +1,4 @@
-"""The gateway as its chart renders it, beside the pod: a container of the same image, with a volume that stays."""
+"""The gateway as its chart renders it, beside the pod: a container of the same image with a persistent volume."""
 
 from __future__ import annotations
 
@@ -48,18 +48,18 @@ class Gateway:
     address: str
 
     def log(self) -> str:
-        """Return what it wrote."""
+        """Return its output."""
         return self.podman("logs", f"{NAME}-gateway")
 
     def gauge(self, name: str, wanted: float | None = None) -> float:
-        """Return the value of a metric without labels; wait up to a minute for the one that is wanted."""
+        """Return the value of a metric without labels; wait up to a minute until it is as wanted."""
         url, value = f"http://{self.address}:{METRICS}/metrics", "" if wanted is None else str(float(wanted))
         return float(self.podman.run(*self.podman.inside(), sys.executable, "-c", ASK, url, name, value))
 
 
 @contextlib.contextmanager
 def gateway(podman: Podman, folder: Path, hosts: dict[str, str], ca_file: Path) -> Iterator[Gateway]:
-    """Run it for as long as the block lasts."""
+    """Run it for the duration of the block."""
     file = folder / "gateway.yaml"
     file.write_text(yaml.safe_dump_all(_objects(hosts, ca_file)))
     podman("kube", "play", str(file))
@@ -84,7 +84,7 @@ def _objects(hosts: dict[str, str], ca_file: Path) -> list[Object]:
     objects = rendered(VALUES, CHARTS / "gateway")
     stateful = next(each for each in objects if each["kind"] == "StatefulSet")["spec"]
     (container,) = stateful["template"]["spec"]["containers"]
-    for probe in ("startupProbe", "livenessProbe", "readinessProbe"):  # podman would need curl in the image
+    for probe in ("startupProbe", "livenessProbe", "readinessProbe"):  # podman would need curl in the image for it
         del container[probe]
     del container["ports"]
     container["volumeMounts"].append({"name": "authority", "mountPath": "/etc/ssl/certs", "readOnly": True})

@@ -1,4 +1,4 @@
-"""The image, built without a registry: its base is a fresh Debian, and its wheels are fetched beforehand."""
+"""The image, built without a registry: its base is a fresh Debian, and its wheels are downloaded before."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tests.pod.podman import Podman
 
 ROOT = Path(__file__).parent.parent.parent
 BUILD = ROOT / "build" / "pod"
-"""What is kept between runs: the base as a tar file, and the wheels."""
+"""Kept between runs: the base as a tar file, and the wheels."""
 BASE = "localhost/base:bookworm"
 IMAGE = "localhost/eventgate-sidecar"
 DEBIAN = "python3,python3-venv,ca-certificates"
@@ -33,7 +33,7 @@ def make_base(podman: Podman) -> None:
 
 
 def fetch_wheels(podman: Podman) -> Path:
-    """Download what requirements.txt and requirements-build.txt pin; return the folder."""
+    """Download the packages that requirements.txt and requirements-build.txt pin; return the folder."""
     folder = BUILD / "wheels"
     options = ("--quiet", "--disable-pip-version-check", "--require-hashes", "--only-binary", ":all:")
     for name in ("requirements.txt", "requirements-build.txt"):
@@ -44,7 +44,7 @@ def fetch_wheels(podman: Podman) -> Path:
 
 
 def build(podman: Podman, wheels: Path, tag: str) -> str:
-    """Build the image without a network; return its id, which is the hash of all that is in it."""
+    """Build the image without a network; return its id, which is the hash of its content."""
     command = podman.command(
         "buildah", "bud", "--quiet", "--no-cache", "--isolation", "chroot", "--pull-never", "--timestamp", TIMESTAMP,
         "--build-arg", f"BASE={BASE}", "--build-arg", "PIP_NO_INDEX=1", "--build-arg", "PIP_FIND_LINKS=/wheels",

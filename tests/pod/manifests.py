@@ -1,4 +1,4 @@
-"""From what the chart renders to what podman plays: the predictor of an InferenceService as a Pod."""
+"""Turns the rendered chart into a Pod for podman: the predictor of an InferenceService."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SIDECAR_VALUES = {
     "routes": (ROOT / "routes.yaml").read_text(),
     "resources": {"requests": {"memory": "100Mi"}, "limits": {"cpu": "200m", "memory": "100Mi"}},
 }
-"""What the bars are about: a fifth of a core, and 100 MiB."""
+"""Resources for which the bars hold: a fifth of a core, and 100 MiB."""
 
 
 def release(**sidecar: Any) -> list[Object]:
@@ -36,8 +36,8 @@ def release(**sidecar: Any) -> list[Object]:
 def written(path: Path, objects: list[Object], hosts: Mapping[str, str], ca_file: Path) -> Path:
     """Write a file for `podman kube play`.
 
-    The model's container gets the emulated model server, and the sidecar's the certificate authority of the emulated
-    datacenters, where routes.yaml looks for it. Everything else is as the chart renders it.
+    The model's container gets the emulated model server. The sidecar's gets the certificate authority of the emulated
+    datacenters, at the path in routes.yaml. Everything else is as the chart renders it.
     """
     isvc = next(each for each in isvcs(objects) if each.name == ISVC)
     maps = [each for each in objects if each["kind"] == "ConfigMap"]
@@ -53,7 +53,7 @@ def _pod(isvc: Isvc, hosts: Mapping[str, str]) -> Object:
     spec = copy.deepcopy(isvc.predictor)
     model, sidecar = spec["containers"]
     assert (model["name"], sidecar["name"]) == (MODEL, SIDECAR)
-    # Nobody outside the pod asks the model anything, and podman would publish its port.
+    # podman would publish the model's port, which nothing outside of the pod uses.
     del model["ports"]
     model.pop("resources", None)
     model |= {"image": f"{IMAGE}:{TAG}", "command": ["python", "-u", "/opt/model/model.py", "serve"]}

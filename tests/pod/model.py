@@ -1,9 +1,9 @@
-"""What runs in the model's container: it scores pages and posts events, as Lift Wing's model servers do.
+"""The program in the model's container: it scores pages and posts events, as Lift Wing's model servers do.
 
-    model.py serve               wait for the sidecar; after SIGTERM finish what is under way, as a model server does
-    model.py post EVENTS SECONDS post so many events in so many seconds
+    model.py serve               wait for the sidecar; after SIGTERM finish requests in flight, as a model server does
+    model.py post EVENTS SECONDS post this many events in this many seconds
 
-Each post ends as a line of JSON on standard output.
+Each post writes a line of JSON to standard output.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ READY = "http://127.0.0.1:9102/readyz"
 LOOK_SECONDS = 0.02
 UNTIL_READY_SECONDS = 30.0
 AFTER_SIGTERM_SECONDS = 8.0
-"""How long requests under way still take; kserve allows 30."""
+"""How long requests in flight still take; kserve allows 30."""
 
 
 def main(arguments: list[str]) -> None:
-    """Run one of the two."""
+    """Run one of the two commands."""
     match arguments:
         case ["post", events, seconds]:
             asyncio.run(post(int(events), float(seconds)))
@@ -37,7 +37,7 @@ def main(arguments: list[str]) -> None:
 
 
 async def serve() -> None:
-    """Say when the sidecar is ready; after SIGTERM post on for a while, and end."""
+    """Report when the sidecar is ready; after SIGTERM continue to post for a while, and end."""
     terminated = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, terminated.set)
     say({"ready": await ready()})
@@ -47,7 +47,7 @@ async def serve() -> None:
 
 
 async def ready() -> float:
-    """Wait until the sidecar is ready; return when that was, as the wall clock has it."""
+    """Wait until the sidecar is ready; return the wall-clock time of that."""
     async with asyncio.timeout(UNTIL_READY_SECONDS):
         while not await asyncio.to_thread(is_ready):  # noqa: ASYNC110  the sidecar is another process
             await asyncio.sleep(LOOK_SECONDS)
@@ -55,7 +55,7 @@ async def ready() -> float:
 
 
 def is_ready() -> bool:
-    """Ask the sidecar once."""
+    """Query the sidecar once."""
     try:
         with urllib.request.urlopen(READY, timeout=1) as answer:
             return bool(answer.status == 200)
@@ -64,7 +64,7 @@ def is_ready() -> bool:
 
 
 async def post(events: int, seconds: float) -> None:
-    """Posted events at an even pace, and write down what was answered."""
+    """Post events at an even pace, and record the answers."""
     posts: list[Posted] = []
     await stream(URL, posts, lambda: None, events=events, seconds=seconds)
     for each in posts:

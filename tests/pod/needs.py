@@ -1,4 +1,4 @@
-"""Whether a pod can run here, and if not, exactly why. What Debian has is installed where that is allowed."""
+"""Whether a pod can run here, and if not, why. Debian packages are installed if that is allowed."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ PACKAGES = {
 }
 """Each command, and the Debian package that has it."""
 LIBRARIES = ("netavark", "aardvark-dns", "uidmap")
-"""What podman needs besides, and Debian only recommends."""
+"""Packages that podman also needs, but Debian only recommends."""
 INSTALL_SECONDS = 300
 
 
 def missing() -> str | None:
-    """Say in one sentence what is missing; None where a pod can run."""
+    """Return in one sentence what is missing; None if a pod can run."""
     if os.geteuid() != 0:
         return "a pod with limits and a network of its own takes root, and this is not root"
     return _tools() or _namespaces()

@@ -1,4 +1,4 @@
-"""podman and buildah with a storage and a network of their own, so that nothing of the machine's is touched."""
+"""podman and buildah with their own storage and network, so that the machine's are not changed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-# The limits are within what a container that itself runs CI may set; soft and hard ones are the same, since podman 4.3
+# The limits are low enough for a container that runs CI. Soft and hard ones are the same, since podman 4.3
 # swaps them for a pod's first container. runc also runs where cgroups of both versions are mounted, and crun does not.
 CONTAINERS_CONF = """\
 [containers]
@@ -29,7 +29,7 @@ COMMAND_SECONDS = 300.0
 
 
 class PodmanError(Exception):
-    """A command failed, so nothing is known about the sidecar."""
+    """A command failed, so the result says nothing about the sidecar."""
 
 
 @dataclass(frozen=True)
@@ -40,10 +40,10 @@ class Podman:
     netns: str
 
     def __call__(self, *arguments: str, stdin: IO[bytes] | None = None) -> str:
-        """Run a podman command; return what it wrote.
+        """Run a podman command; return its output.
 
         Raises:
-            PodmanError: it failed, with its words.
+            PodmanError: it failed; the message has its output.
 
         """
         return self.run(*self.command("podman", *arguments), stdin=stdin)
@@ -54,11 +54,11 @@ class Podman:
         return (*self.inside(), tool, *storage, *arguments)
 
     def inside(self) -> tuple[str, ...]:
-        """Return what runs a command in the network namespace; `ip netns exec` would hide cgroups from it."""
+        """Return the prefix that runs a command in the namespace; `ip netns exec` would hide cgroups from it."""
         return ("nsenter", f"--net=/run/netns/{self.netns}")
 
     def run(self, *command: str, stdin: IO[bytes] | None = None, cwd: Path | None = None) -> str:
-        """Run any command in podman's environment; return what it wrote."""
+        """Run any command in podman's environment; return its output."""
         done = subprocess.run(
             command, stdin=stdin or subprocess.DEVNULL, capture_output=True, timeout=COMMAND_SECONDS, check=False,
             env=self.environment, cwd=cwd,
@@ -76,7 +76,7 @@ class Podman:
 
 @contextlib.contextmanager
 def podman(folder: Path, addresses: tuple[str, ...]) -> Iterator[Podman]:
-    """Make the storage, and a network namespace that has these addresses; remove both in the end."""
+    """Create the storage, and a network namespace with these addresses; remove both at the end."""
     netns = f"egpod{os.getpid()}"
     tool = Podman(folder, netns)
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""The whole scene: the image, the datacenters, and the pod between them."""
+"""The test setup: the image, the datacenters, and the pod."""
 
 from __future__ import annotations
 
@@ -39,16 +39,16 @@ LABELS = {"env": "staging", "isvc": ISVC}
 
 @dataclass(frozen=True)
 class Datacenters:
-    """The emulated EventGates, with certificates like the real ones'."""
+    """The emulated EventGates, with certificates like those of the real ones."""
 
     folder: Path
     processes: dict[str, subprocess.Popen[str]]
     controls: dict[str, str]
-    """Where each is told to go wrong."""
+    """URL at which each gets its faults."""
     podman: Podman
 
     def fault(self, mode: str) -> None:
-        """Have all of them go wrong from now on."""
+        """Set a fault in all of them."""
         code = "import sys, urllib.request as u; u.urlopen(u.Request(sys.argv[1], sys.argv[2].encode(), method='PUT'))"
         body = json.dumps({"mode": mode, "seconds": 1.0})
         for url in self.controls.values():
@@ -60,13 +60,13 @@ class Datacenters:
         return self.folder / "ca.pem"
 
     def records(self) -> list[Record]:
-        """Return everything they accepted."""
+        """Return all accepted events."""
         return [record for gate in GATES for record in records_in(gate, self.folder / f"{gate.name}.events")]
 
 
 @contextlib.contextmanager
 def datacenters(podman: Podman, folder: Path) -> Iterator[Datacenters]:
-    """Run an EventGate in each, for as long as the block lasts."""
+    """Run an EventGate in each for the duration of the block."""
     asyncio.run(_certificates(folder))
     (folder / "streams.json").write_text(json.dumps(STREAMS))
     processes: dict[str, subprocess.Popen[str]] = {}
@@ -106,31 +106,31 @@ class Pod:
     """Seconds from the start of the sidecar's container until it was ready."""
 
     def post(self, events: int, seconds: float) -> list[Posted]:
-        """Let the model server post; return what it was answered."""
+        """Let the model server post; return the answers."""
         text = self.podman("exec", container(MODEL), "python", "/opt/model/model.py", "post", str(events), str(seconds))
         return posts_in(text)
 
     def python(self, name: str, code: str) -> Any:
-        """Run Python in a container; return what it printed, from JSON."""
+        """Run Python in a container; return the JSON value that it printed."""
         return json.loads(self.podman("exec", container(name), "python", "-c", code))
 
     def kill(self, name: str) -> None:
-        """Kill a container's process, as the kernel does; `podman kill` would be a wish not to start it again."""
+        """Kill a container's process, as the kernel does; after `podman kill` podman would not restart it."""
         os.kill(int(self.state(name)["Pid"]), signal.SIGKILL)
 
     def state(self, name: str) -> Object:
-        """Return what podman knows of a container's state."""
+        """Return a container's state from podman."""
         found: list[Object] = json.loads(self.podman("container", "inspect", container(name)))
         return {**found[0]["State"], "RestartCount": found[0]["RestartCount"]}
 
     def edit_routes(self, file: Path) -> None:
-        """Change the ConfigMap's file in the pod, by one that takes its place, as kubelet does."""
+        """Replace the ConfigMap's file in the pod, as kubelet does."""
         volume = Path(self.podman("volume", "inspect", "--format", "{{.Mountpoint}}", CONFIG_MAP))
         (volume / "new").write_bytes(file.read_bytes())
         (volume / "new").replace(volume / "routes.yaml")
 
     def log(self, name: str) -> str:
-        """Return what a container wrote."""
+        """Return a container's output."""
         return self.podman("logs", container(name))
 
 
@@ -138,7 +138,7 @@ class Pod:
 def playing(
     podman: Podman, objects: list[Object], folder: Path, ca_file: Path, hosts: dict[str, str] = HOSTS
 ) -> Iterator[Pod]:
-    """Run the pod for as long as the block lasts."""
+    """Run the pod for the duration of the block."""
     file = written(folder / "pod.yaml", objects, hosts, ca_file)
     podman("kube", "play", str(file))
     try:
@@ -149,7 +149,7 @@ def playing(
 
 
 def _ready(podman: Podman) -> float:
-    """Read the model server's log until it says that the sidecar was ready."""
+    """Read the model server's log until it reports the sidecar as ready."""
     started = podman("container", "inspect", "--format", "{{.State.StartedAt.UnixMilli}}", container(SIDECAR))
     follow = podman.command("podman", "logs", "--follow", container(MODEL))
     with subprocess.Popen(follow, stdout=subprocess.PIPE, text=True, env=podman.environment) as log:
@@ -165,7 +165,7 @@ def container(name: str) -> str:
 
 
 def posts_in(text: str) -> list[Posted]:
-    """Read what model.py wrote."""
+    """Read the output of model.py."""
     lines = [json.loads(line) for line in text.splitlines() if line.startswith('{"kind"')]
     return [
         Posted(KINDS[each["kind"]], each["id"], each["body"].encode(), each["status"], each["reason"], each["seconds"])
@@ -180,7 +180,7 @@ def wrong(
     *,
     allowed: tuple[str, ...] = (),
 ) -> list[str]:
-    """Say what is wrong with these posts: lost, doubled, misplaced, changed or wrongly answered, unless allowed."""
+    """Return what is wrong with these posts: lost, doubled, misplaced, changed or wrongly answered, unless allowed."""
     ids = {post.id for post in posts}
     mine = [record for record in records if record.id in ids]
     router = Router(read(routes.read_text()), LABELS)

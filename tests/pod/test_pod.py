@@ -100,19 +100,19 @@ def gates(tool: Podman, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Da
 
 @pytest.fixture
 def pod(tool: Podman, gates: Datacenters, tmp_path: Path) -> Iterator[Pod]:
-    """A pod of its own for each test."""
+    """A new pod for each test."""
     with playing(tool, release(), tmp_path, gates.ca_file) as pod:
         yield pod
 
 
 @pytest.fixture
 def measured(record_property: Measured) -> Measured:
-    """Write down what was measured, and how much it is; it is shown in the end."""
+    """Record a measured value; all are shown at the end."""
     return record_property
 
 
-def test_the_image_is_small_and_the_same_each_time(tool: Podman, measured: Measured) -> None:
-    """It adds less than 150 MB to its base, and a second build gives the same image, to the bit."""
+def test_the_image_is_small_and_its_build_reproducible(tool: Podman, measured: Measured) -> None:
+    """It adds less than 150 MB to its base, and a second build gives the same image, byte for byte."""
     added = image.size(tool, f"{image.IMAGE}:{TAG}") - image.size(tool, image.BASE)
     measured("image over its base", f"{added / MEGABYTE:.0f} MB")
     assert added < 150 * MEGABYTE
@@ -120,8 +120,8 @@ def test_the_image_is_small_and_the_same_each_time(tool: Podman, measured: Measu
     assert image.build(tool, image.BUILD / "wheels", "again") == first
 
 
-def test_the_image_runs_as_a_number_and_brings_no_compiler(tool: Podman) -> None:
-    """`runAsNonRoot` can tell from the image that it is no root; nothing in it makes programs."""
+def test_the_image_has_a_numeric_user_and_no_compiler(tool: Podman) -> None:
+    """`runAsNonRoot` needs a user id other than 0 in the image; it has no compiler, linker or make."""
     config = json.loads(tool("image", "inspect", f"{image.IMAGE}:{TAG}"))[0]
     assert config["Config"]["User"] == "900:900"
     tools = "import shutil; print([x for x in ('cc', 'gcc', 'g++', 'clang', 'make', 'ld') if shutil.which(x)])"
@@ -129,8 +129,8 @@ def test_the_image_runs_as_a_number_and_brings_no_compiler(tool: Podman) -> None
     assert found == "[]"
 
 
-def test_the_container_is_what_the_chart_says(pod: Pod) -> None:
-    """It is user 900 without capabilities and without a way to get any, and writes nowhere."""
+def test_the_container_is_restricted_as_the_chart_says(pod: Pod) -> None:
+    """It is user 900, cannot get capabilities, and its root file system is read-only."""
     found = pod.python(SIDECAR, STATE_CODE)
     assert found.pop("peak") > 0
     assert found == {
@@ -145,13 +145,13 @@ def test_the_container_is_what_the_chart_says(pod: Pod) -> None:
 
 
 def test_events_arrive_as_routed(pod: Pod, gates: Datacenters) -> None:
-    """With the shipped routes.yaml every event is where it belongs, byte for byte, and in no production stream."""
+    """With the shipped routes.yaml every event arrives in the right place, unchanged, and in no production stream."""
     posts = pod.post(100, 4)
     assert wrong(posts, gates.records()) == []
 
 
-def test_a_hung_datacenter_is_not_felt(pod: Pod, gates: Datacenters, measured: Measured) -> None:
-    """The model server is answered as ever while one hangs, and the events are in the other."""
+def test_a_hung_datacenter_delays_no_answer(pod: Pod, gates: Datacenters, measured: Measured) -> None:
+    """While one hangs, the model server is answered as before, and the other gets the events."""
     gates.processes["eqiad"].send_signal(signal.SIGSTOP)
     try:
         posts = pod.post(100, 4)
@@ -162,15 +162,15 @@ def test_a_hung_datacenter_is_not_felt(pod: Pod, gates: Datacenters, measured: M
 
 
 def test_it_is_ready_soon_on_a_fifth_of_a_core(pod: Pod, measured: Measured) -> None:
-    """From the start of the container until it is ready no more than 2.5 seconds pass."""
+    """The container is ready within 2.5 seconds after its start."""
     measured("ready after", f"{pod.ready_after:.2f} s")
     assert pod.ready_after <= 2.5
 
 
-def test_a_fifth_of_a_core_and_100_mib_hold_300_events_a_second(
+def test_a_fifth_of_a_core_and_100_mib_suffice_for_300_events_a_second(
     pod: Pod, gates: Datacenters, measured: Measured
 ) -> None:
-    """None is lost, none is late for its model server, and the container is not killed."""
+    """None is lost, each is answered in time for the model server, and the container is not killed."""
     posts = pod.post(3000, 10)
     took = [post.seconds for post in posts]
     peak = pod.python(SIDECAR, STATE_CODE)["peak"]
@@ -181,8 +181,8 @@ def test_a_fifth_of_a_core_and_100_mib_hold_300_events_a_second(
     assert max(took) < 4
 
 
-def test_an_edited_config_map_is_taken(tool: Podman, gates: Datacenters, tmp_path: Path) -> None:
-    """Without a new pod, events go where the changed routes.yaml says."""
+def test_an_edited_config_map_is_loaded(tool: Podman, gates: Datacenters, tmp_path: Path) -> None:
+    """Events go where the changed routes.yaml says, without a new pod."""
     edited = yaml.safe_load((ROOT / "routes.yaml").read_text())
     assert edited["routes"].pop(0)["name"] == "staging-scores-to-test-stream"
     del edited["tests"]
@@ -196,9 +196,9 @@ def test_an_edited_config_map_is_taken(tool: Podman, gates: Datacenters, tmp_pat
 
 
 def test_a_killed_sidecar_loses_nothing_of_its_spool(tool: Podman, gates: Datacenters, tmp_path: Path) -> None:
-    """While every EventGate hangs events are answered 202; after SIGKILL and a new start they are sent.
+    """While every EventGate hangs, events are answered 202. After SIGKILL and a restart they are sent.
 
-    One that had reached a hanging EventGate may be there twice, with the same `meta.id`.
+    An event that reached a hanging EventGate may arrive twice, with the same `meta.id`.
     """
     with playing(tool, release(spool={"enabled": True}), tmp_path, gates.ca_file) as pod:
         for process in gates.processes.values():
@@ -219,7 +219,7 @@ def test_a_killed_sidecar_loses_nothing_of_its_spool(tool: Podman, gates: Datace
 
 
 def test_a_deleted_pod_loses_nothing_of_its_spool(tool: Podman, gates: Datacenters, tmp_path: Path) -> None:
-    """EventGate away, 1,000 events answered 202, the pod deleted with its emptyDir, EventGate back: each once."""
+    """1,000 events answered 202 while EventGate is down arrive once, although the pod is deleted with its emptyDir."""
     url = f"http://{gateway.HOST}:{gateway.PORT}/v1/events"
     objects = release(spool={"enabled": True, "hand_over": url}, drain="30s")
     with gateway.gateway(tool, tmp_path, HOSTS, gates.ca_file) as there:
@@ -228,7 +228,7 @@ def test_a_deleted_pod_loses_nothing_of_its_spool(tool: Podman, gates: Datacente
         try:
             with playing(tool, objects, tmp_path, gates.ca_file, hosts) as pod:
                 posts = pod.post(1000, 10)
-                # As kubelet does it: podman's own `pod stop` takes the network away first.
+                # As kubelet does it: podman's own `pod stop` removes the network first.
                 tool("kill", "--signal", "TERM", container(MODEL), container(SIDECAR))
                 tool("wait", container(MODEL), container(SIDECAR))
                 posts += posts_in(pod.log(MODEL))  # as it drains
@@ -245,8 +245,8 @@ def test_a_deleted_pod_loses_nothing_of_its_spool(tool: Podman, gates: Datacente
         assert wrong(good, gates.records(), allowed=("wrongly_answered",)) == []
 
 
-def test_it_takes_what_a_draining_model_server_posts(pod: Pod, gates: Datacenters) -> None:
-    """Both get SIGTERM at once; the sidecar takes the last event, and then it ends by itself."""
+def test_it_takes_the_posts_of_a_draining_model_server(pod: Pod, gates: Datacenters) -> None:
+    """Both get SIGTERM at once. The sidecar takes the last event, and then ends without SIGKILL."""
     pod.podman("kill", "--signal", "TERM", container(MODEL), container(SIDECAR))
     pod.podman("wait", container(MODEL), container(SIDECAR))
     posts = posts_in(pod.log(MODEL))

@@ -60,7 +60,7 @@ class Keeping:
         load = pending.load
 
         def ended(statuses: Sequence[EventStatus]) -> None:
-            if any(status.outcome is Outcome.DELIVERED for status in statuses):
+            if not load.hasty and any(status.outcome is Outcome.DELIVERED for status in statuses):
                 self._spool.taken(load.upstream)
             undelivered: dict[int, EventStatus] = {}
             for index, status in zip(indices, statuses, strict=True):

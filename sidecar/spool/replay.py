@@ -198,7 +198,8 @@ class Replay:
             if ended.sent:
                 async with self._room:
                     ended.statuses = list(await passage.send(upstream, ended.sent))
-                if any(status.status == "success" for status in ended.statuses):
+                its = zip(ended.sent, ended.statuses, strict=True)
+                if any(status.status == "success" and not event.hasty for event, status in its):
                     self._spool.taken(upstream)
         except Exception as error:  # noqa: BLE001  see above
             self._telemetry.emit(unexpected("replay", error))

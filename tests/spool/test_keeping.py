@@ -100,6 +100,14 @@ async def test_an_accepted_event_does_not_touch_the_disk(tmp_path: Path) -> None
     assert desk_.wire.sent == [(["a", "b"], AGENT, False)]
 
 
+@pytest.mark.parametrize("hasty", [False, True])
+async def test_only_what_is_accepted_shows_that_eventgate_takes_events(tmp_path: Path, *, hasty: bool) -> None:
+    """EventGate answers `?hasty=true` before Kafka does: such a 202 must not blame events that get errors meanwhile."""
+    async with desk(tmp_path) as desk_:
+        await desk_.begin(event("a"), hasty=hasty)
+        assert (desk_.opened.spool.last_taken("main") is None) is hasty
+
+
 async def test_undelivered_events_are_stored(tmp_path: Path) -> None:
     """Of an array only those are, and every event has its own status in its place."""
     async with desk(tmp_path) as desk_:

@@ -228,6 +228,14 @@ async def test_while_eventgate_has_errors_for_all_no_event_is_to_blame(tmp_path:
         assert (it.opened.spool.state.totals.events, it.opened.spool.state.totals.dead) == (0, 0)
 
 
+async def test_what_is_only_received_blames_no_event(tmp_path: Path) -> None:
+    """EventGate answers `?hasty=true` before Kafka does: such a 202 does not show that it takes events."""
+    wire = Wire(lambda event: (taken if event.hasty else error)(event))
+    async with replaying(tmp_path, wire, spooled(1), spooled(2, hasty=True)) as it:
+        await asyncio.sleep(5)
+        assert (wire.numbers[:2], it.opened.spool.last_taken("main")) == ([1, 2], None)
+
+
 async def test_events_of_a_key_go_one_after_the_other(tmp_path: Path) -> None:
     """Never two in one batch, and the later one only after the earlier one is gone, even if that has errors."""
     errors = [3]

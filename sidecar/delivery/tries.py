@@ -87,7 +87,7 @@ class Try(msgspec.Struct, eq=False):
         try:
             if "success" in words and not self.load.hasty:  # a hasty answer comes before Kafka's
                 pool.judge.accepted(standing)
-            if words == {"error"}:
+            if "error" in words and "success" not in words:  # what is invalid never reaches Kafka
                 changes = pool.judge.erred(standing, self.ended, trial=self.trial)
             else:
                 changes = pool.judge.answered(standing, server_seconds, self.ended, trial=self.trial)

@@ -213,7 +213,7 @@ class Judge:
         return changes
 
     def erred(self, standing: Standing, now: float, *, trial: bool = False) -> list[Transition]:
-        """Record a POST to which EventGate answered nothing but errors.
+        """Record a POST that EventGate answered with errors, and of which it accepted nothing.
 
         The events may be at fault. It counts against the address only if another endpoint takes them (`failed`).
         """

@@ -179,21 +179,21 @@ class SpoolFile:
 
     # --- waiting events ---
 
-    def put(self, events: Sequence[Spooled]) -> int | None:
-        """Store all `events`, and return how many dead letters were dropped to make room; None if there is none."""
-        sizes, dropped = [each.size for each in events], 0
+    def put(self, events: Sequence[Spooled]) -> bool:
+        """Store all `events`, and drop dead letters to make room; False, and store none, if there is none."""
+        sizes = [each.size for each in events]
         before = self._largest if self._tally.events else 0  # the largest may have left
         self._largest = max([before, *sizes])
         pages = sum(most_bytes(size, PAGE) for size in sizes) // PAGE + 1
         if pages > self._room or self._largest > before:  # `_room` is a lower bound
-            if (found := self._make_room(pages, self._dead_share)) is None:
+            if not self._make_room(pages, self._dead_share):
                 self._largest = before
-                return None
-            dropped, self._room = found, self._free_pages()
+                return False
+            self._room = self._free_pages()
         self._room -= pages
         for each, size in zip(events, sizes, strict=True):
             self.restore(each, size)
-        return dropped
+        return True
 
     def restore(self, event: Spooled, size: int) -> None:
         """Store an event of this size without checking for room; IntegrityError if its number is taken."""
@@ -215,20 +215,26 @@ class SpoolFile:
             if head != (place == 0):
                 self._connection.execute("UPDATE waiting SET head = ? WHERE arrival = ?", (place == 0, arrival))
 
-    def _make_room(self, pages: int, share: int) -> int | None:
-        """Drop dead letters until `pages` are free; return how many, or None if under `share` bytes would be left."""
-        missing, leaving = (pages - self._free_pages()) * PAGE, []
-        if missing <= 0:
-            return 0
-        if self._tally.dead_size - missing < share:
-            return None
+    def _make_room(self, pages: int, share: int) -> bool:
+        """Drop the oldest dead letters until `pages` are free; False if under `share` bytes would be left.
+
+        That may take several rounds: small ones share pages, which are free once all of them have left.
+        """
+        while (missing := (pages - self._free_pages()) * PAGE) > 0:
+            if self._tally.dead_size - missing < share or not self._drop_oldest(missing):
+                return False
+        return True
+
+    def _drop_oldest(self, size: int) -> int:
+        leaving = []
         for arrival, freed in self._connection.execute("SELECT arrival, size FROM dead ORDER BY died, arrival"):
             leaving.append(arrival)
-            missing -= freed
-            if missing <= 0:
+            size -= freed
+            if size <= 0:
                 break
         dropped = self.drop_dead(leaving)
-        return dropped if self._free_pages() >= pages else None
+        self._tally.dropped += dropped
+        return dropped
 
     def _free_pages(self) -> int:
         """Return how many more pages events may take.

@@ -25,6 +25,7 @@ from sidecar.spool.file import SpoolFile
 from sidecar.spool.record import Key, Totals
 from sidecar.telemetry.contained import keep_running, unexpected
 from sidecar.telemetry.happenings import (
+    DeadLettersDropped,
     SpoolBroken,
     SpoolCommitted,
     SpoolMeasured,
@@ -336,6 +337,8 @@ class GroupCommit:
 
     def _is_well(self, totals: Totals) -> None:
         self.totals = totals
+        if totals.dropped:
+            self._telemetry.emit(DeadLettersDropped(totals.dropped))
         if self.trouble:
             self.trouble = ""
             self._telemetry.emit(SpoolOpened(str(self._directory.path), totals.events, totals.dead))

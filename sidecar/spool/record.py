@@ -204,6 +204,8 @@ class Totals:
     """Waiting events, by stream."""
     taken: float = 0.0
     """The share of the file, from 0 to 1, that is in use, without dead letters that would be dropped first."""
+    dropped: int = 0
+    """Dead letters dropped to make room since the totals before these."""
 
 
 class Tally:
@@ -211,7 +213,7 @@ class Tally:
 
     def __init__(self) -> None:
         """Start at zero."""
-        self.events = self.dead_size = 0
+        self.events = self.dead_size = self.dropped = 0
         self._size = self._dead = 0
         self._upstreams: Counter[str] = Counter()
         self._streams: Counter[str] = Counter()
@@ -230,8 +232,9 @@ class Tally:
 
     def totals(self, oldest: float | None, taken: float) -> Totals:
         """Return the totals; for `oldest` and `taken` see `Totals`."""
+        dropped, self.dropped = self.dropped, 0
         upstreams, streams = +self._upstreams, +self._streams
-        return Totals(self.events, self._size, self._dead, self.dead_size, oldest, upstreams, streams, taken)
+        return Totals(self.events, self._size, self._dead, self.dead_size, oldest, upstreams, streams, taken, dropped)
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ from sidecar.spool.file import SpoolFile
 from sidecar.spool.groupcommit import STOPPING, GroupCommit, Hand, News, Operation, Writer
 from sidecar.spool.policy import Ordering, SpoolClock
 from sidecar.spool.record import Batch, Gone, Key, Quota, Spooled, SpoolState
-from sidecar.telemetry.happenings import DeadLettered, DeadLettersDropped, EventsSpooled, SpoolRefused
+from sidecar.telemetry.happenings import DeadLettered, EventsSpooled, SpoolRefused
 from sidecar.telemetry.telemetry import Telemetry
 from sidecar.timers import Timers
 
@@ -178,7 +178,7 @@ class Spool:
             for events, _ in calls:
                 self.order.wrote(_keys_of(events), stored=not certain)
 
-        def ended(future: asyncio.Future[list[int | None]]) -> None:
+        def ended(future: asyncio.Future[list[bool]]) -> None:
             self._timers.clear(operation)
             for number, (events, done) in enumerate(calls):
                 self._commits.safely(functools.partial(done, self._result(future, number, len(events))))
@@ -206,28 +206,26 @@ class Spool:
             return f"{self._directory}: the disk does not keep up with the events"
         return ""
 
-    def _result(self, future: asyncio.Future[list[int | None]], number: int, events: int) -> PutResult:
+    def _result(self, future: asyncio.Future[list[bool]], number: int, events: int) -> PutResult:
         if future.cancelled():
             return self._refuse(Kept.BROKEN, self._commits.trouble, events)
         if error := future.exception():
             return self._refuse(Kept.BROKEN, str(error), events)
-        if future.result()[number] is None:
+        if not future.result()[number]:
             full = f"{self._directory}: the spool is full; it may take {self._limits.size // 1024} KiB of the disk"
             return self._refuse(Kept.FULL, full, events)
         return STORED
 
-    def _stored(self, calls: Sequence[_Call], results: Sequence[int | None]) -> None:
+    def _stored(self, calls: Sequence[_Call], results: Sequence[bool]) -> None:
         streams, upstreams = Counter[str](), set[str]()
-        for (events, _), dropped in zip(calls, results, strict=True):
-            self.order.wrote(_keys_of(events), stored=dropped is not None)
-            self._full_at = self._commits.totals.taken if dropped is None else None
-            if dropped is not None:
+        for (events, _), stored in zip(calls, results, strict=True):
+            self.order.wrote(_keys_of(events), stored=stored)
+            self._full_at = None if stored else self._commits.totals.taken
+            if stored:
                 streams.update([each.stream for each in events])
                 upstreams.update([each.upstream for each in events])
         for stream, count in streams.items():
             self._telemetry.emit(EventsSpooled(stream, count))
-        if letters := sum(filter(None, results)):
-            self._telemetry.emit(DeadLettersDropped(letters))
         for upstream in upstreams:
             self._coming(upstream).set()
 
@@ -385,10 +383,10 @@ def _keys_of(events: Sequence[Spooled]) -> list[Key]:
     return [each.order_key for each in events if each.order_key is not None]
 
 
-def _put_each(file: SpoolFile, every: Sequence[Sequence[Spooled]]) -> list[int | None]:
+def _put_each(file: SpoolFile, every: Sequence[Sequence[Spooled]]) -> list[bool]:
     """Store the events of several calls, and return the result of `SpoolFile.put` for each."""
-    dropped = file.put([event for events in every for event in events])
-    return [file.put(events) for events in every] if dropped is None else [dropped, *[0] * (len(every) - 1)]
+    stored = file.put([event for events in every for event in events])
+    return [stored or file.put(events) for events in every]
 
 
 def _bury_old(file: SpoolFile, before: float, in_flight: frozenset[int], now: float) -> list[Gone]:

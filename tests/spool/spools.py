@@ -78,7 +78,7 @@ def spool_file(folder: Path, limits: Quota | None = None) -> Iterator[SpoolFile]
 def fill(folder: Path, *events: Spooled) -> Path:
     """Store events in the spool in `folder`, close it, and return its file."""
     with spool_file(folder) as file, file.transaction():
-        assert file.put(events) is not None
+        assert file.put(events)
     return folder / FILE
 
 

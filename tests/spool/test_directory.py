@@ -119,7 +119,7 @@ def test_a_commit_is_one_transaction(tmp_path: Path) -> None:
 
     with owned(tmp_path) as directory:
         put_one = [lambda file: file.put([spooled(1)]), lambda file: file.totals().events]
-        assert directory.commit(put_one, NOON) == [0, 1]
+        assert directory.commit(put_one, NOON) == [True, 1]
         with pytest.raises(ZeroDivisionError):
             directory.commit([lambda file: file.put([spooled(2)]), fail], NOON)
         assert held(directory) == [1]

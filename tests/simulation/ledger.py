@@ -77,8 +77,8 @@ class Exchange:
     mode: str
     events: list[Event]
     accepted: list[Event] = field(default_factory=list)
-    answered: float | None = None
-    """When a whole and true answer had been written to the network; None: never."""
+    read: float | None = None
+    """When the sidecar had read the whole of a true answer; None: never."""
     refused: bool = False
     """Whether it was refused as a whole, for sure: 413 and its like, or an answer that is not EventGate's."""
     streams: list[str] = field(default_factory=list)

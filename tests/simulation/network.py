@@ -9,6 +9,7 @@ world's own peers use ends as they are.
 from __future__ import annotations
 
 import random
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
@@ -66,6 +67,9 @@ class End:
         self._came = bytearray()
         """Arrived, and not read."""
         self._came_eof = False
+        self._read_bytes = 0
+        self._told_at: deque[tuple[int, Callable[[], None]]] = deque()
+        """Who wants to know when its reader has that many bytes."""
         self._on_way = 0
         self._arrives_at = 0.0
         self._reads = False
@@ -79,6 +83,10 @@ class End:
             return
         self._waiting += data
         self._send()
+
+    def when_read(self, tell: Callable[[], None]) -> None:
+        """Call `tell` once the peer has read all that was written so far; never if it does not read on."""
+        self.peer._told_at.append((self.sent + len(self._waiting), tell))
 
     @property
     def waiting(self) -> int:
@@ -188,6 +196,9 @@ class End:
             most = min(len(self._came), self.weather.piece(self._chance))
             data = bytes(self._came[:most])
             del self._came[:most]
+            self._read_bytes += len(data)
+            while self._told_at and self._told_at[0][0] <= self._read_bytes:
+                self._told_at.popleft()[1]()
             self.reader.data(data)
             self._give_room()
             if self._came or self._came_eof:

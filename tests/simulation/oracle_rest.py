@@ -154,16 +154,15 @@ def _seemed_at_fault(world: World, request: Request) -> bool:
 def _had_accepted(world: World, erred: Exchange) -> bool:
     """Whether the last answer of the same address that told whether it can produce was that it can."""
     here = [each for each in world.ledger.exchanges if (each.address, each.life) == (erred.address, erred.life)]
-    ended = [each for each in here if each is not erred and each.answered and each.answered <= (erred.answered or 0.0)]
-    told = [each for each in ended if not each.events[0].request.hasty and (each.accepted or _errs(each))]
-    now = (erred.answered or 0.0) - 0.1  # answers of the same moment reach the sidecar in any order
-    told.sort(key=lambda each: each.answered or 0.0)
-    before = [each for each in told if (each.answered or 0.0) < now]
-    return any(each.accepted for each in [*before[-1:], *told[len(before) :]])
+    told = [each for each in here if not each.events[0].request.hasty and (each.accepted or _errs(each))]
+    before = [each for each in told if each.read is not None and each.read < (erred.read or 0.0)]
+    return bool(before) and bool(max(before, key=lambda each: each.read or 0.0).accepted)
 
 
 def _errs(exchange: Exchange) -> bool:
-    return exchange.mode == "kafka" or any(each.kind == "error" for each in exchange.events)
+    return any(
+        each.kind == "error" or (exchange.mode == "kafka" and each.kind != "invalid") for each in exchange.events
+    )
 
 
 @invariant

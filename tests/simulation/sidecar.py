@@ -182,6 +182,11 @@ class Sidecar:
         """Return how many events its metrics say have ended."""
         return 0 if self.runtime is None else self.runtime.telemetry.counts.ended.total()
 
+    def dropped_dead_letters(self) -> float:
+        """Return how many dead letters its metrics say it has dropped."""
+        name = "eventgate_sidecar_spool_dropped_dead_letters_total"
+        return 0.0 if self.runtime is None else self.runtime.telemetry.registry.get_sample_value(name) or 0.0
+
     def explained(self, stream: str) -> tuple[str, str] | None:
         """Return where its `explain` says that an event of a stream goes, and under which name; None: nowhere."""
         if self.runtime is None:

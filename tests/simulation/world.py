@@ -26,7 +26,9 @@ from tests.simulation.strangers import Stranger
 AUTHORITIES = Path(__file__).parent / "authorities"
 SPOOL_BYTES = 8 * 1024 * 1024
 LARGEST_TRANSACTION = 800_000
-"""Bytes: the log of a spool as small as here has no room for it within the spool's bound, that of a real one has."""
+"""Bytes: the log of a spool as small as here has no room for it within the spool's bound, that of a real one has.
+
+It is never larger than the spool."""
 
 
 class World:
@@ -52,6 +54,8 @@ class World:
         self.config = rules.first(plan.setup)
         self.configs: list[tuple[float, rules.Config]] = []
         """Which good configuration was in the file from when on."""
+        self.written: list[float] = []
+        """When the file was written, well or badly."""
         self.texts: list[tuple[rules.Config | None, str]] = []
         """All that was ever in the file, and what it means."""
         self.strangers: list[Stranger] = []
@@ -85,7 +89,7 @@ class World:
         if amounts:
             file = self.folder.spool(len(self.lives)) / "spool.db"
             size = sum(each.stat().st_size for each in (file, file.with_name("spool.db-wal")) if each.exists())
-            amounts["bytes of the spool's files"] = (size, self.disk.size + LARGEST_TRANSACTION)
+            amounts["bytes of the spool's files"] = (size, self.disk.size + min(LARGEST_TRANSACTION, self.disk.size))
         for what, (amount, bound) in amounts.items():
             if not 0 <= amount <= bound:
                 self.ledger.beyond.setdefault(what, (CLOCKS.now, amount, bound))
@@ -141,6 +145,7 @@ class World:
     def _write_routes(self, config: rules.Config | None, *, good: bool = True) -> None:
         self.texts.append((config, rules.as_yaml(config, str(self.folder.ca_file))))
         self.folder.routes.write_text(self.texts[-1][1])
+        self.written.append(CLOCKS.now)
         if config is not None and good:
             self.configs.append((CLOCKS.now, config))
 

@@ -31,7 +31,7 @@ class Answers:
     @property
     def cannot_be_told_apart(self) -> bool:
         """Whether EventGate returned errors for some events, but for which is unknown, since they have no ids."""
-        return self._load.events[0].id is None and 0 < len(self.places) < len(self._load.events)
+        return self._load.events[0].id is None and len(self.places) < len(self._load.events)
 
     def learn(self, places: Sequence[int], statuses: Sequence[EventStatus], *, errors_with_others: bool) -> None:
         """Add the statuses of the events at `places` from an attempt; an error never replaces another status.

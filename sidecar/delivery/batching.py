@@ -43,8 +43,7 @@ def groups(events: Sequence[Outgoing]) -> list[list[Outgoing]]:
         else:
             found.append([msgspec.structs.replace(each, id=None) for each in events[place:]])
             break
-        if event.id is not None:
-            ids.add(event.id)
+        ids.add(event.id)
     return found
 
 

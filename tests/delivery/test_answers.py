@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import msgspec
+import pytest
 
 from sidecar.delivery.answers import Answers
 from sidecar.events.outgoing import Load, Outgoing
@@ -51,9 +52,19 @@ def test_an_error_is_unknown_if_another_attempt_may_have_been_accepted() -> None
     assert answers.statuses(lambda _: UNKNOWN) == [SUCCESS, UNKNOWN]
 
 
-def test_without_ids_events_with_errors_cannot_be_identified() -> None:
+@pytest.mark.parametrize(
+    ("ids", "statuses", "unknown"),
+    [
+        pytest.param([None, None], [ERROR, SUCCESS], True, id="some have errors"),
+        pytest.param([None, None], [ERROR, ERROR], False, id="all have errors"),
+        pytest.param([None], [ERROR], False, id="a lone event"),
+        pytest.param(["a", "b"], [ERROR, SUCCESS], False, id="some have errors, but they have ids"),
+    ],
+)
+def test_without_ids_events_with_errors_cannot_be_identified(
+    ids: list[str | None], statuses: list[EventStatus], unknown: bool
+) -> None:
     """Unless all have errors."""
-    for statuses, apart in (([ERROR, SUCCESS], True), ([ERROR, ERROR], False)):
-        answers = Answers(load(None, None))
-        answers.learn([0, 1], statuses, errors_with_others=True)
-        assert answers.cannot_be_told_apart is apart
+    answers = Answers(load(*ids))
+    answers.learn(range(len(ids)), statuses, errors_with_others=True)
+    assert answers.cannot_be_told_apart is unknown

@@ -169,7 +169,7 @@ def _copied(event: Outgoing, copy: Copy) -> Outgoing:
     body = event.body
     if copy.stream != event.stream:
         body = parse(body)[0].with_stream_and_id(copy.stream, None)
-    return msgspec.structs.replace(event, body=body, stream=copy.stream, copy=None)
+    return msgspec.structs.replace(event, body=body, stream=copy.stream)
 
 
 def _board(queue: deque[_Waiting], limits: Coalesce) -> list[_Waiting]:

@@ -86,7 +86,6 @@ class Gateway:
             async with asyncio.timeout(POST_SECONDS):
                 return await answered
         except TimeoutError:
-            connection.close()
             return TimeoutError(f"nothing within {POST_SECONDS:g} s")
 
     def close(self) -> None:

@@ -140,7 +140,7 @@ async def _get(
         if event is h11.NEED_DATA:
             data = await reader.read(16384)
             size += len(data)
-            progress.answering = size > 0
+            progress.answering = True
             if not data and response is None:
                 raise ConnectionResetError("closes the connection without an answer")
             wire.receive_data(data)

@@ -79,7 +79,7 @@ def read(status: int, reason: str, body: bytes, events: Sequence[Outgoing], hast
     if status not in (207, 400, 500):
         return None
     echoes = _echoes(body, len(events))
-    if not echoes or len(echoes) > len(events) or (len(echoes) < len(events) and status != 207):
+    if not echoes or (len(echoes) < len(events) and status != 207):
         return None
     if any(event.id is None for event in events):
         alike = len(echoes) == len(events) and len({echo.status for echo in echoes}) == 1

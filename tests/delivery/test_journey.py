@@ -62,6 +62,7 @@ async def test_a_verdict_is_the_answer() -> None:
     pool, eqiad, codfw = two(Act(takes=0.09))
     async with delivering(pool) as (delivery, recorder):
         assert await deliver(delivery) == Seen(0.09, "success", "eqiad")
+        assert delivery._means.timers._due == {}
     assert (len(eqiad.sent), codfw.posts) == (1, [])
     assert recorder.happenings == [PostAnswered("main", "eqiad", 1, 0.09)]
 
@@ -292,6 +293,23 @@ async def test_the_answer_says_that_events_may_have_been_taken() -> None:
     assert b'"not accepted by main: eqiad: it fails; it may have been taken nevertheless"' in status.described
 
 
+@pytest.mark.parametrize(
+    ("act", "on_ambiguous", "again"),
+    [
+        pytest.param(fails(REFUSED), "resend", False, id="refused"),
+        pytest.param(fails(INFRASTRUCTURE), "fail", True, id="not taken"),
+        pytest.param(fails(AMBIGUOUS), "resend", True, id="ambiguous"),
+        pytest.param(fails(AMBIGUOUS), "spool", True, id="ambiguous, for the spool"),
+        pytest.param(fails(AMBIGUOUS), "fail", False, id="ambiguous, and never twice"),
+    ],
+)
+async def test_the_spool_may_take_what_may_be_sent_again(act: Act, on_ambiguous: str, *, again: bool) -> None:
+    """Not what EventGate never takes, nor what must not be duplicated."""
+    pool, _, _ = two(act, act, on_ambiguous=on_ambiguous)
+    async with delivering(pool) as (delivery, _):
+        assert (await status_from(delivery)).may_be_sent_again is again
+
+
 # --- a loop that stands still ---
 
 
@@ -353,11 +371,12 @@ CANNOT = Act(says="error")
 
 
 async def test_events_that_one_endpoint_cannot_produce_go_to_the_other() -> None:
-    """The producer does not notice."""
+    """The producer does not notice; the one that cannot is suspected."""
     pool, eqiad, codfw = two(CANNOT, Act())
     async with delivering(pool) as (delivery, _):
         assert await deliver(delivery) == Seen(0.0, "success", "codfw")
     assert (len(eqiad.posts), len(codfw.posts)) == (1, 1)
+    assert all_healths(pool) == {EQIAD: Health.SUSPECTED, CODFW: Health.HEALTHY}
 
 
 async def test_events_that_no_endpoint_can_produce_may_be_sent_later() -> None:

@@ -60,6 +60,7 @@ def test_only_failures_against_the_address_request_a_check(failure: FailureClass
     fault = failure not in (FailureClass.REFUSED, FailureClass.THROTTLED)
     assert each.address.check_now.is_set() is fault
     assert each.address.standing.health is (Health.SUSPECTED if fault else Health.HEALTHY)
+    assert [told.after for told in happenings if isinstance(told, HealthChanged)] == [Health.SUSPECTED] * fault
 
 
 def test_a_bug_is_reported_and_ambiguous() -> None:
@@ -75,14 +76,15 @@ def test_an_answer_is_timed_from_when_it_was_sent() -> None:
     each = begun(happenings)
     assert judged(each, [SUCCESS]) == placed([SUCCESS], "main", "eqiad")
     assert happenings == []
-    each.note_answer([SUCCESS])
-    assert happenings == [PostAnswered("main", "eqiad", 1, 1.0)]
+    each.note_answer([SUCCESS, SUCCESS])
+    assert happenings == [PostAnswered("main", "eqiad", 2, 1.0)]
     assert list(each.address.standing.seconds) == [0.5]
 
 
 def test_an_error_counts_against_an_endpoint_only_if_another_takes_the_event() -> None:
     """The event may be to blame: one bad producer must not cost the others their endpoint."""
-    each = begun([])
+    happenings: list[Happening] = []
+    each = begun(happenings)
     judged(each, [SUCCESS])
     seen = []
     for statuses in ([SUCCESS], [ERROR, INVALID], [ERROR], [INVALID], [ERROR], [ERROR, SUCCESS], [ERROR]):
@@ -91,10 +93,14 @@ def test_an_error_counts_against_an_endpoint_only_if_another_takes_the_event() -
         seen.append((with_others, each.address.standing.posts_failed_in_a_row))
     assert [with_others for with_others, _ in seen] == [False, False, True, True, True, False, False]
     assert {failures for _, failures in seen} == {0}
+    happenings.clear()
     for _ in range(3):
         each.note_answer([ERROR])
         each.note_that_another_took_them(12.0, lambda: 0.5)
     assert each.address.standing.health is Health.EJECTED
+    changed = [told for told in happenings if isinstance(told, HealthChanged)]
+    assert [told.after for told in changed] == [Health.SUSPECTED, Health.HEALTHY] * 2 + [Health.EJECTED]
+    assert changed[0].reason == "EventGate has errors with events that another endpoint takes"
 
 
 def test_a_bug_in_recording_an_outcome_does_not_change_it() -> None:
@@ -127,6 +133,29 @@ def test_possible_duplicates_are_reported() -> None:
     happenings: list[Happening] = []
     judged(begun(happenings, first="codfw"), [SUCCESS])
     assert happenings == [Resent("main", "codfw", 1)]
+
+
+@pytest.mark.parametrize("status", [SUCCESS, ERROR], ids=["success", "error"])
+def test_an_answered_trial_ends_the_probation(status: EventStatus) -> None:
+    """Whatever EventGate says about the events, and it is told."""
+    happenings: list[Happening] = []
+    each = begun(happenings, trial=True)
+    each.address.standing.health = Health.PROBATION
+    judged(each, [status])
+    each.note_answer([status])
+    assert [told.after for told in happenings if isinstance(told, HealthChanged)] == [Health.HEALTHY]
+
+
+@pytest.mark.parametrize("health", Health)
+@pytest.mark.parametrize(("over", "sent_at"), [(True, None), (False, None), (True, 10.5)], ids=["over", "not", "sent"])
+def test_an_address_given_up_before_it_was_sent_to_may_be_tried_again(
+    health: Health, sent_at: float | None, *, over: bool
+) -> None:
+    """Once it is healthy."""
+    each = begun([])
+    each.address.standing.health = health
+    each.attempt, each.over = Attempt(Load("main", [EVENT]), None, sent_at=sent_at), over
+    assert each.given_up is (over and sent_at is None and health is Health.HEALTHY)
 
 
 def test_a_refused_trial_proves_that_the_address_answers() -> None:

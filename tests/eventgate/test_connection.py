@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from sidecar.eventgate.connection import MAX_INTERIM, MAX_REPLY_BYTES, BadReply, Connection, Reply, open_connection
-from tests.fakes import FakeEventGate, answer, close, drip, raw, reset
+from tests.fakes import FakeEventGate, close, drip, raw, reset
 from tests.fakes import Reply as Act
 
 REQUEST = b"POST /v1/events HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\n{}"
@@ -27,10 +27,10 @@ async def connection(*acts: Act) -> AsyncIterator[Connection]:
         made.close()
 
 
-async def exchange(made: Connection) -> Reply:
+async def exchange(made: Connection, limit: int = MAX_REPLY_BYTES) -> Reply:
     """Send a request; return the answer, or raise the error."""
     ended: asyncio.Future[Reply | Exception] = asyncio.get_running_loop().create_future()
-    made.exchange(REQUEST, ended.set_result)
+    made.exchange(REQUEST, ended.set_result, limit)
     async with asyncio.timeout(5):
         result = await ended
     if isinstance(result, Exception):
@@ -96,9 +96,10 @@ async def test_a_connection_is_reused_only_if_that_is_safe(data: bytes, reused: 
 
 
 async def test_one_exchange_follows_another() -> None:
-    """Each request gets its own answer."""
-    async with connection(answer(201, "One", "1"), answer(202, "Two", "22")) as made:
-        assert [(await exchange(made)).body for _ in range(2)] == [b"1", b"22"]
+    """Each request gets its own answer, and each answer has the limits to itself."""
+    interim = b"HTTP/1.1 100 Continue\r\n\r\n" * MAX_INTERIM
+    async with connection(raw(interim + FINE), raw(interim + FINE.replace(b"ok", b"OK"))) as made:
+        assert [(await exchange(made, limit=2)).body for _ in range(2)] == [b"ok", b"OK"]
 
 
 @pytest.mark.parametrize(

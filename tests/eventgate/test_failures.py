@@ -12,10 +12,17 @@ from sidecar.eventgate.failures import FailureClass, failure_of_status, system_w
 NEVER_SENT, REFUSED, THROTTLED, INFRASTRUCTURE, AMBIGUOUS = FailureClass
 
 
-def ssl_error(reason: str) -> ssl.SSLError:
+def not_accepted(words: str) -> ssl.SSLCertVerificationError:
+    """Return the error for a certificate."""
+    error = ssl.SSLCertVerificationError(1, "[SSL: CERTIFICATE_VERIFY_FAILED]")
+    error.verify_message = words
+    return error
+
+
+def ssl_error(reason: str | None) -> ssl.SSLError:
     """Return the error for one of OpenSSL's reasons."""
     error = ssl.SSLError(1, f"[SSL: {reason}]")
-    error.reason = reason
+    error.reason = reason  # type: ignore[assignment]
     return error
 
 
@@ -25,6 +32,8 @@ def ssl_error(reason: str) -> ssl.SSLError:
         (ssl_error("WRONG_VERSION_NUMBER"), "TLS fails: it does not speak TLS (WRONG_VERSION_NUMBER)"),
         (ssl_error("UNSUPPORTED_PROTOCOL"), "TLS fails: it does not support TLS 1.2 or newer (UNSUPPORTED_PROTOCOL)"),
         (ssl_error("NOBODY_KNOWS_IT"), "TLS fails: NOBODY_KNOWS_IT"),
+        (ssl_error(None), "TLS fails: [SSL: None]"),
+        (not_accepted("certificate has expired"), "its certificate is not accepted: certificate has expired"),
         (
             ConnectionResetError(),
             "TLS fails: it closes the connection during the handshake, as a server without TLS 1.2 does",
@@ -32,7 +41,7 @@ def ssl_error(reason: str) -> ssl.SSLError:
         (OSError(errno.EHOSTUNREACH, "Connect call failed ('10.0.0.1', 1)"), "TLS fails: No route to host"),
         (OSError(), "TLS fails: OSError"),
     ],
-    ids=["no TLS", "old", "unknown reason", "closed", "network", "nothing"],
+    ids=["no TLS", "old", "unknown reason", "no reason", "certificate", "closed", "network", "nothing"],
 )
 def test_tls_errors_name_the_likely_cause(error: OSError, expected: str) -> None:
     """OpenSSL's name for it follows in brackets."""
@@ -44,6 +53,8 @@ def test_tls_errors_name_the_likely_cause(error: OSError, expected: str) -> None
     [
         (200, None, AMBIGUOUS),
         (207, None, AMBIGUOUS),
+        (299, None, AMBIGUOUS),
+        (300, None, INFRASTRUCTURE),
         (301, None, INFRASTRUCTURE),
         (400, None, INFRASTRUCTURE),
         (404, None, INFRASTRUCTURE),

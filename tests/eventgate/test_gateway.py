@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from sidecar.eventgate.gateway import Ended, Gateway
-from tests.fakes import FakeEventGate, Reply, answer, close, refusing
+from tests.fakes import FakeEventGate, Reply, answer, close, eventually, refusing, stall
 
 TAKEN = answer(202, headers={"x-eventgate-sidecar": "spooled; events=2"})
 
@@ -20,6 +22,11 @@ TAKEN = answer(202, headers={"x-eventgate-sidecar": "spooled; events=2"})
         ),
         (answer(202), Ended("it answered 202 Accepted, and is no gateway", doubtful=True)),
         (answer(201), Ended("it answered 201 Created, and is no gateway", doubtful=True)),
+        (answer(300), Ended("it answered 300 Multiple Choices, and is no gateway")),
+        (
+            answer(500, headers={"x-eventgate-sidecar": "spooled; events=2"}),
+            Ended("it answered 500 Internal Server Error"),
+        ),
         (answer(400), Ended("it answered 400 Bad Request, and is no gateway")),
         (answer(502), Ended("it answered 502 Bad Gateway, and is no gateway", doubtful=True)),
         (
@@ -48,6 +55,29 @@ async def test_the_connection_is_kept() -> None:
         assert [await gateway.post("127.0.0.1", b"body", 2) for _ in range(3)] == [Ended()] * 3
         assert there.connections == 1
         gateway.close()
+
+
+async def test_a_connection_that_the_gateway_ends_is_not_kept() -> None:
+    """The next hand-over opens another."""
+    last = answer(202, headers={"x-eventgate-sidecar": "spooled; events=2", "connection": "close"})
+    async with FakeEventGate(last, TAKEN) as there:
+        gateway = Gateway(f"http://{there.address}/v1/events", {})
+        assert await gateway.post("127.0.0.1", b"body", 2) == Ended()
+        assert await gateway.post("127.0.0.1", b"body", 2) == Ended()
+        assert there.connections == 2
+        gateway.close()
+
+
+async def test_a_cancelled_hand_over_closes_its_connection() -> None:
+    """Its answer must never be taken for that of the next."""
+    async with FakeEventGate(stall) as there:
+        gateway = Gateway(f"http://{there.address}/v1/events", {})
+        assert gateway.host == "127.0.0.1"
+        async with asyncio.TaskGroup() as tasks:
+            posting = tasks.create_task(gateway.post("127.0.0.1", b"body", 2))
+            await there.received(1)
+            posting.cancel()
+        await eventually(lambda: not there._lines)
 
 
 async def test_where_nobody_listens_nothing_is_in_doubt() -> None:

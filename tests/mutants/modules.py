@@ -38,7 +38,7 @@ def changed_since(commit: str) -> set[Path]:
 def own_tests(module: Path) -> list[Path]:
     """Return the module's own test files, the one named after it first.
 
-    Further files begin with its name (`test_sender_limits` of `sender`), or have the name of no module and import it
+    Further files begin with its name (`test_journey_limits` of `journey`), or have the name of no module and import it
     (`test_overlap` of `audit`).
     """
     folder = ROOT / "tests" / module.relative_to(ROOT / "sidecar").parent

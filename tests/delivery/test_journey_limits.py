@@ -1,4 +1,4 @@
-"""Limits of `sender`: attempts, second attempts, trials and time."""
+"""Limits of `journey`: attempts, second attempts, trials and time."""
 
 from __future__ import annotations
 
@@ -101,6 +101,7 @@ async def test_second_attempts_at_a_slow_endpoint_have_a_budget(events: int, at_
         answers = await deliver_many(delivery, events)
     assert {(each.status, each.endpoint) for each in answers} == {("success", "codfw")}
     assert (codfw.begun.count(0.1), len(recorder.all_of(Resent))) == (at_once, events)
+    assert (pool.budget.in_flight, pool.budget.second_attempts) == (0, 0)
 
 
 async def test_second_attempts_at_a_healthy_endpoint_need_no_budget() -> None:

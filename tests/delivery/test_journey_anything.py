@@ -1,4 +1,4 @@
-"""Promises of `sender` for any behaviour of endpoints."""
+"""Promises of `journey` for any behaviour of endpoints."""
 
 from __future__ import annotations
 

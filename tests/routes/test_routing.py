@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from sidecar.events.event import Event, parse
 from sidecar.events.outgoing import Copy
+from sidecar.routes.index import Index
 from sidecar.routes.language.loader import read
-from sidecar.routes.routing import Decision, Mismatch, Router
+from sidecar.routes.routing import Decision, Mismatch, Router, fitting
 from tests.jsontext import Json, unhurried
 
 STAGING = {"env": "staging", "isvc": "enwiki-damaging"}
@@ -273,7 +274,8 @@ def test_an_upstream_gets_only_what_it_accepts(accepts: str, stream: str, accept
     """Whatever the routes say; compared after renaming."""
     routes = """name: rename, to: expected, match: {stream: c.old}, stream: new.c
                 name: keep, to: expected"""
-    decision = router(routes, accepts=accepts).decide(stream_event(stream))
+    decider = router(routes, accepts=accepts)
+    decision = decider.decide(stream_event(stream))
     route, final = ("rename", "new.c") if stream == "c.old" else ("keep", stream)
     refused = Decision(
         route,
@@ -282,6 +284,41 @@ def test_an_upstream_gets_only_what_it_accepts(accepts: str, stream: str, accept
     )
     sent = Decision(route, "expected", final if route == "rename" else None)
     assert decision == (sent if accepted else refused)
+    assert decider.accepts("expected", final, stream_event(stream)) is accepted
+
+
+@pytest.mark.parametrize(
+    ("match", "accepts", "lacking"),
+    [
+        pytest.param("{event: {database: enwiki}}", "[{}]", "event.database", id="a value in the event"),
+        pytest.param("{schema: a}", "[{}]", "schema", id="its schema"),
+        pytest.param("{stream: d, schema: a}", "[{}]", None, id="not for a route of another stream"),
+        pytest.param("{labels: {env: x}, schema: a}", "[{}]", None, id="not for a route of another pod"),
+        pytest.param("{event: {meta.stream: d}}", "[{}]", None, id="a value that differs"),
+        pytest.param("{stream: d}", "[{event: {database: enwiki}}]", "event.database", id="for the upstream"),
+        pytest.param("{stream: d}", "[{stream: d}]", None, id="the upstream takes no such stream"),
+    ],
+)
+def test_what_an_event_lacks_to_be_decided_is_known(match: str, accepts: str, lacking: str | None) -> None:
+    """By the first route that needs it, or by the upstream of the one that takes it."""
+    routes = f"""name: a, to: other, match: {match}
+                 name: b, to: expected"""
+    assert router(routes, accepts=accepts).lacks(stream_event("c")) == lacking
+
+
+def test_the_matches_that_fit_an_event_are_known_whatever_the_pod() -> None:
+    """By stream, schema and contents."""
+    matches = [
+        route.match
+        for route in router(
+            """name: a, to: other, match: {labels: {env: x}, event: {database: enwiki}}
+               name: b, to: other, match: {event: {database: dewiki}}
+               name: c, to: other, match: {stream: c, event: {database: "*"}}
+               name: d, to: other, match: {schema: "/mediawiki/*"}
+               name: e, to: other, match: {stream: "*"}"""
+        ).config.routes
+    ]
+    assert fitting(matches, Index(matches), event()) == (0, 3, 4)
 
 
 def test_a_pod_without_labels_is_told_so() -> None:

@@ -7,11 +7,14 @@ from typing import Any
 
 import pytest
 
+from sidecar.events.event import GUESSES, MAX_SEARCHED_VALUES
+from sidecar.events.outgoing import LABELS
 from sidecar.events.results import EventStatus, Outcome, failed, refused
 from sidecar.routes.language.loader import read
 from sidecar.routes.routing import Router
 from sidecar.spool.policy import (
     IDLE_SECONDS,
+    MAX_AWAY_SECONDS,
     MAX_BACKOFF_SECONDS,
     MAX_BATCHES,
     MAX_ERRORS,
@@ -19,6 +22,8 @@ from sidecar.spool.policy import (
     MAX_VERDICT_BYTES,
     MIN_BACKOFF_SECONDS,
     Fate,
+    Routers,
+    SpoolClock,
     Window,
     backoff,
     fate,
@@ -194,8 +199,52 @@ def test_an_event_of_an_older_file_stays_if_its_upstream_accepts_it(
 
 def test_a_value_that_is_not_an_object_is_routed(router: Router) -> None:
     """A member of an array may be anything."""
-    event = spooled(1, upstream="production", stream="", came_as="", body=b"5")
+    refusal = reroute(spooled(1, upstream="production", stream="", came_as="", body=b"5"), router)
+    assert isinstance(refusal, str)
+    assert "no route in routes.yaml takes an event without meta.stream" in refusal
+
+
+def test_an_event_too_wide_to_rename_is_not_sent(router: Router) -> None:
+    """The reason is returned: replay must go on."""
+    decoys = b"".join(b'"d%d":{"meta":{"stream":"s"}},' % number for number in range(GUESSES))
+    body = b'{%b"x":[%b1],"meta":{"stream":"change.old"}}' % (decoys, b"1," * MAX_SEARCHED_VALUES)
+    event = spooled(1, upstream="production", stream="change.old", came_as="change", body=body)
     assert isinstance(reroute(event, router), str)
+
+
+def test_the_clock_does_not_step() -> None:
+    """It follows the monotonic clock until it is set again."""
+    times = {"wall": NOON, "steady": 5.0}
+    clock = SpoolClock(lambda: times["wall"], lambda: times["steady"])
+    times |= {"wall": NOON - 86_400, "steady": 6.0}
+    assert clock.now() == NOON + 1
+    clock.set()
+    assert clock.now() == NOON - 86_400
+
+
+@pytest.mark.parametrize(
+    ("newest", "begins"),
+    [
+        pytest.param(NOON + 9, NOON + 9, id="the wall clock is behind the file"),
+        pytest.param(NOON - 60, NOON, id="a minute away"),
+        pytest.param(NOON - 86_400, NOON - 86_400 + MAX_AWAY_SECONDS, id="a day away, or a wrong wall clock"),
+    ],
+)
+def test_the_clock_begins_after_the_newest_time_of_a_file(newest: float, begins: float) -> None:
+    """At most an hour later, since the wall clock may be wrong."""
+    clock = SpoolClock(lambda: NOON, lambda: 5.0)
+    clock.begin_after(newest)
+    assert clock.now() == begins
+
+
+def test_a_pod_that_handed_over_keeps_its_labels() -> None:
+    """Its events are routed as they would have been there, and each set of labels has one router."""
+    own = Router(read(ROUTES), {"env": "gateway"})
+    routers = Routers(own)
+    assert routers.of(spooled(1)) is own
+    found = [routers.of(spooled(1, headers=((LABELS, f"env={env}"),))) for env in ("a", "b", "a")]
+    assert [each.labels for each in found] == [{"env": "a"}, {"env": "b"}, {"env": "a"}]
+    assert found[0] is found[2]
 
 
 @pytest.mark.parametrize(

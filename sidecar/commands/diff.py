@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from sidecar.routes.language.config import Config, Match, Route
     from sidecar.routes.language.section import Section
     from sidecar.routes.samples import Pod
-    from sidecar.routes.ways import CopyWay, Way
+    from sidecar.routes.ways import Way
 
 PRODUCTION = "production"
 """The name of the upstream whose Kafka topics are public."""
@@ -353,7 +353,7 @@ def _in_words(way: Way, stream: str) -> str:
     return f"{words}, {way.copy.in_words(stream)}" if way.copy else words
 
 
-def _parts(way: Way) -> tuple[Way | CopyWay, ...]:
+def _parts(way: Way) -> tuple[Way, ...]:
     """Return the way of the events, and that of their copies."""
     return (way, way.copy) if way.copy else (way,)
 

@@ -240,4 +240,4 @@ def _words(way: Way) -> Iterator[tuple[str, bool]]:
         if way.copy is not None:
             share = f" of {way.copy.percent} %" if way.copy.percent < 100 else ""
             yield f"copies{share}: {way.copy.upstream} EventGate", False
-            yield from _code(way.copy.topics or [way.copy.stream])
+            yield from _code(way.copy.topics or [way.copy.stream or ""])

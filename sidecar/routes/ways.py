@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sidecar.events.event import Event
-from sidecar.events.outgoing import Copy
 from sidecar.routes.index import Indexes
 from sidecar.routes.language.config import Config
 from sidecar.routes.routing import Router
@@ -15,27 +14,6 @@ from sidecar.routes.samples import ANY_OTHER, MAX_ROWS, Pod, events_of, examples
 
 MAX_ALIKE = 3
 """Maximum further values of a label that are shown."""
-
-
-@dataclass(frozen=True, slots=True)
-class CopyWay:
-    """Where copies of a stream's events go."""
-
-    upstream: str
-    stream: str
-    percent: int
-    topic_prefixes: tuple[str, ...] = ()
-    urls: tuple[str, ...] = ()
-
-    @property
-    def topics(self) -> tuple[str, ...]:
-        """The Kafka topics of the copies, as far as the configuration says."""
-        return tuple(f"{prefix}{self.stream}" for prefix in self.topic_prefixes)
-
-    def in_words(self, came_as: str) -> str:
-        """Return where copies of the stream `came_as` go, as text."""
-        share = f"{self.percent} % copied" if self.percent < 100 else "copied"
-        return f"{share} to {self.upstream}{'' if self.stream == came_as else f' as {self.stream}'}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +45,18 @@ class Way:
 
 
 @dataclass(frozen=True, slots=True)
+class CopyWay(Way):
+    """Where copies of a stream's events go."""
+
+    percent: int = 100
+
+    def in_words(self, came_as: str) -> str:
+        """Return where copies of the stream `came_as` go, as text."""
+        share = f"{self.percent} % copied" if self.percent < 100 else "copied"
+        return f"{share} to {self.upstream}{'' if self.stream == came_as else f' as {self.stream}'}"
+
+
+@dataclass(frozen=True, slots=True)
 class Row:
     """One stream from one kind of pod."""
 
@@ -87,21 +77,17 @@ def way_of(router: Router, event: Event) -> Way:
         return Way(depends_on=lacking, route=decision.route)
     if decision.upstream is None:
         return Way(route=decision.route, refusal=decision.refusal)
-    upstream = router.config.upstreams[decision.upstream]
+    copy = decision.copy if decision.copy and not decision.copy.refusal else None
     return Way(
-        decision.upstream,
-        decision.stream or event.stream,
-        tuple(upstream.topic_prefixes),
-        tuple(url for _, url in upstream.endpoints),
-        copy=_copy_way(decision.copy, router.config) if decision.copy and not decision.copy.refusal else None,
+        *_place(decision.upstream, decision.stream or event.stream, router.config),
+        copy=CopyWay(*_place(copy.upstream, copy.stream, router.config), percent=copy.percent) if copy else None,
         route=decision.route,
     )
 
 
-def _copy_way(copy: Copy, config: Config) -> CopyWay:
-    upstream = config.upstreams[copy.upstream]
-    urls = tuple(url for _, url in upstream.endpoints)
-    return CopyWay(copy.upstream, copy.stream, copy.percent, tuple(upstream.topic_prefixes), urls)
+def _place(name: str, stream: str | None, config: Config) -> tuple[str, str | None, tuple[str, ...], tuple[str, ...]]:
+    upstream = config.upstreams[name]
+    return name, stream, tuple(upstream.topic_prefixes), tuple(url for _, url in upstream.endpoints)
 
 
 def matrix(config: Config, more: Iterable[Event] = ()) -> list[Row]:

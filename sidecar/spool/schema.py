@@ -246,24 +246,11 @@ def old_event_of(row: Sequence[Any]) -> tuple[Spooled, bool]:
 
     The stream it came with is unknown: these versions only kept the one it was sent under.
     """
-    arrival, upstream, stream, event_id, lacks, hasty, key, first_seen, attempts, errors, last_attempt, *more = row[:16]
-    last_error, _, _, headers, body = more
-    event = Spooled(
-        arrival=arrival,
-        upstream=str(upstream),
-        stream=str(stream),
-        body=_bytes_of(body),
-        id=event_id,
-        lacks_request_id=bool(lacks),
-        hasty=bool(hasty),
-        headers=_headers(headers),
-        order_key=None if key is None else key_of(str(upstream), str(key)),
-        first_seen=_number(first_seen),
-        attempts=_count(attempts),
-        errors=_count(errors),
-        last_attempt=None if last_attempt is None else _number(last_attempt),
-        last_error=str(last_error),
-    )
+    arrival, upstream, stream, event_id, lacks, hasty, key, *tried = row[:12]
+    headers, body = row[14:16]
+    order_key = None if key is None else key_of(str(upstream), str(key))
+    kept = (arrival, upstream, stream, None, event_id, lacks, hasty, order_key, False)
+    event, _ = event_of((*kept, *tried, 0, 0, None, headers, body))
     expected = old_checksum_of(upstream, stream, event_id, key, headers, body)
     return event, isinstance(body, bytes) and isinstance(arrival, int) and row[-1] in (None, expected)
 

@@ -31,12 +31,11 @@ class Answer(msgspec.Struct, frozen=True, cache_hash=True):
     """Seconds."""
 
 
-def merge(statuses: Sequence[EventStatus], routes: Sequence[str], hasty: bool, retry_after: int = 1) -> Answer:
+def merge(statuses: Sequence[EventStatus], routes: Sequence[str], hasty: bool) -> Answer:
     """Merge the statuses of a request's events, in request order, into one answer.
 
     `routes`: the route that took each event, empty if none did. `hasty`: the producer asked EventGate not to wait;
-    success is then 202, as it is if some events are in the spool. `retry_after`: seconds, for a 503 if no endpoint
-    could be reached.
+    success is then 202, as it is if some events are in the spool.
     """
     if len(statuses) == 1 and statuses[0].status == "success":
         return _lone_success(statuses[0], routes[0], hasty)
@@ -58,7 +57,7 @@ def merge(statuses: Sequence[EventStatus], routes: Sequence[str], hasty: bool, r
         return Answer(207, reason, outcome, body)
     reason = f"{failures} out of {total} events had failures and were not accepted. {kinds}"
     if any(each.unreachable for each in statuses):
-        return Answer(503, reason, outcome, body, retry_after)
+        return Answer(503, reason, outcome, body, retry_after=1)
     return Answer(500, reason, outcome, body)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -90,8 +90,8 @@ def _place(name: str, stream: str | None, config: Config) -> tuple[str, str | No
     return name, stream, tuple(upstream.topic_prefixes), tuple(url for _, url in upstream.endpoints)
 
 
-def matrix(config: Config, more: Iterable[Event] = ()) -> list[Row]:
-    """Return a row for each kind of pod and each stream that `config` names, and for each event in `more`.
+def matrix(config: Config) -> list[Row]:
+    """Return a row for each kind of pod and each stream that `config` names.
 
     A glob or regular expression that none of them fits is represented by an example.
 
@@ -99,7 +99,7 @@ def matrix(config: Config, more: Iterable[Event] = ()) -> list[Row]:
         SettingError: there are too many.
 
     """
-    events = events_of([config], more)
+    events = events_of([config])
     examples = [event for event, _ in examples_of([config], events)]
     known = {ANY_OTHER, *(event.stream for event in events)} if events else set()
     return rows(config, pods_of([config]), [*events, *(each for each in examples if each.stream not in known)])

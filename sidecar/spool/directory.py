@@ -168,11 +168,11 @@ class SpoolDir:
             self.close()
             raise Trouble(in_words(error, self.path)) from None
 
-    def tidy(self, pages: int = TIDY_PAGES) -> None:
+    def tidy(self) -> None:
         """Return free pages to the disk; errors show in the next commit."""
         if self._file is not None:
             with contextlib.suppress(sqlite3.Error):
-                self._file.give_back(pages)
+                self._file.give_back(TIDY_PAGES)
 
     def close(self) -> None:
         """Close the file and unlock the directory."""

@@ -27,14 +27,14 @@ MAX_MESSAGE_BYTES = 1024 * 1024
 """Of a tap, which shows up to 8 KiB of an event."""
 
 
-def explained_by(address: str, event: Event, clock: Callable[[], float] = time.monotonic) -> Any:
+def explained_by(address: str, event: Event) -> Any:
     """Return what the sidecar on `address` would do with `event`, which is not sent on.
 
     Raises:
         SettingError: no sidecar answers there.
 
     """
-    return _asked(address, clock, "POST", "/_sidecar/explain", content=event.raw)
+    return _asked(address, time.monotonic, "POST", "/_sidecar/explain", content=event.raw)
 
 
 def status_of(address: str, clock: Callable[[], float] = time.monotonic) -> Any:
@@ -47,14 +47,14 @@ def status_of(address: str, clock: Callable[[], float] = time.monotonic) -> Any:
     return _asked(address, clock, "GET", "/_sidecar/status.json")
 
 
-def probed_by(address: str, clock: Callable[[], float] = time.monotonic) -> Any:
+def probed_by(address: str) -> Any:
     """Return what the sidecar at `address` finds when it probes its endpoints.
 
     Raises:
         SettingError: nothing answers there, or it is not a sidecar.
 
     """
-    return _asked(address, clock, "GET", "/_sidecar/probe", seconds=PROBE_SECONDS)
+    return _asked(address, time.monotonic, "GET", "/_sidecar/probe", seconds=PROBE_SECONDS)
 
 
 def tapped(address: str, stream: str | None, outcomes: Sequence[str]) -> Iterator[Any]:

@@ -1,4 +1,4 @@
-"""What every module and every test of this project looks like, kept so by looking."""
+"""Rules for every module and every test of this project."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ PACKAGES = sorted(str(path.parent.relative_to(SIDECAR)) for path in SIDECAR.glob
 CONTRACTS = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
 
 MOST_ENTRIES = 14
-"""As many folders and files of `sidecar/` a reader takes in as a picture."""
+"""Maximum number of folders and files in `sidecar/`."""
 SIZES_OF_PACKAGES = range(3, 13)
 WITHOUT_TEST_FILE = {
     "__init__": "a docstring, and the version",
     "__main__": "two lines; the end-to-end tests start the process through it",
 }
-JUNK_ROOMS = {"base", "common", "core", "helpers", "misc", "shared", "util", "utils"}
+MEANINGLESS = {"base", "common", "core", "helpers", "misc", "shared", "util", "utils"}
 LONGEST_FUNCTION = 60
 LONGEST_MODULE = 400
 
@@ -34,7 +34,7 @@ Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
 def place(path: Path) -> str:
-    """Return a file's path as a test is called by it."""
+    """Return a file's path, as the id of a test."""
     return str(path.relative_to(ROOT))
 
 
@@ -45,7 +45,7 @@ each_file = pytest.mark.parametrize("path", MODULES + TEST_FILES, ids=place)
 
 
 def words_of(package: str, heading: str) -> set[str]:
-    """Return the modules that a package's docstring lists behind `heading`, as in `Doors: client.`."""
+    """Return the modules that a package's docstring lists after `heading`, as in `Doors: client.`."""
     docstring = ast.get_docstring(ast.parse((SIDECAR / package / "__init__.py").read_text())) or ""
     listed = re.search(rf"^{heading}: ([^.]+)\.", docstring, re.MULTILINE)
     return set(re.findall(r"\w+", listed[1])) - {"none"} if listed else set()
@@ -59,7 +59,7 @@ def modules_of(package: str) -> set[str]:
 
 
 def imported_from_outside(package: str) -> set[str]:
-    """Return the modules of a package that are imported outside it."""
+    """Return the modules of a package that others import."""
     found = set()
     prefix = f"sidecar.{package.replace('/', '.')}."
     for path in MODULES:
@@ -72,7 +72,7 @@ def imported_from_outside(package: str) -> set[str]:
 
 
 def imports(path: Path) -> Iterator[str]:
-    """Yield what a file imports, as full names: `sidecar.routes.language.config`."""
+    """Yield the full names of a file's imports, such as `sidecar.routes.language.config`."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom) and node.module:
             is_package = (ROOT / node.module.replace(".", "/") / "__init__.py").is_file()
@@ -89,7 +89,7 @@ def functions(path: Path) -> Iterator[Function]:
 
 
 def calls(path: Path) -> Iterator[tuple[str, ast.Call]]:
-    """Yield every call in the file with what is called, as it is written there: `time.sleep`."""
+    """Yield every call in the file with the called name as written, such as `time.sleep`."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Call):
             yield ast.unparse(node.func), node
@@ -101,7 +101,7 @@ def lines(function: Function) -> int:
 
 
 def names_from_sidecar(path: Path) -> set[str]:
-    """Collect the names by which the file knows our modules, and what is in them."""
+    """Return the file's names for the project's modules and their contents."""
     names = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "sidecar":
@@ -112,7 +112,7 @@ def names_from_sidecar(path: Path) -> set[str]:
 
 
 def patches_inside(path: Path) -> list[int]:
-    """List the lines where the file patches something of ours."""
+    """Return the lines where the file patches something of this project."""
     ours = names_from_sidecar(path)
     found = []
     for called, call in calls(path):
@@ -125,41 +125,41 @@ def patches_inside(path: Path) -> list[int]:
 
 @each_module
 def test_each_module_has_its_test_file(path: Path) -> None:
-    """The promises of `routes/routing.py` are in `tests/routes/test_routing.py`; a package in one may share a file."""
+    """`routes/routing.py` is tested in `tests/routes/test_routing.py`; an inner package may share a file."""
     folder = ROOT / "tests" / path.relative_to(SIDECAR).parent
     own, shared = folder / f"test_{path.stem}.py", folder.parent / f"test_{folder.name}.py"
     assert path.stem in WITHOUT_TEST_FILE or own.is_file() or shared.is_file()
 
 
-def test_the_architecture_is_seen_at_a_glance() -> None:
-    """The top of `sidecar/` has few entries, and each is a package or one of two small files."""
+def test_the_top_folder_has_few_entries() -> None:
+    """Each entry of `sidecar/` is a package or one of a few small files."""
     entries = {path.name for path in SIDECAR.iterdir()} - {"__pycache__", "__init__.py", "__main__.py"}
     assert entries - set(PACKAGES) == {"errors.py", "timers.py"}
     assert len(entries) <= MOST_ENTRIES
 
 
 @each_package
-def test_a_package_is_neither_a_drawer_nor_a_box_for_one_thing(package: str) -> None:
-    """A package has 3 to 12 modules; a package in it counts as one, and has as many."""
+def test_a_package_is_neither_too_large_nor_too_small(package: str) -> None:
+    """A package has 3 to 12 modules; an inner package counts as one, and has as many."""
     assert len(modules_of(package)) in SIZES_OF_PACKAGES
 
 
 @each_package
-def test_a_package_hands_nothing_on(package: str) -> None:
-    """Its `__init__` is a docstring only: whatever it imported, every user of one module would load."""
+def test_a_package_exports_nothing(package: str) -> None:
+    """Its `__init__` is only a docstring; every user of a module would load what it imports."""
     tree = ast.parse((SIDECAR / package / "__init__.py").read_text())
     assert [type(node).__name__ for node in tree.body] == ["Expr"]
 
 
 @each_package
-def test_a_package_is_entered_by_its_doors(package: str) -> None:
-    """From outside, exactly the modules are imported that the docstring names as doors."""
+def test_other_packages_import_only_the_doors(package: str) -> None:
+    """Exactly the modules that the docstring names as doors are imported from outside."""
     assert imported_from_outside(package) == words_of(package, "Doors")
 
 
 @each_package
 def test_a_package_says_which_modules_are_pure(package: str) -> None:
-    """What the docstring calls pure is what the contract of the pure core holds."""
+    """The docstring lists the same pure modules as the contract of the pure core."""
     (pure,) = [contract for contract in CONTRACTS if contract["name"].startswith("The pure core")]
     packages = (name.rpartition(".")[::2] for name in pure["source_modules"])
     held = {module for parent, module in packages if parent == f"sidecar.{package.replace('/', '.')}"}
@@ -168,7 +168,7 @@ def test_a_package_says_which_modules_are_pure(package: str) -> None:
 
 
 def test_a_name_means_one_thing() -> None:
-    """No two classes of the sidecar have the same name; what is private to a module may."""
+    """No two classes of the sidecar have the same name, except private ones."""
     names = Counter(
         node.name
         for path in MODULES
@@ -179,15 +179,15 @@ def test_a_name_means_one_thing() -> None:
 
 
 @each_module
-def test_a_module_stays_readable_in_one_sitting(path: Path) -> None:
+def test_modules_stay_short(path: Path) -> None:
     """No module is longer than 400 lines."""
     assert len(path.read_text().splitlines()) <= LONGEST_MODULE
 
 
 @each_module
-def test_a_module_is_named_after_what_is_in_it(path: Path) -> None:
-    """There is no junk room."""
-    assert path.stem not in JUNK_ROOMS
+def test_no_module_has_a_name_without_meaning(path: Path) -> None:
+    """Such as `utils`."""
+    assert path.stem not in MEANINGLESS
 
 
 @each_file
@@ -198,27 +198,27 @@ def test_functions_stay_short(path: Path) -> None:
 
 @each_module
 def test_every_task_belongs_to_a_group(path: Path) -> None:
-    """No task is started that nobody awaits; what looks like `group.create_task` is a TaskGroup's."""
+    """Every started task is awaited: `create_task` is a TaskGroup's."""
     loose = re.compile(r"(asyncio\.|loop\.|^)(create_task|ensure_future)$|get_running_loop\(\)\.create_task$")
     assert [call.lineno for called, call in calls(path) if loose.search(called)] == []
 
 
 @each_test_file
 def test_each_test_states_its_promise(path: Path) -> None:
-    """Every test has a docstring that says what it holds us to."""
+    """Every test has a docstring that says what it promises."""
     tests = [f for f in functions(path) if f.name.startswith("test_")]
     assert [f.name for f in tests if not ast.get_docstring(f)] == []
 
 
 @each_test_file
 def test_no_test_waits(path: Path) -> None:
-    """Time in tests is looptime's, so nothing sleeps in a thread."""
+    """Time in tests is looptime's; nothing sleeps in a thread."""
     assert [call.lineno for called, call in calls(path) if called in {"time.sleep", "sleep"}] == []
 
 
 @each_test_file
 def test_no_test_patches_our_modules(path: Path) -> None:
-    """A test replaces a neighbour with a fake that is passed in, not by reaching inside."""
+    """A test replaces a module with a fake that it passes in, not with a patch."""
     assert patches_inside(path) == []
 
 
@@ -236,7 +236,7 @@ def test_no_test_patches_our_modules(path: Path) -> None:
     ],
 )
 def test_a_patch_is_recognised(tmp_path: Path, source: str, found: list[int]) -> None:
-    """Whichever way a patch is written, it is found; what only looks like one is not."""
+    """Every way to write a patch is found; what only looks like one is not."""
     path = tmp_path / "test_it.py"
     path.write_text(source)
     assert patches_inside(path) == found

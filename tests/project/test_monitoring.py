@@ -1,4 +1,4 @@
-"""Metrics' page, dashboard, alert rules and runbook are true: each names what there is, and is there for it."""
+"""Metrics page, dashboard, alert rules and runbook name existing metrics and labels, and all of them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ METRICS = list(METRICS_PAGE["full_registry"]().collect())
 LABELS = {
     sample.name: set(METRICS_PAGE["labels_of"](metric)) | {"le"} for metric in METRICS for sample in metric.samples
 }
-"""What a query can ask for, and by which labels."""
+"""The metrics that a query may use, with their labels."""
 OF_THE_TARGET = {"job", "instance"}
 PROMTOOL = ROOT / ".tools" / "prometheus" / "usr" / "bin" / "promtool"
 
@@ -42,7 +42,7 @@ each_rule = pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule["alert"
 
 
 def problems(query: str) -> Iterator[str]:
-    """Yield each metric that no sidecar has, and each label that its metric has not."""
+    """Yield each metric that no sidecar has, and each label that the metric lacks."""
     for name, matchers in re.findall(r"\b(eventgate_sidecar_\w+)(?:\{([^}]*)\})?", query):
         if name not in LABELS:
             yield f"there is no {name}"
@@ -59,7 +59,7 @@ def problems(query: str) -> Iterator[str]:
 
 
 def left_out(dashboard: dict[str, Any]) -> Iterator[str]:
-    """Yield where something stands in the dashboard that Grafana's types have no place for."""
+    """Yield the places in the dashboard that do not fit Grafana's types."""
     kept = json.loads(JSONEncoder().encode(Dashboard.from_json(copy.deepcopy(dashboard))))
     yield from _missing_from(kept, dashboard, ())
 
@@ -82,7 +82,7 @@ def promtool(*words: str) -> None:
 
 
 def test_the_page_of_metrics_is_what_a_sidecar_registers() -> None:
-    """`docs/metrics.md` was written anew after the last change of a metric (`make docs`)."""
+    """`docs/metrics.md` is up to date with the metrics (`make docs`)."""
     page = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
     assert page == METRICS_PAGE["renewed"](page)
 
@@ -98,8 +98,8 @@ def test_every_metric_has_the_prefix_and_a_help_text() -> None:
 
 
 @each_rule
-def test_an_alert_asks_for_what_there_is(rule: dict[str, Any]) -> None:
-    """A rule on a metric or label that nobody has would be silent for ever."""
+def test_an_alert_uses_existing_metrics_and_labels(rule: dict[str, Any]) -> None:
+    """A rule with another metric or label would never fire."""
     assert list(problems(rule["expr"])) == []
 
 
@@ -112,14 +112,14 @@ def test_an_alert_asks_for_what_there_is(rule: dict[str, Any]) -> None:
         ("sum by (job, stram) (eventgate_sidecar_events_total)", "nothing here has a label stram"),
     ],
 )
-def test_a_query_for_nothing_is_found(query: str, problem: str) -> None:
-    """Whatever is misspelt in it."""
+def test_a_misspelt_query_is_found(query: str, problem: str) -> None:
+    """Whether the metric or a label is misspelt."""
     assert list(problems(query)) == [problem]
 
 
 @each_rule
 def test_an_alert_says_what_it_means_and_what_to_do(rule: dict[str, Any]) -> None:
-    """Severity, a sentence, and its place in the runbook, with what it means, where to look, and what to do."""
+    """It has a severity, a sentence, and a section in the runbook: what it means, where to look, what to do."""
     assert rule["labels"]["severity"] in {"critical", "warning"}
     assert rule["annotations"]["summary"].endswith(".")
     assert rule["annotations"]["runbook"] == f"docs/runbook.md#{rule['alert'].lower()}"
@@ -129,7 +129,7 @@ def test_an_alert_says_what_it_means_and_what_to_do(rule: dict[str, Any]) -> Non
 
 @each_rule
 def test_an_alert_for_lift_wing_has_what_wikimedia_asks_for(rule: dict[str, Any]) -> None:
-    """The CI of operations/alerts wants a team and four annotations, two of them addresses."""
+    """The CI of operations/alerts requires a team and four annotations, two of them URLs."""
     rules = LIFTWING_ALERTS["rules"]()["groups"][0]["rules"]
     (alert,) = (each for each in rules if each["alert"] == rule["alert"])
     assert alert["labels"] == {**rule["labels"], "team": "ml"}
@@ -139,27 +139,27 @@ def test_an_alert_for_lift_wing_has_what_wikimedia_asks_for(rule: dict[str, Any]
     assert alert["annotations"]["dashboard"].endswith(DASHBOARD["uid"])
 
 
-def test_the_runbook_has_no_alert_that_is_gone() -> None:
-    """Its sections are the alerts, in their order, and then what only the status page shows."""
+def test_the_runbook_has_sections_for_existing_alerts_only() -> None:
+    """Its sections are the alerts in their order, then the problems that only the status page shows."""
     headings = re.findall(r"^## (\w+)$", RUNBOOK, re.MULTILINE)
     assert headings == [rule["alert"] for rule in RULES]
 
 
-def test_the_runbook_asks_for_what_there_is() -> None:
-    """Every metric that it tells to look at is there."""
+def test_the_runbook_names_existing_metrics() -> None:
+    """Every metric in it exists."""
     named = set(re.findall(r"`(eventgate_sidecar_\w+)`", RUNBOOK))
     assert named - {METRICS_PAGE["name_of"](metric) for metric in METRICS} == set()
 
 
 @each_rule
 def test_an_alert_is_tested_both_ways(rule: dict[str, Any]) -> None:
-    """For each alert there is a time when it comes, and one when it does not."""
+    """Each alert has a case in which it fires, and one in which it does not."""
     cases = [case for test in RULE_TESTS for case in test["alert_rule_test"] if case["alertname"] == rule["alert"]]
     assert {bool(case["exp_alerts"]) for case in cases} == {True, False}
 
 
-def test_the_alerts_come_when_they_should() -> None:
-    """Prometheus reads the rules, and they do what alerts_test.yaml says."""
+def test_the_alerts_fire_when_they_should() -> None:
+    """Prometheus loads the rules, and they behave as alerts_test.yaml says."""
     promtool("check", "rules", "alerts.yaml")
     promtool("test", "rules", "alerts_test.yaml")
 
@@ -168,31 +168,31 @@ def test_the_alerts_come_when_they_should() -> None:
 
 
 @pytest.mark.parametrize("panel", PANELS, ids=lambda panel: panel["title"])
-def test_a_panel_asks_for_what_there_is(panel: dict[str, Any]) -> None:
-    """A panel on a metric or label that nobody has would be empty for ever; each says what it shows."""
+def test_a_panel_uses_existing_metrics_and_labels(panel: dict[str, Any]) -> None:
+    """A panel with another metric or label would stay empty. Each describes what it shows."""
     assert [problem for target in panel["targets"] for problem in problems(target["expr"])] == []
     assert panel["description"].endswith(".")
 
 
 def test_the_dashboard_shows_every_metric() -> None:
-    """What is measured can be seen, but for what another panel says better."""
+    """Except those that another panel shows better."""
     shown = set(re.findall(r"eventgate_sidecar_\w+", " ".join(QUERIES)))
     hidden = {METRICS_PAGE["name_of"](metric) for metric in METRICS} - {name.removesuffix("_bucket") for name in shown}
     assert hidden == {
         "eventgate_sidecar_config_loads_total",
         "eventgate_sidecar_process_max_fds",
         "eventgate_sidecar_process_virtual_memory_bytes",
-        "eventgate_sidecar_spans_total",  # only there where traces are asked for
+        "eventgate_sidecar_spans_total",  # exist only if traces are on
     }
 
 
-def test_grafana_knows_every_word_of_the_dashboard() -> None:
-    """By its own types, down to each kind of panel and its options; what Grafana does not know it would leave out."""
+def test_the_dashboard_fits_grafanas_types() -> None:
+    """Down to each kind of panel and its options; Grafana would ignore anything else."""
     assert list(left_out(DASHBOARD)) == []
 
 
-def test_a_word_that_grafana_does_not_know_is_found() -> None:
-    """Also in the options of one kind of panel, or in those of one kind of data source."""
+def test_a_key_that_grafana_does_not_know_is_found() -> None:
+    """Also in the options of a kind of panel or of data source."""
     wrong = copy.deepcopy(DASHBOARD)
     panel = next(each for each in wrong["panels"] if each["type"] == "timeseries")
     panel["titel"] = panel["options"]["legnd"] = panel["targets"][0]["exprr"] = "x"
@@ -200,8 +200,8 @@ def test_a_word_that_grafana_does_not_know_is_found() -> None:
     assert set(left_out(wrong)) == {f"{place}/titel", f"{place}/options/legnd", f"{place}/targets/0/exprr"}
 
 
-def test_panels_lie_beside_each_other() -> None:
-    """Grafana takes the file as it is: each panel has an id of its own and a place that no other has."""
+def test_panels_do_not_overlap() -> None:
+    """Grafana imports the file unchanged, so each panel needs its own id and place."""
     panels = DASHBOARD["panels"]
     cells = [
         (place["x"] + x, place["y"] + y)

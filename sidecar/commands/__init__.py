@@ -3,7 +3,7 @@
 The list (`cli`)
     Each command with the first line of its help, so that neither `--help` nor completion loads its module. A new
     command is a module with a click command of the same name, and a line in the list. `demo` prints nothing of its own,
-    so it has no module: `cli` calls the package `demo`.
+    so it has no module: `cli` calls the package `demo`, whose sidecar gets its hosts file from `__main__`.
 
 Shared code (`terminal`)
     Common options, tables, counts, and error messages.

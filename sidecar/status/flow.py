@@ -24,6 +24,15 @@ SYMBOLS = {"healthy": "●", "suspected": "◐", "probation": "◐", "unknown": 
 
 _Key = tuple[str, str]
 """The kind of a node, and its name."""
+_Ends = tuple[_Key, _Key]
+"""Of a link: from and to."""
+_ENDS = {
+    Outcome.REFUSED: (2, "refused", "warning"),
+    Outcome.SPOOLED: (3, "spool", "warning"),
+    Outcome.FAILED: (3, "failed", "bad"),
+}
+"""Column, name and kind of the nodes for events that do not arrive."""
+_SPOOL = ("end", Outcome.SPOOLED)
 
 
 class Column(NamedTuple):
@@ -89,18 +98,15 @@ class _Box:
     name: str
     kind: str = ""
     note: str = ""
-    y: float = 0.0
-    height: float = 0.0
-    lines: tuple[str, ...] = ()
 
 
 @dataclass
 class _Graph:
-    """The nodes and links, in order of insertion."""
+    """The nodes and links, in order of insertion; it is built once for all layouts."""
 
     boxes: dict[_Key, _Box] = field(default_factory=dict)
-    links: Counter[tuple[_Key, _Key]] = field(default_factory=Counter)
-    kinds: dict[tuple[_Key, _Key], str] = field(default_factory=dict)
+    links: Counter[_Ends] = field(default_factory=Counter)
+    kinds: dict[_Ends, str] = field(default_factory=dict)
 
     def link(self, source: _Key, target: _Key, events: int, kind: str = "") -> None:
         self.links[source, target] += events
@@ -112,57 +118,34 @@ class _Graph:
         return into or sum(events for (source, _), events in self.links.items() if source == key)
 
 
-def flow_of(status: Status, columns: Sequence[Column] = WIDE) -> Picture:
-    """Lay out the picture."""
+def flow_of(status: Status, *layouts: Sequence[Column]) -> list[Picture]:
+    """Draw the picture in each layout."""
     graph = _graph(status)
-    if not columns[0].width:
-        graph.links = Counter({ends: events for ends, events in graph.links.items() if ends[0][0] != "stream"})
-        graph.boxes = {key: box for key, box in graph.boxes.items() if box.column}
-    height = _place(graph, columns)
-    nodes = [
-        Node(
-            box.kind,
-            *(columns[box.column].x, box.y, columns[box.column].width, box.height),
-            box.lines,
-            _fitted(box.note, columns[box.column].characters + 1),
-            f"{box.name}: {box.note}",
-        )
-        for box in graph.boxes.values()
-    ]
-    return Picture(columns[-1].x + columns[-1].width, height, nodes, _links(graph, columns), _words(graph))
+    return [_picture(graph, columns) for columns in layouts]
 
 
 def _graph(status: Status) -> _Graph:
     graph = _Graph()
-    places = {route.name: route.to for route in status.routes}
-    _add_streams_and_routes(graph, status, places)
-    beyond: dict[str, Counter[str]] = {}
-    refused = 0
-    for flow in status.flows:
-        refused += flow.outcomes.get(Outcome.REFUSED, 0)
-        to = places.get(flow.route or "")
-        if to:
-            beyond.setdefault(to, Counter()).update(flow.outcomes)
+    _add_streams_and_routes(graph, status)
     for upstream in status.upstreams:
-        if upstream.used or upstream.name in beyond:
-            _add_upstream(graph, upstream, beyond.get(upstream.name, Counter()))
+        if upstream.used or graph.through(("upstream", upstream.name)):
+            _add_upstream(graph, upstream)
             if not status.flows:
                 graph.boxes["route", ""] = _Box(1, "no events")
                 graph.link(("route", ""), ("upstream", upstream.name), 0)
     for route in status.routes:
         _add_copies(graph, route)
-    if refused:
-        graph.boxes["end", Outcome.REFUSED] = _Box(2, "refused", "warning")
+    for outcome, end in _ENDS.items():  # below all datacenters
+        if graph.through(("end", outcome)):
+            graph.boxes["end", outcome] = _Box(*end)
     waiting = f" · {status.spool.events} wait" if status.spool else ""
     for key, box in graph.boxes.items():
-        box.note = box.note or _per_minute(graph.through(key))
-        if key == ("end", Outcome.SPOOLED):
-            box.note += waiting
+        box.note = box.note or _per_minute(graph.through(key)) + (waiting if key == _SPOOL else "")
     return graph
 
 
-def _add_streams_and_routes(graph: _Graph, status: Status, places: Mapping[str, str | None]) -> None:
-    """Add the busiest streams and routes, in order of the routes, and their links; `places`: where a route leads."""
+def _add_streams_and_routes(graph: _Graph, status: Status) -> None:
+    """Add the busiest streams and routes, in order of the routes, and their links."""
     by_stream, by_route = Counter[str](), Counter[str | None]()
     for flow in status.flows:
         by_stream[flow.stream] += sum(flow.outcomes.values())
@@ -181,33 +164,34 @@ def _add_streams_and_routes(graph: _Graph, status: Status, places: Mapping[str, 
     for _, stream, _ in sorted(ends, key=lambda each: not each[1][1]):  # the rest comes last
         name = title_of(stream[1]) if stream[1] else f"{len(by_stream) - len(streams)} more streams"
         graph.boxes.setdefault(stream, _Box(0, name))
+    places = {route.name: route.to for route in status.routes}
     for flow, stream, route in ends:
         more = f"{len(by_route) - len(routes)} more routes"
         name = more if flow.route not in routes else flow.route or "no route"
         graph.boxes.setdefault(route, _Box(1, name, "" if flow.route else "warning"))
-        events, refused = sum(flow.outcomes.values()), flow.outcomes.get(Outcome.REFUSED, 0)
-        graph.link(stream, route, events)
-        to = places.get(flow.route or "")
-        if to and events > refused:
-            graph.link(route, ("upstream", to), events - refused)
-        if refused:
-            graph.link(route, ("end", Outcome.REFUSED), refused, "spooled")
+        graph.link(stream, route, sum(flow.outcomes.values()))
+        _add_branches(graph, route, places.get(flow.route or ""), flow.outcomes)
 
 
-def _add_upstream(graph: _Graph, upstream: UpstreamNow, outcomes: Counter[str]) -> None:
-    """Add an upstream with its datacenters, and the events that branch off before them."""
+def _add_branches(graph: _Graph, route: _Key, to: str | None, outcomes: Mapping[str, int]) -> None:
+    """Add the links from a route to its upstream, and to where events end that do not arrive."""
+    sent = sum(outcomes.values()) - outcomes.get(Outcome.REFUSED, 0)
+    if to and sent:
+        graph.link(route, ("upstream", to), sent)
+    for outcome, (_, _, kind) in _ENDS.items():
+        source = route if outcome is Outcome.REFUSED else to and ("upstream", to)
+        if source and outcomes.get(outcome):
+            graph.link(source, ("end", outcome), outcomes[outcome], "spooled" if kind == "warning" else "down")
+
+
+def _add_upstream(graph: _Graph, upstream: UpstreamNow) -> None:
+    """Add an upstream with its datacenters."""
     this = ("upstream", upstream.name)
     graph.boxes[this] = _Box(2, upstream.name, "bad" if upstream.out else "")
     for endpoint in upstream.endpoints:
         that, (kind, words) = (f"endpoint of {upstream.name}", endpoint.name), _state(endpoint)
         graph.boxes[that] = _Box(3, endpoint.name, kind, words)
         graph.link(this, that, endpoint.last_minute if endpoint.usable else 0, "" if endpoint.usable else "down")
-    for outcome, kind in ((Outcome.SPOOLED, "warning"), (Outcome.FAILED, "bad")):
-        if outcomes[outcome]:
-            name = "spool" if outcome is Outcome.SPOOLED else "failed"
-            box = graph.boxes.pop(("end", outcome), None) or _Box(3, name, kind)
-            graph.boxes["end", outcome] = box  # below all datacenters
-            graph.link(this, ("end", outcome), outcomes[outcome], "spooled" if kind == "warning" else "down")
 
 
 def _add_copies(graph: _Graph, route: RouteNow) -> None:
@@ -230,56 +214,76 @@ def _state(endpoint: EndpointNow) -> tuple[str, str]:
     return "well" if health == "healthy" else "warning", f"{SYMBOLS.get(health, '✕')} {health}{rate}"
 
 
-def _place(graph: _Graph, columns: Sequence[Column]) -> float:
-    """Set the size and position of all boxes; return the total height."""
-    total = _total(graph)
-    for key, box in graph.boxes.items():
-        box.lines = lines_of(box.name, columns[box.column].characters)
-        for side in (0, 1):
-            wide = sum(_wide(events, total) for ends, events in graph.links.items() if ends[side] == key)
-            box.height = max(box.height, (len(box.lines) + 1) * LINE + PADDING, wide + PADDING)
-    stacks = [[box for box in graph.boxes.values() if box.column == number] for number in range(len(columns))]
-    heights = [sum(box.height + GAP for box in stack) - GAP for stack in stacks]
-    for stack, height in zip(stacks, heights, strict=True):
-        y = (max(heights) - height) / 2
-        for box in stack:
-            box.y, y = round(y, 1), y + box.height + GAP
-            box.height = round(box.height, 1)
-    return round(max(*heights, 0.0), 1)
-
-
-def _links(graph: _Graph, columns: Sequence[Column]) -> list[Link]:
-    """Draw the links, sorted at both ends so that few cross."""
-    total, boxes = _total(graph), graph.boxes
-    places: dict[tuple[tuple[_Key, _Key], int], float] = {}
-    for key, box in boxes.items():
-        for side in (0, 1):
-            here = [ends for ends in graph.links if ends[side] == key]
-            here.sort(key=lambda ends: boxes[ends[1 - side]].y)
-            y = box.y + (box.height - sum(_wide(graph.links[ends], total) for ends in here)) / 2
-            for ends in here:
-                wide = _wide(graph.links[ends], total)
-                places[ends, side] = round(y + wide / 2, 1)
-                y += wide
-    return [
-        Link(
-            graph.kinds[ends] or "flow",
-            *(columns[boxes[ends[0]].column].x + columns[boxes[ends[0]].column].width, places[ends, 0]),
-            *(columns[boxes[ends[1]].column].x, places[ends, 1]),
-            round(_wide(events, total), 1) if events else 0,
-            f"{boxes[ends[0]].name} → {boxes[ends[1]].name}: "
-            f"{'copies' if graph.kinds[ends] == 'copies' else _per_minute(events)}",
+def _picture(graph: _Graph, columns: Sequence[Column]) -> Picture:
+    """Lay out the picture, without the nodes of columns without width."""
+    boxes = {key: box for key, box in graph.boxes.items() if columns[box.column].width}
+    most = max((graph.through(key) for key in graph.boxes), default=0) or 1
+    wide = {ends: max(ALL_WIDE * events / most, LEAST_WIDE) for ends, events in graph.links.items() if ends[0] in boxes}
+    lines = {key: lines_of(box.name, columns[box.column].characters) for key, box in boxes.items()}
+    heights = {
+        key: round(max((len(lines[key]) + 1) * LINE, *(_sum(wide, key, side) for side in (0, 1))) + PADDING, 1)
+        for key in boxes
+    }
+    tops, height = _stacked(boxes, heights)
+    nodes = [
+        Node(
+            box.kind,
+            *(columns[box.column].x, tops[key], columns[box.column].width, heights[key]),
+            lines[key],
+            _fitted(box.note, columns[box.column].characters + 1),
+            f"{box.name}: {box.note}",
         )
-        for ends, events in graph.links.items()
+        for key, box in boxes.items()
     ]
+    middles = {key: tops[key] + heights[key] / 2 for key in boxes}
+    links = _links(graph, columns, wide, middles)
+    return Picture(columns[-1].x + columns[-1].width, height, nodes, links, _words(graph))
 
 
-def _total(graph: _Graph) -> int:
-    return max((graph.through(key) for key in graph.boxes), default=0) or 1
+def _sum(wide: Mapping[_Ends, float], key: _Key, side: int) -> float:
+    """Return the width of all links that leave (side 0) or enter (side 1) a node."""
+    return sum(width for ends, width in wide.items() if ends[side] == key)
 
 
-def _wide(events: int, total: int) -> float:
-    return max(ALL_WIDE * events / total, LEAST_WIDE)
+def _stacked(boxes: Mapping[_Key, _Box], heights: Mapping[_Key, float]) -> tuple[dict[_Key, float], float]:
+    """Place the nodes of each column below each other, in its middle; return their tops, and the total height."""
+    stacks: dict[int, list[_Key]] = {}
+    for key, box in boxes.items():
+        stacks.setdefault(box.column, []).append(key)
+    tall = {column: sum(heights[key] + GAP for key in stack) - GAP for column, stack in stacks.items()}
+    height = max(tall.values(), default=0.0)
+    tops: dict[_Key, float] = {}
+    for column, stack in stacks.items():
+        y = (height - tall[column]) / 2
+        for key in stack:
+            tops[key], y = round(y, 1), y + heights[key] + GAP
+    return tops, round(height, 1)
+
+
+def _links(
+    graph: _Graph, columns: Sequence[Column], wide: Mapping[_Ends, float], middles: Mapping[_Key, float]
+) -> list[Link]:
+    """Draw the links, sorted at both ends so that few cross; `middles` are the nodes'."""
+    places: dict[tuple[_Ends, int], float] = {}
+    for key, middle in middles.items():
+        for side in (0, 1):
+            y = middle - _sum(wide, key, side) / 2
+            for ends in sorted((each for each in wide if each[side] == key), key=lambda each: middles[each[1 - side]]):
+                places[ends, side], y = round(y + wide[ends] / 2, 1), y + wide[ends]
+    links = []
+    for ends, width in wide.items():
+        source, target = (graph.boxes[key] for key in ends)
+        events, kind = graph.links[ends], graph.kinds[ends]
+        links.append(
+            Link(
+                kind or "flow",
+                *(columns[source.column].x + columns[source.column].width, places[ends, 0]),
+                *(columns[target.column].x, places[ends, 1]),
+                round(width, 1) if events else 0,
+                f"{source.name} → {target.name}: {'copies' if kind == 'copies' else _per_minute(events)}",
+            )
+        )
+    return links
 
 
 def _words(graph: _Graph) -> str:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from sidecar.events.results import Outcome
 from sidecar.routes.language.scalars import in_size_words
-from sidecar.status.flow import NARROW, SYMBOLS, flow_of
+from sidecar.status.flow import NARROW, SYMBOLS, WIDE, flow_of
 from sidecar.status.problems import age, level_of, problems_of, rate, sentence
 from sidecar.status.value import AddressNow, EndpointNow, Level, Minute, MirrorNow, SpoolNow, Status, UpstreamNow
 
@@ -53,7 +53,7 @@ def values_of(status: Status) -> dict[str, Any]:
         "problems": problems,
         "upstreams": sorted(status.upstreams, key=_concern),
         "broken_file_first": bool(problems) and problems[0].runbook == "EventGateSidecarConfigRefused",
-        "flows": [("on-wide", flow_of(status)), ("on-narrow", flow_of(status, NARROW))],
+        "flows": zip(("on-wide", "on-narrow"), flow_of(status, WIDE, NARROW), strict=True),
         "streams": status.streams[:MAX_STREAMS],
         "begin": begin,
         "width": width,

@@ -17,7 +17,7 @@ HUNG = endpoint("eqiad", address("unhealthy", HANGS))
 
 def drawn(*flows: FlowNow, **more: Any) -> Picture:
     """Return the picture of these flows."""
-    return flow_of(status(**({"routes": ROUTES, "flows": flows} | more)))
+    return flow_of(status(**({"routes": ROUTES, "flows": flows} | more)), WIDE)[0]
 
 
 def between(picture: Picture, words: str) -> Link:
@@ -90,7 +90,7 @@ def test_made_up_streams_are_bounded() -> None:
 def test_nothing_overlaps_and_all_is_inside(columns: Any) -> None:
     """Boxes of a column are below each other, and links end in their boxes."""
     flows = [FlowNow(f"stream.{number}" * 8, "scores", {"delivered": 9, "spooled": number}) for number in range(9)]
-    picture = flow_of(status(routes=ROUTES, flows=tuple(flows)), columns)
+    (picture,) = flow_of(status(routes=ROUTES, flows=tuple(flows)), columns)
     for one in picture.nodes:
         assert 0 <= one.y < one.y + one.height <= picture.height + 0.2
         assert one.x + one.width <= picture.width
@@ -110,9 +110,7 @@ def test_a_pod_without_events_shows_where_they_would_go() -> None:
 def test_a_narrow_note_keeps_its_number() -> None:
     """The symbol shows the health; for the spool, the inflow matters more than what waits."""
     flows = (FlowNow("a", "scores", {"spooled": 6000}),)
-    wide, narrow = (
-        flow_of(status(routes=ROUTES, flows=flows, spool=spool(events=123)), each) for each in (WIDE, NARROW)
-    )
+    wide, narrow = flow_of(status(routes=ROUTES, flows=flows, spool=spool(events=123)), WIDE, NARROW)
     notes = [{node.lines[0]: node.note for node in each.nodes} for each in (wide, narrow)]
     assert [each["eqiad"] for each in notes] == ["● healthy · 3140/min", "● 3140/min"]
     assert [each["spool"] for each in notes] == ["6000/min · 123 wait", "6000/min"]

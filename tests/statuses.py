@@ -11,6 +11,7 @@ from sidecar.status.value import (
     ChecksOfMinute,
     EndpointNow,
     FlowNow,
+    HopNow,
     RouteNow,
     Span,
     SpoolNow,
@@ -89,6 +90,7 @@ def spool(**more: Any) -> SpoolNow:
         "lasts_seconds": None,
         "handed_over": {},
         "taken_over": {},
+        "hop": HopNow("", "", {}, {}),
     }
     return SpoolNow(**(usual | more))
 

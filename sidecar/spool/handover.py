@@ -24,7 +24,7 @@ from sidecar.eventgate.gateway import Ended, Gateway
 from sidecar.events.event import parse
 from sidecar.events.outgoing import LABELS, PASSED_ON, Headers
 from sidecar.spool.file import DAMAGED_EVENT, SpoolFile
-from sidecar.spool.policy import MAX_ORIGINS, Routers, backoff, reroute
+from sidecar.spool.policy import Routers, backoff, reroute
 from sidecar.spool.record import Batch, Gone, Key, Spooled
 from sidecar.spool.store import PutResult, Spool
 from sidecar.telemetry.handovers import HandedOver, TakenOver
@@ -143,8 +143,6 @@ class TakeOver:
         self.routers: Routers | None = None
         """Routers of the configuration in force."""
         self.stopping = False
-        self.origins: Counter[str] = Counter()
-        """Events taken over, by the labels of their pods."""
         self._spool = spool
         self._telemetry = telemetry
 
@@ -174,15 +172,10 @@ class TakeOver:
             done(0 if result.reason else len(found), result.reason)
             if not result.reason:
                 self._telemetry.emit(TakenOver(labels, len(found)))
-                self._count(found)
+                for (origin, upstream), count in Counter((each.origin_words, each.upstream) for each in found).items():
+                    self._telemetry.counts.take_over(origin, upstream, count)
 
         self._spool.store(found, stored)
-
-    def _count(self, events: Sequence[Spooled]) -> None:
-        counts = Counter(each.origin_words for each in events)
-        if len(self.origins | counts) > MAX_ORIGINS:
-            self.origins.clear()
-        self.origins += counts
 
     def _routed(self, event: Spooled) -> Spooled:
         """Route an event, which sets its order key; one without a route is later buried by `replay`."""
@@ -207,8 +200,8 @@ class HandOver:
         self._addresses: Sequence[str] = ()
         self._no_address = ""
         self._failures = 0
-        self.results: Counter[str] = Counter()
-        """Events sent, by result."""
+        self.trouble = ""
+        """Why the last hand-over failed; empty if it did not."""
         self._stopping = asyncio.Event()
 
     async def early(self, failing: Collection[str], hurry: Callable[[], bool]) -> None:
@@ -241,6 +234,11 @@ class HandOver:
         self._gateway.close()
 
     @property
+    def host(self) -> str:
+        """The gateway's host."""
+        return self._gateway.host
+
+    @property
     def _backoff(self) -> float:
         return backoff(min(self._failures, MAX_FAILURES), self._jitter()) if self._failures else 0.0
 
@@ -267,7 +265,7 @@ class HandOver:
     def _note(self, events: Sequence[Spooled], ended: Ended) -> None:
         result = "doubtful" if ended.doubtful else "refused" if ended.reason else "taken"
         self._failures = self._failures + 1 if ended.reason else 0
-        self.results[result] += len(events)
+        self.trouble = ended.reason
         self._telemetry.emit(HandedOver(result, len(events), ended.reason))
         if ended.reason:
             self._spool.release(events)

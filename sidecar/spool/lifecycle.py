@@ -95,8 +95,10 @@ class Spooling:
     @property
     def state(self) -> SpoolState:
         """The current state of the spool."""
-        results = self._handing.results if self._handing else {}
-        return replace(self._spool.state, handed_over=dict(results), taken_over=dict(self.taking.origins))
+        state = self._spool.state
+        if self._handing:
+            state = replace(state, gateway=self._handing.host, gateway_trouble=self._handing.trouble)
+        return state
 
     async def start(self, tasks: asyncio.TaskGroup) -> None:
         """Open the spool and start replay; returns when the order of its events is known."""

@@ -271,7 +271,7 @@ class SpoolState:
     """Its events being sent."""
     full: bool = False
     """Whether there was no room for the last event, and none has become free."""
-    handed_over: Mapping[str, int] = field(default_factory=dict)
-    """Events sent to the gateway since the start, by result."""
-    taken_over: Mapping[str, int] = field(default_factory=dict)
-    """Events that pods handed over to this gateway since the start, by their labels."""
+    gateway: str = ""
+    """Host of the gateway for hand-overs; empty: there is none."""
+    gateway_trouble: str = ""
+    """Why the last hand-over failed; empty if it did not."""

@@ -1,22 +1,23 @@
 """Lays out the picture of the last minute: streams → routes → upstreams → datacenters, link widths by events.
 
-Refused, spooled and failed events branch off. page.html.j2 draws it.
+Refused, spooled and failed events branch off. Hand-overs leave below the spool for the gateway; in a gateway they come
+from pods, at the left. page.html.j2 draws it.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from sidecar.events.results import Outcome
-from sidecar.status.value import EndpointNow, RouteNow, Status, UpstreamNow, title_of
+from sidecar.status.value import EndpointNow, HopNow, RouteNow, Status, UpstreamNow, title_of
 from sidecar.upstreams.health import OUT
 
 MAX_NODES = 8
-"""Maximum streams and maximum routes drawn; the rest is one node."""
-LINE, PADDING, GAP = 15.0, 9.0, 12.0
+"""Maximum streams, pods, and routes drawn; the rest is one node."""
+LINE, PADDING, GAP, HOP_GAP = 15.0, 9.0, 12.0, 30.0
 ALL_WIDE, LEAST_WIDE = 44.0, 1.5
 """The width of a link with all events, and of the narrowest one."""
 SYMBOLS = {"healthy": "●", "suspected": "◐", "probation": "◐", "unknown": "○"}
@@ -32,7 +33,7 @@ _ENDS = {
     Outcome.FAILED: (3, "failed", "bad"),
 }
 """Column, name and kind of the nodes for events that do not arrive."""
-_SPOOL = ("end", Outcome.SPOOLED)
+_SPOOL, _GATEWAY, _HAND_OVERS = ("end", Outcome.SPOOLED), ("hop", "to a gateway"), ("hop", "from pods")
 
 
 class Column(NamedTuple):
@@ -126,11 +127,13 @@ def flow_of(status: Status, *layouts: Sequence[Column]) -> list[Picture]:
 
 def _graph(status: Status) -> _Graph:
     graph = _Graph()
+    taken = status.spool.hop.taken_over if status.spool else {}
     _add_streams_and_routes(graph, status)
+    _add_pods(graph, taken, {each.name for each in status.upstreams})
     for upstream in status.upstreams:
         if upstream.used or graph.through(("upstream", upstream.name)):
             _add_upstream(graph, upstream)
-            if not status.flows:
+            if not status.flows and not taken:
                 graph.boxes["route", ""] = _Box(1, "no events")
                 graph.link(("route", ""), ("upstream", upstream.name), 0)
     for route in status.routes:
@@ -138,9 +141,12 @@ def _graph(status: Status) -> _Graph:
     for outcome, end in _ENDS.items():  # below all datacenters
         if graph.through(("end", outcome)):
             graph.boxes["end", outcome] = _Box(*end)
+        if outcome is Outcome.SPOOLED and status.spool:
+            _add_gateway(graph, status.spool.hop)
+    more = {"stream": " from clients" if taken else "", "pod": " from pods"}
     waiting = f" · {status.spool.events} wait" if status.spool else ""
     for key, box in graph.boxes.items():
-        box.note = box.note or _per_minute(graph.through(key)) + (waiting if key == _SPOOL else "")
+        box.note = box.note or _per_minute(graph.through(key)) + (waiting if key == _SPOOL else more.get(key[0], ""))
     return graph
 
 
@@ -184,6 +190,30 @@ def _add_branches(graph: _Graph, route: _Key, to: str | None, outcomes: Mapping[
             graph.link(source, ("end", outcome), outcomes[outcome], "spooled" if kind == "warning" else "down")
 
 
+def _add_pods(graph: _Graph, taken: Mapping[str, Mapping[str, int]], upstreams: Set[str]) -> None:
+    """Add the busiest pods of those whose events came by hand-overs, by their labels, and their links."""
+    counts = Counter({labels: sum(each.values()) for labels, each in taken.items()})
+    busiest = _busiest(counts)
+    for labels, _ in counts.most_common():
+        pod = ("pod", labels if labels in busiest else "more")
+        name = labels.replace(",", ", ") or "no labels"
+        graph.boxes.setdefault(pod, _Box(0, name if labels in busiest else f"{len(counts) - len(busiest)} more pods"))
+        graph.boxes[_HAND_OVERS] = _Box(1, "hand-overs")
+        graph.link(pod, _HAND_OVERS, counts[labels])
+        for upstream in taken[labels].keys() & upstreams:  # an event without a route may name any
+            _add_branches(graph, _HAND_OVERS, upstream, {Outcome.SPOOLED: taken[labels][upstream]})
+
+
+def _add_gateway(graph: _Graph, hop: HopNow) -> None:
+    """Add the gateway below the spool, if anything is in the picture that may be handed over, or was."""
+    if hop.gateway and (hop.handed_over or _SPOOL in graph.boxes):
+        fails = bool(hop.trouble and hop.handed_over.keys() - {"taken"})
+        graph.boxes.setdefault(_SPOOL, _Box(*_ENDS[Outcome.SPOOLED]))
+        kind, note = ("bad", f"✕ {hop.trouble.rpartition(': ')[2]}") if fails else ("", "")
+        graph.boxes[_GATEWAY] = _Box(3, f"gateway {hop.gateway}", kind, note)
+        graph.link(_SPOOL, _GATEWAY, hop.handed_over.get("taken", 0), "down" if fails else "spooled")
+
+
 def _add_upstream(graph: _Graph, upstream: UpstreamNow) -> None:
     """Add an upstream with its datacenters."""
     this = ("upstream", upstream.name)
@@ -219,9 +249,10 @@ def _picture(graph: _Graph, columns: Sequence[Column]) -> Picture:
     boxes = {key: box for key, box in graph.boxes.items() if columns[box.column].width}
     most = max((graph.through(key) for key in graph.boxes), default=0) or 1
     wide = {ends: max(ALL_WIDE * events / most, LEAST_WIDE) for ends, events in graph.links.items() if ends[0] in boxes}
+    beside = {ends: width for ends, width in wide.items() if ends[1] != _GATEWAY}  # that is below the spool
     lines = {key: lines_of(box.name, columns[box.column].characters) for key, box in boxes.items()}
     heights = {
-        key: round(max((len(lines[key]) + 1) * LINE, *(_sum(wide, key, side) for side in (0, 1))) + PADDING, 1)
+        key: round(max((len(lines[key]) + 1) * LINE, *(_sum(beside, key, side) for side in (0, 1))) + PADDING, 1)
         for key in boxes
     }
     tops, height = _stacked(boxes, heights)
@@ -235,8 +266,11 @@ def _picture(graph: _Graph, columns: Sequence[Column]) -> Picture:
         )
         for key, box in boxes.items()
     ]
-    middles = {key: tops[key] + heights[key] / 2 for key in boxes}
-    links = _links(graph, columns, wide, middles)
+    places = _places(graph, columns, beside, {key: tops[key] + heights[key] / 2 for key in boxes})
+    if _GATEWAY in boxes:
+        x = columns[-1].x + columns[-1].width / 2
+        places[_SPOOL, _GATEWAY] = x, round(tops[_SPOOL] + heights[_SPOOL], 1), x, tops[_GATEWAY]
+    links = [_link(graph, ends, wide[ends], place) for ends, place in places.items()]
     return Picture(columns[-1].x + columns[-1].width, height, nodes, links, _words(graph))
 
 
@@ -250,44 +284,47 @@ def _stacked(boxes: Mapping[_Key, _Box], heights: Mapping[_Key, float]) -> tuple
     stacks: dict[int, list[_Key]] = {}
     for key, box in boxes.items():
         stacks.setdefault(box.column, []).append(key)
-    tall = {column: sum(heights[key] + GAP for key in stack) - GAP for column, stack in stacks.items()}
+    tall = {column: sum(heights[key] + _gap(key) for key in stack) - GAP for column, stack in stacks.items()}
     height = max(tall.values(), default=0.0)
     tops: dict[_Key, float] = {}
     for column, stack in stacks.items():
-        y = (height - tall[column]) / 2
+        y = (height - tall[column]) / 2 - GAP
         for key in stack:
-            tops[key], y = round(y, 1), y + heights[key] + GAP
+            y += _gap(key)
+            tops[key], y = round(y, 1), y + heights[key]
     return tops, round(height, 1)
 
 
-def _links(
+def _gap(key: _Key) -> float:
+    """Return the room above a node."""
+    return HOP_GAP if key == _GATEWAY else GAP
+
+
+def _places(
     graph: _Graph, columns: Sequence[Column], wide: Mapping[_Ends, float], middles: Mapping[_Key, float]
-) -> list[Link]:
-    """Draw the links, sorted at both ends so that few cross; `middles` are the nodes'."""
-    places: dict[tuple[_Ends, int], float] = {}
+) -> dict[_Ends, tuple[float, float, float, float]]:
+    """Return both points of each link, sorted at nodes so that few cross; `middles` are the nodes'."""
+    heights: dict[tuple[_Ends, int], float] = {}
     for key, middle in middles.items():
         for side in (0, 1):
             y = middle - _sum(wide, key, side) / 2
             for ends in sorted((each for each in wide if each[side] == key), key=lambda each: middles[each[1 - side]]):
-                places[ends, side], y = round(y + wide[ends] / 2, 1), y + wide[ends]
-    links = []
-    for ends, width in wide.items():
-        source, target = (graph.boxes[key] for key in ends)
-        events, kind = graph.links[ends], graph.kinds[ends]
-        links.append(
-            Link(
-                kind or "flow",
-                *(columns[source.column].x + columns[source.column].width, places[ends, 0]),
-                *(columns[target.column].x, places[ends, 1]),
-                round(width, 1) if events else 0,
-                f"{source.name} → {target.name}: {'copies' if kind == 'copies' else _per_minute(events)}",
-            )
-        )
-    return links
+                heights[ends, side], y = round(y + wide[ends] / 2, 1), y + wide[ends]
+    places = {}
+    for ends in wide:
+        begin, end = (columns[graph.boxes[key].column] for key in ends)
+        places[ends] = begin.x + begin.width, heights[ends, 0], end.x, heights[ends, 1]
+    return places
+
+
+def _link(graph: _Graph, ends: _Ends, width: float, place: tuple[float, float, float, float]) -> Link:
+    (source, target), kind, events = (graph.boxes[key].name for key in ends), graph.kinds[ends], graph.links[ends]
+    words = f"{source} → {target}: {'copies' if kind == 'copies' else _per_minute(events)}"
+    return Link(kind or "flow", *place, round(width, 1) if events else 0, words)
 
 
 def _words(graph: _Graph) -> str:
-    ends = [f"{box.name} {box.note}" for box in graph.boxes.values() if box.column >= 2]
+    ends = [f"{box.name} {box.note}" for key, box in graph.boxes.items() if box.column >= 2 or key == _HAND_OVERS]
     return f"The events of the last minute, from streams over routes to upstreams: {'; '.join(ends) or 'none'}"
 
 

@@ -21,6 +21,7 @@ from sidecar.status.value import (
     FailoverNow,
     Failure,
     FlowNow,
+    HopNow,
     Minute,
     MirrorNow,
     RouteNow,
@@ -29,9 +30,10 @@ from sidecar.status.value import (
     Status,
     StreamNow,
     UpstreamNow,
+    short,
 )
 from sidecar.telemetry.counts import NO_ROUTE, Counts
-from sidecar.telemetry.history import HOUR, MINUTE, History
+from sidecar.telemetry.history import HOUR, MINUTE, FlowsPast, History
 from sidecar.upstreams.endpoints import Address, Endpoint, Pool
 from sidecar.upstreams.failover import order
 from sidecar.upstreams.health import Health, Judge
@@ -89,7 +91,7 @@ def status_now(sources: Sources) -> Status:
         streams=_streams(sources.counts.flows),
         flows=_flows(present.recent.flows),
         configuration=sources.configuration(),
-        spool=_spool(spool, history.last_minute[Outcome.SPOOLED]) if spool else None,
+        spool=_spool(spool, history.last_minute[Outcome.SPOOLED], sources.counts, present.recent) if spool else None,
         minutes=tuple(Minute(present.at(each.begin), dict(each.events)) for each in present.minutes),
         failures=tuple(Failure(present.at(each.at), each.words, each.times) for each in reversed(history.failures)),
     )
@@ -191,8 +193,8 @@ class _Present:
 
 
 def _routes(config: Config, known: Counts) -> tuple[RouteNow, ...]:
-    counts = _by_outcome(known.routed)
-    copies = _by_outcome({(route, result): count for (route, _, result), count in known.mirrored.items()})
+    counts = _nested(known.routed)
+    copies = _nested({(route, result): count for (route, _, result), count in known.mirrored.items()})
     return tuple(
         RouteNow(
             each.name,
@@ -232,8 +234,8 @@ def _flows(flows: Mapping[tuple[str, str, str], int]) -> tuple[FlowNow, ...]:
     return tuple(FlowNow(*ends, outcomes) for ends, outcomes in found.items())
 
 
-def _by_outcome(counts: Mapping[tuple[str, str], int]) -> dict[str, dict[str, int]]:
-    """Return the counts of each name, without zeros."""
+def _nested(counts: Mapping[tuple[str, str], int]) -> dict[str, dict[str, int]]:
+    """Return the counts of each name by outcome or the like, without zeros."""
     found: dict[str, dict[str, int]] = {}
     for (name, outcome), count in counts.items():
         if count:
@@ -241,7 +243,7 @@ def _by_outcome(counts: Mapping[tuple[str, str], int]) -> dict[str, dict[str, in
     return found
 
 
-def _spool(state: SpoolState, last_minute: int) -> SpoolNow:
+def _spool(state: SpoolState, last_minute: int, counts: Counts, recent: FlowsPast) -> SpoolNow:
     """Return the state of the spool; `last_minute` is how many events were stored in it in the last minute."""
     totals = state.totals
     lasts = None
@@ -262,6 +264,12 @@ def _spool(state: SpoolState, last_minute: int) -> SpoolNow:
         in_flight=state.in_flight,
         upstreams=dict(totals.upstreams),
         lasts_seconds=lasts,
-        handed_over=state.handed_over,
-        taken_over=state.taken_over,
+        handed_over={result: count for result, count in counts.handed_over.items() if count},
+        taken_over={labels: sum(each.values()) for labels, each in _nested(counts.taken_over).items()},
+        hop=HopNow(
+            state.gateway,
+            short(state.gateway_trouble),
+            {result: count for result, count in recent.handed_over.items() if count},
+            _nested(recent.taken_over),
+        ),
     )

@@ -224,6 +224,19 @@ class FlowNow(msgspec.Struct, frozen=True):
     outcomes: Mapping[str, int]
 
 
+class HopNow(msgspec.Struct, frozen=True):
+    """The hand-overs of the last minute, to a gateway and, in a gateway, from pods."""
+
+    gateway: str
+    """Host of the gateway; empty: there is none."""
+    trouble: str
+    """Why the last hand-over failed; empty if it did not."""
+    handed_over: Mapping[str, int]
+    """Events sent to it, by result."""
+    taken_over: Mapping[str, Mapping[str, int]]
+    """Events from pods, by their labels and by upstream."""
+
+
 class SpoolNow(msgspec.Struct, frozen=True, kw_only=True):
     """The spool."""
 
@@ -247,6 +260,7 @@ class SpoolNow(msgspec.Struct, frozen=True, kw_only=True):
     """Events sent to the gateway since the start, by result."""
     taken_over: Mapping[str, int]
     """Events that pods handed over to this gateway since the start, by their labels."""
+    hop: HopNow
 
 
 class Minute(msgspec.Struct, frozen=True):

@@ -23,6 +23,9 @@ NO_ROUTE = "_none"
 """Label for events that no route took."""
 MAX_FLOWS = 2000
 """Combinations of stream, route and outcome that are counted separately, since a producer can make up any number."""
+MAX_TAKEN_OVER = 256
+"""Pairs of a pod's labels and an upstream whose hand-overs are counted separately at a gateway."""
+OTHER_ORIGINS = "others"
 MAX_FLOW_NAME = 128
 """Maximum characters of a stream counted separately, unless `routes.yaml` names it."""
 LATENCY_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 5.0)
@@ -62,6 +65,10 @@ class Counts(Collector):
         """Copies, by route, upstream and result."""
         self.arrived: defaultdict[tuple[str, str], int] = defaultdict(int)
         """By upstream and endpoint: events of POSTs that were answered."""
+        self.handed_over = Counter(taken=0, refused=0, doubtful=0)
+        """Events sent to a gateway, by result."""
+        self.taken_over: Counter[tuple[str, str]] = Counter()
+        """Events that pods handed over to this gateway, by the pods' labels and by upstream, up to a bound."""
         self._forgotten: Counter[str] = Counter()
         """By outcome: events of streams that left the metrics."""
         self.answers: defaultdict[int, int] = defaultdict(int)
@@ -95,6 +102,12 @@ class Counts(Collector):
         if flow not in self.flows and len(self.flows) >= MAX_FLOWS:
             flow = (OTHER_STREAM, route, outcome)
         self.flows[flow] = self.flows.get(flow, 0) + count
+
+    def take_over(self, labels: str, upstream: str, count: int) -> None:
+        """Count events that pods with these labels handed over."""
+        if (labels, upstream) not in self.taken_over and len(self.taken_over) >= MAX_TAKEN_OVER:
+            labels = OTHER_ORIGINS
+        self.taken_over[labels, upstream] += count
 
     def keep(self, streams: Container[str], routes: Container[str], endpoints: Container[tuple[str, str]]) -> None:
         """Forget what is counted of any other stream, route and endpoint."""
@@ -134,6 +147,12 @@ class Counts(Collector):
             "Copies that a route's mirror made, by result: sent, failed, full, refused, stopped.",
             ("route", "upstream", "result"),
             self.mirrored.items(),
+        )
+        yield _counter(
+            "eventgate_sidecar_spool_handed_over_events",
+            "Events handed over to the gateway, by result: taken, refused or doubtful (maybe in both places).",
+            ("result",),
+            (((result,), count) for result, count in self.handed_over.items()),
         )
         yield _counter(
             "eventgate_sidecar_requests",

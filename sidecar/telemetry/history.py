@@ -12,8 +12,10 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from sidecar.telemetry.counts import Counts
+from sidecar.telemetry.handovers import HandedOver
 from sidecar.telemetry.happenings import (
     Checked,
     ConfigRefused,
@@ -41,6 +43,7 @@ MAX_CHANGES = 120
 """Changes kept per address."""
 MAX_WORDS = 300
 
+Key = TypeVar("Key")
 Place = tuple[str, str, str]
 """Upstream, endpoint, address."""
 
@@ -78,11 +81,13 @@ class FailoverPast:
 
 @dataclass(frozen=True, slots=True)
 class FlowsPast:
-    """Events by stream, route and outcome, and by the endpoint where they arrived."""
+    """Some of the numbers of `Counts`."""
 
     at: float
     flows: Mapping[tuple[str, str, str], int] = field(default_factory=dict)
     arrived: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    handed_over: Mapping[str, int] = field(default_factory=dict)
+    taken_over: Mapping[tuple[str, str], int] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -125,7 +130,8 @@ class History:
         """Sample the event counters."""
         now, total = self._clock(), counts.ended
         if not self._flows or now - self._flows[-1].at >= FLOW_SECONDS:
-            self._flows.append(FlowsPast(now, dict(counts.flows), dict(counts.arrived)))
+            hop = dict(counts.handed_over), dict(counts.taken_over)
+            self._flows.append(FlowsPast(now, dict(counts.flows), dict(counts.arrived), *hop))
         before = self._samples[-1][1] if self._samples else Counter[str]()
         self._samples.append((now, total))
         self._minute(now).events += total - before
@@ -135,10 +141,16 @@ class History:
         now = self._clock()
         past = self._flows[0] if self._flows else FlowsPast(now)
         scale = MINUTE / max(now - past.at, 1.0)
+
+        def recent(counted: Mapping[Key, int], before: Mapping[Key, int]) -> dict[Key, int]:
+            return {key: round((count - before.get(key, 0)) * scale) for key, count in counted.items()}
+
         return FlowsPast(
             now,
-            {key: round((count - past.flows.get(key, 0)) * scale) for key, count in counts.flows.items()},
-            {key: round((count - past.arrived.get(key, 0)) * scale) for key, count in counts.arrived.items()},
+            recent(counts.flows, past.flows),
+            recent(counts.arrived, past.arrived),
+            recent(counts.handed_over, past.handed_over),
+            recent(counts.taken_over, past.taken_over),
         )
 
     async def run(self, counts: Counts) -> None:
@@ -206,6 +218,8 @@ def _words_of_spool(happening: Happening) -> str | None:
     match happening:
         case Replayed(upstream, _, events, reason):
             return f"{upstream}: events of the spool could not be sent ({events}): {reason}"
+        case HandedOver(result, _, reason):
+            return f"a hand-over to the gateway was {result}: {reason}"
         case SpoolRefused(why, reason, events):
             return f"the spool is {why} and did not take events ({events}): {reason}"
         case SpoolBroken(_, reason):

@@ -235,14 +235,7 @@ class Metrics:
         buried = self._counter("spool_buried_events", documentation, ("stream", "cause"))
         self._on(DeadLettered, lambda it: buried.labels(self.label(it.stream), it.cause).inc(it.count))
 
-        documentation = (
-            "Events handed over to the gateway, by result: taken, refused or doubtful (maybe in both places)."
-        )
-        handed = self._counter("spool_handed_over_events", documentation, ("result",))
-        for result in ("taken", "refused", "doubtful"):
-            handed.labels(result)
-        self._on(HandedOver, lambda it: handed.labels(it.result).inc(it.events))
-
+        self._on(HandedOver, lambda it: self.counts.handed_over.update({it.result: it.events}))
         taken = self._counter("spool_taken_over_events", "Events that sidecars handed over to this gateway.")
         self._on(TakenOver, lambda it: taken.inc(it.events))
 

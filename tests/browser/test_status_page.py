@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -150,6 +151,32 @@ def test_the_next_step_leads_to_the_runbook(gates: Gates, browser: Browser, tmp_
         found = Axe().run(seen.page).response["violations"]
         assert [each["id"] for each in found if each["impact"] in {"serious", "critical"}] == []
         assert seen.complaints == []
+
+
+def test_the_flow_shows_the_hop(gates: Gates, browser: Browser, tmp_path: Path) -> None:
+    """What a pod hands over while it ends, from whom the gateway has it, and in red that it takes no more."""
+    folders = [tmp_path / name for name in ("gateway", "pod")]
+    for each in folders:
+        each.mkdir()
+    spools = [(f"--spool={each / 'spool'}", "--drain=5m") for each in folders]
+    with stage_with(gates, folders[0], *spools[0], "--gateway", "--hand-over-from", "127.0.0.0/8") as gateway:
+        url = f"http://{gateway.running.address}/v1/events"
+        with stage_with(gates, folders[1], *spools[1], "--hand-over", url) as pod:
+            pod.fault("refuse", "eqiad", "codfw")
+            pod.running.process.tell(signal.SIGTERM)
+            for look in LOOKS:
+                _look_at_the_flow(browser, pod.url, look, r"spool → gateway 127\.0\.0\.1: [1-9]\d*/min")
+                _look_at_the_flow(browser, gateway.url, look, r"hand-overs → staging: [1-9]\d*/min")
+            gateway.running.process.tell(signal.SIGTERM)
+            _look_at_the_flow(browser, pod.url, PHONE, r"gateway 127\.0\.0\.1: ✕ the gateway is stopping")
+
+
+def _look_at_the_flow(browser: Browser, url: str, look: Look, words: str) -> None:
+    with opened(browser, url, look) as seen:
+        expect(part(seen.page, "Flow of the last minute")).to_have_text(re.compile(words, re.DOTALL))
+        assert seen.page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth") == 0
+        found = Axe().run(seen.page).response["violations"]
+        assert [each["id"] for each in found if each["impact"] in {"serious", "critical"}] == []
 
 
 def test_the_page_says_that_the_sidecar_is_gone(gates: Gates, browser: Browser, tmp_path: Path) -> None:

@@ -124,9 +124,11 @@ async def test_what_the_gateway_does_not_take_stays(tmp_path: Path) -> None:
     gateway = FakeGateway(Ended("full"), Ended("cut", doubtful=True), forever=Ended("gone"))
     async with open_spool(tmp_path, hand=AtOnce()) as opened:
         await opened.put([spooled(1), spooled(2)])
+        out = handing(opened, gateway)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(20):
-                await handing(opened, gateway).rest()
+                await out.rest()
+        assert (out.host, out.trouble) == ("gateway", "gone")
         assert opened.spool.state.totals.events == 2
         assert opened.counted("handed_over_events_total")['result="doubtful"'] == 2
     assert 5 < len(gateway.posts) < 20
@@ -206,7 +208,8 @@ async def test_what_is_taken_is_durable_and_under_the_rules_of_its_origin(tmp_pa
         assert await take(made, events, "env=staging") == (3, "")
         assert await take(made, [spooled(4, came_as="score")], "env=production") == (1, "")
         kept = await opened.spool.read(lambda file: [event for event, _ in file.waiting()])
-        assert made.origins == {"env=staging": 3, "env=production": 1}
+        taken = {("env=staging", "main"): 3, ("env=production", "main"): 1}
+        assert opened.telemetry.counts.taken_over == taken
         labels = [each["labels"] for each in opened.log("TakenOver")]
         assert labels == ["env=staging", "env=production"]
     assert [(each.stream, each.order_key is not None) for each in kept] == [

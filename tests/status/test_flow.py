@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from sidecar.status.flow import ALL_WIDE, MAX_NODES, NARROW, WIDE, Link, Picture, flow_of, lines_of
-from sidecar.status.value import FlowNow, MirrorNow, RouteNow
+from sidecar.status.value import FlowNow, HopNow, MirrorNow, RouteNow
 from tests.statuses import HANGS, address, endpoint, spool, status, upstream
 
 ROUTES = (RouteNow("scores", "staging", "test", None, {}), RouteNow("never", None, None, "no", {}))
@@ -53,6 +53,56 @@ def test_events_that_do_not_arrive_branch_off() -> None:
         "no route: 5/min", "refused: 8/min", "spool: 60/min · 90 wait",
     }  # fmt: skip
     assert "refused 8/min" in picture.words
+
+
+@pytest.mark.parametrize(
+    ("hop", "link", "node"),
+    [
+        (HopNow("gw", "", {"taken": 50}, {}), ("spooled", "50/min"), ("", "50/min")),
+        (HopNow("gw", "", {}, {}), ("spooled", "0/min"), ("", "0/min")),
+        (
+            HopNow("gw", "cannot connect to 10.0.0.9: no route", {"taken": 50, "refused": 9}, {}),
+            ("down", "50/min"),
+            ("bad", "✕ no route"),
+        ),
+        (HopNow("gw", "cannot connect", {"taken": 50}, {}), ("spooled", "50/min"), ("", "50/min")),
+    ],
+    ids=["takes them", "nothing handed over", "does not take them", "did not take them long ago"],
+)
+def test_hand_overs_leave_below_the_spool(hop: HopNow, link: tuple[str, str], node: tuple[str, str]) -> None:
+    """For the gateway, which is red while it fails; in both layouts."""
+    flows = (FlowNow("a", "scores", {"spooled": 60, "failed": 1}),)
+    for picture in flow_of(status(routes=ROUTES, flows=flows, spool=spool(hop=hop)), WIDE, NARROW):
+        found = between(picture, "spool → gateway gw")
+        assert (found.kind, found.words.rpartition(" ")[2]) == link
+        nodes = {each.lines[0]: each for each in picture.nodes}
+        assert (nodes["gateway gw"].kind, nodes["gateway gw"].note) == node
+        assert found.x1 == found.x2
+        assert nodes["spool"].y < found.y1 < found.y2 == nodes["gateway gw"].y < nodes["failed"].y
+
+
+def test_the_spool_is_there_while_it_is_handed_over() -> None:
+    """Even if no event came into it in the last minute; without hand-overs there is no gateway, either."""
+    hop = HopNow("gw", "", {"taken": 50}, {})
+    assert between(drawn(spool=spool(hop=hop)), "spool → gateway gw").words.endswith(": 50/min")
+    assert not any("gw" in each.words for each in drawn(spool=spool(hop=HopNow("gw", "", {}, {}))).nodes)
+
+
+def test_a_gateway_shows_from_whom_events_came() -> None:
+    """Pods by their labels, through hand-overs into the spool, and streams of clients."""
+    taken = {f"env=e{number}": {"staging": 10 - number} for number in range(MAX_NODES + 1)}
+    taken[""] = {"staging": 11, "gone": 4}
+    flows = (FlowNow("a", "scores", {"delivered": 60}),)
+    wide, narrow = flow_of(status(routes=ROUTES, flows=flows, spool=spool(hop=HopNow("", "", {}, taken))), WIDE, NARROW)
+    names = [each.words for each in wide.nodes if not each.x]
+    assert names[:3] == ["a: 60/min from clients", "no labels: 15/min from pods", "env=e0: 10/min from pods"]
+    assert names[-1] == "3 more pods: 9/min from pods"
+    assert len(names) == 1 + MAX_NODES
+    total = 11 + sum(range(2, 11))
+    for picture in (wide, narrow):
+        assert between(picture, "hand-overs → staging").words.endswith(f": {total}/min")
+        assert between(picture, "staging → spool").words.endswith(f": {total}/min")
+    assert f"hand-overs {total + 4}/min" in wide.words
 
 
 def test_copies_are_a_link_of_their_own() -> None:

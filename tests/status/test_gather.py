@@ -11,7 +11,7 @@ import pytest
 from sidecar.routes.routing import Router
 from sidecar.spool.record import Quota, SpoolState, Totals
 from sidecar.status.gather import InForce, Sources, status_now, tried_now
-from sidecar.status.value import MirrorNow
+from sidecar.status.value import HopNow, MirrorNow
 from sidecar.telemetry.counts import Counts
 from sidecar.telemetry.happenings import HealthChanged
 from sidecar.telemetry.history import History
@@ -90,6 +90,21 @@ def test_streams_and_the_spool_are_shown() -> None:
     ]
     assert now.spool is not None
     assert (now.spool.events, now.spool.bytes, now.spool.dead_letters, now.spool.in_flight) == (3, 111, 1, 2)
+
+
+def test_hand_overs_are_shown() -> None:
+    """Since the start and in the last minute, to the gateway by result, and from pods by their labels and upstream."""
+    known = sources(SpoolState("/d", "", Totals(), Quota(), 0.0, 0, False, "gateway", "it is full"), main=EQIAD)
+    known.counts.handed_over["taken"] = 7
+    known.history.measure(known.counts)
+    known.counts.handed_over["taken"] += 1
+    known.counts.take_over("env=staging", "main", 2)
+    known.counts.take_over("env=staging", "lab", 3)
+    now = status_now(known)
+    assert now.spool is not None
+    assert (now.spool.handed_over, now.spool.taken_over) == ({"taken": 8}, {"env=staging": 5})
+    taken = {"env=staging": {"main": 2 * 60, "lab": 3 * 60}}
+    assert now.spool.hop == HopNow("gateway", "it is full", {"taken": 60}, taken)
 
 
 @pytest.mark.parametrize(("full", "percent"), [(False, 97), (True, 100)], ids=["nearly full", "full"])

@@ -15,7 +15,18 @@ import pytest
 from sidecar.status.http import _headers
 from sidecar.status.http import html_of as page
 from sidecar.status.page import MAX_STREAMS, counts, milliseconds, parts, symbol, waiting
-from sidecar.status.value import FailoverNow, Failure, FlowNow, Minute, MirrorNow, RouteNow, Span, Status, StreamNow
+from sidecar.status.value import (
+    FailoverNow,
+    Failure,
+    FlowNow,
+    HopNow,
+    Minute,
+    MirrorNow,
+    RouteNow,
+    Span,
+    Status,
+    StreamNow,
+)
 from tests.statuses import CONFIGURATION, HANGS, NOW, address, endpoint, spool, status, upstream
 
 EVIL = "<script>alert(1)</script>\"'&"
@@ -344,7 +355,10 @@ def test_waiting_events_are_shown_with_their_age() -> None:
 
 def test_what_changed_hands_is_shown() -> None:
     """At a pod how much its gateway has, and at a gateway whose events they are; nothing where there is none."""
-    html = page(status(spool=spool(handed_over={"taken": 5, "doubtful": 2}, taken_over={"env=staging": 7, "": 1})))
+    hop = HopNow("gw.svc", "it is full", {}, {})
+    handed = {"handed_over": {"taken": 5, "doubtful": 2}, "taken_over": {"env=staging": 7, "": 1}, "hop": hop}
+    html = page(status(spool=spool(**handed)))
+    assert '<dt>Gateway</dt><dd>gw<wbr>.svc: <strong class="gone">✕ it is full</strong></dd>' in html
     assert "<dt>Handed over</dt><dd>5 taken, 2 doubtful</dd>" in html
     assert "<dt>Taken over</dt><dd>7 from env=staging; 1 from a pod without labels</dd>" in html
     assert "Handed over" not in page(status())

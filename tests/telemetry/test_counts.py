@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, generate_latest
 
-from sidecar.telemetry.counts import MAX_FLOWS, OTHER_STREAM, Counts
+from sidecar.telemetry.counts import MAX_FLOWS, MAX_TAKEN_OVER, OTHER_ORIGINS, OTHER_STREAM, Counts
 
 
 def exposed(counts: Counts) -> list[str]:
@@ -38,6 +38,15 @@ def test_a_producer_cannot_grow_the_flows() -> None:
     assert len(counts.flows) == MAX_FLOWS + 1
     assert counts.flows[OTHER_STREAM, "all", "delivered"] == MAX_FLOWS
     assert counts.routed == {("all", "delivered"): 2 * MAX_FLOWS}
+
+
+def test_labels_of_pods_cannot_grow_the_counts() -> None:
+    """Hand-overs of pods with ever new labels count as those of others."""
+    counts = Counts()
+    for number in range(2 * MAX_TAKEN_OVER):
+        counts.take_over(f"isvc={number}", "main", 2)
+    assert len(counts.taken_over) == MAX_TAKEN_OVER + 1
+    assert counts.taken_over[OTHER_ORIGINS, "main"] == 2 * MAX_TAKEN_OVER
 
 
 def test_buckets_are_cumulative() -> None:

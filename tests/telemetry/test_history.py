@@ -174,17 +174,20 @@ def test_rates_come_from_the_counters() -> None:
 
 
 def test_flows_cover_the_last_minute() -> None:
-    """Events by route and stream, and where they arrived, scaled to a minute."""
+    """Events by route and stream, where they arrived, and those of hand-overs, scaled to a minute."""
     clock = Clock()
     history, counts = History(clock), Counts()
     for second in range(125):
         history.measure(counts)
         counts.flow("s", "early" if second < 60 else "late", "delivered", 2)
         counts.arrived["main", "eqiad"] += 2
+        counts.handed_over["taken"] += 1
+        counts.take_over("env=staging", "main", 3)
         clock.time += 1.0
     recent = history.flows_of_last_minute(counts)
     assert recent.flows == {("s", "early", "delivered"): 0, ("s", "late", "delivered"): 120}
     assert recent.arrived == {("main", "eqiad"): 120}
+    assert (recent.handed_over["taken"], recent.taken_over) == (60, {("env=staging", "main"): 180})
 
 
 @pytest.mark.looptime

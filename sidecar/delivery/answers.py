@@ -33,6 +33,11 @@ class Answers:
         """Whether EventGate returned errors for some events, but for which is unknown, since they have no ids."""
         return self._load.events[0].id is None and len(self.places) < len(self._load.events)
 
+    def takes_more(self, places: Sequence[int], statuses: Sequence[EventStatus]) -> bool:
+        """Whether an attempt took an event for which earlier attempts returned an error."""
+        left = zip(places, statuses, strict=True)
+        return any(status.status == "success" for place, status in left if place in self.places)
+
     def learn(self, places: Sequence[int], statuses: Sequence[EventStatus], *, errors_with_others: bool) -> None:
         """Add the statuses of the events at `places` from an attempt; an error never replaces another status.
 

@@ -145,7 +145,7 @@ class Journey:
         if decides:
             each.note_answer(outcome)
         each.end_trace(outcome)
-        if self._answers and any(status.status == "success" for status in outcome):
+        if self._answers and self._answers.takes_more(each.places, outcome):
             for other in self._tries:
                 if other.erred and other is not each:
                     other.note_that_another_took_them(self._means.clock(), jitter)
@@ -281,9 +281,9 @@ class Journey:
             self._note_first(choices)
             return choices[0] if choices else None
         choice = next_elsewhere(choices, self._tried, other_endpoint=self._sent > 0)
-        # A single endpoint is tried twice, since its name may have many servers behind it.
-        # So is one that throttled, see `_rest`.
-        again = (len(pool.endpoints) == 1 and not self._answers) or self._how.failure is FailureClass.THROTTLED
+        # Tried twice: the only endpoint left (a packet was lost, one of many servers fails), or one that throttled.
+        only = len({each.address.endpoint for each in choices}) == 1 and not self._answers
+        again = only or self._how.failure is FailureClass.THROTTLED
         if choice is None and choices and again and len(self._tries) == 1 and not self._under_way:
             return choices[0]
         return choice

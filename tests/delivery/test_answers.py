@@ -36,6 +36,14 @@ def test_a_later_answer_replaces_an_error_and_nothing_else() -> None:
     assert answers.statuses(None) == [SUCCESS, SUCCESS]
 
 
+def test_an_attempt_takes_more_only_if_it_takes_what_had_an_error() -> None:
+    """Two endpoints that answer the same array alike say nothing against each other."""
+    answers = Answers(load("a", "b"))
+    answers.learn([0, 1], [SUCCESS, ERROR], errors_with_others=False)
+    assert not answers.takes_more([0, 1], [SUCCESS, ERROR])
+    assert answers.takes_more([0, 1], [ERROR, SUCCESS])
+
+
 def test_events_may_be_sent_later_if_endpoints_err_with_others_too() -> None:
     """If one endpoint returns errors for this event only, the event is to blame."""
     for with_others in (True, False):

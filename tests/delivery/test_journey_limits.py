@@ -199,6 +199,16 @@ async def test_one_event_at_a_time_tries_an_address_on_probation() -> None:
     assert (len(eqiad.posts), len(codfw.posts), at(pool, EQIAD).on_trial) == (1, 2, False)
 
 
+async def test_the_only_endpoint_left_is_tried_again() -> None:
+    """A lost packet gave it up, and the other endpoint is down: no event is refused while one would take it."""
+    pool, _, codfw = two(Act())
+    eqiad = script(at(pool, EQIAD), fails(FailureClass.NEVER_SENT, 0.05), otherwise=Act())
+    out(pool, Health.UNHEALTHY, CODFW)
+    async with delivering(pool) as (delivery, _):
+        assert (await deliver(delivery)).endpoint == "eqiad"
+    assert (len(eqiad.posts), len(codfw.posts)) == (2, 0)
+
+
 @pytest.mark.parametrize(
     ("eqiad", "answered_at", "after", "reason"),
     [

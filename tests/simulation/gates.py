@@ -136,9 +136,14 @@ class Line:
 
     def _take(self, url: bytes, body: bytes) -> None:
         gate, mode, ledger = self.gate, self.gate.mode, self.gate.ledger
-        raw = json.loads(body)
-        raw = raw if isinstance(raw, list) else [raw]
-        events = [ledger.events[each["sim"]["n"]] for each in raw]
+        try:
+            raw = json.loads(body)
+            raw = raw if isinstance(raw, list) else [raw]
+            events = [ledger.events[each["sim"]["n"]] for each in raw]
+        except (ValueError, TypeError, KeyError):
+            ledger.garbled.append((CLOCKS.now, f"{gate.name} gets what nobody posted: {body[:200]!r}"))
+            self._write(Answer(400, "Bad Request"), 0.001)
+            return
         place = self.end.place[0]
         exchange = Exchange(gate.name, gate.upstream, gate.life(), CLOCKS.now, mode["mode"], events, address=place)
         exchange.streams = [_stream_of(each) for each in raw]
@@ -179,6 +184,8 @@ class Line:
     def _accept(self, exchange: Exchange, event: Event, its: dict[str, Any]) -> None:
         gate = self.gate
         arrival = Arrival(gate.name, gate.upstream, _stream_of(its), CLOCKS.now, exchange, its)
+        if its.get("page") != event.key or its.get("text", "") != "x" * event.size:
+            gate.ledger.garbled.append((CLOCKS.now, f"event {event.number} is not what was posted at {gate.name}"))
         exchange.accepted.append(event)
         if gate.upstream == COPIES:
             return
@@ -242,6 +249,9 @@ class Line:
 
     def _lies(self, exchange: Exchange, raw: list[dict[str, Any]], mode: Mode, _: bool) -> None:
         """Take what can be taken, and answer what cannot be true or says nothing."""
+        if mode["how"] == "202":  # of a queue, say, that drops what it takes
+            self._write(Answer(202, "Accepted"), 0.005)
+            return
         invalid, error = self._judge(exchange, raw)
         true = answers.verdict(len(raw), invalid, error)
         match mode["how"]:
@@ -316,4 +326,4 @@ def _wire(answer: Answer, retry_after: str | None = None) -> bytes:
         lines.append(f"retry-after: {retry_after}")
     if answer.status != 204:
         lines.append(f"content-length: {len(answer.body)}")
-    return "\r\n".join(lines).encode() + b"\r\n\r\n" + answer.body
+    return "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n" + answer.body

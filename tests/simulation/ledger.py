@@ -111,6 +111,8 @@ class Ledger:
     exchanges: list[Exchange] = field(default_factory=list)
     beyond: dict[str, tuple[float, float, float]] = field(default_factory=dict)
     """What was held beyond its bound: when first, how much, and the bound."""
+    garbled: list[tuple[float, str]] = field(default_factory=list)
+    """When an EventGate got what is not as it was posted, and in words."""
     story: list[tuple[float, str, str]] = field(default_factory=list)
     """When, who, what."""
     disturbed: list[tuple[float, float, str, str]] = field(default_factory=list)

@@ -17,6 +17,8 @@ from tests.simulation.transport import SimTransport
 if TYPE_CHECKING:
     from tests.simulation.loop import SimLoop
 
+SYN_SECONDS = 1.0
+"""After which the kernel sends the first packet of a connection again (RFC 6298)."""
 Door = Literal["open", "refuse", "silent"]
 """What connecting to a machine leads to; silent: no answer ever comes."""
 
@@ -31,6 +33,8 @@ class Machine:
     """Of new connections; each has its own copy."""
     authority: bytes = b""
     """Who signed its certificate."""
+    loses: int = 0
+    """Of so many connections the first packet is lost: it is sent again after `SYN_SECONDS`."""
 
 
 class SimSocket:
@@ -92,8 +96,11 @@ class Network:
             if machine is None:
                 raise OSError(113, "No route to host")
             await asyncio.sleep(1e6)
-        await asyncio.sleep(rtt)
         assert machine is not None
+        if machine.loses:
+            machine.loses -= 1
+            rtt += SYN_SECONDS
+        await asyncio.sleep(rtt)
         if machine.door == "refuse":
             raise ConnectionRefusedError(111, "Connection refused")
         end, theirs = self._pair(process, ("10.0.0.1", self._next_port()), None, (host, port), machine.weather)

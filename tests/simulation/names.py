@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -11,6 +12,8 @@ import dns.rcode
 import dns.rdataclass
 import dns.rdatatype
 import dns.rrset
+
+from tests.simulation.clocks import CLOCKS
 
 ADDRESS = "10.9.9.9"
 """Where it is, as resolv.conf says."""
@@ -34,14 +37,15 @@ class NameServer:
     def __init__(self) -> None:
         """It knows no name."""
         self.records: dict[str, Record] = {}
-        self.queries = 0
+        self.asked: defaultdict[str, list[float]] = defaultdict(list)
+        """When it was asked for each name."""
 
     def ask(self, query: bytes, answer: Callable[[bytes], None]) -> None:
         """Answer a query, or do not."""
-        self.queries += 1
         asked = dns.message.from_wire(query)
-        question = asked.question[0]
-        record = self.records.get(question.name.to_text().rstrip("."))
+        name = asked.question[0].name.to_text().rstrip(".")
+        self.asked[name].append(CLOCKS.now)
+        record = self.records.get(name)
         if record is not None and record.mode == "silent":
             return
         reply = dns.message.make_response(asked)

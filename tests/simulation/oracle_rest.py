@@ -183,7 +183,7 @@ def a_hang_is_not_felt(world: World) -> Iterator[Broken]:
         seconds = (request.ended or 0.0) - request.sent
         event = request.events[0]
         plain = len(request.events) == 1 and event.key is None
-        quiet = world.ledger.quiet("disk", request.began - 2.0, request.sent + 5.0)
+        quiet = all(world.ledger.quiet(what, request.began - 2.0, request.sent + 5.0) for what in ("disk", "packets"))
         if (
             seconds > 0.7 + 4 * world.plan.setup.get("takes", 0.0)  # one that takes 0.6 s is slow, and no hang
             and plain
@@ -300,7 +300,7 @@ def _well_meanwhile(world: World, event: Event, request: Request) -> str:
     """Return the name of an endpoint that was well all the while, and beside which one other at most was not."""
     ledger, begin, end = world.ledger, request.began - WELL_SECONDS, request.ended or 0.0
     route = rules.route_of(world.config, event.stream)
-    if route is None or begin < 0 or not ledger.quiet("sidecar", begin, end) or not ledger.quiet("routes", begin, end):
+    if route is None or begin < 0 or not ledger.quiet("sidecar", begin, end):
         return ""
     upstream = route["to"]
     if upstream == "main" and world.plan.setup["options"].get("on_ambiguous", "resend") != "resend":
@@ -314,4 +314,4 @@ def _well_meanwhile(world: World, event: Event, request: Request) -> str:
 
 def _is_well(world: World, name: str, begin: float, end: float) -> bool:
     quiet = world.ledger.quiet
-    return all(quiet(what, begin, end) for what in (name, f"{name}:door", f"{name}:network"))
+    return all(quiet(what, begin, end) for what in (name, f"{name}:door", f"{name}:network", f"{name}:unknown"))

@@ -24,6 +24,7 @@ WEIGHTS = {"gates": 6, "doors": 2, "names": 2, "edits": 2}
 NEED_TIME = {"tightened", "ejections", "authority"}
 HOPS_SHARE = 0.12
 """Of the plans so many are for the two-hop world."""
+BUSY_SHARE = 0.04
 BESIDE_HOPS = ("clock", "disk", "edits", "full", "gates", "kill", "names", "network", "poison", "still", "twins")
 """What else goes wrong in it, one of these."""
 REST = 150.0
@@ -56,6 +57,8 @@ class Maker:
         """`troubles`: all there are, by name."""
         self.troubles = troubles
         self.random = random.Random(f"{seed}/plan")
+        self.more = random.Random(f"{seed}/more")
+        """Decides what was added later, so that what was there stays as it was."""
         self.seed = seed
         self.acts: list[Act] = []
         self.heal = self.random.choice([15.0, 30.0, 45.0])
@@ -64,12 +67,15 @@ class Maker:
         """Return the plan; `kinds` are the troubles that it has, chosen by chance where there are none given."""
         chance = self.random
         setup = self._setup()
-        all_kinds = sorted(self.troubles.keys() - {"hops"})
+        all_kinds = sorted(self.troubles.keys() - {"hops", "busy"})
         counts = [WEIGHTS.get(each, 1) for each in all_kinds]
         chosen = kinds or tuple(set(chance.sample(all_kinds, chance.choice([1, 2, 2, 2, 3, 4]), counts=counts)))
         hops = random.Random(f"{self.seed}/hops")  # so that the other plans stay as they were
-        if not kinds and hops.random() < HOPS_SHARE:
+        share = hops.random()
+        if not kinds and share < HOPS_SHARE:
             chosen = ("hops", hops.choice(BESIDE_HOPS))
+        elif not kinds and share < HOPS_SHARE + BUSY_SHARE:
+            chosen = ("busy",)
         if "ejections" in chosen and not kinds and chance.random() < 0.7:  # it takes many POSTs, and so much time
             chosen = ("gates",)
         if NEED_SPOOL & set(chosen):
@@ -168,6 +174,10 @@ class Maker:
         """Return a moment before all is well."""
         return round(self.random.uniform(1.0, self.heal - 2.0), 3)
 
+    def later(self) -> float:
+        """Return such a moment for what was added later."""
+        return round(self.more.uniform(1.0, self.heal - 2.0), 3)
+
     def spans(self, most: int = 3) -> list[tuple[float, float]]:
         """Return some spans of time that do not overlap, all before `heal`."""
         cuts = sorted(self.when() for _ in range(2 * self.random.randint(1, most)))
@@ -176,6 +186,12 @@ class Maker:
     def act(self, at: float, do: str, **more: Any) -> None:
         """Plan something."""
         self.acts.append({"at": at, "do": do, **more})
+
+    def many(self, at: float, count: int) -> None:
+        """Plan that so many events come at once, each in a POST that cannot be joined with others."""
+        event = {"stream": "scores.v1", "kind": "good"}
+        for _ in range(count):
+            self.act(at, "post", events=[event], array=False, request_id=True)
 
     def posts(self) -> list[Act]:
         """Return what producers post, as far as it is planned."""

@@ -10,6 +10,13 @@ from typing import Any
 
 Config = dict[str, Any]
 PORT = 4492
+RENAMED = {"main": "primary"}
+"""Which upstream an edit gives another name."""
+CHANGES: dict[str, Config] = {
+    "options": {"timeouts": {"attempt": "1200ms"}},
+    "accepts": {"accepts": [{"stream": ["weighted.*", "scores.v2"]}]},
+}
+"""Edits of an upstream."""
 CA_FILE = "CA_FILE"
 """Stands for the path of the authorities' file, which is known where the configuration is written only."""
 
@@ -52,10 +59,12 @@ def edited(config: Config, edit: str, number: int) -> Config | None:
         case "removes":
             del config["upstreams"]["test"]
             config["routes"] = [each for each in config["routes"] if each["to"] != "test"]
-        case "options":
-            config["upstreams"]["main"]["timeouts"] = {"attempt": "1200ms"}
-        case "accepts":
-            config["upstreams"]["main"]["accepts"] = [{"stream": ["weighted.*", "scores.v2"]}]
+        case "other name":
+            config["upstreams"][RENAMED["main"]] = config["upstreams"].pop("main")
+            for route in config["routes"]:
+                route["to"] = RENAMED.get(route["to"], route["to"])
+        case _:
+            config["upstreams"]["main"] |= CHANGES[edit]
     return config
 
 
@@ -76,6 +85,12 @@ def decide(config: Config, stream: str) -> tuple[str, str] | None:
     if route is None or "reject" in route:
         return None
     return _accepted(config, route["to"], route.get("stream", stream))
+
+
+def allowed(config: Config, stream: str) -> tuple[str, str] | None:
+    """Return the same, with the upstream called as the gates call it."""
+    way = decide(config, stream)
+    return way and ({new: old for old, new in RENAMED.items()}.get(way[0], way[0]), way[1])
 
 
 def copied(config: Config, stream: str) -> tuple[str, str] | None:

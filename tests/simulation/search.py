@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import count
 
-from tests.simulation import oracle_copies, oracle_hops, oracle_rest  # noqa: F401  their invariants
+from tests.simulation import oracle_copies, oracle_hops, oracle_peers, oracle_rest  # noqa: F401  their invariants
 from tests.simulation.clocks import CLOCKS, real_seconds
 from tests.simulation.oracle import Broken, judge
 from tests.simulation.plan import Plan

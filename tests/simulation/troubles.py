@@ -19,12 +19,30 @@ def _gates(maker: Maker, setup: dict[str, Any]) -> None:
         bad = names if chance.random() < 0.4 else [chance.choice(names)]
         mode, alike = chance.choice(MODES)(chance), chance.random() < 0.6
         if mode["mode"] == "hang" and chance.random() < 0.8:  # many events are about to be sent there
-            event = {"stream": "scores.v1", "kind": "good"}
-            for _ in range(100):
-                maker.act(round(begin + 0.01, 3), "post", events=[event], array=False, request_id=True)
+            maker.many(round(begin + 0.01, 3), 100)
         for name in bad:
             maker.act(begin, "gate", gate=name, mode=mode if alike else chance.choice(MODES)(chance))
             maker.act(end, "gate", gate=name, mode={"mode": "well"})
+    if maker.more.random() < 0.25:
+        begin, mode = maker.more.uniform(1.0, maker.heal - 4.0), maker.more.choice(RARE_MODES)
+        for name in names if maker.more.random() < 0.5 else [maker.more.choice(names)]:
+            maker.act(round(begin, 3), "gate", gate=name, mode=mode)
+            maker.act(round(begin + 3.0, 3), "gate", gate=name, mode={"mode": "well"})
+
+
+def _busy(maker: Maker, setup: dict[str, Any]) -> None:
+    """Many events come at once while an EventGate hangs, the others take their time, and a packet is lost."""
+    chance = maker.random
+    setup["takes"] = chance.choice([0.05, 0.2])
+    names = [f"main/{name}" for name in setup["centres"]["main"]]
+    for begin, end in maker.spans(2):
+        bad = chance.choice(names)
+        maker.act(begin, "gate", gate=bad, mode=_hang(chance))
+        maker.act(end, "gate", gate=bad, mode={"mode": "well"})
+        for name in names:
+            if name != bad and chance.random() < 0.5:
+                maker.act(begin, "lose", gate=name)
+        maker.many(round(begin + 0.01, 3), 100)
 
 
 def _hang(chance: random.Random) -> dict[str, Any]:
@@ -62,6 +80,13 @@ MODES: tuple[Callable[[random.Random], dict[str, Any]], ...] = (
 )
 
 
+RARE_MODES: tuple[dict[str, Any], ...] = (
+    {"mode": "status", "status": 503, "retry_after": "\u00b2"},
+    {"mode": "status", "status": 429, "retry_after": "\u00b2"},
+    {"mode": "lies", "how": "202"},
+)
+
+
 def _doors(maker: Maker, setup: dict[str, Any]) -> None:
     """Machines refuse connections or fall silent."""
     chance = maker.random
@@ -87,6 +112,17 @@ def _names(maker: Maker, setup: dict[str, Any]) -> None:
         maker.act(maker.when(), "move", gate=chance.choice(names), dies=chance.random() < 0.5)
     if chance.random() < 0.25:
         setup["many"] = {"gate": names[0], "dead": 16, "all": 40}
+    more = maker.more
+    if more.random() < 0.3:  # DNS is ahead of the machine
+        at, early = maker.later(), more.choice([3.0, 10.0])
+        for name in names if more.random() < 0.7 else [more.choice(names)]:
+            maker.act(at, "move", gate=name, dies=False, early=early)
+    if more.random() < 0.3:  # nothing is known yet while DNS is wrong
+        at = maker.later()
+        for name in names:
+            maker.act(at, "dns", gate=name, mode=more.choice(["nxdomain", "servfail"]))
+        maker.act(round(at + 0.1, 3), "kill", step=0)
+        maker.act(round(at + 0.3, 3), "start")
 
 
 def _still(maker: Maker, _: dict[str, Any]) -> None:
@@ -149,6 +185,11 @@ def _poison(maker: Maker, _: dict[str, Any]) -> None:
     """Single events bring down what they are in."""
     for act in maker.random.sample(posts := maker.posts(), min(3, len(posts))):
         maker.random.choice(act["events"])["kind"] = "poison"
+    if maker.more.random() < 0.4:  # a producer of which EventGate takes nothing
+        at = maker.later()
+        for number in range(12):
+            event = {"stream": "scores.v2", "kind": "error"}
+            maker.act(round(at + 0.15 * number, 3), "post", events=[event], array=False)
 
 
 def _network(maker: Maker, setup: dict[str, Any]) -> None:
@@ -251,7 +292,10 @@ def _tightened(maker: Maker, _: dict[str, Any]) -> None:
     at = round(maker.random.uniform(2.0, 8.0), 3)
     maker.act(at, "door", gate="main/*", door=maker.random.choice(["refuse", "silent"]))
     edit = maker.random.choice(["accepts", "refuses", "renames", "moves"])
-    maker.act(round(at + 4.0, 3), "edit", edit=edit, number=maker.random.randint(1, 99), stays=True)
+    number = maker.random.randint(1, 99)
+    if maker.more.random() < 0.25:
+        edit = "other name"
+    maker.act(round(at + 4.0, 3), "edit", edit=edit, number=number, stays=True)
     maker.act(round(at + 25.0, 3), "door", gate="main/*", door="open")
 
 
@@ -307,6 +351,7 @@ TROUBLES: dict[str, Trouble] = {
     "tightened": _tightened,
     "full": _full,
     "hops": plan_hops,
+    "busy": _busy,
     "mirror": _mirror,
 }
 

@@ -160,6 +160,8 @@ class World:
         self.lives.append(Sidecar(self.loop, self.network, self.folder, len(self.lives) + 1, self.disk, self.tell))
         self.producers.life = len(self.lives)
         self.tell("world", f"sidecar {len(self.lives)} starts")
+        for name in self.gates:
+            self._until_ended(f"{name}:unknown", self._record(name).mode)  # nobody tells it where that is
         self.sidecar.start(self.plan.setup)
 
     # --- what happens ---
@@ -208,12 +210,24 @@ class World:
         self.tell("world", f"DNS says of {act['gate']}: {act['mode']}")
         self._record(act["gate"]).mode = act["mode"]
         self._until_ended(f"{act['gate']}:dns", act["mode"])
+        if act["mode"] == "right":
+            self._until_ended(f"{act['gate']}:unknown", "right")
+
+    def _lose(self, act: Act) -> None:
+        self.tell("world", f"the first packet of the next connection to {act['gate']} is lost")
+        for machine in self.machines[act["gate"]]:
+            machine.loses = 1
+        self._disturb("packets", "lost", CLOCKS.now, 5.0)
 
     def _move(self, act: Act) -> None:
         record, old = self._record(act["gate"]), list(self.machines[act["gate"]])
-        address = f"10.8.0.{len(self.network.machines)}"
+        address, early = f"10.8.0.{len(self.network.machines)}", act.get("early", 0.0)
         self.tell("world", f"{act['gate']} moves to {address}{', its old machine dies' if act['dies'] else ''}")
-        self._add_machine(act["gate"], address)
+        machine = self._add_machine(act["gate"], address)
+        if early:  # DNS says so before anybody listens there
+            machine.door = "refuse"
+            self.machines[act["gate"]].remove(machine)
+            self.loop.happens(early, None, self._ready, act["gate"], machine)
         record.addresses = [address]
         if act["dies"]:
             for machine in old:
@@ -222,6 +236,10 @@ class World:
             for line in self.gates[act["gate"]].lines:
                 line.end.weather.hole = True
             self._disturb(act["gate"], "moved", CLOCKS.now, 90.0)
+
+    def _ready(self, gate: str, machine: Machine) -> None:
+        machine.door = "open"
+        self.machines[gate].append(machine)
 
     def _still(self, act: Act) -> None:
         process = self.sidecar.process
@@ -333,8 +351,7 @@ class World:
             gate.mode = WELL
             self._until_ended(name, "well")
             self._door({"gate": name, "door": "open"})
-            self._record(name).mode = "right"
-            self._until_ended(f"{name}:dns", "right")
+            self._dns({"gate": name, "mode": "right"})
             for line in gate.lines:
                 line.end.weather.reset_after.clear()
         self._become({"mode": "well"})
@@ -349,6 +366,7 @@ _DEEDS: dict[str, Callable[[World, Act], None]] = {
     "gate": World._gate,
     "door": World._door,
     "dns": World._dns,
+    "lose": World._lose,
     "move": World._move,
     "still": World._still,
     "clock": World._clock,

@@ -1,0 +1,66 @@
+"""The promises to those that the sidecar speaks to: EventGates and name servers."""
+
+from __future__ import annotations
+
+import bisect
+import re
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from tests.simulation.oracle import Broken, invariant
+from tests.simulation.oracle_rest import WELL_SECONDS
+from tests.simulation.rules import PORT
+
+if TYPE_CHECKING:
+    from tests.simulation.world import World
+
+ASKED_SECONDS = 20.0
+MOST_ASKED = 60
+"""How often a name may be asked for in that time by one sidecar."""
+_WHERE = r"upstream=(\S+) endpoint=(\S+) address=(\S+)"
+_OUT = re.compile(rf"health changed: {_WHERE} before=(?:healthy|suspected) after=(?:ejected|unhealthy) ")
+
+
+@invariant
+def what_arrives_is_what_was_posted(world: World) -> Iterator[Broken]:
+    """An event is sent with the bytes that were stored, or not at all."""
+    for at, words in world.ledger.garbled:
+        yield Broken("what_arrives_is_what_was_posted", words, at)
+
+
+@invariant
+def what_is_well_is_not_taken_out(world: World) -> Iterator[Broken]:
+    """No address is taken out that answers: what EventGate does not take of itself counts against none."""
+    if "ejections" in world.plan.setup["troubles"]:
+        return  # one failure ejects there
+    for at, who, what in world.ledger.story:
+        found = _OUT.match(what) if who == "sidecar" else None
+        if found is None:
+            continue
+        upstream, endpoint, ip = found.groups()
+        machine = world.network.machines[ip, PORT]
+        if machine.door == "open" and _is_well(world, f"{upstream}/{endpoint}", at):
+            yield Broken("what_is_well_is_not_taken_out", f"{upstream}/{endpoint} was well, and is out: {what}", at)
+
+
+def _is_well(world: World, gate: str, at: float) -> bool:
+    """Whether nothing was wrong with a gate, nor what a live POST that fails as a whole may count against it."""
+    poison = "poison" in world.plan.setup["troubles"]
+    begin = at - (2 * WELL_SECONDS if not poison else 0.0)
+    if poison and at < world.plan.heal + 4 * WELL_SECONDS:
+        return False
+    whats = ("sidecar", gate, f"{gate}:door", f"{gate}:network")
+    return begin >= 0 and all(world.ledger.quiet(what, begin, at) for what in whats)
+
+
+@invariant
+def names_are_not_asked_too_often(world: World) -> Iterator[Broken]:
+    """However wrong DNS is, a name is asked for less and less often."""
+    for name, asked in world.names.asked.items():
+        lives = max(1, len(world.lives)) + len(world.gateways)
+        for number, at in enumerate(asked):
+            count = bisect.bisect(asked, at + ASKED_SECONDS) - number
+            if count > MOST_ASKED * lives:
+                text = f"{name} was asked for {count} times in {ASKED_SECONDS:g} s"
+                yield Broken("names_are_not_asked_too_often", text, at)
+                break

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import hashlib
 import os
 import sys
@@ -240,13 +241,16 @@ class Reloader:
 
 @contextlib.contextmanager
 def _short_turns() -> Iterator[None]:
-    """Let a thread that computes hand the interpreter over sooner."""
-    before = sys.getswitchinterval()
+    """Let a thread that computes hand the interpreter over sooner, and never for the length of a garbage collection."""
+    before, collects = sys.getswitchinterval(), gc.isenabled()
     sys.setswitchinterval(TURN_SECONDS)
+    gc.disable()
     try:
         yield
     finally:
         sys.setswitchinterval(before)
+        if collects:
+            gc.enable()
 
 
 def _load(path: Path, labels: Mapping[str, str]) -> Loaded:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import os
 import sys
 import tempfile
@@ -78,6 +79,7 @@ class Asked(Mapping[str, str]):
     def __init__(self) -> None:
         """Nobody has asked yet."""
         self.turns: list[float] = []
+        self.collects: list[bool] = []
 
     def __getitem__(self, name: str) -> str:
         raise KeyError(name)
@@ -87,17 +89,18 @@ class Asked(Mapping[str, str]):
 
     def __iter__(self) -> Iterator[str]:
         self.turns.append(sys.getswitchinterval())
+        self.collects.append(gc.isenabled())
         return iter(())
 
 
 async def test_events_go_on_while_a_file_is_checked(tmp_path: Path) -> None:
-    """The thread that checks it takes short turns, and only for so long."""
+    """The thread that checks it takes short turns and starts no garbage collection, and only for so long."""
     watching = Watched(tmp_path, NEVER)
     usual, labels = sys.getswitchinterval(), Asked()
     watching.reloader._labels = labels
     await watching.reloader._reload(settled=True)
     assert (watching.applied, set(labels.turns)) == (["everything"], {TURN_SECONDS})
-    assert sys.getswitchinterval() == usual
+    assert (sys.getswitchinterval(), set(labels.collects), gc.isenabled()) == (usual, {False}, True)
 
 
 async def test_an_edit_is_applied_and_saved(tmp_path: Path) -> None:

@@ -128,7 +128,10 @@ def test_an_address_in_use_is_named(tmp_path: Path) -> None:
         other.bind(("127.0.0.1", 0))
         other.listen()
         address = f"127.0.0.1:{other.getsockname()[1]}"
-        with pytest.raises(SettingError, match=f"^cannot listen on {address}: Address already in use$"):
+        with pytest.raises(
+            SettingError,
+            match=f"^cannot listen on {address}: Address already in use; stop what listens there, or use another port$",
+        ):
             Runtime(Settings(written(tmp_path, to_one("127.0.0.1:1")), listen=address))
 
 

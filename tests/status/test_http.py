@@ -91,7 +91,7 @@ async def test_the_tap_is_off_unless_enabled() -> None:
     ("query", "words"),
     [
         ("outcome=lost", "there is no outcome 'lost'; use one of delivered, invalid, refused, spooled, failed"),
-        ("stream=", "the stream '' is an empty string, which matches no value"),
+        ("stream=", "the stream '' is an empty string, which matches no value; remove the key to match everything"),
         ("stream=/(/", "the stream '/(/' is not a regular expression that RE2 accepts: missing ): ("),
     ],
     ids=["no outcome", "no stream", "no pattern"],

@@ -307,7 +307,7 @@ def returning(standing: Standing) -> Standing:
 
 
 def _forget(times: deque[float], *, before: float) -> None:
-    while times and times[0] < before:
+    while times[0] < before:
         times.popleft()
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import pytest
 
 from sidecar.eventgate.failures import FailureClass
@@ -247,29 +245,6 @@ async def test_without_any_address_the_answer_is_immediate() -> None:
         status = await status_from(delivery)
         assert now() == 0.0
     assert b"no endpoint of main is available: eqiad: not looked up yet; codfw: not looked up yet" in status.described
-
-
-@pytest.mark.parametrize(
-    ("found_at", "deadline", "expected"),
-    [
-        pytest.param(0.4, "4s", Seen(0.4, "success", "eqiad:80"), id="found in time"),
-        pytest.param(2.0, "4s", Seen(1.0, "error", "", unreachable=True), id="not within a second"),
-        pytest.param(2.0, "600ms", Seen(0.6, "error", "", unreachable=True), id="not within the deadline"),
-    ],
-)
-async def test_the_first_events_wait_for_the_first_round(found_at: float, deadline: str, expected: Seen) -> None:
-    """For the first look-ups and checks, at most 1 s."""
-    pool = bare_pool("eqiad", timeouts={"deadline": deadline, "attempt": "500ms"})
-
-    async def first_round() -> None:
-        await asyncio.sleep(found_at)
-        pool.endpoints[0].set_addresses((EQIAD,))
-        script(at(pool, EQIAD))
-        pool.looked_at_endpoint(pool.endpoints[0])
-
-    async with delivering(pool) as (delivery, _), asyncio.TaskGroup() as tasks:
-        tasks.create_task(first_round())
-        assert await deliver(delivery) == expected
 
 
 async def test_the_deadline_is_kept_with_attempts_in_flight() -> None:

@@ -8,6 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from sidecar.delivery.retry import Undelivered
+from sidecar.delivery.sender import Sender
+from sidecar.events.outgoing import Load
+from sidecar.events.results import EventStatus
+from tests import scripted
 from tests.fakes import (
     PATIENCE,
     FakeEventGate,
@@ -26,15 +31,11 @@ from tests.fakes import (
     stall,
 )
 from tests.running import sidecar, to_one, upstream
+from tests.scripted import EQIAD, Recorder, Seen, at, bare_pool, deliver, delivering, now, script
 
 EVENT = b'{"meta":{"stream":"s","id":"a"},"n":1.0}'
 INVALID = {"status": "invalid", "event": json.loads(EVENT), "context": {"errorsText": "is wrong"}}
 UNREACHABLE = "1 out of 1 events had failures and were not accepted. (0 invalid and 1 errored)."
-
-
-def now() -> float:
-    """Return the loop's time."""
-    return asyncio.get_running_loop().time()
 
 
 def by(endpoint: str) -> str:
@@ -270,3 +271,39 @@ async def test_an_endpoint_that_comes_back_is_used_again(tmp_path: Path) -> None
                 statuses.append((await running.post(EVENT)).status)
         assert set(statuses[:-1]) <= {503}
         await eventually(lambda: len(gate.requests) >= 5)
+
+
+# --- the first events, on a loop with an exact clock ---
+
+
+@pytest.mark.looptime
+@pytest.mark.parametrize(
+    ("found_at", "deadline", "expected"),
+    [
+        pytest.param(0.4, "4s", Seen(0.4, "success", "eqiad:80"), id="found in time"),
+        pytest.param(2.0, "4s", Seen(1.0, "error", "", unreachable=True), id="not within a second"),
+        pytest.param(2.0, "600ms", Seen(0.6, "error", "", unreachable=True), id="not within the deadline"),
+    ],
+)
+async def test_the_first_events_wait_for_the_first_round(found_at: float, deadline: str, expected: Seen) -> None:
+    """For the first look-ups and checks, at most 1 s."""
+    pool = bare_pool("eqiad", timeouts={"deadline": deadline, "attempt": "500ms"})
+
+    async def first_round() -> None:
+        await asyncio.sleep(found_at)
+        pool.endpoints[0].set_addresses((EQIAD,))
+        script(at(pool, EQIAD))
+        pool.looked_at_endpoint(pool.endpoints[0])
+
+    async with delivering(pool) as (delivery, _), asyncio.TaskGroup() as tasks:
+        tasks.create_task(first_round())
+        assert await deliver(delivery) == expected
+
+
+@pytest.mark.looptime
+async def test_nothing_is_sent_before_the_start() -> None:
+    """The answer is immediate."""
+    pool = bare_pool("eqiad")
+    ended: asyncio.Future[list[EventStatus] | Undelivered] = asyncio.get_running_loop().create_future()
+    Sender({"main": pool}, Recorder(), lambda: 0.5, now).send(Load("main", [scripted.EVENT]), ended.set_result)
+    assert isinstance(ended.result(), Undelivered)

@@ -304,3 +304,21 @@ def test_second_attempts_have_a_budget(in_flight: int, second_attempts: int, all
     budget = Budget()
     budget.in_flight, budget.second_attempts = in_flight, second_attempts
     assert budget.allows is allows
+
+
+@pytest.mark.parametrize(
+    ("eqiad", "codfw", "may"),
+    [
+        pytest.param(Health.HEALTHY, Health.HEALTHY, [True, True], id="both are healthy"),
+        pytest.param(Health.UNHEALTHY, Health.HEALTHY, [False, True], id="one is out"),
+        pytest.param(Health.EJECTED, Health.HEALTHY, [False, True], id="one awaits a trial, which the other saves"),
+        pytest.param(Health.EJECTED, Health.UNHEALTHY, [True, False], id="the trial is all that is left"),
+        pytest.param(Health.UNHEALTHY, Health.UNHEALTHY, [False, False], id="nothing is left"),
+    ],
+)
+def test_which_endpoints_may_get_events(eqiad: Health, codfw: Health, may: list[bool]) -> None:
+    """What is not down, and if all are down, what awaits a trial."""
+    pool = make_pool({"eqiad": ["10.1.0.1"], "codfw": ["10.2.0.1"]})
+    for address, health in zip(pool.addresses, (eqiad, codfw), strict=True):
+        address.standing.health, address.standing.passed_in_a_row = health, 9
+    assert [pool.may_get_events(each) for each in pool.endpoints] == may

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar.routes.language.config import HealthCheck, Outlier
-from sidecar.upstreams.health import DOWN, OUT, TRANSITIONS, Health, Judge, Signal, Standing, Transition
+from sidecar.upstreams.health import DOWN, OUT, TRANSITIONS, Health, Judge, Signal, Standing, Transition, returning
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -191,8 +191,18 @@ def test_a_failed_post_outweighs_the_checks_before_it() -> None:
     judge().failed(standing, "no answer", 1.0, 0.5, trial=True)
     assert judge().awaits_trial(standing) is False
     judge().check_passed(standing, 2.0)
+    assert judge().awaits_trial(standing) is False
     judge().check_passed(standing, 3.0)
     assert judge().awaits_trial(standing) is True
+
+
+@pytest.mark.parametrize("health", Health, ids=str)
+def test_an_address_that_comes_back_is_still_out(health: Health) -> None:
+    """Otherwise it is unknown until it is checked."""
+    before = Standing(health, reason="before", ejections=3)
+    after = returning(before)
+    assert (after.health, after.ejections) == (health if health in OUT else UNKNOWN, 3)
+    assert (after is before) is (health in OUT)
 
 
 # --- real POSTs ---
@@ -238,13 +248,14 @@ def test_an_answer_resets_the_streak_of_failed_posts() -> None:
     ],
 )
 def test_a_failure_rate_ejects(failures: int, answers: int, after: Health) -> None:
-    """If half of at least ten POSTs fail."""
+    """If half of at least ten POSTs fail; those before an ejection no longer count after it."""
     standing = Standing(HEALTHY)
     for _ in range(answers):
         judge(consecutive=1000).answered(standing, 0.01, 1.0)
     for _ in range(failures):
         judge(consecutive=1000).failed(standing, "connection lost", 1.0, 0.5)
     assert standing.health is after
+    assert (len(standing.ended_at) == 0) is (after is EJECTED)
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ import dns.rrset
 import pytest
 
 from sidecar.upstreams.addresses import DnsAnswer, Found, NoAnswer
-from sidecar.upstreams.resolver import ONLY_IPV6, Resolver
+from sidecar.upstreams.resolver import ONLY_IPV6, Resolver, leads_nowhere_else
 from tests.scripted import now
 
 pytestmark = pytest.mark.looptime
@@ -335,3 +335,22 @@ async def test_the_hosts_file_comes_first(
 async def test_name_servers_are_asked_on_port_53() -> None:
     """Unless a test says otherwise."""
     assert inspect.signature(Resolver).parameters["port"].default == 53
+
+
+@pytest.mark.parametrize(
+    ("address", "nowhere"),
+    [
+        ("127.0.0.1", True),
+        ("0.0.0.0", True),
+        ("0.1.2.3", True),
+        ("169.254.169.254", True),
+        ("224.0.0.1", True),
+        ("240.0.0.1", True),
+        ("10.0.0.1", False),
+        ("192.168.1.1", False),
+        ("208.80.154.224", False),
+    ],
+)
+def test_only_other_machines_are_used(address: str, *, nowhere: bool) -> None:
+    """Private addresses are other machines, too."""
+    assert leads_nowhere_else(address) is nowhere

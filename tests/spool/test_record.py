@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from sidecar.events.outgoing import Load, Outgoing
+from sidecar.events.outgoing import LABELS, Load, Outgoing
 from sidecar.spool.record import FRESH_BYTES, ROW_BYTES, DeadLetter, Fresh, Spooled, as_json, line_of
 from tests.spool.spools import NOON, spooled
 
@@ -53,6 +53,18 @@ def test_the_line_of_a_dead_letter_has_reason_and_time() -> None:
 def test_the_data_of_an_event_has_no_content() -> None:
     """It can be shown without the event."""
     assert "body" not in as_json(spooled(1))
+
+
+@pytest.mark.parametrize(
+    ("said", "origin", "words"),
+    [(None, None, ""), ("env=staging&isvc=a+b", {"env": "staging", "isvc": "a b"}, "env=staging,isvc=a b")],
+    ids=["from its producer", "handed over"],
+)
+def test_the_origin_of_an_event_is_shown(said: str | None, origin: dict[str, str] | None, words: str) -> None:
+    """The labels of the pod that handed it over."""
+    event = spooled(1, headers=() if said is None else ((LABELS, said),))
+    assert event.origin == origin
+    assert as_json(event).get("origin", "") == words
 
 
 def test_only_the_last_events_are_kept_in_memory() -> None:

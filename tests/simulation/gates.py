@@ -6,7 +6,6 @@ ledger has the truth.
 
 from __future__ import annotations
 
-import functools
 import json
 import random
 from collections.abc import Callable
@@ -283,9 +282,7 @@ class Line:
     ) -> None:
         def write() -> None:
             if not self.end.gone and self.end.weather.hole is False:
-                self.end.write(_wire(answer, retry_after))
-                if exchange is not None:
-                    self.end.when_read(functools.partial(_note_read, exchange))
+                self.end.write(_wire(answer, retry_after), exchange)
 
         self.gate.loop.happens(seconds, None, write)
 
@@ -302,10 +299,6 @@ _STEPS: dict[str, Callable[[Line, Exchange, list[dict[str, Any]], Mode, bool], N
     "lies": Line._lies,
     "poisoned": Line._poisoned,
 }
-
-
-def _note_read(exchange: Exchange) -> None:
-    exchange.read = CLOCKS.now
 
 
 def _stream_of(its: dict[str, Any]) -> str:

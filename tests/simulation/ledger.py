@@ -77,8 +77,10 @@ class Exchange:
     mode: str
     events: list[Event]
     accepted: list[Event] = field(default_factory=list)
+    came: float | None = None
+    """When the whole of a true answer had come to the sidecar, which need not have read it; None: never."""
     read: float | None = None
-    """When the sidecar had read the whole of a true answer; None: never."""
+    """When the sidecar had read it; None: never."""
     refused: bool = False
     """Whether it was refused as a whole, for sure: 413 and its like, or an answer that is not EventGate's."""
     streams: list[str] = field(default_factory=list)

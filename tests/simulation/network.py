@@ -14,6 +14,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
+from tests.simulation.clocks import CLOCKS
+
 if TYPE_CHECKING:
     from tests.simulation.loop import Process, SimLoop
 
@@ -25,6 +27,13 @@ APART = 1e-7
 
 Place = tuple[str, int]
 """An IP address and a port."""
+
+
+class Followed(Protocol):
+    """What notes when its bytes came to the other end, unless that was closed by then, and when that had read them."""
+
+    came: float | None
+    read: float | None
 
 
 class Reader(Protocol):
@@ -67,9 +76,11 @@ class End:
         self._came = bytearray()
         """Arrived, and not read."""
         self._came_eof = False
-        self._read_bytes = 0
-        self._told_at: deque[tuple[int, Callable[[], None]]] = deque()
-        """Who wants to know when its reader has that many bytes."""
+        self._written = self._came_bytes = self._read_bytes = 0
+        self._coming: deque[tuple[int, Followed]] = deque()
+        """What is there once that many bytes have come."""
+        self._unread: deque[tuple[int, Followed]] = deque()
+        """What is read once its reader has that many."""
         self._on_way = 0
         self._arrives_at = 0.0
         self._reads = False
@@ -77,16 +88,15 @@ class End:
 
     # --- sending ---
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes, followed: Followed | None = None) -> None:
         """Send, as far as there is room; the rest follows."""
         if self.gone or self._closes:
             return
+        self._written += len(data)
+        if followed is not None:
+            self.peer._coming.append((self._written, followed))
         self._waiting += data
         self._send()
-
-    def when_read(self, tell: Callable[[], None]) -> None:
-        """Call `tell` once the peer has read all that was written so far; never if it does not read on."""
-        self.peer._told_at.append((self.sent + len(self._waiting), tell))
 
     @property
     def waiting(self) -> int:
@@ -160,6 +170,11 @@ class End:
             self.peer.cut()  # nobody is here: RST
             return
         self._came += data
+        if not self._closes:
+            self._came_bytes += len(data)
+            while self._coming and self._coming[0][0] <= self._came_bytes:
+                self._coming[0][1].came = CLOCKS.now
+                self._unread.append(self._coming.popleft())
         self._read_soon()
 
     def arrive_eof(self) -> None:
@@ -197,8 +212,8 @@ class End:
             data = bytes(self._came[:most])
             del self._came[:most]
             self._read_bytes += len(data)
-            while self._told_at and self._told_at[0][0] <= self._read_bytes:
-                self._told_at.popleft()[1]()
+            while self._unread and self._unread[0][0] <= self._read_bytes:
+                self._unread.popleft()[1].read = CLOCKS.now
             self.reader.data(data)
             self._give_room()
             if self._came or self._came_eof:

@@ -199,13 +199,13 @@ def _earlier(event: Event, exchange: Exchange) -> list[Exchange]:
 
 def _in_doubt(world: World, before: Exchange, after: Exchange) -> bool:
     """Whether the sidecar could not know the end of one attempt when it began another."""
-    if before.read is None or before.life != after.life:
+    if before.came is None or before.life != after.life:
         return True
     if any(who == "sidecar" and "doubtful" in what and at <= after.at for at, who, what in world.ledger.story):
         return True  # it may be on the gateway as well, and that is told
     if not world.ledger.quiet("disk", before.at - 2.0, after.at):
         return True  # it took an event too late, which was sent live meanwhile (docs/guarantees.md)
-    return after.at < before.read + ATTEMPT_SECONDS
+    return after.at < (before.read or before.came) + ATTEMPT_SECONDS
 
 
 @invariant

@@ -39,7 +39,8 @@ def what_is_well_is_not_taken_out(world: World) -> Iterator[Broken]:
             continue
         upstream, endpoint, ip = found.groups()
         machine = world.network.machines[ip, PORT]
-        if machine.door == "open" and _is_well(world, f"{upstream}/{endpoint}", at):
+        gate = next((name for name, each in world.machines.items() if machine in each), None)  # it may be renamed
+        if gate is not None and machine.door == "open" and _is_well(world, gate, at):
             yield Broken("what_is_well_is_not_taken_out", f"{upstream}/{endpoint} was well, and is out: {what}", at)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from sidecar.events.results import EventStatus, Outcome, context_of, failed, refused
+from sidecar.events.results import PIECE_BYTES, SUCCESS, EventStatus, Outcome, context_of, failed, placed, refused
 
 
 @pytest.mark.parametrize("event", [b'{"a": 1.0}', b"{}", b"7", b'"\xff"', b'{"a":1e400,"a":"\\ud800"}'], ids=str)
@@ -19,6 +19,21 @@ def test_a_refused_event_is_described_as_an_invalid_one(event: bytes) -> None:
         '"message":"use \\"b\\""}],"errorsText":"\'.meta.stream\' use \\"b\\""}}'
     )
     assert msgspec.structs.replace(status, described=b"") == EventStatus("invalid", Outcome.REFUSED)
+
+
+def test_bad_bytes_are_described_as_node_shows_them() -> None:
+    """Also where a character is cut off at the end, or spans two of the pieces that are decoded."""
+    event = b"x" * (PIECE_BYTES - 1) + "é".encode() + b"\xc3"
+    assert event.decode(errors="replace") in failed(event, "no answer", unreachable=True).described.decode()
+
+
+def test_a_status_says_where_it_comes_from() -> None:
+    """Whether it is a success or not."""
+    statuses = placed([SUCCESS, failed(b"{}", "no answer", unreachable=False)], "main", "eqiad")
+    assert [(each.status, each.upstream, each.endpoint) for each in statuses] == [
+        ("success", "main", "eqiad"),
+        ("error", "main", "eqiad"),
+    ]
 
 
 @pytest.mark.parametrize("unreachable", [True, False], ids=["not reached", "reached"])

@@ -74,3 +74,9 @@ def test_a_string_is_decoded_from_its_bytes(raw: bytes) -> None:
 def test_a_number_may_have_thousands_of_digits() -> None:
     """It is skipped, although Python would not convert it."""
     assert scan.end_of_value("9" * 5000, 0, whole=True) == 5000
+
+
+@pytest.mark.parametrize(("raw", "found"), [('{"a": "x\\n"}', "x\n"), ('{"a": 1}', None), ('{"b": "x"}', None)])
+def test_only_a_string_is_read_as_text(raw: str, found: str | None) -> None:
+    """Another value is none, nor is a key that is missing."""
+    assert scan.text_at(raw, scan.places(raw, 0, ["a"]).get("a")) == found

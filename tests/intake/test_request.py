@@ -11,19 +11,22 @@ from sidecar.intake.request import EventsRequest, query_of_events
 FINE = Answer(201, "All 1 out of 1 events were accepted.", "delivered")
 
 
-def test_a_request_is_answered_once() -> None:
+@pytest.mark.parametrize(
+    ("keep_alive", "close", "ends"), [(True, False, False), (True, True, True), (False, False, True)]
+)
+def test_a_request_is_answered_once(*, keep_alive: bool, close: bool, ends: bool) -> None:
     """A second answer, or one to a client that has gone, is not written."""
     written: list[tuple[Answer, bool]] = []
     request = EventsRequest(
         lambda answer, close: written.append((answer, close)),
         *(b"/v1/events", b"", {b"host": b"x"}, 99),
-        keep_alive=True,
+        keep_alive=keep_alive,
         waits_for_100_continue=False,
         budget=ByteBudget(),
     )
-    request.answer(FINE)
+    request.answer(FINE, close=close)
     request.answer(FINE, close=True)
-    assert written == [(FINE, False)]
+    assert written == [(FINE, ends)]
     assert request.headers == {}, "an idle connection keeps no headers"
 
 

@@ -90,7 +90,8 @@ def _unchanged(chosen: dict[str, Path], folder: Path, jobs: int) -> dict[str, fl
 def _tests(name: str, chosen: dict[str, Path]) -> tuple[Path, ...]:
     """Return the module's own tests, and the test of the page that has its limits."""
     own = [path.relative_to(modules.ROOT) for path in modules.own_tests(chosen[name])]
-    return (*own, *([modules.BOUNDS] if "\nMAX_" in chosen[name].read_text() else []))
+    source = chosen[name].read_text()
+    return (*own, *([modules.BOUNDS] if "\nMAX_" in source or "\nclass Limits:" in source else []))
 
 
 def _try(

@@ -276,10 +276,10 @@ class Runtime:
         self._ready = True
 
     async def _stop_when(self, told: asyncio.Queue[signal.Signals]) -> float:
-        """Return the deadline for sending, in the loop's time."""
+        """Return the deadline for sending, in the loop's time; 0 if nothing is to be sent any more."""
         number = await told.get()
         drain = self._settings.drain if number == signal.SIGTERM else 0.0
-        until = asyncio.get_running_loop().time() + drain
+        until = asyncio.get_running_loop().time() + drain if drain else 0.0
         self.telemetry.emit(Stopping(number.name, drain))
         if drain:
             spared = 0.0

@@ -33,6 +33,8 @@ OPEN_SECONDS = 2.0
 """How long the start waits for the disk; afterwards events are taken without a spool until it is open."""
 HAND_OVER_SECONDS = 10.0
 """Part of `--drain` reserved for the hand-over, at most half of it."""
+LEAST_HAND_OVER_SECONDS = 2.0
+"""The hand-over's minimum time if requests in flight, or a stalled process, used up the reserved part."""
 END_SECONDS = 5.0
 """How long the end waits for the disk, and for events in flight."""
 EMPTY_SECONDS = 0.1
@@ -126,7 +128,8 @@ class Spooling:
     async def end(self, *, prints: bool, until: float) -> None:
         """Stop replay, hand over waiting events, log what is left of each stream, and close the file.
 
-        `prints`: also print what is left. `until`: the deadline of the hand-over, in the loop's time.
+        `prints`: also print what is left. `until`: the deadline of the hand-over, in the loop's time; 0 to hand over
+        nothing.
         """
         running, *others = self._tasks
         self._replay.stop()
@@ -136,9 +139,12 @@ class Spooling:
         for each in others:
             each.cancel()
         if self._handing:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout_at(until):
-                    await self._handing.rest()
+            if until:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout_at(
+                        max(until, asyncio.get_running_loop().time() + LEAST_HAND_OVER_SECONDS)
+                    ):
+                        await self._handing.rest()
             self._handing.close()
         totals = self.state.totals
         for stream, count in totals.streams.items():

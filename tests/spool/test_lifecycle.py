@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 from pathlib import Path
 from typing import Any
@@ -128,3 +129,39 @@ def test_an_event_is_routed_again_only_by_other_rules(tmp_path: Path) -> None:
     assert isinstance(routed(spooled(2, came_as="score")), str)
     spooling.follow({}, second, lambda _: False, Router(no_routes, {}))
     assert isinstance(routed(event), str)
+
+
+class Handing:
+    """A hand-over that takes a moment."""
+
+    host = "gateway.example"
+    trouble = ""
+
+    def __init__(self) -> None:
+        """Nothing is handed over yet."""
+        self.done = False
+
+    def stop(self) -> None:
+        """There is no early hand-over."""
+
+    async def rest(self) -> None:
+        """Hand over."""
+        await asyncio.sleep(1.0)
+        self.done = True
+
+    def close(self) -> None:
+        """There is no connection."""
+
+
+@pytest.mark.looptime
+@pytest.mark.parametrize(("until", "done"), [(1.0, True), (0.0, False)])
+async def test_a_hand_over_has_a_moment_even_if_the_drain_is_over(tmp_path: Path, until: float, done: bool) -> None:
+    """Requests in flight may have used it up; after a second signal nothing is handed over."""
+    spooling = Spooling(tmp_path, Telemetry([], make_log(io.StringIO())), hand=AtOnce())
+    async with asyncio.TaskGroup() as tasks:
+        await spooling.start(tasks)
+        await asyncio.sleep(until)
+        handing: Any = Handing()
+        spooling._handing = handing
+        await spooling.end(prints=False, until=until)
+    assert handing.done is done

@@ -1,7 +1,7 @@
-"""A world that one seed decides, with the real sidecar in it, and an oracle that holds its promises: `make simulate`.
+"""Deterministic simulation: the real sidecar in a world that a seed determines, and an oracle: `make simulate`.
 
-`plan` turns a seed into what happens; `world` lets it happen to the real code of `serve`, on `loop` and `network`;
-`oracle` judges; `story` tells. docs/simulation.md says what is simulated, and what is not.
+`plan` turns a seed into a plan. `world` carries it out on the real code of `serve`, with `loop` and `network`. `oracle`
+checks the promises, and `story` prints what happened. docs/simulation.md says what is simulated, and what is not.
 
-`power` is a world of its own: what a power loss may leave of the spool's files.
+`power` is separate: it simulates what a power loss may leave of the spool's files.
 """

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-if os.environ.get("PYTHONHASHSEED") != "0":  # the order of a set of words is chance of the interpreter
+if os.environ.get("PYTHONHASHSEED") != "0":  # otherwise the order of a set of strings differs between interpreters
     os.execve(
         sys.executable, [sys.executable, "-m", "tests.simulation", *sys.argv[1:]], os.environ | {"PYTHONHASHSEED": "0"}
     )

@@ -1,4 +1,4 @@
-"""Damages the spool's file, and says which events can still be read of it."""
+"""Damages the spool's file, and tells which events can still be read from it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PAGE = 4096
 def do(path: Path, how: str, place: float, bit: int) -> None:
     """Damage a file: `zeros` in a page, `flip` a bit, `cut` its end, or a bit of its `header`.
 
-    What its log holds is in the file before, as after an orderly end: SQLite would else never read what is damaged.
+    Its log is checkpointed first, as at an orderly end; otherwise SQLite would not read the damaged page.
     """
     connection = sqlite3.connect(path)
     connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
@@ -35,12 +35,12 @@ def do(path: Path, how: str, place: float, bit: int) -> None:
 
 
 def held(folder: Path) -> set[int]:
-    """Return the numbers of the events that a sound file, with its log, holds."""
+    """Return the numbers of the events in an undamaged file with its log."""
     return _read(_copy(folder))
 
 
 def readable(folder: Path) -> set[int]:
-    """Return the numbers of the events that the sidecar saves of a damaged file where nothing disturbs it."""
+    """Return the numbers of the events that the sidecar saves from a damaged file if nothing disturbs it."""
     copy = _copy(folder)
     spool = SpoolDir(copy, Quota())
     try:

@@ -1,4 +1,4 @@
-"""The disk under the spool, and the thread that writes to it: both in simulated time, SQLite for real."""
+"""The spool's disk, and the thread that writes to it: in simulated time, but with the real SQLite."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ TROUBLE = {
 
 
 class Disk:
-    """How the disk is."""
+    """State of the disk."""
 
     def __init__(self, seed: str, size: int) -> None:
-        """It is well; a spool may have `size` bytes on it."""
+        """It works; a spool may have `size` bytes on it."""
         self.mode = "well"
         self.size = size
         self.hands: list[SimHand] = []
         self._chance = random.Random(f"{seed}/disk")
 
     def become(self, mode: str) -> None:
-        """Be so from now on; what hung goes on."""
+        """Change its state; hanging jobs continue."""
         self.mode = mode
         for hand in self.hands:
             hand.go_on()
 
     @property
     def hangs(self) -> bool:
-        """Whether nothing that is begun ends."""
+        """Whether jobs hang."""
         return self.mode in ("hangs", "hangs late")
 
     def seconds(self) -> float:
@@ -49,10 +49,10 @@ class Disk:
 
 
 class SimHand:
-    """The spool's thread: one job after the other, each at its time."""
+    """The spool's thread: runs one job after the other, each at its time."""
 
     def __init__(self, loop: SimLoop, process: Process, disk: Disk, do: Callable[[Callable[[], Any]], Any]) -> None:
-        """`do` does a job."""
+        """`do` runs a job."""
         self._loop, self._process, self._disk, self._do = loop, process, disk, do
         self._jobs: deque[tuple[asyncio.Future[Any], Callable[[], Any]]] = deque()
         self._busy = False
@@ -60,17 +60,17 @@ class SimHand:
         disk.hands.append(self)
 
     async def do(self, work: Callable[[], Any]) -> Any:
-        """Do it elsewhere, and return what it returns."""
+        """Run it in the thread, and return its result."""
         done = self._loop.create_future()
         self._jobs.append((done, work))
         self._next()
         return await done
 
     def end(self) -> None:
-        """Do nothing more than what was given."""
+        """Take no further jobs."""
 
     def go_on(self) -> None:
-        """Go on where the disk no longer hangs."""
+        """Continue after a hang of the disk."""
         stuck, self._stuck = self._stuck, None
         if stuck is not None:
             stuck()
@@ -86,7 +86,7 @@ class SimHand:
             return
         done, work = self._jobs.popleft()
         result, error = self._result(work)
-        if self._disk.mode == "hangs late":  # the row is there, and nobody is told
+        if self._disk.mode == "hangs late":  # the row was written, but the caller is not told
             self._stuck = lambda: self._wake(lambda: self._finish(done, result, error))
             return
         self._finish(done, result, error)

@@ -1,7 +1,7 @@
-"""Emulated EventGates: each takes POSTs, keeps what it accepts, and answers as its mode says.
+"""Emulated EventGates: each takes POSTs, stores accepted events, and answers as its mode says.
 
-What is accepted depends on the event's own kind and on the mode; what the sidecar is told may be something else. The
-ledger has the truth.
+Whether an event is accepted depends on its kind and on the mode. The answer may say something else; the ledger has the
+truth.
 """
 
 from __future__ import annotations
@@ -34,22 +34,22 @@ PROXY = {
     503: b"no healthy upstream",
     429: b"",
 }
-"""What stands before EventGate may answer by itself."""
+"""Modes in which a proxy in front of EventGate answers."""
 
 
 class Gate:
     """One datacenter's EventGate."""
 
     def __init__(self, loop: SimLoop, ledger: Ledger, upstream: str, name: str, seed: str) -> None:
-        """It is well."""
+        """It works."""
         self.loop, self.ledger, self.upstream, self.name = loop, ledger, upstream, name
         self.mode: Mode = WELL
         self.takes = 0.0
-        """Seconds that an answer takes at least."""
+        """Minimum seconds until an answer."""
         self.life: Callable[[], int] = lambda: 0
-        """Which life of the sidecar is the present one."""
+        """Number of the sidecar's current life."""
         self.waits: Callable[[int], bool] = lambda _: False
-        """Whether the spool has an event, by its number."""
+        """Whether the spool has the event with this number."""
         self.lines: list[Line] = []
         self.chance = random.Random(f"{seed}/{name}")
 
@@ -66,7 +66,7 @@ class Gate:
             line.end.reset()
 
     def is_poisoned(self, events: list[Event]) -> bool:
-        """Whether one of these brings down what it is in."""
+        """Whether one of these makes its whole request fail."""
         return any(each.kind == "poison" for each in events)
 
 
@@ -74,7 +74,7 @@ class Line:
     """One connection to a gate."""
 
     def __init__(self, gate: Gate, end: End) -> None:
-        """Nothing has come yet."""
+        """Nothing has arrived yet."""
         self.gate, self.end = gate, end
         self._new_parser()
 
@@ -82,30 +82,30 @@ class Line:
         self._parser = httptools.HttpRequestParser(self)
         self._url, self._body = b"", b""
 
-    # --- what the network tells ---
+    # --- events of the network ---
 
     def data(self, data: bytes) -> None:
         """Read on."""
         self._parser.feed_data(data)
 
     def eof(self) -> None:
-        """The sidecar closed: so do we."""
+        """Close too, since the sidecar closed."""
         self.end.close()
 
     def lost(self, _: OSError | None) -> None:
-        """Nothing is to be done."""
+        """Do nothing."""
 
     def writable(self) -> None:
-        """Nothing is to be done."""
+        """Do nothing."""
 
-    # --- what the parser tells ---
+    # --- events of the parser ---
 
     def on_url(self, url: bytes) -> None:
-        """Take the path."""
+        """Store the path."""
         self._url += url
 
     def on_body(self, body: bytes) -> None:
-        """Take a part of the body."""
+        """Store part of the body."""
         self._body += body
 
     def on_message_complete(self) -> None:
@@ -158,7 +158,7 @@ class Line:
         _STEPS[step](self, exchange, raw, mode, b"hasty=true" in url)
 
     def _note(self, exchange: Exchange) -> None:
-        """Note that events, and no copies of them, came."""
+        """Record that events arrived, and not only copies."""
         self.gate.ledger.exchanges.append(exchange)
         for event in exchange.events:
             event.exchanges.append(exchange)
@@ -166,7 +166,7 @@ class Line:
                 exchange.replayed.add(event.number)
 
     def _judge(self, exchange: Exchange, raw: list[dict[str, Any]], broken: str = "") -> tuple[list[Any], list[Any]]:
-        """Accept what is to be accepted; return what is invalid and what is an error. `broken`: nothing is produced."""
+        """Accept events; return the invalid ones and those with an error. `broken`: no event is accepted."""
         invalid, error = [], []
         for event, its in zip(exchange.events, raw, strict=True):
             if event.kind == "invalid":
@@ -215,7 +215,7 @@ class Line:
             self._judge(exchange, raw)
 
     def _cut(self, exchange: Exchange, raw: list[dict[str, Any]], mode: Mode, _: bool) -> None:
-        """Break off, after some bytes of the answer."""
+        """Break the connection after some bytes of the answer."""
         invalid, error = self._judge(exchange, raw) if mode.get("takes") else ([], [])
         data = _wire(answers.verdict(len(raw), invalid, error))
         self.end.write(data[: min(int(mode.get("after", 0)), len(data) - 1)])
@@ -233,13 +233,13 @@ class Line:
         drop(0)
 
     def _status(self, exchange: Exchange, _raw: list[dict[str, Any]], mode: Mode, _: bool) -> None:
-        """Answer what says nothing of the events, as a proxy does; none of them is taken."""
+        """Answer as a proxy does, without a result for the events; none is accepted."""
         exchange.refused = True
         status = int(mode["status"])
         self._write(Answer(status, "", "text/html", PROXY.get(status, b"")), 0.002, exchange, mode.get("retry_after"))
 
     def _too_large(self, exchange: Exchange, raw: list[dict[str, Any]], mode: Mode, hasty: bool) -> None:
-        """Refuse arrays of more than so many events."""
+        """Refuse arrays above this number of events."""
         if len(raw) <= int(mode.get("most", 1)):
             self._well(exchange, raw, mode, hasty)
         else:

@@ -1,4 +1,4 @@
-"""The two-hop world: pods that are deleted with their disks, and a gateway that takes over what they held."""
+"""The two-hop world: pods that are deleted with their disks, and a gateway that takes over their spools."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ HOST = "gateway.example"
 PLACE: Place = ("10.5.0.1", 8888)
 URL = f"http://{HOST}:{PLACE[1]}/v1/events"
 GRACE = 15.0
-"""Seconds after SIGTERM at which the pod is killed, and its disk is gone."""
+"""Seconds after SIGTERM at which the pod is killed and its disk deleted."""
 
 
 class GatewayFolder(Folder):
-    """The files of the gateway: the rules are the pods' own, the spool is not."""
+    """The files of the gateway: the pods' rules, and its own spool."""
 
     def spool(self, life: int) -> Path:
-        """Return the directory of its spool in a life; its claim outlives it, so the next one has a copy."""
+        """Return the directory of its spool in a life; the volume outlives the pod, so the next life has a copy."""
         return self.path / f"gateway-{life}"
 
 
@@ -43,7 +43,7 @@ class Gateway(Sidecar):
     name = "gateway"
 
     def settings(self, _setup: dict[str, Any]) -> Settings:
-        """Return how it is started: as another pod, which no route takes events from."""
+        """Return its settings: a pod with labels that no route matches."""
         return Settings(
             routes=self.folder.routes,
             listen=f"{PLACE[0]}:{PLACE[1]}",
@@ -63,11 +63,11 @@ class Deleted:
 
     life: int
     since: float
-    """When it was told to end."""
+    """When it got SIGTERM."""
     ended: str
-    """How it did."""
+    """How it ended."""
     left: frozenset[int]
-    """The events that waited on its disk then."""
+    """Events that waited on its disk at that time."""
 
 
 class TwoHops(World):
@@ -80,7 +80,7 @@ class TwoHops(World):
         super().__init__(plan, path)
 
     def run(self) -> None:
-        """Let everything happen, to the end."""
+        """Carry out the plan to the end."""
         self._begin_gateway()
         super().run()
 
@@ -120,7 +120,7 @@ class TwoHops(World):
             deed(self, act)
 
     def _delete(self, _: Act) -> None:
-        """Delete the pod: SIGTERM now, and after the grace period it is gone with its disk; another one starts."""
+        """Delete the pod: SIGTERM now, and deletion with its disk after the grace period; another pod starts."""
         life = self.sidecar
         if life.ended is not None or not life.keeps_disk:
             return
@@ -148,7 +148,7 @@ class TwoHops(World):
         self.loop.happens(act["seconds"], None, self._gateway_again)
 
     def _gateway_again(self) -> None:
-        if self.gateways[-1].ended is None:  # it was to die in a job, and had none
+        if self.gateways[-1].ended is None:  # it should have died in a job, but had none
             self.gateways[-1].kill()
         self._begin_gateway()
 
@@ -168,7 +168,7 @@ class TwoHops(World):
             self.machine.door = "open"
 
     def _gateway_cut(self, act: Act) -> None:
-        """Break the connections to the gateway after so many more bytes: in the middle of a POST, or of an answer."""
+        """Break the connections to the gateway after this many more bytes: within a POST, or an answer."""
         self._disturb("gateway", "network", CLOCKS.now, 5.0)
         for end in self._gateway_ends():
             end.weather.reset_after[False] = act["after"]
@@ -186,7 +186,7 @@ _DEEDS: dict[str, Callable[[TwoHops, Act], None]] = {
 
 
 def plan_hops(maker: Maker, setup: dict[str, Any]) -> None:
-    """Pods are deleted with their disks while EventGate is away; the gateway restarts, and the network to it breaks."""
+    """Pods are deleted with their disks while EventGate is down; the gateway restarts, and its network breaks."""
     chance = maker.random
     setup |= {"spool": True, "gateway": URL}
     for route in setup["routes"]:

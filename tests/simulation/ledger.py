@@ -1,4 +1,4 @@
-"""What really happened, as only the world knows it: who posted what, what came where, who was told what."""
+"""What really happened: each POST, each arrival, each answer. Only the world knows all of it."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ Kind = Literal["good", "invalid", "error", "poison", "dotted"]
 says another stream than `meta` does."""
 
 OTHER = "production.forbidden"
-"""The stream that a dotted event says in its literal key."""
+"""The stream in the literal key of a dotted event."""
 
 
 COPIES = "copies"
-"""The upstream that gets nothing but copies, where a route has a mirror."""
+"""The upstream that gets only copies, if a route has a mirror."""
 
 
 @dataclass
@@ -27,15 +27,15 @@ class Event:
     key: str | None
     request: Request
     size: int = 0
-    """Bytes of its text, where it has one."""
+    """Length of its text in bytes, if it has one."""
     arrivals: list[Arrival] = field(default_factory=list)
     exchanges: list[Exchange] = field(default_factory=list)
-    """POSTs with it in them that reached a gate whole."""
+    """POSTs with it that a gate received completely."""
     copies: list[Exchange] = field(default_factory=list)
-    """The same, with a copy of it in them, to the upstream that gets nothing else."""
+    """The same for copies of it."""
 
     def __str__(self) -> str:
-        """Return what the story calls it."""
+        """Return its name in the story."""
         return f"event {self.number}"
 
 
@@ -48,12 +48,12 @@ class Request:
     hasty: bool
     began: float
     life: int
-    """Number of the sidecar's life that took it."""
+    """Number of the sidecar's life that received it."""
     sent: float | None = None
     """When its last byte was sent."""
     ended: float | None = None
     end: str = "waits"
-    """`answered`, `timeout`, `lost`, `refused` (nobody listened) or `left` (the producer went)."""
+    """`answered`, `timeout`, `lost`, `refused` (nothing listened) or `left` (the producer left)."""
     status: int = 0
     reason: str = ""
     body: bytes = b""
@@ -62,13 +62,13 @@ class Request:
     retry_after: str | None = None
 
     def __str__(self) -> str:
-        """Return what the story calls it."""
+        """Return its name in the story."""
         return f"request {self.number}"
 
 
 @dataclass
 class Exchange:
-    """One POST to a gate, read in full there."""
+    """One POST that a gate has received completely."""
 
     gate: str
     upstream: str
@@ -82,13 +82,13 @@ class Exchange:
     read: float | None = None
     """When the sidecar had read it; None: never."""
     refused: bool = False
-    """Whether it was refused as a whole, for sure: 413 and its like, or an answer that is not EventGate's."""
+    """Whether it was certainly refused as a whole: by a status such as 413, or an answer that is not EventGate's."""
     streams: list[str] = field(default_factory=list)
     """The stream of each of its events, as EventGate reads it."""
     address: str = ""
-    """Of the machine that read it."""
+    """Name of the machine that received it."""
     replayed: set[int] = field(default_factory=set)
-    """Numbers of those events whose producers wait yet, and that the spool had: it is no live attempt of them."""
+    """Numbers of the events that the spool has while their producers still wait: this is no live attempt."""
 
 
 @dataclass
@@ -105,7 +105,7 @@ class Arrival:
 
 @dataclass
 class Ledger:
-    """All of it."""
+    """All records."""
 
     events: dict[int, Event] = field(default_factory=dict)
     requests: list[Request] = field(default_factory=list)
@@ -116,14 +116,14 @@ class Ledger:
     garbled: list[tuple[float, str]] = field(default_factory=list)
     """When an EventGate got what is not as it was posted, and in words."""
     story: list[tuple[float, str, str]] = field(default_factory=list)
-    """When, who, what."""
+    """Lines of the story: when, who, what."""
     disturbed: list[tuple[float, float, str, str]] = field(default_factory=list)
-    """From when to when what was disturbed: a gate's name, `network`, `dns:NAME`, `disk`, `sidecar`; and how."""
+    """Disturbances with begin, end and kind: of a gate's name, `network`, `dns:NAME`, `disk` or `sidecar`."""
 
     def tell(self, at: float, who: str, what: str) -> None:
         """Add a line to the story."""
         self.story.append((at, who, what))
 
     def quiet(self, what: str, begin: float, end: float) -> bool:
-        """Whether nothing disturbed `what` in that time."""
+        """Whether `what` was undisturbed in that time."""
         return not any(each == what and since < end and until > begin for since, until, each, _ in self.disturbed)

@@ -1,8 +1,8 @@
-"""An event loop with virtual time, in which processes live that can stand still and die.
+"""An event loop with virtual time, and processes in it that can be paused and killed.
 
-Time passes only where nothing is ready. What is due at the same moment happens in an order that chance decides; what
-was put in line by `call_soon` stays in line, as asyncio promises. Every callback belongs to the process in whose
-context it was made: one that stands still has its callbacks kept, one that is dead never runs again.
+Time passes only if nothing is ready. Callbacks due at the same moment run in a random order; those of `call_soon` keep
+their order, as asyncio promises. Every callback belongs to the process in whose context it was created. The callbacks
+of a paused process are kept, those of a dead process never run.
 """
 
 from __future__ import annotations
@@ -19,31 +19,31 @@ from typing import Any
 from tests.simulation.clocks import CLOCKS
 
 PROCESS: contextvars.ContextVar[Process | None] = contextvars.ContextVar("process", default=None)
-"""Whose code runs; None is the world itself."""
+"""The process whose code runs; None is the world itself."""
 
 LOOK_SECONDS = 0.2
 
 
 class Stuck(Exception):
-    """A simulation came to no end."""
+    """A simulation does not end."""
 
 
 class Process:
-    """One life of a sidecar: what the kernel knows of it."""
+    """One life of a sidecar, as the kernel sees it."""
 
     def __init__(self, name: str) -> None:
         """It has just been executed."""
         self.name = name
         self.alive = True
         self.still = False
-        """Whether it gets no processor time."""
+        """Whether it is paused."""
         self.signals: dict[int, Callable[[], object]] = {}
         self.tasks: list[asyncio.Task[Any]] = []
-        """All it ever made: one that is dropped would run its `finally`, and the dead do nothing."""
+        """All its coroutines, kept: a dropped one would run its `finally`, and a dead process does nothing."""
         self.kept: list[Handle] = []
-        """What is due and waits for processor time."""
+        """Due callbacks that wait for processor time."""
         self.work: Counter[int] = Counter()
-        """How many callbacks it ran in each second."""
+        """Number of callbacks that it ran in each second."""
         self.context = contextvars.copy_context()
         self.context.run(PROCESS.set, self)
 
@@ -53,7 +53,7 @@ class Process:
 
 
 class SimFuture(asyncio.Future[Any]):
-    """A future whose place in a set does not depend on where it is in memory."""
+    """A future whose order in a set does not depend on its memory address."""
 
     _number = 0
 
@@ -63,7 +63,7 @@ class SimFuture(asyncio.Future[Any]):
 
 
 class SimTask(asyncio.Task[Any]):
-    """The same for a task."""
+    """A task with the same property."""
 
     _number = 0
 
@@ -73,7 +73,7 @@ class SimTask(asyncio.Task[Any]):
 
 
 class Handle(asyncio.TimerHandle):
-    """A callback; it knows whose it is, and from where it came."""
+    """A callback with its process and its kind."""
 
     __slots__ = ("kind", "process")
 
@@ -92,7 +92,7 @@ class Handle(asyncio.TimerHandle):
 
 
 _AFTER_STANDING_STILL = ("soon", "timer", "io")
-"""In which order uvloop does what became due: timers come before sockets."""
+"""The order in which uvloop runs due callbacks: timers come before sockets."""
 
 
 class SimLoop(asyncio.BaseEventLoop):
@@ -107,10 +107,10 @@ class SimLoop(asyncio.BaseEventLoop):
         self._numbers = itertools.count(1)
         self._chance = random.Random(f"{seed}/order")
         self.look: Callable[[], object] = lambda: None
-        """Called between callbacks, every `LOOK_SECONDS` or where time makes a longer leap; changes nothing."""
+        """Called between callbacks, every `LOOK_SECONDS` or when time jumps further; changes nothing."""
         self._next_look = 0.0
         self.errors: list[tuple[Process | None, dict[str, Any]]] = []
-        """What nobody caught."""
+        """Uncaught exceptions."""
         self.set_task_factory(_make_task)  # type: ignore[arg-type]
         self.set_exception_handler(self._note_error)
 
@@ -130,29 +130,29 @@ class SimLoop(asyncio.BaseEventLoop):
         return future
 
     def next_number(self) -> int:
-        """Return a number that was not given yet."""
+        """Return a new number."""
         return next(self._numbers)
 
     def call_soon(self, callback: Any, *args: Any, context: contextvars.Context | None = None) -> Any:  # type: ignore[override]
-        """Put a callback in line."""
+        """Append a callback to the queue."""
         handle = Handle(self.time(), callback, args, self, context)
         self._line.append(handle)
         return handle
 
     def call_soon_threadsafe(self, callback: Any, *args: Any, context: contextvars.Context | None = None) -> Any:  # type: ignore[override]
-        """Do the same: there are no threads."""
+        """Do the same; there are no threads."""
         return self.call_soon(callback, *args, context=context)
 
     def call_later(self, delay: float, callback: Any, *args: Any, context: contextvars.Context | None = None) -> Any:  # type: ignore[override]
-        """Have a callback run after some seconds."""
+        """Run a callback after some seconds."""
         return self.call_at(self.time() + delay, callback, *args, context=context)
 
     def call_at(self, when: float, callback: Any, *args: Any, context: contextvars.Context | None = None) -> Any:  # type: ignore[override]
-        """Have a callback run at a time."""
+        """Run a callback at a time."""
         return self._plan(Handle(when, callback, args, self, context), "timer")
 
     def happens(self, after: float, process: Process | None, callback: Callable[..., object], *args: Any) -> Handle:
-        """Let something reach a process from outside after some seconds, such as bytes."""
+        """Deliver something from outside to a process after some seconds, such as bytes."""
         context = process.context if process is not None else _WORLD
         return self._plan(Handle(self.time() + max(0.0, after), callback, args, self, context), "io")
 
@@ -162,22 +162,22 @@ class SimLoop(asyncio.BaseEventLoop):
         return handle
 
     def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
-        """Leave it where it is: it is passed over when its time comes."""
+        """Do nothing: a cancelled timer is skipped when it is due."""
 
     def run_in_executor(self, _: Any, func: Callable[..., Any], *args: Any) -> Any:  # type: ignore[override]
-        """Do it at some moment soon, as a thread would."""
+        """Run it soon, at a random moment, as a thread would."""
         process, done = PROCESS.get(), self.create_future()
         self.happens(self._chance.uniform(0.0001, 0.003), process, _do, done, func, args)
         return done
 
     def add_signal_handler(self, sig: int, callback: Callable[..., object], *args: Any) -> None:  # type: ignore[override]
-        """Have the process told of a signal."""
+        """Register a handler for a signal."""
         process = PROCESS.get()
         if process is not None:
             process.signals[sig] = lambda: self.call_soon(callback, *args, context=process.context)
 
     def remove_signal_handler(self, sig: int) -> bool:
-        """Have it told no more."""
+        """Remove the handler."""
         process = PROCESS.get()
         return process is not None and process.signals.pop(sig, None) is not None
 
@@ -203,7 +203,7 @@ class SimLoop(asyncio.BaseEventLoop):
         handle._run()
 
     def _advance(self) -> None:
-        """Let time pass until something is due, and put all of that moment in line."""
+        """Advance the time until something is due, and queue everything that is due then."""
         while self._heap and self._heap[0][3]._cancelled:
             heapq.heappop(self._heap)
         if not self._heap:
@@ -216,11 +216,11 @@ class SimLoop(asyncio.BaseEventLoop):
             self.look()
 
     def freeze(self, process: Process) -> None:
-        """Give a process no processor time."""
+        """Pause a process."""
         process.still = True
 
     def thaw(self, process: Process) -> None:
-        """Give it back; what waited happens as in uvloop after a pause."""
+        """Resume it; waiting callbacks run as in uvloop after a pause."""
         process.still = False
         kept, process.kept = process.kept, []
         kept.sort(key=lambda handle: _AFTER_STANDING_STILL.index(handle.kind))
@@ -233,7 +233,7 @@ class SimLoop(asyncio.BaseEventLoop):
         """Nothing waits in a system call."""
 
     def close(self) -> None:
-        """Forget all that was to come."""
+        """Drop everything that is scheduled."""
         self._line.clear()
         self._heap.clear()
         super().close()

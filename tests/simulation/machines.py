@@ -1,4 +1,4 @@
-"""The machines of the world: who listens where, and how connecting to it goes."""
+"""The machines of the world: what listens where, and how a connection attempt ends."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ if TYPE_CHECKING:
 SYN_SECONDS = 1.0
 """After which the kernel sends the first packet of a connection again (RFC 6298)."""
 Door = Literal["open", "refuse", "silent"]
-"""What connecting to a machine leads to; silent: no answer ever comes."""
+"""Result of connecting to a machine; silent: no answer ever comes."""
 
 
 @dataclass
 class Machine:
-    """What listens at an address of the world."""
+    """A listener at an address of the world."""
 
     accept: Callable[[End], None]
     door: Door = "open"
     weather: Weather = field(default_factory=Weather)
-    """Of new connections; each has its own copy."""
+    """Weather of new connections; each has its own copy."""
     authority: bytes = b""
     """Who signed its certificate."""
     loses: int = 0
@@ -41,7 +41,7 @@ class SimSocket:
     """A listening socket of a sidecar."""
 
     def __init__(self, place: Place) -> None:
-        """It is bound."""
+        """Bind it."""
         self.place = place
 
     def getsockname(self) -> Place:
@@ -49,19 +49,19 @@ class SimSocket:
         return self.place
 
     def close(self) -> None:
-        """Give the address back; what listens there is closed apart."""
+        """Release the address; its server is closed separately."""
 
 
 class Listener:
     """What `create_server` returns."""
 
     def __init__(self, network: Network, place: Place, factory: Callable[[], Any], process: Process | None) -> None:
-        """It listens."""
+        """Listen."""
         self.network, self.place, self.factory, self.process = network, place, factory, process
         self.sockets: list[SimSocket] = []
 
     def close(self) -> None:
-        """Take no more connections."""
+        """Accept no more connections."""
         if self.network.listeners.get(self.place) is self:
             del self.network.listeners[self.place]
 
@@ -169,10 +169,10 @@ class Network:
         self._port += 1
         return self._port
 
-    # --- what befalls them ---
+    # --- kills ---
 
     def bury(self, process: Process) -> None:
-        """Close what a process held when it died, as the kernel does."""
+        """Close the sockets of a dead process, as the kernel does."""
         for place in [place for place, each in self.listeners.items() if each.process is process]:
             del self.listeners[place]
         for end in self.ends:
@@ -180,22 +180,22 @@ class Network:
                 end.reset()
 
     def open_ends(self, process: Process) -> list[End]:
-        """Return the connections that a process holds."""
+        """Return the open connections of a process."""
         self.ends = [end for end in self.ends if not end.gone]
         return [end for end in self.ends if end.process is process]
 
 
 class Datagrams(asyncio.DatagramTransport):
-    """A socket that asks the name server."""
+    """A socket for queries to the name server."""
 
     def __init__(self, network: Network, protocol: Any, process: Process | None) -> None:
-        """It is bound."""
+        """Bind it."""
         super().__init__()
         self._network, self._protocol, self._process = network, protocol, process
         self._closed = False
 
     def sendto(self, data: Any, addr: Any = None) -> None:
-        """Ask."""
+        """Send a query."""
 
         def answer(reply: bytes) -> None:
             self._network.loop.happens(0.0005, self._process, self._receive, reply, addr)

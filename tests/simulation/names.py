@@ -16,17 +16,17 @@ import dns.rrset
 from tests.simulation.clocks import CLOCKS
 
 ADDRESS = "10.9.9.9"
-"""Where it is, as resolv.conf says."""
+"""Its address, as in resolv.conf."""
 
 
 @dataclass
 class Record:
-    """What is said of a name."""
+    """The answer for a name."""
 
     addresses: list[str]
     ttl: int = 5
     alias: str | None = None
-    """The name that it leads to by CNAME."""
+    """The target of its CNAME."""
     mode: str = "right"
     """`right`, `nxdomain`, `nodata`, `alias` (a CNAME without addresses), `servfail` or `silent`."""
 

@@ -1,9 +1,9 @@
-"""Connections in memory, with everything that happens to real ones.
+"""Connections in memory, with the faults of real ones.
 
-An `End` is what a kernel holds of a connection: what waits to be sent, what waits to be read. Bytes arrive in order, in
-pieces of any size, after a latency; the sender is held back where its peer does not read. A connection may be reset at
-any byte, fall silent (a hole), or be closed in one direction. An asyncio transport stands on an end (`transport`); the
-world's own peers use ends as they are.
+An `End` is the kernel's state of one side of a connection: bytes to be sent and bytes to be read. Bytes arrive in
+order, in pieces of any size, after a latency; a sender is blocked if its peer does not read. A connection may be reset
+at any byte, fall silent (a hole), or be closed in one direction. An asyncio transport uses an end (`transport`); the
+world's own peers use ends directly.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from tests.simulation.loop import Process, SimLoop
 
 WINDOW = 256 * 1024
-"""Bytes that are on their way or wait to be read, in each direction of a connection."""
+"""Bytes in flight or waiting to be read, in each direction of a connection."""
 
 APART = 1e-7
-"""Seconds between two pieces that would arrive at once: they stay in order."""
+"""Seconds between two pieces that would arrive at the same time; they stay in order."""
 
 Place = tuple[str, int]
 """An IP address and a port."""
@@ -37,26 +37,26 @@ class Followed(Protocol):
 
 
 class Reader(Protocol):
-    """Who uses an end."""
+    """The user of an end."""
 
     def data(self, data: bytes) -> None:
         """Take bytes."""
 
     def eof(self) -> None:
-        """Take note that nothing more comes."""
+        """The peer sends nothing more."""
 
     def lost(self, error: OSError | None, /) -> None:
-        """Take note that the connection is gone."""
+        """The connection is lost."""
 
     def writable(self) -> None:
-        """Take note that there is room again."""
+        """There is room to send again."""
 
 
 class End:
     """One side of a connection."""
 
     def __init__(self, loop: SimLoop, process: Process | None, place: Place, chance: random.Random) -> None:
-        """`place` is its own address; `join` makes a connection of two."""
+        """`place` is its own address; `join` connects two."""
         self.loop = loop
         self.process = process
         self.place = place
@@ -65,16 +65,16 @@ class End:
         self.weather: Weather
         self.reading = True
         self.gone = False
-        """Closed or reset: nothing is told to its reader any more."""
+        """Closed or reset: its user gets no more events."""
         self.sent = 0
-        """Bytes that left it."""
+        """Bytes sent so far."""
         self._chance = chance
         self._waiting = bytearray()
         """Not sent yet."""
         self._closes = False
         self._fin_sent = False
         self._came = bytearray()
-        """Arrived, and not read."""
+        """Arrived, but not read."""
         self._came_eof = False
         self._written = self._came_bytes = self._read_bytes = 0
         self._coming: deque[tuple[int, Followed]] = deque()
@@ -100,22 +100,22 @@ class End:
 
     @property
     def waiting(self) -> int:
-        """Bytes that the kernel does not take yet."""
+        """Bytes that the kernel does not accept yet."""
         return len(self._waiting)
 
     def close(self) -> None:
-        """Send what there is, then close; nothing more is read."""
+        """Send the rest, then close; nothing more is read."""
         self._closes = True
         self.reading = False
         self._send()
 
     def write_eof(self) -> None:
-        """Send what there is, then close this direction."""
+        """Send the rest, then close this direction."""
         self._closes = True
         self._send()
 
     def reset(self) -> None:
-        """Cut the connection at once: the peer learns of it as the network allows."""
+        """Reset the connection at once; the peer notices as the network allows."""
         if self.gone:
             return
         self.gone = True
@@ -141,7 +141,7 @@ class End:
                 self._deliver(self.peer.arrive_eof)
 
     def _breaks_in(self, piece: bytes) -> bool:
-        """Whether the connection is reset within what is about to be sent."""
+        """Whether the connection is reset within the next bytes."""
         left = self.weather.reset_after.get(self.process is None, -1)
         if left < 0:
             return False
@@ -156,7 +156,7 @@ class End:
         return True
 
     def _deliver(self, what: Callable[..., object], *args: object) -> None:
-        """Let something happen at the peer, not before what was sent earlier."""
+        """Schedule something at the peer, after everything sent earlier."""
         now = self.loop.time()
         self._arrives_at = max(self._arrives_at + APART, now + self.weather.latency(self._chance))
         self.loop.happens(self._arrives_at - now, None, what, *args)
@@ -167,7 +167,7 @@ class End:
         """Take bytes from the network."""
         self.peer._on_way -= len(data)
         if self.gone:
-            self.peer.cut()  # nobody is here: RST
+            self.peer.cut()  # closed here: RST
             return
         self._came += data
         if not self._closes:
@@ -178,12 +178,12 @@ class End:
         self._read_soon()
 
     def arrive_eof(self) -> None:
-        """Take the end of what the peer sends."""
+        """Receive the peer's end of stream."""
         self._came_eof = True
         self._read_soon()
 
     def cut(self) -> None:
-        """Take a reset."""
+        """Receive a reset."""
         if self.gone:
             return
         self.gone = True
@@ -223,7 +223,7 @@ class End:
             self.reader.eof()
 
     def _come_to_nothing(self) -> None:
-        """What comes to a closed socket is answered by RST."""
+        """Answer bytes at a closed socket with RST."""
         if self._came:
             self._came.clear()
             if self._fin_sent:
@@ -252,28 +252,28 @@ class End:
 
 @dataclass
 class Weather:
-    """What the network does to a connection."""
+    """How the network treats a connection."""
 
     base: float = 0.0003
     """Seconds of latency."""
     spread: float = 0.0004
     loss: float = 0.0
-    """Chance that a piece is lost: it is sent again 200 ms later."""
+    """Probability that a piece is lost; it is resent 200 ms later."""
     small: float = 0.0
-    """Chance that a piece is a few bytes long."""
+    """Probability that a piece has only a few bytes."""
     hole: bool = False
-    """Whether nothing arrives any more."""
+    """Whether nothing arrives."""
     swallowed: bool = False
     reset_after: dict[bool, int] = field(default_factory=dict)
-    """After how many more bytes it breaks: True of what the world sends, False of what a sidecar does."""
+    """After how many more bytes it breaks, of those that the world (True) or a sidecar (False) sends."""
 
     def latency(self, chance: random.Random) -> float:
-        """Return how long the next piece takes."""
+        """Return the latency of the next piece."""
         seconds = self.base + self.spread * chance.random() ** 2
         return seconds + 0.2 if self.loss and chance.random() < self.loss else seconds
 
     def piece(self, chance: random.Random) -> int:
-        """Return how many bytes travel together."""
+        """Return the size of the next piece."""
         if self.small and chance.random() < self.small:
             return chance.randint(1, 40)
         return WINDOW

@@ -1,7 +1,7 @@
-"""A seed becomes a plan: what stands there, who posts what and when, and what goes wrong. A plan is data.
+"""Turns a seed into a plan: the setup, the POSTs, and the faults. A plan is data.
 
-Each plan has a few kinds of trouble only, chosen by chance, and none of them stays: after `heal` all is well again, so
-that the oracle can say what must then be. What a plan leaves out (latencies, order) follows from its seed as well.
+Each plan has a few kinds of trouble, chosen at random. All of them end at `heal`, so that the oracle knows what must
+hold afterwards. What a plan leaves out (latencies, order) follows from its seed as well.
 """
 
 from __future__ import annotations
@@ -13,48 +13,48 @@ from dataclasses import dataclass, field
 from typing import Any
 
 Act = dict[str, Any]
-"""`at` in seconds, `do`, and what that takes."""
+"""`at` in seconds, `do`, and its arguments."""
 
 STREAMS = ("scores.v1", "scores.v2", "weighted.tags.v1", "testing.rc0")
 HABITS: tuple[Act, ...] = ({"leaves": 0.01}, {"close": True}, {"pause_at": 0.5, "pause": 0.3}, {"new": True})
-"""What a producer may do beside posting."""
+"""What a producer may do besides posting."""
 NEED_SPOOL = {"kill", "disk", "damage", "overlap", "unlinked", "tightened", "full"}
 WEIGHTS = {"gates": 6, "doors": 2, "names": 2, "edits": 2}
-"""How much more often than others these are chosen: there are more ways of each."""
+"""How much more often than others these are chosen, since they have more variants."""
 NEED_TIME = {"tightened", "ejections", "authority"}
 HOPS_SHARE = 0.12
 """Of the plans so many are for the two-hop world."""
 BUSY_SHARE = 0.04
 BESIDE_HOPS = ("clock", "disk", "edits", "full", "gates", "kill", "names", "network", "poison", "still", "twins")
-"""What else goes wrong in it, one of these."""
+"""Further troubles in it, one of these."""
 REST = 150.0
-"""Seconds after all is well again, at the end of which the sidecar is at rest."""
+"""Seconds from `heal` until the sidecar is at rest."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """All that a seed decides and a person can read."""
+    """The readable part of what a seed determines."""
 
     seed: int
     setup: dict[str, Any]
     acts: tuple[Act, ...] = field(default=())
     heal: float = 40.0
-    """When all is well again."""
+    """When all troubles have ended."""
 
     def without(self, gone: set[int]) -> Plan:
-        """Return the plan without some of its acts."""
+        """Return the plan without the acts at these positions."""
         return dataclasses.replace(self, acts=tuple(act for at, act in enumerate(self.acts) if at not in gone))
 
 
 Trouble = Callable[["Maker", dict[str, Any]], None]
-"""Adds to a plan, or to its setup, what goes wrong."""
+"""Adds a kind of trouble to a plan or its setup."""
 
 
 class Maker:
-    """Makes a plan of a seed."""
+    """Builds the plan of a seed."""
 
     def __init__(self, seed: int, troubles: Mapping[str, Trouble]) -> None:
-        """`troubles`: all there are, by name."""
+        """`troubles`: all kinds, by name."""
         self.troubles = troubles
         self.random = random.Random(f"{seed}/plan")
         self.more = random.Random(f"{seed}/more")
@@ -64,7 +64,7 @@ class Maker:
         self.heal = self.random.choice([15.0, 30.0, 45.0])
 
     def make(self, kinds: tuple[str, ...] = ()) -> Plan:
-        """Return the plan; `kinds` are the troubles that it has, chosen by chance where there are none given."""
+        """Return the plan; `kinds` are its troubles, random ones if none are given."""
         chance = self.random
         setup = self._setup()
         all_kinds = sorted(self.troubles.keys() - {"hops", "busy"})
@@ -125,7 +125,7 @@ class Maker:
             },
         }
 
-    # --- who posts ---
+    # --- producers ---
 
     def _posts(self, setup: dict[str, Any]) -> None:
         chance = self.random
@@ -158,7 +158,7 @@ class Maker:
             event["stream"] = chance.choice([STREAMS[3], "nowhere.v1"])
         if mixed and chance.random() < 0.12:
             event["kind"] = chance.choice(["invalid", "error"])
-        if event["stream"].startswith("weighted") and event["kind"] != "error":  # which its key would wait for, rightly
+        if event["stream"].startswith("weighted") and event["kind"] != "error":  # its key would wait for it, correctly
             event["key"] = f"page {chance.randint(1, 3)}"
         if chance.random() < 0.3:
             event["id"] = f"id-{chance.randint(1, 10**9)}"
@@ -168,10 +168,10 @@ class Maker:
             event["size"] = chance.choice([20_000, 200_000])
         return event
 
-    # --- what goes wrong ---
+    # --- troubles ---
 
     def when(self) -> float:
-        """Return a moment before all is well."""
+        """Return a moment before `heal`."""
         return round(self.random.uniform(1.0, self.heal - 2.0), 3)
 
     def later(self) -> float:
@@ -179,12 +179,12 @@ class Maker:
         return round(self.more.uniform(1.0, self.heal - 2.0), 3)
 
     def spans(self, most: int = 3) -> list[tuple[float, float]]:
-        """Return some spans of time that do not overlap, all before `heal`."""
+        """Return spans of time that do not overlap, all before `heal`."""
         cuts = sorted(self.when() for _ in range(2 * self.random.randint(1, most)))
         return list(zip(cuts[::2], cuts[1::2], strict=True))
 
     def act(self, at: float, do: str, **more: Any) -> None:
-        """Plan something."""
+        """Add an act."""
         self.acts.append({"at": at, "do": do, **more})
 
     def many(self, at: float, count: int) -> None:
@@ -194,5 +194,5 @@ class Maker:
             self.act(at, "post", events=[event], array=False, request_id=True)
 
     def posts(self) -> list[Act]:
-        """Return what producers post, as far as it is planned."""
+        """Return the POSTs planned so far."""
         return [act for act in self.acts if act["do"] == "post"]

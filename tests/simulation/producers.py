@@ -1,4 +1,4 @@
-"""Producers: model servers that post as aiohttp does, and some that behave worse."""
+"""Producers: model servers that post as aiohttp does, and some badly behaved ones."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from tests.simulation.machines import Network
 from tests.simulation.network import End, Place
 
 TIMEOUT = 5.0
-"""Seconds after which a model server gives up."""
+"""Seconds until a model server gives up."""
 
 
 class Producers:
-    """All of them; they share their connections."""
+    """All producers; they share connections."""
 
     def __init__(self, loop: SimLoop, network: Network, ledger: Ledger, place: Place, seed: str) -> None:
-        """`place` is where the sidecar listens."""
+        """`place`: where the sidecar listens."""
         self.loop, self.network, self.ledger, self.place = loop, network, ledger, place
         self.idle: list[Call] = []
         self.life = 0
         self._chance = random.Random(f"{seed}/producers")
 
     def post(self, act: dict[str, Any]) -> Request:
-        """Post what `act` says: its events, and how."""
+        """Post the events of `act`, as it says."""
         ledger = self.ledger
         request = Request(len(ledger.requests), [], bool(act.get("hasty")), CLOCKS.now, self.life)
         ledger.requests.append(request)
@@ -64,7 +64,7 @@ class Call:
     """One connection of a producer."""
 
     def __init__(self, producers: Producers, end: End) -> None:
-        """Nothing is asked yet."""
+        """No request is sent yet."""
         self.producers, self.end = producers, end
         self.over = False
         self.idle_since = 0.0
@@ -124,7 +124,7 @@ class Call:
         said = f" [{request.said}]" if request.said else ""
         self.producers.ledger.tell(CLOCKS.now, "producer", f"{request}: {words}{said}")
 
-    # --- what the network tells ---
+    # --- events of the network ---
 
     def data(self, data: bytes) -> None:
         """Read on."""
@@ -135,35 +135,35 @@ class Call:
         self._parser.feed_data(data)
 
     def eof(self) -> None:
-        """The sidecar closed the connection."""
+        """Handle that the sidecar closed the connection."""
         self.over = True
         self._over("lost")
         self.end.close()
 
     def lost(self, _: OSError | None) -> None:
-        """The connection broke."""
+        """Handle that the connection broke."""
         self.over = True
         self._over("lost")
 
     def writable(self) -> None:
-        """Nothing is to be done."""
+        """Do nothing."""
 
-    # --- what the parser tells ---
+    # --- events of the parser ---
 
     def on_status(self, reason: bytes) -> None:
-        """Take the reason phrase."""
+        """Store the reason phrase."""
         self._reason += reason
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a header."""
+        """Store a header."""
         self._headers[name.decode().lower()] = value.decode("latin-1")
 
     def on_body(self, body: bytes) -> None:
-        """Take a part of the body."""
+        """Store part of the body."""
         self._body += body
 
     def on_message_complete(self) -> None:
-        """Take the answer."""
+        """Handle the answer."""
         request = self._request
         if request is None:
             return

@@ -1,7 +1,7 @@
-"""Plans that broke a promise once, kept as data: tried by every test run, and expected to fail until they are fixed.
+"""Plans that once broke a promise, kept as data. Every test run tries them; they must fail until the bug is fixed.
 
-A file in `recorded/` has the seed it is from, the plan, made smaller, the promise, and `fixed`: false while the fault
-is in the code. It is a plan and not a seed, so that it stays what it is when other plans are made of seeds one day.
+A file in `recorded/` has its seed, the shrunk plan, the promise, and `fixed`: false while the bug is in the code. It
+has the plan, since a later version may make another plan of the seed.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ FOLDER = Path(__file__).parent / "recorded"
 
 @dataclass(frozen=True)
 class Recorded:
-    """One of them."""
+    """A recorded plan."""
 
     name: str
     fault: str
-    """In words: what is wrong in the code."""
+    """Description of the bug."""
     promise: str
-    """Name of the invariant that it breaks."""
+    """Name of the broken invariant."""
     fixed: bool
     plan: Plan
 
@@ -43,7 +43,7 @@ def _read(path: Path) -> Recorded:
 
 
 def write(name: str, fault: str, promise: str, plan: Plan) -> Path:
-    """Record a plan, or record it anew."""
+    """Record a plan; overwrite an earlier record."""
     FOLDER.mkdir(exist_ok=True)
     data = {"fault": fault, "promise": promise, "fixed": False, **dataclasses.asdict(plan)}
     data["acts"] = list(data["acts"])

@@ -1,4 +1,4 @@
-"""Writes the figures of docs/simulation.md: how much is simulated in what time, and what the seeds found."""
+"""Writes the figures in docs/simulation.md: speed of the simulation, and findings of the seeds."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ END = "<!-- end of figures -->"
 
 
 class Figures:
-    """What a search counts."""
+    """Counts of a search."""
 
     def __init__(self) -> None:
-        """Nothing is counted yet."""
+        """Start at zero."""
         self.seeds = 0
         self.simulated = 0.0
         """Seconds."""
@@ -34,7 +34,7 @@ class Figures:
             self.found[name].append(seed)
 
     def in_words(self, promise: Callable[[str], str], recorded: Sequence[Recorded]) -> str:
-        """Return the part of the page."""
+        """Return the generated part of the page."""
         hours, minutes = self.simulated / 3600, (time.process_time() - self._begun) / 60
         lines = [
             f"{self.seeds} seeds, {hours:.1f} simulated hours, {minutes:.1f} minutes of one core: "
@@ -66,7 +66,7 @@ def write(figures: Figures, promise: Callable[[str], str], recorded: Sequence[Re
 
 
 def replace_part(begin: str, end: str, text: str) -> None:
-    """Put a text between two marks of the page."""
+    """Put a text between two markers of the page."""
     before, _, rest = PAGE.read_text().partition(begin)
     _, _, after = rest.partition(end)
     PAGE.write_text(f"{before}{begin}\n\n{text}\n\n{end}{after}")

@@ -1,4 +1,4 @@
-"""The configuration of a plan: as `routes.yaml`, and as what the oracle expects of it, by rules of its own."""
+"""The configuration of a plan: as `routes.yaml`, and its effects by an independent implementation for the oracle."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CHANGES: dict[str, Config] = {
 }
 """Edits of an upstream."""
 CA_FILE = "CA_FILE"
-"""Stands for the path of the authorities' file, which is known where the configuration is written only."""
+"""Placeholder for the path of the CA file, which is only known when the configuration is written."""
 
 
 def host(upstream: str, centre: str) -> str:
@@ -27,7 +27,7 @@ def host(upstream: str, centre: str) -> str:
 
 
 def first(setup: Mapping[str, Any]) -> Config:
-    """Return the configuration that a plan begins with."""
+    """Return the first configuration of a plan."""
     upstreams = {}
     for name, centres in setup["centres"].items():
         upstreams[name] = {
@@ -41,7 +41,7 @@ def first(setup: Mapping[str, Any]) -> Config:
 
 
 def edited(config: Config, edit: str, number: int) -> Config | None:
-    """Return the configuration after an edit; None where the file is broken."""
+    """Return the configuration after an edit; None if the file is broken."""
     config = copy.deepcopy(config)
     scores = next(each for each in config["routes"] if each["name"] == "scores")
     match edit:
@@ -75,12 +75,12 @@ def as_yaml(config: Config | None, ca_file: str) -> str:
 
 
 def is_good(edit: str) -> bool:
-    """Whether a running sidecar takes the file after this edit."""
+    """Whether a running sidecar loads the file after this edit."""
     return edit not in ("broken", "no file")
 
 
 def decide(config: Config, stream: str) -> tuple[str, str] | None:
-    """Return where an event goes, and under which name; None: nowhere."""
+    """Return an event's upstream and the name it is sent under; None: it is refused."""
     route = route_of(config, stream)
     if route is None or "reject" in route:
         return None
@@ -94,7 +94,7 @@ def allowed(config: Config, stream: str) -> tuple[str, str] | None:
 
 
 def copied(config: Config, stream: str) -> tuple[str, str] | None:
-    """Return where a copy of an event goes, and under which name; None: there is none."""
+    """Return the upstream of an event's copy and the name it is sent under; None: there is no copy."""
     route = route_of(config, stream)
     if route is None or "mirror" not in route or decide(config, stream) is None:
         return None
@@ -110,7 +110,7 @@ def _accepted(config: Config, upstream: str, name: str) -> tuple[str, str] | Non
 
 
 def route_of(config: Config, stream: str) -> dict[str, Any] | None:
-    """Return the route that takes an event."""
+    """Return the route of an event."""
     return next((each for each in config["routes"] if _fits(each["match"]["stream"], stream)), None)
 
 

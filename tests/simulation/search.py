@@ -1,4 +1,4 @@
-"""The command line: tries seeds, tells stories, makes failing plans smaller."""
+"""The command line: tries seeds, prints stories, shrinks failing plans."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ from tests.simulation.troubles import TROUBLES, plan_of
 from tests.simulation.world import World
 
 FOUND = 3
-"""The exit status where a promise was broken."""
+"""Exit status if a promise was broken."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """How one seed went."""
+    """Result of one seed."""
 
     plan: Plan
     broken: list[Broken]
     digest: str
     told: str
     seconds: float
-    """Simulated."""
+    """Simulated seconds."""
 
 
 def run(plan: Plan, *, whole: bool = False, promise: str | None = None) -> Run:
-    """Simulate a plan and judge it, by all promises or by one."""
+    """Simulate a plan, and check all promises or one."""
 
     def verdict(world: World) -> Run:
         broken = [each for each in judge(world) if promise in (None, each.promise)]
@@ -68,7 +68,7 @@ def main() -> int:
     arguments.add_argument("--shrink", type=int, metavar="TRIES", default=0, help="make a failing plan smaller")
     arguments.add_argument("--record", nargs=2, metavar=("NAME", "FAULT"), help="keep the failing plan as data")
     given = arguments.parse_args()
-    gc.freeze()  # what is imported is no garbage
+    gc.freeze()  # imported modules are no garbage
     troubles = tuple(given.trouble)
     if given.recorded == "all":
         return _try_recorded()
@@ -84,7 +84,7 @@ def main() -> int:
 
 
 def _show(plan: Plan, given: argparse.Namespace) -> int:
-    """Show what happens under one plan, made smaller and recorded if that is asked for."""
+    """Show the story of a plan; shrink and record it if requested."""
     ended = run(plan, whole=given.whole, promise=given.promise)
     if not ended.broken:
         print(f"seed {plan.seed}: all promises hold\ndigest: {ended.digest}")
@@ -105,7 +105,7 @@ def _show(plan: Plan, given: argparse.Namespace) -> int:
 
 
 def _try_recorded() -> int:
-    """Say of each recorded plan whether its promise is broken; a fault that is fixed must not come back."""
+    """Report for each recorded plan whether its promise is broken; a fixed bug must not come back."""
     back = 0
     for each in all_recorded():
         ended = run(each.plan, promise=each.promise)
@@ -116,7 +116,7 @@ def _try_recorded() -> int:
 
 
 def _search(seeds: Iterable[int], seconds: float, given: argparse.Namespace) -> int:
-    """Try seeds, for so long at most."""
+    """Try seeds for at most this time."""
     begun, figures = real_seconds(), Figures()
     for seed in seeds:
         if real_seconds() - begun > seconds:

@@ -1,6 +1,6 @@
-"""Makes a failing plan smaller: acts are left out as long as the same promise stays broken.
+"""Shrinks a failing plan: leaves out acts while the same promise stays broken.
 
-What is left is a plan of its own, no longer what its seed makes, and is kept as data; see `recorded`.
+The result is no longer the plan of its seed, so it is kept as data; see `recorded`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from tests.simulation.plan import Plan
 
 
 def shrink(plan: Plan, fails: Callable[[Plan], bool], tries: int) -> Plan:
-    """Return the smallest plan found in so many tries for which `fails` is true; it is true for `plan`.
+    """Return the smallest plan found in this many tries for which `fails` is true; it must be true for `plan`.
 
     Delta debugging (Zeller, 1999): large pieces are left out first, then smaller ones.
     """

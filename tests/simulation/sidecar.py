@@ -1,4 +1,4 @@
-"""The real sidecar, started in the world: the one place where the simulation touches its code."""
+"""Starts the real sidecar in the world; only this module of the simulation uses its code."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ LABELS = {"env": "staging"}
 SCHEMA = "/sim/event/1.0.0"
 LISTEN: Place = ("127.0.0.1", 8888)
 Tell = Callable[[str, str], None]
-"""Takes who says something, and what."""
+"""Called with the speaker and the text of a line."""
 
 
 class Folder:
     """The files of a world."""
 
     def __init__(self, path: Path) -> None:
-        """They are where `path` says; the names in it are the same in every run."""
+        """They are in the directory `path`, with the same names in every run."""
         self.path = path
         self.routes = path / "routes.yaml"
         self.last_good = path / "last-good.yaml"
@@ -54,10 +54,10 @@ class Folder:
         self.hosts = path / "hosts"
         self.ca_file = path / "ca.pem"
         self.shared: dict[int, int] = {}
-        """Of a life that shares the directory of an earlier one: which."""
+        """For a life that shares the directory of an earlier one: the number of that one."""
 
     def spool(self, life: int) -> Path:
-        """Return the spool's directory in a life; a kill leaves the next one a copy."""
+        """Return the spool's directory in a life; after a kill the next life has a copy."""
         return self.path / f"spool-{self.shared.get(life, life)}"
 
 
@@ -65,17 +65,17 @@ class Sidecar:
     """One life of `serve`."""
 
     name = "sidecar"
-    """What the story calls it."""
+    """Its name in the story."""
 
     def __init__(self, loop: SimLoop, network: Network, folder: Folder, life: int, disk: Disk, tell: Tell) -> None:
-        """It is not started yet."""
+        """Prepare it, without starting it."""
         self.loop, self.network, self.folder, self.life, self.disk = loop, network, folder, life, disk
         self.process = Process(f"sidecar {life}")
         self.runtime: Runtime | None = None
         self.ended: str | None = None
         """How it ended; None while it runs."""
         self.keeps_disk = True
-        """Whether the next life finds its files."""
+        """Whether the next life gets its files."""
         self._tell = tell
         self._dies_in_job = 0
 
@@ -84,7 +84,7 @@ class Sidecar:
         self.process.context.run(self._start, setup)
 
     def settings(self, setup: dict[str, Any]) -> Settings:
-        """Return how it is started."""
+        """Return its settings."""
         folder = self.folder
         return Settings(
             routes=folder.routes,
@@ -135,7 +135,7 @@ class Sidecar:
         return log
 
     def held(self) -> dict[str, int]:
-        """Return what it holds of what must be nothing when it is at rest."""
+        """Return the amounts that must be zero when it is at rest."""
         if self.runtime is None or not self.process.alive:
             return {"lives": 1}
         events, generation = self.runtime._events, self.runtime._generation
@@ -157,7 +157,7 @@ class Sidecar:
         return held
 
     def amounts(self) -> dict[str, tuple[float, float]]:
-        """Return what it holds, each amount with its bound (docs/limits.md)."""
+        """Return amounts that it holds, each with its bound (docs/limits.md)."""
         if self.runtime is None or not self.process.alive:
             return {}
         events, pools = self.runtime._events, self.runtime._generation.pools
@@ -179,7 +179,7 @@ class Sidecar:
         return found
 
     def counted(self) -> int:
-        """Return how many events its metrics say have ended."""
+        """Return the number of ended events in its metrics."""
         return 0 if self.runtime is None else self.runtime.telemetry.counts.ended.total()
 
     def dropped_dead_letters(self) -> float:
@@ -188,7 +188,7 @@ class Sidecar:
         return 0.0 if self.runtime is None else self.runtime.telemetry.registry.get_sample_value(name) or 0.0
 
     def explained(self, stream: str) -> tuple[str, str] | None:
-        """Return where its `explain` says that an event of a stream goes, and under which name; None: nowhere."""
+        """Return the upstream and name that its `explain` gives for an event of a stream; None: refused."""
         if self.runtime is None:
             return None
         found = explanation(self.runtime._generation.router, event_of(stream, SCHEMA))
@@ -205,7 +205,7 @@ class Sidecar:
             self.loop.happens(0.0, self.process, told)
 
     def kill(self, step: int = 0) -> None:
-        """Kill it: now, or in the next job of its thread after so many steps of that."""
+        """Kill it: now, or in its thread's next job after this many steps."""
         if step and self.process.alive:
             self._dies_in_job = step
         else:
@@ -224,7 +224,7 @@ class Sidecar:
         self.network.bury(self.process)
 
     def _hand_over(self) -> None:
-        """Leave the next life the files as they are, as a dead process would: without its locks."""
+        """Leave the files to the next life as a dead process would: without locks."""
         if self.life in self.folder.shared or self.life in self.folder.shared.values():
             self._let_go()
             return
@@ -233,12 +233,12 @@ class Sidecar:
             shutil.copytree(mine, next_ones, ignore=shutil.ignore_patterns("*-shm", "lock"))
 
     def _let_go(self) -> None:
-        """Close the files, where another life goes on with them: the kernel would give its locks back."""
+        """Close the files if another life uses them: the kernel would release the locks."""
         if self.runtime is not None and self.runtime._spooling is not None:
             self.runtime._spooling._spool._commits._directory.close()
 
     def _job(self, work: Callable[[], Any]) -> Any:
-        """Do a job of the thread; where it is to die meanwhile, the files of that moment stay."""
+        """Run a job of the thread; if it must die meanwhile, keep the files of that moment."""
         if not self._dies_in_job:
             return work()
         left = self._dies_in_job
@@ -262,19 +262,19 @@ class Sidecar:
 
 
 def passes_check(text: str) -> bool:
-    """Whether `check` has nothing against a routes.yaml."""
+    """Whether `check` accepts a routes.yaml."""
     return not inspect(text, "routes.yaml", LABELS).problems
 
 
 def changed_by(old: str, new: str, streams: Iterable[str]) -> set[str]:
-    """Return which of these streams go elsewhere by a new routes.yaml, as `diff` says."""
+    """Return which of these streams a new routes.yaml sends elsewhere, according to `diff`."""
     before, after = (inspect(text, "routes.yaml", LABELS).approved for text in (old, new))
     found = compare(before, after, [event_of(stream, SCHEMA) for stream in streams])
     return {change.event.stream or "" for change in found.changes} & set(streams)
 
 
 class _Handler(logging.Handler):
-    """Puts what the sidecar logs into the story."""
+    """Adds the sidecar's log lines to the story."""
 
     def __init__(self, tell: Callable[[str], None], folder: str) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Lets a plan happen, in the world that it is for."""
+"""Carries out a plan in its world."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from tests.simulation.plan import Plan
 from tests.simulation.world import World
 
 MEMORY = Path("/dev/shm")
-"""A disk whose fsync takes no time: what a loss of power leaves is tried elsewhere (`power`)."""
+"""A disk with a free fsync; `power` simulates power losses."""
 
 
 def simulate(plan: Plan, judge: Callable[[World], Any]) -> Any:
-    """Let a plan happen, and return what `judge` says of the world at its end."""
+    """Carry out a plan, and return the verdict of `judge` at its end."""
     path = Path(tempfile.mkdtemp(prefix="simulation-", dir=MEMORY if MEMORY.is_dir() else None))
     gc.collect()
     gc.disable()  # what the collector finds, and when, would be chance of another kind
@@ -28,7 +28,7 @@ def simulate(plan: Plan, judge: Callable[[World], Any]) -> Any:
         world.run()
         return judge(world)
     finally:
-        sys.unraisablehook = lambda _: None  # the dead leave coroutines behind
+        sys.unraisablehook = lambda _: None  # dead processes leave coroutines behind
         _end(world)
         shutil.rmtree(path, ignore_errors=True)
 

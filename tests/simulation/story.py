@@ -1,4 +1,4 @@
-"""What a failing seed prints: what happened, in order, the promise that was broken, and how to see it again."""
+"""The output for a failing seed: what happened in order, the broken promise, and how to repeat it."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from tests.simulation.oracle import INVARIANTS, Broken
 from tests.simulation.plan import Plan
 
 AROUND = 12.0
-"""Seconds before a broken promise of which the story tells everything."""
+"""The story is complete for this many seconds before the broken promise."""
 
 
 def digest(ledger: Ledger) -> str:
-    """Return the story's SHA-256: the same seed has the same."""
+    """Return the story's SHA-256, which is the same for the same seed."""
     return hashlib.sha256(repr(ledger.story).encode()).hexdigest()[:16]
 
 
 def promise(name: str) -> str:
-    """Return the sentence that an invariant holds."""
+    """Return the sentence of an invariant."""
     found = next(each for each in INVARIANTS if each.__name__ == name)
     return " ".join((inspect.getdoc(found) or "").split())
 
 
 def story(plan: Plan, ledger: Ledger, broken: Sequence[Broken], *, whole: bool = False) -> str:
-    """Tell it; `whole`: from the beginning to the end."""
+    """Return the story; `whole`: from the beginning to the end."""
     first = broken[0]
     lines = [f"seed {plan.seed}: {', '.join(plan.setup['troubles'])}", ""]
     lines += [f"  {at:9.4f}  {who:<14} {what[:200]}" for at, who, what in _chosen(ledger, first, whole)]
@@ -39,7 +39,7 @@ def story(plan: Plan, ledger: Ledger, broken: Sequence[Broken], *, whole: bool =
 
 
 def _chosen(ledger: Ledger, first: Broken, whole: bool) -> list[tuple[float, str, str]]:
-    """Leave out what is far from the broken promise and of other events."""
+    """Leave out lines that are long before the broken promise, or about other events."""
     if whole:
         return ledger.story
     marks = {f"event {number}" for number in first.events} | {f"gets {number}" for number in first.events}

@@ -1,4 +1,4 @@
-"""Clients that speak HTTP in ways that few do, and what each of them must see."""
+"""Clients with unusual HTTP, and the answers that each must get."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Stranger:
     what: str
     began: float
     requests: int
-    """How many it sends whole, or as whole as they get."""
+    """Number of requests that it sends completely, or as completely as they get."""
     life: int
     event: Event | None = None
     got: bytearray = field(default_factory=bytearray)
@@ -33,30 +33,30 @@ class Stranger:
 
     @property
     def statuses(self) -> list[int]:
-        """Return the statuses of the answers that came, but those of 1xx."""
+        """Return the statuses of its answers, without 1xx."""
         return [int(each) for each in re.findall(rb"HTTP/1\.1 ([2-5]\d\d)", bytes(self.got))]
 
-    # --- what the network tells ---
+    # --- events of the network ---
 
     def data(self, data: bytes) -> None:
-        """Take what comes."""
+        """Store the bytes."""
         self.got += data
         self.answered = self.answered or CLOCKS.now
 
     def eof(self) -> None:
-        """Take note of the end."""
+        """Record the end."""
         self.closed = self.closed or CLOCKS.now
 
     def lost(self, _: OSError | None) -> None:
-        """Take note of the end."""
+        """Record the end."""
         self.closed = self.closed or CLOCKS.now
 
     def writable(self) -> None:
-        """Nothing is to be done."""
+        """Do nothing."""
 
 
 def send(loop: SimLoop, ledger: Ledger, end: End, act: dict[str, Any], life: int) -> Stranger:
-    """Let a stranger speak; the connection is left to the sidecar for 3 s."""
+    """Run such a client; the sidecar has 3 s to close the connection."""
     what, target, count = act["what"], act["target"], act["count"]
     stranger = Stranger(what, CLOCKS.now, 1, life)
     end.reader = stranger

@@ -1,4 +1,4 @@
-"""The simulator itself, and what it has found: each simulation is a process of its own, since it moves the clocks."""
+"""The simulator, and the bugs it has found. Each simulation is a separate process, since it replaces the clocks."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SECONDS = 240
 
 
 def simulate(*words: str) -> subprocess.CompletedProcess[str]:
-    """Run `python -m tests.simulation`; a hash seed of the caller's must not matter."""
+    """Run `python -m tests.simulation`; the caller's hash seed must not matter."""
     return subprocess.run(
         [sys.executable, "-m", "tests.simulation", *words],
         capture_output=True,
@@ -39,23 +39,23 @@ def verdicts() -> dict[str, dict[str, object]]:
 
 
 @pytest.mark.parametrize("recorded", all_recorded(), ids=lambda each: each.name)
-def test_what_was_found_once_is_not_found_again(recorded: Recorded) -> None:
-    """A recorded plan holds its promise; one whose fault is not fixed yet is expected to break it."""
+def test_recorded_plans_keep_their_promises(recorded: Recorded) -> None:
+    """A recorded plan keeps its promise; if its bug is not fixed yet, it must break it."""
     state = verdicts()[recorded.name]["state"]
     if not recorded.fixed and state == "broken":
         pytest.xfail(recorded.fault)
     assert state == "holds"
 
 
-def test_the_same_seed_is_the_same_story() -> None:
-    """A seed decides everything: two processes tell the same, byte for byte."""
+def test_a_seed_always_gives_the_same_story() -> None:
+    """A seed determines everything: two processes print the same, byte for byte."""
     first, second = (simulate("--seed", "3", "--whole").stdout for _ in range(2))
     assert "digest" in first
     assert first == second
 
 
-def test_a_seed_is_the_same_alone_and_among_others() -> None:
-    """What was simulated before in the same process changes nothing."""
+def test_a_seed_does_not_depend_on_earlier_seeds() -> None:
+    """It gives the same story alone and after others in the same process."""
     alone = json.loads(simulate("--seeds", "5-5", "--digests").stdout.splitlines()[-1])
     among = [json.loads(line) for line in simulate("--seeds", "3-5", "--digests").stdout.splitlines()]
     assert among[-1] == alone
@@ -63,28 +63,28 @@ def test_a_seed_is_the_same_alone_and_among_others() -> None:
 
 @pytest.mark.parametrize("trouble", ["gates", "doors", "names", "still"])
 def test_common_faults_break_no_promise(trouble: str) -> None:
-    """EventGates that fail in any way, machines that are gone, DNS that is wrong, a process that stands still."""
+    """Failing EventGates, unreachable machines, wrong DNS, a paused process."""
     ended = simulate("--seeds", "1-8", "--trouble", trouble)
     assert ended.returncode == 0, ended.stdout
 
 
 @pytest.mark.parametrize("trouble", sorted(TROUBLES))
 def test_each_kind_of_trouble_is_planned(trouble: str) -> None:
-    """A plan that is to have one kind of trouble has acts or a setup for it, and the same each time."""
+    """A plan with one kind of trouble has acts or a setup for it, the same each time."""
     plan = plan_of(11, (trouble,))
     assert plan.setup["troubles"] == [trouble]
     assert plan == plan_of(11, (trouble,))
 
 
 @pytest.mark.parametrize("fault", all_faults(), ids=lambda each: each.name)
-def test_each_fault_can_be_put_back(fault: Fault) -> None:
-    """What `recall` puts back is in the code once, and Python when it is back; trying it is left to the night."""
+def test_each_bug_can_be_reintroduced(fault: Fault) -> None:
+    """Each edit of `recall` fits the code in one place and gives valid Python; the nightly run tries them."""
     for change in fault.changes:
         compile(change.undone(ROOT), change.file, "exec")
 
 
-def test_a_failing_plan_becomes_smaller() -> None:
-    """What is not needed for a failure is left out of its plan, and what is needed stays."""
+def test_a_failing_plan_is_shrunk() -> None:
+    """Acts that the failure does not need are left out; the others stay."""
     plan = Plan(1, {}, tuple({"at": float(at), "do": "post"} for at in range(40)))
 
     def fails(candidate: Plan) -> bool:
@@ -93,7 +93,7 @@ def test_a_failing_plan_becomes_smaller() -> None:
     assert [act["at"] for act in shrink(plan, fails, 500).acts] == [7.0, 23.0]
 
 
-def test_what_pods_held_that_are_deleted_is_on_the_gateway() -> None:
-    """Two worlds with a gateway hold every promise: outages, deletions with the disk, kills of the gateway."""
+def test_the_gateway_gets_the_events_of_deleted_pods() -> None:
+    """Two worlds with a gateway keep every promise: outages, deletions with the disk, kills of the gateway."""
     ended = simulate("--trouble", "hops", "--seeds", "3-4")
     assert ended.returncode == 0, ended.stdout

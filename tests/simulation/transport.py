@@ -1,4 +1,4 @@
-"""The transports that the sidecar's protocols get: asyncio's interface over an end of the simulated network."""
+"""Transports for the sidecar's protocols: asyncio's interface over an end of the simulated network."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class SimTransport(asyncio.Transport):
     """A connection of the sidecar."""
 
     def __init__(self, loop: SimLoop, end: End, protocol: Any) -> None:
-        """The protocol is told once the loop turns."""
+        """The protocol is notified in the loop's next turn."""
         super().__init__({"peername": end.peer.place, "sockname": end.place})
         self._loop = loop
         self.end = end
@@ -60,16 +60,16 @@ class SimTransport(asyncio.Transport):
         return True
 
     def get_write_buffer_size(self) -> int:
-        """Return how many bytes were not taken yet."""
+        """Return the number of unsent bytes."""
         return self.end.waiting
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
-        """Set when the protocol is told to pause."""
+        """Set the limits at which the protocol must pause."""
         self._high = 64 * 1024 if high is None else high
         self._low = self._high // 4 if low is None else low
 
     def pause_reading(self) -> None:
-        """Read nothing more."""
+        """Stop reading."""
         self._asked_to_pause = True
         self.end.reading = False
 
@@ -88,11 +88,11 @@ class SimTransport(asyncio.Transport):
         return self._closing
 
     def set_protocol(self, protocol: Any) -> None:
-        """Tell another protocol from now on."""
+        """Use another protocol from now on."""
         self._protocol = protocol
 
     def get_protocol(self) -> Any:
-        """Return who is told."""
+        """Return the protocol."""
         return self._protocol
 
     def close(self) -> None:
@@ -127,10 +127,10 @@ class SimTransport(asyncio.Transport):
             self._paused_writing = False
             self._protocol.resume_writing()
 
-    # --- what the network tells ---
+    # --- events of the network ---
 
     def data(self, data: bytes) -> None:
-        """Hand bytes on."""
+        """Pass bytes on."""
         if self._closing:
             return
         try:
@@ -142,16 +142,16 @@ class SimTransport(asyncio.Transport):
             self._end(error)
 
     def eof(self) -> None:
-        """Hand the end on; unless the protocol wants to write on, the connection ends."""
+        """Pass the end of stream on; the connection ends unless the protocol wants to write."""
         if not self._closing and not self._protocol.eof_received():
             self.close()
 
     def lost(self, error: OSError | None) -> None:
-        """Hand on that the connection is gone."""
+        """Pass on that the connection is lost."""
         self._end(error)
 
     def writable(self) -> None:
-        """Hand on that there is room."""
+        """Pass on that there is room."""
         if self._lost:
             return
         self._look_at_room()

@@ -100,7 +100,7 @@ def _doors(maker: Maker, setup: dict[str, Any]) -> None:
 
 
 def _names(maker: Maker, setup: dict[str, Any]) -> None:
-    """DNS says wrong things, or nothing, of one name or of all."""
+    """DNS gives wrong answers or none, for one name or all."""
     chance = maker.random
     names = [f"main/{name}" for name in setup["centres"]["main"]]
     for begin, end in maker.spans():
@@ -126,7 +126,7 @@ def _names(maker: Maker, setup: dict[str, Any]) -> None:
 
 
 def _still(maker: Maker, _: dict[str, Any]) -> None:
-    """The process gets no processor time."""
+    """The process is paused."""
     for begin, end in maker.spans():
         longest = maker.random.choice([0.05, 0.3, 2.0, 3.5, 10.0])
         maker.act(begin, "still", seconds=round(min(longest, max(0.05, end - begin)), 3))
@@ -141,7 +141,7 @@ def _clock(maker: Maker, _: dict[str, Any]) -> None:
 
 
 def _kill(maker: Maker, _: dict[str, Any]) -> None:
-    """The process is killed, or told to stop, and started again."""
+    """The process is killed or stopped, and started again."""
     for begin, end in maker.spans():
         how = maker.random.choice(["kill", "kill", "kill in job", "term"])
         again = round(begin + maker.random.choice([0.1, 0.5, 2.0]), 3)
@@ -160,7 +160,7 @@ def _kill(maker: Maker, _: dict[str, Any]) -> None:
 
 
 def _disk(maker: Maker, _: dict[str, Any]) -> None:
-    """The disk is slow, hangs, is full or broken."""
+    """The disk is slow, hangs, is full, or fails."""
     for begin, end in maker.spans():
         mode = maker.random.choice(["slow", "hangs", "hangs late", "full", "broken"])
         maker.act(begin, "disk", mode=mode)
@@ -168,7 +168,7 @@ def _disk(maker: Maker, _: dict[str, Any]) -> None:
 
 
 def _edits(maker: Maker, setup: dict[str, Any]) -> None:
-    """routes.yaml is edited, well and badly."""
+    """routes.yaml is edited, with good and broken versions."""
     chance = maker.random
     for begin, end in maker.spans():
         edit = chance.choice(["broken", "no file", "refuses", "renames", "removes", "options", "accepts"])
@@ -182,7 +182,7 @@ def _edits(maker: Maker, setup: dict[str, Any]) -> None:
 
 
 def _poison(maker: Maker, _: dict[str, Any]) -> None:
-    """Single events bring down what they are in."""
+    """Single events make their whole request fail."""
     for act in maker.random.sample(posts := maker.posts(), min(3, len(posts))):
         maker.random.choice(act["events"])["kind"] = "poison"
     if maker.more.random() < 0.4:  # a producer of which EventGate takes nothing
@@ -212,7 +212,7 @@ def _dotted(maker: Maker, _: dict[str, Any]) -> None:
 
 
 def _twins(maker: Maker, setup: dict[str, Any]) -> None:
-    """Many events share an id, and EventGate has errors with some of them, after an outage as well."""
+    """Many events share an id, and EventGate reports errors for some of them, also after an outage."""
     for act in maker.posts():
         for event in act["events"]:
             if maker.random.random() < 0.4:
@@ -237,7 +237,7 @@ def _ejections(maker: Maker, setup: dict[str, Any]) -> None:
 
 
 def _strangers(maker: Maker, _: dict[str, Any]) -> None:
-    """Clients speak HTTP in ways that few do."""
+    """Clients use unusual HTTP."""
     for _unused in range(maker.random.randint(1, 4)):
         what = maker.random.choice(["offers", "no host", "upgrade and close", "bad chunk", "half a request"])
         target = maker.random.choice(["/v1/events", "/v1/events", "/nope", "/_sidecar/status.json"])
@@ -247,14 +247,14 @@ def _strangers(maker: Maker, _: dict[str, Any]) -> None:
 
 
 def _authority(maker: Maker, setup: dict[str, Any]) -> None:
-    """EventGates speak TLS, and their authority is another one from some moment on."""
+    """EventGates use TLS, and their authority changes at some moment."""
     setup["tls"] = True
     at = round(maker.random.uniform(3.0, maker.heal - 35.0), 3)
     maker.act(at, "authority", after=maker.random.choice([0.0, 10.0]))
 
 
 def _damage(maker: Maker, _: dict[str, Any]) -> None:
-    """The spool's file is damaged while the sidecar is down, which may be killed while it saves what it can."""
+    """The spool's file is damaged while the sidecar is down; it may be killed while it recovers the file."""
     at = round(maker.random.uniform(4.0, maker.heal - 6.0), 3)
     maker.act(round(at - 2.5, 3), "door", gate="main/*", door="refuse")
     maker.act(at, "kill", step=0)
@@ -268,7 +268,7 @@ def _damage(maker: Maker, _: dict[str, Any]) -> None:
 
 
 def _overlap(maker: Maker, _: dict[str, Any]) -> None:
-    """The next sidecar starts on the directory while the one before still runs."""
+    """The next sidecar starts on the directory while the previous one still runs."""
     at = round(maker.random.uniform(3.0, maker.heal - 8.0), 3)
     if maker.random.random() < 0.7:
         maker.act(round(at - 2.5, 3), "door", gate="main/*", door=maker.random.choice(["refuse", "hole", "hole"]))
@@ -279,7 +279,7 @@ def _overlap(maker: Maker, _: dict[str, Any]) -> None:
 
 
 def _unlinked(maker: Maker, _: dict[str, Any]) -> None:
-    """Somebody removes files of the spool under the running sidecar, which is killed later."""
+    """Files of the spool are deleted while the sidecar runs; it is killed later."""
     at = round(maker.random.uniform(3.0, maker.heal - 8.0), 3)
     maker.act(round(at - 2.0, 3), "door", gate="main/*", door="refuse")
     maker.act(at, "unlink", name=maker.random.choice(["spool.db-wal", "spool.db-wal", "lock", "spool.db-shm"]))
@@ -288,7 +288,7 @@ def _unlinked(maker: Maker, _: dict[str, Any]) -> None:
 
 
 def _tightened(maker: Maker, _: dict[str, Any]) -> None:
-    """Events wait in the spool while the rules become stricter, or other ones."""
+    """Events wait in the spool while the rules become stricter or different."""
     at = round(maker.random.uniform(2.0, 8.0), 3)
     maker.act(at, "door", gate="main/*", door=maker.random.choice(["refuse", "silent"]))
     edit = maker.random.choice(["accepts", "refuses", "renames", "moves"])
@@ -300,7 +300,7 @@ def _tightened(maker: Maker, _: dict[str, Any]) -> None:
 
 
 def _full(maker: Maker, setup: dict[str, Any]) -> None:
-    """The spool may hold little, and events are large."""
+    """The spool is small, and events are large."""
     setup["quota"] = maker.random.choice([400_000, 1_000_000])
     for act in maker.posts():
         for event in act["events"]:
@@ -310,7 +310,7 @@ def _full(maker: Maker, setup: dict[str, Any]) -> None:
 
 
 def _mirror(maker: Maker, setup: dict[str, Any]) -> None:
-    """Routes have a mirror, to an upstream that takes some of the copies and fails most of the time."""
+    """Routes have a mirror to an upstream that accepts some of the copies and fails most of the time."""
     chance = maker.random
     setup["centres"][COPIES] = ["eqiad", "codfw"][: chance.choice([1, 2])]
     for route in setup["routes"]:
@@ -357,5 +357,5 @@ TROUBLES: dict[str, Trouble] = {
 
 
 def plan_of(seed: int, troubles: tuple[str, ...] = ()) -> Plan:
-    """Return the plan of a seed, with these troubles only where some are given."""
+    """Return the plan of a seed, with only these troubles if some are given."""
     return Maker(seed, TROUBLES).make(troubles)

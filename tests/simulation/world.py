@@ -1,4 +1,4 @@
-"""A plan happens: machines, names, producers, and the real sidecar among them."""
+"""Carries out a plan: machines, names, producers, and the real sidecar."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from tests.simulation.strangers import Stranger
 AUTHORITIES = Path(__file__).parent / "authorities"
 SPOOL_BYTES = 8 * 1024 * 1024
 LARGEST_TRANSACTION = 800_000
-"""Bytes: the log of a spool as small as here has no room for it within the spool's bound, that of a real one has.
+"""Bytes: in a spool as small as here, the log has no room for a larger one within the bound; in a real one it has.
 
 It is never larger than the spool."""
 
 
 class World:
-    """Everything there is."""
+    """All parts of the simulation."""
 
     def __init__(self, plan: Plan, path: Path) -> None:
         """Build it; `path` is an empty directory for its files."""
@@ -50,27 +50,27 @@ class World:
         self.machines: dict[str, list[Machine]] = {}
         self.lives: list[Sidecar] = []
         self.gateways: list[Sidecar] = []
-        """Lives of the gateway, where there is one."""
+        """Lives of the gateway, if there is one."""
         self.config = rules.first(plan.setup)
         self.configs: list[tuple[float, rules.Config]] = []
-        """Which good configuration was in the file from when on."""
+        """The good configurations in the file, each with the time from which it was there."""
         self.written: list[float] = []
         """When the file was written, well or badly."""
         self.texts: list[tuple[rules.Config | None, str]] = []
-        """All that was ever in the file, and what it means."""
+        """All contents that the file ever had, with their meaning."""
         self.strangers: list[Stranger] = []
         self.excused: set[int] = set()
-        """Events whose loss is nobody's promise: on a damaged page, or in a file that was removed."""
+        """Events that may be lost: on a damaged page, or in a deleted file."""
         self._stays = False
         self._build()
 
     @property
     def sidecar(self) -> Sidecar:
-        """The present life."""
+        """The current life."""
         return self.lives[-1]
 
     def run(self) -> None:
-        """Let everything happen, to the end."""
+        """Carry out the plan to the end."""
         self.loop.look = self._look
         for act in self.plan.acts:
             self.loop.happens(float(act["at"]), None, self._do, act)
@@ -80,11 +80,11 @@ class World:
         self.loop.run_forever()
 
     def tell(self, who: str, what: str) -> None:
-        """Add to the story."""
+        """Add a line to the story."""
         self.ledger.tell(CLOCKS.now, who, what)
 
     def _look(self) -> None:
-        """Take note of what is held beyond its bound."""
+        """Record amounts beyond their bound."""
         amounts = self.sidecar.amounts() if self.lives else {}
         if amounts:
             file = self.folder.spool(len(self.lives)) / "spool.db"
@@ -94,7 +94,7 @@ class World:
             if not 0 <= amount <= bound:
                 self.ledger.beyond.setdefault(what, (CLOCKS.now, amount, bound))
 
-    # --- what stands there ---
+    # --- setup ---
 
     def _build(self) -> None:
         setup = self.plan.setup
@@ -164,7 +164,7 @@ class World:
             self._until_ended(f"{name}:unknown", self._record(name).mode)  # nobody tells it where that is
         self.sidecar.start(self.plan.setup)
 
-    # --- what happens ---
+    # --- acts ---
 
     def _do(self, act: Act) -> None:
         _DEEDS[act["do"]](self, act)
@@ -173,7 +173,7 @@ class World:
         self.ledger.disturbed.append((begin, begin + seconds, what, how))
 
     def _until_ended(self, what: str, how: str) -> None:
-        """Note that `what` is disturbed from now on; how well says that it ends."""
+        """Record that `what` is disturbed from now on; how "well" ends it."""
         now, disturbed = CLOCKS.now, self.ledger.disturbed
         for at, (begin, end, each, words) in enumerate(disturbed):
             if each == what and end > now and words != "network":
@@ -264,7 +264,9 @@ class World:
             self.sidecar.signal(signal.SIGTERM)
 
     def _again(self, _: Act) -> None:
-        if self.sidecar.ended is None and self.sidecar.process.alive:  # it is still stopping, or was to die in a job
+        if (
+            self.sidecar.ended is None and self.sidecar.process.alive
+        ):  # it is still stopping, or should have died in a job
             self.sidecar.kill()
         self._disturb("sidecar", "starts", CLOCKS.now, 3.0)
         self._start()
@@ -292,7 +294,7 @@ class World:
             machine.weather.base = act["base"]
         self._disturb(f"{act['gate']}:network", "network", CLOCKS.now, self.plan.heal - CLOCKS.now)
 
-    # --- rarer things ---
+    # --- rarer acts ---
 
     def _stranger(self, act: Act) -> None:
         end = self.network.visit(LISTEN)
@@ -311,7 +313,7 @@ class World:
             for machine in machines:
                 machine.authority = ssl.PEM_cert_to_DER_cert(_pem("new").decode())
             self.gates[name].cut_all()
-            self._disturb(name, "authority", CLOCKS.now, 20.0)  # it takes a look at the file
+            self._disturb(name, "authority", CLOCKS.now, 20.0)  # so that it reads the file
 
     def _damage(self, act: Act) -> None:
         folder = self.folder.spool(len(self.lives) + 1)
@@ -345,7 +347,7 @@ class World:
             path.unlink()
 
     def _heal(self) -> None:
-        """End all that is wrong."""
+        """End all troubles."""
         self.tell("world", "all is well from now on")
         for name, gate in self.gates.items():
             gate.mode = WELL

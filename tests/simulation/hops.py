@@ -30,7 +30,12 @@ GRACE = 15.0
 
 
 class GatewayFolder(Folder):
-    """The files of the gateway: the pods' rules, and its own spool."""
+    """The files of the gateway: the pods' rules, and its own volume."""
+
+    def __init__(self, path: Path) -> None:
+        """They are where `path` says."""
+        super().__init__(path)
+        self.last_good = path / "gateway-last-good.yaml"
 
     def spool(self, life: int) -> Path:
         """Return the directory of its spool in a life; the volume outlives the pod, so the next life has a copy."""
@@ -42,7 +47,7 @@ class Gateway(Sidecar):
 
     name = "gateway"
 
-    def settings(self, _setup: dict[str, Any]) -> Settings:
+    def settings(self, setup: dict[str, Any]) -> Settings:
         """Return its settings: a pod with labels that no route matches."""
         return Settings(
             routes=self.folder.routes,
@@ -52,6 +57,7 @@ class Gateway(Sidecar):
             drain=8.0,
             quiet=2.0,
             spool=self.folder.spool(self.life),
+            last_good=self.folder.last_good if setup.get("edits") else None,
             gateway=True,
             hand_over_from="10.0.0.0/8",
         )
@@ -88,7 +94,7 @@ class TwoHops(World):
         super()._build()
         self.gateway_disk = Disk(f"{self.plan.seed}/gateway", SPOOL_BYTES)
         self.gateway_folder = GatewayFolder(self.folder.path)
-        for name in ("routes", "last_good", "resolv_conf", "hosts", "ca_file"):
+        for name in ("routes", "resolv_conf", "hosts", "ca_file"):
             setattr(self.gateway_folder, name, getattr(self.folder, name))
         self.network.machines[PLACE] = self.machine
         self.names.records[HOST] = Record([PLACE[0]])

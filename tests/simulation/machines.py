@@ -79,7 +79,7 @@ class Network:
         self.listeners: dict[Place, Listener] = {}
         self.ends: list[End] = []
         """Of sidecars."""
-        self.name_server: Callable[[bytes, Callable[[bytes], None]], None] = lambda _query, _answer: None
+        self.name_server: Callable[[str, bytes, Callable[[bytes], None]], None] = lambda _who, _query, _answer: None
         self.pod_weather = Weather(base=0.00005, spread=0.0001)
         self._chance = random.Random(f"{seed}/network")
         self._port = 30000
@@ -200,7 +200,7 @@ class Datagrams(asyncio.DatagramTransport):
         def answer(reply: bytes) -> None:
             self._network.loop.happens(0.0005, self._process, self._receive, reply, addr)
 
-        self._network.loop.happens(0.0005, None, self._network.name_server, bytes(data), answer)
+        self._network.loop.happens(0.0005, None, self._network.name_server, str(self._process), bytes(data), answer)
 
     def _receive(self, reply: bytes, addr: Any) -> None:
         if not self._closed:

@@ -37,14 +37,15 @@ class NameServer:
     def __init__(self) -> None:
         """It knows no name."""
         self.records: dict[str, Record] = {}
-        self.asked: defaultdict[str, list[float]] = defaultdict(list)
-        """When it was asked for each name."""
+        self.asked: defaultdict[tuple[str, str], list[float]] = defaultdict(list)
+        """When each process asked for the addresses of each name."""
 
-    def ask(self, query: bytes, answer: Callable[[bytes], None]) -> None:
-        """Answer a query, or do not."""
+    def ask(self, who: str, query: bytes, answer: Callable[[bytes], None]) -> None:
+        """Answer a query of a process, or do not."""
         asked = dns.message.from_wire(query)
         name = asked.question[0].name.to_text().rstrip(".")
-        self.asked[name].append(CLOCKS.now)
+        if asked.question[0].rdtype == dns.rdatatype.A:
+            self.asked[who, name].append(CLOCKS.now)
         record = self.records.get(name)
         if record is not None and record.mode == "silent":
             return

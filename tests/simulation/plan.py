@@ -178,6 +178,10 @@ class Maker:
         """Return such a moment for what was added later."""
         return round(self.more.uniform(1.0, self.heal - 2.0), 3)
 
+    def apart(self, what: str) -> random.Random:
+        """Return what decides one thing, so that the others stay as they are where it changes."""
+        return random.Random(f"{self.seed}/{what}")
+
     def spans(self, most: int = 3) -> list[tuple[float, float]]:
         """Return spans of time that do not overlap, all before `heal`."""
         cuts = sorted(self.when() for _ in range(2 * self.random.randint(1, most)))

@@ -113,14 +113,18 @@ def _names(maker: Maker, setup: dict[str, Any]) -> None:
     if chance.random() < 0.25:
         setup["many"] = {"gate": names[0], "dead": 16, "all": 40}
     more = maker.more
-    if more.random() < 0.3:  # DNS is ahead of the machine
-        at, early = maker.later(), more.choice([3.0, 10.0])
+    if more.random() < 0.3:  # DNS is ahead of the machine, and right
+        at, early = maker.later(), more.choice([6.0, 15.0])
         for name in names if more.random() < 0.7 else [more.choice(names)]:
+            maker.act(at, "dns", gate=name, mode="right")
             maker.act(at, "move", gate=name, dies=False, early=early)
-    if more.random() < 0.3:  # nothing is known yet while DNS is wrong
-        at = maker.later()
+    if "many" in setup and maker.apart("many").random() < 0.5:  # all of them are dead
+        maker.act(maker.apart("many at").uniform(1.0, maker.heal / 2), "door", gate=names[0], door="refuse")
+    start = maker.apart("start")
+    if start.random() < 0.3:  # nothing is known yet while DNS is wrong
+        at = round(start.uniform(1.0, maker.heal - 2.0), 3)
         for name in names:
-            maker.act(at, "dns", gate=name, mode=more.choice(["nxdomain", "servfail"]))
+            maker.act(at, "dns", gate=name, mode=start.choice(["nxdomain", "servfail"]))
         maker.act(round(at + 0.1, 3), "kill", step=0)
         maker.act(round(at + 0.3, 3), "start")
 

@@ -64,7 +64,7 @@ def _read(folder: Path) -> set[int]:
     try:
         rows = connection.execute("SELECT body FROM waiting UNION ALL SELECT body FROM dead").fetchall()
         return {json.loads(body)["sim"]["n"] for (body,) in rows}
-    except (sqlite3.Error, ValueError):
+    except (sqlite3.Error, ValueError, TypeError, KeyError):
         return set()
     finally:
         connection.close()

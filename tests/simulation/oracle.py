@@ -80,7 +80,8 @@ def said(request: Request) -> dict[int, str]:
 def in_spool(world: World, table: str) -> set[int]:
     """Return the numbers of the events in the spool's file, and in the gateway's, at the end."""
     last = [world.folder.spool(len(world.lives)), *(each.folder.spool(each.life) for each in world.gateways[-1:])]
-    return set[int]().union(*(numbers_in(folder / "spool.db", table) for folder in last))
+    found = set[int]().union(*(numbers_in(folder / "spool.db", table) for folder in last))
+    return found & world.ledger.events.keys()  # a damaged event may have another number
 
 
 def numbers_in(path: Path, table: str) -> set[int]:
@@ -91,7 +92,7 @@ def numbers_in(path: Path, table: str) -> set[int]:
     connection = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)
     with contextlib.closing(connection), contextlib.suppress(sqlite3.Error):  # damaged is as good as not there
         for (body,) in connection.execute(f"SELECT body FROM {table}"):
-            with contextlib.suppress(ValueError):
+            with contextlib.suppress(ValueError, TypeError, KeyError):
                 found.add(json.loads(body)["sim"]["n"])
     return found
 

@@ -135,11 +135,12 @@ class Replay:
                 continue
             ended = await asyncio.gather(*(self._send_batch(upstream, batch) for batch in _batches(held, window)))
             worked, failures = any(each.worked for each in ended), window.failures
+            failed = any(Fate.FAILED in each.fates for each in ended)
             window = window.after_success() if worked else window.after_failure()
             (self.failing.discard if worked else self.failing.add)(upstream)
             pause = backoff(window.failures, self._jitter()) if window.failures else 0.0
             notes = [note for each in ended for note in self._notes(upstream, each, pause)]
-            if worked and failures:
+            if worked and (failures or failed):  # last, since it is about those that just failed, too
                 notes.append(self._spool.hurry(upstream))
             if pause or self._stopping.is_set() or self._presses(upstream):
                 await asyncio.gather(*notes)

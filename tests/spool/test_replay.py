@@ -228,6 +228,23 @@ async def test_while_eventgate_has_errors_for_all_no_event_is_to_blame(tmp_path:
         assert (it.opened.spool.state.totals.events, it.opened.spool.state.totals.dead) == (0, 0)
 
 
+async def test_what_failed_beside_what_worked_is_sent_again_soon(tmp_path: Path) -> None:
+    """It may have met the last moment of an outage; what worked says that the outage is over."""
+    tried: list[int] = []
+
+    def verdict(event: Spooled) -> EventStatus:
+        tried.append(event.arrival)
+        if event.arrival == 8:
+            return invalid(event)
+        return error(event) if event.arrival == 9 and tried.count(9) == 1 else taken(event)
+
+    late = spooled(9, attempts=1, last_attempt=NOON + 50)  # nothing was taken since
+    events = [*(spooled(number) for number in range(1, 8)), spooled(8, attempts=1), late]
+    async with replaying(tmp_path, Wire(verdict), *events) as it:
+        await asyncio.sleep(10)
+        assert it.opened.spool.state.totals.events == 0
+
+
 async def test_what_is_only_received_blames_no_event(tmp_path: Path) -> None:
     """EventGate answers `?hasty=true` before Kafka does: such a 202 does not show that it takes events."""
     wire = Wire(lambda event: (taken if event.hasty else error)(event))

@@ -278,6 +278,34 @@ def test_the_readme_is_short() -> None:
     assert len(README.read_text().split()) <= 1300
 
 
+def likely_mistakes() -> Iterator[Any]:
+    """Yield each edit of docs/mistakes.md, and what `check` says to it."""
+    page = (ROOT / "docs" / "mistakes.md").read_text()
+    shown = r"^## \d+\. (.*)\n\n```diff\n((?:.*\n)*?)```\n\n```text\n((?:.*\n)*?)```"
+    for name, edit, said in re.findall(shown, page, re.MULTILINE):
+        yield pytest.param(edit.splitlines(keepends=True), said, id=name)
+
+
+def test_there_are_fifteen_likely_mistakes() -> None:
+    """As the title of docs/mistakes.md says."""
+    assert len(list(likely_mistakes())) == 15
+
+
+@pytest.mark.parametrize(("edit", "said"), list(likely_mistakes()))
+def test_a_likely_mistake_is_answered_as_its_page_says(
+    edit: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Made in the tutorial's file, it has the place, cause and fix shown."""
+    right = (ROOT / "examples" / "tutorial.yaml").read_text()
+    before, after = ("".join(line[1:] for line in edit if line[0] in signs) for signs in (" -", " +"))
+    assert right.count(before) == 1
+    (tmp_path / "routes.yaml").write_text(right.replace(before, after))
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(app, ["check", "routes.yaml"])
+    assert result.exit_code == 1
+    assert result.output.startswith(said)
+
+
 def test_the_tutorial_ends_with_its_example() -> None:
     """The rules in docs/tutorial.md are those of examples/tutorial.yaml."""
     *_, shown = re.findall(

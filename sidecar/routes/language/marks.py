@@ -155,6 +155,7 @@ def _try_scalar(node: yaml.Node, path: Path, marked: Marked, loader: yaml.SafeLo
 
 
 def _walk_mapping(node: yaml.MappingNode, path: Path, marked: Marked, loader: yaml.SafeLoader) -> None:
+    new_entry = False
     for key, value in node.value:
         if key.tag == ALIAS:
             marked.complaints.append((_mark(key), path, f"has a key that {IS_ALIAS}"))
@@ -171,9 +172,13 @@ def _walk_mapping(node: yaml.MappingNode, path: Path, marked: Marked, loader: ya
         inner = (*path, key.value)
         if inner in marked.keys:
             first = marked.keys[inner].line
-            marked.complaints.append(
-                (_mark(key), inner, f"is a duplicate key, first on line {first}; keep one of them")
-            )
+            words = f"is a duplicate key, first on line {first}; keep one of them"
+            if key.value == "name" and path and isinstance(path[-1], int):
+                words += ", or write a dash before this one if a new entry begins here"
+                new_entry = True
+            elif new_entry:
+                continue  # it follows from the missing dash
+            marked.complaints.append((_mark(key), inner, words))
             continue
         marked.keys[inner] = _mark(key)
         _walk(value, inner, marked, loader)

@@ -212,6 +212,12 @@ def _indentation(mistake: _Mistake) -> Said | None:
     indent = len(line) - len(line.lstrip(" "))
     is_entry = line.lstrip(" ").startswith("- ")
     columns = {column: above for above, column, entry in _columns(mistake, number) if entry is is_entry}
+    dashes = {column: above for above, column, entry in _columns(mistake, number) if entry}
+    if not is_entry and indent in dashes and indent not in columns:
+        return (
+            number,
+            indent,
+        ), f"begins below the dash of line {dashes[indent] + 1}; write a dash and a space before it"
     near = [
         *sorted(column for column in columns if column > indent)[:1],
         *sorted((column for column in columns if column < indent), reverse=True)[:1],

@@ -219,8 +219,11 @@ class Template:
         if "{" in fixed or "}" in fixed:
             raise ValueError("has an unmatched brace; write a placeholder as {stream}")
         if not STREAM_NAME.fullmatch(fixed):
+            pattern = (
+                "; a pattern belongs in match: write match: {stream: ...}" if text[0] == "/" or "*" in text else ""
+            )
             raise ValueError(
-                "does not give a valid stream name; letters, digits, dots, dashes and underscores are allowed"
+                f"does not give a valid stream name; letters, digits, dots, dashes and underscores are allowed{pattern}"
             )
         return cls(text, frozenset(_PLACEHOLDER.findall(text)))
 

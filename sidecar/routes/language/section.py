@@ -122,6 +122,17 @@ def nearest(found: str, allowed: Iterable[str]) -> str:
     return f" (did you mean {words[near[0]]!r}?)" if near else ""
 
 
+def _hint(section: type[Section], key: str) -> str:
+    """Return what to write instead of an unknown key: a similar one, or the section inside which it belongs."""
+    allowed = keys_of(section)
+    near = nearest(key, allowed)
+    for field in fields(section):
+        inner = isinstance(field.type, type) and issubclass(field.type, Section) and key in keys_of(field.type)
+        if inner and not near:
+            return f" here; it belongs in {field.encode_name}: write {field.encode_name}: {{{key}: ...}}"
+    return f"{near}; allowed here: {', '.join(allowed)}"
+
+
 class _Reading:
     """Reads plain data once; after a complaint, ignore what its methods return."""
 
@@ -191,8 +202,7 @@ class _Reading:
         allowed = keys_of(section)
         for key in value:
             if key not in allowed:
-                words = f"is an unknown key{nearest(str(key), allowed)}; allowed here: {', '.join(allowed)}"
-                self.complaints.append(((*path, key), words))
+                self.complaints.append(((*path, key), f"is an unknown key{_hint(section, str(key))}"))
         return None if self.complaints else section(**found)
 
     def _should_be(self, what: str, value: object, path: Path) -> None:

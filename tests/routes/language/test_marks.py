@@ -75,6 +75,18 @@ HOUR = "is 1:30, which YAML reads as 90; write a plain number, or put text in qu
             id="keys that stand twice",
         ),
         pytest.param(
+            "r:\n  - name: a\n    to: b\n    name: c\n    to: d\n",
+            [
+                (
+                    Mark(4, 5),
+                    ("r", 0, "name"),
+                    "is a duplicate key, first on line 2; keep one of them, or write a dash before this one if a new "
+                    "entry begins here",
+                )
+            ],
+            id="a missing dash",
+        ),
+        pytest.param(
             "a: {yes: 1}\n1: 2\n[x]: 3\n",
             [
                 (Mark(1, 5), ("a",), "has the key yes, which is not a string; put it in quotes"),

@@ -83,6 +83,12 @@ def sign(character: str, means: str, value: str) -> str:
             "has a colon and a space in it, so YAML reads a second key; put the value in quotes",
         ),
         ("    to: s", "\tto: s", "11:1", "a tab is not allowed here; YAML indents with spaces: replace it with spaces"),
+        (
+            "  - name: rest",
+            "  name: rest",
+            "12:3",
+            "begins below the dash of line 7; write a dash and a space before it",
+        ),
         ("      stream", "        stream", "10:9", f"is indented by 8 spaces, but line 9 has 6; {SAME_COLUMN}"),
         (
             "      stream",

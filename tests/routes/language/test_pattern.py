@@ -195,6 +195,7 @@ NO_NAME = "does not give a valid stream name; letters, digits, dots, dashes and 
         pytest.param("a b", NO_NAME, id="a space"),
         pytest.param(".a", NO_NAME, id="a dot in front"),
         pytest.param("zoë", NO_NAME, id="beyond ASCII"),
+        pytest.param("a.*", f"{NO_NAME}; a pattern belongs in match: write match: {{stream: ...}}", id="a pattern"),
         pytest.param("a\n", NO_NAME, id="a line break at the end"),
         pytest.param("a" * 201, NO_NAME, id="too long"),
     ],

@@ -97,6 +97,11 @@ def test_all_problems_are_reported_at_once() -> None:
             (("maybe",), "is empty; write a value, in quotes if it begins with #, or remove the key"),
             id="a key without a value",
         ),
+        pytest.param(
+            {"leaves": ENOUGH, "word": "two"},
+            (("word",), "is an unknown key here; it belongs in leaf: write leaf: {word: ...}"),
+            id="a key outside its section",
+        ),
         pytest.param({"leaves": []}, (("leaves",), "is []; it must be a mapping (key: value)"), id="empty and wrong"),
         pytest.param(
             {"leaves": None}, (("leaves",), "is empty; it must be a mapping (key: value)"), id="nothing is no mapping"

@@ -214,10 +214,8 @@ def _indentation(mistake: _Mistake) -> Said | None:
     columns = {column: above for above, column, entry in _columns(mistake, number) if entry is is_entry}
     dashes = {column: above for above, column, entry in _columns(mistake, number) if entry}
     if not is_entry and indent in dashes and indent not in columns:
-        return (
-            number,
-            indent,
-        ), f"begins below the dash of line {dashes[indent] + 1}; write a dash and a space before it"
+        words = f"begins below the dash of line {dashes[indent] + 1}; write a dash and a space before it"
+        return (number, indent), words
     near = [
         *sorted(column for column in columns if column > indent)[:1],
         *sorted((column for column in columns if column < indent), reverse=True)[:1],

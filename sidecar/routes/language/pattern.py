@@ -219,12 +219,9 @@ class Template:
         if "{" in fixed or "}" in fixed:
             raise ValueError("has an unmatched brace; write a placeholder as {stream}")
         if not STREAM_NAME.fullmatch(fixed):
-            pattern = (
-                "; a pattern belongs in match: write match: {stream: ...}" if text[0] == "/" or "*" in text else ""
-            )
-            raise ValueError(
-                f"does not give a valid stream name; letters, digits, dots, dashes and underscores are allowed{pattern}"
-            )
+            words = "does not give a valid stream name; letters, digits, dots, dashes and underscores are allowed"
+            is_pattern = text[0] == "/" or "*" in text
+            raise ValueError(words + "; a pattern belongs in match: write match: {stream: ...}" * is_pattern)
         return cls(text, frozenset(_PLACEHOLDER.findall(text)))
 
     @property

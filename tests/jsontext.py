@@ -92,7 +92,7 @@ def refuse_constant(name: str) -> NoReturn:
 
 
 def text_of(value: Json) -> str | None:
-    """The text that routing sees in a value, None where it is no text."""
+    """Return the text that routing sees in a value; None if the value is not a string."""
     return re.sub("[\ud800-\udfff]", "\ufffd", value) if isinstance(value, str) else None
 
 

@@ -131,7 +131,7 @@ async def test_a_hung_array_does_not_delay_others() -> None:
     assert max(each.waited for each in others) == LONGEST
 
 
-async def test_a_timer_of_an_earlier_room_does_not_delay_posts() -> None:
+async def test_a_timer_set_before_a_pause_does_not_delay_posts() -> None:
     """A post after a pause leaves in time, although an earlier timer is still set."""
     last = Caller()
     async with coalescing(0.001, 0.001, 4.0) as (coalescer, delivery, tasks):

@@ -274,4 +274,4 @@ SLOW = {
     "a chunk of 2^64 - 1 bytes": refused(CHUNKED + b"f" * 16 + b"\r\n{", status=408),
     "a length of 2^63 - 1": refused(head(b"content-length: %d" % (2**63 - 1)) + EVENT, status=408),
 }
-"""What is waited for in vain: each is told so after 5 seconds."""
+"""Requests that never become complete: each is answered after 5 seconds."""

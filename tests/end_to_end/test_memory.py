@@ -62,11 +62,11 @@ def beset(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sidecar]:
 async def others_are_served(running: Sidecar) -> AsyncIterator[None]:
     """Post events all the while, each on a new connection: all are taken in time; then look at the memory."""
 
-    async def anew() -> int:
+    async def on_a_new_connection() -> int:
         async with connected(running.address) as client:
             return (await client.post(EVENT)).status
 
-    async with all_are_taken(anew, apart=0.05):
+    async with all_are_taken(on_a_new_connection, apart=0.05):
         yield
     assert peak(running.process) < CAP
 

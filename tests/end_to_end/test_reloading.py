@@ -94,7 +94,7 @@ async def test_reloading_under_load_loses_nothing_and_mixes_nothing(tmp_path: Pa
                     tasks.create_task(keep_posting(await client.__aenter__(), numbers, statuses, until))
                 applied = 1
                 for turn in itertools.count():
-                    # Every other time the upstream changes, too, so that its pool begins anew.
+                    # Every other time the upstream changes, too, so that it gets a new pool.
                     config = both(old, new, "new" if turn % 2 == 0 else "old", failback=f"{turn + 1}s")
                     rewrite(path, json.dumps(config) if turn % 5 != 4 else "version: 1\nroutes: []\n")
                     running.process.tell(signal.SIGHUP)

@@ -47,7 +47,7 @@ def loaded(lines: Iterable[object]) -> set[str]:
 def packages(modules: Iterable[str]) -> set[str]:
     """Return whose they are, where they are neither Python's own nor ours; what begins with _ comes with others.
 
-    Python also tells of modules that it looked for in vain; those are left out.
+    Python also lists modules that it looked for and did not find; those are left out.
     """
     found = {module.partition(".")[0] for module in modules if not module.startswith("_")}
     others = found - sys.stdlib_module_names - {"sidecar", "sitecustomize"}

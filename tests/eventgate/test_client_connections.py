@@ -214,7 +214,7 @@ async def test_closing_the_client_closes_connections_after_their_exchange() -> N
 @pytest.mark.parametrize(
     ("url", "port"), [("http://a/v1/events", 80), ("https://a/v1/events", 443), ("http://a:81/v1/events", 81)]
 )
-async def test_the_default_port_is_the_schemes(monkeypatch: pytest.MonkeyPatch, url: str, port: int) -> None:
+async def test_the_default_port_depends_on_the_scheme(monkeypatch: pytest.MonkeyPatch, url: str, port: int) -> None:
     """For a URL without a port."""
     dialled = []
 
@@ -238,7 +238,7 @@ async def test_the_default_port_is_the_schemes(monkeypatch: pytest.MonkeyPatch, 
     ],
     ids=["no headers", "others", "theirs"],
 )
-async def test_there_is_always_one_user_agent(headers: tuple[tuple[str, str], ...], agents: list[str]) -> None:
+async def test_each_request_has_exactly_one_user_agent(headers: tuple[tuple[str, str], ...], agents: list[str]) -> None:
     """The producer's, or else the sidecar's."""
     async with FakeEventGate() as gate, posting(gate.address) as posts:
         posts.post(1, *headers)

@@ -36,7 +36,7 @@ TAKEN = answer(202, headers={"x-eventgate-sidecar": "spooled; events=2"})
         (close, Ended("no answer: closed by the other side", doubtful=True)),
     ],
 )
-async def test_only_a_gateway_that_has_all_of_them_ends_well(reply: Reply, ended: Ended) -> None:
+async def test_a_hand_over_succeeds_only_if_the_gateway_takes_all_events(reply: Reply, ended: Ended) -> None:
     """Whatever else is answered the events stay; where they may be there as well, that is said."""
     async with FakeEventGate(reply) as there:
         gateway = Gateway(f"http://{there.address}/v1/events", {"env": "staging", "isvc": "a b&c"})
@@ -80,7 +80,7 @@ async def test_a_cancelled_hand_over_closes_its_connection() -> None:
         await eventually(lambda: not there._lines)
 
 
-async def test_where_nobody_listens_nothing_is_in_doubt() -> None:
+async def test_a_refused_connection_leaves_no_event_in_doubt() -> None:
     """No byte of it was sent."""
     with refusing() as address:
         ended = await Gateway(f"http://{address}/v1/events", {}).post("127.0.0.1", b"body", 2)

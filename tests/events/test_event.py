@@ -231,8 +231,8 @@ def test_only_the_stream_and_a_missing_id_change(raw: bytes, change: set[str]) -
         pytest.param('{"stream":"a"}', '{"id":"ID","stream":"NEW"}', id="both"),
         pytest.param("{ }", '{"id":"ID" }', id="an empty meta gets an id and no stream"),
         pytest.param('{"id":7,"stream":"a"}', '{"id":7,"stream":"NEW"}', id="an id of any kind stays"),
-        pytest.param('{"stream":["a"]}', '{"id":"ID","stream":"NEW"}', id="a stream that is no text"),
-        pytest.param('["stream"]', '["stream"]', id="a meta that is no object"),
+        pytest.param('{"stream":["a"]}', '{"id":"ID","stream":"NEW"}', id="a stream that is not a string"),
+        pytest.param('["stream"]', '["stream"]', id="a meta that is not an object"),
     ],
 )
 def test_edits_are_made_in_meta_only(meta: str, changed: str) -> None:

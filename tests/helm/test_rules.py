@@ -34,7 +34,7 @@ def changed(release: list[Object], name: str, change: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("case", BREAKS, ids=lambda case: f"{case['rule']}: {case['says'][:40]}")
 def test_a_rule_finds_what_breaks_it(case: dict[str, Any]) -> None:
-    """What a cluster would reject, drop or choke on is named, with the mend."""
+    """What a cluster would reject, drop or fail on is named, with the fix."""
     snapshot, name = case["of"]
     release = copy.deepcopy(SNAPSHOTS[snapshot])
     for change in case["changes"]:

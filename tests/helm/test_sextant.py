@@ -17,7 +17,7 @@ TEMPLATES = {path.stem[1:]: path.read_text() for path in (LIBRARY / "templates")
 
 
 def test_the_modules_are_the_templates_of_the_library() -> None:
-    """Both ways render the same; `make helm` writes the modules anew."""
+    """Both ways render the same; `make helm` regenerates the modules."""
     assert {path.name: path.read_text() for path in MODULES.glob("*.tpl")} == {
         f"{name}_{VERSION}.tpl": text for name, text in TEMPLATES.items()
     }
@@ -50,7 +50,7 @@ def test_no_module_uses_what_is_private_to_another() -> None:
 
 
 def test_the_changelog_knows_the_version() -> None:
-    """Whoever updates a chart can read what changed."""
+    """Anyone who updates a chart can read what changed."""
     assert (MODULES / "CHANGELOG.md").read_text().startswith(f"## {VERSION}\n")
 
 

@@ -64,7 +64,7 @@ def test_wrong_values_are_refused_in_words(case: dict[str, Any]) -> None:
 
 
 def test_all_wrong_values_are_named_at_once() -> None:
-    """One attempt shows everything that is to be mended."""
+    """One attempt shows everything that must be fixed."""
     wrong = {"labels": {"env": ""}, "version": "latest", "routes": ""}
     assert len(refusal(overlaid(outlink(), {"eventgate_sidecar": wrong})).splitlines()) == 3
 

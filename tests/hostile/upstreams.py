@@ -68,7 +68,7 @@ def echo(name: str, kind: str = "invalid") -> dict[str, object]:
 
 @contextlib.asynccontextmanager
 async def speaking(speak: Speak) -> AsyncIterator[str]:
-    """Serve whoever connects by `speak`; yield the address. Health checks are answered so too."""
+    """Serve every connection with `speak`, health checks too; yield the address."""
     lines: set[Line] = set()
 
     async def serve(reader: Bytes, line: Line) -> None:
@@ -76,7 +76,7 @@ async def speaking(speak: Speak) -> AsyncIterator[str]:
         with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
             await speak(reader, line)
             while await reader.read(65536):
-                pass  # whoever is spoken to hangs up first
+                pass  # the client closes first
         lines.discard(line)
         line.close()
 

@@ -75,7 +75,7 @@ def test_nothing_is_saved_from_a_file_that_is_not_a_database(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("page", range(1, 12))
-def test_no_page_is_needed_to_find_the_events_of_others(tmp_path: Path, page: int) -> None:
+def test_events_are_found_without_the_header_the_schema_or_interior_pages(tmp_path: Path, page: int) -> None:
     """Not the header, the schema or an interior page: only the events on the page are lost."""
     path = fill(tmp_path / "old", *(spooled(number, body=b"%04d" % number * 200) for number in range(1, 301)))
     data = bytearray(path.read_bytes())

@@ -149,14 +149,14 @@ def test_two_sidecars_do_not_share_a_directory(tmp_path: Path) -> None:
         assert held(second) == [1]
 
 
-def test_a_killed_process_owns_nothing(tmp_path: Path) -> None:
+def test_a_killed_process_does_not_keep_the_lock(tmp_path: Path) -> None:
     """Its lock file is not a lock."""
     subprocess.run([sys.executable, "-c", LOOK_INTO, str(tmp_path)], check=True)
     with owned(tmp_path) as directory:
         assert held(directory) == []
 
 
-def test_deleting_files_does_not_give_the_directory_away(tmp_path: Path) -> None:
+def test_deleting_the_lock_file_does_not_release_the_lock(tmp_path: Path) -> None:
     """The lock is on the directory itself."""
     with owned(tmp_path) as first, owned(tmp_path) as second:
         put(first, 1)
@@ -280,7 +280,7 @@ def damaged(tmp_path: Path) -> Path:
     return path
 
 
-def test_a_fresh_file_that_was_not_complete_is_of_no_use(damaged: Path) -> None:
+def test_an_incomplete_fresh_file_is_discarded(damaged: Path) -> None:
     """A sidecar was killed while saving events: the next one starts over."""
     (damaged.parent / BUILDING).write_bytes(b"half of it")
     with owned(damaged.parent) as directory:
@@ -290,7 +290,9 @@ def test_a_fresh_file_that_was_not_complete_is_of_no_use(damaged: Path) -> None:
 
 @pytest.mark.parametrize("file_is_aside", [False, True])
 @pytest.mark.parametrize("log_is_aside", [False, True])
-def test_a_fresh_file_that_is_complete_counts(damaged: Path, *, log_is_aside: bool, file_is_aside: bool) -> None:
+def test_a_complete_fresh_file_is_renamed_at_the_next_start(
+    damaged: Path, *, log_is_aside: bool, file_is_aside: bool
+) -> None:
     """A sidecar was killed before it was renamed: the next one does that."""
     folder = damaged.parent
     fill(folder / "fresh", *(spooled(number) for number in range(1, 11))).rename(folder / COMPLETE)
@@ -310,7 +312,7 @@ def test_a_fresh_file_that_is_complete_counts(damaged: Path, *, log_is_aside: bo
 # --- what others do to its files ---
 
 
-def test_a_log_that_is_removed_costs_no_event(tmp_path: Path) -> None:
+def test_no_event_is_lost_when_the_log_is_removed(tmp_path: Path) -> None:
     """It is still open, and its contents are written into the file before the next event."""
     with owned(tmp_path / "spool") as directory:
         put(directory, 1, 2)
@@ -322,7 +324,7 @@ def test_a_log_that_is_removed_costs_no_event(tmp_path: Path) -> None:
         assert directory.found() == []
 
 
-def test_a_log_that_is_removed_during_a_transaction_costs_no_event(tmp_path: Path) -> None:
+def test_no_event_is_lost_when_the_log_is_removed_during_a_transaction(tmp_path: Path) -> None:
     """The events are in the file before they count as stored."""
     log = log_of(tmp_path / "spool" / FILE)
     with owned(tmp_path / "spool") as directory:
@@ -393,7 +395,7 @@ def test_a_zeroed_log_is_reported(tmp_path: Path, spoil: Callable[[bytes], bytes
     assert found.name == f"{FILE}-wal.damaged-{STAMP}"
 
 
-def test_a_flipped_bit_in_the_log_is_told(tmp_path: Path) -> None:
+def test_a_flipped_bit_in_the_log_is_reported(tmp_path: Path) -> None:
     """Later transactions were acknowledged and are lost: that is reported, and the log is kept."""
     path = crashed(tmp_path / "spool", *range(1, 11))
     log = log_of(path).read_bytes()
@@ -407,7 +409,7 @@ def test_a_flipped_bit_in_the_log_is_told(tmp_path: Path) -> None:
     assert len((tmp_path / "spool" / found.name).read_bytes()) == len(log)
 
 
-def test_a_log_that_is_cut_is_as_good_as_what_is_left(tmp_path: Path) -> None:
+def test_commits_before_a_cut_in_the_log_are_kept(tmp_path: Path) -> None:
     """Everything committed before the cut is there."""
     path = crashed(tmp_path / "spool", *range(1, 11))
     log = log_of(path).read_bytes()
@@ -460,7 +462,7 @@ def disk(tmp_path: Path) -> Iterator[Path]:
 
 
 @needs_root
-def test_a_full_disk_takes_nothing_and_keeps_what_it_has(disk: Path) -> None:
+def test_a_full_disk_refuses_new_events_and_keeps_stored_ones(disk: Path) -> None:
     """Acknowledged events are there, and once there is room new ones are taken."""
     taken = []
     with owned(disk / "spool") as directory:
@@ -484,7 +486,7 @@ def test_a_full_disk_takes_nothing_and_keeps_what_it_has(disk: Path) -> None:
 
 
 @needs_root
-def test_a_disk_that_became_read_only_is_told(disk: Path) -> None:
+def test_a_read_only_disk_is_reported_and_used_again_when_writable(disk: Path) -> None:
     """Events are refused meanwhile, and taken again when it is writable."""
     with owned(disk / "spool") as directory:
         put(directory, 1)

@@ -60,7 +60,7 @@ async def test_waiting_operations_share_a_transaction(tmp_path: Path) -> None:
     assert waiting(tmp_path) == list(range(1, 12))
 
 
-async def test_nobody_is_told_before_it_is_durable(tmp_path: Path) -> None:
+async def test_a_put_returns_only_after_the_commit(tmp_path: Path) -> None:
     """When a put returns, another process finds the event in the file."""
     async with open_spool(tmp_path) as opened:
         for number in range(1, 20):
@@ -102,7 +102,7 @@ async def test_deliveries_are_recorded_when_the_disk_works_again(tmp_path: Path)
 
 
 @looptime
-async def test_a_trouble_ends_by_itself(tmp_path: Path) -> None:
+async def test_the_disk_is_retried_every_second_until_it_works(tmp_path: Path) -> None:
     """The disk is checked once a second; start and end of the failure are reported."""
     folder = tmp_path / "spool"
     folder.write_text("in the way")

@@ -314,7 +314,7 @@ async def test_one_hot_key_takes_one_transaction_an_event(tmp_path: Path) -> Non
 # --- where they go now ---
 
 
-async def test_what_has_no_way_today_becomes_a_dead_letter(tmp_path: Path) -> None:
+async def test_an_event_without_a_route_becomes_a_dead_letter(tmp_path: Path) -> None:
     """It is not sent, and the reason is kept."""
     async with replaying(tmp_path, Wire(), spooled(1), spooled(2), route=refusing_the_first) as it:
         await asyncio.sleep(1)
@@ -330,7 +330,7 @@ def refusing_the_first(event: Spooled) -> Spooled | str:
     return "it is not accepted" if event.arrival == 1 else event
 
 
-async def test_what_another_upstream_gets_today_is_sent_there(tmp_path: Path) -> None:
+async def test_an_event_routed_to_another_upstream_is_sent_there(tmp_path: Path) -> None:
     """With its number and its order there; its previous upstream may be gone."""
 
     def to_main(event: Spooled) -> Spooled:

@@ -114,7 +114,7 @@ async def test_waiting_for_a_due_event_is_not_a_failure(tmp_path: Path) -> None:
         assert (ids, 100 <= at <= 100 + IDLE_SECONDS) == (["1"], True)
 
 
-async def test_an_event_that_always_fails_becomes_a_dead_letter_in_company(tmp_path: Path) -> None:
+async def test_an_event_that_always_fails_becomes_a_dead_letter_while_others_pass(tmp_path: Path) -> None:
     """Others from the same batches are taken, which shows that it is at fault."""
 
     def takes(event: Spooled) -> EventStatus:

@@ -147,7 +147,7 @@ def test_an_address_on_probation_gets_the_next_event(candidates: list[Candidate]
         ),
     ],
 )
-def test_with_nothing_left_each_address_gets_one_trial(candidates: list[Candidate], expected: list[str]) -> None:
+def test_when_all_addresses_are_out_each_gets_one_trial(candidates: list[Candidate], expected: list[str]) -> None:
     """The address that answered last comes first."""
     assert shown(order(candidates, FAILBACK, 0, NOW)) == expected
 

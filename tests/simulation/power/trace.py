@@ -36,7 +36,7 @@ _RESULT = re.compile(r"\) += (-?\d+|\?)[^)]*(?:\([^)]*\))?$")
 _UNFINISHED = " <unfinished ...>"
 _RESUMED = re.compile(r"(\d+) +<\.\.\. \w+ resumed>")
 _NOT_ON_DISK = "-shm"
-"""The index of SQLite's log, which is shared memory in a file; it is made anew after a crash."""
+"""The index of SQLite's log, which is shared memory in a file; SQLite makes a new one after a crash."""
 
 
 class NotHere(Exception):
@@ -128,7 +128,7 @@ class Recorder:
         return number
 
     def forget(self) -> None:
-        """Begin anew, with whatever the folder holds now still to be taken up."""
+        """Start over; what the folder holds now is not taken up yet."""
         self.ops, self.names, self.contents = [], {}, {}
 
     def take_up(self) -> None:

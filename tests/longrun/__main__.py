@@ -38,7 +38,7 @@ def main() -> int:
     _say("\n".join(plan.lines()))
     try:
         with folder_of_a_run(options.keep) as folder:
-            records = asyncio.run(played(plan, folder))
+            return _told(asyncio.run(played(plan, folder)), options.write)
     except (asyncio.CancelledError, KeyboardInterrupt):
         _say("Stopped; everything is removed.")
         return 130
@@ -47,9 +47,13 @@ def main() -> int:
             raise
         _say(why)
         return 1
+
+
+def _told(records: Records, write: Path | None) -> int:
+    """Report a run, whose folder must still be there; return the exit status."""
     findings = found(records)
     sys.stdout.write(report.in_text(records, findings))
-    if options.write and (why := report.write(options.write, records, findings)):
+    if write and (why := report.write(write, records, findings)):
         _say(f"NOT DRAWN: {why}")
     return 1 if misses(findings) else 0
 

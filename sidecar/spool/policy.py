@@ -26,6 +26,8 @@ MIN_BACKOFF_SECONDS = 0.1
 """Full jitter alone could give no pause, many times in a row."""
 MAX_EVENTS = 128
 MAX_BYTES = 1024 * 1024
+PROBE_EVENTS = 8
+"""Sent together while EventGate returns errors for all events."""
 MAX_BATCHES = 4
 """Parallel batches; live traffic comes first."""
 MAX_POSTS = 32
@@ -159,9 +161,12 @@ class Window:
             return Window(min(self.events * 2, MAX_EVENTS))
         return Window(MAX_EVENTS, min(self.batches + 1, MAX_BATCHES))
 
-    def after_failure(self) -> Window:
-        """Begin again with one event."""
-        return Window(failures=self.failures + 1)
+    def after_failure(self, *, answered: bool) -> Window:
+        """Begin again with one event; with a few if EventGate has `answered` for each.
+
+        Then a good one among them shows that the others are to blame, where one event a minute would take long.
+        """
+        return Window(PROBE_EVENTS if answered else 1, failures=self.failures + 1)
 
 
 class Fate(enum.Enum):

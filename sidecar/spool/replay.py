@@ -136,7 +136,8 @@ class Replay:
             ended = await asyncio.gather(*(self._send_batch(upstream, batch) for batch in _batches(held, window)))
             worked, failures = any(each.worked for each in ended), window.failures
             failed = any(Fate.FAILED in each.fates for each in ended)
-            window = window.after_success() if worked else window.after_failure()
+            reached = {not status.unreachable for each in ended for status in each.statuses}
+            window = window.after_success() if worked else window.after_failure(answered=reached == {True})
             (self.failing.discard if worked else self.failing.add)(upstream)
             pause = backoff(window.failures, self._jitter()) if window.failures else 0.0
             notes = [note for each in ended for note in self._notes(upstream, each, pause)]

@@ -188,6 +188,8 @@ class End:
             return
         self.gone = True
         self._came.clear()
+        for _, unread in self._unread:
+            unread.came = None  # the kernel drops what was not read
         self._waiting.clear()
         self._tell("lost", ConnectionResetError(104, "Connection reset by peer"))
 

@@ -37,10 +37,11 @@ def what_a_deleted_pod_leaves_is_told(world: World) -> Iterator[Broken]:
     What a hanging disk took after its producer was answered 503 need not be known.
     """
     for each in world.deleted if isinstance(world, TwoHops) else ():
+        until = min([each.since + GRACE, *_started(world, each.life + 1)])
         told = [
             int(found[1])
             for at, who, what in world.ledger.story
-            if who == "sidecar" and each.since <= at <= each.since + GRACE
+            if who == "sidecar" and each.since <= at <= until
             if (found := re.search(r"spool left: .*count=(\d+)", what))
         ]
         least = most = len(each.left)
@@ -53,6 +54,11 @@ def what_a_deleted_pod_leaves_is_told(world: World) -> Iterator[Broken]:
         if each.ended == "ended" and not least <= sum(told) <= most:
             text = f"pod {each.life} left {len(each.left)} events, and said {sum(told)}"
             yield Broken("what_a_deleted_pod_leaves_is_told", text, each.since, tuple(sorted(each.left)))
+
+
+def _started(world: World, life: int) -> list[float]:
+    """Return when this life of the sidecar began, if it did."""
+    return [at for at, who, what in world.ledger.story if (who, what) == ("world", f"sidecar {life} starts")]
 
 
 @invariant

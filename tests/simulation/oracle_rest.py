@@ -114,6 +114,9 @@ def what_one_endpoint_takes_is_not_refused(world: World) -> Iterator[Broken]:
             if words[each.number] in ("error", "unknown") and not (ordered and each.key is not None)
         ]
         if failed and (well := _well_meanwhile(world, failed[0], request)):
+            others = [each for each in failed[0].exchanges if each.gate != well and each.at <= (request.ended or 0.0)]
+            if len(others) > 1 and not world.ledger.quiet("packets", request.began, request.ended or 0.0):
+                continue  # a packet to it was lost, and meanwhile both attempts reached another
             text = f"event {failed[0].number} was answered {request.status} while {well} was well"
             yield Broken("what_one_endpoint_takes_is_not_refused", text, request.ended or 0.0, (failed[0].number,))
 
@@ -311,8 +314,18 @@ def _well_meanwhile(world: World, event: Event, request: Request) -> str:
     if {"ejections", "poison"} <= set(world.plan.setup["troubles"]):
         return ""  # one failure ejects, and poison is one: the well endpoint has one trial at a time then
     names = [name for name, gate in world.gates.items() if gate.upstream == upstream]
-    well = [name for name in names if _is_well(world, name, begin, end)]
+    well = [name for name in names if _is_well(world, name, begin, end) and not _is_ejected(world, name, end)]
     return well[0] if well and len(names) - len(well) <= 1 else ""
+
+
+def _is_ejected(world: World, name: str, at: float) -> bool:
+    """Whether an address of an endpoint is ejected, for what it did earlier; one that throttles then comes first."""
+    where = " upstream={} endpoint={} ".format(*name.split("/"))
+    changes: dict[str, str] = {}
+    for when, who, what in world.ledger.story:
+        if who == "sidecar" and when <= at and "health changed" in what and where in what:
+            changes[what.split(" address=")[1].split()[0]] = what.split(" after=")[1].split()[0]
+    return "ejected" in changes.values()
 
 
 def _is_well(world: World, name: str, begin: float, end: float) -> bool:

@@ -115,6 +115,7 @@ def _names(maker: Maker, setup: dict[str, Any]) -> None:
     more = maker.more
     if more.random() < 0.3:  # DNS is ahead of the machine, and right
         at, early = maker.later(), more.choice([6.0, 15.0])
+        early = max(0.1, min(early, maker.heal - at))  # ready by the time when all is well
         for name in names if more.random() < 0.7 else [more.choice(names)]:
             maker.act(at, "dns", gate=name, mode="right")
             maker.act(at, "move", gate=name, dies=False, early=early)

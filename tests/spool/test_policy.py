@@ -21,6 +21,7 @@ from sidecar.spool.policy import (
     MAX_EVENTS,
     MAX_VERDICT_BYTES,
     MIN_BACKOFF_SECONDS,
+    PROBE_EVENTS,
     Fate,
     Routers,
     SpoolClock,
@@ -63,10 +64,10 @@ def test_the_window_grows_from_one_event() -> None:
 
 def test_a_failure_resets_the_window() -> None:
     """Failures in a row are counted, and the first success ends the row."""
-    window = Window(128, 4).after_failure()
+    window = Window(128, 4).after_failure(answered=False)
     assert window == Window(1, 1, 1)
-    assert window.after_failure() == Window(1, 1, 2)
-    assert window.after_failure().after_success() == Window(2, 1, 0)
+    assert window.after_failure(answered=True) == Window(PROBE_EVENTS, 1, 2)
+    assert window.after_failure(answered=False).after_success() == Window(2, 1, 0)
 
 
 @pytest.mark.parametrize(

@@ -228,6 +228,15 @@ async def test_while_eventgate_has_errors_for_all_no_event_is_to_blame(tmp_path:
         assert (it.opened.spool.state.totals.events, it.opened.spool.state.totals.dead) == (0, 0)
 
 
+async def test_events_with_errors_do_not_keep_a_good_one_waiting_for_long(tmp_path: Path) -> None:
+    """Even if nothing was taken before: while EventGate answers, some are sent together."""
+    events = [spooled(number) for number in range(1, 31)]
+    wire = Wire(lambda event: taken(event) if event.arrival == 30 else error(event))
+    async with replaying(tmp_path, wire, *events) as it:
+        await asyncio.sleep(10)
+        assert it.opened.counted("replayed_events_total")['result="delivered",upstream="main"'] == 1.0
+
+
 async def test_what_failed_beside_what_worked_is_sent_again_soon(tmp_path: Path) -> None:
     """It may have met the last moment of an outage; what worked says that the outage is over."""
     tried: list[int] = []

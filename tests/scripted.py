@@ -13,6 +13,7 @@ from typing import TypeVar
 
 from sidecar.delivery.retry import Undelivered
 from sidecar.delivery.sender import Sender
+from sidecar.delivery.tries import Observer
 from sidecar.eventgate.client import Attempt, EventGate, OnResult, Result
 from sidecar.eventgate.failures import Failed, FailureClass
 from sidecar.events.outgoing import Headers, Load, Outgoing
@@ -62,8 +63,8 @@ class Act:
     """Seconds from sending to the result."""
     end: Failed | Exception | None = None
     """None: EventGate gives its verdict."""
-    says: StatusWord = "success"
-    """Its verdict on each event."""
+    says: StatusWord | Mapping[str, StatusWord] = "success"
+    """Its verdict on each event, or on those with these ids."""
 
 
 HANG = Act(takes=NEVER)
@@ -142,8 +143,9 @@ class ScriptedEventGate(EventGate):
         self.posts.append(posted)
         posted.end = await self._meet(act, posted, attempt)
         posted.ended = now()
-        outcome = Outcome.DELIVERED if act.says == "success" else Outcome.FAILED
-        return posted.end or [EventStatus(act.says, outcome, took) for _ in events]
+        words = [act.says if isinstance(act.says, str) else act.says[event.id or ""] for event in events]
+        outcomes: dict[StatusWord, Outcome] = {"success": Outcome.DELIVERED}
+        return posted.end or [EventStatus(word, outcomes.get(word, Outcome.FAILED), took) for word in words]
 
     async def _meet(self, act: Act, posted: Posted, attempt: Attempt) -> Failed | Exception | None:
         never_sent = isinstance(act.end, Failed) and act.end.failure is FailureClass.NEVER_SENT
@@ -194,10 +196,10 @@ def script(address: Address, *acts: Act, otherwise: Act = Act()) -> ScriptedEven
 
 
 @contextlib.asynccontextmanager
-async def delivering(pool: Pool) -> AsyncIterator[tuple[Sender, Recorder]]:
+async def delivering(pool: Pool, observer: Observer | None = None) -> AsyncIterator[tuple[Sender, Recorder]]:
     """Yield a delivery to this pool, with its telemetry; wait for its attempts at the end."""
     recorder = Recorder()
-    delivery = Sender({pool.name: pool}, recorder, lambda: 0.5, now)
+    delivery = Sender({pool.name: pool}, recorder, lambda: 0.5, now, observer=observer)
     async with asyncio.TaskGroup() as tasks:
         delivery.start(tasks)
         yield delivery, recorder

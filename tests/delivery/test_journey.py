@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 import pytest
@@ -17,10 +17,19 @@ import uvloop
 from sidecar.delivery.retry import Undelivered
 from sidecar.eventgate.client import Attempt, OnResult
 from sidecar.eventgate.failures import FailureClass
-from sidecar.events.outgoing import Load
-from sidecar.events.results import BUG, SUCCESS
+from sidecar.events.outgoing import Headers, Load, Outgoing
+from sidecar.events.results import BUG, SUCCESS, StatusWord
 from sidecar.routes.language.config import Timeouts
-from sidecar.telemetry.happenings import FailedOver, HealthChanged, PostAnswered, PostFailed, Resent, Unexpected
+from sidecar.telemetry.happenings import (
+    FailedOver,
+    Happening,
+    HealthChanged,
+    PostAnswered,
+    PostFailed,
+    Resent,
+    Unexpected,
+)
+from sidecar.upstreams.endpoints import Address
 from sidecar.upstreams.health import Health, Judge
 from tests.scripted import (
     CODFW,
@@ -411,3 +420,77 @@ async def test_a_late_attempt_that_never_answers_is_ambiguous() -> None:
     async with delivering(pool) as (delivery, _):
         status = await status_from(delivery)
     assert (status.status, status.unreachable) == ("error", True)
+
+
+A, B = (Outgoing(place, EVENT.body, name, "s") for place, name in enumerate("ab"))
+
+
+@pytest.mark.parametrize(
+    ("eqiad", "codfw", "posted", "expected", "doubted"),
+    [
+        pytest.param("ee", "se", 2, [("success", "codfw"), ("error", "codfw")], True, id="codfw takes one"),
+        pytest.param("ee", "es", 2, [("error", "codfw"), ("success", "codfw")], True, id="codfw takes the other"),
+        pytest.param("es", "se", 1, [("success", "codfw"), ("success", "eqiad")], True, id="each takes one"),
+        pytest.param("es", "ee", 1, [("error", "codfw"), ("success", "eqiad")], False, id="only eqiad takes one"),
+        pytest.param("ei", "se", 1, [("success", "codfw"), ("invalid", "eqiad")], True, id="one is invalid"),
+    ],
+)
+async def test_each_event_has_the_best_verdict_of_two_endpoints(
+    eqiad: str, codfw: str, posted: int, expected: list[tuple[str, str]], *, doubted: bool
+) -> None:
+    """Only events with errors go on; an error left after an endpoint took another event is the event's fault."""
+    words: dict[str, StatusWord] = {"s": "success", "e": "error", "i": "invalid"}
+    pool, _, second = two(
+        *(Act(says=dict(zip("ab", map(words.__getitem__, its), strict=True))) for its in (eqiad, codfw))
+    )
+    async with delivering(pool) as (delivery, _):
+        result = await result_from(delivery, [A, B])
+    assert isinstance(result, list)
+    assert [(each.status, each.endpoint) for each in result] == expected
+    assert not any(each.may_be_sent_again for each in result)
+    assert [len(each.body) for each in second.posts] == [posted]
+    assert all_healths(pool) == {EQIAD: Health.SUSPECTED if doubted else Health.HEALTHY, CODFW: Health.HEALTHY}
+
+
+class Traces:
+    """Traces loads and their attempts."""
+
+    def __init__(self) -> None:
+        """Start without any."""
+        self.load = Load("main", [EVENT])
+        self.before: list[int] = []
+        """The number of earlier attempts of each attempt."""
+        self.ends: list[object] = []
+        """The results of attempts and loads."""
+
+    def joined(self, headers: Sequence[Headers]) -> Headers:
+        """Keep the first."""
+        return headers[0]
+
+    def begun(self, load: Load) -> tuple[Load, Traces]:
+        """Trace it."""
+        return load, self
+
+    def posted(self, load: Load, address: Address, before: int) -> Traces:
+        """Trace an attempt."""
+        del load, address
+        self.before.append(before)
+        return self
+
+    def emit(self, happening: Happening) -> None:
+        """Nobody asks for it."""
+
+    def ended(self, result: object, status: int | None = None) -> None:
+        """Keep it."""
+        del status
+        self.ends.append(result)
+
+
+async def test_every_attempt_is_traced() -> None:
+    """With the number of those before it; each has its end, and so has the load."""
+    pool, _, _ = two(refuses(), HANG)
+    traces = Traces()
+    async with delivering(pool, traces) as (delivery, _):
+        await deliver(delivery)
+    assert traces.before == [0, 1]
+    assert [type(each).__name__ for each in traces.ends] == ["Failed", "Failed", "Undelivered"]

@@ -207,6 +207,15 @@ async def test_the_only_endpoint_left_is_tried_again() -> None:
     assert (len(eqiad.posts), len(codfw.posts)) == (2, 0)
 
 
+async def test_the_second_attempt_at_the_only_endpoint_goes_to_its_other_address() -> None:
+    """The first address failed just now, so it comes last."""
+    pool = make_pool({"eqiad": [EQIAD, "10.1.0.2"]})
+    fakes = [script(address, otherwise=fails(INFRASTRUCTURE)) for address in pool.addresses]
+    async with delivering(pool) as (delivery, _):
+        await deliver(delivery)
+    assert [len(fake.posts) for fake in fakes] == [1, 1]
+
+
 @pytest.mark.parametrize(
     ("eqiad", "answered_at", "after", "reason"),
     [

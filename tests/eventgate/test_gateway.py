@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from sidecar.eventgate.gateway import Ended, Gateway
-from tests.fakes import FakeEventGate, Reply, answer, close, eventually, refusing, stall
+from tests.fakes import FakeEventGate, Reply, answer, close, eventually, hanging, refusing, stall
 
 TAKEN = answer(202, headers={"x-eventgate-sidecar": "spooled; events=2"})
 
@@ -85,3 +85,10 @@ async def test_a_refused_connection_leaves_no_event_in_doubt() -> None:
     with refusing() as address:
         ended = await Gateway(f"http://{address}/v1/events", {}).post("127.0.0.1", b"body", 2)
     assert ended == Ended("cannot connect to 127.0.0.1: Connection refused")
+
+
+async def test_a_gateway_that_cannot_be_connected_to_has_nothing() -> None:
+    """Connecting times out, and no byte of it was sent."""
+    with hanging() as address:
+        ended = await Gateway(f"http://{address}/v1/events", {}).post("127.0.0.1", b"body", 2)
+    assert ended == Ended("no connection to 127.0.0.1 within 1 s")

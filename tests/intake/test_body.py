@@ -91,6 +91,14 @@ def test_a_body_may_be_as_large_as_the_limit(encoding: str) -> None:
     assert decoded(body, "text/plain", encoding, LIMIT) == plain
 
 
+def test_a_compressed_body_may_be_as_large_as_the_limit() -> None:
+    """As sent, before it is inflated: a few bytes are larger compressed."""
+    body = gzip.compress(b"{}")
+    assert decoded(body, "text/plain", "gzip", len(body)) == b"{}"
+    with pytest.raises(BodyTooLarge):
+        decoded(body, "text/plain", "gzip", len(body) - 1)
+
+
 def test_a_bomb_is_not_inflated() -> None:
     """A small body that would inflate beyond the limit takes no more memory than the limit."""
     bomb = gzip.compress(bytes(50 * 1024 * 1024), compresslevel=1)

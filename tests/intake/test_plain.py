@@ -24,6 +24,8 @@ LINES = (
     b"Transfer-Encoding: chunked",
     b"Upgrade: h2c",
     b"Expect: 100-continue",
+    b"TE: trailers",
+    b"Trailer: x",
     b"x-request-id: a b\tc",
     b"X-Request-Id: 1",
     b"User-Agent:x",
@@ -108,6 +110,31 @@ def test_framing_headers_are_left_to_llhttp(line: bytes) -> None:
     """Except a Content-Length and `keep-alive`; and so is all that parsers read differently."""
     plain = plain_post(b"\r\n".join([REQUEST_LINES[0], b"a: b", b"Content-Length: 2", line, b"Host: x", b"", b"{}"]))
     assert (plain is not None) == (line == b"Connection: Keep-Alive")
+
+
+def head(*lines: bytes) -> bytes:
+    """Return a POST without a body, with these lines in its head."""
+    return b"\r\n".join([REQUEST_LINES[0], b"host: x", b"content-length: 0", *lines, b"", b""])
+
+
+SEVEN = [b"a%d: " % number + 250 * b"x" for number in range(7)]
+ROOM = 2048 - len(head(*SEVEN, b"b: "))
+
+
+@pytest.mark.parametrize(
+    ("largest", "larger"),
+    [
+        (head(b"a: " + 253 * b"x"), head(b"a: " + 254 * b"x")),
+        (head(*(b"a%d: x" % n for n in range(30))), head(*(b"a%d: x" % n for n in range(31)))),
+        (head(*SEVEN, b"b: " + ROOM * b"x"), head(*SEVEN, b"b: " + (ROOM + 1) * b"x")),
+        (head().replace(b": 0", b": 00000000"), head().replace(b": 0", b": 000000000")),
+    ],
+    ids=["a line", "lines", "a head", "digits of a length"],
+)
+def test_a_plain_head_has_limits(largest: bytes, larger: bytes) -> None:
+    """256 bytes a line, 32 lines, 2,048 bytes in all, eight digits of a length; llhttp reads anything larger."""
+    assert plain_post(largest) is not None
+    assert plain_post(larger) is None
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from sidecar.events.outgoing import LABELS, Load, Outgoing
-from sidecar.spool.record import FRESH_BYTES, ROW_BYTES, DeadLetter, Fresh, Spooled, as_json, line_of
+from sidecar.spool.record import FRESH_BYTES, ROW_BYTES, DeadLetter, Fresh, Quota, Spooled, as_json, line_of, most_bytes
 from tests.spool.spools import NOON, spooled
 
 
@@ -76,3 +76,21 @@ def test_only_the_last_events_are_kept_in_memory() -> None:
     assert [each and each.arrival for each in taken] == [None, 2, None, 3, 4]
     fresh.add(5, spooled(0, body=bytes(FRESH_BYTES + 1)))
     assert fresh.take(5) is None
+
+
+@pytest.mark.parametrize(("size", "most"), [(2047, 4094), (2048, 10_240), (2049, 10_241)])
+def test_the_room_that_an_event_needs_counts_whole_pages(size: int, most: int) -> None:
+    """Two of less than half a page may need a page each; a larger one fills its last two only in part."""
+    assert most_bytes(size, 4096) == most
+
+
+def test_a_new_event_was_never_tried_and_is_due_at_once() -> None:
+    """It needs a request id and waits for Kafka, goes behind no other, and its number is given by the file."""
+    new = Spooled(upstream="main", stream="score", body=b"{}", first_seen=NOON)
+    assert (new.arrival, new.attempts, new.errors, new.due, new.routed_by) == (0, 0, 0, 0.0, 0)
+    assert (new.lacks_request_id, new.hasty, new.ahead) == (True, False, False)
+
+
+def test_a_spool_has_256_mib_and_a_day() -> None:
+    """Of which a sixteenth is for the write-ahead log."""
+    assert (Quota().size, Quota().age, Quota().journal) == (268_435_456, 86_400.0, 16_777_216)

@@ -15,9 +15,11 @@ import pytest
 from sidecar.events.results import EventStatus, Outcome, failed, refused
 from sidecar.spool import policy
 from sidecar.spool.policy import IDLE_SECONDS, MAX_BATCHES, MAX_ERRORS, MAX_REST_SECONDS
-from sidecar.spool.record import Spooled, key_of
+from sidecar.spool.record import Quota, Spooled, key_of
 from sidecar.spool.replay import Passage, Replay, Send
-from tests.spool.spools import NOON, AtOnce, Opened, arrivals, open_spool, spool_file, spooled, waiting
+from sidecar.spool.store import Spool
+from tests.scripted import Recorder
+from tests.spool.spools import NOON, AtOnce, Opened, arrivals, fill, open_spool, spool_file, spooled, waiting
 
 pytestmark = pytest.mark.looptime
 
@@ -457,3 +459,40 @@ async def test_events_for_a_new_upstream_are_sent(tmp_path: Path) -> None:
         it.replay.follow(Passage(["main", "other", "new"], it.wire.send, lambda _: False, lambda event: event))
         await asyncio.sleep(5)
         assert sorted(it.wire.numbers) == [1, 2, 3]
+
+
+async def test_events_of_an_upstream_that_is_not_configured_are_sent_too(tmp_path: Path) -> None:
+    """Such as dead letters that an operator retries: together with the next events of any other."""
+    async with replaying(tmp_path, Wire()) as it:
+        await it.opened.put([spooled(1, upstream="old")])
+        await it.opened.put([spooled(2)])
+        await asyncio.sleep(1)
+        assert sorted(it.wire.numbers) == [1, 2]
+
+
+async def test_replay_waits_until_the_file_is_open(tmp_path: Path) -> None:
+    """Only then it is known which upstreams events wait for."""
+    fill(tmp_path, spooled(1, upstream="old"))
+    wire = Wire()
+    spool = Spool(tmp_path, Quota(), Recorder(), lambda: NOON, lambda: NOON, hand=AtOnce())
+    replay = Replay(spool, Recorder(), lambda: 0.5, lambda: NOON)
+    replay.follow(Passage([], wire.send, lambda _: False, lambda event: event))
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(replay.run())
+        await asyncio.sleep(0.1)
+        tasks.create_task(spool.run())
+        await asyncio.sleep(1)
+        assert wire.numbers == [1]
+        replay.stop()
+        spool.close()
+
+
+@pytest.mark.parametrize(("verdict", "order"), [(taken, [1, 2, 3]), (unreachable, [1, 3, 2])])
+async def test_after_a_failure_events_not_tried_yet_go_first(
+    tmp_path: Path, verdict: Verdict, order: list[int]
+) -> None:
+    """One that failed before may be at fault; while nothing fails they keep their order."""
+    events = (spooled(1), spooled(2, attempts=1, due=NOON - 1), spooled(3))
+    async with replaying(tmp_path, Wire(verdict), *events, jitter=1.0) as it:
+        await asyncio.sleep(5)
+        assert it.wire.numbers[:3] == order

@@ -374,6 +374,9 @@ def test_cleared_doubt_does_not_start_the_failback_time() -> None:
         pytest.param([0.002] * 191 + [9.0] * 9, 1.5, 0.1, id="less than five in a hundred slow: one busy moment"),
         pytest.param([0.002] * 189 + [0.2] * 11, 1.5, 0.6, id="more than five in a hundred slow"),
         pytest.param([9.0] * 150 + [0.002] * 195 + [9.0] * 5, 1.5, 0.1, id="what was long ago is forgotten"),
+        pytest.param(
+            [9.0] + [0.002] * 190 + [9.0] * 9 + [0.002], 1.5, 0.1, id="the oldest of two hundred is the one forgotten"
+        ),
         pytest.param([2.0] * 100, 1.5, 1.5, id="slower than an attempt may take"),
         pytest.param([], 0.05, 0.05, id="an attempt shorter than the least"),
     ],

@@ -70,7 +70,7 @@ class Sidecar:
     def __init__(self, loop: SimLoop, network: Network, folder: Folder, life: int, disk: Disk, tell: Tell) -> None:
         """Prepare it, without starting it."""
         self.loop, self.network, self.folder, self.life, self.disk = loop, network, folder, life, disk
-        self.process = Process(f"sidecar {life}")
+        self.process = Process(f"{self.name} {life}")
         self.runtime: Runtime | None = None
         self.ended: str | None = None
         """How it ended; None while it runs."""

@@ -287,7 +287,7 @@ def full() -> Iterator[Path]:
                 room = True
                 while room:
                     with file.transaction():
-                        room = file.put([spooled(0, body=b" " * size)]) is not None
+                        room = file.put([spooled(0, body=b" " * size)])
         yield Path(folder)
 
 

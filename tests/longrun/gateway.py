@@ -67,7 +67,7 @@ def _fill(folder: Path) -> None:
     with spool_file(folder, Quota()) as file:
         for first in range(0, EVENTS, SPOOLED_AT_ONCE):
             with file.transaction():
-                assert file.put([_spooled(number) for number in range(first, first + SPOOLED_AT_ONCE)]) is not None
+                assert file.put([_spooled(number) for number in range(first, first + SPOOLED_AT_ONCE)])
 
 
 def _spooled(number: int) -> Spooled:

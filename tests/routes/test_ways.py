@@ -7,7 +7,7 @@ import pytest
 from sidecar.routes.language.loader import read
 from sidecar.routes.routing import Router
 from sidecar.routes.samples import Pod, event_of, pods_of
-from sidecar.routes.ways import Row, Way, rows, way_of
+from sidecar.routes.ways import CopyWay, Row, Way, pod_in_words, row_as_data, rows, way_of
 
 ROUTES = """\
 version: 1
@@ -82,3 +82,39 @@ def test_every_pod_has_every_stream() -> None:
 def test_a_row_has_the_original_stream() -> None:
     """Not the new name."""
     assert Row(Pod({}, {}), event_of("a"), Way("u", "b")).stream == "a"
+
+
+def test_a_way_for_a_program_has_its_copy() -> None:
+    """All of a row, by its names."""
+    row = Row(
+        Pod({"env": "a"}, {"env": ["b"]}),
+        event_of("s", "/score/1"),
+        Way("u", "t", ("p.",), copy=CopyWay("v", "c", ("q.",), percent=5), route="r"),
+    )
+    assert row_as_data(row) == {
+        "labels": {"env": "a"},
+        "alike": {"env": ["b"]},
+        "stream": "s",
+        "schema": "/score/1",
+        "route": "r",
+        "upstream": "u",
+        "sent_as": "t",
+        "topics": ["p.t"],
+        "refused": None,
+        "depends_on": None,
+        "copy": {"upstream": "v", "sent_as": "c", "percent": 5, "topics": ["q.c"]},
+    }
+
+
+@pytest.mark.parametrize(
+    ("pod", "words"),
+    [(Pod({}, {}), "no labels"), (Pod({"env": "a"}, {}), "env=a"), (Pod({"env": "a"}, {"env": ["b"]}), "env=a (or b)")],
+)
+def test_a_pod_is_named_by_its_labels(pod: Pod, words: str) -> None:
+    """With the values that are treated the same."""
+    assert pod_in_words(pod) == words
+
+
+def test_a_way_that_depends_on_the_schema_names_its_route() -> None:
+    """The first one that may match."""
+    assert way_of(Router(read(ROUTES), {"env": "staging"}), event_of("link")).route != ""

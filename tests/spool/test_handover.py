@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from sidecar.spool.handover import EVENTS, MAX_EVENTS, HandOver, TakeOver, packe
 from sidecar.spool.policy import Routers
 from sidecar.spool.record import Quota, Spooled
 from tests.anyroutes import config_of
-from tests.spool.spools import NOON, AtOnce, Opened, open_spool, spooled
+from tests.spool.spools import NOON, AtOnce, Opened, fill, open_spool, spooled
 
 pytestmark = pytest.mark.looptime
 
@@ -117,6 +118,18 @@ async def test_all_that_waits_is_handed_over_the_oldest_first(tmp_path: Path) ->
         assert opened.spool.state.totals.events == 0
         assert opened.counted("handed_over_events_total")['result="taken"'] == EVENTS + 4
     assert gateway.posts == [list(range(1, EVENTS + 1)), [EVENTS + 1, 902, 900, 901]]
+
+
+async def test_a_damaged_event_is_not_handed_over(tmp_path: Path) -> None:
+    """It becomes a dead letter; the others are handed over."""
+    file = fill(tmp_path, spooled(1), spooled(2))
+    with contextlib.closing(sqlite3.connect(file)) as connection, connection:
+        connection.execute("UPDATE waiting SET body = CAST('{}' AS BLOB) WHERE arrival = 1")
+    gateway = FakeGateway()
+    async with open_spool(tmp_path, hand=AtOnce()) as opened:
+        await handing(opened, gateway).rest()
+        totals = opened.spool.state.totals
+        assert (gateway.posts, totals.events, totals.dead) == ([[2]], 0, 1)
 
 
 async def test_what_the_gateway_does_not_take_stays(tmp_path: Path) -> None:

@@ -116,6 +116,16 @@ async def test_undelivered_events_are_stored(tmp_path: Path) -> None:
     assert waiting(tmp_path / "spool") == [1]
 
 
+async def test_a_stored_event_has_the_number_of_its_configuration(tmp_path: Path) -> None:
+    """So that it is not routed again while that one is in force."""
+    async with desk(tmp_path) as desk_:
+        desk_.keeping.number = 7
+        desk_.wire.says = {"a": UNREACHED}
+        await desk_.deliver(event("a"))
+        (kept,) = await desk_.opened.spool.hand_out("main", 1, 10**6)
+        assert kept.routed_by == 7
+
+
 async def test_the_age_of_an_event_starts_when_it_is_stored(tmp_path: Path) -> None:
     """The spool's clock may be set between request and storing."""
     async with desk(tmp_path) as desk_:

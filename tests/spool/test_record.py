@@ -7,7 +7,19 @@ import json
 import pytest
 
 from sidecar.events.outgoing import LABELS, Load, Outgoing
-from sidecar.spool.record import FRESH_BYTES, ROW_BYTES, DeadLetter, Fresh, Quota, Spooled, as_json, line_of, most_bytes
+from sidecar.spool.record import (
+    FRESH_BYTES,
+    ROW_BYTES,
+    DeadLetter,
+    Fresh,
+    Quota,
+    Spooled,
+    Tally,
+    Totals,
+    as_json,
+    line_of,
+    most_bytes,
+)
 from tests.spool.spools import NOON, spooled
 
 
@@ -94,3 +106,14 @@ def test_a_new_event_was_never_tried_and_is_due_at_once() -> None:
 def test_a_spool_has_256_mib_and_a_day() -> None:
     """Of which a sixteenth is for the write-ahead log."""
     assert (Quota().size, Quota().age, Quota().journal) == (268_435_456, 86_400.0, 16_777_216)
+
+
+def test_the_totals_are_what_was_added_and_not_removed() -> None:
+    """Letters that were dropped are counted once, in the next totals."""
+    tally = Tally()
+    tally.waiting("main", "score", 3, 300)
+    tally.waiting("main", "score", -1, -100)
+    tally.dead(5, 50)
+    tally.dropped = 7
+    assert tally.totals(NOON, 0.5) == Totals(2, 200, 5, 50, NOON, {"main": 2}, {"score": 2}, 0.5, 7)
+    assert tally.totals(NOON, 0.5).dropped == 0

@@ -197,6 +197,7 @@ async def test_an_invalid_event_becomes_a_dead_letter_and_the_rest_go_on(tmp_pat
     async with replaying(tmp_path, Wire(verdict), *(spooled(number) for number in (1, 2, 3))) as it:
         await asyncio.sleep(1)
         assert it.opened.spool.state.totals.events == 0
+        assert it.opened.counted("buried_events_total") == {'cause="invalid",stream="score"': 1.0}
     with spool_file(tmp_path) as file:
         ((letter, _),) = file.dead_letters()
         assert (letter.event.arrival, letter.reason) == (2, "'.meta.stream' is not allowed")

@@ -134,3 +134,20 @@ def test_any_misplaced_value_is_refused_in_words(data: st.DataObject) -> None:
     text = "\n".join([*lines[:at], f"{key}: {value}", *keep])
     for problem in problems_in(text):
         assert problem.message.startswith(("is ", "has ", "must ", "contains "))
+
+
+@pytest.mark.parametrize(
+    ("settings", "found"),
+    [
+        ("timeouts: {connect: 1s, attempt: 1s, deadline: 1s}", []),
+        ("timeouts: {connect: 1s, attempt: 1.5s, deadline: 1s}", ["timeouts"]),
+        ("timeouts: {deadline: 4.5s}", []),
+        ("timeouts: {deadline: 4.6s}", ["timeouts.deadline"]),
+        ("health_check: {timeout: 3s, interval: 3s}", []),
+        ("health_check: {timeout: 3s, interval: 2s}", ["health_check.timeout"]),
+    ],
+)
+def test_times_must_fit_into_each_other(settings: str, found: list[str]) -> None:
+    """Equal ones do; the complaint names the key."""
+    text = SMALL.replace("    url:", f"    {settings}\n    url:")
+    assert [each.path for each in problems_in(text)] == [f"upstreams.production.{name}" for name in found]

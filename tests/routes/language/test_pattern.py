@@ -54,6 +54,7 @@ def test_a_pattern_matches(pattern: object, text: str, groups: dict[str, str] | 
 @pytest.mark.parametrize(
     ("value", "message"),
     [
+        pytest.param("/a|b", "begins like a regular expression, but has no slash at its end; write /…/", id="no end"),
         pytest.param(
             "", "is an empty string, which matches no value; remove the key to match everything", id="empty text"
         ),

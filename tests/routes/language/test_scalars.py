@@ -9,7 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.routes.language.scalars import duration, host_in, in_size_words, path_in, size_in_bytes, url_in
+from sidecar.routes.language.scalars import (
+    duration,
+    host_in,
+    in_duration_words,
+    in_size_words,
+    path_in,
+    size_in_bytes,
+    url_in,
+)
 from tests.jsontext import unhurried
 
 odd = st.one_of(
@@ -77,3 +85,30 @@ def test_the_largest_size_is_allowed() -> None:
     assert in_size_words(size_in_bytes("10MiB")) == "10MiB"
     with pytest.raises(ValueError, match="up to 10MiB"):
         size_in_bytes("10241KiB")
+
+
+@pytest.mark.parametrize(("seconds", "words"), [(0.999, "999ms"), (1.0, "1s"), (1.5, "1.5s")])
+def test_a_duration_is_shown_as_it_is_read(seconds: float, words: str) -> None:
+    """Milliseconds below a second."""
+    assert in_duration_words(seconds) == words
+
+
+@pytest.mark.parametrize("size", ["0B", "0MiB", "1", "1.5MiB", 1])
+def test_a_size_is_a_whole_number_above_zero(size: object) -> None:
+    """With a unit."""
+    with pytest.raises(ValueError, match="write a size such as"):
+        size_in_bytes(size)
+
+
+@pytest.mark.parametrize("url", ["user@h/v1/events", "h/v1/events?x", "h/v1/events#x", "h/v1/ events", "h/v1/{"])
+def test_a_url_is_a_host_and_a_path(url: str) -> None:
+    """Nothing else could be sent, or would be kept secret."""
+    with pytest.raises(ValueError, match="a query, a fragment, a user and spaces are not allowed"):
+        url_in(f"http://{url}")
+
+
+@pytest.mark.parametrize("path", ["_info", "/a b", "/a#b"])
+def test_a_path_starts_with_a_slash_and_can_be_sent(path: str) -> None:
+    """Without spaces and fragments."""
+    with pytest.raises(ValueError, match="a path starts with a slash"):
+        path_in(path)

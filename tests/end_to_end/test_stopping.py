@@ -135,7 +135,8 @@ def test_an_address_in_use_is_one_line(tmp_path: Path) -> None:
     with sidecar(routes) as first:
         ended = serve("--routes", str(routes), "--listen", first.address)
         assert (ended.returncode, ended.stdout) == (2, "")
-        assert ended.stderr == f"eventgate-sidecar: cannot listen on {first.address}: Address already in use\n"
+        in_use = "Address already in use; stop what listens there, or use another port"
+        assert ended.stderr == f"eventgate-sidecar: cannot listen on {first.address}: {in_use}\n"
         assert ask(first.admin, "GET", "/livez").status == 200
 
 

@@ -19,6 +19,7 @@ import pytest
 from tests.end_to_end.conftest import QUICK_CHECKS, written
 from tests.end_to_end.load import an_event
 from tests.end_to_end.processes import ROOT, Emulator, Sidecar, ask, sidecar
+from tests.end_to_end.test_spool import logged
 from tests.fakes import PATIENCE, FakeEventGate, connected, eventually, refusing, reset
 from tests.running import to_one, upstream
 
@@ -63,6 +64,7 @@ async def test_no_event_is_in_log_or_metrics(tmp_path: Path, eventgate: Emulator
                 assert await told(running, "lost") == 503
                 eventgate.fault("refuse")
                 assert [await told(running, "later"), await told(running, "later", test={SECRET: 1})] == [202, 202]
+                await eventually(lambda: bool(logged(running, "Replayed")))
                 eventgate.fault("none")
                 results = "eventgate_sidecar_spool_replayed_events_total"
                 await eventually(lambda: running.metrics(results).keys() >= {("delivered", "main"), ("dead", "main")})

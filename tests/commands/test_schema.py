@@ -36,7 +36,7 @@ ONLY_CHECK_KNOWS = re.compile(
     r"|which match.stream does not capture|contains \{datacenter\}, but|is given, but url does not"
     r"|must have connect ≤ attempt ≤ deadline|is longer than interval|use at most"
     r"|with which the url|allowed: from|allowed: up to|cannot be a health check|which no stream name contains"
-    r"|like a regular expression"
+    r"|like a regular expression|twice under the same name"
 )
 """What JSON Schema has no words for: other parts of the file, an order of numbers, another language's syntax."""
 

@@ -124,6 +124,8 @@ class Replay:
     async def _send_what_waits(self, upstream: str, held: list[Spooled]) -> None:
         """Send until stopped; `held` has the events handed out."""
         window = Window()
+        if self._spool.waits_for(upstream):  # from an earlier process, in which perhaps nothing worked
+            await self._spool.hurry(upstream)
         while held or await self._something_for(upstream):
             if not held:
                 await self._let_live_go_first(upstream)

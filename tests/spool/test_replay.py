@@ -257,6 +257,14 @@ async def test_what_failed_beside_what_worked_is_sent_again_soon(tmp_path: Path)
         assert it.opened.spool.state.totals.events == 0
 
 
+async def test_what_failed_in_an_earlier_process_is_sent_at_once(tmp_path: Path) -> None:
+    """Then nothing may have worked, so none of it is the event's fault."""
+    fill(tmp_path, spooled(1, attempts=1, due=NOON + 60))
+    async with replaying(tmp_path, Wire()) as it:
+        await asyncio.sleep(0.1)
+        assert it.wire.numbers == [1]
+
+
 async def test_what_is_only_received_blames_no_event(tmp_path: Path) -> None:
     """EventGate answers `?hasty=true` before Kafka does: such a 202 does not show that it takes events."""
     wire = Wire(lambda event: (taken if event.hasty else error)(event))
@@ -443,7 +451,7 @@ async def test_cancellation_returns_events_in_flight(tmp_path: Path) -> None:
 
 async def test_events_that_are_not_due_are_polled_once_a_second(tmp_path: Path) -> None:
     """They are sent when they are due."""
-    async with replaying(tmp_path, Wire(), spooled(1, due=NOON + 10)) as it:
+    async with replaying(tmp_path, Wire(), spooled(1, due=NOON + 10, errors=1)) as it:
         await asyncio.sleep(9.9)
         assert it.wire.sent == []
         await asyncio.sleep(2 * IDLE_SECONDS)
@@ -493,7 +501,7 @@ async def test_after_a_failure_events_not_tried_yet_go_first(
     tmp_path: Path, verdict: Verdict, order: list[int]
 ) -> None:
     """One that failed before may be at fault; while nothing fails they keep their order."""
-    events = (spooled(1), spooled(2, attempts=1, due=NOON - 1), spooled(3))
+    events = (spooled(1), spooled(2, attempts=1, due=NOON - 1, errors=1), spooled(3))
     async with replaying(tmp_path, Wire(verdict), *events, jitter=1.0) as it:
         await asyncio.sleep(5)
         assert it.wire.numbers[:3] == order

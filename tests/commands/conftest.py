@@ -35,7 +35,7 @@ def routes(tmp_path: Path) -> Path:
 
 
 def run(*words: str | Path, env: dict[str, str] | None = None, given: str = "") -> Result:
-    """Run a command, with nothing of our own environment that it would heed."""
+    """Run a command, with no variable of our own environment that it reads."""
     names = ("SIDECAR_ROUTES", "SIDECAR_LABELS", "SIDECAR_LISTEN", "SIDECAR_ADMIN", "SIDECAR_DRAIN")
     clean: dict[str, str | None] = dict.fromkeys(names)
     return CliRunner().invoke(app, [str(word) for word in words], env={**clean, **(env or {})}, input=given)

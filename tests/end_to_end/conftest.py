@@ -19,7 +19,7 @@ QUICK_CHECKS: dict[str, Any] = {"health_check": {"interval": "500ms", "timeout":
 
 @pytest.fixture(scope="session", autouse=True)
 def interruptible() -> None:
-    """Have processes heed Ctrl-C: what a shell starts in the background ignores it, and so does all that it starts."""
+    """Let Ctrl-C end processes: what a shell starts in the background ignores it, and so does all that it starts."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 

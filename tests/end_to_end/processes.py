@@ -27,7 +27,7 @@ class Process:
     """A Python process of ours that writes lines of JSON; all of them are kept."""
 
     def __init__(self, *words: str, env: Mapping[str, str] | None = None, inside: Sequence[str] = ()) -> None:
-        """Run `python -m …` with nothing of our own environment that the sidecar would heed.
+        """Run `python -m …` with no variable of our own environment that the sidecar reads.
 
         `inside` is a command that becomes the one which follows it, such as `unshare`.
         """

@@ -44,7 +44,7 @@ async def told(running: Sidecar, id_: str, stream: str = "score", **more: object
 
 
 async def told_it_stops(running: Sidecar) -> None:
-    """Send SIGTERM, and wait until that is heeded."""
+    """Send SIGTERM, and wait until it takes effect."""
     running.process.tell(signal.SIGTERM)
     await asyncio.to_thread(running.process.line, lambda line: "Stopping" in json.dumps(line))
 

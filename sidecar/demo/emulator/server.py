@@ -41,14 +41,14 @@ async def running(
     """
     listener = _Listener(emulator, listen, certfile, keyfile)
     second = _Listener(emulator.control, control) if control is not None else None
-    unheard, emulator.on_fault = emulator.on_fault, listener.heed
+    before, emulator.on_fault = emulator.on_fault, listener.apply
     try:
         if second is not None:
             await second.start()
             emulator.control_url = second.url
         async with asyncio.TaskGroup() as group:
             if emulator.fault.mode == "refuse":
-                listener.heed(emulator.fault)
+                listener.apply(emulator.fault)
             else:
                 await listener.start()
             keeper = group.create_task(_keep_listening(emulator, listener))
@@ -59,7 +59,7 @@ async def running(
                 emulator.release()
                 await listener.stop()
     finally:
-        emulator.on_fault = unheard
+        emulator.on_fault = before
         listener.close()
         if second is not None:
             await second.stop()
@@ -72,7 +72,7 @@ async def _keep_listening(emulator: EventGateEmulator, listener: _Listener) -> N
         changed = emulator.changed
         if emulator.fault.mode != "refuse":
             await listener.start()
-            listener.heed(emulator.fault)  # it may have changed meanwhile
+            listener.apply(emulator.fault)  # it may have changed meanwhile
         await changed.wait()
 
 
@@ -111,7 +111,7 @@ class _Listener:
                 protocol, sock=self._socket.dup(), ssl=self._config.ssl, backlog=2048
             )
 
-    def heed(self, fault: Fault) -> None:
+    def apply(self, fault: Fault) -> None:
         """Stop or resume listening, at once, as a fault demands."""
         if fault.mode != "refuse":
             self._socket.listen(2048)  # connections queue up until `start` accepts them

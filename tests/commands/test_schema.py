@@ -169,9 +169,7 @@ def test_schema_and_loader_agree_on_each_mistake(path: Path) -> None:
     except (yaml.YAMLError, ValueError):
         return  # an editor sees by itself that this is no YAML
     text = path.with_suffix(".txt").read_text(encoding="utf-8")
-    if not re.search(
-        "is a duplicate key|is an alias|which is not a string|fails: |is never reached|accepts nothing that", text
-    ):
+    if not re.search("is a duplicate key|is an alias|which is not a string", text):
         agree(file)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -11,11 +12,15 @@ from hypothesis import strategies as st
 from sidecar.events.event import parse
 from sidecar.routes import audit
 from sidecar.routes.audit import covers, disjoint
+from sidecar.routes.inspection import inspect
 from sidecar.routes.language.config import Config
 from sidecar.routes.language.loader import read
 from sidecar.routes.language.pattern import Pattern
 from sidecar.routes.routing import Router
 from tests.jsontext import unhurried
+
+DATA = Path(__file__).parent.parent / "data"
+FILES = sorted(path for folder in ("idle_routes", "warned_routes") for path in (DATA / folder).glob("*.yaml"))
 
 UPSTREAMS = """\
 version: 1
@@ -36,6 +41,14 @@ def config(*routes: str) -> Config:
 def mistaken(*routes: str) -> list[int]:
     """Which of these routes are said to be without effect."""
     return [int(path[1]) for path, _ in audit.mistakes(config(*routes))]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_what_has_no_effect_is_reported_at_its_place(path: Path) -> None:
+    """As a mistake or as a warning; the report is exactly the text beside the file."""
+    found = inspect(path.read_text(encoding="utf-8"))
+    report = "".join(f"{each}\n" for each in (*found.problems, *found.warnings))
+    assert report == path.with_suffix(".txt").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(
@@ -103,6 +116,45 @@ def test_the_later_of_two_equal_entries_is_redundant() -> None:
     text = UPSTREAMS.replace("{stream: test}]", "{stream: test}, {stream: test}]")
     found = audit.warnings(read(text + "  - {name: a, to: production}\n  - {name: b, match: {stream: x}, to: staging}"))
     assert [path for path, _ in found] == [("upstreams", "production", "accepts", 2)]
+
+
+LABELLED = """\
+version: 1
+upstreams:
+  production: {url: "http://production.wmnet/v1/events"}
+  staging: {url: "http://staging.wmnet/v1/events", accepts: [{labels: {env: staging}}]}
+routes:
+  - {name: scores, match: {labels: {LABELS}, stream: "score_*"}, to: production}
+  - {name: rest, to: staging}
+tests:
+  - {name: t, labels: {TESTED, isvc: enwiki-damaging}, event: {meta: {stream: b}}, expect: {upstream: staging}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("labels", "words"),
+    [
+        ("enviroment: staging", "enviroment may be misspelt; elsewhere the label is env"),
+        ("evn: staging", "evn may be misspelt; elsewhere the label is env"),
+        ("env: stagign", "env has stagign, which may be misspelt; elsewhere it is staging"),
+        ("env: prodution", "env has prodution, which may be misspelt; elsewhere it is production"),
+        ("env: Staging", "env has Staging, which may be misspelt; elsewhere it is staging"),
+        ("isvc: enwiki-damging", "isvc has enwiki-damging, which may be misspelt; elsewhere it is enwiki-damaging"),
+        ("env: ^staging$", "env looks like a regular expression without slashes; write /…/ if it is one"),
+        ("env: dev", ""),
+        ("isvc: ruwiki-damaging", ""),
+    ],
+)
+def test_a_word_close_to_a_known_label_or_value_is_a_warning(labels: str, words: str) -> None:
+    """Words of tests, or of more rules, count as right; wikis with similar names do not."""
+    found = audit.warnings(read(LABELLED.replace("LABELS", labels).replace("TESTED", "env: staging")))
+    assert [f"{path[-1]} {message}" for path, message in found] == ([words] if words else [])
+
+
+def test_a_label_of_a_test_that_no_rule_has_is_a_warning() -> None:
+    """Then the test is misspelt."""
+    found = audit.warnings(read(LABELLED.replace("LABELS", "env: staging").replace("TESTED", "evn: x")))
+    assert list(found) == [(("tests", 0, "labels", "evn"), "may be misspelt; the rules have env")]
 
 
 PATTERN = st.sampled_from(["a", "b", "ab", "a*", "*b", "*", "?", "[ab]", "/a/"])

@@ -116,8 +116,7 @@ def _matches(config: Config) -> Iterator[tuple[Path, Match]]:
 
 
 def _is_like_a_regex(matcher: Matcher) -> bool:
-    source = matcher.text if isinstance(matcher, Literal) else matcher.source if isinstance(matcher, Glob) else ""
-    return _LIKE_A_REGEX.search(source) is not None
+    return not isinstance(matcher, Regex) and _LIKE_A_REGEX.search(matcher.source) is not None
 
 
 def _misspelt(config: Config) -> Iterator[Complaint]:
@@ -242,17 +241,17 @@ def disjoint(one: Pattern, other: Pattern) -> bool:
 def matcher_covers(wide: Matcher, narrow: Matcher) -> bool:
     """Whether every text that matches the alternative `narrow` certainly matches `wide`."""
     if isinstance(narrow, Literal):
-        return wide.groups_in(narrow.text) is not None
+        return wide.groups_in(narrow.source) is not None
     if isinstance(narrow, Regex):
         return _is_everything(wide) or (isinstance(wide, Regex) and wide.source == narrow.source)
-    return isinstance(wide, Glob) and isinstance(narrow, Glob) and _fits(wide.pieces, narrow.pieces)
+    return isinstance(wide, Glob) and _fits(wide.pieces, narrow.pieces)
 
 
 def _matchers_disjoint(one: Matcher, other: Matcher) -> bool:
     if isinstance(one, Literal):
-        return other.groups_in(one.text) is None
+        return other.groups_in(one.source) is None
     if isinstance(other, Literal):
-        return one.groups_in(other.text) is None
+        return one.groups_in(other.source) is None
     return isinstance(one, Glob) and isinstance(other, Glob) and not _globs_meet(one, other)
 
 

@@ -134,13 +134,13 @@ class _Table:
 
     def _add(self, bit: int, matcher: Matcher) -> None:
         if isinstance(matcher, Literal):
-            self._literals[matcher.text] |= bit
+            self._literals[matcher.source] |= bit
         elif isinstance(matcher, Regex):
             self._searched[_without_start(matcher)] |= bit
-        elif isinstance(matcher, Glob) and (matcher.beginning or matcher.ending):
+        elif matcher.beginning or matcher.ending:
             self._beginnings.add(matcher.beginning, bit)
             self._endings.add(matcher.ending[::-1], bit)
-        elif isinstance(matcher, Glob) and matcher.longest:
+        elif matcher.longest:
             self._searched[re2.escape(matcher.longest)] |= bit
         else:
             self._always |= bit
@@ -154,11 +154,11 @@ class _Table:
     def covering(self, narrow: Matcher) -> int:
         """Return the matches that may fit everything that fits `narrow`; `audit.matcher_covers` decides."""
         if isinstance(narrow, Literal):
-            return self.fitting(narrow.text)
+            return self.fitting(narrow.source)
         found = self.without | self._always
         if isinstance(narrow, Glob):
             return found | self._within(narrow.beginning, narrow.ending) | self._search(narrow.source)
-        return found | (self._searched.get(_without_start(narrow), 0) if isinstance(narrow, Regex) else 0)
+        return found | self._searched.get(_without_start(narrow), 0)
 
     def _search(self, text: str) -> int:
         found = 0

@@ -15,7 +15,7 @@ from sidecar.errors import SettingError
 from sidecar.events.event import Event
 from sidecar.routes.index import Indexes
 from sidecar.routes.language.config import Config, Route
-from sidecar.routes.language.pattern import Glob, Literal, Matcher, Pattern, Regex
+from sidecar.routes.language.pattern import Literal, Matcher, Pattern, Regex
 from sidecar.routes.language.section import Complaint, Path, nearest
 from sidecar.routes.routing import Decision, Router
 from sidecar.routes.samples import events_of, pods_of
@@ -146,9 +146,7 @@ def warnings(config: Config, declared: StreamConfig) -> Iterator[Complaint]:
 
 
 def _as_written(matcher: Matcher) -> str:
-    if isinstance(matcher, Regex):
-        return f"/{matcher.source}/"
-    return matcher.source if isinstance(matcher, Glob) else matcher.text if isinstance(matcher, Literal) else ""
+    return f"/{matcher.source}/" if isinstance(matcher, Regex) else matcher.source
 
 
 def _decisions(config: Config) -> Iterator[tuple[Event, Decision]]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import re2
 
-from sidecar.routes.language.pattern import Glob, Literal, Matcher, Regex, quiet
+from sidecar.routes.language.pattern import Glob, Literal, Matcher, quiet
 
 _TOKEN = re.compile(
     r"\\[pP](?:\w|\{\^?\w+\})|\\x\{\w+\}|\\x\w\w|\\.|\[\^?\]?(?:\[:\^?\w+:\]|\\.|[^\]\\])*\]"
@@ -24,16 +24,14 @@ _CHARACTERS = "x0-_." + "".join(map(chr, range(33, 127))) + " "
 def examples(matcher: Matcher) -> list[str]:
     """Return matching texts, one for each alternative inside an expression; an empty list if none is found."""
     if isinstance(matcher, Literal):
-        return [matcher.text]
+        return [matcher.source]
     if isinstance(matcher, Glob):
         pieces = ("x" if piece in "*?" else _member(piece) if len(piece) > 1 else piece for piece in matcher.pieces)
         texts = ["".join(pieces)]
-    elif isinstance(matcher, Regex):
+    else:
         tokens = _TOKEN.findall(matcher.source)
         branches = range(min(tokens.count("|"), MAX_BRANCHES) + 1)
         texts = [_Reading(iter(tokens), branch).text()[0] for branch in branches]
-    else:
-        texts = []
     return list(dict.fromkeys(text for text in texts if text and matcher.groups_in(text) is not None))
 
 

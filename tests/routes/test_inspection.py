@@ -6,8 +6,6 @@ import pytest
 
 from sidecar.errors import ConfigError
 from sidecar.routes.inspection import inspect
-from sidecar.routes.language.config import Route
-from sidecar.routes.language.section import keys_of
 
 ROUTES = """\
 version: 1
@@ -29,65 +27,6 @@ def differences(test: str) -> list[str]:
         f"{each.path.rpartition('.')[2]}: {each.message.removeprefix('fails: ').removesuffix(' (test: a test)')}"
         for each in inspect(f"{ROUTES}  - {{name: a test, {test}}}\n").problems
     ]
-
-
-BOOLEAN = "is false: YAML reads bare yes, no, on, off, true, false as a boolean; put it in quotes"
-
-
-@pytest.mark.parametrize(
-    ("right", "wrong", "words"),
-    [
-        (
-            "{stream: never}, reject: not today",
-            "{stream: never}",
-            "8:5: routes[2] has neither to nor reject; "
-            "add to with an upstream (production, staging), or reject with a reason",
-        ),
-        (
-            "to: staging}",
-            "To: staging}",
-            "9:40: routes[3].To is an unknown key MEANT; allowed here: KEYS",
-        ),
-        ("to: staging}", "to: staging, reject: x}", "9:53: routes[3].reject is given beside to; keep one of them"),
-        (
-            "reject: not today",
-            "reject: #9",
-            "8:43: routes[2].reject is empty; write a value, in quotes if it begins with #, or remove the key",
-        ),
-        ("//staging.", "//${HOST}.", "4:13: upstreams.staging.url has ${HOST}; ONLY"),
-        ("//staging.", "//{dc}.", "4:13: upstreams.staging.url has {dc}; ONLY"),
-        ("name: rest", "name: no", f"9:6: routes[3].name {BOOLEAN}"),
-        (
-            '"{stream}.{labels.isvc}"',
-            "{stream}",
-            "7:65: routes[1].stream is a mapping, which is what { opens in YAML; "
-            "write a string, in quotes if it has braces",
-        ),
-        ('"score_*"', '"^score_.*"', "6:52: routes[0].match.stream has '^', which no stream name contains; SLASHES"),
-        (
-            '"score_*"',
-            "“score_*”",
-            "6:52: routes[0].match.stream has '“', which no stream name contains; "
-            'put the name in straight quotes: "…"',
-        ),
-        ('"score_*"', "null", "6:52: routes[0].match.stream is empty; EMPTY"),
-        ("accepts: [{labels: {env: staging}}]", "accepts: {}", "4:52: upstreams.staging.accepts is {}; LIST"),
-    ],
-)
-def test_a_usual_mistake_is_one_problem(right: str, wrong: str, words: str) -> None:
-    """Someone new to the file reads its place, cause and fix, and nothing else."""
-    short = {
-        "MEANT": "(did you mean 'to'?)",
-        "KEYS": ", ".join(keys_of(Route)),
-        "ONLY": "the only placeholder is {datacenter}, for each of datacenters",
-        "SLASHES": "write a regular expression as /…/",
-        "EMPTY": "write a value, in quotes if it begins with #, or remove the key",
-        "LIST": "it must be a list (each entry after a dash and a space, or in brackets)",
-    }
-    for word, long in short.items():
-        words = words.replace(word, long)
-    text = ROUTES.removesuffix("tests:\n").replace(right, wrong.replace("#9", "#9\n    "), 1)
-    assert [str(each).split("\n")[0] for each in inspect(text).problems] == [f"routes.yaml:{words}"]
 
 
 def test_a_long_line_is_cut() -> None:

@@ -6,6 +6,7 @@ It is checked in three steps, each as far as possible, so that one wrong line hi
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -15,15 +16,13 @@ from sidecar.errors import ConfigError, Problem
 from sidecar.routes.language.config import Config, Expect, Match, Mirror, Route, Test, Upstream
 from sidecar.routes.language.marks import Mark, Marked
 from sidecar.routes.language.marks import read as read_yaml
-from sidecar.routes.language.pattern import STREAM_NAME, Glob, Literal, Template
+from sidecar.routes.language.pattern import STREAM_NAME, Regex, Template
 from sidecar.routes.language.scalars import in_duration_words, path_in, url_in
 from sidecar.routes.language.section import Complaint, Path, Refused, Section, keys_of, nearest
 
 _NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9._*?\[\]!-]")
 """Characters that neither a stream's name nor a glob for one has."""
-
-
-NOWHERE = "has neither to nor reject"
+CURLY_QUOTES = "“”‘’„"
 
 
 class Source:
@@ -46,7 +45,7 @@ class Source:
         return sorted((self.problem(*each) for each in found), key=Problem.place)
 
 
-def load(text: str, file: str = "routes.yaml") -> tuple[Config, Source]:
+def load(text: str, file: str) -> tuple[Config, Source]:
     """Return the configuration in `text`, and the places of its parts; `file` is its name in messages.
 
     Raises:
@@ -77,7 +76,7 @@ def _build(marked: Marked) -> tuple[Config | None, list[Complaint]]:
         strange = {path[:-1] for path, words in refusal.complaints if words.startswith("is an unknown key")}
         found = _contradictions(_Parts.of_broken(marked.data))
         # An unknown key of a route is what should have been `to`.
-        return None, [*refusal.complaints, *(each for each in found if not (each[0] in strange and NOWHERE in each[1]))]
+        return None, [*refusal.complaints, *(each for each in found if each[0] not in strange)]
     return config, list(_contradictions(_Parts(dict(config.upstreams), list(config.routes), list(config.tests))))
 
 
@@ -113,11 +112,10 @@ _S = TypeVar("_S", bound=Section)
 
 def _part(section: type[_S], value: Any, parts: Sequence[str] = ()) -> _S | None:
     """Read a section; if it is wrong, read only these `parts` of it."""
-    try:
-        return section.read(value)
-    except Refused:
-        known = {key: value[key] for key in parts if key in value} if isinstance(value, dict) else {}
-        return _part(section, known) if known and known != value else None
+    for each in (value, {key: value[key] for key in parts if key in _mapped(value)}):
+        with contextlib.suppress(Refused):
+            return section.read(each)
+    return None
 
 
 def _contradictions(parts: _Parts) -> Iterator[Complaint]:
@@ -185,12 +183,10 @@ def _time_contradictions(path: Path, upstream: Upstream) -> Iterator[Complaint]:
 def _match_contradictions(path: Path, match: Match) -> Iterator[Complaint]:
     """Yield the patterns that no stream name can match; they were meant as regular expressions."""
     for matcher in match.stream.matchers if match.stream else ():
-        text = matcher.source if isinstance(matcher, Glob) else matcher.text if isinstance(matcher, Literal) else ""
-        strange = _NOT_IN_A_NAME.search(text)
+        strange = None if isinstance(matcher, Regex) else _NOT_IN_A_NAME.search(matcher.source)
         if strange is not None:
-            fix = (
-                'put the name in straight quotes: "…"' if strange[0] in "“”‘’„" else "write a regular expression as /…/"
-            )
+            is_quote = strange[0] in CURLY_QUOTES
+            fix = 'put the name in straight quotes: "…"' if is_quote else "write a regular expression as /…/"
             yield (*path, "stream"), f"has {strange[0]!r}, which no stream name contains; {fix}"
 
 
@@ -209,7 +205,8 @@ def _endpoint_contradictions(path: Path, upstream: Upstream) -> Iterator[Complai
 
 def _route_contradictions(path: Path, route: Route, upstreams: list[str]) -> Iterator[Complaint]:
     if route.to is None and route.reject is None:
-        yield path, f"{NOWHERE}; add to with an upstream{_among(upstreams)}, or reject with a reason"
+        add = f"add to with an upstream{_among(upstreams)}, or reject with a reason"
+        yield path, f"has neither to nor reject; {add}"
     if route.to is not None and route.reject is not None:
         yield (*path, "reject"), "is given beside to; keep one of them"
     yield from _to_contradictions((*path, "to"), route.to, upstreams)

@@ -18,10 +18,10 @@ that the route's `match.stream` captured. Everything else is literal.
 from __future__ import annotations
 
 import fnmatch
+import functools
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
 
 import re2
 
@@ -43,31 +43,18 @@ _RUN = re.compile(r"[*?]*\*[*?]*")
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 
 
-class Matcher(Protocol):
-    """One compiled alternative of a pattern: a literal, a glob or a regular expression."""
-
-    def groups_in(self, text: str) -> Mapping[str, str] | None:
-        """Return the groups captured in `text` ("1", "2", … and named ones), or None if it does not match."""
-
-    @property
-    def group_names(self) -> frozenset[str]:
-        """Names of all groups, the numbered ones as "1", "2", …."""
-
-
-@dataclass(frozen=True, slots=True)
 class Literal:
     """Equal, letter for letter."""
 
-    text: str
+    group_names: frozenset[str] = frozenset()
+
+    def __init__(self, text: str) -> None:
+        """Match this text only."""
+        self.source = text
 
     def groups_in(self, text: str) -> Mapping[str, str] | None:
         """Return no groups if the text is equal, else None."""
-        return {} if text == self.text else None
-
-    @property
-    def group_names(self) -> frozenset[str]:
-        """A literal captures nothing."""
-        return frozenset()
+        return {} if text == self.source else None
 
 
 class Glob:
@@ -112,8 +99,7 @@ class Regex:
         try:
             self._regex = re2.compile(source, quiet())
         except re2.error as refusal:
-            reason = refusal.args[0]
-            words = reason.decode(errors="replace") if isinstance(reason, bytes) else str(reason)
+            words = refusal.args[0].decode(errors="replace")
             raise ValueError(f"is not a regular expression that RE2 accepts: {words}") from None
         self._names: dict[str, int] = dict(self._regex.groupindex)
         self._names |= {str(number): number for number in range(1, self._regex.groups + 1)}
@@ -131,19 +117,25 @@ class Regex:
         return {name: found.group(number) or "" for name, number in self._names.items()}
 
 
+Matcher = Literal | Glob | Regex
+"""One compiled alternative of a pattern; `source` is its text, of a regular expression without the slashes."""
+
+
 @dataclass(frozen=True)
 class Pattern:
     """A pattern as written and as compiled; alternatives are tried in the order of the file."""
 
     source: str | tuple[str, ...]
     matchers: tuple[Matcher, ...] = field(compare=False)
-    _literals: frozenset[str] = field(init=False, compare=False, repr=False)
-    _others: tuple[Matcher, ...] = field(init=False, compare=False, repr=False)
 
-    def __post_init__(self) -> None:
-        """Separate literals from other alternatives, since a list may have a thousand names."""
-        object.__setattr__(self, "_literals", frozenset(self.literals))
-        object.__setattr__(self, "_others", tuple(each for each in self.matchers if not isinstance(each, Literal)))
+    @functools.cached_property
+    def _literals(self) -> frozenset[str]:
+        """Apart from other alternatives, since a list may have a thousand names."""
+        return frozenset(self.literals)
+
+    @functools.cached_property
+    def _others(self) -> tuple[Matcher, ...]:
+        return tuple(each for each in self.matchers if not isinstance(each, Literal))
 
     @classmethod
     def parse(cls, value: object) -> Pattern:
@@ -188,7 +180,7 @@ class Pattern:
     @property
     def literals(self) -> tuple[str, ...]:
         """The alternatives that are literals."""
-        return tuple(matcher.text for matcher in self.matchers if isinstance(matcher, Literal))
+        return tuple(matcher.source for matcher in self.matchers if isinstance(matcher, Literal))
 
     def __str__(self) -> str:
         """Return the pattern as `routes.yaml` writes it."""

@@ -17,6 +17,7 @@ from __future__ import annotations
 import datetime as dt
 import difflib
 import functools
+import re
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
@@ -29,6 +30,8 @@ Path = tuple[str | int, ...]
 """Keys and indices from the root: `("routes", 2, "match")`."""
 Complaint = tuple[Path, str]
 """The place of a problem, and its message."""
+_HALF = re.compile("[\ud800-\udfff]")
+"""What YAML can escape, but UTF-8 cannot have."""
 A_MAPPING = "a mapping (key: value)"
 
 fields = functools.cache(msgspec.structs.fields)
@@ -96,12 +99,15 @@ def string_in(value: object) -> str:
     """Read a string.
 
     Raises:
-        ValueError: it is something else, with how it becomes a string.
+        ValueError: it is something else, or no valid text, with what to write instead.
 
     """
     if isinstance(value, str):
-        return value
-    if isinstance(value, bool):
+        half = _HALF.search(value)
+        if half is None:
+            return value
+        words = f"has {half[0]!r}, half of a surrogate pair; write the character itself"
+    elif isinstance(value, bool):
         words = f"is {shown(value)}: YAML reads bare yes, no, on, off, true, false as a boolean; put it in quotes"
     elif value is None:
         words = "is empty; write a value, in quotes if it begins with #, or remove the key"
@@ -118,7 +124,7 @@ def string_in(value: object) -> str:
 def nearest(found: str, allowed: Iterable[str]) -> str:
     """Return a suggestion of a similar key, or an empty string."""
     words = {word.lower(): word for word in allowed}
-    near = difflib.get_close_matches(found.lower(), list(words), n=1, cutoff=0.6)
+    near = difflib.get_close_matches(found.lower(), list(words), n=1)
     return f" (did you mean {words[near[0]]!r}?)" if near else ""
 
 

@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 
 from sidecar.errors import ConfigError, Problem
 from sidecar.routes.inspection import inspect
+from sidecar.routes.language.config import Route
 from sidecar.routes.language.loader import read
+from sidecar.routes.language.section import keys_of
 from tests.jsontext import unhurried
 
 BAD = sorted((Path(__file__).parents[2] / "data" / "bad_routes").glob("*.yaml"))
@@ -30,11 +32,12 @@ version: 1
 upstreams:
   main: {url: "http://eventgate.{datacenter}.wmnet/v1/events", datacenters: [eqiad, codfw],
     accepts: [{stream: "*.rc0"}], timeouts: {connect: 500ms, deadline: 4s}, health_check: {path: /_info},
-    coalesce: {max_events: 10, linger: 5ms}}
+    coalesce: {max_events: 10, linger: 2s}, outlier: {percent: 100}}
 routes:
   - {name: a, match: {labels: {env: staging}, stream: ["/^a(b)/", "c*"], event: {page.id: "1"}}, to: main,
     stream: "{stream}.rc0"}
   - {name: b, match: {schema: x}, reject: not today}
+  - {name: m, match: {stream: m}, to: main, mirror: {to: main, stream: m.rc0, percent: 100}}
   - {name: c, to: main, order_by: [wiki_id], acknowledge: spooled}
 tests:
   - {name: t, labels: {env: staging}, event: {meta: {stream: c.rc0}}, expect: {upstream: main, refused: false}}
@@ -62,6 +65,11 @@ def test_a_small_file_is_a_configuration(text: str) -> None:
     assert list(config.upstreams) == ["production"]
     assert [(route.name, route.to) for route in config.routes] == [("everything", "production")]
     assert config.tests == []
+
+
+def test_values_may_be_at_their_limits() -> None:
+    """Such as 100 %, half of the deadline, and a mirror under another name."""
+    assert problems_in(FULL) == ()
 
 
 def problems_in(text: str) -> tuple[Problem, ...]:
@@ -134,3 +142,73 @@ def test_times_must_fit_into_each_other(settings: str, found: list[str]) -> None
     """Equal ones do; the complaint names the key."""
     text = SMALL.replace("    url:", f"    {settings}\n    url:")
     assert [each.path for each in problems_in(text)] == [f"upstreams.production.{name}" for name in found]
+
+
+ROUTES = """\
+version: 1
+upstreams:
+  production: {url: "http://production.wmnet/v1/events"}
+  staging: {url: "http://staging.wmnet/v1/events", accepts: [{labels: {env: staging}}]}
+routes:
+  - {name: scores, match: {labels: {env: staging}, stream: "score_*"}, to: production, stream: score-test}
+  - {name: labelled, match: {stream: labelled}, to: production, stream: "{stream}.{labels.isvc}"}
+  - {name: never, match: {stream: never}, reject: not today}
+  - {name: rest, match: {stream: "*"}, to: staging}
+"""
+BOOLEAN = "is false: YAML reads bare yes, no, on, off, true, false as a boolean; put it in quotes"
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "words"),
+    [
+        (
+            "{stream: never}, reject: not today",
+            "{stream: never}",
+            "8:5: routes[2] has neither to nor reject; "
+            "add to with an upstream (production, staging), or reject with a reason",
+        ),
+        (
+            "to: staging}",
+            "To: staging}",
+            "9:40: routes[3].To is an unknown key MEANT; allowed here: KEYS",
+        ),
+        ("to: staging}", "to: staging, reject: x}", "9:53: routes[3].reject is given beside to; keep one of them"),
+        (
+            "reject: not today",
+            "reject: #9",
+            "8:43: routes[2].reject is empty; write a value, in quotes if it begins with #, or remove the key",
+        ),
+        ("//staging.", "//${HOST}.", "4:13: upstreams.staging.url has ${HOST}; ONLY"),
+        ("//staging.", "//{dc}.", "4:13: upstreams.staging.url has {dc}; ONLY"),
+        ("name: rest", "name: no", f"9:6: routes[3].name {BOOLEAN}"),
+        (
+            '"{stream}.{labels.isvc}"',
+            "{stream}",
+            "7:65: routes[1].stream is a mapping, which is what { opens in YAML; "
+            "write a string, in quotes if it has braces",
+        ),
+        ('"score_*"', '"^score_.*"', "6:52: routes[0].match.stream has '^', which no stream name contains; SLASHES"),
+        (
+            '"score_*"',
+            "“score_*”",
+            "6:52: routes[0].match.stream has '“', which no stream name contains; "
+            'put the name in straight quotes: "…"',
+        ),
+        ('"score_*"', "null", "6:52: routes[0].match.stream is empty; EMPTY"),
+        ("accepts: [{labels: {env: staging}}]", "accepts: {}", "4:52: upstreams.staging.accepts is {}; LIST"),
+    ],
+)
+def test_a_usual_mistake_is_one_problem(right: str, wrong: str, words: str) -> None:
+    """Someone new to the file reads its place, cause and fix, and nothing else."""
+    short = {
+        "MEANT": "(did you mean 'to'?)",
+        "KEYS": ", ".join(keys_of(Route)),
+        "ONLY": "the only placeholder is {datacenter}, for each of datacenters",
+        "SLASHES": "write a regular expression as /…/",
+        "EMPTY": "write a value, in quotes if it begins with #, or remove the key",
+        "LIST": "it must be a list (each entry after a dash and a space, or in brackets)",
+    }
+    for word, long in short.items():
+        words = words.replace(word, long)
+    text = ROUTES.replace(right, wrong.replace("#9", "#9\n    "), 1)
+    assert [str(each).split("\n")[0] for each in problems_in(text)] == [f"routes.yaml:{words}"]

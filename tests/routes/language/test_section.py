@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from typing import Annotated, Any, Literal
 
 import pytest
 
-from sidecar.routes.language.section import Complaint, Form, NotEmpty, Refused, Section, keys_of, nearest, shown
+from sidecar.routes.language.section import (
+    Complaint,
+    Form,
+    NotEmpty,
+    Refused,
+    Section,
+    keys_of,
+    nearest,
+    shown,
+    string_in,
+)
 
 
 def _even(value: object) -> int:
@@ -102,6 +113,11 @@ def test_all_problems_are_reported_at_once() -> None:
             (("word",), "is an unknown key here; it belongs in leaf: write leaf: {word: ...}"),
             id="a key outside its section",
         ),
+        pytest.param(
+            {"leaves": ENOUGH, "xyz": 1},
+            (("xyz",), f"is an unknown key; allowed here: {', '.join(keys_of(Tree))}"),
+            id="a key like no other",
+        ),
         pytest.param({"leaves": []}, (("leaves",), "is []; it must be a mapping (key: value)"), id="empty and wrong"),
         pytest.param(
             {"leaves": None}, (("leaves",), "is empty; it must be a mapping (key: value)"), id="nothing is no mapping"
@@ -154,6 +170,27 @@ def test_sections_share_no_mutable_defaults() -> None:
 def test_a_value_is_quoted_in_yaml_syntax(value: object, words: str) -> None:
     """As in the file, but shortened."""
     assert shown(value) == words
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (5, "is the number 5; put it in quotes"),
+        (True, "is true: YAML reads bare yes, no, on, off, true, false as a boolean; put it in quotes"),
+        (None, "is empty; write a value, in quotes if it begins with #, or remove the key"),
+        (["a"], "is ['a']; write one string"),
+        ({"a": "b"}, "is a mapping, which is what { opens in YAML; write a string, in quotes if it has braces"),
+        (dt.date(2026, 1, 2), "is the date 2026-01-02; put it in quotes"),
+        ("a\ud83d", "has '\\ud83d', half of a surrogate pair; write the character itself"),
+        (b"a", "is the value b'a'; put it in quotes"),
+    ],
+)
+def test_what_is_not_a_string_is_refused_with_a_fix(value: object, message: str) -> None:
+    """The message has the value and how to write it as a string; a string is taken as it is."""
+    with pytest.raises(ValueError, match=r".") as refusal:
+        string_in(value)
+    assert str(refusal.value) == message
+    assert string_in(message) == message
 
 
 @pytest.mark.parametrize(

@@ -226,8 +226,9 @@ class Line:
         data = _wire(answers.verdict(len(raw), invalid, error))
 
         def drop(index: int) -> None:
-            self.end.write(data[index : index + 1])
-            if index + 1 < len(data) and not self.end.gone:
+            last = index + 1 == len(data)
+            self.end.write(data[index : index + 1], exchange if last else None)
+            if not last and not self.end.gone:
                 self.gate.loop.happens(float(mode.get("seconds", 0.05)), None, drop, index + 1)
 
         drop(0)

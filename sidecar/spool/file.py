@@ -62,6 +62,7 @@ class SpoolFile:
         uri = f"{path.absolute().as_uri()}?mode={_ACCESS[mode]}"
         self._connection = sqlite3.connect(uri, busy_seconds, isolation_level=None, uri=True)
         self._connection.text_factory = schema.lenient_text
+        self._durable = True
         try:
             self._set_up(mode)
         except BaseException:
@@ -85,12 +86,11 @@ class SpoolFile:
             pragmas += [f"journal_size_limit = {journal}", f"wal_autocheckpoint = {journal // PAGE // 4}"]
         for each in pragmas:
             self._connection.execute(f"PRAGMA {each}").fetchall()
-        if mode in ("create", "write"):
+        if mode == "create":
             self.frames_read = self._one("PRAGMA wal_checkpoint(PASSIVE)", 1)
         if version == 0:
             with self.transaction():
                 schema.create(self._connection)
-        self._durable = True
         self._seen = self._one("PRAGMA data_version")
         self._count()
 
@@ -107,7 +107,7 @@ class SpoolFile:
 
         `durable`: it survives a power loss. In any case it survives the process.
         """
-        if durable is not getattr(self, "_durable", durable):
+        if durable is not self._durable:
             self._connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
             self._durable = durable
         self._connection.execute("BEGIN IMMEDIATE")
@@ -202,18 +202,20 @@ class SpoolFile:
         self._fresh.add(self._connection.execute(schema.PUT, (*row_of(event, size), head)).lastrowid or 0, event)
         self._tally.waiting(event.upstream, event.stream, 1, size)
         if key is not None and not head:
-            self._put_in_front(key)
+            self._mark_first(key)
 
     def first_two(self, key: Key) -> list[tuple[int, int]]:
         """Return the number of the first event of a key and of the one after it, each with whether it is the head."""
         first = "SELECT arrival, head FROM waiting WHERE order_key = ? ORDER BY ahead DESC, arrival LIMIT 2"
         return self._connection.execute(first, (key,)).fetchall()
 
-    def _put_in_front(self, key: Key) -> None:
-        """Mark the first event of a key, and no other, as its head."""
-        for place, (arrival, head) in enumerate(self.first_two(key)):
+    def _mark_first(self, key: Key) -> bool:
+        """Mark the first event of a key, and no other, as its head; return False if it has none."""
+        events = self.first_two(key)
+        for place, (arrival, head) in enumerate(events):
             if head != (place == 0):
                 self._connection.execute("UPDATE waiting SET head = ? WHERE arrival = ?", (place == 0, arrival))
+        return bool(events)
 
     def _make_room(self, pages: int, share: int) -> bool:
         """Drop the oldest dead letters until `pages` are free; False if under `share` bytes would be left.
@@ -297,12 +299,9 @@ class SpoolFile:
         # One statement for all: each step of SQLite lets another thread run Python, and has to wait for it.
         gone, numbers = list[Gone](), msgspec.json.encode(list(arrivals)).decode()
         rows = self._connection.execute(schema.DELIVERED, (numbers,)).fetchall()
-        for arrival, upstream, stream, key, head, size in rows:
+        for arrival, upstream, stream, key, size in rows:
             self._tally.waiting(upstream, stream, -1, -size)
-            freed = key is not None and not self.first_two(key)
-            if key is not None and head and not freed:
-                self._put_in_front(key)
-            gone.append(Gone(arrival, stream, key if freed else None))
+            gone.append(Gone(arrival, stream, None if key is None or self._mark_first(key) else key))
         return gone
 
     def failed(self, arrival: int, reason: str, now: float, due: float = 0.0, *, error: bool = False) -> None:

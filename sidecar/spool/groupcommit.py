@@ -229,6 +229,7 @@ class GroupCommit:
         clock = asyncio.get_running_loop().time
         next_look = clock()
         while not self._closing or (self._operations and not self.trouble):
+            self._woken.clear()
             its_time = clock() >= next_look
             if its_time:
                 next_look = clock() + until_tick(clock(), LOOK_SECONDS)
@@ -257,8 +258,7 @@ class GroupCommit:
         if self._operations and not self.trouble:
             return
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(max(seconds, 0.0)):
-                self._woken.clear()
+            async with asyncio.timeout(seconds):
                 await self._woken.wait()
 
     async def _tidy(self) -> None:

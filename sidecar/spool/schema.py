@@ -34,7 +34,7 @@ _MARKS = ", ".join("?" * (COLUMNS.count(",") + 1))
 PUT = f"INSERT INTO waiting ({COLUMNS}, head) VALUES ({_MARKS}, ?)"  # noqa: S608  ours
 _THESE = "FROM waiting WHERE arrival IN (SELECT value FROM json_each(?))"
 READ = f"SELECT {COLUMNS} {_THESE}"
-DELIVERED = f"DELETE {_THESE} RETURNING arrival, upstream, stream, order_key, head, size"
+DELIVERED = f"DELETE {_THESE} RETURNING arrival, upstream, stream, order_key, size"
 """These two get the numbers of events as a JSON array."""
 FAILED = (
     "UPDATE waiting SET attempts = attempts + 1, errors = errors + ?, last_attempt = ?, last_error = ?, due = ? "

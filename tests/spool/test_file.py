@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from sidecar.spool.damage import committed_frames
 from sidecar.spool.directory import FILE
 from sidecar.spool.file import DAMAGED_EVENT, SpoolFile
 from sidecar.spool.record import Batch, Gone, Quota, key_of
@@ -136,6 +138,8 @@ def test_dead_letters_make_room_down_to_their_share(tmp_path: Path, size: int) -
             file.bury(number, "invalid", b"", NOON - number)
         before = file.totals()
         assert before.dead + before.dropped == buried
+        assert not file.put([spooled(0, body=b"x" * 1_500_000)])
+        assert file.totals().dead == before.dead  # none is dropped for an event that has no room anyway
         while file.put([spooled(0, body=b"x" * 10_000)]):
             pass
         after = file.totals()
@@ -213,11 +217,12 @@ def test_keys_are_known_after_a_restart(file: SpoolFile) -> None:
     assert file.keys() == {key_of("main", "a"), key_of("staging", "a")}
 
 
-def test_a_damaged_event_is_not_sent(tmp_path: Path) -> None:
-    """A flipped bit in its bytes makes it a dead letter, and the next one is handed out."""
+@pytest.mark.parametrize("damage", ["", ", event_id = CAST(x'ff' AS TEXT)"], ids=["bytes", "text"])
+def test_a_damaged_event_is_not_sent(tmp_path: Path, damage: str) -> None:
+    """Flipped bits in its bytes or its texts make it a dead letter, and the next one is handed out."""
     path = fill(tmp_path, spooled(1, "a"), spooled(2))
     with contextlib.closing(sqlite3.connect(path)) as connection, connection:
-        connection.execute("UPDATE waiting SET body = CAST('{}' AS BLOB) WHERE arrival = 1")
+        connection.execute(f"UPDATE waiting SET body = CAST('{{}}' AS BLOB){damage} WHERE arrival = 1")
     with spool_file(tmp_path) as file, file.transaction():
         found = file.hand_out("main", NOON, events=9, size=10**6)
         assert found == Batch([spooled(2)], [Gone(1, "score", key_of("main", "a"))])
@@ -347,6 +352,22 @@ def test_free_pages_are_returned_to_the_disk(tmp_path: Path) -> None:
             file.delivered(range(1, 101))
         file.give_back(10_000)
     assert path.stat().st_size < 200_000  # closing it copied the log into it
+
+
+def test_the_log_can_be_copied_into_the_file(tmp_path: Path) -> None:
+    """From then on the file has every event without its log; before, some pages are read from the log."""
+    copy = tmp_path / "copy"
+    with spool_file(tmp_path) as file:
+        with file.transaction():
+            file.put([spooled(1)])
+        shutil.copytree(tmp_path, copy)
+        with spool_file(copy) as copied:
+            assert copied.frames_read == committed_frames(tmp_path / FILE) > 0
+        file.copy_log()
+        shutil.rmtree(copy)
+        copy.mkdir()
+        shutil.copy(tmp_path / FILE, copy)
+        assert waiting(copy) == [1]
 
 
 @pytest.mark.parametrize("pragma", ["journal_mode", "synchronous", "auto_vacuum"])

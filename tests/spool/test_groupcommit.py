@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 
-from sidecar.spool.groupcommit import LOOK_SECONDS, Writer
+from sidecar.spool.directory import Trouble
+from sidecar.spool.file import SpoolFile
+from sidecar.spool.groupcommit import LOOK_SECONDS, MAX_COMMIT_BYTES, Writer
 from sidecar.spool.store import Kept
 from tests.spool.spools import AtOnce, arrivals, open_spool, spool_file, spooled, waiting
 
@@ -58,6 +60,20 @@ async def test_waiting_operations_share_a_transaction(tmp_path: Path) -> None:
         assert clock() - begun <= 1.5
         assert hand.done - before <= 3
     assert waiting(tmp_path) == list(range(1, 12))
+
+
+@looptime
+async def test_a_transaction_is_limited_in_bytes(tmp_path: Path) -> None:
+    """It must fit into the write-ahead log, so three large events take three, whatever else waits."""
+    hand, large = Slow(), b"x" * (MAX_COMMIT_BYTES * 2 // 3)
+    async with open_spool(tmp_path, hand=hand) as opened, asyncio.TaskGroup() as tasks:
+        before, clock = hand.done, asyncio.get_running_loop().time
+        begun = clock()
+        puts = [tasks.create_task(opened.put([spooled(number, body=large)])) for number in (1, 2, 3)]
+        await asyncio.wait([*puts, tasks.create_task(opened.spool.read(SpoolFile.totals))])
+        assert hand.done - before == 3
+        assert clock() - begun == pytest.approx(0.6)
+    assert waiting(tmp_path) == [1, 2, 3]
 
 
 async def test_a_put_returns_only_after_the_commit(tmp_path: Path) -> None:
@@ -119,16 +135,35 @@ async def test_the_disk_is_retried_every_second_until_it_works(tmp_path: Path) -
 
 @looptime
 async def test_close_makes_everything_durable(tmp_path: Path) -> None:
-    """Later operations are refused."""
+    """Later operations are refused, and the end waits only for the disk."""
+    clock = asyncio.get_running_loop().time
     async with open_spool(tmp_path, hand=Slow()) as opened, asyncio.TaskGroup() as tasks:
         puts = [tasks.create_task(opened.put([spooled(number)])) for number in (1, 2, 3)]
-        await asyncio.sleep(0)
+        await asyncio.sleep(0.1)  # until they are being written
         opened.spool.close()
         late = await opened.put([spooled(4)])
         assert (late.kept, late.reason) == (Kept.BROKEN, "the sidecar is stopping")
         await asyncio.wait(puts)
         assert {task.result().kept for task in puts} == {Kept.STORED}
+        written = clock()
+        await asyncio.wait([opened.task])
+        assert clock() - written == pytest.approx(0.2)  # to close the file
     assert waiting(tmp_path) == [1, 2, 3]
+
+
+async def test_after_the_end_nobody_waits(tmp_path: Path) -> None:
+    """What comes too late is refused at once."""
+    async with open_spool(tmp_path) as opened:
+        await opened.put([spooled(1)])
+        events = await opened.spool.hand_out("main", 1, 10**6)
+        opened.spool.close()
+        await asyncio.wait([opened.task])
+        async with asyncio.timeout(5):
+            await opened.spool.delivered(events)
+            with pytest.raises(Trouble, match="the sidecar is stopping"):
+                await opened.spool.read(SpoolFile.totals)
+        assert opened.spool.state.in_flight == 0
+    assert waiting(tmp_path) == [1]
 
 
 async def test_cancellation_leaves_no_caller_waiting(tmp_path: Path) -> None:

@@ -13,10 +13,12 @@ from typing import Any
 import pytest
 
 from sidecar.spool.directory import FILE, Trouble
+from sidecar.spool.file import SpoolFile
 from sidecar.spool.groupcommit import LOOK_SECONDS
 from sidecar.spool.record import Quota
+from sidecar.spool.schema import VERSION
 from sidecar.spool.store import MAX_WAITING_BYTES, PUT_SECONDS, Kept
-from tests.spool.spools import NOON, AtOnce, needs_root, open_spool, small_disk, spooled, waiting
+from tests.spool.spools import NOON, AtOnce, needs_root, old_file, open_spool, small_disk, spool_file, spooled, waiting
 
 pytestmark = pytest.mark.looptime
 
@@ -128,6 +130,24 @@ async def test_the_spools_age_is_that_of_its_oldest_event(tmp_path: Path) -> Non
         assert opened.counted("oldest_seconds") == {"": 100.0}
 
 
+async def test_contents_and_dropped_dead_letters_are_reported(tmp_path: Path) -> None:
+    """Events and dead letters once the spool is open, then the dead letters that made room for events."""
+    quota, event = Quota(size=2 * 1024 * 1024), spooled(0, body=b"x" * 10_000)
+    with spool_file(tmp_path, quota) as file, file.transaction():
+        while file.put([event]):
+            pass
+        for number in range(1, 91):
+            file.bury(number, "invalid", b"", NOON)
+        before = file.totals()
+    async with open_spool(tmp_path, quota, hand=AtOnce()) as opened:
+        (contents,) = opened.log("SpoolOpened")
+        assert (contents["events"], contents["dead_letters"]) == (before.events, before.dead)
+        for _ in range(5):
+            assert (await opened.put([event])).kept is Kept.STORED
+        assert opened.counted("dropped_dead_letters_total") == {"": before.dead - opened.spool.state.totals.dead}
+        assert opened.spool.state.totals.dead < before.dead
+
+
 async def test_a_hanging_disk_refuses_at_once_after_the_first(tmp_path: Path) -> None:
     """Only the first put waits for it."""
     hand = Hand()
@@ -175,6 +195,34 @@ async def test_a_bug_in_a_callback_does_not_affect_others(tmp_path: Path) -> Non
         assert (await its.done, opened.spool.state.in_flight) == (7, 0)
         assert (await opened.put([spooled(2)])).kept is Kept.STORED
         assert opened.log("Unexpected") == [{"where": "spool", "error": "ZeroDivisionError: a bug"}]
+
+
+async def test_an_operation_learns_whether_it_certainly_failed(tmp_path: Path) -> None:
+    """What the disk refused may be on it nevertheless; what was withdrawn before, or came too late, is not."""
+    hand, certain = Hand(), list[bool]()
+    async with open_spool(tmp_path, hand=hand) as opened:
+        commits = opened.spool._commits
+        hand.errors.append(Trouble("disk I/O error"))
+        with pytest.raises(Trouble, match="disk I/O error"):
+            await commits.add(SpoolFile.totals, undone=certain.append).done
+        commits.withdraw(commits.add(SpoolFile.totals, undone=certain.append))
+        opened.spool.close()
+        await asyncio.wait([opened.task])
+        with pytest.raises(Trouble, match="the sidecar is stopping"):
+            await commits.add(SpoolFile.totals, undone=certain.append).done
+    assert (certain, commits.waiting_size, commits.trouble) == ([False, True, True], 0, "disk I/O error")
+
+
+async def test_files_that_were_replaced_are_reported(tmp_path: Path) -> None:
+    """One of an older version, and one that cannot be used."""
+    old_file(tmp_path, 2)
+    async with open_spool(tmp_path, hand=AtOnce()) as opened:
+        (migrated,) = opened.log("SpoolMigrated")
+        assert (migrated["before"], migrated["after"]) == (2, VERSION)
+    (tmp_path / FILE).write_bytes(b"no database" * 1000)
+    async with open_spool(tmp_path, hand=AtOnce()) as opened:
+        (aside,) = opened.log("SpoolSetAside")
+        assert (tmp_path / aside["name"]).exists()
 
 
 async def test_a_bug_in_a_transaction_leaves_no_event_in_flight(tmp_path: Path) -> None:

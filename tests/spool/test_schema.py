@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,13 +14,20 @@ from sidecar.spool.record import Spooled, line_of
 from sidecar.spool.schema import (
     APPLICATION_ID,
     COLUMNS,
+    PUT,
     STATEMENTS,
     VERSION,
     Unusable,
+    create,
     event_of,
+    in_words,
+    is_trouble,
     lenient_text,
+    old_event_of,
     problems_of,
     row_of,
+    rows_of,
+    schema_of,
     version_of,
 )
 from tests.spool.spools import NOON, spooled
@@ -43,6 +51,7 @@ def test_a_new_file_has_version_0(connection: sqlite3.Connection) -> None:
         (["CREATE TABLE notes (text)"], "foreign", "it is a database of another program"),
         (["PRAGMA application_id = 42"], "foreign", "it is a database of another program"),
         (["PRAGMA user_version = 3"], "foreign", "it is a database of another program"),
+        (["CREATE TABLE notes (text)", "PRAGMA user_version = 99"], "foreign", "it is a database of another program"),
         (
             [
                 "CREATE TABLE newer (text)",
@@ -72,6 +81,13 @@ def test_a_version_is_recognised_by_its_schema(connection: sqlite3.Connection, v
     assert version_of(connection) == version
 
 
+@pytest.mark.parametrize(("version", "checksum"), [(1, 0x6F66B6E7), (2, 0x494770AD), (3, 0x02CDCDC9)])
+def test_the_schema_of_a_version_never_changes(connection: sqlite3.Connection, version: int, checksum: int) -> None:
+    """Files of it exist; another schema needs another version."""
+    made(connection, version)
+    assert zlib.crc32(repr(schema_of(connection)).encode()) == checksum
+
+
 @pytest.mark.parametrize("statement", ["DROP INDEX waiting_by_age", "ALTER TABLE dead ADD more", "DROP TABLE dead"])
 def test_a_changed_schema_is_damage(connection: sqlite3.Connection, statement: str) -> None:
     """Even if SQLite accepts it: it decides where events are found."""
@@ -82,11 +98,19 @@ def test_a_changed_schema_is_damage(connection: sqlite3.Connection, statement: s
     assert caught.value.kind == "damaged"
 
 
-@pytest.mark.parametrize("number", ["application_id", "user_version"])
-def test_a_changed_header_is_damage(connection: sqlite3.Connection, number: str) -> None:
+@pytest.mark.parametrize(
+    "statements",
+    [
+        ["PRAGMA application_id = 77"],
+        ["PRAGMA user_version = 77"],
+        ["PRAGMA application_id = 77", "DROP INDEX waiting_by_age"],
+    ],
+)
+def test_a_changed_header_is_damage(connection: sqlite3.Connection, statements: list[str]) -> None:
     """A flipped bit does not make it foreign or newer."""
     made(connection, VERSION)
-    connection.execute(f"PRAGMA {number} = 77")
+    for each in statements:
+        connection.execute(each)
     with pytest.raises(Unusable) as caught:
         version_of(connection)
     assert caught.value.kind == "damaged"
@@ -105,7 +129,62 @@ def test_a_sound_file_has_no_problems(connection: sqlite3.Connection) -> None:
     assert problems_of(connection) == []
 
 
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (sqlite3.OperationalError("disk I/O error"), "/s: disk I/O error (SQLite)"),
+        (UnicodeDecodeError("utf-8", b"a", 0, 1, "bad"), "/s: SQLite's error message cannot be decoded"),
+        (OSError(28, "No space left on device", "/s/spool.db"), "/s: No space left on device"),
+        (OSError("another sidecar uses it"), "/s: another sidecar uses it"),
+        (Unusable("damaged", "it is empty"), "/s: it is empty"),
+    ],
+)
+def test_an_error_is_explained(error: Exception, words: str) -> None:
+    """With the place, if there is one."""
+    assert in_words(error, Path("/s")) == words
+    assert in_words(error, None) == words.removeprefix("/s: ").removesuffix(" (SQLite)")
+
+
+def test_a_locked_file_is_explained(connection: sqlite3.Connection, tmp_path: Path) -> None:
+    """Another process has it, and that passes."""
+    connection.execute("BEGIN EXCLUSIVE")
+    with contextlib.closing(sqlite3.connect(tmp_path / "spool.db", timeout=0)) as other:
+        with pytest.raises(sqlite3.OperationalError) as locked:
+            version_of(other)
+        assert in_words(locked.value, None) == "another process has locked the file"
+        assert is_trouble(locked.value)
+
+
 # --- rows ---
+
+OLD = ["main", "score", "1", 0, 1, "enwiki", NOON, 2, 1, NOON, "no answer", NOON + 9, 300, "[]", b"{}"]
+
+
+@pytest.mark.parametrize(
+    ("more", "changed", "sound"),
+    [
+        ([None], {}, True),
+        ([0xA81D4AAF], {}, True),
+        ([0xA81D4AAF], {2: "links"}, False),
+        ([0xA81D4AAF], {15: b"{ }"}, False),
+        ([None], {15: "{}"}, False),
+        ([None], {0: None}, False),
+        ([0x75ADBE9A], {3: None, 6: None}, True),
+    ],
+)
+def test_a_row_of_an_older_version_becomes_an_event(
+    more: list[object], changed: dict[int, object], sound: bool
+) -> None:
+    """Version 1 has no checksum; that of version 2 is over what must not change. The event is due at once."""
+    row = [7, *OLD]
+    for column, value in changed.items():
+        row[column] = value
+    event, is_sound = old_event_of([*row, *more])
+    assert is_sound is sound
+    if not changed:
+        tried = {"attempts": 2, "errors": 1, "last_attempt": NOON, "last_error": "no answer"}
+        assert event == spooled(7, "enwiki", id="1", body=b"{}", lacks_request_id=False, hasty=True, **tried)
+
 
 FULL = spooled(
     5,
@@ -169,6 +248,27 @@ def test_a_damaged_row_can_be_read(name: str, value: object) -> None:
     row[COLUMNS.split(", ").index(name)] = value
     event, _ = event_of(row)
     assert line_of(event)
+
+
+def test_damaged_numbers_and_headers_are_none() -> None:
+    """They are read as 0 and as no headers."""
+    row = list(row_of(FULL, FULL.size))
+    for name in ("attempts", "errors", "due", "headers"):
+        row[COLUMNS.split(", ").index(name)] = "damaged"
+    event, _ = event_of(row)
+    assert (event.attempts, event.errors, event.due, event.headers) == (0, 0, 0.0, ())
+
+
+def test_large_rows_are_read_a_few_at_a_time(connection: sqlite3.Connection) -> None:
+    """About a megabyte, which takes little memory and lets the file change meanwhile."""
+    create(connection)
+    for number in (1, 2, 3):
+        event = spooled(number, body=b"x" * 600_000)
+        connection.execute(PUT, (*row_of(event, event.size), True))
+    rows = rows_of(connection, "waiting", "", 1, 3)
+    seen = [next(rows)[0]]
+    connection.execute("DELETE FROM waiting WHERE arrival = 2")
+    assert [*seen, *(row[0] for row in rows)] == [1, 3]
 
 
 def test_damaged_text_can_be_read() -> None:

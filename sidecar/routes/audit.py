@@ -60,8 +60,6 @@ class _Boxes:
 
     def meets(self, box: Box) -> bool:
         """Whether an event may fit one of them and `box`."""
-        if next(self.covering(box), None) is not None:
-            return True
         return any(not _boxes_disjoint(box, self.boxes[each]) for each in numbers(self._index.meeting(box)))
 
 
@@ -160,16 +158,15 @@ class _Words:
         if word in self._sure or not 3 <= len(word) <= MAX_SPELT or len(self._times) > MAX_SPELT:
             return None
         near = (self._known.get(each, word) for each in _slips(word.lower()))
-        return next((each for each in near if each != word and self._is_better_known(each, word)), None)
-
-    def _is_better_known(self, one: str, other: str) -> bool:
-        return one in self._sure or self._times[one] > self._times[other]
+        return next((each for each in near if each in self._sure or self._times[each] > self._times[word]), None)
 
     def abbreviation(self, word: str) -> str | None:
         """Return a right word of which this one is an abbreviation, or that is an abbreviation of it."""
-        pairs = (sorted((word, each), key=len) for each in ([] if word in self._sure else self._sure))
-        near = (pair for pair in pairs if len(pair[0]) >= 3 and pair[1].isalpha() and pair[1].startswith(pair[0]))
-        return next((each for pair in near for each in pair if each != word), None)
+        for each in () if word in self._sure else self._sure:
+            short, long = sorted((word, each), key=len)
+            if len(short) >= 3 and long.isalpha() and long.startswith(short):
+                return each
+        return None
 
 
 def _slips(word: str) -> Iterator[str]:
@@ -270,10 +267,6 @@ def _single(piece: str) -> Glob:
     return Glob(piece)
 
 
-def _is_set(piece: str) -> bool:
-    return len(piece) > 1
-
-
 def _fits(wide: Sequence[str], narrow: Sequence[str]) -> bool:
     """Whether `wide`, read as a glob over the pieces of `narrow`, covers them: its `*` any of them, its `?` one."""
     reached = {0}
@@ -293,7 +286,7 @@ def _piece_covers(wide: str, narrow: str) -> bool:
     if wide in ("?", narrow):
         return True
     members = _members(narrow)
-    return _is_set(wide) and members is not None and all(_single(wide).groups_in(each) is not None for each in members)
+    return members is not None and all(_single(wide).groups_in(each) is not None for each in members)
 
 
 def _meet(one: Sequence[str], other: Sequence[str]) -> bool:
@@ -326,16 +319,14 @@ def _steps(one: Sequence[str], i: int, other: Sequence[str], j: int) -> list[tup
 
 def _may_be_equal(a: str, b: str) -> bool:
     members, other = (_members(a), b) if _members(a) is not None else (_members(b), a)
-    if "?" in (a, b) or a == b or members is None:
-        return True
-    return any(_single(other).groups_in(each) is not None for each in members)
+    return members is None or any(_single(other).groups_in(each) is not None for each in members)
 
 
 @lru_cache(maxsize=256)
 def _members(piece: str) -> Sequence[str] | None:
     """Return the characters that a piece of a glob matches; None if they are too many."""
-    if not _is_set(piece):
-        return None if piece in "?*" else [piece]
+    if len(piece) == 1:
+        return None if piece == "?" else [piece]
     if piece.startswith("[!") or not piece.isascii():
         return None
     return [each for each in map(chr, range(128)) if _single(piece).groups_in(each) is not None]

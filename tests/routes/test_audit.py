@@ -124,37 +124,92 @@ upstreams:
   production: {url: "http://production.wmnet/v1/events"}
   staging: {url: "http://staging.wmnet/v1/events", accepts: [{labels: {env: staging}}]}
 routes:
-  - {name: scores, match: {labels: {LABELS}, stream: "score_*"}, to: production}
+  - {name: scores, match: {labels: {env: one}, stream: "score_*"}, to: production}
   - {name: rest, to: staging}
 tests:
-  - {name: t, labels: {TESTED, isvc: enwiki-damaging}, event: {meta: {stream: b}}, expect: {upstream: staging}}
+  - {name: t, labels: {env: staging, isvc: enwiki-damaging}, event: {meta: {stream: b}}, expect: {upstream: staging}}
 """
 
 
+LABELS = ("routes", 0, "match", "labels")
+REGEX = "looks like a regular expression without slashes; write /…/ if it is one"
+LABEL = "may be misspelt; elsewhere the label is env"
+
+
 @pytest.mark.parametrize(
-    ("labels", "words"),
+    ("right", "wrong", "found"),
     [
-        ("enviroment: staging", "enviroment may be misspelt; elsewhere the label is env"),
-        ("evn: staging", "evn may be misspelt; elsewhere the label is env"),
-        ("env: stagign", "env has stagign, which may be misspelt; elsewhere it is staging"),
-        ("env: prodution", "env has prodution, which may be misspelt; elsewhere it is production"),
-        ("env: Staging", "env has Staging, which may be misspelt; elsewhere it is staging"),
-        ("isvc: enwiki-damging", "isvc has enwiki-damging, which may be misspelt; elsewhere it is enwiki-damaging"),
-        ("env: ^staging$", "env looks like a regular expression without slashes; write /…/ if it is one"),
-        ("env: dev", ""),
-        ("isvc: ruwiki-damaging", ""),
+        ("env: one", "enviroment: staging", ((*LABELS, "enviroment"), LABEL)),
+        ("env: one", "evn: staging", ((*LABELS, "evn"), LABEL)),
+        ("env: one", "en: staging", None),
+        ("env: one", "env2: staging", None),
+        ("env: one", "env: stagign", ((*LABELS, "env"), "has stagign, which may be misspelt; elsewhere it is staging")),
+        (
+            "env: one",
+            "env: prodution",
+            ((*LABELS, "env"), "has prodution, which may be misspelt; elsewhere it is production"),
+        ),
+        ("env: one", "env: Staging", ((*LABELS, "env"), "has Staging, which may be misspelt; elsewhere it is staging")),
+        (
+            "env: one",
+            "isvc: enwiki-damging",
+            ((*LABELS, "isvc"), "has enwiki-damging, which may be misspelt; elsewhere it is enwiki-damaging"),
+        ),
+        ("env: one", "env: dev", None),
+        ("env: one", "isvc: ruwiki-damaging", None),
+        ("env: one", "env: ^staging$", ((*LABELS, "env"), REGEX)),
+        ("env: one", "env: [dev, ^staging$]", ((*LABELS, "env"), REGEX)),
+        ("env: one", "env: /^staging$/", None),
+        ("env: one}", "env: one}, event: {page.id: ^1$}", (("routes", 0, "match", "event", "page.id"), REGEX)),
+        (
+            "{env: staging}}]",
+            "{env: staging}}, {labels: {env: ^x$}}]",
+            (("upstreams", "staging", "accepts", 1, "labels", "env"), REGEX),
+        ),
+        ("env: staging, isvc", "evn: x, isvc", (("tests", 0, "labels", "evn"), "may be misspelt; the rules have env")),
+        (
+            "env: staging, isvc",
+            "environment: x, isvc",
+            (("tests", 0, "labels", "environment"), "may be misspelt; the rules have env"),
+        ),
     ],
 )
-def test_a_word_close_to_a_known_label_or_value_is_a_warning(labels: str, words: str) -> None:
-    """Words of tests, or of more rules, count as right; wikis with similar names do not."""
-    found = audit.warnings(read(LABELLED.replace("LABELS", labels).replace("TESTED", "env: staging")))
-    assert [f"{path[-1]} {message}" for path, message in found] == ([words] if words else [])
+def test_a_word_close_to_a_known_one_is_a_warning(right: str, wrong: str, found: tuple[object, str] | None) -> None:
+    """Labels and values of tests count as right; wikis with similar names do not. So is an expression that is none."""
+    text = LABELLED.replace(right, wrong, 1)
+    assert text != LABELLED
+    assert list(audit.warnings(read(text))) == ([found] if found else [])
 
 
-def test_a_label_of_a_test_that_no_rule_has_is_a_warning() -> None:
-    """Then the test is misspelt."""
-    found = audit.warnings(read(LABELLED.replace("LABELS", "env: staging").replace("TESTED", "evn: x")))
-    assert list(found) == [(("tests", 0, "labels", "evn"), "may be misspelt; the rules have env")]
+@pytest.mark.parametrize(
+    ("values", "found"),
+    [
+        pytest.param(["score", "score", "scroe"], [2], id="two letters swapped"),
+        pytest.param(["score", "score", "sxcore"], [2], id="a letter more"),
+        pytest.param(["score", "score", "s2core"], [], id="a digit more"),
+        pytest.param(["score", "score", "scorex"], [], id="a letter more at the end"),
+        pytest.param(["score", "score", "sore"], [2], id="a letter fewer"),
+        pytest.param(["score", "scroe"], [], id="as often"),
+        pytest.param(["axbc", "axbc", "abc"], [2], id="3 letters"),
+        pytest.param(["axb", "axb", "ab"], [], id="2 letters"),
+        pytest.param(["a" * 999 + "b"] * 2 + ["a" * 998 + "ba"], [2], id="1000 letters"),
+        pytest.param(["a" * 1000 + "b"] * 2 + ["a" * 999 + "ba"], [], id="1001 letters"),
+        pytest.param(["score", "score", "scroe", str([f"v{n}" for n in range(998)])], [2], id="1000 values"),
+        pytest.param(["score", "score", "scroe", str([f"v{n}" for n in range(999)])], [], id="1001 values"),
+    ],
+)
+def test_the_more_frequent_of_two_values_is_right(values: list[str], found: list[int]) -> None:
+    """Words of 3 to 1000 letters are compared, and up to 1000 values of a label."""
+    routes = (f"match: {{stream: s{n}, labels: {{l: {value}}}}}, to: staging" for n, value in enumerate(values))
+    assert [path[1] for path, words in audit.warnings(config(*routes)) if "misspelt" in words] == found
+
+
+@pytest.mark.parametrize(("names", "found"), [(512, [2]), (513, [])])
+def test_512_combinations_are_compared_one_by_one(names: int, found: list[int]) -> None:
+    """Together two routes leave nothing for a third."""
+    first, *others = (f"n{number}" for number in range(names))
+    lists = ([first], others, [first, *others])
+    assert mistaken(*(f"match: {{stream: [{', '.join(each)}]}}, to: staging" for each in lists)) == found
 
 
 PATTERN = st.sampled_from(["a", "b", "ab", "a*", "*b", "*", "?", "[ab]", "/a/"])
@@ -205,6 +260,7 @@ PATTERNS = st.one_of(GLOBS.map("".join), st.sampled_from(["/a/", "/^a/", "/b$/"]
         ("a[!x]", "a[bc]", True),
         ("a[bc]", "a[a-c]", False),
         ("a[bc]", "a[!a]", False),
+        ("a[bc]", "a[bé]", False),
         ("a?", "a[bc]", True),
         ("a*b*c", "a*bc", True),
         ("/^a/", "abc", True),
@@ -232,10 +288,12 @@ def test_one_pattern_covers_another(wide: object, narrow: object, *, yes: bool) 
         ("a[bc]", "a[cd]", False),
         ("a[bc]", "a[de]", True),
         ("a[!a]", "a[!b]", False),
+        ("a[bé]", "a[cé]", False),
         ("a[bc]", "ad", True),
         ("/^a/", "b", True),
         ("/^a/", "b*", False),
         (["a", "b"], ["c", "d*"], True),
+        ("x" + "[ac]" * 40 + "y", "x" + "*a" * 8 + "*b*y", True),  # the usual search would take hours
         (["a", "b"], ["c", "b*"], False),
     ],
 )

@@ -134,6 +134,8 @@ def test_any_misplaced_value_is_refused_in_words(data: st.DataObject) -> None:
         ("timeouts: {connect: 1s, attempt: 1.5s, deadline: 1s}", ["timeouts"]),
         ("timeouts: {deadline: 4.5s}", []),
         ("timeouts: {deadline: 4.6s}", ["timeouts.deadline"]),
+        ("coalesce: {linger: 2s}", []),
+        ("coalesce: {linger: 2100ms}", ["coalesce.linger"]),
         ("health_check: {timeout: 3s, interval: 3s}", []),
         ("health_check: {timeout: 3s, interval: 2s}", ["health_check.timeout"]),
     ],

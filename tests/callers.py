@@ -51,6 +51,7 @@ class Array:
     events: list[Outgoing]
     headers: Headers
     hasty: bool
+    doubted: bool
     ended: float = math.inf
 
 
@@ -76,7 +77,7 @@ class ScriptedSender(Sender):
 
     async def _end_of(self, load: Load, give_up: float | None) -> list[EventStatus] | Undelivered:
         events = load.events
-        array = Array(now(), list(events), load.headers, load.hasty)
+        array = Array(now(), list(events), load.headers, load.hasty, load.doubted)
         give_up = give_up or now() + self.deadline
         self.arrays.append(array)
         await asyncio.sleep(self.takes.pop(0) if self.takes else self.otherwise)

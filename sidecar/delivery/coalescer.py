@@ -165,4 +165,5 @@ class Coalescer:
                 done([*ends[0], *ends[1]])
 
         for half, events in enumerate((load.events[:middle], load.events[middle:])):
-            self._send(msgspec.structs.replace(load, events=events), functools.partial(ended, half), give_up)
+            part = msgspec.structs.replace(load, events=events, doubted=True)
+            self._send(part, functools.partial(ended, half), give_up)

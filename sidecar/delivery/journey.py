@@ -241,9 +241,7 @@ class Journey:
             if self._sent + connecting >= MAX_ATTEMPTS or seconds < MIN_ATTEMPT_SECONDS:
                 return False
         choice = self._choose()
-        if choice is None or means.tasks is None:
-            return False
-        if doubles and pool.config.on_ambiguous != "resend":
+        if choice is None or means.tasks is None or (doubles and pool.config.on_ambiguous != "resend"):
             return False
         # A healthy endpoint can take what is stuck at another; one that is late too could become slower.
         if doubles and choice.address.standing.health is not Health.HEALTHY and not pool.budget.allows:
@@ -253,7 +251,8 @@ class Journey:
         ends_by = min(now + pool.config.timeouts.attempt, self._give_up)
         load, answers = self._load, self._answers
         load, places = (answers.part, answers.places) if answers else (load, range(len(load.events)))
-        each = Try(pool, choice.address, choice.trial, now, ends_by, load, places, first, self._emit)
+        again = any(each.sent and each.address is choice.address for each in self._tries)
+        each = Try(pool, choice.address, choice.trial, now, ends_by, load, places, first, again, self._emit)
         self._tries.append(each)
         # Counted at once, so that attempts started in the same turn of the loop see it.
         pool.budget.second_attempts += doubles

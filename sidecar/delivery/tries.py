@@ -38,6 +38,8 @@ class Try(msgspec.Struct, eq=False):
     """Their indexes in the journey's load."""
     first: str | None
     """The endpoint that may have taken the events already, if any."""
+    again: bool
+    """Whether the events were sent to this address before: a failure counts once."""
     emit: Callable[[Happening], None]
     """Takes its happenings."""
     trace: TryTrace | None = None
@@ -107,7 +109,8 @@ class Try(msgspec.Struct, eq=False):
         pool, address, seconds = self.pool, self.address, self.ended - self.began
         self.emit(PostFailed(pool.name, address.endpoint.name, failed.failure, failed.reason, seconds))
         try:
-            if failed.failure in _FAULTS and self.load.doubted and self.sent and not self.trial:
+            doubted = self.load.doubted or self.again
+            if failed.failure in _FAULTS and doubted and self.sent and not self.trial:
                 address.check_now.set()
             elif failed.failure in _FAULTS:
                 changes = pool.judge.failed(address.standing, failed.reason, self.ended, jitter(), trial=self.trial)

@@ -258,6 +258,7 @@ async def test_an_array_is_halved_until_the_bad_event_is_alone() -> None:
     assert [number for number, each in enumerate(callers) if each.words != ["success"]] == [77]
     assert b'"message":"there is poison in it"' in callers[77].statuses[0].described
     assert delivery.sizes == [128, 1, 64, 64, 32, 32, 16, 16, 8, 8, 4, 4, 2, 2, 1, 1]
+    assert [each.doubted for each in delivery.arrays] == [False, False, *[True] * 14], "they count against no address"
 
 
 async def test_halves_share_the_deadline_of_their_array() -> None:

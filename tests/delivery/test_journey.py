@@ -158,6 +158,17 @@ async def test_a_single_endpoint_is_tried_twice() -> None:
     assert fake.begun == [0.0, 0.01]
 
 
+async def test_an_event_counts_once_against_an_address() -> None:
+    """It may be to blame: two that are sent twice each do not eject the only address."""
+    pool, fake = one(fails(INFRASTRUCTURE))
+    async with delivering(pool) as (delivery, _):
+        await deliver(delivery)
+        await deliver(delivery)
+        assert (len(fake.posts), all_healths(pool)) == (4, {EQIAD: Health.SUSPECTED})
+        await deliver(delivery)
+    assert all_healths(pool) == {EQIAD: Health.EJECTED}
+
+
 async def test_an_address_that_was_just_ejected_is_not_tried_again() -> None:
     """With codfw out as well, the event goes to codfw as a trial, and not to eqiad again."""
     pool, eqiad, codfw = two(refuses())

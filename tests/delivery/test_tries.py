@@ -17,7 +17,14 @@ ERROR = EventStatus("error", Outcome.FAILED)
 INVALID = EventStatus("invalid", Outcome.INVALID)
 
 
-def begun(happenings: list[Happening], *, trial: bool = False, first: str | None = None, doubted: bool = False) -> Try:
+def begun(
+    happenings: list[Happening],
+    *,
+    trial: bool = False,
+    first: str | None = None,
+    doubted: bool = False,
+    again: bool = False,
+) -> Try:
     """Return an attempt sent at 10.5 s, half a second after it started."""
     pool = make_pool({"eqiad": [EQIAD], "codfw": ["10.2.0.1"]})
     each = Try(
@@ -29,6 +36,7 @@ def begun(happenings: list[Happening], *, trial: bool = False, first: str | None
         Load("main", [EVENT], doubted=doubted),
         [0],
         first,
+        again,
         happenings.append,
     )
     each.attempt = Attempt(Load("main", [EVENT]), None, sent_at=10.5)
@@ -41,9 +49,10 @@ def judged(each: Try, result: Result) -> list[EventStatus] | Failed:
 
 
 @pytest.mark.parametrize("trial", [False, True])
-def test_events_that_failed_before_say_nothing_against_an_address(*, trial: bool) -> None:
+@pytest.mark.parametrize("failed", ["doubted", "again"])
+def test_events_that_failed_before_say_nothing_against_an_address(failed: str, *, trial: bool) -> None:
     """They may be to blame: a health check is requested, unless the address is on trial anyway."""
-    each = begun([], trial=trial, doubted=True)
+    each = begun([], trial=trial, doubted=failed == "doubted", again=failed == "again")
     judged(each, Failed(FailureClass.AMBIGUOUS, "cut"))
     assert each.address.check_now.is_set()
     assert (each.address.standing.health is Health.HEALTHY) is not trial

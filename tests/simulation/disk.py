@@ -55,7 +55,8 @@ class SimHand:
         """`do` runs a job."""
         self._loop, self._process, self._disk, self._do = loop, process, disk, do
         self._jobs: deque[tuple[asyncio.Future[Any], Callable[[], Any]]] = deque()
-        self._busy = False
+        self.busy = False
+        """Whether it runs a job."""
         self._stuck: Callable[[], None] | None = None
         disk.hands.append(self)
 
@@ -76,8 +77,8 @@ class SimHand:
             stuck()
 
     def _next(self) -> None:
-        if self._jobs and not self._busy:
-            self._busy = True
+        if self._jobs and not self.busy:
+            self.busy = True
             self._loop.happens(self._disk.seconds(), self._process, self._run)
 
     def _run(self) -> None:
@@ -104,7 +105,7 @@ class SimHand:
             return None, error
 
     def _finish(self, done: asyncio.Future[Any], result: Any, error: Exception | None) -> None:
-        self._busy = False
+        self.busy = False
         if not done.done():
             if error is None:
                 done.set_result(result)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import math
+import sqlite3
 from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -157,7 +159,8 @@ def _seemed_at_fault(world: World, request: Request) -> bool:
 def _had_accepted(world: World, erred: Exchange) -> bool:
     """Whether the last answer of the same address that told whether it can produce was that it can."""
     here = [each for each in world.ledger.exchanges if (each.address, each.life) == (erred.address, erred.life)]
-    told = [each for each in here if not each.events[0].request.hasty and (each.accepted or _errs(each))]
+    answered = [each for each in here if not (each.refused or each.events[0].request.hasty)]
+    told = [each for each in answered if each.accepted or _errs(each)]
     before = [each for each in told if each.read is not None and each.read < (erred.read or 0.0)]
     return bool(before) and bool(max(before, key=lambda each: each.read or 0.0).accepted)
 
@@ -253,6 +256,22 @@ def metrics_add_up(world: World) -> Iterator[Broken]:
     counted = world.sidecar.counted()
     if received != counted:
         yield Broken("metrics_add_up", f"{received} events were posted, and {counted} are counted", world.plan.heal)
+
+
+@invariant
+def the_spool_counts_what_it_has(world: World) -> Iterator[Broken]:
+    """What is said of the spool is so: the waiting events by upstream and stream, the dead letters, and their bytes."""
+    said_of, path = world.sidecar.spooled(), world.folder.spool(len(world.lives)) / "spool.db"
+    if said_of is None or not path.exists():
+        return
+    with contextlib.closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as connection:
+        rows = connection.execute("SELECT upstream, stream, size FROM waiting").fetchall()
+        dead = connection.execute("SELECT count(*), total(size) FROM dead").fetchone()
+    upstreams, streams = (Counter(row[column] for row in rows) for column in (0, 1))
+    told = (said_of.upstreams, said_of.streams, said_of.size, (said_of.dead, said_of.dead_size))
+    if told != (upstreams, streams, sum(row[2] for row in rows), dead):
+        text = f"the sidecar says {said_of}; there are {len(rows)} events and {dead[0]} dead letters"
+        yield Broken("the_spool_counts_what_it_has", text, world.plan.heal)
 
 
 @invariant

@@ -18,13 +18,17 @@ Act = dict[str, Any]
 STREAMS = ("scores.v1", "scores.v2", "weighted.tags.v1", "testing.rc0")
 HABITS: tuple[Act, ...] = ({"leaves": 0.01}, {"close": True}, {"pause_at": 0.5, "pause": 0.3}, {"new": True})
 """What a producer may do besides posting."""
-NEED_SPOOL = {"kill", "disk", "damage", "overlap", "unlinked", "tightened", "full"}
+NEED_SPOOL = {"kill", "disk", "damage", "overlap", "unlinked", "tightened", "full", "operator"}
 WEIGHTS = {"gates": 6, "doors": 2, "names": 2, "edits": 2}
 """How much more often than others these are chosen, since they have more variants."""
 NEED_TIME = {"tightened", "ejections", "authority"}
 HOPS_SHARE = 0.12
 """Of the plans so many are for the two-hop world."""
 BUSY_SHARE = 0.04
+OPERATOR_SHARE = 0.15
+"""Of the plans with a spool so many have an operator, too."""
+WITHOUT_OPERATOR = {"hops", "damage", "unlinked"}
+"""In these the file that the commands see is another one, or damaged."""
 BESIDE_HOPS = ("clock", "disk", "edits", "full", "gates", "kill", "names", "network", "poison", "still", "twins")
 """Further troubles in it, one of these."""
 REST = 150.0
@@ -67,7 +71,7 @@ class Maker:
         """Return the plan; `kinds` are its troubles, random ones if none are given."""
         chance = self.random
         setup = self._setup()
-        all_kinds = sorted(self.troubles.keys() - {"hops", "busy"})
+        all_kinds = sorted(self.troubles.keys() - {"hops", "busy", "operator"})
         counts = [WEIGHTS.get(each, 1) for each in all_kinds]
         chosen = kinds or tuple(set(chance.sample(all_kinds, chance.choice([1, 2, 2, 2, 3, 4]), counts=counts)))
         hops = random.Random(f"{self.seed}/hops")  # so that the other plans stay as they were
@@ -80,6 +84,8 @@ class Maker:
             chosen = ("gates",)
         if NEED_SPOOL & set(chosen):
             setup["spool"] = True
+        if setup["spool"] and not kinds and not WITHOUT_OPERATOR & set(chosen):
+            chosen += ("operator",) if self.apart("operator").random() < OPERATOR_SHARE else ()
         if NEED_TIME & set(chosen):
             self.heal = 45.0
         setup["troubles"] = sorted(chosen)

@@ -22,7 +22,7 @@ from sidecar.routes.samples import event_of
 from sidecar.serve.runtime import Outside, Runtime, Settings
 from sidecar.spool.lifecycle import Spooling
 from sidecar.spool.policy import MAX_BATCHES, MAX_EVENTS, MAX_POSTS
-from sidecar.spool.record import Quota
+from sidecar.spool.record import Quota, Totals
 from sidecar.spool.store import MAX_WAITING_BYTES
 from sidecar.upstreams.addresses import MAX_ADDRESSES
 from sidecar.upstreams.resolver import Resolver
@@ -126,8 +126,8 @@ class Sidecar:
         return SimSocket((host, int(port)))
 
     def _spooling(self, directory: Path, telemetry: Telemetry) -> Spooling:
-        hand = SimHand(self.loop, self.process, self.disk, self._job)
-        return Spooling(directory, telemetry, Quota(size=self.disk.size), hand)
+        self._hand = SimHand(self.loop, self.process, self.disk, self._job)
+        return Spooling(directory, telemetry, Quota(size=self.disk.size), self._hand)
 
     def _log(self) -> logging.Logger:
         log = logging.Logger("simulated", logging.INFO)  # noqa: LOG001  each life has its own
@@ -177,6 +177,13 @@ class Sidecar:
             found["bytes that wait for the disk"] = (spool._commits.waiting_size, MAX_WAITING_BYTES)
             found["events handed out"] = (len(spool._in_flight), 2 * len(pools) * MAX_BATCHES * MAX_EVENTS)
         return found
+
+    def spooled(self) -> Totals | None:
+        """Return what it says is in its spool; None while it cannot say, or is about to."""
+        if self.runtime is None or not self.process.alive or self.runtime._spooling is None or self._hand.busy:
+            return None
+        state = self.runtime._spooling._spool.state
+        return None if state.trouble else state.totals
 
     def counted(self) -> int:
         """Return the number of ended events in its metrics."""

@@ -339,6 +339,17 @@ def _mirror(maker: Maker, setup: dict[str, Any]) -> None:
         maker.act(maker.when(), "door", gate=f"{COPIES}/*", door=chance.choice(["refuse", "silent", "hole"]))
 
 
+def _operator(maker: Maker, _: dict[str, Any]) -> None:
+    """An operator retries, drops, exports and verifies what waits in the spool while EventGate is away."""
+    chance = maker.apart("operator's acts")  # so that the rest of the plan stays as it was
+    at = round(chance.uniform(2.0, maker.heal - 10.0), 3)
+    maker.act(at, "door", gate="main/*", door=chance.choice(["refuse", "silent"]))
+    maker.act(round(at + chance.uniform(2.0, 8.0), 3), "door", gate="main/*", door="open")
+    for _unused in range(chance.randint(1, 6)):
+        command = chance.choice(["retry", "retry", "drop", "export", "verify"])
+        maker.act(round(at + chance.uniform(1.0, 9.0), 3), "operate", command=command)
+
+
 TROUBLES: dict[str, Trouble] = {
     "gates": _gates,
     "doors": _doors,
@@ -363,6 +374,7 @@ TROUBLES: dict[str, Trouble] = {
     "hops": plan_hops,
     "busy": _busy,
     "mirror": _mirror,
+    "operator": _operator,
 }
 
 

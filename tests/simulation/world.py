@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import signal
 import ssl
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from tests.simulation.loop import SimLoop
 from tests.simulation.machines import Machine, Network
 from tests.simulation.names import ADDRESS, NameServer, Record
 from tests.simulation.network import Weather
+from tests.simulation.operators import Operator
 from tests.simulation.oracle import in_spool
 from tests.simulation.plan import REST, Act, Plan
 from tests.simulation.producers import Producers
@@ -59,8 +61,9 @@ class World:
         self.texts: list[tuple[rules.Config | None, str]] = []
         """All contents that the file ever had, with their meaning."""
         self.strangers: list[Stranger] = []
+        self.operator = Operator()
         self.excused: set[int] = set()
-        """Events that may be lost: on a damaged page, or in a deleted file."""
+        """Events that may be lost: on a damaged page, in a deleted file, or dropped by the operator."""
         self._stays = False
         self._build()
 
@@ -346,6 +349,14 @@ class World:
                 self.excused |= {each.number for each in self.ledger.events.values() if not each.arrivals}
             path.unlink()
 
+    def _operate(self, act: Act) -> None:
+        alive = self.sidecar.process.alive and self.sidecar.ended is None
+        folder = self.folder.spool(len(self.lives) + (not alive))
+        if (folder / "spool.db").exists():
+            command = self.operator.run(folder, act["command"], random.Random(f"{self.plan.seed}/{CLOCKS.now}"))
+            self.tell("operator", command)
+            self.excused |= self.operator.dropped.keys()
+
     def _heal(self) -> None:
         """End all troubles."""
         self.tell("world", "all is well from now on")
@@ -384,6 +395,7 @@ _DEEDS: dict[str, Callable[[World, Act], None]] = {
     "overlap": World._overlap,
     "end of the old one": World._end_old,
     "unlink": World._unlink,
+    "operate": World._operate,
     "weather": World._weather,
 }
 

@@ -76,9 +76,9 @@ class SpoolDir:
         self._quota = quota
         self._lock: int | None = None
         self._file: SpoolFile | None = None
-        self._watched = (path / FILE, log_of(path / FILE))
+        self._watched = (path / FILE, log_of(path / FILE), path / f"{FILE}-shm")
         self._names: tuple[object, ...] = ()
-        """The inodes of `FILE` and its log after the last transaction."""
+        """The inodes of `FILE`, its log, and the index of that, which has SQLite's locks, when it was opened."""
         self._found: list[Found] = []
 
     def found(self) -> list[Found]:
@@ -133,32 +133,27 @@ class SpoolDir:
 
     def _commit(self, file: SpoolFile, works: Sequence[Work], *, durable: bool) -> list[Any]:
         if self._names != self._names_now():
-            file = self._open_again(file)
+            self._save_from_removed(file)
+            self._close_file()
+            self._file = file = SpoolFile(self.path / FILE, self._quota)
+            self._names = self._names_now()
         with file.transaction(durable=durable):
             results = [work(file) for work in works]
-        if self._names != (names := self._names_now()) and names[0] == self._names[0] and self._names[1] is not None:
-            file.copy_log()  # the log was removed meanwhile; its contents must not be lost
-        self._names = names
+        if self._names != self._names_now():  # removed meanwhile; the next transaction opens the file again
+            self._save_from_removed(file)
         return results
 
-    def _open_again(self, file: SpoolFile) -> SpoolFile:
-        """Open the file again after it or its log was removed.
+    def _save_from_removed(self, file: SpoolFile) -> None:
+        """Copy a log that was removed, and is still open here, into the file.
 
-        The contents of a removed log are copied into the file first, since it is still open here.
+        Raises:
+            Trouble: the file itself was removed; what is written to it now would be lost.
+
         """
-        before, now = self._names, self._names_now()
-        if before[0] == now[0]:
-            if before[1] is None:
-                self._names = now
-                return file
-            file.copy_log()
-        self._close_file()
-        if before[0] != now[0]:
+        if self._names[0] != _inode(self.path / FILE):
             self.close()
             raise Trouble(f"{self.path / FILE} was removed or replaced under the running sidecar")
-        self._file = SpoolFile(self.path / FILE, self._quota)
-        self._names = self._names_now()
-        return self._file
+        file.copy_log()
 
     def _repair(self, why: Unusable, now: float) -> None:
         try:

@@ -337,6 +337,21 @@ def test_no_event_is_lost_when_the_log_is_removed_during_a_transaction(tmp_path:
         assert held(directory) == [1, 2]
 
 
+@pytest.mark.parametrize("name", ["", "-wal", "-shm"])
+def test_what_is_removed_during_a_transaction_is_noticed_again(tmp_path: Path, name: str) -> None:
+    """Not only by that transaction: the file is opened again, so that later events are in files that have names."""
+    with owned(tmp_path / "spool") as directory:
+        put(directory, 1)
+        gone = tmp_path / "spool" / f"{FILE}{name}"
+        with contextlib.nullcontext() if name else pytest.raises(Trouble, match="was removed or replaced"):
+            directory.commit([lambda file: file.put([spooled(2)]), lambda _: gone.rename(tmp_path / "gone")], NOON)
+        put(directory, 3)
+        assert gone.exists()
+        shutil.copytree(tmp_path / "spool", tmp_path / "killed")
+    with owned(tmp_path / "killed") as directory:
+        assert 3 in held(directory)
+
+
 def test_a_file_that_another_process_locks_is_not_called_broken(tmp_path: Path) -> None:
     """It can be used again when the lock is released."""
     with owned(tmp_path) as directory:

@@ -79,6 +79,8 @@ class SpoolDir:
         self._watched = (path / FILE, log_of(path / FILE), path / f"{FILE}-shm")
         self._names: tuple[object, ...] = ()
         """The inodes of `FILE`, its log, and the index of that, which has SQLite's locks, when it was opened."""
+        self._last = 0
+        """The highest number in the files before, of which events may still be in flight."""
         self._found: list[Found] = []
 
     def found(self) -> list[Found]:
@@ -103,12 +105,10 @@ class SpoolDir:
             self._set_others_aside(now)
             (self.path / OWNER).write_text(f"{os.getpid()}\n", encoding="ascii")
             self._finish(now)
-            self._file = self._open(now)
-            self._names = self._names_now()
+            return self._use(self._open(now))
         except (OSError, *SQLITE_ERRORS, Unusable) as error:  # Unusable: even the new file, so the disk is to blame
             self.close()
             raise Trouble(in_words(error, self.path)) from None
-        return self._file
 
     def commit(self, works: Sequence[Work], now: float, *, durable: bool = True) -> list[Any]:
         """Run all `works` in one transaction; return their results once they are durable.
@@ -135,8 +135,7 @@ class SpoolDir:
         if self._names != self._names_now():
             self._save_from_removed(file)
             self._close_file()
-            self._file = file = SpoolFile(self.path / FILE, self._quota)
-            self._names = self._names_now()
+            file = self._use(SpoolFile(self.path / FILE, self._quota))
         with file.transaction(durable=durable):
             results = [work(file) for work in works]
         if self._names != self._names_now():  # removed meanwhile; the next transaction opens the file again
@@ -155,10 +154,15 @@ class SpoolDir:
             raise Trouble(f"{self.path / FILE} was removed or replaced under the running sidecar")
         file.copy_log()
 
+    def _use(self, file: SpoolFile) -> SpoolFile:
+        self._file = file
+        file.number_after(self._last)
+        self._names = self._names_now()
+        return file
+
     def _repair(self, why: Unusable, now: float) -> None:
         try:
-            self._file = self._replace(why, now)
-            self._names = self._names_now()
+            self._use(self._replace(why, now))
         except (OSError, *SQLITE_ERRORS, Unusable) as error:
             self.close()
             raise Trouble(in_words(error, self.path)) from None
@@ -179,6 +183,7 @@ class SpoolDir:
     def _close_file(self) -> None:
         file, self._file = self._file, None
         if file is not None:
+            self._last = file.last
             file.close()
 
     def _names_now(self) -> tuple[object, ...]:

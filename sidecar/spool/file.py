@@ -122,12 +122,10 @@ class SpoolFile:
 
     def edited(self) -> bool:
         """Whether another process changed the file since the last call; if so, count everything again."""
-        version = self._one("PRAGMA data_version")
-        if version == self._seen:
-            return False
-        self._seen = version
-        self._count()
-        return True
+        before, self._seen = self._seen, self._one("PRAGMA data_version")
+        if self._seen != before:
+            self._count()
+        return self._seen != before
 
     def prove_writable(self) -> None:
         """Write something, to see whether that works; call it in a transaction."""
@@ -159,13 +157,23 @@ class SpoolFile:
             self._tally.waiting(upstream, stream, events, size)
             self._largest = max(self._largest, largest)
         self._tally.dead(*self._connection.execute("SELECT count(*), total(size) FROM dead").fetchone())
+        self.last = self._one("SELECT ifnull(max(seq), 0) FROM sqlite_sequence")  # the highest number so far
+
+    def number_after(self, last: int) -> None:
+        """Give new events higher numbers than `last` and those of dead letters, which a saved file may lack."""
+        last = max(last, self._one("SELECT ifnull(max(arrival), 0) FROM dead"))
+        if self.last < last:
+            with self.transaction():
+                self._connection.execute("DELETE FROM sqlite_sequence")
+                self._connection.execute("INSERT INTO sqlite_sequence VALUES ('waiting', ?)", (last,))
+            self.last = last
 
     def totals(self) -> Totals:
         """Return the current counts."""
         most = max(1, self._most_pages())
         free = self._free_pages() + max(0, self._tally.dead_size - self._dead_share) // PAGE
-        oldest = self._connection.execute("SELECT min(first_seen) FROM waiting").fetchone()
-        return self._tally.totals(oldest[0], 1 - min(max(free, 0), most) / most)
+        (oldest,) = self._connection.execute("SELECT min(first_seen) FROM waiting").fetchone()
+        return self._tally.totals(oldest, 1 - min(max(free, 0), most) / most)
 
     def keys(self) -> set[Key]:
         """Return the keys of waiting events."""
@@ -199,7 +207,9 @@ class SpoolFile:
         """Store an event of this size without checking for room; IntegrityError if its number is taken."""
         key = event.order_key
         head = key is None or not self.first_two(key)
-        self._fresh.add(self._connection.execute(schema.PUT, (*row_of(event, size), head)).lastrowid or 0, event)
+        arrival = self._connection.execute(schema.PUT, (*row_of(event, size), head)).lastrowid or 0
+        self._fresh.add(arrival, event)
+        self.last = max(self.last, arrival)
         self._tally.waiting(event.upstream, event.stream, 1, size)
         if key is not None and not head:
             self._mark_first(key)
@@ -244,8 +254,7 @@ class SpoolFile:
         Some are reserved for notes and indexes, and for a copy of the largest event: SQLite writes a changed row before
         it frees the old one, even if only a number changes.
         """
-        used = self._one("PRAGMA page_count") - self._one("PRAGMA freelist_count")
-        return self._most_pages() - used
+        return self._most_pages() - self._one("PRAGMA page_count") + self._one("PRAGMA freelist_count")
 
     def _most_pages(self) -> int:
         return self._max_pages - self._spare_pages - most_bytes(self._largest, PAGE) // PAGE
@@ -368,9 +377,9 @@ class SpoolFile:
 
     def restore_letter(self, letter: DeadLetter) -> None:
         """Add a dead letter of another file."""
-        size = letter.event.size
-        self._connection.execute(schema.BURY, (*row_of(letter.event, size), letter.reason, letter.verdict, letter.died))
-        self._tally.dead(1, size)
+        row = row_of(letter.event, letter.event.size)
+        self._connection.execute(schema.BURY, (*row, letter.reason, letter.verdict, letter.died))
+        self._tally.dead(1, letter.event.size)
 
     # --- reading ---
 

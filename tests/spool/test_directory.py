@@ -352,6 +352,15 @@ def test_what_is_removed_during_a_transaction_is_noticed_again(tmp_path: Path, n
         assert 3 in held(directory)
 
 
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_new_event_does_not_get_the_number_of_a_dead_letter(tmp_path: Path, version: int) -> None:
+    """Else it could not become one: of a saved file only the waiting events set the next number."""
+    old_file(tmp_path, version)
+    with owned(tmp_path) as directory:
+        put(directory, 0)
+        assert held(directory) == [1, 3]
+
+
 def test_a_file_that_another_process_locks_is_not_called_broken(tmp_path: Path) -> None:
     """It can be used again when the lock is released."""
     with owned(tmp_path) as directory:

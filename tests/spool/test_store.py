@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 import uvloop
 
-from sidecar.spool.directory import Trouble
+from sidecar.spool.damage import log_of
+from sidecar.spool.directory import FILE, Trouble
 from sidecar.spool.groupcommit import LOOK_SECONDS, Writer
 from sidecar.spool.record import Quota, Spooled, SpoolState, Totals, key_of
 from sidecar.spool.store import PUT_SECONDS, Kept, PutResult
@@ -399,6 +400,19 @@ async def test_a_damaged_event_is_reported_and_not_sent(tmp_path: Path) -> None:
             theirs._connection.execute("UPDATE waiting SET stream = 'other' WHERE arrival = 1")
         assert arrivals(await opened.spool.hand_out("main", *ALL)) == [2]
         assert opened.counted("buried_events_total") == {'cause="damaged",stream="_other"': 1.0}
+
+
+async def test_an_answer_for_a_removed_file_settles_no_event_of_the_next(tmp_path: Path) -> None:
+    """Numbers of events in flight are not given to others."""
+    async with open_spool(tmp_path, hand=AtOnce()) as opened:
+        await opened.put([spooled(0)])
+        sent = await opened.spool.hand_out("main", *ALL)
+        (tmp_path / FILE).unlink()
+        log_of(tmp_path / FILE).unlink()
+        await asyncio.sleep(3 * LOOK_SECONDS)
+        assert (await opened.put([spooled(0)])).reason == ""
+        await opened.spool.delivered(sent)
+        assert waiting(tmp_path) == [2]
 
 
 async def test_a_file_set_aside_is_reported(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ class FailureClass(enum.StrEnum):
     NEVER_SENT = "never_sent"
     """DNS, connect or TLS failed: EventGate saw nothing, so another attempt is safe."""
     REFUSED = "refused"
-    """EventGate never takes this POST: it is too large, or cannot be parsed."""
+    """EventGate never takes this POST: its body or its headers are too large, or it cannot be parsed."""
     THROTTLED = "throttled"
     """429, or 503 with Retry-After: try later."""
     INFRASTRUCTURE = "infrastructure"
@@ -53,7 +53,7 @@ def failure_of_status(status: int, retry_after: float | None) -> FailureClass:
     """Return the class of an answer without a verdict (`verdict.read`)."""
     if status == 429 or (status == 503 and retry_after is not None):
         return FailureClass.THROTTLED
-    if status == 413:
+    if status in {413, 431}:
         return FailureClass.REFUSED
     return FailureClass.AMBIGUOUS if status < 300 else FailureClass.INFRASTRUCTURE
 

@@ -115,6 +115,7 @@ async def test_a_hung_datacenter_causes_no_error(tmp_path: Path) -> None:
     [
         pytest.param(failures(400, invalid=[INVALID]), 400, id="invalid"),
         pytest.param(answer(413, "Too Large"), 500, id="413"),
+        pytest.param(answer(431, "Request Header Fields Too Large"), 500, id="431"),
     ],
 )
 async def test_a_verdict_or_a_refusal_is_final(tmp_path: Path, reply: Reply, status: int) -> None:

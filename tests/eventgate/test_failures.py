@@ -59,6 +59,7 @@ def test_tls_errors_name_the_likely_cause(error: OSError, expected: str) -> None
         (400, None, INFRASTRUCTURE),
         (404, None, INFRASTRUCTURE),
         (413, None, REFUSED),
+        (431, None, REFUSED),
         (429, None, THROTTLED),
         (429, 3.0, THROTTLED),
         (500, None, INFRASTRUCTURE),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
@@ -111,9 +112,7 @@ class Monitor:
         while True:
             spread = 0.9 + 0.2 * self._jitter()
             if await _wait(endpoint.look_up_now, (endpoint.known.ask_again - self._clock()) * spread):
-                await asyncio.sleep(max(0.0, not_before - self._clock()))
-                not_before = self._clock() + ASKED_SECONDS * (0.8 + 0.4 * self._jitter())
-                endpoint.look_up_now.clear()
+                not_before = await self._not_before(not_before, endpoint.look_up_now)
             self._watch_new(pool, await self._learn(pool, endpoint))
 
     async def _watch_address(self, pool: Pool, address: Address, *, at_once: bool = False) -> None:
@@ -125,13 +124,17 @@ class Monitor:
                 if not asked and not pool.judge.wants_check(address.standing, self._clock()):
                     continue
                 if asked:
-                    await asyncio.sleep(max(0.0, not_before - self._clock()))
-                    not_before = self._clock() + ASKED_SECONDS * (0.8 + 0.4 * self._jitter())
-                    address.check_now.clear()
+                    not_before = await self._not_before(not_before, address.check_now)
             at_once = False
             if not address.retired:
                 await self._check_once(pool, address)
         address.eventgate.close()
+
+    async def _not_before(self, at: float, requested: asyncio.Event) -> float:
+        """Wait until `at`, and answer all requests until then at once; return when the next ones may be answered."""
+        await asyncio.sleep(at - self._clock())
+        requested.clear()
+        return self._clock() + ASKED_SECONDS * (0.8 + 0.4 * self._jitter())
 
     async def _learn(self, pool: Pool, endpoint: Endpoint) -> list[Address]:
         """Look up the name; return the new addresses."""
@@ -172,11 +175,8 @@ class Monitor:
 
 
 async def _wait(event: asyncio.Event, seconds: float) -> bool:
-    """Wait for `event` for at most `seconds`; return whether it was set, and clear it."""
-    try:
-        async with asyncio.timeout(max(seconds, 0.0)):
+    """Wait for `event` for at most `seconds`; return whether it was set."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
             await event.wait()
-    except TimeoutError:
-        return False
-    event.clear()
-    return True
+    return event.is_set()

@@ -286,8 +286,8 @@ def test_old_events_are_found(file: SpoolFile) -> None:
 
 
 def test_a_dead_letter_can_be_retried(file: SpoolFile) -> None:
-    """At its old place in the order, with age and errors reset; a deleted one cannot."""
-    file.put([spooled(1, errors=19), spooled(2)])
+    """At once, at its old place in the order, with age and errors reset; a deleted one cannot."""
+    file.put([spooled(1, errors=19, due=NOON + 50), spooled(2)])
     file.bury(1, "errors", b"verdict", NOON)
     assert (file.revive(1, NOON + 100), file.revive(1, NOON)) == (True, False)
     assert (hand_out(file), file.totals().dead, file.totals().dead_size) == ([1, 2], 0, 0)

@@ -60,7 +60,7 @@ class Spooled(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def of(
-        cls, event: Outgoing, load: Load, order_key: int | None, first_seen: float, *, ahead: bool, routed_by: int = 0
+        cls, event: Outgoing, load: Load, order_key: int | None, first_seen: float, *, ahead: bool, routed_by: int
     ) -> Spooled:
         """Convert an event of `load`."""
         return cls(

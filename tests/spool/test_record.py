@@ -26,16 +26,16 @@ from tests.spool.spools import NOON, spooled
 def test_an_event_comes_back_unchanged() -> None:
     """Bytes, id, stream and request id; only its index is new."""
     outgoing = Outgoing(3, b'{"a": 1}', "an-id", "score", lacks_request_id=False, order_key="enwiki 1")
-    event = Spooled.of(outgoing, Load("main", [outgoing], hasty=True), 7, NOON, ahead=True)
+    event = Spooled.of(outgoing, Load("main", [outgoing], hasty=True), 7, NOON, ahead=True, routed_by=3)
     assert event.outgoing(0) == Outgoing(0, b'{"a": 1}', "an-id", "score", lacks_request_id=False)
-    assert (event.arrival, event.hasty, event.order_key, event.ahead) == (0, True, 7, True)
+    assert (event.arrival, event.hasty, event.order_key, event.ahead, event.routed_by) == (0, True, 7, True, 3)
 
 
 @pytest.mark.parametrize("came_as", [None, "page_change"])
 def test_the_stream_that_an_event_came_with_is_kept(came_as: str | None) -> None:
     """The one it is sent under, unless a route renamed it."""
     outgoing = Outgoing(0, b"{}", "an-id", "score", came_as=came_as)
-    event = Spooled.of(outgoing, Load("main", [outgoing]), None, NOON, ahead=False)
+    event = Spooled.of(outgoing, Load("main", [outgoing]), None, NOON, ahead=False, routed_by=3)
     assert (event.stream, event.came_as) == ("score", came_as or "score")
 
 

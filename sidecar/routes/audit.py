@@ -163,7 +163,7 @@ class _Words:
     def abbreviation(self, word: str) -> str | None:
         """Return a right word of which this one is an abbreviation, or that is an abbreviation of it."""
         for each in () if word in self._sure else self._sure:
-            short, long = sorted((word, each), key=len)
+            short, long = sorted((word, each))
             if len(short) >= 3 and long.isalpha() and long.startswith(short):
                 return each
         return None

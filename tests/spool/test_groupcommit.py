@@ -14,7 +14,7 @@ from sidecar.spool.directory import Trouble
 from sidecar.spool.file import SpoolFile
 from sidecar.spool.groupcommit import LOOK_SECONDS, MAX_COMMIT_BYTES, Writer
 from sidecar.spool.store import Kept
-from tests.spool.spools import AtOnce, arrivals, open_spool, spool_file, spooled, waiting
+from tests.spool.spools import NOON, AtOnce, arrivals, fill, open_spool, spool_file, spooled, waiting
 
 looptime = pytest.mark.looptime
 
@@ -205,6 +205,13 @@ async def test_an_emptied_file_is_shrunk_and_then_left_alone(tmp_path: Path) -> 
         assert hand.done - before == 10
     with spool_file(tmp_path) as file:
         assert not file.has_unused()
+
+
+async def test_time_goes_on_after_the_newest_event_of_an_opened_file(tmp_path: Path) -> None:
+    """Though the clock was set back; so the ages of events never shrink."""
+    fill(tmp_path, spooled(1, first_seen=NOON + 50), spooled(2))
+    async with open_spool(tmp_path) as opened:
+        assert opened.spool.now() == NOON + 50
 
 
 # --- the thread ---

@@ -193,6 +193,16 @@ def test_of_a_key_only_the_first_is_handed_out(file: SpoolFile) -> None:
     assert hand_out(file) == [2, 5]
 
 
+def test_events_that_failed_come_after_untried_ones(file: SpoolFile) -> None:
+    """On request, and then one at a time, the one that has been due for longest; likewise none that has a key."""
+    file.put([spooled(1, due=NOON - 9), spooled(2, due=NOON - 10), spooled(3, "a"), spooled(4)])
+    assert hand_out(file, untried_first=True) == [3, 4]
+    assert hand_out(file, untried_first=True, keyed=False) == [4]
+    file.delivered([3, 4])
+    assert hand_out(file, untried_first=True) == [2]
+    assert hand_out(file) == [1, 2]
+
+
 def test_an_event_waits_for_an_earlier_live_one(file: SpoolFile) -> None:
     """All events of its key in the spool are newer."""
     file.put([spooled(5, "a"), spooled(6)])

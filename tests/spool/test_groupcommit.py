@@ -180,21 +180,26 @@ async def test_cancellation_leaves_no_caller_waiting(tmp_path: Path) -> None:
 
 
 class Counting(AtOnce):
-    """A hand that counts its jobs."""
+    """A hand that counts its jobs, and knows whether it was ended."""
 
     def __init__(self) -> None:
         """Nothing was done."""
         self.done = 0
+        self.ended = False
 
     async def do(self, work: Callable[[], Any]) -> Any:
         """Do it at once."""
         self.done += 1
         return await super().do(work)
 
+    def end(self) -> None:
+        """Take no more work."""
+        self.ended = True
+
 
 @looptime
 async def test_an_emptied_file_is_shrunk_and_then_left_alone(tmp_path: Path) -> None:
-    """Within a second after the last event; from then on it is only checked once a second."""
+    """Within a second after the last event; from then on it is only checked once a second. The thread ends, too."""
     hand = Counting()
     async with open_spool(tmp_path, hand=hand) as opened:
         await opened.put([spooled(number, body=b"x" * 50_000) for number in range(1, 21)])
@@ -202,9 +207,26 @@ async def test_an_emptied_file_is_shrunk_and_then_left_alone(tmp_path: Path) -> 
         await asyncio.sleep(3 * LOOK_SECONDS)
         before = hand.done
         await asyncio.sleep(10 * LOOK_SECONDS)
-        assert hand.done - before == 10
+        assert (hand.done - before, hand.ended) == (10, False)
+    assert hand.ended
     with spool_file(tmp_path) as file:
         assert not file.has_unused()
+
+
+@looptime
+async def test_only_lazy_operations_do_without_an_fsync(tmp_path: Path) -> None:
+    """Unless something else is in their transaction, and for a hundred transactions."""
+
+    def durability(file: SpoolFile) -> str:
+        (found,) = file._connection.execute("PRAGMA synchronous").fetchone()
+        return {1: "normal", 2: "full"}[found]
+
+    async with open_spool(tmp_path, hand=AtOnce()) as opened:
+        add = opened.spool._commits.add
+        together = [add(durability, lazy=True), add(durability)]
+        assert [await each.done for each in together] == ["full", "full"]
+        assert await add(durability).done == "full"
+        assert [await add(durability, lazy=True).done for _ in range(101)] == ["normal"] * 100 + ["full"]
 
 
 async def test_time_goes_on_after_the_newest_event_of_an_opened_file(tmp_path: Path) -> None:

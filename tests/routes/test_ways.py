@@ -50,6 +50,20 @@ def test_the_way_of_a_stream(env: str, stream: str, schema: str | None, way: Way
     assert way_of(Router(read(ROUTES), {"env": env}), event_of(stream, schema)) == way
 
 
+@pytest.mark.parametrize(
+    ("to", "copy"),
+    [("staging", ("staging", "b", ("staging.",), 10)), ("production", None)],
+    ids=["accepted", "not accepted"],
+)
+def test_the_way_of_a_copy(to: str, copy: tuple[object, ...] | None) -> None:
+    """Upstream, name, topics and share; none if its upstream does not accept it."""
+    text = ROUTES.replace(
+        "to: production, stream: test}", f"to: production, stream: test, mirror: {{to: {to}, stream: b, percent: 10}}}}"
+    )
+    found = way_of(Router(read(text), {"env": "staging"}), event_of("a", "/score/1")).copy
+    assert (found and (found.upstream, found.stream, found.topic_prefixes, found.percent)) == copy
+
+
 def test_what_accepts_asks_for_may_be_open_too() -> None:
     """If only the upstream reads the schema, the way depends on it as well."""
     text = ROUTES.replace('schema: "/score/*"}, to', "stream: score_a}, to")
@@ -104,11 +118,19 @@ def test_a_way_for_a_program_has_its_copy() -> None:
         "depends_on": None,
         "copy": {"upstream": "v", "sent_as": "c", "percent": 5, "topics": ["q.c"]},
     }
+    refused = row_as_data(Row(Pod({}, {}), event_of("s"), Way(refusal="not today")))
+    assert (refused["route"], refused["refused"], refused["copy"]) == (None, "not today", None)
 
 
 @pytest.mark.parametrize(
     ("pod", "words"),
-    [(Pod({}, {}), "no labels"), (Pod({"env": "a"}, {}), "env=a"), (Pod({"env": "a"}, {"env": ["b"]}), "env=a (or b)")],
+    [
+        (Pod({}, {}), "no labels"),
+        (Pod({"env": "a", "isvc": "m"}, {}), "env=a isvc=m"),
+        (Pod({"env": "a"}, {"env": ["b"]}), "env=a (or b)"),
+        (Pod({"env": "a"}, {"env": ["b", "c", "d"]}), "env=a (or b, c, d)"),
+        (Pod({"env": "a"}, {"env": ["b", "c", "d", "e", "f"]}), "env=a (or b, c, d and 2 more)"),
+    ],
 )
 def test_a_pod_is_named_by_its_labels(pod: Pod, words: str) -> None:
     """With the values that are treated the same."""

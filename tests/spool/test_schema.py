@@ -262,6 +262,7 @@ def test_damaged_numbers_and_headers_are_none() -> None:
 def test_large_rows_are_read_a_few_at_a_time(connection: sqlite3.Connection) -> None:
     """About a megabyte, which takes little memory and lets the file change meanwhile."""
     create(connection)
+    assert version_of(connection) == VERSION
     for number in (1, 2, 3):
         event = spooled(number, body=b"x" * 600_000)
         connection.execute(PUT, (*row_of(event, event.size), True))

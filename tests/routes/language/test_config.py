@@ -71,6 +71,7 @@ def test_only_required_keys_are_required() -> None:
                 "ejection": "5s",
                 "max_ejection": "1m",
             },
+            "coalesce": {"max_events": 128, "max_bytes": "1MiB", "linger": "5ms"},
             "failback": "30s",
         }
     )
@@ -170,6 +171,15 @@ def test_half_a_url_is_refused(url: str | None) -> None:
     with pytest.raises(Refused) as refusal:
         Upstream.read({"url": url})
     assert [path for path, _ in refusal.value.complaints] == [("url",)]
+
+
+@pytest.mark.parametrize("prefix", ["a b.", "", 7, None])
+def test_an_invalid_topic_prefix_is_refused(prefix: object) -> None:
+    """The message says how EventGate's own configuration writes it."""
+    assert Upstream.read({"url": URL, "topic_prefixes": ["eqiad."]}).topic_prefixes == ["eqiad."]
+    with pytest.raises(Refused, match="with the dot") as refusal:
+        Upstream.read({"url": URL, "topic_prefixes": ["eqiad.", prefix]})
+    assert [path for path, _ in refusal.value.complaints] == [("topic_prefixes", 1)]
 
 
 @pytest.mark.parametrize("name", ["a", "a" * 63, "eqiad", "ml-staging.codfw_2", "0"])

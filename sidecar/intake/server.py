@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import errno
 import functools
 import math
@@ -21,6 +22,7 @@ from sidecar.intake.protocol import Protocol
 from sidecar.intake.request import Limits, Taker
 
 BACKLOG = 2048
+_USUAL = Limits()
 TURNS_OF_AN_ACCEPT = 2
 """Turns of the loop until an accepted connection exists, and until its first bytes are read."""
 
@@ -100,11 +102,11 @@ def serve_by(protocol: Callable[..., asyncio.Protocol], graceful_seconds: float,
     )
 
 
-def limits_here() -> Limits:
-    """Return the default limits, with connections limited to half of the process's file descriptors."""
-    usual, (soft, _) = Limits(), resource.getrlimit(resource.RLIMIT_NOFILE)
+def limits_here(usual: Limits = _USUAL, of: int = 2) -> Limits:
+    """Return `usual`, with connections limited to one in `of` file descriptors of the process."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     bounded = soft != resource.RLIM_INFINITY
-    return Limits(connections=min(usual.connections, soft // 2)) if bounded else usual
+    return dataclasses.replace(usual, connections=min(usual.connections, soft // of)) if bounded else usual
 
 
 def address_of(text: str, flag: str = "") -> tuple[str, int]:

@@ -27,12 +27,12 @@ from sidecar.eventgate.healthcheck import check
 from sidecar.intake.budget import ByteBudget, GatewayBudget
 from sidecar.intake.endpoint import EventsEndpoint
 from sidecar.intake.origins import Origins
-from sidecar.intake.server import bind, make_server, serve_by
+from sidecar.intake.server import bind, limits_here, make_server, serve_by
 from sidecar.routes.language.config import Config
 from sidecar.routes.samples import streams_named_by
 from sidecar.serve.generation import Generation
 from sidecar.serve.reload import Loaded, Reloader, begin
-from sidecar.status.cluster import Cluster
+from sidecar.status.cluster import LIMITS, Cluster
 from sidecar.status.gather import InForce, Sources
 from sidecar.status.http import (
     LIVE_SECONDS,
@@ -152,7 +152,7 @@ class Runtime:
         self._vitals = Vitals(self.telemetry.registry, self._endpoints, self._events)
         self._ready = False
         self._pages, self._taps = Feeds(MAX_PAGES, LIVE_SECONDS), Feeds(MAX_TAPS, TAP_SECONDS)
-        cluster = Cluster(self.telemetry, lambda: self._ready, budget)
+        cluster = Cluster(self.telemetry, lambda: self._ready, budget, limits_here(LIMITS, of=4))
         servers = [
             make_server(make_intake_app(self._inquiries()), self._events, budget, self._generation.longest),
             serve_by(cluster.connection, self._generation.longest),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import resource
 import socket
 
@@ -12,6 +13,7 @@ import uvloop
 from sidecar.errors import SettingError
 from sidecar.intake.budget import ByteBudget
 from sidecar.intake.server import Server, bind, limits_here, make_server
+from sidecar.status.cluster import LIMITS
 from tests.fakes import PATIENCE, Client, connected, eventually, post
 from tests.intake.test_protocol import TARGETS, Echo
 
@@ -73,14 +75,16 @@ def test_requests_in_flight_have_their_time_at_the_stop() -> None:
     assert make(Echo(), 4.5).config.timeout_graceful_shutdown == 5
 
 
-def test_half_of_the_files_are_for_connections() -> None:
-    """The others are left for EventGate and the spool."""
+def test_three_quarters_of_the_files_are_for_connections() -> None:
+    """Two are for producers and one for the cluster; the others are left for EventGate and the spool."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (900, hard))
         assert limits_here().connections == 450
+        assert limits_here(LIMITS, of=4) == dataclasses.replace(LIMITS, connections=225)
         resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 10_000), hard))
         assert limits_here().connections == min(2048, min(hard, 10_000) // 2)
+        assert limits_here(LIMITS, of=4) == LIMITS
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 

@@ -32,12 +32,14 @@ from sidecar.telemetry.telemetry import Telemetry
 
 EVENTS, BYTES = 500, 1024 * 1024
 """In one hand-over; a single event may be larger."""
+STEP = 8
+"""A failure divides the number of events by this, a success multiplies it."""
 MAX_EVENTS = 2 * EVENTS
 """Maximum accepted in one hand-over."""
 EVENTS_AT_ONCE = 100
 """Read from a hand-over before other requests are served."""
 MAX_FAILURES = 2
-"""Failures in a row that lengthen the pause; there is little time at the end."""
+"""Failures of single events in a row that lengthen the pause; there is little time at the end."""
 NEARLY_FULL = 0.8
 """The usage of the spool from which events are handed over while no endpoint takes them."""
 LOOK_SECONDS = 1.0
@@ -200,6 +202,10 @@ class HandOver:
         self._addresses: Sequence[str] = ()
         self._no_address = ""
         self._failures = 0
+        self._most = EVENTS
+        """In the next hand-over; fewer after a failure, since one event may be to blame."""
+        self._skipped: frozenset[int] = frozenset()
+        """Events that failed alone; others go first."""
         self.trouble = ""
         """Why the last hand-over failed; empty if it did not."""
         self._stopping = asyncio.Event()
@@ -247,11 +253,13 @@ class HandOver:
             async with asyncio.timeout(seconds):
                 await self._stopping.wait()
 
-    async def _hand_over(self, choose: Callable[[SpoolFile, frozenset[int], frozenset[Key]], Batch]) -> int:
+    async def _hand_over(self, choose: Callable[[int, SpoolFile, frozenset[int], frozenset[Key]], Batch]) -> int:
         """Hand over the chosen events; return their number, taken or not."""
-        events = await self._spool.choose(choose)
+        most, skipped = self._most, self._skipped
+        events = await self._spool.choose(lambda file, busy, held: choose(most, file, busy | skipped, held))
         if not events:
-            return 0
+            self._skipped = frozenset()  # tried again now that there are no others
+            return await self._hand_over(choose) if skipped else 0
         try:
             ended = await self._post(events)
             if not ended.reason:
@@ -264,11 +272,15 @@ class HandOver:
 
     def _note(self, events: Sequence[Spooled], ended: Ended) -> None:
         result = "doubtful" if ended.doubtful else "refused" if ended.reason else "taken"
-        self._failures = self._failures + 1 if ended.reason else 0
+        # Without a pause while fewer may be taken: there is little time.
+        self._failures = self._failures + 1 if ended.reason and len(events) == 1 else 0
+        self._most = max(1, len(events) // STEP) if ended.reason else min(self._most * STEP, EVENTS)
         self.trouble = ended.reason
         self._telemetry.emit(HandedOver(result, len(events), ended.reason))
         if ended.reason:
             self._spool.release(events)
+            if len(events) == 1:
+                self._skipped |= {events[0].arrival}
 
     async def _post(self, events: Sequence[Spooled]) -> Ended:
         await self._resolve()
@@ -287,14 +299,14 @@ class HandOver:
                 self._addresses = found
 
 
-def _loose(upstream: str, file: SpoolFile, in_flight: frozenset[int], held_back: frozenset[Key]) -> Batch:
+def _loose(upstream: str, most: int, file: SpoolFile, in_flight: frozenset[int], held_back: frozenset[Key]) -> Batch:
     """Return the oldest events for an upstream without an order key, due or not."""
     return file.hand_out(
-        upstream, float("inf"), events=EVENTS, size=BYTES, in_flight=in_flight, held_back=held_back, keyed=False
+        upstream, float("inf"), events=most, size=BYTES, in_flight=in_flight, held_back=held_back, keyed=False
     )
 
 
-def _oldest(now: float, file: SpoolFile, in_flight: frozenset[int], _: frozenset[Key]) -> Batch:
+def _oldest(now: float, most: int, file: SpoolFile, in_flight: frozenset[int], _: frozenset[Key]) -> Batch:
     """Return the oldest waiting events, each key in order, and none of a key with an event in flight."""
     chosen: dict[int, Spooled] = {}
     damaged: list[Gone] = []
@@ -316,6 +328,6 @@ def _oldest(now: float, file: SpoolFile, in_flight: frozenset[int], _: frozenset
             else:
                 chosen[each.arrival] = each
                 size += each.size
-        if len(chosen) >= EVENTS or size >= BYTES:
+        if len(chosen) >= most or size >= BYTES:
             break
     return Batch(list(chosen.values()), damaged)

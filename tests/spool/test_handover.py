@@ -19,7 +19,7 @@ from sidecar.spool.handover import EVENTS, MAX_EVENTS, HandOver, TakeOver, packe
 from sidecar.spool.policy import Routers
 from sidecar.spool.record import Quota, Spooled
 from tests.anyroutes import config_of
-from tests.spool.spools import NOON, AtOnce, Opened, fill, open_spool, spooled
+from tests.spool.spools import NOON, AtOnce, Opened, fill, open_spool, spooled, waiting
 
 pytestmark = pytest.mark.looptime
 
@@ -143,8 +143,25 @@ async def test_what_the_gateway_does_not_take_stays(tmp_path: Path) -> None:
                 await out.rest()
         assert (out.host, out.trouble) == ("gateway", "gone")
         assert opened.spool.state.totals.events == 2
-        assert opened.counted("handed_over_events_total")['result="doubtful"'] == 2
+        assert opened.counted("handed_over_events_total")['result="doubtful"'] == 1
     assert 5 < len(gateway.posts) < 20
+
+
+async def test_an_event_that_the_gateway_never_takes_holds_up_no_others(tmp_path: Path) -> None:
+    """Such as one too large for a proxy before it: only newer events of its key stay with it."""
+
+    class Picky(FakeGateway):
+        async def post(self, ip: str, body: bytes, events: int) -> Ended:
+            await super().post(ip, body, events)
+            return Ended("it answered 413 Too Large") if 7 in self.posts[-1] else TAKEN
+
+    async with open_spool(tmp_path, hand=AtOnce()) as opened:
+        await opened.put([spooled(number, "k" if number in {7, 9} else None) for number in range(1, 301)])
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(10):
+                await handing(opened, Picky()).rest()
+        assert opened.spool.state.totals.events == 2
+    assert waiting(tmp_path) == [7, 9]
 
 
 async def test_when_time_is_up_what_is_under_way_is_in_doubt(tmp_path: Path) -> None:

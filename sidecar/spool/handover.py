@@ -16,6 +16,7 @@ import functools
 import re
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
+from typing import Annotated
 
 import msgspec
 
@@ -51,6 +52,9 @@ LookUp = Callable[[str], Awaitable[Sequence[str] | str]]
 """Returns the addresses of a host, or why there are none."""
 
 
+_Count = Annotated[int, msgspec.Meta(ge=0, lt=2**31)]
+
+
 class _Handed(msgspec.Struct):
     """The data of an event."""
 
@@ -60,8 +64,8 @@ class _Handed(msgspec.Struct):
     came_as: str | None = None
     hasty: bool = False
     headers: Headers = ()
-    attempts: int = 0
-    errors: int = 0
+    attempts: _Count = 0
+    errors: _Count = 0
     since_attempt: float | None = None
     last_error: str = ""
 

@@ -97,7 +97,13 @@ def test_labels_of_an_earlier_hop_stay_and_no_header_is_made_up() -> None:
     assert (got.headers, got.origin) == (((LABELS, "env=far"),), {"env": "far"})
 
 
-@pytest.mark.parametrize("body", [b"{}", b"{}\n{}", b'{"bytes":9,"upstream":"u","age":1}\n{}', b"[" * 9999 + b"\n"])
+@pytest.mark.parametrize(
+    "body",
+    [
+        *(b"{}", b"{}\n{}", b'{"bytes":9,"upstream":"u","age":1}\n{}', b"[" * 9999 + b"\n"),
+        b'{"bytes":2,"upstream":"u","age":1,"errors":9223372036854775808}\n{}',
+    ],
+)
 def test_a_malformed_hand_over_is_refused(body: bytes) -> None:
     """As a whole."""
     with pytest.raises(MalformedBody):

@@ -17,11 +17,13 @@ if TYPE_CHECKING:
 def what_a_deleted_pod_held_is_on_the_gateway(world: World) -> Iterator[Broken]:
     """A pod that is deleted leaves no event where the gateway could be reached in the grace period.
 
-    One that is killed meanwhile hands over nothing more.
+    One that is killed meanwhile, or gets a second signal, hands over nothing more.
     """
     for each in world.deleted if isinstance(world, TwoHops) else ():
-        until = each.since + GRACE
-        if any(what == "killed" and each.since <= at <= until for at, _, _, what in world.ledger.disturbed):
+        until, disturbed = each.since + GRACE, world.ledger.disturbed
+        if any(what == "killed" and each.since <= at <= until for at, _, _, what in disturbed):
+            continue
+        if any(what == "stops" and each.since - GRACE <= at <= until for at, _, _, what in disturbed):
             continue
         if not all(world.ledger.quiet(what, each.since - 1.0, until) for what in ("gateway", "disk")):
             continue

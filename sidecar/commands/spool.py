@@ -156,6 +156,8 @@ def export(directory: Path, output: Path, dead: bool, stream: str | None) -> Non
     """
     from sidecar.spool.record import line_of
 
+    if output.resolve().parent == directory.resolve() and output.resolve().name.startswith("spool.db"):
+        fail(f"cannot write to {output}: it is the spool itself")
     with _opened(directory) as file:
         total = file.totals().dead if dead else file.totals().events
         try:
@@ -343,8 +345,7 @@ def _known(event: Spooled, letter: DeadLetter | None, sound: bool) -> dict[str, 
     known |= {"meta_id" if name == "id" else name: value for name, value in as_json(event).items()}
     del known["arrival"]
     if letter is not None:
-        verdict = letter.verdict.decode(errors="replace")
-        known |= {"reason": letter.reason, "died": letter.died, "verdict": verdict}
+        known |= {"reason": letter.reason, "died": letter.died, "verdict": letter.verdict.decode(errors="replace")}
     return known | ({} if sound else {"damaged": True})
 
 

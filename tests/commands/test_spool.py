@@ -297,6 +297,19 @@ def test_export_says_where_it_cannot_write(folder: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("name", [FILE, f"{FILE}-wal"])
+def test_export_does_not_overwrite_the_spool(folder: Path, tmp_path: Path, name: str) -> None:
+    """Neither its file nor its log, under no name."""
+    (tmp_path / "link").symlink_to(folder / name)
+    for output in (folder / name, tmp_path / "link"):
+        result = run("export", "-o", output, folder=folder)
+        assert (result.exit_code, result.stderr) == (
+            2,
+            f"eventgate-sidecar: cannot write to {output}: it is the spool itself\n",
+        )
+    assert waiting(folder) == [1, 2, 3]
+
+
 def test_verify_says_that_all_is_well(folder: Path) -> None:
     """In one line, and as JSON; files set aside earlier are listed."""
     (folder / f"{FILE}.damaged-2026-01-01T000000Z").write_bytes(b"")

@@ -289,6 +289,7 @@ def test_one_pattern_covers_another(wide: object, narrow: object, *, yes: bool) 
         ("a[bc]", "a[de]", True),
         ("a[!a]", "a[!b]", False),
         ("a[bé]", "a[cé]", False),
+        ("a?*", "ab*", False),
         ("a[bc]", "ad", True),
         ("/^a/", "b", True),
         ("/^a/", "b*", False),

@@ -121,13 +121,15 @@ async def test_a_full_disk_is_full_until_something_can_be_written(tmp_path: Path
             assert opened.spool.state.totals.events == 2
 
 
-async def test_the_spools_age_is_that_of_its_oldest_event(tmp_path: Path) -> None:
-    """0 if nothing waits."""
+async def test_the_spool_is_measured(tmp_path: Path) -> None:
+    """Events, bytes and dead letters; its age is that of its oldest event, 0 if nothing waits."""
     async with open_spool(tmp_path, hand=AtOnce(), now=lambda: 1_800_000_100.0) as opened:
         await asyncio.sleep(LOOK_SECONDS + 0.1)
         assert opened.counted("oldest_seconds") == {"": 0.0}
         await opened.put([spooled(1)])
         assert opened.counted("oldest_seconds") == {"": 100.0}
+        measured = [opened.counted(name)[""] for name in ("events", "bytes", "dead_letters")]
+        assert measured == [1, spooled(1).size, 0]
 
 
 async def test_contents_and_dropped_dead_letters_are_reported(tmp_path: Path) -> None:

@@ -313,16 +313,15 @@ class SpoolFile:
             gone.append(Gone(arrival, stream, None if key is None or self._mark_first(key) else key))
         return gone
 
-    def failed(self, arrival: int, reason: str, now: float, due: float = 0.0, *, error: bool = False) -> None:
-        """Record a failed attempt; `error`: it was this event's fault."""
+    def failed(self, arrival: int, reason: str, tried: float | None, due: float = 0.0, *, error: bool = False) -> None:
+        """Record a failure; `tried`: the time of the attempt, if there was one; `error`: it was this event's fault."""
         self._fresh.take(arrival)  # it is outdated now
         room = self._free_pages() + self._spare_pages // 2  # the rest is for what else has to be changed
-        self._connection.execute(schema.FAILED, (error, now, reason[:1000] if room > 0 else "", due, arrival))
+        self._connection.execute(schema.FAILED, (tried, error, reason[:1000] if room > 0 else "", due, arrival))
 
     def hurry_all(self, upstream: str) -> None:
-        """Make failed events due at once, unless the failure was their own fault."""
-        innocent = "head AND upstream = ? AND due > 0 AND errors = 0"
-        self._connection.execute(f"UPDATE waiting SET due = 0 WHERE {innocent}", (upstream,))  # noqa: S608  ours
+        """Make failed events due at once, unless the failure was their own fault; the last one tried comes last."""
+        self._connection.execute(schema.HURRY, (upstream,))
 
     def move(self, event: Spooled) -> list[Gone]:
         """Change the upstream or the stream of an event; return what left its old place."""

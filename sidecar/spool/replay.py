@@ -241,7 +241,8 @@ class Replay:
         else:
             error = its is Fate.ERROR
             due = self._now() + set_back(event.errors + error, status, pause)
-            await self._spool.failed(event, reason(status), due, error=error)
+            tried = status.endpoint != ""  # else no endpoint was available, which says nothing about the event
+            await self._spool.failed(event, reason(status), due, tried=tried, error=error)
 
 
 async def _nobody(_: str, events: Sequence[Spooled]) -> list[EventStatus]:

@@ -37,8 +37,12 @@ READ = f"SELECT {COLUMNS} {_THESE}"
 DELIVERED = f"DELETE {_THESE} RETURNING arrival, upstream, stream, order_key, size"
 """These two get the numbers of events as a JSON array."""
 FAILED = (
-    "UPDATE waiting SET attempts = attempts + 1, errors = errors + ?, last_attempt = ?, last_error = ?, due = ? "
-    "WHERE arrival = ?"
+    "UPDATE waiting SET attempts = attempts + (?1 IS NOT NULL), errors = errors + ?2, "
+    "last_attempt = coalesce(?1, last_attempt), last_error = ?3, due = ?4 WHERE arrival = ?5"
+)
+HURRY = (
+    "UPDATE waiting SET due = coalesce(last_attempt, 0) "
+    "WHERE head AND upstream = ? AND due > 0 AND due > coalesce(last_attempt, 0) AND errors = 0"
 )
 HEADS = (
     "SELECT arrival, order_key, due, size FROM waiting WHERE head AND upstream = ? AND (? OR order_key IS NULL) "

@@ -297,12 +297,14 @@ class Spool:
         lazy = len(arrivals) <= LAZY_EVENTS
         await self._in_the_end(lambda file: file.delivered(arrivals), forgotten, *events, lazy=lazy)
 
-    async def failed(self, event: Spooled, reason: str, due: float = 0.0, *, error: bool = False) -> None:
-        """Record a failed attempt: the event may be handed out again from `due` on.
+    async def failed(
+        self, event: Spooled, reason: str, due: float = 0.0, *, tried: bool = True, error: bool = False
+    ) -> None:
+        """Record a failure: the event may be handed out again from `due` on.
 
-        `error`: EventGate returned an error for this event and took others.
+        `tried`: an endpoint was tried; `error`: EventGate returned an error for this event and took others.
         """
-        now = self.now()
+        now = self.now() if tried else None
         await self._in_the_end(
             lambda file: file.failed(event.arrival, reason, now, due, error=error),
             lambda _: self._in_flight.discard(event.arrival),

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import rich.progress  # noqa: F401  the commands import it late, and its import uses up random numbers
 from click.testing import CliRunner
 
 from sidecar.commands.spool import spool

@@ -260,6 +260,20 @@ def test_a_failure_is_recorded(file: SpoolFile) -> None:
     assert (event.last_error, event.due, sound) == ("no schema", NOON + 9, True)
 
 
+def test_hurried_events_keep_their_turn(file: SpoolFile) -> None:
+    """Those that were not tried come first, and the one tried last comes last."""
+    file.put([spooled(number) for number in range(1, 4)])
+    for number, tried in ((2, NOON + 1), (1, NOON + 2), (3, None)):
+        file.failed(number, "no answer", tried, NOON + 99)
+    turns: list[int] = []
+    for _ in range(3):
+        file.hurry_all("main")
+        (event,) = file.hand_out("main", NOON + 9, events=1, size=10**6, untried_first=True).events
+        file.failed(event.arrival, "no answer", NOON + 3 + len(turns), NOON + 99)
+        turns.append(event.arrival)
+    assert turns == [3, 2, 1]
+
+
 @pytest.mark.parametrize("again", [False, True], ids=["as it was stored", "after a failure"])
 def test_what_is_handed_out_is_what_the_file_has(file: SpoolFile, *, again: bool) -> None:
     """Though it is not read back where it was just stored."""

@@ -31,9 +31,14 @@ def taken(_: Spooled) -> EventStatus:
     return EventStatus("success", Outcome.DELIVERED)
 
 
+def unavailable(event: Spooled) -> EventStatus:
+    """Return a failure without an attempt."""
+    return failed(event.body, "no endpoint is available", unreachable=True)
+
+
 def unreachable(event: Spooled) -> EventStatus:
     """Return a failure without an answer."""
-    return failed(event.body, "nothing answers", unreachable=True)
+    return msgspec.structs.replace(failed(event.body, "nothing answers", unreachable=True), endpoint="eqiad")
 
 
 def invalid(event: Spooled) -> EventStatus:
@@ -43,7 +48,7 @@ def invalid(event: Spooled) -> EventStatus:
 
 def error(event: Spooled) -> EventStatus:
     """Return EventGate's `error`."""
-    return failed(event.body, "no schema", unreachable=False)
+    return msgspec.structs.replace(failed(event.body, "no schema", unreachable=False), endpoint="eqiad")
 
 
 @dataclass
@@ -144,6 +149,16 @@ async def test_without_answers_one_event_is_tried_with_growing_pauses(tmp_path: 
         found = [event for event, _ in file.waiting()]
         assert sum(event.attempts for event in found) == 10
         assert {(event.errors, event.last_error) for event in found} == {(0, "nothing answers")}
+
+
+async def test_no_event_is_tried_while_no_endpoint_is_available(tmp_path: Path) -> None:
+    """So none counts as failed: it is sent with others, and before those that failed."""
+    async with replaying(tmp_path, Wire(unavailable), spooled(1)) as it:
+        await asyncio.sleep(10)
+        it.replay.stop()
+    with spool_file(tmp_path) as file:
+        ((event, _),) = file.waiting()
+    assert (len(it.wire.sent) > 1, event.attempts, event.last_attempt) == (True, 0, None)
 
 
 async def test_a_recovered_endpoint_ends_the_pause(tmp_path: Path) -> None:

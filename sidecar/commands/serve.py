@@ -168,6 +168,8 @@ def _conflicts(settings: Settings) -> Iterator[str]:
             yield f"{flag} needs a spool; give it a directory with --spool DIR"
     if settings.hand_over_from and not settings.gateway:
         yield "--hand-over-from has no effect without --gateway; add --gateway"
+    if settings.hand_over and settings.gateway:
+        yield "--hand-over is for sidecars: two gateways could hand events back and forth; a gateway keeps its spool"
 
 
 def _seconds(text: str) -> float:

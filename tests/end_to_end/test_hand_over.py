@@ -92,11 +92,12 @@ async def test_a_hand_over_from_anywhere_else_is_refused(tmp_path: Path) -> None
         (("--hand-over", "http://gateway:8888/v1/events"), "--hand-over needs a spool"),
         (("--hand-over", "gateway:8888"), "write the full URL"),
         (("--hand-over-from", "10.0.0.0/8"), "add --gateway"),
+        (("--gateway", "--hand-over", "http://gateway:8888/v1/events"), "two gateways could hand events back"),
         (("--gateway", "--spool", "/tmp/x", "--hand-over-from", "10.0.0.1/8"), "has host bits set"),
     ],
 )
 async def test_settings_that_do_not_go_together_are_refused(tmp_path: Path, words: tuple[str, ...], said: str) -> None:
-    """Before the start, if they would open a pod to others, or hand over nothing."""
+    """Before the start, if they would open a pod to others, hand over nothing, or hand over in circles."""
     with refusing() as nobody:
         ended = await asyncio.to_thread(serve, "--routes", str(written(to_one(nobody), tmp_path)), *words)
     assert (ended.returncode, said in ended.stderr) == (2, True), ended.stderr

@@ -173,6 +173,10 @@ class Waiting:
     async def opened(self) -> None:
         """It is open."""
 
+    def waits_for(self, _: str) -> bool:
+        """Whether something waits."""
+        return bool(self.events)
+
     async def something_for(self, _: str) -> None:
         """Return while something waits."""
         if not self.events:

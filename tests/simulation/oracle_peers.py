@@ -7,7 +7,8 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from tests.simulation.oracle import Broken, invariant
+from tests.simulation.ledger import Event
+from tests.simulation.oracle import ATTEMPT_SECONDS, Broken, invariant
 from tests.simulation.oracle_rest import WELL_SECONDS
 from tests.simulation.rules import PORT, host
 
@@ -52,8 +53,16 @@ def _is_well(world: World, gate: str, at: float) -> bool:
     begin = at - (2 * WELL_SECONDS if not poison else 0.0)
     if poison and at < world.plan.heal + 4 * WELL_SECONDS:
         return False
+    if any(_was_new(gate, each, at) for each in world.ledger.events.values() if each.kind == "poison"):
+        return False
     whats = ("sidecar", gate, f"{gate}:door", f"{gate}:network")
     return begin >= 0 and all(world.ledger.quiet(what, begin, at) for what in whats)
+
+
+def _was_new(gate: str, event: Event, at: float) -> bool:
+    """Whether a gate had got an event for the first time just before: that may count against it."""
+    first = next((each.at for each in event.exchanges if each.gate == gate), None)
+    return first is not None and at - ATTEMPT_SECONDS < first <= at
 
 
 @invariant

@@ -340,21 +340,23 @@ def _well_meanwhile(world: World, event: Event, request: Request) -> str:
     if {"ejections", "poison"} <= set(world.plan.setup["troubles"]):
         return ""  # one failure ejects, and poison is one: the well endpoint has one trial at a time then
     names = [name for name, gate in world.gates.items() if gate.upstream == upstream]
-    out = [name for name in names if any(_is_ejected(world, name, at) for at in (request.began, end))]
+    out = [name for name in names if _was_ejected(world, name, request.began, end)]
     well = [name for name in names if _is_well(world, name, begin, end) and name not in out]
     return well[0] if well and len(names) - len(well) <= 1 else ""
 
 
-def _is_ejected(world: World, name: str, at: float) -> bool:
-    """Whether an address of an endpoint is ejected, for what it did earlier; one that throttles then comes first."""
+def _was_ejected(world: World, name: str, begin: float, end: float) -> bool:
+    """Whether an address of an endpoint was ejected meanwhile, for what it did earlier; others then come first."""
     where = " upstream={} endpoint={} ".format(*name.split("/"))
-    changes: dict[str, str] = {}
-    for when, who, what in world.ledger.story:
-        if who == "sidecar" and when <= at and "health changed" in what and where in what:
-            changes[what.split(" address=")[1].split()[0]] = what.split(" after=")[1].split()[0]
-    return "ejected" in changes.values()
+    now: dict[str, str] = {}
+    for at, who, what in world.ledger.story:
+        if who == "sidecar" and at <= end and "health changed" in what and where in what:
+            if at >= begin and "ejected" in now.values():
+                return True
+            now[what.split(" address=")[1].split()[0]] = what.split(" after=")[1].split()[0]
+    return "ejected" in now.values()
 
 
 def _is_well(world: World, name: str, begin: float, end: float) -> bool:
-    quiet = world.ledger.quiet
-    return all(quiet(what, begin, end) for what in (name, f"{name}:door", f"{name}:network", f"{name}:unknown"))
+    disturbances = (name, *(f"{name}:{what}" for what in ("door", "network", "unknown", "not ready")))
+    return all(world.ledger.quiet(what, begin, end) for what in disturbances)

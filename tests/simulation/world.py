@@ -231,6 +231,8 @@ class World:
             machine.door = "refuse"
             self.machines[act["gate"]].remove(machine)
             self.loop.happens(early, None, self._ready, act["gate"], machine)
+            if not self.ledger.quiet(f"{act['gate']}:unknown", CLOCKS.now - 1.0, CLOCKS.now + 1.0):
+                self._disturb(f"{act['gate']}:not ready", "early", CLOCKS.now, early)  # it knows no other machine
         record.addresses = [address]
         if act["dies"]:
             for machine in old:

@@ -202,6 +202,8 @@ def _in_doubt(world: World, before: Exchange, after: Exchange) -> bool:
     """Whether the sidecar could not know the end of one attempt when it began another."""
     if before.came is None or before.life != after.life:
         return True
+    if any(how == "two" and begin <= after.at and end >= before.at for begin, end, _, how in world.ledger.disturbed):
+        return True  # the one of two sidecars that was killed may have sent it
     if any(who == "sidecar" and "doubtful" in what and at <= after.at for at, who, what in world.ledger.story):
         return True  # it may be on the gateway as well, and that is told
     if not world.ledger.quiet("disk", before.at - 2.0, after.at):

@@ -169,7 +169,7 @@ def _conflicts(settings: Settings) -> Iterator[str]:
     if settings.hand_over_from and not settings.gateway:
         yield "--hand-over-from has no effect without --gateway; add --gateway"
     if settings.hand_over and settings.gateway:
-        yield "--hand-over is for sidecars: two gateways could hand events back and forth; a gateway keeps its spool"
+        yield "--hand-over is for sidecars: two gateways could hand events back and forth; leave it out with --gateway"
 
 
 def _seconds(text: str) -> float:

@@ -156,8 +156,8 @@ def export(directory: Path, output: Path, dead: bool, stream: str | None) -> Non
     """
     from sidecar.spool.record import line_of
 
-    if output.resolve().parent == directory.resolve() and output.resolve().name.startswith("spool.db"):
-        fail(f"cannot write to {output}: it is the spool itself")
+    if (target := output.resolve()).parent == directory.resolve() and target.name.startswith("spool.db"):
+        fail(f"cannot write to {output}: it is the spool itself; name another file")
     with _opened(directory) as file:
         total = file.totals().dead if dead else file.totals().events
         try:

@@ -305,7 +305,7 @@ def test_export_does_not_overwrite_the_spool(folder: Path, tmp_path: Path, name:
         result = run("export", "-o", output, folder=folder)
         assert (result.exit_code, result.stderr) == (
             2,
-            f"eventgate-sidecar: cannot write to {output}: it is the spool itself\n",
+            f"eventgate-sidecar: cannot write to {output}: it is the spool itself; name another file\n",
         )
     assert waiting(folder) == [1, 2, 3]
 

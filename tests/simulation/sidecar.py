@@ -1,4 +1,4 @@
-"""Starts the real sidecar in the world; only this module of the simulation uses its code."""
+"""Starts the real sidecar in the world; only this module touches the running one."""
 
 from __future__ import annotations
 

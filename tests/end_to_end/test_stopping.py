@@ -111,6 +111,14 @@ def test_the_image_s_first_process_passes_signals_on(number: signal.Signals, sta
         assert process.wait(PATIENCE) == status
 
 
+def test_the_image_s_first_process_knows_how_its_child_ended() -> None:
+    """A signal at the very moment the child ends does not hide its exit status, and leaves no line in the log."""
+    init, script = str(ROOT / "scripts" / "init"), "trap '' TERM; kill -TERM $PPID; exit 7"
+    command = [init, "sh", "-c", script]
+    ended = [subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False) for _ in range(100)]
+    assert {(one.returncode, one.stderr) for one in ended} == {(7, "")}
+
+
 def test_the_image_s_first_process_loses_no_early_signal() -> None:
     """Even a SIGTERM before it has a handler ends the child."""
     with subprocess.Popen([str(ROOT / "scripts" / "init"), "sleep", "60"]) as process:

@@ -16,7 +16,7 @@ from sidecar.events.results import BUG, EventStatus, placed
 from sidecar.telemetry.contained import unexpected
 from sidecar.telemetry.happenings import Happening, PostAnswered, PostFailed, Resent
 from sidecar.upstreams.endpoints import Address, Pool, tell
-from sidecar.upstreams.health import Health
+from sidecar.upstreams.health import OUT
 
 _FAULTS = (FailureClass.NEVER_SENT, FailureClass.INFRASTRUCTURE, FailureClass.AMBIGUOUS)
 """Failures that count against the address; the others prove that it answers."""
@@ -58,8 +58,8 @@ class Try(msgspec.Struct, eq=False):
 
     @property
     def given_up(self) -> bool:
-        """Whether it ended before it was sent, and its address is well now."""
-        return self.over and not self.sent and self.address.standing.health is Health.HEALTHY
+        """Whether it ended before it was sent, and its address is not out: one lost packet proves little."""
+        return self.over and not self.sent and self.address.standing.health not in OUT
 
     def judge(self, result: Result, events: int, now: float, jitter: Callable[[], float]) -> list[EventStatus] | Failed:
         """Return the outcome; a failure is recorded for the address at once, an answer by `note_answer`."""

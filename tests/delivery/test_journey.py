@@ -280,12 +280,22 @@ async def test_an_endpoint_given_up_while_connecting_is_tried_again() -> None:
     assert (len(eqiad.posts), len(eqiad.sent), len(codfw.sent)) == (2, 1, 1)
 
 
+async def test_an_endpoint_given_up_while_connecting_is_preferred_to_the_hanging_one() -> None:
+    """A packet to codfw is lost while eqiad hangs: eqiad's other address is no better hope."""
+    pool = make_pool({"eqiad": [EQIAD, "10.1.0.2"], "codfw": [CODFW]})
+    fakes = [script(address, HANG) for address in pool.addresses[:2]]
+    codfw = script(at(pool, CODFW), NO_CONNECTION, otherwise=Act())
+    async with delivering(pool) as (delivery, _):
+        assert await deliver(delivery) == Seen(0.2, "success", "codfw")
+    assert (sum(len(fake.posts) for fake in fakes), len(codfw.posts)) == (1, 2)
+
+
 async def test_a_second_attempt_that_was_never_sent_is_no_duplicate() -> None:
-    """With eqiad late and codfw refusing, eqiad's answer is awaited, and nothing counts as resent."""
+    """With eqiad late and codfw refusing twice, eqiad's answer is awaited, and nothing counts as resent."""
     pool, _, codfw = two(Act(takes=0.4), refuses())
     async with delivering(pool) as (delivery, recorder):
         assert await deliver(delivery) == Seen(0.4, "success", "eqiad")
-    assert (len(codfw.posts), recorder.all_of(Resent)) == (1, [])
+    assert (len(codfw.posts), recorder.all_of(Resent)) == (2, [])
 
 
 @pytest.mark.parametrize(
@@ -499,7 +509,7 @@ class Traces:
 
 async def test_every_attempt_is_traced() -> None:
     """With the number of those before it; each has its end, and so has the load."""
-    pool, _, _ = two(refuses(), HANG)
+    pool, _, _ = two(fails(INFRASTRUCTURE), HANG)
     traces = Traces()
     async with delivering(pool, traces) as (delivery, _):
         await deliver(delivery)

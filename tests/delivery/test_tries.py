@@ -10,7 +10,7 @@ from sidecar.eventgate.failures import Failed, FailureClass
 from sidecar.events.outgoing import Load
 from sidecar.events.results import BUG, SUCCESS, EventStatus, Outcome, placed
 from sidecar.telemetry.happenings import Happening, HealthChanged, PostAnswered, PostFailed, Resent, Unexpected
-from sidecar.upstreams.health import Health
+from sidecar.upstreams.health import OUT, Health
 from tests.scripted import EQIAD, EVENT, make_pool
 
 ERROR = EventStatus("error", Outcome.FAILED)
@@ -160,11 +160,11 @@ def test_an_answered_trial_ends_the_probation(status: EventStatus) -> None:
 def test_an_address_given_up_before_it_was_sent_to_may_be_tried_again(
     health: Health, sent_at: float | None, *, over: bool
 ) -> None:
-    """Once it is healthy."""
+    """Unless it is out."""
     each = begun([])
     each.address.standing.health = health
     each.attempt, each.over = Attempt(Load("main", [EVENT]), None, sent_at=sent_at), over
-    assert each.given_up is (over and sent_at is None and health is Health.HEALTHY)
+    assert each.given_up is (over and sent_at is None and health not in OUT)
 
 
 def test_a_refused_trial_proves_that_the_address_answers() -> None:

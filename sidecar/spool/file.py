@@ -16,7 +16,6 @@ import msgspec
 
 from sidecar.spool import schema
 from sidecar.spool.record import (
-    DEAD_SHARE,
     MAX_SET_BACK_SECONDS,
     Batch,
     DeadLetter,
@@ -29,7 +28,7 @@ from sidecar.spool.record import (
     Totals,
     most_bytes,
 )
-from sidecar.spool.schema import PAGE, Unusable, event_of, letter_of, row_of, rows_of
+from sidecar.spool.schema import PAGE, Space, Unusable, event_of, letter_of, row_of, rows_of
 
 Table = Literal["waiting", "dead"]
 Mode = Literal["create", "write", "read", "build"]
@@ -56,9 +55,7 @@ class SpoolFile:
         self.frames_read = 0
         """Pages that SQLite read from the write-ahead log when it opened the file."""
         self._quota = quota
-        self._max_pages = (quota.size - quota.journal) // PAGE
-        self._spare_pages = self._max_pages // 256 + 16
-        self._dead_share = self._max_pages * PAGE // DEAD_SHARE
+        self._space = Space(path, quota)
         uri = f"{path.absolute().as_uri()}?mode={_ACCESS[mode]}"
         self._connection = sqlite3.connect(uri, busy_seconds, isolation_level=None, uri=True)
         self._connection.text_factory = schema.lenient_text
@@ -76,12 +73,13 @@ class SpoolFile:
         if version == 0 and mode not in ("create", "build"):
             raise Unusable("damaged", "it is empty")
         journal = self._quota.journal
-        pragmas = ["cell_size_check = ON", "trusted_schema = OFF"]
+        # Debian's SQLite would overwrite what is deleted, which doubles the writes for large events.
+        pragmas = ["cell_size_check = ON", "trusted_schema = OFF", "secure_delete = OFF"]
         pragmas += [] if version else ["auto_vacuum = INCREMENTAL"]
         if mode == "build":
             pragmas += ["journal_mode = OFF", "synchronous = OFF"]
         elif mode != "read":
-            pragmas += ["journal_mode = WAL", "synchronous = FULL", f"max_page_count = {self._max_pages}"]
+            pragmas += ["journal_mode = WAL", "synchronous = FULL", f"max_page_count = {self._space.quota_pages}"]
             # With the size of the largest transaction, this keeps the log within its share.
             pragmas += [f"journal_size_limit = {journal}", f"wal_autocheckpoint = {journal // PAGE // 4}"]
         for each in pragmas:
@@ -110,6 +108,8 @@ class SpoolFile:
         if durable is not self._durable:
             self._connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
             self._durable = durable
+        if self._space.look():
+            self._room = 0
         self._connection.execute("BEGIN IMMEDIATE")
         try:
             yield
@@ -171,9 +171,9 @@ class SpoolFile:
     def totals(self) -> Totals:
         """Return the current counts."""
         most = max(1, self._most_pages())
-        free = self._free_pages() + max(0, self._tally.dead_size - self._dead_share) // PAGE
+        free = self._free_pages() + max(0, self._tally.dead_size - self._space.dead_share) // PAGE
         (oldest,) = self._connection.execute("SELECT min(first_seen) FROM waiting").fetchone()
-        return self._tally.totals(oldest, 1 - min(max(free, 0), most) / most)
+        return self._tally.totals(oldest, 1 - min(max(free, 0), most) / most, self._space.withheld * PAGE)
 
     def keys(self) -> set[Key]:
         """Return the keys of waiting events."""
@@ -194,7 +194,7 @@ class SpoolFile:
         self._largest = max([before, *sizes])
         pages = sum(most_bytes(size, PAGE) for size in sizes) // PAGE + 1
         if pages > self._room or self._largest > before:  # `_room` is a lower bound
-            if not self._make_room(pages, self._dead_share):
+            if not self._make_room(pages, self._space.dead_share):
                 self._largest = before
                 return False
             self._room = self._free_pages()
@@ -257,7 +257,7 @@ class SpoolFile:
         return self._most_pages() - self._one("PRAGMA page_count") + self._one("PRAGMA freelist_count")
 
     def _most_pages(self) -> int:
-        return self._max_pages - self._spare_pages - most_bytes(self._largest, PAGE) // PAGE
+        return self._space.most - self._space.spare - most_bytes(self._largest, PAGE) // PAGE
 
     def hand_out(
         self,
@@ -316,7 +316,7 @@ class SpoolFile:
     def failed(self, arrival: int, reason: str, tried: float | None, due: float = 0.0, *, error: bool = False) -> None:
         """Record a failure; `tried`: the time of the attempt, if there was one; `error`: it was this event's fault."""
         self._fresh.take(arrival)  # it is outdated now
-        room = self._free_pages() + self._spare_pages // 2  # the rest is for what else has to be changed
+        room = self._free_pages() + self._space.spare // 2  # the rest is for what else has to be changed
         self._connection.execute(schema.FAILED, (tried, error, reason[:1000] if room > 0 else "", due, arrival))
 
     def hurry_all(self, upstream: str) -> None:
@@ -334,7 +334,7 @@ class SpoolFile:
         row = self._connection.execute(schema.READ, (f"[{arrival}]",)).fetchone()
         gone = self.delivered([arrival])  # first, since a full file needs its pages
         if gone:
-            self._make_room(len(row[-1]) // PAGE + 4 - self._spare_pages // 2, 0)
+            self._make_room(len(row[-1]) // PAGE + 4 - self._space.spare // 2, 0)
             self._connection.execute(schema.BURY, (*row, reason[:1000], verdict, now))
             (size,) = self._connection.execute(schema.GROW, (arrival,)).fetchone()
             self._tally.dead(1, size)

@@ -206,6 +206,8 @@ class Totals:
     """The share of the file, from 0 to 1, that is in use, without dead letters that would be dropped first."""
     dropped: int = 0
     """Dead letters dropped to make room since the totals before these."""
+    withheld: int = 0
+    """Bytes of `Quota.size` for which the disk has no room."""
 
 
 class Tally:
@@ -230,11 +232,12 @@ class Tally:
         self._dead += letters
         self.dead_size += int(size)
 
-    def totals(self, oldest: float | None, taken: float) -> Totals:
-        """Return the totals; for `oldest` and `taken` see `Totals`."""
+    def totals(self, oldest: float | None, taken: float, withheld: int) -> Totals:
+        """Return the totals; for the arguments see `Totals`."""
         dropped, self.dropped = self.dropped, 0
         upstreams, streams = +self._upstreams, +self._streams
-        return Totals(self.events, self._size, self._dead, self.dead_size, oldest, upstreams, streams, taken, dropped)
+        sizes = self.events, self._size, self._dead, self.dead_size
+        return Totals(*sizes, oldest, upstreams, streams, taken, dropped, withheld)
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,3 +278,8 @@ class SpoolState:
     """Host of the gateway for hand-overs; empty: there is none."""
     gateway_trouble: str = ""
     """Why the last hand-over failed; empty if it did not."""
+
+    @property
+    def max_bytes(self) -> int:
+        """How much of the disk the spool may take now."""
+        return max(0, self.limits.size - self.totals.withheld)

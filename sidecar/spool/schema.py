@@ -1,4 +1,4 @@
-"""The format of the spool's file: tables, the conversion of rows to events, and older versions.
+"""The format of the spool's file: tables, the conversion of rows to events, older versions, and the room it has.
 
 SQLite keeps the file consistent through a crash, but does not notice a flipped bit in an event. So each event has a
 checksum over everything that must not change. A file is accepted only if its schema is exactly that of its version;
@@ -8,6 +8,7 @@ otherwise it is damaged, or of another program.
 from __future__ import annotations
 
 import contextlib
+import os
 import sqlite3
 import zlib
 from collections.abc import Iterator, Sequence
@@ -17,7 +18,7 @@ from typing import Any, Literal
 import msgspec
 
 from sidecar.events.outgoing import Headers
-from sidecar.spool.record import DeadLetter, Spooled, key_of
+from sidecar.spool.record import DEAD_SHARE, DeadLetter, Quota, Spooled, key_of
 
 APPLICATION_ID = 0x65675350
 """In the file header: 'egSP'."""
@@ -296,6 +297,52 @@ def _headers(text: object) -> Headers:
         return msgspec.json.decode(str(text), type=Headers)
     except ValueError:  # damaged, as its checksum shows
         return ()
+
+
+class Space:
+    """The pages that the file may have: those of its quota, or fewer if the disk is too small for all of them.
+
+    The write-ahead log gets its share of the disk before new events do. Without it nothing could be deleted any more.
+    """
+
+    def __init__(self, path: Path, quota: Quota) -> None:
+        """Assume that the disk has room for all, until `look`."""
+        self._path, self._quota = path, quota
+        self.quota_pages = (quota.size - quota.journal) // PAGE
+        self.spare = self.quota_pages // 256 + 16
+        """Pages for notes and indexes."""
+        self.withheld = 0
+        """Pages for which the disk has no room."""
+
+    def look(self) -> bool:
+        """Look at the disk; return whether more pages are withheld now."""
+        before, missing = self.withheld, self._quota.size - self._have()
+        self.withheld = max(0, -(-missing // PAGE))
+        return self.withheld > before
+
+    def _have(self) -> int:
+        """Return how many bytes the file and its log take and may still take."""
+        try:
+            disk = os.statvfs(self._path)
+        except OSError:
+            return self._quota.size  # writing to it will say what is wrong
+        if not disk.f_blocks:  # some network filesystems do not tell
+            return self._quota.size
+        have = disk.f_bavail * disk.f_frsize
+        for each in (self._path, self._path.with_name(f"{self._path.name}-wal")):
+            with contextlib.suppress(OSError):
+                have += each.stat().st_blocks * 512
+        return have
+
+    @property
+    def most(self) -> int:
+        """How many pages the file may have now."""
+        return self.quota_pages - self.withheld
+
+    @property
+    def dead_share(self) -> int:
+        """Bytes that dead letters keep when events need room."""
+        return self.most * PAGE // DEAD_SHARE
 
 
 def lenient_text(data: bytes) -> str:

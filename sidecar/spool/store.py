@@ -212,8 +212,9 @@ class Spool:
         if error := future.exception():
             return self._refuse(Kept.BROKEN, str(error), events)
         if not future.result()[number]:
-            full = f"{self._directory}: the spool is full; it may take {self._limits.size // 1024} KiB of the disk"
-            return self._refuse(Kept.FULL, full, events)
+            most, now = self._limits.size // 1024, self.state.max_bytes // 1024
+            share = f"it may take {most} KiB of the disk" + (f", which only has {now} KiB for it" if now < most else "")
+            return self._refuse(Kept.FULL, f"{self._directory}: the spool is full; {share}", events)
         return STORED
 
     def _stored(self, calls: Sequence[_Call], results: Sequence[bool]) -> None:

@@ -248,7 +248,7 @@ def _spool(state: SpoolState, last_minute: int, counts: Counts, recent: FlowsPas
     totals = state.totals
     lasts = None
     if last_minute and totals.events and not state.full:
-        per_event = max(totals.taken, totals.size / state.limits.size) / totals.events
+        per_event = max(totals.taken, totals.size / max(1, state.max_bytes)) / totals.events
         per_second = last_minute / min(max(state.oldest_seconds, 1.0), MINUTE)
         lasts = (1 - totals.taken) / (per_event * per_second)
     return SpoolNow(
@@ -256,7 +256,7 @@ def _spool(state: SpoolState, last_minute: int, counts: Counts, recent: FlowsPas
         trouble=state.trouble,
         events=totals.events,
         bytes=totals.size + totals.dead_size,
-        max_bytes=state.limits.size,
+        max_bytes=state.max_bytes,
         percent=100 if state.full else int(totals.taken * 100),
         full=state.full,
         dead_letters=totals.dead,

@@ -94,6 +94,9 @@ def held(directory: SpoolDir) -> list[int]:
     return list(found)
 
 
+SMALL = Quota(size=1024 * 1024)
+"""For a small disk; a log of the usual quota would have no room there."""
+
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a tmpfs")
 
 

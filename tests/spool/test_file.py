@@ -15,7 +15,7 @@ from sidecar.spool.damage import committed_frames
 from sidecar.spool.directory import FILE
 from sidecar.spool.file import DAMAGED_EVENT, SpoolFile
 from sidecar.spool.record import Batch, Gone, Quota, key_of
-from tests.spool.spools import NOON, arrivals, fill, spool_file, spooled, waiting
+from tests.spool.spools import NOON, arrivals, fill, needs_root, small_disk, spool_file, spooled, waiting
 
 EVENT = spooled(1).size
 MEBIBYTE = 1024 * 1024
@@ -109,6 +109,32 @@ def test_a_full_spool_records_failures_and_can_be_emptied(tmp_path: Path, sizes:
             with file.transaction():
                 file.delivered(part)
         assert file.totals().events == 0
+
+
+@needs_root
+@pytest.mark.parametrize(("size", "events"), [(500, 20), (100_000, 2)])
+def test_a_spool_that_its_disk_is_too_small_for_can_be_emptied(tmp_path: Path, size: int, events: int) -> None:
+    """It is full before the disk is, so that the log has room for failures, dead letters and deletions."""
+    with small_disk(tmp_path / "disk", "4m") as disk, spool_file(disk, Quota(size=16 * MEBIBYTE)) as file:
+        kept = True
+        while kept:
+            with file.transaction():
+                kept = file.put([spooled(0, body=b"x" * size)] * events)
+        totals, arrivals_ = file.totals(), file.arrivals("waiting")
+        assert totals.taken > 0.9
+        assert 12 * MEBIBYTE <= totals.withheld < 13 * MEBIBYTE
+        several = [arrivals_[at : at + events] for at in range(0, len(arrivals_), events)]
+        for part in several:
+            with file.transaction():
+                for each in part:
+                    file.failed(each, "no answer, in many words " * 60, NOON, NOON + 1, error=True)
+        for part in several:
+            with file.transaction():
+                file.bury(part[0], "invalid" * 100, b"v" * 4000, NOON)
+                file.delivered(part)
+        assert file.totals().events == 0
+        with file.transaction():
+            assert file.put([spooled(0, body=b"x" * size)])
 
 
 def test_the_largest_event_takes_room_only_while_it_is_there(tmp_path: Path) -> None:
@@ -394,10 +420,10 @@ def test_the_log_can_be_copied_into_the_file(tmp_path: Path) -> None:
         assert waiting(copy) == [1]
 
 
-@pytest.mark.parametrize("pragma", ["journal_mode", "synchronous", "auto_vacuum"])
+@pytest.mark.parametrize("pragma", ["journal_mode", "synchronous", "auto_vacuum", "secure_delete"])
 def test_the_file_has_durable_settings(tmp_path: Path, pragma: str) -> None:
-    """Write-ahead log, an fsync for every transaction, and incremental vacuum."""
-    expected = {"journal_mode": "wal", "synchronous": 2, "auto_vacuum": 2}
+    """Write-ahead log, an fsync for every transaction, incremental vacuum, and no zeros over what is deleted."""
+    expected = {"journal_mode": "wal", "synchronous": 2, "auto_vacuum": 2, "secure_delete": 0}
     with spool_file(tmp_path) as file:
         assert file._connection.execute(f"PRAGMA {pragma}").fetchone() == (expected[pragma],)
 

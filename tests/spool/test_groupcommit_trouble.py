@@ -17,8 +17,19 @@ from sidecar.spool.file import SpoolFile
 from sidecar.spool.groupcommit import LOOK_SECONDS
 from sidecar.spool.record import Quota
 from sidecar.spool.schema import VERSION
-from sidecar.spool.store import MAX_WAITING_BYTES, PUT_SECONDS, Kept
-from tests.spool.spools import NOON, AtOnce, needs_root, old_file, open_spool, small_disk, spool_file, spooled, waiting
+from sidecar.spool.store import MAX_WAITING_BYTES, PUT_SECONDS, Kept, PutResult
+from tests.spool.spools import (
+    NOON,
+    SMALL,
+    AtOnce,
+    needs_root,
+    old_file,
+    open_spool,
+    small_disk,
+    spool_file,
+    spooled,
+    waiting,
+)
 
 pytestmark = pytest.mark.looptime
 
@@ -104,21 +115,39 @@ async def test_an_error_while_shrinking_is_harmless(tmp_path: Path) -> None:
 async def test_a_full_disk_is_full_until_something_can_be_written(tmp_path: Path, read: bool) -> None:
     """Opening and reading the file proves nothing: the failure ends with a successful write."""
     with small_disk(tmp_path / "disk") as disk, contextlib.ExitStack() as stack:
-        async with open_spool(disk / "spool", hand=AtOnce()) as opened:
+        async with open_spool(disk / "spool", SMALL, hand=AtOnce()) as opened:
             assert (await opened.put([spooled(1)])).kept is Kept.STORED
-            if read:
-                reader = stack.enter_context(contextlib.closing(sqlite3.connect(disk / "spool" / FILE)))
-                reader.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()  # so that opening it again writes nothing
+            first = await opened.spool.hand_out("main", 1, 1000)
+            reader = stack.enter_context(contextlib.closing(sqlite3.connect(disk / "spool" / FILE)))
+            reader.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()  # so that even a deletion needs room
+            if not read:
+                reader.close()
             (disk / "filler").write_bytes(b"x" * os.statvfs(disk).f_bavail * os.statvfs(disk).f_bsize)
-            for number in range(5):
-                assert (await opened.put([spooled(10 + number, body=b"x" * 9000)])).kept is Kept.BROKEN
-                await asyncio.sleep(LOOK_SECONDS)
-                assert opened.spool.state.trouble != ""
-            assert [len(opened.log(action)) for action in ("SpoolBroken", "SpoolOpened")] == [1, 1]
-            (disk / "filler").unlink()
-            await asyncio.sleep(LOOK_SECONDS + 0.1)
+            assert (await opened.put([spooled(10)])).kept is Kept.FULL
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(opened.spool.delivered(first))
+                for number in range(5):
+                    await asyncio.sleep(LOOK_SECONDS)
+                    assert "disk is full" in opened.spool.state.trouble
+                    assert (await opened.put([spooled(11 + number)])).kept is Kept.BROKEN
+                assert [len(opened.log(action)) for action in ("SpoolBroken", "SpoolOpened")] == [1, 1]
+                (disk / "filler").unlink()
             assert (await opened.put([spooled(20)])).kept is Kept.STORED
-            assert opened.spool.state.totals.events == 2
+            assert opened.spool.state.totals.events == 1
+
+
+@needs_root
+async def test_a_spool_says_that_its_disk_is_too_small(tmp_path: Path) -> None:
+    """In the answer and in the state, with what the disk has room for."""
+    with small_disk(tmp_path / "disk", "3m") as disk:
+        async with open_spool(disk, Quota(size=16 * 1024 * 1024), hand=AtOnce()) as opened:
+            result = PutResult(Kept.STORED)
+            while result.kept is Kept.STORED:
+                result = await opened.put([spooled(0, body=b"x" * 100_000)])
+            assert result.kept is Kept.FULL
+            assert "the spool is full; it may take 16384 KiB of the disk, which only has 30" in result.reason
+            assert opened.spool.state.full
+            assert 3_000_000 < opened.spool.state.max_bytes < 3 * 1024 * 1024
 
 
 async def test_the_spool_is_measured(tmp_path: Path) -> None:

@@ -115,5 +115,5 @@ def test_the_totals_are_what_was_added_and_not_removed() -> None:
     tally.waiting("main", "score", -1, -100)
     tally.dead(5, 50)
     tally.dropped = 7
-    assert tally.totals(NOON, 0.5) == Totals(2, 200, 5, 50, NOON, {"main": 2}, {"score": 2}, 0.5, 7)
-    assert tally.totals(NOON, 0.5).dropped == 0
+    assert tally.totals(NOON, 0.5, 4096) == Totals(2, 200, 5, 50, NOON, {"main": 2}, {"score": 2}, 0.5, 7, 4096)
+    assert tally.totals(NOON, 0.5, 0).dropped == 0

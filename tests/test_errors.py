@@ -83,3 +83,11 @@ def test_a_problem_is_shown_like_a_compilers() -> None:
     """Place, path, message, the line and a caret under the column."""
     problem = Problem("a.yaml", 3, 5, "routes[0].to", "is wrong", "    to: b")
     assert str(problem) == "a.yaml:3:5: routes[0].to is wrong\n        to: b\n        ^"
+
+
+def test_of_a_long_line_only_the_part_around_the_column_is_shown() -> None:
+    """With the caret under the mistake."""
+    text = "x" * 500_000 + "HERE" + "y" * 500_000
+    _, line, caret = str(Problem("a.yaml", 1, 500_001, "", "is wrong", text)).splitlines()
+    assert line[caret.index("^") :].startswith("HERE")
+    assert len(line) < 300

@@ -290,7 +290,6 @@ class SpoolDir:
                 totals = file.totals()
                 saved = totals.events + totals.dead
         if why is not None and why.kind == "older":
-            _remove(path)
             self._found.append(Migrated(why.version, VERSION))
         else:
             kind = why.kind if why is not None else "damaged"

@@ -145,6 +145,19 @@ def test_a_post_leaves_at_once_if_nothing_is_in_flight() -> None:
     assert waiting.empty
 
 
+def test_a_post_that_passes_through_is_in_flight() -> None:
+    """Others wait until it is answered, as if it had been queued."""
+    waiting, first, second = room(), rider("a", "b", "c"), rider("d")
+    waiting.pass_through(first)
+    assert not waiting.empty
+    waiting.enter(second)
+    assert waiting.board(0.0) == []
+    waiting.come_back(3)
+    assert waiting.board(0.0) == [second]
+    waiting.come_back(1)
+    assert waiting.empty
+
+
 def test_waiting_posts_leave_when_those_in_flight_are_answered() -> None:
     """Together, in order of arrival."""
     waiting, first, *riders = room(), rider("a", "b", "c"), *(rider(each) for each in "de")

@@ -182,6 +182,15 @@ async def test_after_the_end_nothing_is_sent() -> None:
     assert (len(between.posts), between.counted) == (MAX_POSTS_OF_COPIES, {"stopped": MAX_POSTS_OF_COPIES + 4})
 
 
+async def test_only_events_with_a_mirror_are_copied() -> None:
+    """The others of their request are delivered, and nothing else happens to them."""
+    between = Between()
+    await between.take(event(1, None), event(2), event(3, None))
+    assert [outgoing.id for load in between.posts for outgoing in load.events] == ["2"]
+    assert between.told == [SUCCESS] * 3
+    assert between.recorder.all_of(Unexpected) == []
+
+
 async def test_a_bug_costs_only_copies() -> None:
     """The producer is answered first, and the exception is reported."""
     between = Between()

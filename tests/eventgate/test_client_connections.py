@@ -195,6 +195,17 @@ async def test_idle_connections_are_closed(clock: Clock) -> None:
         await eventually(lambda: not gate._lines)
 
 
+async def test_a_closed_client_leaves_no_timer() -> None:
+    """Nothing is left to be swept."""
+    async with FakeEventGate() as gate, posting(gate.address) as posts:
+        posts.post()
+        await posts.ended(1)
+        sweep = posts.client._sweep
+        assert sweep is not None
+        posts.client.close()
+        assert sweep.cancelled()
+
+
 async def test_closing_the_client_closes_connections_after_their_exchange() -> None:
     """Idle ones at once."""
     held = asyncio.Event()

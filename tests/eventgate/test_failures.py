@@ -30,6 +30,7 @@ def ssl_error(reason: str | None) -> ssl.SSLError:
     ("error", "expected"),
     [
         (ssl_error("WRONG_VERSION_NUMBER"), "TLS fails: it does not speak TLS (WRONG_VERSION_NUMBER)"),
+        (ssl_error("HTTP_REQUEST"), "TLS fails: it does not speak TLS (HTTP_REQUEST)"),
         (ssl_error("UNSUPPORTED_PROTOCOL"), "TLS fails: it does not support TLS 1.2 or newer (UNSUPPORTED_PROTOCOL)"),
         (ssl_error("NOBODY_KNOWS_IT"), "TLS fails: NOBODY_KNOWS_IT"),
         (ssl_error(None), "TLS fails: [SSL: None]"),
@@ -41,7 +42,7 @@ def ssl_error(reason: str | None) -> ssl.SSLError:
         (OSError(errno.EHOSTUNREACH, "Connect call failed ('10.0.0.1', 1)"), "TLS fails: No route to host"),
         (OSError(), "TLS fails: OSError"),
     ],
-    ids=["no TLS", "old", "unknown reason", "no reason", "certificate", "closed", "network", "nothing"],
+    ids=["no TLS", "HTTP", "old", "unknown reason", "no reason", "certificate", "closed", "network", "nothing"],
 )
 def test_tls_errors_name_the_likely_cause(error: OSError, expected: str) -> None:
     """OpenSSL's name for it follows in brackets."""

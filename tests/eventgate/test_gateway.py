@@ -48,6 +48,24 @@ async def test_a_hand_over_succeeds_only_if_the_gateway_takes_all_events(reply: 
     assert request.headers["content-type"] == "application/vnd.eventgate-sidecar.spool"
 
 
+async def test_a_gateway_with_https_gets_nothing_in_the_clear() -> None:
+    """A server without TLS is refused, and sees no event."""
+    seen = bytearray()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        seen.extend(await reader.read(1000))
+        writer.write(b"HTTP/1.1 202 Accepted\r\nx-eventgate-sidecar: spooled; events=2\r\ncontent-length: 0\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        ended = await Gateway(f"https://gateway.wmnet:{port}/v1/events", {}).post("127.0.0.1", b"body", 2)
+    assert (ended.reason[:28], ended.doubtful) == ("cannot connect to 127.0.0.1:", False)
+    assert seen[:1] == b"\x16"  # a TLS handshake
+    assert b"body" not in seen
+
+
 async def test_the_connection_is_kept() -> None:
     """A hand-over is many POSTs one after the other."""
     async with FakeEventGate(otherwise=TAKEN) as there:

@@ -28,6 +28,16 @@ def test_small_requests_may_use_the_reserve() -> None:
     assert budget.full == "all of the 10 bytes for requests in flight are in use; try again in a second"
 
 
+def test_a_pod_has_16_mib_and_a_gateway_64() -> None:
+    """A quarter of each is for small requests; one client of a gateway has 16 MiB and 64 connections."""
+    mebibyte = 1024 * 1024
+    pod, gateway = ByteBudget(), GatewayBudget()
+    client = gateway.of("10.0.0.1")
+    assert [each.size // mebibyte for each in (pod, gateway, client)] == [16, 64, 16]
+    assert [each.room // mebibyte for each in (pod, gateway, client)] == [12, 48, 12]
+    assert client.most_connections == 64
+
+
 def test_no_client_of_a_gateway_takes_what_is_for_all() -> None:
     """Each address has a share of the bytes, all together have the whole, and what is given back is there again."""
     whole = GatewayBudget(100, share=40)

@@ -105,6 +105,12 @@ def test_the_usual_post_is_plain() -> None:
     assert (headers[b"content-length"], body) == (b"2", b"{}")
 
 
+def test_a_head_without_an_end_is_not_plain() -> None:
+    """Even if its length were that of a body."""
+    start = b"POST /v1/events HTTP/1.1\r\nHost: x\r\nContent-Length: "
+    assert plain_post(start + b"%d\r" % len(start)) is None
+
+
 @pytest.mark.parametrize("line", [each for each in LINES if each[:5] not in (b"Host:", b"X-Req", b"Conte", b"conte")])
 def test_framing_headers_are_left_to_llhttp(line: bytes) -> None:
     """Except a Content-Length and `keep-alive`; and so is all that parsers read differently."""

@@ -108,6 +108,13 @@ def found(route: str, stream: str = "score_a", schema: str = "/score/1.0.0") -> 
             id="a pattern that matches none",
         ),
         pytest.param(
+            'reject: not here, match: {stream: "skore_*"}}\n  - {name: rest, to: main',
+            "score_a",
+            "/score/1.0.0",
+            [],
+            id="a pattern for what is not sent",
+        ),
+        pytest.param(
             "to: main, match: {stream: [score_a, score_b]}, stream: score_test",
             "score_a",
             "/score/1.0.0",
@@ -121,16 +128,23 @@ def test_streams_that_eventgate_refuses_are_found(route: str, stream: str, schem
     assert found(route, stream, schema) == words
 
 
-def test_streams_for_another_eventgate_are_reported_together() -> None:
+@pytest.mark.parametrize(
+    ("streams", "words"),
+    [
+        (1, "sends tags.v0 to main, whose event_service is main, but it is declared for search"),
+        (2, "sends tags.v0 and 1 more to main, whose event_service is main, but they are declared for search"),
+        (3, "sends tags.v0 and 2 more to main, whose event_service is main, but they are declared for search"),
+    ],
+)
+def test_streams_for_another_eventgate_are_reported_together(streams: int, words: str) -> None:
     """A wrong `event_service` is one mistake, however many streams go there."""
     events = "".join(
-        f"  - {{name: t{n}, event: {{meta: {{stream: tags.v{n}}}}}, expect: {{refused: false}}}}\n" for n in range(3)
+        f"  - {{name: t{n}, event: {{meta: {{stream: tags.v{n}}}}}, expect: {{refused: false}}}}\n"
+        for n in range(streams)
     )
     text = ROUTES.replace("ROUTE", "to: main").replace("SCHEMA", "/score/1.0.0").replace("STREAM", "score_a") + events
     (problem,) = inspect(text, declared=read(answer(), "saved.json")).problems
-    assert problem.message == (
-        "sends tags.v0 and 2 more to main, whose event_service is main, but they are declared for search"
-    )
+    assert problem.message == words
 
 
 def test_the_shipped_routes_send_only_streams_of_the_example() -> None:

@@ -47,7 +47,9 @@ PREFIXES = ("eqiad.", "codfw.")
 )
 def test_the_way_of_a_stream(env: str, stream: str, schema: str | None, way: Way) -> None:
     """Upstream, name and topics, or none; an unknown schema is not guessed."""
-    assert way_of(Router(read(ROUTES), {"env": env}), event_of(stream, schema)) == way
+    found = way_of(Router(read(ROUTES), {"env": env}), event_of(stream, schema))
+    assert found == way
+    assert found.refused is (way == Way())
 
 
 @pytest.mark.parametrize(

@@ -194,14 +194,14 @@ def a_hang_is_not_felt(world: World) -> Iterator[Broken]:
     for request in world.ledger.requests:
         if request.end != "answered" or request.sent is None or not _all_good(world, request) or request.began < 3.0:
             continue
-        takes = [act["mode"]["seconds"] for act in slow if act["at"] < request.began]
-        takes.append(world.plan.setup.get("takes", 0.0))
+        slowest = max([act["mode"]["seconds"] for act in slow if act["at"] < request.began], default=0.0)
+        takes = world.plan.setup.get("takes", 0.0) + slowest
         seconds = (request.ended or 0.0) - request.sent
         event = request.events[0]
         plain = len(request.events) == 1 and event.key is None
         quiet = all(world.ledger.quiet(what, request.began - 2.0, request.sent + 5.0) for what in ("disk", "packets"))
         if (
-            seconds > 0.7 + 4 * max(takes)  # one that took 0.2 s just now may take 0.6 s, which is no hang
+            seconds > 0.7 + 4 * takes  # one that took 0.2 s just now may take 0.6 s, which is no hang
             and plain
             and quiet
             and _well_meanwhile(world, event, request)

@@ -95,6 +95,20 @@ def test_events_of_every_size_are_saved(tmp_path: Path, size: int) -> None:
         assert [event.body for event, _ in file.waiting()] == [b"%d" % number * size for number in range(1, 8)]
 
 
+def test_events_that_just_fit_into_pages_are_saved(tmp_path: Path) -> None:
+    """Around the sizes at which a row needs a first and a second overflow page."""
+    sizes = [*range(3700, 4100), *range(7800, 8200)]
+    path = fill(tmp_path / "old", *(spooled(number, body=b"x" * size) for number, size in enumerate(sizes, 1)))
+    assert saved(path, tmp_path)[1] == list(range(1, len(sizes) + 1))
+
+
+def test_an_event_with_a_lost_part_costs_no_other(tmp_path: Path) -> None:
+    """Its row leads nowhere, and is passed over."""
+    path = fill(tmp_path / "old", *(spooled(number, body=b"%04d" % number * 3000) for number in range(1, 8)))
+    spoil_page_of(path, b"0004" * 1000)
+    assert saved(path, tmp_path)[1] == [1, 2, 3, 5, 6, 7]
+
+
 def test_a_file_that_is_cut_is_saved_up_to_the_cut(tmp_path: Path) -> None:
     """Wherever it is truncated."""
     path = fill(tmp_path / "old", *(spooled(number, body=b"%04d" % number * 200) for number in range(1, 301)))
@@ -165,6 +179,19 @@ def test_uncommitted_pages_do_not_count(tmp_path: Path) -> None:
     with log_of(path).open("r+b") as log:
         log.truncate(log.seek(0, 2) - 100)
     assert committed_frames(path) < frames
+
+
+def test_uncommitted_events_are_not_saved(tmp_path: Path) -> None:
+    """Their producers were not told that they are here."""
+    with spool_file(tmp_path / "alive") as file:
+        for numbers in ([1], range(2, 50)):
+            with file.transaction():
+                file.put([spooled(number, body=b"x" * 1000) for number in numbers])
+        for path in (tmp_path / "alive" / FILE, log_of(tmp_path / "alive" / FILE)):
+            shutil.copy(path, tmp_path / path.name)
+    with log_of(tmp_path / FILE).open("r+b") as log:
+        log.truncate(log.seek(0, 2) - PAGE)  # in the last page of the second transaction
+    assert saved(tmp_path / FILE, tmp_path) == (1, [1], [])
 
 
 def test_old_pages_do_not_count(tmp_path: Path) -> None:

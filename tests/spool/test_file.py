@@ -335,6 +335,12 @@ def test_old_events_are_found(file: SpoolFile) -> None:
     assert file.too_old(NOON, {1}) == [3]
 
 
+def test_old_events_are_found_in_parts(file: SpoolFile) -> None:
+    """Of a megabyte, or a little more."""
+    file.put([spooled(0, body=b"x" * 400_000)] * 5)
+    assert file.too_old(NOON + 1, ()) == [1, 2, 3]
+
+
 def test_a_dead_letter_can_be_retried(file: SpoolFile) -> None:
     """At once, at its old place in the order, with age and errors reset; a deleted one cannot."""
     file.put([spooled(1, errors=19, due=NOON + 50), spooled(2)])

@@ -223,11 +223,13 @@ async def test_with_a_full_spool_acknowledge_spooled_sends_live(tmp_path: Path) 
         assert desk_.wire.names == [["a"]]
 
 
-async def test_with_a_full_spool_no_event_overtakes_another(tmp_path: Path) -> None:
+@pytest.mark.parametrize("spool_first", [False, True])
+async def test_with_a_full_spool_no_event_overtakes_another(tmp_path: Path, *, spool_first: bool) -> None:
     """An event that would have to wait fails, and says why."""
     async with desk(tmp_path, TINY) as desk_:
         desk_.wire.holds = True
-        first = desk_.begin(event("a", "k"))
+        first = desk_.begin(event("a", "k", spool_first=spool_first))
+        await asyncio.sleep(0.1)  # until the spool has said that it is full
         (status,) = await desk_.begin(event("b", "k"))
         desk_.wire.release()
         assert await first == [ACCEPTED]

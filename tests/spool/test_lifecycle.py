@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import json
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,12 @@ from sidecar.spool.lifecycle import Spooling, written
 from sidecar.spool.record import Spooled, line_of
 from sidecar.telemetry.log import make_log
 from sidecar.telemetry.telemetry import Telemetry
+from sidecar.upstreams.endpoints import Pool
 from tests.anyroutes import config_of
 from tests.fakes import FakeEventGate, eventually, refusing
 from tests.running import Running, sidecar, to_one
-from tests.spool.spools import AtOnce, open_spool, spool_file, spooled, waiting
+from tests.scripted import bare_pool
+from tests.spool.spools import AtOnce, fill, open_spool, spool_file, spooled, waiting
 
 EVENT = b'{"meta":{"stream":"s","id":"%d"},"page":{"id":7}}'
 QUICK: dict[str, Any] = {
@@ -129,6 +132,39 @@ def test_an_event_is_routed_again_only_by_other_rules(tmp_path: Path) -> None:
     assert isinstance(routed(spooled(2, came_as="score")), str)
     spooling.follow({}, second, lambda _: False, Router(no_routes, {}))
     assert isinstance(routed(event), str)
+
+
+@pytest.mark.looptime
+@pytest.mark.parametrize(
+    ("after", "reported"),
+    [
+        ({"main": bare_pool()}, []),
+        (
+            {"main": bare_pool(url="http://b/v1/events")},
+            [("main", 1, "http://eqiad:80/v1/events", "http://b/v1/events")],
+        ),
+        ({}, [("main", 1, "http://eqiad:80/v1/events", "")]),
+    ],
+    ids=["unchanged", "another URL", "removed"],
+)
+async def test_waiting_events_of_a_changed_upstream_are_reported(
+    tmp_path: Path, after: dict[str, Pool], reported: list[tuple[str, int, str, str]]
+) -> None:
+    """They are routed by the new rules, perhaps elsewhere; the first configuration changes nothing."""
+    fill(tmp_path, spooled(1))
+    written = io.StringIO()
+    telemetry = Telemetry([], make_log(written))
+    spooling = Spooling(tmp_path, telemetry, hand=AtOnce())
+    idle = Coalescer(Sender({}, telemetry, lambda: 0.5), {}, telemetry)
+    router = Router(config_of({"version": 1, "upstreams": {"main": {"url": "http://a/v1"}}, "routes": [REJECT]}), {})
+    async with asyncio.TaskGroup() as tasks:
+        await spooling.start(tasks)
+        for pools in ({"main": bare_pool()}, after):
+            spooling.follow(pools, spooling.keeping(pools, idle), lambda _: True, router)
+        await spooling.end(prints=False, until=0.0)
+    lines = [json.loads(line) for line in written.getvalue().splitlines()]
+    told = [line["eventgate_sidecar"] for line in lines if line["event"]["action"] == "SpoolRerouted"]
+    assert [(each["upstream"], each["count"], each["before"], each["after"]) for each in told] == reported
 
 
 class Handing:

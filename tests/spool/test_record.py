@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import msgspec
 import pytest
 
 from sidecar.events.outgoing import LABELS, Load, Outgoing
@@ -43,6 +44,7 @@ def test_the_size_of_an_event_includes_everything() -> None:
     """Body, headers, names and the row itself."""
     event = Spooled(upstream="main", stream="score", body=b"x" * 100, headers=(("a", "bc"),), first_seen=NOON)
     assert event.size == ROW_BYTES + 100 + 9 + 14
+    assert msgspec.structs.replace(event, came_as="scores", id="7").size == event.size + 7
 
 
 @pytest.mark.parametrize("body", [b'{"a":1}', b'{\n  "a": "b\\n c"\r\n}', b'{"a":"\xff"}', '{"a":"é"}'.encode()])

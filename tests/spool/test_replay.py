@@ -145,6 +145,7 @@ async def test_without_answers_one_event_is_tried_with_growing_pauses(tmp_path: 
         assert pauses == pytest.approx([1, 2, 4, 8, 16, 32, 60, 60, 60], abs=2 * IDLE_SECONDS)
         assert it.wire.numbers[:2] == [1, 2]
         assert len(it.opened.log("Replayed")) <= 6
+        assert {each["reason"] for each in it.opened.log("Replayed")} == {"nothing answers"}
     with spool_file(tmp_path) as file:
         found = [event for event, _ in file.waiting()]
         assert sum(event.attempts for event in found) == 10

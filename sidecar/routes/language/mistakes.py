@@ -158,7 +158,7 @@ def _colon(mistake: _Mistake) -> Said | None:
     if mistake.problem != "mapping values are not allowed here":
         return None
     value = mistake.value
-    if value[1] < mistake.at[1] and _KEY.match(mistake.line(mistake.at[0])[: mistake.at[1]]):
+    if ": " in mistake.line(mistake.at[0])[: mistake.at[1]]:
         return value, "has a colon and a space in it, so YAML reads a second key; put the value in quotes"
     above = next((each for each in _columns(mistake, mistake.at[0])), None)
     if above is not None and not _KEY.match(mistake.line(above[0])):

@@ -4,53 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from sidecar.routes.language.config import Config, Match, Route, Upstream
+from sidecar.routes.language.config import Config, Expect, Match, Route, Upstream
 from sidecar.routes.language.pattern import Pattern, Template
-from sidecar.routes.language.scalars import duration
 from sidecar.routes.language.section import Refused, Section, fields
 
 URL = "https://eventgate-main.discovery.wmnet:4492/v1/events"
-
-
-@pytest.mark.parametrize(
-    ("text", "seconds"),
-    [("500ms", 0.5), ("1ms", 0.001), ("1s", 1.0), ("1.5s", 1.5), ("5m", 300.0), ("0.5h", 1800.0)],
-)
-def test_a_duration_is_read_as_seconds(text: str, seconds: float) -> None:
-    """A duration is a number with a unit."""
-    assert duration(text) == seconds
-
-
-@pytest.mark.parametrize(
-    ("value", "message"),
-    [
-        *(
-            pytest.param(value, f"is {words}; write a duration such as 500ms, 1.5s, 5m or 1h", id=repr(value))
-            for value, words in [
-                (5, "5"),
-                (1.5, "1.5"),
-                ("5", "'5'"),
-                ("5 s", "'5 s'"),
-                ("-1s", "'-1s'"),
-                ("1d", "'1d'"),
-                ("1e3s", "'1e3s'"),
-                (".5s", "'.5s'"),
-                ("", "''"),
-                (None, "empty"),
-                (True, "true"),
-            ]
-        ),
-        pytest.param("0.5ms", "is 0.5ms; allowed: from 1ms to 24h", id="0.5ms"),
-        pytest.param("25h", "is 25h; allowed: from 1ms to 24h", id="25h"),
-        pytest.param("0s", "is zero; a duration must be longer than 0s", id="0s"),
-        pytest.param("0.0ms", "is zero; a duration must be longer than 0s", id="0.0ms"),
-    ],
-)
-def test_an_invalid_duration_is_refused(value: object, message: str) -> None:
-    """A number without a unit and an endless wait are refused, with the right format."""
-    with pytest.raises(ValueError, match=r".") as refusal:
-        duration(value)
-    assert str(refusal.value) == message
 
 
 def test_only_required_keys_are_required() -> None:
@@ -205,3 +163,23 @@ def test_a_file_needs_three_sections() -> None:
     """Version, upstreams and routes are required; tests are optional."""
     assert [field.name for field in fields(Config) if field.required] == ["version", "upstreams", "routes"]
     assert Match() == Match(labels={}, stream=None, schema_=None, event={})
+
+
+def test_what_needs_a_spool_is_named() -> None:
+    """An order, an answer before EventGate's, and a POST that is repeated only from the spool."""
+    upstreams = {"main": {"url": URL}, "careful": {"url": URL, "on_ambiguous": "spool"}}
+    routes = [
+        {"name": "live", "to": "main"},
+        {"name": "ordered", "to": "main", "order_by": ["wiki_id"]},
+        {"name": "early", "to": "main", "acknowledge": "spooled"},
+    ]
+    assert sorted(Config.read({"version": 1, "upstreams": upstreams, "routes": routes}).needs_spool) == [
+        "route early has acknowledge: spooled",
+        "route ordered has order_by",
+        "upstream careful has on_ambiguous: spool",
+    ]
+
+
+def test_an_expectation_has_only_what_was_written() -> None:
+    """`false` was written, too."""
+    assert Expect.read({"upstream": "main", "refused": False}).given == {"upstream": "main", "refused": False}

@@ -136,6 +136,12 @@ def sign(character: str, means: str, value: str) -> str:
             "is not a key and its value; write KEY: VALUE, with a space after the colon",
         ),
         (
+            "reject: not today",
+            "not today: this: stream",
+            "13:16",
+            "has a colon and a space in it, so YAML reads a second key; put the value in quotes",
+        ),
+        (
             "not today",
             ">x\n      not today",
             "13:14",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+from collections.abc import Callable
 from urllib.parse import urlsplit
 
 import pytest
@@ -73,6 +74,47 @@ def test_a_path_is_read(path: str) -> None:
     assert path_in(path) == path
 
 
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("500ms", 0.5), ("1ms", 0.001), ("1s", 1.0), ("1.5s", 1.5), ("5m", 300.0), ("0.5h", 1800.0)],
+)
+def test_a_duration_is_read_as_seconds(text: str, seconds: float) -> None:
+    """A duration is a number with a unit."""
+    assert duration(text) == seconds
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        *(
+            pytest.param(value, f"is {words}; write a duration such as 500ms, 1.5s, 5m or 1h", id=repr(value))
+            for value, words in [
+                (5, "5"),
+                (1.5, "1.5"),
+                ("5", "'5'"),
+                ("5 s", "'5 s'"),
+                ("-1s", "'-1s'"),
+                ("1d", "'1d'"),
+                ("1e3s", "'1e3s'"),
+                (".5s", "'.5s'"),
+                ("", "''"),
+                (None, "empty"),
+                (True, "true"),
+            ]
+        ),
+        pytest.param("0.5ms", "is 0.5ms; allowed: from 1ms to 24h", id="0.5ms"),
+        pytest.param("25h", "is 25h; allowed: from 1ms to 24h", id="25h"),
+        pytest.param("0s", "is zero; a duration must be longer than 0s", id="0s"),
+        pytest.param("0.0ms", "is zero; a duration must be longer than 0s", id="0.0ms"),
+    ],
+)
+def test_an_invalid_duration_is_refused(value: object, message: str) -> None:
+    """A number without a unit and an endless wait are refused, with the right format."""
+    with pytest.raises(ValueError, match=r".") as refusal:
+        duration(value)
+    assert str(refusal.value) == message
+
+
 def test_bounds_of_a_duration_are_allowed() -> None:
     """Both are included."""
     assert (duration("100ms", "100ms", "1h"), duration("60m", "100ms", "1h")) == (0.1, 3600.0)
@@ -112,3 +154,25 @@ def test_a_path_starts_with_a_slash_and_can_be_sent(path: str) -> None:
     """Without spaces and fragments."""
     with pytest.raises(ValueError, match="a path starts with a slash"):
         path_in(path)
+
+
+@pytest.mark.parametrize("url", ["http://h:/v1/events", "http://h:0/v1/events"])
+def test_a_port_is_a_number_or_left_out(url: str) -> None:
+    """A colon alone, or port 0, is a mistake."""
+    with pytest.raises(ValueError, match="a port is a number from 1 to 65535"):
+        url_in(url)
+
+
+@pytest.mark.parametrize("read", [host_in, lambda host: url_in(f"http://{host}/v1/events")], ids=["host", "url"])
+def test_a_character_that_cannot_be_sent_is_named(read: Callable[[str], str]) -> None:
+    """An editor does not show a zero-width space."""
+    with pytest.raises(ValueError, match=r"has the character U\+200B, which cannot be sent"):
+        read("h.\u200bwmnet")
+
+
+def test_a_host_has_the_length_of_dns() -> None:
+    """RFC 1035, 2.3.4: 253 characters without the dot at the end."""
+    longest = ".".join(["a" * 63, "a" * 63, "a" * 63, "a" * 61])
+    assert host_in(longest) == longest
+    with pytest.raises(ValueError, match="at most 253 characters"):
+        host_in(f"{longest}a")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -176,9 +177,14 @@ class Handing:
     def __init__(self) -> None:
         """Nothing is handed over yet."""
         self.done = False
+        self.knows: object = None
+
+    async def early(self, failing: set[str], leaving: Callable[[], bool]) -> None:
+        """Note what it may know."""
+        self.knows = failing, leaving()
 
     def stop(self) -> None:
-        """There is no early hand-over."""
+        """It ends by itself."""
 
     async def rest(self) -> None:
         """Hand over."""
@@ -201,3 +207,16 @@ async def test_a_hand_over_has_a_moment_even_if_the_drain_is_over(tmp_path: Path
         spooling._handing = handing
         await spooling.end(prints=False, until=until)
     assert handing.done is done
+
+
+@pytest.mark.looptime
+async def test_what_a_nearly_full_spool_holds_is_handed_over_early(tmp_path: Path) -> None:
+    """From the start, with what replay knows of upstreams that fail."""
+    spooling = Spooling(tmp_path, Telemetry([], make_log(io.StringIO())), hand=AtOnce())
+    handing: Any = Handing()
+    spooling._handing = handing
+    async with asyncio.TaskGroup() as tasks:
+        await spooling.start(tasks)
+        await asyncio.sleep(0.1)
+        await spooling.end(prints=False, until=0.0)
+    assert handing.knows == (set(), False)

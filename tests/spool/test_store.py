@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import uvloop
 
@@ -201,6 +202,17 @@ async def test_delivered_events_are_gone_and_dead_ones_are_kept_apart(tmp_path: 
         )
 
 
+async def test_a_moved_event_is_handed_out_for_its_new_upstream(tmp_path: Path) -> None:
+    """And for no other, once."""
+    async with open_spool(tmp_path, hand=AtOnce()) as opened:
+        await opened.put([spooled(1, "a")])
+        (event,) = await opened.spool.hand_out("main", *ALL)
+        await opened.spool.move(msgspec.structs.replace(event, upstream="other"))
+        assert await opened.spool.hand_out("main", *ALL) == []
+        assert arrivals(await opened.spool.hand_out("other", *ALL)) == [1]
+        assert await opened.spool.hand_out("other", *ALL) == []
+
+
 async def test_an_event_behind_a_live_one_waits_for_it(tmp_path: Path) -> None:
     """It is handed out once the live one is settled."""
     async with open_spool(tmp_path, hand=AtOnce()) as opened:
@@ -301,6 +313,19 @@ async def test_an_event_that_is_too_old_becomes_a_dead_letter(tmp_path: Path) ->
         assert opened.counted("buried_events_total") == {'cause="age",stream="score"': 1.0}
         assert opened.log("DeadLettered") == [{"stream": "score", "cause": "age", "count": 1}]
     assert waiting(tmp_path) == [1, 3]
+
+
+async def test_an_event_that_is_being_handed_out_is_not_too_old(tmp_path: Path) -> None:
+    """Else one that is sent might become a dead letter, too."""
+    now = [NOON]
+    async with open_spool(tmp_path, Quota(age=3600), lambda: now[0], hand=AtOnce()) as opened:
+        await opened.put([spooled(1)])
+        async with opened.spool._handing_out:
+            now[0] = NOON + 3601
+            await asyncio.sleep(2)
+            assert opened.spool.state.totals.dead == 0
+        await asyncio.sleep(2)
+        assert opened.spool.state.totals.dead == 1
 
 
 async def test_a_step_of_the_wall_clock_ages_no_event(tmp_path: Path) -> None:

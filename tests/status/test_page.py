@@ -208,10 +208,25 @@ def test_facts_about_an_endpoint_appear_once() -> None:
 
 def test_pictures_start_with_the_process() -> None:
     """At most an hour ago; nothing earlier is known."""
-    for started, width, words in ((NOW - 7200, "3600.0", "an hour ago"), (NOW - 600, "600.0", "10 min ago")):
+    for started, width, begin, middle in (
+        (NOW - 7200, "3600.0", "an hour ago", "30 min"),
+        (NOW - 600, "600.0", "10 min ago", "5 min"),
+    ):
         read = Reader(page(status(started=started)))
         assert {(each["viewbox"] or "").split()[2] for each in read.all_of("svg")[2:]} == {width}
-        assert words in read.words
+        assert begin in read.words
+        assert middle in read.words
+
+
+def test_the_events_of_a_minute_are_stacked() -> None:
+    """Delivered ones at the bottom, then spooled ones, then all that failed."""
+    minute = Minute(NOW - 60, {"delivered": 50, "spooled": 30, "failed": 10, "invalid": 10})
+    boxes = [each for each in Reader(page(status(minutes=(minute,)))).all_of("rect") if each["x"] == "3543.0"]
+    assert [(each.get("class"), each["y"], each["height"]) for each in boxes] == [
+        ("delivered", "50.0", "50.0"),
+        ("spooled", "20.0", "30.0"),
+        ("failed", "0.0", "20.0"),
+    ]
 
 
 def test_a_refused_file_comes_before_healthy_parts() -> None:

@@ -71,6 +71,15 @@ def test_an_upstream_that_gets_only_copies_is_a_warning() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    "other", [upstream(), msgspec.structs.replace(BOTH_OUT, only_copies=True)], ids=["well", "copies"]
+)
+def test_what_becomes_of_events_is_said_beside_another_upstream(other: Any) -> None:
+    """That one does not say it."""
+    words = said(upstreams=(msgspec.structs.replace(other, name="other"), BOTH_OUT))[1]
+    assert words.count("Events are kept in the spool") == 1
+
+
 def test_after_an_outage_without_events_the_datacenters_wait_for_one() -> None:
     """Checks pass again, but no event has tried it: not an outage. What is still out is reported."""
     back = endpoint("codfw", address("ejected", "it fails", awaits_trial=True))
@@ -298,6 +307,12 @@ def test_failed_events_are_reported(outcome: str, level: Level) -> None:
     """For a minute, with their number."""
     levels, words = said(last_minute={"delivered": 9, outcome: 2})
     assert (levels, words.startswith("2 events in the last minute ")) == ([level], True)
+
+
+def test_events_are_counted_in_singular_and_plural() -> None:
+    """One was refused, two were."""
+    assert said(last_minute={"refused": 1})[1].startswith("1 event in the last minute was refused")
+    assert said(last_minute={"refused": 2})[1].startswith("2 events in the last minute were refused")
 
 
 def test_a_start_is_no_problem() -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
-from sidecar.status.value import short
-from tests.statuses import HANGS, address, endpoint, upstream
+from sidecar.events.results import Outcome
+from sidecar.status.value import StreamNow, short
+from tests.statuses import HANGS, address, endpoint, status, upstream
 
 
 @pytest.mark.parametrize(
@@ -36,3 +38,40 @@ def test_an_upstream_is_out_if_no_endpoint_is_usable() -> None:
 def test_a_long_reason_is_cut() -> None:
     """It comes from outside."""
     assert (short("x" * 160), short("x" * 161)) == ("x" * 160, "x" * 159 + "…")
+
+
+@pytest.mark.parametrize(
+    ("host", "found", "looked_up"),
+    [
+        ("staging.wmnet", "staging.wmnet → worker.wmnet → 10.0.0.1", True),
+        ("staging.wmnet", "staging.wmnet → the hosts file → 10.0.0.1", False),
+        ("localhost", "localhost → 127.0.0.1", False),
+        ("10.0.0.1", "10.0.0.1 → 10.0.0.1", False),
+    ],
+)
+def test_only_names_are_looked_up_in_dns(host: str, found: str, *, looked_up: bool) -> None:
+    """No addresses, not this machine, and no names of the hosts file; but where that failed, it was tried."""
+    there = msgspec.structs.replace(endpoint("eqiad", address()), url=f"http://{host}/v1/events", way=found)
+    assert there.looked_up is looked_up
+    assert msgspec.structs.replace(there, problem="SERVFAIL").looked_up
+
+
+def test_an_endpoint_has_changed_when_an_address_did() -> None:
+    """The last one that did; 0 if none has yet."""
+    assert endpoint("eqiad", address(since=5.0), address(since=7.0), address(since=None)).since == 7.0
+    assert endpoint("eqiad", address(since=None)).since == endpoint("eqiad").since == 0.0
+
+
+def test_the_title_names_the_datacenter_if_there_are_several() -> None:
+    """With one, the upstream's name says it."""
+    only = endpoint("eqiad", address())
+    assert [upstream(only).title, upstream().title] == ["staging", "staging → eqiad"]
+
+
+def test_only_outcomes_that_occurred_have_happened() -> None:
+    """Zeros did not."""
+    streams = (
+        StreamNow("score", ("all",), {"delivered": 3, "invalid": 0}),
+        StreamNow("link", ("all",), {"spooled": 1}),
+    )
+    assert status(streams=streams).happened == [Outcome.DELIVERED, Outcome.SPOOLED]

@@ -87,6 +87,21 @@ def test_a_passed_check_resets_the_streak() -> None:
         else:
             judge().check_failed(standing, "answers 503", 1.0)
     assert standing.health is HEALTHY
+    judge().check_failed(standing, "answers 503", 1.0)
+    assert standing.health is UNHEALTHY
+
+
+def test_a_change_of_state_resets_the_streak() -> None:
+    """Checks that failed during an ejection do not count in the probation after it."""
+    standing = Standing(EJECTED, ejected_until=60.0)
+    for second in (1.0, 2.0):
+        judge().check_failed(standing, "answers 503", second)
+    judge().time_passed(standing, 60.0)
+    found = []
+    for second in (61.0, 62.0, 63.0):
+        judge().check_failed(standing, "answers 503", second)
+        found.append(standing.health)
+    assert found == [PROBATION, PROBATION, UNHEALTHY]
 
 
 @pytest.mark.parametrize(

@@ -520,6 +520,13 @@ def test_a_read_only_disk_is_reported_and_used_again_when_writable(disk: Path) -
         assert held(directory) == [1, 3]
 
 
+def test_a_file_that_cannot_be_read_is_not_called_damaged(tmp_path: Path) -> None:
+    """The disk has failed, not what is on it; nothing is set aside."""
+    (tmp_path / FILE).symlink_to("/proc/self/mem")  # an input/output error at its start
+    with owned(tmp_path) as directory:
+        assert not directory._is_damage(sqlite3.DatabaseError("the disk image is malformed"))
+
+
 def test_a_path_that_is_not_a_directory_is_reported(tmp_path: Path) -> None:
     """With the path."""
     (tmp_path / "file").write_text("")

@@ -15,7 +15,7 @@ from sidecar.delivery.coalescer import Coalescer
 from sidecar.delivery.sender import Sender
 from sidecar.errors import SettingError
 from sidecar.routes.routing import Router
-from sidecar.spool.lifecycle import Spooling, written
+from sidecar.spool.lifecycle import END_SECONDS, Spooling, written
 from sidecar.spool.record import Spooled, line_of
 from sidecar.telemetry.log import make_log
 from sidecar.telemetry.telemetry import Telemetry
@@ -220,3 +220,32 @@ async def test_what_a_nearly_full_spool_holds_is_handed_over_early(tmp_path: Pat
         await asyncio.sleep(0.1)
         await spooling.end(prints=False, until=0.0)
     assert handing.knows == (set(), False)
+
+
+class Slow(AtOnce):
+    """A disk that takes a second for everything."""
+
+    async def do(self, work: Callable[[], Any]) -> Any:
+        """Do it a second later."""
+        await asyncio.sleep(1.0)
+        return await super().do(work)
+
+
+@pytest.mark.looptime
+async def test_printing_what_is_left_has_an_end(tmp_path: Path, capsysbinary: pytest.CaptureFixture[bytes]) -> None:
+    """After 5 s, with what was read by then; the rest is counted."""
+    fill(tmp_path, *(spooled(number) for number in range(1, 2001)))
+    log = io.StringIO()
+    spooling = Spooling(tmp_path, Telemetry([], make_log(log)), hand=Slow())
+    clock = asyncio.get_running_loop().time
+    async with asyncio.TaskGroup() as tasks:
+        await spooling.start(tasks)
+        began = clock()
+        await spooling.end(prints=True, until=0.0)
+        assert clock() - began < 3 * END_SECONDS
+    (told,) = (
+        each for each in map(json.loads, log.getvalue().splitlines()) if each["event"]["action"] == "SpoolNotPrinted"
+    )
+    printed = capsysbinary.readouterr().out.count(b"\n")
+    assert told["eventgate_sidecar"] == {"count": 2000 - printed, "printed": printed}
+    assert printed == 800  # a page of 200 events every other second, the last one begun in time

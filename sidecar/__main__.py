@@ -35,7 +35,11 @@ def _take_signals() -> None:
 
 
 def _open_standard_files() -> None:
-    """Open /dev/null for each standard file that is closed: a socket would get its number otherwise."""
+    """Open /dev/null for each standard file that is closed: a socket would get its number otherwise.
+
+    A terminal that cannot show a character gets a question mark in its place.
+    """
+    import io  # noqa: PLC0415  as above
     import os  # noqa: PLC0415  as above
 
     for descriptor, name in enumerate(("stdin", "stdout", "stderr")):
@@ -45,6 +49,8 @@ def _open_standard_files() -> None:
             os.open(os.devnull, os.O_RDWR)  # takes the lowest free number
         if getattr(sys, name) is None:
             setattr(sys, name, os.fdopen(descriptor, "w" if descriptor else "r"))
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
 
 
 def _end(_number: int, _frame: object) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +16,7 @@ from sidecar import __version__
 from sidecar.commands.cli import COMMANDS, app, load
 from tests.commands.conftest import run
 
+ROOT = Path(__file__).parent.parent.parent
 SHARED = {"", ".commands", ".commands.cli", ".commands.terminal", ".errors"}
 
 
@@ -87,3 +90,15 @@ def test_version() -> None:
 def test_an_unknown_command_is_status_2(words: tuple[str, ...]) -> None:
     """Unlike the findings of a command."""
     assert run(*words).exit_code == 2
+
+
+@pytest.mark.parametrize("words", [("schema",), ("explain", "routes.yaml", "--stream", "a")])
+def test_a_terminal_that_cannot_show_a_character_gets_another(words: tuple[str, ...]) -> None:
+    """As in a locale without UTF-8; what is JSON stays JSON."""
+    env = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    command = [sys.executable, "-m", "sidecar", *words]
+    shown = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, check=False)
+    assert shown.stderr == b""
+    assert b"?" in shown.stdout
+    if words == ("schema",):
+        json.loads(shown.stdout)

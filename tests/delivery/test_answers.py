@@ -42,6 +42,9 @@ def test_an_attempt_takes_more_only_if_it_takes_what_had_an_error() -> None:
     answers.learn([0, 1], [SUCCESS, ERROR], errors_with_others=False)
     assert not answers.takes_more([0, 1], [SUCCESS, ERROR])
     assert answers.takes_more([0, 1], [ERROR, SUCCESS])
+    two_left = Answers(load("a", "b"))
+    two_left.learn([0, 1], [ERROR, ERROR], errors_with_others=False)
+    assert two_left.takes_more([0, 1], [ERROR, SUCCESS])  # one is enough
 
 
 def test_events_may_be_sent_later_if_endpoints_err_with_others_too() -> None:

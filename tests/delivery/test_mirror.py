@@ -144,6 +144,13 @@ async def test_arrays_have_equal_headers_and_unique_ids() -> None:
     assert between.sizes == [2, 1, 2, 1, 1]
 
 
+async def test_arrays_have_at_most_the_bytes_of_coalesce() -> None:
+    """A copy that does not fit is in the next array."""
+    between = Between(limits=Coalesce(max_events=9, max_bytes=1000))
+    await between.take(*(event(number, size=300) for number in range(5)))
+    assert between.sizes == [2, 2, 1]
+
+
 async def test_copies_with_one_result_are_reported_once() -> None:
     """A large array whose copies do not fit does not flood the happenings."""
     between = Between()

@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 
 from sidecar.delivery.retry import Undelivered
 from sidecar.delivery.sender import Sender
+from sidecar.eventgate.failures import FailureClass
 from sidecar.events.outgoing import Load
 from sidecar.events.results import EventStatus
 from tests import scripted
@@ -35,6 +38,7 @@ from tests.scripted import EQIAD, Recorder, Seen, at, bare_pool, deliver, delive
 
 EVENT = b'{"meta":{"stream":"s","id":"a"},"n":1.0}'
 INVALID = {"status": "invalid", "event": json.loads(EVENT), "context": {"errorsText": "is wrong"}}
+TRACED = msgspec.structs.replace(scripted.EVENT, body=b"traced")
 UNREACHABLE = "1 out of 1 events had failures and were not accepted. (0 invalid and 1 errored)."
 
 
@@ -308,3 +312,34 @@ async def test_nothing_is_sent_before_the_start() -> None:
     ended: asyncio.Future[list[EventStatus] | Undelivered] = asyncio.get_running_loop().create_future()
     Sender({"main": pool}, Recorder(), lambda: 0.5, now).send(Load("main", [scripted.EVENT]), ended.set_result)
     assert isinstance(ended.result(), Undelivered)
+
+
+@pytest.mark.looptime
+@pytest.mark.parametrize(("reserve", "seconds"), [(0.0, 4.0), (3.0, 1.0), (5.0, 0.0)])
+async def test_the_reserve_for_the_spool_is_part_of_the_deadline(reserve: float, seconds: float) -> None:
+    """What is left for attempts is never less than nothing."""
+    pool = scripted.make_pool({"eqiad": [EQIAD]}, timeouts={"deadline": "4s", "attempt": "4s"})
+    script(at(pool, EQIAD), otherwise=scripted.fails(FailureClass.AMBIGUOUS, takes=9.0))
+    sender = Sender({"main": pool}, Recorder(), lambda: 0.5, now, reserve=reserve)
+    async with asyncio.TaskGroup() as tasks:
+        sender.start(tasks)
+        assert (await deliver(sender)).at == pytest.approx(seconds, abs=0.01)
+
+
+@pytest.mark.looptime
+async def test_each_load_is_traced() -> None:
+    """With what the observer makes of it."""
+    seen: list[Load] = []
+
+    class Watching:
+        def begun(self, load: Load) -> tuple[Load, None]:
+            seen.append(load)
+            return msgspec.structs.replace(load, events=[TRACED]), None
+
+    watching: Any = Watching()
+    pool = scripted.make_pool({"eqiad": [EQIAD]})
+    eqiad = script(at(pool, EQIAD))
+    async with delivering(pool, watching) as (delivery, _):
+        await deliver(delivery)
+    assert [load.events for load in seen] == [[scripted.EVENT]]
+    assert [posted.body for posted in eqiad.sent] == [(TRACED.body,)]

@@ -58,6 +58,14 @@ def test_events_that_failed_before_say_nothing_against_an_address(failed: str, *
     assert (each.address.standing.health is Health.HEALTHY) is not trial
 
 
+@pytest.mark.parametrize("failure", [FailureClass.REFUSED, FailureClass.THROTTLED])
+def test_an_address_that_refuses_a_doubted_event_needs_no_check(failure: FailureClass) -> None:
+    """It has just answered."""
+    each = begun([], doubted=True)
+    judged(each, Failed(failure, "no"))
+    assert not each.address.check_now.is_set()
+
+
 @pytest.mark.parametrize("failure", FailureClass)
 def test_only_failures_against_the_address_request_a_check(failure: FailureClass) -> None:
     """An address that refuses or throttles is alive."""

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from sidecar.eventgate.client import _seconds, array
+from sidecar.eventgate.client import _seconds, array, phrase
 from sidecar.eventgate.connection import MAX_REPLY_BYTES
+from sidecar.eventgate.connection import Reply as Received
 from sidecar.events.outgoing import Outgoing
 from tests.fakes import (
     Answer,
@@ -279,3 +280,12 @@ async def test_http_proxy_is_ignored(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_retry_after_is_a_number_or_ignored(value: str, seconds: float | None) -> None:
     """ASCII digits only, and with a maximum."""
     assert _seconds(value) == seconds
+
+
+@pytest.mark.parametrize(
+    ("status", "reason", "words"),
+    [(503, "Sorry", "Sorry"), (503, "", "Service Unavailable"), (799, "Odd", "Odd"), (799, "", "without a reason")],
+)
+def test_every_status_has_a_phrase(status: int, reason: str, words: str) -> None:
+    """Its own, the standard one, or none."""
+    assert phrase(Received(status, reason)) == words

@@ -62,6 +62,7 @@ async def test_an_answer_is_read_completely(
     async with connection(drip(data, FAST) if slow else raw(data)) as made:
         reply = await exchange(made)
     assert (reply.status, reply.reason, reply.headers, reply.body) == (status, reason, headers, body)
+    assert not slow or reply.head.endswith(b"\r\n\r\n")  # nothing of the body is held twice
 
 
 async def test_an_answer_may_end_with_its_connection() -> None:
@@ -153,3 +154,32 @@ async def test_closing_cancels_the_callback() -> None:
         made.close()
         await asyncio.sleep(0.01)
         assert (told, made.is_open) == ([], False)
+
+
+class Clogged(asyncio.Transport):
+    """A transport that has not sent everything yet."""
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Keep it."""
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        """Ignore them."""
+
+    def get_write_buffer_size(self) -> int:
+        """Return what is not sent."""
+        return 7
+
+    def abort(self) -> None:
+        """There is no socket."""
+
+
+@pytest.mark.parametrize(("status", "answered"), [(b"413 Payload Too Large", True), (b"201 Created", False)])
+def test_an_answer_before_the_whole_request_is_the_connections_last(status: bytes, answered: bool) -> None:
+    """An error may come early, an acceptance cannot; what is left of the request would be read as the next one."""
+    ends: list[Reply | Exception] = []
+    made = Connection()
+    made.connection_made(Clogged())
+    made.exchange(REQUEST, ends.append)
+    made.data_received(b"HTTP/1.1 %b\r\ncontent-length: 0\r\n\r\n" % status)
+    assert [isinstance(each, Reply) for each in ends] == [answered]
+    assert not made.may_be_reused

@@ -66,6 +66,12 @@ async def test_a_gateway_with_https_gets_nothing_in_the_clear() -> None:
     assert b"body" not in seen
 
 
+@pytest.mark.parametrize(("url", "port"), [("http://a/v1", 80), ("https://a/v1", 443), ("https://a:8888/v1", 8888)])
+def test_the_default_port_depends_on_the_scheme(url: str, port: int) -> None:
+    """As for every URL."""
+    assert Gateway(url, {})._port == port
+
+
 async def test_the_connection_is_kept() -> None:
     """A hand-over is many POSTs one after the other."""
     async with FakeEventGate(otherwise=TAKEN) as there:

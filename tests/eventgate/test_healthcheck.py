@@ -331,6 +331,19 @@ async def test_a_server_without_tls(trusting: ssl.SSLContext) -> None:
     assert (result.passed, result.words) == (False, "TLS fails: it does not speak TLS (WRONG_VERSION_NUMBER)")
 
 
+async def test_a_server_that_ends_the_handshake(trusting: ssl.SSLContext) -> None:
+    """As one does that has no TLS 1.2."""
+
+    async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        writer.transport.abort()
+
+    async with await asyncio.start_server(hang_up, "127.0.0.1", 0) as server:
+        address = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        result = await check(target(address, trusting), SECONDS)
+    assert result.words == "TLS fails: it closes the connection during the handshake, as a server without TLS 1.2 does"
+
+
 async def test_checks_close_their_connections(authority: Authority, trusting: ssl.SSLContext) -> None:
     """However a check ends."""
     async with FakeEventGate(health=stall, tls=authority.server("eqiad.test")) as gate:

@@ -265,6 +265,14 @@ def test_an_answer_without_eventgates_lists_is_not_a_verdict(status: int, body: 
     assert read(status, "", body, outgoing("a", "b")) is None
 
 
+@pytest.mark.parametrize(("status", "kind"), [(400, "invalid"), (500, "error")])
+def test_one_of_the_lists_is_enough(status: int, kind: StatusWord) -> None:
+    """The other is empty if it is missing."""
+    events = outgoing("a", "b")
+    body = stringified({kind: [echo(kind, event) for event in events]}).encode()
+    assert read(status, "", body, events) == seen([kind, kind], events)
+
+
 @pytest.mark.parametrize("status", [200, 204, 301, 401, 404, 413, 429, 501, 502, 503, 504])
 def test_no_other_status_is_a_verdict(status: int) -> None:
     """Whatever the body looks like."""

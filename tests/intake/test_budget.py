@@ -33,8 +33,8 @@ def test_a_pod_has_16_mib_and_a_gateway_64() -> None:
     mebibyte = 1024 * 1024
     pod, gateway = ByteBudget(), GatewayBudget()
     client = gateway.of("10.0.0.1")
-    assert [each.size // mebibyte for each in (pod, gateway, client)] == [16, 64, 16]
-    assert [each.room // mebibyte for each in (pod, gateway, client)] == [12, 48, 12]
+    assert [each.size for each in (pod, gateway, client)] == [16 * mebibyte, 64 * mebibyte, 16 * mebibyte]
+    assert [each.room for each in (pod, gateway, client)] == [12 * mebibyte, 48 * mebibyte, 12 * mebibyte]
     assert client.most_connections == 64
 
 

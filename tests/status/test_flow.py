@@ -150,6 +150,20 @@ def test_nothing_overlaps_and_all_is_inside(columns: Any) -> None:
     assert any(each.lines[0].startswith("stream") for each in picture.nodes) == bool(columns[0].width)
 
 
+def test_links_of_a_box_do_not_cross_each_other() -> None:
+    """They leave and arrive in the order of the boxes at their other ends."""
+    names = ("zeta", "alpha", "mid")
+    routes = tuple(RouteNow(name, "staging", "test", None, {}) for name in names)
+    flows = [
+        FlowNow(s, name, {"delivered": 7 * n + len(s)}) for s in ("s", "another") for n, name in enumerate(names, 1)
+    ]
+    links = drawn(*flows, routes=routes).links
+    pairs = [(a, b) for a in links for b in links if (a.x1, a.x2) == (b.x1, b.x2)]
+    same_end = [(a, b) for a, b in pairs if {a.words.partition(" ")[0]} == {b.words.partition(" ")[0]}]
+    assert len(same_end) > len(links)
+    assert [(a, b) for a, b in same_end if (a.y1 < b.y1) is not (a.y2 < b.y2)] == []
+
+
 def test_a_pod_without_events_shows_where_they_would_go() -> None:
     """Upstreams with a route, and their datacenters; without any there is a picture, too."""
     assert {each.lines[0] for each in drawn().nodes} == {"no events", "staging", "eqiad", "codfw"}

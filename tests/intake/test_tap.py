@@ -67,6 +67,7 @@ def test_eventgates_message_is_shown() -> None:
     assert seen(EVENT, SENT, EventStatus("invalid", Outcome.INVALID, described)).said == "'.map.mine' should be string"
     assert seen(EVENT, SENT, failed(b"{}", "nobody answers", unreachable=True)).said == "nobody answers"
     assert seen(EVENT, SENT, EventStatus("error", Outcome.FAILED, b"no JSON")).said == "error"
+    assert seen(EVENT, SENT, EventStatus("error", Outcome.FAILED, b'{"context":{}}')).said == "error"
 
 
 def test_a_refused_event_has_no_sent_stream() -> None:
@@ -123,6 +124,9 @@ def test_events_per_second_have_a_maximum() -> None:
         desk.now += 1
         desk.passes()
         assert [type(each) for each in take()] == [Passed, Missed]
+        desk.now += 1
+        desk.passes()
+        assert [type(each) for each in take()] == [Passed]  # nothing was missed since
 
 
 def test_a_slow_listener_loses_events_and_is_told() -> None:

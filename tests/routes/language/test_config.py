@@ -183,3 +183,11 @@ def test_what_needs_a_spool_is_named() -> None:
 def test_an_expectation_has_only_what_was_written() -> None:
     """`false` was written, too."""
     assert Expect.read({"upstream": "main", "refused": False}).given == {"upstream": "main", "refused": False}
+
+
+@pytest.mark.parametrize("value", [True, False, 0, 1001, 1.5, "3", None])
+def test_a_count_is_a_whole_number_from_1_to_1000(value: object) -> None:
+    """`true` is none, although Python counts it as 1."""
+    assert Upstream.read({"url": URL, "coalesce": {"max_events": 1000}}).coalesce.max_events == 1000
+    with pytest.raises(Refused, match="write a whole number from 1 to 1000"):
+        Upstream.read({"url": URL, "coalesce": {"max_events": value}})

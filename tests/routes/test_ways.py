@@ -52,6 +52,12 @@ def test_the_way_of_a_stream(env: str, stream: str, schema: str | None, way: Way
     assert found.refused is (way == Way())
 
 
+@pytest.mark.parametrize(("stream", "route"), [("never", "never"), ("link", "links"), ("test", "tests")])
+def test_a_way_names_its_route(stream: str, route: str) -> None:
+    """Also one that rejects."""
+    assert way_of(Router(read(ROUTES), {"env": "staging"}), event_of(stream, "/links/1")).route == route
+
+
 @pytest.mark.parametrize(
     ("to", "copy"),
     [("staging", ("staging", "b", ("staging.",), 10)), ("production", None)],

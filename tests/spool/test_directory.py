@@ -453,6 +453,16 @@ def test_files_set_aside_do_not_fill_the_disk(tmp_path: Path) -> None:
     assert not (tmp_path / f"{FILE}.damaged-{STAMP}").exists()
 
 
+def test_files_set_aside_take_no_more_than_a_spool(tmp_path: Path) -> None:
+    """Of large ones, fewer are kept; the newest always."""
+    for second in range(3):
+        (tmp_path / FILE).write_bytes(b"noise" * 100_000)
+        with owned(tmp_path, SMALL) as directory:
+            directory.open(NOON + second)
+    assert len(files_set_aside(tmp_path)) == 2
+    assert not (tmp_path / f"{FILE}.damaged-{STAMP}").exists()
+
+
 def test_two_files_set_aside_in_one_second_are_both_kept(tmp_path: Path) -> None:
     """The second has a number in its name."""
     for _ in range(2):

@@ -15,7 +15,7 @@ from sidecar.delivery.coalescer import Coalescer
 from sidecar.delivery.sender import Sender
 from sidecar.errors import SettingError
 from sidecar.routes.routing import Router
-from sidecar.spool.lifecycle import END_SECONDS, Spooling, written
+from sidecar.spool.lifecycle import END_SECONDS, OPEN_SECONDS, Spooling, written
 from sidecar.spool.record import Spooled, line_of
 from sidecar.telemetry.log import make_log
 from sidecar.telemetry.telemetry import Telemetry
@@ -249,3 +249,33 @@ async def test_printing_what_is_left_has_an_end(tmp_path: Path, capsysbinary: py
     printed = capsysbinary.readouterr().out.count(b"\n")
     assert told["eventgate_sidecar"] == {"count": 2000 - printed, "printed": printed}
     assert printed == 800  # a page of 200 events every other second, the last one begun in time
+
+
+@pytest.mark.looptime
+async def test_large_events_are_written_out_a_mebibyte_at_a_time(tmp_path: Path) -> None:
+    """So that the disk's thread is free again soon."""
+    async with open_spool(tmp_path / "spool", hand=AtOnce()) as opened:
+        await opened.put([spooled(number, body=b"1" * 300_000) for number in range(1, 11)])
+        assert [count async for count in written(opened.spool, len)] == [4, 8, 10]
+
+
+class Hanging(AtOnce):
+    """A disk that never answers."""
+
+    async def do(self, work: Callable[[], Any]) -> Any:
+        """Wait."""
+        del work
+        await asyncio.sleep(1000)
+
+
+@pytest.mark.looptime
+async def test_a_start_does_not_wait_for_a_disk_that_hangs(tmp_path: Path) -> None:
+    """Live delivery needs no spool; and the state names the gateway from the start."""
+    spooling = Spooling(tmp_path, Telemetry([], make_log(io.StringIO())), hand=Hanging())
+    spooling._handing = handing = Handing()  # type: ignore[assignment]
+    clock = asyncio.get_running_loop().time
+    async with asyncio.TaskGroup() as tasks:
+        await spooling.start(tasks)
+        assert clock() == pytest.approx(OPEN_SECONDS, abs=0.01)
+        assert (spooling.state.gateway, spooling.state.gateway_trouble) == (handing.host, "")
+        await spooling.end(prints=False, until=0.0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import msgspec
 import pytest
 
 from sidecar.events.event import GUESSES, MAX_SEARCHED_VALUES
@@ -196,6 +197,13 @@ def test_an_event_of_an_older_file_stays_if_its_upstream_accepts_it(
     assert (routed == event) is stays
     assert isinstance(routed, Spooled)
     assert routed.stream.endswith(".test")
+
+
+def test_an_event_of_an_older_file_whose_upstream_is_gone_is_routed(router: Router) -> None:
+    """By its present stream."""
+    routed = reroute(msgspec.structs.replace(kept("change", None), upstream="removed"), router)
+    assert isinstance(routed, Spooled)
+    assert routed.upstream in router.config.upstreams
 
 
 def test_a_value_that_is_not_an_object_is_routed(router: Router) -> None:

@@ -137,6 +137,15 @@ async def test_batches_grow_from_one_event(tmp_path: Path) -> None:
         assert it.wire.most_under_way == MAX_BATCHES
 
 
+async def test_batches_have_at_most_a_mebibyte(tmp_path: Path) -> None:
+    """A larger event is sent alone."""
+    large = (spooled(number, body=b"x" * 300_000) for number in range(1, 20))
+    async with replaying(tmp_path, Wire(), spooled(20, body=b"x" * 2_000_000), *large) as it:
+        await asyncio.sleep(5)
+        sizes = [len(batch) for _, batch in it.wire.sent]
+    assert (sum(sizes), sizes[0], max(sizes)) == (20, 1, 3)
+
+
 async def test_without_answers_one_event_is_tried_with_growing_pauses(tmp_path: Path) -> None:
     """0.5, 1, 2, … s, at most a minute; the event stays, and its attempts are recorded."""
     async with replaying(tmp_path, Wire(unreachable, 0.0), spooled(1), spooled(2), jitter=1.0) as it:

@@ -135,6 +135,11 @@ def test_a_duration_is_shown_as_it_is_read(seconds: float, words: str) -> None:
     assert in_duration_words(seconds) == words
 
 
+def test_a_size_is_in_bytes() -> None:
+    """Of 1024 each."""
+    assert [size_in_bytes(size) for size in ("7B", "3KiB", "2MiB")] == [7, 3072, 2_097_152]
+
+
 @pytest.mark.parametrize("size", ["0B", "0MiB", "1", "1.5MiB", 1])
 def test_a_size_is_a_whole_number_above_zero(size: object) -> None:
     """With a unit."""

@@ -276,14 +276,16 @@ class HandOver:
 
     def _note(self, events: Sequence[Spooled], ended: Ended) -> None:
         result = "doubtful" if ended.doubtful else "refused" if ended.reason else "taken"
-        # Without a pause while fewer may be taken: there is little time.
-        self._failures = self._failures + 1 if ended.reason and len(events) == 1 else 0
+        # Without a pause while fewer may be taken: there is little time. At least one is posted, or two if an event goes
+        # before an older one of its key.
+        fewest = self._most == 1 or len(events) == 1
+        self._failures = self._failures + 1 if ended.reason and fewest else 0
         self._most = max(1, len(events) // STEP) if ended.reason else min(self._most * STEP, EVENTS)
         self.trouble = ended.reason
         self._telemetry.emit(HandedOver(result, len(events), ended.reason))
         if ended.reason:
             self._spool.release(events)
-            if len(events) == 1:
+            if fewest:
                 self._skipped |= {events[0].arrival}
 
     async def _post(self, events: Sequence[Spooled]) -> Ended:

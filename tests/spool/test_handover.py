@@ -159,6 +159,18 @@ async def test_what_the_gateway_does_not_take_stays(tmp_path: Path) -> None:
     assert len(gateway.posts) == 12
 
 
+async def test_two_events_that_belong_together_are_not_retried_without_a_pause(tmp_path: Path) -> None:
+    """One was tried live and goes before an older one of its key, so neither is ever posted alone."""
+    gateway = FakeGateway(forever=Ended("cannot connect"))
+    async with open_spool(tmp_path, hand=AtOnce()) as opened:
+        await opened.put([spooled(1, "a"), spooled(2, "a", ahead=True)])
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(20):
+                await handing(opened, gateway).rest()
+    assert gateway.posts[0] == [2, 1]
+    assert 5 < len(gateway.posts) < 40
+
+
 async def test_an_event_that_the_gateway_never_takes_holds_up_no_others(tmp_path: Path) -> None:
     """Such as one too large for a proxy before it: only newer events of its key stay with it."""
 

@@ -276,7 +276,7 @@ class HandOver:
 
     def _note(self, events: Sequence[Spooled], ended: Ended) -> None:
         result = "doubtful" if ended.doubtful else "refused" if ended.reason else "taken"
-        # Without a pause while fewer may be taken: there is little time. At least one is posted, or two if an event goes
+        # Without a pause while fewer may be taken: there is little time. The fewest are one, or two if an event goes
         # before an older one of its key.
         fewest = self._most == 1 or len(events) == 1
         self._failures = self._failures + 1 if ended.reason and fewest else 0

@@ -219,6 +219,23 @@ async def test_delivered_events_are_gone_and_dead_ones_are_kept_apart(tmp_path: 
         )
 
 
+async def test_dead_and_moved_events_are_durable(tmp_path: Path) -> None:
+    """Unlike a few deliveries, which cost no fsync of their own: after a power loss those are sent again."""
+    async with open_spool(tmp_path, hand=AtOnce()) as opened:
+        await opened.put([spooled(number) for number in range(1, 4)])
+        events = await opened.spool.hand_out("main", *ALL)
+        file: Any = opened.spool._commits._directory._file
+        durable = []
+        for record in (
+            opened.spool.delivered(events[:1]),
+            opened.spool.dead(events[1], "invalid", "no such field", b""),
+            opened.spool.delivered(events[2:]),
+        ):
+            await record
+            durable.append(file._durable)
+    assert durable == [False, True, False]
+
+
 async def test_a_moved_event_is_handed_out_for_its_new_upstream(tmp_path: Path) -> None:
     """And for no other, once."""
     async with open_spool(tmp_path, hand=AtOnce()) as opened:
@@ -226,6 +243,7 @@ async def test_a_moved_event_is_handed_out_for_its_new_upstream(tmp_path: Path) 
         (event,) = await opened.spool.hand_out("main", *ALL)
         await opened.spool.move(msgspec.structs.replace(event, upstream="other"))
         assert await opened.spool.hand_out("main", *ALL) == []
+        assert opened.spool.order.is_busy(A)  # a newer live event of its key must not overtake it
         assert arrivals(await opened.spool.hand_out("other", *ALL)) == [1]
         assert await opened.spool.hand_out("other", *ALL) == []
 

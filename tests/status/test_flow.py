@@ -150,6 +150,14 @@ def test_nothing_overlaps_and_all_is_inside(columns: Any) -> None:
     assert any(each.lines[0].startswith("stream") for each in picture.nodes) == bool(columns[0].width)
 
 
+def test_routes_are_in_the_order_of_the_file() -> None:
+    """In which they are tried, whatever was counted first."""
+    names = ("zeta", "alpha", "mid")
+    routes = tuple(RouteNow(name, "staging", "test", None, {}) for name in names)
+    picture = drawn(*(FlowNow("s", name, {"delivered": 9}) for name in sorted(names)), routes=routes)
+    assert [each.lines[0] for each in picture.nodes if each.lines[0] in names] == list(names)
+
+
 def test_links_of_a_box_do_not_cross_each_other() -> None:
     """They leave and arrive in the order of the boxes at their other ends."""
     names = ("zeta", "alpha", "mid")

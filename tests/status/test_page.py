@@ -218,6 +218,13 @@ def test_pictures_start_with_the_process() -> None:
         assert middle in read.words
 
 
+def test_minutes_without_events_have_a_picture() -> None:
+    """At night; the page has its date."""
+    text = page(status(minutes=(Minute(NOW - 60, {}),)))
+    assert "<svg" in text
+    assert "2027-01-15" in text
+
+
 def test_the_events_of_a_minute_are_stacked() -> None:
     """Delivered ones at the bottom, then spooled ones, then all that failed."""
     minute = Minute(NOW - 60, {"delivered": 50, "spooled": 30, "failed": 10, "invalid": 10})

@@ -186,6 +186,12 @@ def test_a_resolver_that_is_down_is_reported_as_such(addresses: list[Any], level
     assert said(upstreams=(upstream(*ends),)) == ([level], f"{down}{words}")
 
 
+def test_a_single_name_without_an_answer_is_no_evidence_against_the_resolver() -> None:
+    """Its own name server may be down."""
+    silent = endpoint("eqiad", address(), problem="no name server answered within 1.5 s")
+    assert said(upstreams=(upstream(silent),))[1].startswith("DNS fails for staging.svc.eqiad.wmnet (no name")
+
+
 def test_one_name_that_resolves_clears_the_resolver() -> None:
     """Then the other name is to blame; a name in the hosts file is no evidence."""
     silent = endpoint("eqiad", address(), problem="no name server answered within 1.5 s")

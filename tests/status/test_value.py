@@ -63,9 +63,18 @@ def test_an_endpoint_has_changed_when_an_address_did() -> None:
 
 
 def test_the_title_names_the_datacenter_if_there_are_several() -> None:
-    """With one, the upstream's name says it."""
-    only = endpoint("eqiad", address())
-    assert [upstream(only).title, upstream().title] == ["staging", "staging → eqiad"]
+    """With one, the upstream's name says it; if all are out, that is said."""
+    only, out = endpoint("eqiad", address()), endpoint("eqiad", address("ejected"))
+    titles = [upstream(only).title, upstream().title, upstream(out).title]
+    assert titles == ["staging", "staging → eqiad", "staging → nowhere"]
+
+
+def test_an_endpoint_says_why_it_gets_nothing() -> None:
+    """The reasons of its addresses, once each, or why there are none."""
+    out = [address("ejected", "it fails"), address("unhealthy", "it hangs"), address("ejected", "it fails"), address()]
+    assert endpoint("eqiad", *out).why == "it fails, it hangs"
+    assert endpoint("eqiad", problem="no such name").why == "no such name"
+    assert endpoint("eqiad").why == "it has no address"
 
 
 def test_only_outcomes_that_occurred_have_happened() -> None:

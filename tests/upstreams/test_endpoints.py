@@ -276,9 +276,11 @@ def test_a_new_pool_starts_with_known_addresses() -> None:
 
 
 def test_a_new_pool_has_nothing_in_flight() -> None:
-    """Its whole budget is available."""
-    budget = pool_of("http://a/v1/events").budget
-    assert (budget.in_flight, budget.second_attempts, budget.allows) == (0, 0, True)
+    """Its whole budget is available, no address is on trial, and none has had a turn."""
+    pool = pool_of("http://a/v1/events")
+    assert (pool.budget.in_flight, pool.budget.second_attempts, pool.budget.allows) == (0, 0, True)
+    pool.endpoints[0].set_addresses(("10.0.0.1",))
+    assert (pool.turn, [address.on_trial for address in pool.addresses]) == (0, [False])
 
 
 def test_a_new_endpoint_does_not_connect() -> None:

@@ -17,7 +17,7 @@ import dns.rrset
 import pytest
 
 from sidecar.upstreams.addresses import DnsAnswer, Found, NoAnswer
-from sidecar.upstreams.resolver import ONLY_IPV6, Resolver, leads_nowhere_else
+from sidecar.upstreams.resolver import ONLY_IPV6, Resolver, _first_line, leads_nowhere_else
 from tests.scripted import now
 
 pytestmark = pytest.mark.looptime
@@ -354,3 +354,8 @@ async def test_name_servers_are_asked_on_port_53() -> None:
 def test_only_other_machines_are_used(address: str, *, nowhere: bool) -> None:
     """Private addresses are other machines, too."""
     assert leads_nowhere_else(address) is nowhere
+
+
+def test_of_an_error_the_first_line_is_shown() -> None:
+    """Or its name, if it says nothing."""
+    assert [_first_line(error) for error in (OSError("one\ntwo"), OSError())] == ["one", "OSError"]

@@ -73,6 +73,23 @@ async def test_withdrawn_events_take_no_room(tmp_path: Path) -> None:
     assert 2 not in waiting(tmp_path)
 
 
+async def test_events_after_a_hang_are_not_added_to_a_put_that_was_given_up(tmp_path: Path) -> None:
+    """It never ends, and their producers would not be answered."""
+    hand = Hand()
+    async with open_spool(tmp_path, hand=hand) as opened:
+        hand.goes_on.clear()
+        async with asyncio.TaskGroup() as tasks:
+            puts = [tasks.create_task(opened.put([spooled(1)]))]
+            await asyncio.sleep(0.1)  # its transaction has begun
+            puts.append(tasks.create_task(opened.put([spooled(2)])))
+        assert [put.result().kept for put in puts] == [Kept.BROKEN] * 2
+        hand.goes_on.set()
+        await asyncio.sleep(LOOK_SECONDS + 0.1)
+        async with asyncio.timeout(5):
+            assert (await opened.put([spooled(3)])).kept is Kept.STORED
+    assert 2 not in waiting(tmp_path)
+
+
 async def test_failed_events_take_no_room(tmp_path: Path) -> None:
     """Nor do events that the disk refused."""
     hand = Hand()

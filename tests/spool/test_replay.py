@@ -138,12 +138,13 @@ async def test_batches_grow_from_one_event(tmp_path: Path) -> None:
 
 
 async def test_batches_have_at_most_a_mebibyte(tmp_path: Path) -> None:
-    """A larger event is sent alone."""
-    large = (spooled(number, body=b"x" * 300_000) for number in range(1, 20))
-    async with replaying(tmp_path, Wire(), spooled(20, body=b"x" * 2_000_000), *large) as it:
+    """Also when several are sent at once; a larger event is sent alone."""
+    small = [spooled(number) for number in range(1, 1001)]
+    large = [spooled(number, body=b"x" * 300_000) for number in range(1001, 1041)]
+    async with replaying(tmp_path, Wire(), *small, *large, spooled(1041, body=b"x" * 2_000_000)) as it:
         await asyncio.sleep(5)
-        sizes = [len(batch) for _, batch in it.wire.sent]
-    assert (sum(sizes), sizes[0], max(sizes)) == (20, 1, 3)
+        large_ones = [sum(number > 1000 for number in batch) for _, batch in it.wire.sent]
+    assert (sum(large_ones), max(large_ones), large_ones[-1]) == (41, 3, 1)
 
 
 async def test_without_answers_one_event_is_tried_with_growing_pauses(tmp_path: Path) -> None:

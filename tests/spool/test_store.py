@@ -147,23 +147,6 @@ async def test_a_disk_that_hangs_is_not_waited_for(tmp_path: Path, looptime: Any
     assert waiting(tmp_path)[-1] == 3
 
 
-async def test_events_after_a_hang_are_not_added_to_a_put_that_was_given_up(tmp_path: Path) -> None:
-    """It never ends, and their producers would not be answered."""
-    hand = Stuck()
-    async with open_spool(tmp_path, hand=hand) as opened:
-        hand.free.clear()
-        async with asyncio.TaskGroup() as tasks:
-            puts = [tasks.create_task(opened.put([spooled(1)]))]
-            await asyncio.sleep(0.1)  # its transaction has begun
-            puts.append(tasks.create_task(opened.put([spooled(2)])))
-        assert [put.result().kept for put in puts] == [Kept.BROKEN] * 2
-        hand.free.set()
-        await asyncio.sleep(1.5)
-        async with asyncio.timeout(5):
-            assert (await opened.put([spooled(3)])).kept is Kept.STORED
-    assert waiting(tmp_path) == [1, 3]
-
-
 async def test_the_memory_that_waits_for_the_disk_is_bounded(tmp_path: Path) -> None:
     """Beyond 32 MiB events are refused; earlier ones are stored."""
     hand = Stuck()

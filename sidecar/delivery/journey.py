@@ -51,6 +51,8 @@ class Means:
     clock: Callable[[], float]
     tasks: asyncio.TaskGroup | None = None
     """Runs connection attempts, which may outlive their requests."""
+    replaced: bool = False
+    """Whether other routes are in force now: loads of the spool have no further attempt, and are routed again."""
     timers: Timers[Journey] = field(default_factory=lambda: Timers(Journey.rung, Journey.put_off))
 
 
@@ -231,16 +233,15 @@ class Journey:
         """Start the next attempt, if one is allowed."""
         self._waits_for_budget = False
         means, pool = self._means, self._pool
-        now = means.clock()
+        now, doubles = means.clock(), False
         seconds = self._give_up - now
-        doubles = False
         if self._tries:
             under_way = self._under_way
             doubles = self._how.failure is FailureClass.AMBIGUOUS or any(each.sent for each in under_way)
             connecting = sum([not each.sent for each in under_way])
             if self._sent + connecting >= MAX_ATTEMPTS or seconds < MIN_ATTEMPT_SECONDS:
                 return False
-        choice = self._choose()
+        choice = None if means.replaced and self._load.alone else self._choose()
         if choice is None or means.tasks is None or (doubles and pool.config.on_ambiguous != "resend"):
             return False
         # A healthy endpoint can take what is stuck at another; one that is late too could become slower.

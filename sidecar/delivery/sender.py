@@ -39,6 +39,10 @@ class Sender:
         """Run connection attempts in `tasks` from now on; nothing is sent before."""
         self._means.tasks = tasks
 
+    def replaced(self) -> None:
+        """Begin no more attempts for loads of the spool: other routes are in force now."""
+        self._means.replaced = True
+
     def send(self, load: Load, on_end: OnEnd, give_up: float | None = None, since: float | None = None) -> None:
         """Send `load` as one array; `on_end` is called once with the result, maybe before this returns.
 

@@ -97,6 +97,11 @@ class Generation:
         """Run connection attempts in `tasks`."""
         self._sender.start(tasks)
 
+    def replaced(self) -> None:
+        """Send nothing more of the spool, and no copies: another generation does. Live requests end here."""
+        self._sender.replaced()
+        self.end_copies()
+
     def end_copies(self) -> None:
         """Send no more copies: another generation takes events, or none does."""
         if self._mirror is not None:

@@ -246,7 +246,7 @@ class Runtime:
         await asyncio.gather(*(pool.first_round() for pool in new))  # so that no event has to wait for it
         self._events.intake = after.intake
         self._generation = after
-        before.end_copies()
+        before.replaced()
         after.use_spool()
         for pool in before.pools_not_in(after):
             self._monitor.forget(pool, before.longest)

@@ -190,18 +190,19 @@ class Replay:
         """Send events; a bug here must not end the task group."""
         ended = _Ended()
         try:
-            passage = self._passage
-            for event in events:
-                routed = passage.route(event)
-                if isinstance(routed, str):
-                    ended.refused.append((event, routed))
-                elif routed.upstream != upstream:
-                    ended.moved.append(routed)
-                else:
-                    ended.sent.append(routed)
-            if ended.sent:
-                async with self._room:
+            async with self._room:
+                passage = self._passage  # of now: routes may have changed while there was no room
+                for event in events:
+                    routed = passage.route(event)
+                    if isinstance(routed, str):
+                        ended.refused.append((event, routed))
+                    elif routed.upstream != upstream:
+                        ended.moved.append(routed)
+                    else:
+                        ended.sent.append(routed)
+                if ended.sent:
                     ended.statuses = list(await passage.send(upstream, ended.sent))
+            if ended.sent:
                 its = zip(ended.sent, ended.statuses, strict=True)
                 if any(status.status == "success" and not event.hasty for event, status in its):
                     self._spool.taken(upstream)

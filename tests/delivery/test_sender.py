@@ -344,3 +344,22 @@ async def test_each_load_is_traced() -> None:
         await deliver(delivery)
     assert [load.events for load in seen] == [[scripted.EVENT]]
     assert [posted.body for posted in eqiad.sent] == [(TRACED.body,)]
+
+
+@pytest.mark.looptime
+@pytest.mark.parametrize(("alone", "attempts"), [(True, 1), (False, 2)], ids=["from the spool", "live"])
+@pytest.mark.parametrize("at_once", [True, False])
+async def test_other_routes_end_the_attempts_of_spooled_events(*, alone: bool, attempts: int, at_once: bool) -> None:
+    """The next attempt might go where they do not allow it. A live request ends under the routes that it came under."""
+    pool = scripted.make_pool({"eqiad": [EQIAD], "codfw": [scripted.CODFW]})
+    fakes = [
+        script(address, otherwise=scripted.fails(FailureClass.AMBIGUOUS, takes=0.05)) for address in pool.addresses
+    ]
+    ended: asyncio.Future[list[EventStatus] | Undelivered] = asyncio.get_running_loop().create_future()
+    async with delivering(pool) as (delivery, _):
+        if at_once:
+            delivery.replaced()
+        delivery.send(Load("main", [scripted.EVENT], alone=alone), ended.set_result)
+        delivery.replaced()
+        assert isinstance(await ended, Undelivered)
+    assert sum(len(fake.sent) for fake in fakes) == attempts - (alone and at_once)

@@ -112,7 +112,7 @@ def test_the_parts_of_a_pattern(
     texts = pattern if isinstance(pattern, list) else [pattern]
     assert list(found.alternatives) == [Pattern.parse(text) for text in texts]
     assert found == Pattern.parse(pattern)
-    assert [each.source for each in found.matchers] == [text.strip("/") for text in texts]
+    assert [each.source for each in found.matchers] == [str(text).strip("/") for text in texts]
 
 
 @pytest.mark.parametrize(

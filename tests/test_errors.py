@@ -85,6 +85,12 @@ def test_a_problem_is_shown_like_a_compilers() -> None:
     assert str(problem) == "a.yaml:3:5: routes[0].to is wrong\n        to: b\n        ^"
 
 
+def test_problems_are_sorted_by_their_place() -> None:
+    """By line, then by column."""
+    found = [Problem("a.yaml", *place, "", "is wrong", "") for place in ((7, 1), (3, 9), (3, 5))]
+    assert [each.place() for each in sorted(found, key=Problem.place)] == [(3, 5), (3, 9), (7, 1)]
+
+
 def test_of_a_long_line_only_the_part_around_the_column_is_shown() -> None:
     """With the caret under the mistake."""
     text = "x" * 500_000 + "HERE" + "y" * 500_000

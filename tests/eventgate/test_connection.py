@@ -159,6 +159,8 @@ async def test_closing_cancels_the_callback() -> None:
 class Clogged(asyncio.Transport):
     """A transport that has not sent everything yet."""
 
+    closing = False
+
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """Keep it."""
 
@@ -168,6 +170,10 @@ class Clogged(asyncio.Transport):
     def get_write_buffer_size(self) -> int:
         """Return what is not sent."""
         return 7
+
+    def is_closing(self) -> bool:
+        """Whether it is about to end."""
+        return self.closing
 
     def abort(self) -> None:
         """There is no socket."""
@@ -183,3 +189,12 @@ def test_an_answer_before_the_whole_request_is_the_connections_last(status: byte
     made.data_received(b"HTTP/1.1 %b\r\ncontent-length: 0\r\n\r\n" % status)
     assert [isinstance(each, Reply) for each in ends] == [answered]
     assert not made.may_be_reused
+
+
+def test_a_connection_that_is_about_to_close_is_not_open() -> None:
+    """Nothing may be sent on it any more."""
+    made, transport = Connection(), Clogged()
+    made.connection_made(transport)
+    assert made.is_open
+    transport.closing = True
+    assert not made.is_open

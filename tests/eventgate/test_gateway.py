@@ -28,6 +28,7 @@ TAKEN = answer(202, headers={"x-eventgate-sidecar": "spooled; events=2"})
             Ended("it answered 500 Internal Server Error"),
         ),
         (answer(400), Ended("it answered 400 Bad Request, and is no gateway")),
+        (answer(499, "Odd"), Ended("it answered 499 Odd, and is no gateway")),
         (answer(502), Ended("it answered 502 Bad Gateway, and is no gateway", doubtful=True)),
         (
             answer(503, body='{"detail": "the spool is full"}', headers={"x-eventgate-sidecar": "refused"}),

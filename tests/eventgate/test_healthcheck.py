@@ -164,7 +164,7 @@ async def test_only_a_200_passes(reply: Reply, *, passed: bool, words: str) -> N
     assert (result.passed, result.words[: len(words)]) == (passed, words)
     assert set(result.seconds) == ({Phase.TCP, Phase.HTTP} if words.startswith("answers") else {Phase.TCP})
     assert all(0 <= seconds < SECONDS for seconds in result.seconds.values())
-    assert (result.server, result.mesh, result.expires) == ("", False, None)
+    assert (result.server, result.mesh, "mesh" in result.words, result.expires) == ("", False, False, None)
 
 
 async def test_the_request_is_one_get() -> None:

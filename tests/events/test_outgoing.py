@@ -16,9 +16,10 @@ def test_a_load_is_immutable() -> None:
 
 
 def test_an_event_is_live_and_beyond_doubt_unless_said_otherwise() -> None:
-    """Its request id comes from the header, its producer waits for EventGate, and its failure counts."""
+    """Its request id comes from the header, its producer waits for EventGate, and others may join it."""
     event = Outgoing(0, b"{}", None, "s")
-    assert (event.lacks_request_id, event.spool_first, Load("main", [event]).doubted) == (True, False, False)
+    load = Load("main", [event])
+    assert (event.lacks_request_id, event.spool_first, load.alone, load.doubted) == (True, False, False, False)
 
 
 def test_eventgate_gets_the_request_id_the_trace_and_the_agent() -> None:

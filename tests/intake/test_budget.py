@@ -36,6 +36,7 @@ def test_a_pod_has_16_mib_and_a_gateway_64() -> None:
     assert [each.size for each in (pod, gateway, client)] == [16 * mebibyte, 64 * mebibyte, 16 * mebibyte]
     assert [each.room for each in (pod, gateway, client)] == [12 * mebibyte, 48 * mebibyte, 12 * mebibyte]
     assert client.most_connections == 64
+    assert (client.connections, client.held) == (0, 0)
 
 
 def test_no_client_of_a_gateway_takes_what_is_for_all() -> None:

@@ -13,7 +13,17 @@ from sidecar.errors import SettingError
 from sidecar.routes.language.config import Config
 from sidecar.routes.language.loader import read
 from sidecar.routes.routing import Router
-from sidecar.routes.samples import MAX_PODS, event_of, events_of, examples_of, pods_of, streams_named_by
+from sidecar.routes.samples import (
+    MAX_PODS,
+    Pod,
+    event_of,
+    events_of,
+    examples_of,
+    needs_not_too_many,
+    pods_of,
+    streams_named_by,
+    without_example,
+)
 from sidecar.routes.ways import way_of
 from tests.anyroutes import CONFIGS, EVENTS
 from tests.anyroutes import event_of as event_of_value
@@ -123,6 +133,21 @@ def test_too_many_kinds_of_pods_are_refused() -> None:
     routes = [{"match": {"labels": {f"l{n}": "v"}}} for n in range(12)]
     with pytest.raises(SettingError, match=f"over {MAX_PODS} kinds of pods"):
         pods_of([config(*routes)])
+
+
+def test_patterns_without_an_example_are_named() -> None:
+    """What they match is not in a table, and that is said."""
+    backwards = {"stream": "/^(?:x[^\\x00-\\x7f]){3}$/", "labels": {"env": "staging"}}
+    configs = [config({"match": backwards}, {"match": {"stream": "named"}})]
+    assert without_example(configs, [{"env": "staging"}], [event_of("named")]) == [f"stream {backwards['stream']}"]
+
+
+def test_a_table_that_is_too_long_is_refused() -> None:
+    """With its size; one of the largest size is made."""
+    pods, events = [Pod({}, {})] * 2, [event_of("a"), event_of("b"), event_of("c")]
+    needs_not_too_many(pods, events, 6)
+    with pytest.raises(SettingError, match="3 events from 2 kinds of pods are too many"):
+        needs_not_too_many(pods, events, 5)
 
 
 @pytest.mark.parametrize(

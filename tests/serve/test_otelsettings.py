@@ -54,6 +54,7 @@ def test_which_variables_turn_traces_on(variables: dict[str, str], asks: str) ->
             "OTEL_EXPORTER_OTLP_ENDPOINT is 'collector:4318', which is not a URL",
         ),
         ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:many"}, "write it as http://collector:4318"),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:0"}, "write it as http://collector:4318"),
         ({"OTEL_EXPORTER_OTLP_ENDPOINT": "https:///v1/traces"}, "write it as http://collector:4318"),
     ],
 )

@@ -102,6 +102,15 @@ def test_events_that_just_fit_into_pages_are_saved(tmp_path: Path) -> None:
     assert saved(path, tmp_path)[1] == list(range(1, len(sizes) + 1))
 
 
+def test_times_are_saved_with_their_fractions(tmp_path: Path) -> None:
+    """SQLite stores a whole number of seconds in another way."""
+    event = spooled(1, first_seen=NOON + 0.25, attempts=1, last_attempt=NOON + 7.5, due=NOON + 1e-6)
+    path = fill(tmp_path / "old", event)
+    with contextlib.closing(SpoolFile(tmp_path / "fresh.db", Quota(), mode="build")) as file:
+        assert salvage(path, file) == 1
+        assert [found for found, _ in file.waiting()] == [event]
+
+
 def test_an_event_with_a_lost_part_costs_no_other(tmp_path: Path) -> None:
     """Its row leads nowhere, and is passed over."""
     path = fill(tmp_path / "old", *(spooled(number, body=b"%04d" % number * 3000) for number in range(1, 8)))

@@ -17,6 +17,7 @@ from sidecar.routes.language.scalars import (
     in_size_words,
     path_in,
     size_in_bytes,
+    text_in,
     url_in,
 )
 from tests.jsontext import unhurried
@@ -152,6 +153,20 @@ def test_a_url_is_a_host_and_a_path(url: str) -> None:
     """Nothing else could be sent, or would be kept secret."""
     with pytest.raises(ValueError, match="a query, a fragment, a user and spaces are not allowed"):
         url_in(f"http://{url}")
+
+
+@pytest.mark.parametrize("url", ["ftp://h/v1/events", "//h/v1/events", "h/v1/events", "http:///v1/events"])
+def test_a_url_has_a_scheme_and_a_host(url: str) -> None:
+    """Of HTTP."""
+    with pytest.raises(ValueError, match="write the full URL, such as"):
+        url_in(url)
+
+
+@pytest.mark.parametrize("read", [host_in, path_in, url_in, text_in])
+def test_an_empty_text_is_refused(read: Callable[[object], str]) -> None:
+    """With what to do instead."""
+    with pytest.raises(ValueError, match="is an empty string; write a value, or remove the key"):
+        read("")
 
 
 @pytest.mark.parametrize("path", ["_info", "/a b", "/a#b"])

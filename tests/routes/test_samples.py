@@ -139,7 +139,9 @@ def test_patterns_without_an_example_are_named() -> None:
     """What they match is not in a table, and that is said."""
     backwards = {"stream": "/^(?:x[^\\x00-\\x7f]){3}$/", "labels": {"env": "staging"}}
     configs = [config({"match": backwards}, {"match": {"stream": "named"}})]
-    assert without_example(configs, [{"env": "staging"}], [event_of("named")]) == [f"stream {backwards['stream']}"]
+    assert without_example(configs, [Pod({"env": "staging"}, {})], [event_of("named")]) == [
+        f"stream {backwards['stream']}"
+    ]
 
 
 def test_a_table_that_is_too_long_is_refused() -> None:

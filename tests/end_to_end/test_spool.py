@@ -319,7 +319,7 @@ async def test_a_full_disk_costs_only_the_spool(tmp_path: Path, gate: Emulator) 
         (disk / "ballast").write_bytes(bytes(3 * MEBIBYTE))
         gate.fault("refuse")
         kept = await _fill_the_disk(running)
-        assert "the spool is full; " in logged(running, "SpoolRefused")[0]["reason"]
+        await eventually(lambda: any("spool is full; " in line["reason"] for line in logged(running, "SpoolRefused")))
         (disk / "more").write_bytes(bytes(os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize))
         gate.fault("none")
         async with asyncio.timeout(PATIENCE):

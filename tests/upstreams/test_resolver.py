@@ -225,7 +225,8 @@ async def test_a_server_that_dies_later_is_replaced(tmp_path: Path) -> None:
         asking = resolver(tmp_path, port, 2)
         for _ in range(3):
             assert await asking.look_up(NAME) == Found(("10.0.0.1",), (), 60.0)
-    assert (round(now(), 3), len(first.asked), len(second.asked)) == (0.8, 3, 2)
+    assert (len(first.asked), len(second.asked)) == (3, 2)
+    assert now() == pytest.approx(0.8, abs=0.05)  # dnspython reads the real clock, too
 
 
 async def test_resolv_conf_is_read_again_when_it_changes(tmp_path: Path) -> None:

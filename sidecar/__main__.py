@@ -13,7 +13,7 @@ def main() -> None:
     """
     if sys.argv[1:2] == ["serve"]:
         _take_signals()
-    _open_standard_files()
+    _prepare_standard_files()
     import atexit  # noqa: PLC0415  signals are lost until they are handled, so imports come later
     import gc  # noqa: PLC0415  as above
 
@@ -34,7 +34,7 @@ def _take_signals() -> None:
         signal.signal(number, _end)
 
 
-def _open_standard_files() -> None:
+def _prepare_standard_files() -> None:
     """Open /dev/null for each standard file that is closed: a socket would get its number otherwise.
 
     A terminal that cannot show a character gets a question mark in its place.

@@ -275,9 +275,9 @@ def _readable(path: Path, stack: contextlib.ExitStack) -> SpoolFile:
     import sqlite3
     import tempfile
 
-    from sidecar.spool.damage import log_of
     from sidecar.spool.file import SpoolFile
     from sidecar.spool.record import Quota
+    from sidecar.spool.schema import log_of
 
     try:
         return stack.enter_context(contextlib.closing(SpoolFile(path, Quota(), BUSY_SECONDS, "read")))

@@ -49,6 +49,6 @@ Start and end (`lifecycle`)
 
 What does not belong here: HTTP, and routing: events are sent through the coalescer, like live ones.
 
-Doors: damage, directory, file, lifecycle, policy, record, schema.
+Doors: directory, file, lifecycle, policy, record, schema.
 Pure: record, policy.
 """

@@ -18,7 +18,7 @@ from typing import IO, Any
 
 from sidecar.spool.file import SpoolFile
 from sidecar.spool.record import Spooled
-from sidecar.spool.schema import COLUMNS, OLD_COLUMNS, PAGE, event_of, letter_of, old_event_of
+from sidecar.spool.schema import COLUMNS, OLD_COLUMNS, PAGE, event_of, letter_of, log_of, old_event_of
 
 _MAGIC = (0x377F0682, 0x377F0683)
 _HEAD = struct.Struct(">8I")
@@ -197,11 +197,6 @@ _FIXED: dict[int, tuple[int, Callable[[bytes], Any]]] = {
 
 
 # --- the write-ahead log ---
-
-
-def log_of(path: Path) -> Path:
-    """Return the write-ahead log of a database."""
-    return path.with_name(f"{path.name}-wal")
 
 
 def committed_frames(path: Path) -> int:

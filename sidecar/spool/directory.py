@@ -23,10 +23,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sidecar.spool.damage import committed_frames, log_of, salvage
+from sidecar.spool.damage import committed_frames, salvage
 from sidecar.spool.file import SpoolFile
 from sidecar.spool.record import Quota
-from sidecar.spool.schema import SQLITE_ERRORS, VERSION, Unusable, in_words, is_trouble
+from sidecar.spool.schema import SQLITE_ERRORS, VERSION, Unusable, in_words, is_trouble, log_of
 
 FILE = "spool.db"
 BUILDING, COMPLETE = "spool.db.building", "spool.db.complete"

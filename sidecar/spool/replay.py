@@ -202,10 +202,9 @@ class Replay:
                         ended.sent.append(routed)
                 if ended.sent:
                     ended.statuses = list(await passage.send(upstream, ended.sent))
-            if ended.sent:
-                its = zip(ended.sent, ended.statuses, strict=True)
-                if any(status.status == "success" and not event.hasty for event, status in its):
-                    self._spool.taken(upstream)
+            its = zip(ended.sent, ended.statuses, strict=True)
+            if any(status.status == "success" and not event.hasty for event, status in its):
+                self._spool.taken(upstream)
         except Exception as error:  # noqa: BLE001  see above
             self._telemetry.emit(unexpected("replay", error))
             self._spool.release(ended.sent or events)

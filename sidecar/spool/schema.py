@@ -299,6 +299,11 @@ def _headers(text: object) -> Headers:
         return ()
 
 
+def log_of(path: Path) -> Path:
+    """Return the write-ahead log of a database."""
+    return path.with_name(f"{path.name}-wal")
+
+
 class Space:
     """The pages that the file may have: those of its quota, or fewer if the disk is too small for all of them.
 
@@ -329,7 +334,7 @@ class Space:
         if not disk.f_blocks:  # some network filesystems do not tell
             return self._quota.size
         have = disk.f_bavail * disk.f_frsize
-        for each in (self._path, self._path.with_name(f"{self._path.name}-wal")):
+        for each in (self._path, log_of(self._path)):
             with contextlib.suppress(OSError):
                 have += each.stat().st_blocks * 512
         return have

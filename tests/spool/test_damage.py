@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from sidecar.spool.damage import committed_frames, log_of, salvage
+from sidecar.spool.damage import committed_frames, salvage
 from sidecar.spool.directory import FILE
 from sidecar.spool.file import SpoolFile
 from sidecar.spool.record import DeadLetter, Quota
-from sidecar.spool.schema import PAGE
+from sidecar.spool.schema import PAGE, log_of
 from tests.spool.spools import NOON, fill, old_event, old_file, spool_file, spooled
 
 

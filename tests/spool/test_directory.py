@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 
-from sidecar.spool.damage import log_of
 from sidecar.spool.directory import (
     BUILDING,
     COMPLETE,
@@ -28,7 +27,7 @@ from sidecar.spool.directory import (
 )
 from sidecar.spool.file import SpoolFile
 from sidecar.spool.record import Quota, Spooled
-from sidecar.spool.schema import PAGE, VERSION
+from sidecar.spool.schema import PAGE, VERSION, log_of
 from tests.spool.spools import NOON, SMALL, arrivals, fill, held, needs_root, old_file, small_disk, spooled
 
 STAMP = "2027-01-15T080000Z"

@@ -56,37 +56,22 @@ class Hand(AtOnce):
         return work()
 
 
-async def test_withdrawn_events_take_no_room(tmp_path: Path) -> None:
-    """Events that were refused because the disk hung do not count against later ones."""
+@pytest.mark.parametrize("size", [1, MAX_WAITING_BYTES * 3 // 4], ids=["small", "large"])
+async def test_withdrawn_events_affect_no_later_ones(tmp_path: Path, size: int) -> None:
+    """Events that were refused because the disk hung take no room, and later ones are not added to their put."""
     hand = Hand()
-    large = b"x" * (MAX_WAITING_BYTES * 3 // 4)
-    async with open_spool(tmp_path, hand=hand) as opened:
-        hand.goes_on.clear()
-        async with asyncio.TaskGroup() as tasks:
-            puts = [tasks.create_task(opened.put([spooled(1)]))]
-            await asyncio.sleep(0.1)
-            puts.append(tasks.create_task(opened.put([spooled(2, body=large)])))
-        assert [put.result().kept for put in puts] == [Kept.BROKEN] * 2
-        hand.goes_on.set()
-        await asyncio.sleep(LOOK_SECONDS + 0.1)
-        assert (await opened.put([spooled(3, body=large)])).kept is Kept.STORED
-    assert 2 not in waiting(tmp_path)
-
-
-async def test_events_after_a_hang_are_not_added_to_a_put_that_was_given_up(tmp_path: Path) -> None:
-    """It never ends, and their producers would not be answered."""
-    hand = Hand()
+    body = b"x" * size
     async with open_spool(tmp_path, hand=hand) as opened:
         hand.goes_on.clear()
         async with asyncio.TaskGroup() as tasks:
             puts = [tasks.create_task(opened.put([spooled(1)]))]
             await asyncio.sleep(0.1)  # its transaction has begun
-            puts.append(tasks.create_task(opened.put([spooled(2)])))
+            puts.append(tasks.create_task(opened.put([spooled(2, body=body)])))
         assert [put.result().kept for put in puts] == [Kept.BROKEN] * 2
         hand.goes_on.set()
         await asyncio.sleep(LOOK_SECONDS + 0.1)
         async with asyncio.timeout(5):
-            assert (await opened.put([spooled(3)])).kept is Kept.STORED
+            assert (await opened.put([spooled(3, body=body)])).kept is Kept.STORED
     assert 2 not in waiting(tmp_path)
 
 

@@ -223,11 +223,15 @@ async def test_what_a_nearly_full_spool_holds_is_handed_over_early(tmp_path: Pat
 
 
 class Slow(AtOnce):
-    """A disk that takes a second for everything."""
+    """A disk that takes its time for everything."""
+
+    def __init__(self, seconds: float) -> None:
+        """So long."""
+        self._seconds = seconds
 
     async def do(self, work: Callable[[], Any]) -> Any:
-        """Do it a second later."""
-        await asyncio.sleep(1.0)
+        """Do it, but later."""
+        await asyncio.sleep(self._seconds)
         return await super().do(work)
 
 
@@ -236,7 +240,7 @@ async def test_printing_what_is_left_has_an_end(tmp_path: Path, capsysbinary: py
     """After 5 s, with what was read by then; the rest is counted."""
     fill(tmp_path, *(spooled(number) for number in range(1, 2001)))
     log = io.StringIO()
-    spooling = Spooling(tmp_path, Telemetry([], make_log(log)), hand=Slow())
+    spooling = Spooling(tmp_path, Telemetry([], make_log(log)), hand=Slow(1.0))
     clock = asyncio.get_running_loop().time
     async with asyncio.TaskGroup() as tasks:
         await spooling.start(tasks)
@@ -259,19 +263,10 @@ async def test_large_events_are_written_out_a_mebibyte_at_a_time(tmp_path: Path)
         assert [count async for count in written(opened.spool, len)] == [4, 8, 10]
 
 
-class Hanging(AtOnce):
-    """A disk that never answers."""
-
-    async def do(self, work: Callable[[], Any]) -> Any:
-        """Wait."""
-        del work
-        await asyncio.sleep(1000)
-
-
 @pytest.mark.looptime
 async def test_a_start_does_not_wait_for_a_disk_that_hangs(tmp_path: Path) -> None:
     """Live delivery needs no spool; and the state names the gateway from the start."""
-    spooling = Spooling(tmp_path, Telemetry([], make_log(io.StringIO())), hand=Hanging())
+    spooling = Spooling(tmp_path, Telemetry([], make_log(io.StringIO())), hand=Slow(1000.0))
     spooling._handing = handing = Handing()  # type: ignore[assignment]
     clock = asyncio.get_running_loop().time
     async with asyncio.TaskGroup() as tasks:

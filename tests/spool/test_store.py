@@ -13,10 +13,10 @@ import msgspec
 import pytest
 import uvloop
 
-from sidecar.spool.damage import log_of
 from sidecar.spool.directory import FILE, Trouble
 from sidecar.spool.groupcommit import LOOK_SECONDS, Writer
 from sidecar.spool.record import Quota, Spooled, SpoolState, Totals, key_of
+from sidecar.spool.schema import log_of
 from sidecar.spool.store import PUT_SECONDS, Kept, PutResult
 from tests.spool.spools import NOON, AtOnce, arrivals, open_spool, spool_file, spooled, waiting
 

@@ -157,9 +157,8 @@ def _character(mistake: _Mistake) -> Said | None:
 def _colon(mistake: _Mistake) -> Said | None:
     if mistake.problem != "mapping values are not allowed here":
         return None
-    value = mistake.value
     if ": " in mistake.line(mistake.at[0])[: mistake.at[1]]:
-        return value, "has a colon and a space in it, so YAML reads a second key; put the value in quotes"
+        return mistake.value, "has a colon and a space in it, so YAML reads a second key; put the value in quotes"
     above = next((each for each in _columns(mistake, mistake.at[0])), None)
     if above is not None and not _KEY.match(mistake.line(above[0])):
         return _no_value(mistake, (above[0], above[1]))
